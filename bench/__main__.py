@@ -1,0 +1,93 @@
+"""`python -m bench`: measures all, or what is named, and prints one table. Must not know how anything is measured."""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench import beats, dispatch, leases, serving, tasks, waiting, writes
+from bench.machine import Machine, Neighbours, look
+from bench.table import Piece, draw
+
+PIECES: Final[dict[str, Callable[[], Piece]]] = {
+    "beats": beats.measure,
+    "dispatch": dispatch.measure,
+    "tasks": tasks.measure,
+    "writes": writes.measure,
+    "leases": leases.measure,
+    "waiting": waiting.measure,
+    "serving": serving.measure,
+}
+FAILED: Final = 1
+
+
+def main() -> int:
+    """Measure and print; 1 when a piece could not be measured."""
+    arguments = parse()
+    machine = look(Path(tempfile.gettempdir()))
+    print(f"{machine}\n", file=sys.stderr)
+    neighbours, began_at, before = Neighbours(), time.monotonic(), os.getloadavg()[0]
+    pieces = {name: piece for name in arguments.only if (piece := run(name)) is not None}
+    noise = (
+        f"took {time.monotonic() - began_at:.0f} s; the load was {before:.1f} when it began, and other processes used "
+        f"{neighbours.share():.0%} of the machine's cores meanwhile"
+    )
+    print(draw(row for piece in pieces.values() for row in piece.rows))
+    print(f"\n{machine}; {noise}.\n")
+    print("\n".join(f"- {name}: {note}." for name, piece in pieces.items() for note in piece.notes))
+    if arguments.json is not None:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(document(machine, noise, pieces))))
+    return 0 if len(pieces) == len(arguments.only) else FAILED
+
+
+def run(name: str) -> Piece | None:
+    """Measure one piece; None, and why on stderr, when that failed."""
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    try:
+        return PIECES[name]()
+    except Exception:
+        traceback.print_exc()
+        print(f"{name} could not be measured; the others go on.", file=sys.stderr)
+        return None
+
+
+def document(machine: Machine, noise: str, pieces: dict[str, Piece]) -> dict[str, Any]:
+    """What --json writes: all of the table, with what it works out from its rows."""
+    rows = [
+        msgspec.to_builtins(row) | {"piece": name, "ratio": row.ratio, "is_met": row.is_met}
+        for name, piece in pieces.items()
+        for row in piece.rows
+    ]
+    notes = {name: piece.notes for name, piece in pieces.items()}
+    return {"machine": machine, "noise": noise, "rows": rows, "notes": notes}
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Greenroom on this machine.")
+    known = ", ".join(PIECES)
+    parser.add_argument(
+        "--only", metavar="PIECE,...", type=names, default=list(PIECES), help=f"what to measure, of {known}"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures with their samples there, too")
+    return parser.parse_args()
+
+
+def names(text: str) -> list[str]:
+    """The pieces that are named."""
+    named = [name.strip() for name in text.split(",")]
+    unknown = [name for name in named if name not in PIECES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"there is no piece {unknown[0]!r}; there are {', '.join(PIECES)}")
+    return named
+
+
+if __name__ == "__main__":
+    sys.exit(main())

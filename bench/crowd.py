@@ -1,0 +1,187 @@
+"""Very many leases in one process, swept as the server sweeps them while beats go on. `python -m bench.crowd COUNT`
+
+A process of its own, because memory that was once used cannot be measured again. It prints what it found as JSON. The
+one percent that falls silent sits in the store as well, so that its end is recorded and not only found.
+"""
+
+import asyncio
+import gc
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import psutil
+import uvloop
+
+from bench.writes import world
+from greenroom.domain.caller import THE_OPERATOR
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.lifecycle import settle_memory
+from greenroom.server.bell import Bell
+from greenroom.server.healing import Healing
+from greenroom.server.tally import Tally
+from greenroom.service import presence, rooms
+from greenroom.service.leases import LeaseTable, seat_key
+from greenroom.service.world import World
+from greenroom.store.transaction import Transaction
+from greenroom.wire.requests import CreateRoom, Join
+
+ROLES_PER_ROOM: Final = 10
+ROLES_PER_FULL_ROOM: Final = 50
+SILENT_OF: Final = 100
+"""One in so many falls silent."""
+WATCHED_S: Final = 4.0
+BEATING: Final = 1000
+GIVE_UP_S: Final = 90.0
+SOON_S: Final = 0.5
+TTL_S: Final = DEFAULTS.heartbeat_ttl_s
+INTERVAL_S: Final = DEFAULTS.heartbeat_interval_s
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """Of a stretch of time: how long the sweep worked, and the longest that a beat had to wait.
+
+    A round is done in parts, between which beats are answered. Both are counted in time of the processor, which nobody
+    else on the machine can lengthen; the wait of a beat is counted on the wall, with everything that made it longer.
+    """
+
+    round_ms: float
+    part_ms: float
+    wait_ms: float
+    seconds: float
+
+
+class Crowd(msgspec.Struct, frozen=True, kw_only=True):
+    """What so many leases cost, in memory and in each condition of the house."""
+
+    count: int
+    bytes_per_lease: float
+    still: Phase
+    """Nothing is swept: what this machine does to a beat by itself."""
+    healthy: Phase
+    """Everybody beats in time."""
+    silent: Phase
+    """One percent ran out at the same moment; until the last of them is recorded."""
+    restarted: Phase
+    """All were granted in the same second, as they are when a server starts, and are looked at in one round."""
+
+
+def main() -> None:
+    """Build the table, weigh it, and watch it being swept."""
+    count = int(sys.argv[1])
+    with world() as made:
+        gc.collect()
+        before = psutil.Process().memory_info().rss
+        seat_many(made.leases, count, made.clock.monotonic())
+        crowd = watch(made, count, (psutil.Process().memory_info().rss - before) / count)
+    sys.stdout.write(msgspec.json.encode(crowd).decode())
+
+
+def watch(made: World, count: int, bytes_per_lease: float) -> Crowd:
+    """Sweep the table in each of its conditions."""
+    table = made.leases
+    settle_memory()  # as the server does when it is up
+    spread_beats(table, made.clock.monotonic())
+    still = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S, is_swept=False))
+    healthy = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
+    expected = seat_silent(made, count // SILENT_OF)
+    silent = uvloop.run(sweep(made, lambda passed_s: made.healer.expired >= expected))
+    grant_at_once(table, made.clock.monotonic())
+    restarted = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
+    if made.healer.extensions or made.healer.expired != expected:
+        raise RuntimeError(f"the sweep judged wrongly: {made.healer}, where {expected} were silent")
+    return Crowd(
+        count=count, bytes_per_lease=bytes_per_lease, still=still, healthy=healthy, silent=silent, restarted=restarted
+    )
+
+
+def seat_many(table: LeaseTable, count: int, now: float) -> None:
+    """Seat so many as if each had joined at a moment of its own. Names are as long as real ones, and never shared."""
+    for number in range(count):
+        key = seat_key(f"room_{number // ROLES_PER_ROOM:016}", f"role{number % ROLES_PER_ROOM:03}")
+        filed_s = TTL_S - (TTL_S - INTERVAL_S) * number / count
+        table.grant(key, f"conn_{number:016}", TTL_S, None, now - filed_s)
+
+
+def spread_beats(table: LeaseTable, now: float) -> None:
+    """Let everybody have beaten within the last interval."""
+    count = len(table.seats)
+    for number, (key, seat) in enumerate(table.seats.items()):
+        table.beat(key, seat.connection, now - INTERVAL_S * number / count)
+
+
+def seat_silent(made: World, count: int) -> int:
+    """Have so many more join for real, whose leases run out in a moment; how many they are."""
+    size = ROLES_PER_FULL_ROOM
+    joined = [key for first in range(0, count, size) for key in fill_room(made, first, min(size, count - first))]
+    now = made.clock.monotonic()
+    for key in joined:
+        made.leases.grant(key, made.leases.seats[key].connection, TTL_S, None, now - TTL_S + SOON_S)
+    return len(joined)
+
+
+def fill_room(made: World, first: int, count: int) -> list[str]:
+    """Make a room in which everybody is present; the keys of its seats."""
+    roles = [f"role{number}" for number in range(count)]
+
+    def sit(tx: Transaction) -> str:
+        room = rooms.create(made, tx, THE_OPERATOR, CreateRoom(name=f"silent{first}", roles=roles))
+        for role in roles:
+            presence.join(made, tx, THE_OPERATOR, room.id, role, Join(connection_id=f"conn_{first}_{role}"))
+        return room.id
+
+    room = made.store.run(sit)
+    return [seat_key(room, role) for role in roles]
+
+
+def grant_at_once(table: LeaseTable, now: float) -> None:
+    """Grant every lease anew for the same moment, and let everybody have beaten since."""
+    for key, seat in list(table.seats.items()):
+        table.grant(key, seat.connection, TTL_S, None, now - TTL_S + SOON_S)
+    spread_beats(table, time.monotonic())
+
+
+class TimedHealing(Healing):
+    """The server's own loop, with a stop-watch on each part of a round."""
+
+    rounds = 0
+    sum_s = longest_s = 0.0
+
+    def tick_sweep(self) -> bool:
+        began_at = time.thread_time()
+        goes_on = super().tick_sweep()
+        took_s = time.thread_time() - began_at
+        self.sum_s, self.longest_s = self.sum_s + took_s, max(self.longest_s, took_s)
+        self.rounds += not goes_on
+        return goes_on
+
+
+async def sweep(made: World, is_over: Callable[[float], bool], is_swept: bool = True) -> Phase:
+    """Beat all the time on the loop that sweeps, and see how long a beat has to wait."""
+    closing = asyncio.Event()
+    healing = TimedHealing(made, Bell(asyncio.get_running_loop()), closing, Tally())
+    made.healer.planned_at = made.clock.monotonic() + made.limits.sweep_interval_s
+    running = asyncio.create_task(healing.run()) if is_swept else None
+    seats = [(key, made.leases.seats[key].connection) for key in list(made.leases.seats)[:BEATING]]
+    began_at = last = time.perf_counter()
+    wait_s, number = 0.0, 0
+    while not is_over(last - began_at):
+        key, connection = seats[number % BEATING]
+        made.leases.beat(key, connection, made.clock.monotonic())
+        number += 1
+        now = time.perf_counter()
+        wait_s, last = max(wait_s, now - last), now
+        if last - began_at > GIVE_UP_S:
+            raise RuntimeError(f"not over after {GIVE_UP_S:g} s: {made.healer}")
+        await asyncio.sleep(0)
+    closing.set()
+    if running is not None:
+        await running
+    round_ms = 1e3 * healing.sum_s / max(1, healing.rounds)
+    return Phase(round_ms, 1e3 * healing.longest_s, 1e3 * wait_s, last - began_at)
+
+
+if __name__ == "__main__":
+    main()

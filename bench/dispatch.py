@@ -1,0 +1,82 @@
+"""Dispatch latency: from sending a message until the agent that waits has its task. Must not know who waits how."""
+
+import asyncio
+import random
+import time
+from typing import Final
+
+import uvloop
+
+from bench.commits import time_commits
+from bench.errands import Errand
+from bench.house import house
+from bench.sample import median, percentile
+from bench.table import Beside, Piece, Row
+from greenroom.wire.replies import ClaimedTask
+
+WAIT_S: Final = 25.0
+SETTLE_S: Final = 0.02
+"""Until a claim that was sent stands at the server, before the message that it waits for is sent."""
+SPREAD_S: Final = 0.5
+"""Up to so much longer, where many rooms do this at the same time."""
+SECONDS: Final = 6.0
+ROOMS: Final = 32
+COMMITS_ON_THE_WAY: Final = 2
+"""The message with its task, and the claim: each is on the disk before anybody hears of it."""
+
+
+def measure() -> Piece:
+    """Measure with one room, and with many at once."""
+    commits = time_commits()
+    with house() as greenroom:
+        alone = uvloop.run(run([Errand(greenroom, "alone")], 0.0))
+        crowd = uvloop.run(run([Errand(greenroom, f"room{number}") for number in range(ROOMS)], SPREAD_S))
+    commits += time_commits()
+    floor = [COMMITS_ON_THE_WAY * commit_s * 1e3 for commit_s in commits]
+    rows = [
+        Row(
+            what=f"dispatch, message sent to task in hand, {told}: p{percent}",
+            figure=percentile(latencies, percent),
+            unit="ms",
+            beside=Beside(f"{COMMITS_ON_THE_WAY} bare commits of SQLite, p{percent}", percentile(floor, percent)),
+            samples=tuple(latencies),
+        )
+        for told, latencies in (("1 room", alone), (f"{ROOMS} rooms", crowd))
+        for percent in (50, 99)
+    ]
+    notes = (
+        f"{len(alone)} dispatches in one room; {len(crowd)} in {ROOMS} rooms, {len(crowd) / SECONDS:.0f} a second",
+        f"one durable commit of one row by SQLite alone took {1e3 * median(commits):.2f} ms (median)",
+    )
+    return Piece(tuple(rows), notes)
+
+
+async def run(errands: list[Errand], spread_s: float) -> list[float]:
+    """Milliseconds of each dispatch, in all rooms together."""
+    ends_at = time.perf_counter() + SECONDS
+    each = await asyncio.gather(*(repeat(errand, ends_at, spread_s) for errand in errands))
+    return [latency for latencies in each for latency in latencies]
+
+
+async def repeat(errand: Errand, ends_at: float, spread_s: float) -> list[float]:
+    """Milliseconds of each dispatch in one room: claim, let the claim stand, send, and have the task."""
+    await errand.connect()
+    latencies = []
+    while time.perf_counter() < ends_at:
+        claim = asyncio.create_task(claimed(errand))
+        await asyncio.sleep(SETTLE_S + spread_s * random.random())
+        sent_at = time.perf_counter()
+        opened = await errand.open()
+        task, had_at = await claim
+        if task.id != opened.id:
+            raise RuntimeError(f"opened {opened.id} and was given {task.id}")
+        latencies.append((had_at - sent_at) * 1e3)
+        await errand.complete(task)
+    errand.close()
+    return latencies
+
+
+async def claimed(errand: Errand) -> tuple[ClaimedTask, float]:
+    """The task, and when it was there."""
+    task = await errand.claim(WAIT_S)
+    return task, time.perf_counter()

@@ -1,0 +1,45 @@
+"""The least that an ASGI app can do: read a request's body and send it back. Must not know Greenroom's app.
+
+It runs on uvicorn exactly as the server does, so that what is compared is what Greenroom adds. `python -m bench.echo`
+"""
+
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.server.listening import configuration
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    message = await receive()
+    body: bytes = message["body"]
+    while message.get("more_body"):
+        message = await receive()
+        body += message["body"]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class Announcing(uvicorn.Server):
+    """Says where it listens, in the words of the server."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        assert sockets is not None
+        print(f"listening on http://127.0.0.1:{sockets[0].getsockname()[1]}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Answer until told to stop."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    Announcing(configuration(echo, DEFAULTS)).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

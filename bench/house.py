@@ -1,0 +1,96 @@
+"""A real Greenroom server in a process and folder of its own. Knows how it starts and stops; must not know what for."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenroom.client.session import Session
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.settings import paths
+
+GREENROOM = Path(sys.executable).with_name("greenroom")
+TOLD = "listening on "
+STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class House:
+    """A server that answers."""
+
+    url: str
+    token: str
+    data_dir: Path
+    pid: int
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def session(self, token: str | None = None) -> Session:
+        """Calls with a token, the operator's unless told otherwise."""
+        return Session(self.url, token or self.token, DEFAULTS)
+
+
+@contextmanager
+def house() -> Iterator[House]:
+    """Start a server, and stop it when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
+        data_dir = Path(folder) / "state"
+        with server(data_dir) as (process, url):
+            token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
+            yield House(url, token, data_dir, process.pid)
+
+
+@contextmanager
+def server(data_dir: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The process of a server that listens, and its address."""
+    command = [str(GREENROOM), "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+    with stopped_at_end(command, environment(data_dir.parent)) as process:
+        yield process, address_of(process)
+
+
+def address_of(process: "subprocess.Popen[str]") -> str:
+    """Read on stderr what the server says when it listens."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        if line.startswith(TOLD):
+            return line.removeprefix(TOLD).strip()
+        said.append(line)
+    raise RuntimeError(f"the server ended before it listened:\n{''.join(said)}")
+
+
+@contextmanager
+def stopped_at_end(
+    command: list[str], environ: dict[str, str], politely: bool = True
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that does not outlive the block. Its stdout goes nowhere. A polite stop lets it say its farewells."""
+    process = subprocess.Popen(
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.terminate() if politely else process.kill()
+        try:
+            process.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """An environment in which nothing of this machine's user is in force."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GREENROOM_", "XDG_"))}
+    return kept | {"HOME": str(home)} | more
+
+
+def since(began_at: float) -> float:
+    """Seconds since a reading of the same clock."""
+    return time.perf_counter() - began_at

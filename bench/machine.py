@@ -1,0 +1,85 @@
+"""The machine that figures were taken on, and how busy others kept it meanwhile. Must not know what was measured."""
+
+import os
+import platform
+import resource
+import sqlite3
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import psutil
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What has to be named beside a figure."""
+
+    cpu: str
+    cores: int
+    memory_gib: int
+    kernel: str
+    python: str
+    sqlite: str
+    disk: str
+    at: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB; Linux {self.kernel}; {self.python}; "
+            f"SQLite {self.sqlite} on {self.disk}; {self.at}"
+        )
+
+
+class Neighbours:
+    """How much of the machine others used since this was made."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._busy_s, self._own_s = busy_s(), own_s()
+
+    def share(self) -> float:
+        """The part of all cores' time, 0 to 1, that went to processes that are not ours (waited-for ones count)."""
+        passed_s = (time.monotonic() - self._began_at) * (os.cpu_count() or 1)
+        return max(0.0, (busy_s() - self._busy_s) - (own_s() - self._own_s)) / passed_s
+
+
+def look(folder: Path) -> Machine:
+    """Name this machine; `folder` is where the databases will lie."""
+    return Machine(
+        cpu=cpu_model(),
+        cores=os.cpu_count() or 1,
+        memory_gib=round(psutil.virtual_memory().total / 2**30),
+        kernel=platform.release(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        sqlite=sqlite3.sqlite_version,
+        disk=file_system(folder),
+        at=f"{datetime.now(UTC):%Y-%m-%d}",
+    )
+
+
+def cpu_model() -> str:
+    """The processor's name for itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def file_system(folder: Path) -> str:
+    """The kind of file system a folder is on. On one in memory a durable commit costs nothing, and means nothing."""
+    place = folder.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if place.is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "an unknown file system"
+
+
+def busy_s() -> float:
+    """Seconds that all cores together have worked since the machine was started, for anybody; stolen time included."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+
+
+def own_s() -> float:
+    """Seconds that this process and the children it has waited for have worked."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)

@@ -1,0 +1,45 @@
+"""The server itself: how soon it is ready, and what it weighs with nobody in it. Must not know what it serves."""
+
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from bench.house import server, since
+from bench.sample import median
+from bench.table import Beside, Piece, Row
+from bench.waiting import time_bare
+
+TIMES: Final = 5
+MEBIBYTE: Final = 2**20
+TIMEOUT_S: Final = 10.0
+
+
+def measure() -> Piece:
+    """Start it with an empty data directory until /readyz says yes, in turn with a bare Python."""
+    starts: list[float] = []
+    weights: list[float] = []
+    bare: list[float] = []
+    for _ in range(TIMES):
+        with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
+            bare.append(time_bare(Path(folder)))
+            began_at = time.perf_counter()
+            with server(Path(folder) / "state") as (process, url):
+                with urllib.request.urlopen(f"{url}/readyz", timeout=TIMEOUT_S) as answer:
+                    answer.read()
+                starts.append(since(began_at))
+                weights.append(psutil.Process(process.pid).memory_info().rss / MEBIBYTE)
+    rows = (
+        Row(
+            what="start of the server, exec to ready, empty data directory",
+            figure=1e3 * median(starts),
+            unit="ms",
+            beside=Beside("`python -c pass`, exec to exit", 1e3 * median(bare)),
+            samples=tuple(starts),
+        ),
+        Row(what="memory of a server without work (VmRSS)", figure=median(weights), unit="MiB", samples=tuple(weights)),
+    )
+    return Piece(rows)

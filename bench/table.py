@@ -1,0 +1,105 @@
+"""What a benchmark says: figures, what stands beside them, whether a goal is met. Must not know how it was measured."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+HEADINGS = ("what", "figure", "beside", "ratio", "goal", "met")
+NUMBERS = ("ratio",)
+"""Columns that are set to the right."""
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """A bound for a row's figure, or for its ratio to what stands beside it."""
+
+    sign: Literal[">=", "<="]
+    bound: float
+    of: Literal["figure", "ratio"] = "figure"
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What a figure is compared with, in the same unit and from the same run."""
+
+    what: str
+    figure: float
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line. `samples` are kept for whoever wants to look closer; the table shows `figure` alone."""
+
+    what: str
+    figure: float
+    unit: str
+    beside: Beside | None = None
+    goal: Goal | None = None
+    samples: tuple[float, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """The figure over what stands beside it; None where nothing does."""
+        if self.beside is None or self.beside.figure == 0:
+            return None
+        return self.figure / self.beside.figure
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is met; None where there is no goal, or nothing to judge it by."""
+        if self.goal is None:
+            return None
+        judged = self.figure if self.goal.of == "figure" else self.ratio
+        if judged is None:
+            return None
+        return judged >= self.goal.bound if self.goal.sign == ">=" else judged <= self.goal.bound
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """What one benchmark measured, and what a reader has to know beside the figures."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+def spell(number: float) -> str:
+    """Three digits that count, as a person writes them: `28,400`, `61.3`, `0.605`."""
+    if number == 0:
+        return "0"
+    magnitude = abs(number)
+    if magnitude >= 1000:
+        step = 10 ** (len(str(int(magnitude))) - 3)
+        return f"{round(number / step) * step:,}"
+    places = 0 if magnitude >= 100 else 1 if magnitude >= 10 else 2 if magnitude >= 1 else 3
+    return f"{number:.{places}f}"
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """One line of the table."""
+    ratio, goal, is_met = row.ratio, row.goal, row.is_met
+    return (
+        row.what,
+        f"{spell(row.figure)} {row.unit}",
+        f"{spell(row.beside.figure)} {row.unit}: {row.beside.what}" if row.beside is not None else "",
+        f"{ratio:.2f}" if ratio is not None else "",
+        f"{'ratio ' if goal.of == 'ratio' else ''}{goal.sign} {spell(goal.bound)}" if goal is not None else "",
+        "" if is_met is None else "yes" if is_met else "NO",
+    )
+
+
+def draw(rows: Iterable[Row]) -> str:
+    """The table as Markdown that can also be read in a terminal."""
+    lines = [HEADINGS, *(cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    ruler = tuple(
+        "-" * (width - 1) + (":" if name in NUMBERS else "-") for name, width in zip(HEADINGS, widths, strict=True)
+    )
+    drawn = [fitted(line, widths) for line in (HEADINGS, ruler, *lines[1:])]
+    return "\n".join(drawn)
+
+
+def fitted(line: Sequence[str], widths: Sequence[int]) -> str:
+    """A line with every cell as wide as its column."""
+    spaced = [
+        text.rjust(width) if name in NUMBERS else text.ljust(width)
+        for name, text, width in zip(HEADINGS, line, widths, strict=True)
+    ]
+    return f"| {' | '.join(spaced)} |"

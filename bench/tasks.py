@@ -1,0 +1,62 @@
+"""Whole tasks over HTTP: opened, claimed, completed, one after another by each worker. Must not know what a task is."""
+
+import asyncio
+import time
+from typing import Final
+
+import uvloop
+
+from bench.commits import time_commits
+from bench.errands import Errand
+from bench.house import House, house
+from bench.sample import median
+from bench.table import Beside, Piece, Row
+
+WORKERS: Final = (1, 8, 32)
+SECONDS: Final = 4.0
+COMMITS: Final = 3
+"""A task takes three transactions: it is opened, claimed and completed."""
+
+
+def measure() -> Piece:
+    """Measure with few and many workers, each in a room of its own."""
+    commits = time_commits()
+    with house() as greenroom:
+        rates = {workers: uvloop.run(run(greenroom, workers)) for workers in WORKERS}
+    floor = 1 / (COMMITS * median(commits + time_commits()))
+    rows = tuple(
+        Row(
+            what=f"tasks opened, claimed and completed, {workers} worker{'s' if workers > 1 else ''}",
+            figure=rate,
+            unit="tasks/s",
+            beside=Beside(f"{COMMITS} bare commits of SQLite each, one by one", floor),
+        )
+        for workers, rate in rates.items()
+    )
+    return Piece(rows, ("the client shares the machine's cores with the server it measures",))
+
+
+async def run(greenroom: House, workers: int) -> float:
+    """Tasks per second by that many workers at once."""
+    errands = [Errand(greenroom, f"team{workers}-{number}") for number in range(workers)]
+    for errand in errands:
+        await errand.connect()
+    began_at = time.perf_counter()
+    counts = await asyncio.gather(*(repeat(errand, began_at + SECONDS) for errand in errands))
+    passed_s = time.perf_counter() - began_at
+    for errand in errands:
+        errand.close()
+    return sum(counts) / passed_s
+
+
+async def repeat(errand: Errand, ends_at: float) -> int:
+    """How many tasks one worker finished."""
+    count = 0
+    while time.perf_counter() < ends_at:
+        opened = await errand.open()
+        task = await errand.claim(0.0)
+        if task.id != opened.id:
+            raise RuntimeError(f"opened {opened.id} and was given {task.id}")
+        await errand.complete(task)
+        count += 1
+    return count

@@ -1,0 +1,126 @@
+"""A waiting agent: how soon `wait-for-task` speaks, and what it weighs while it waits. Must not know how it waits."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from bench.house import GREENROOM, House, environment, house, since, stopped_at_end
+from bench.sample import median
+from bench.table import Beside, Goal, Piece, Row
+from greenroom.wire.requests import CreateRoom
+
+TIMES: Final = 9
+ROLE: Final = "builder"
+PATIENCE_S: Final = 15.0
+SETTLE_S: Final = 1.0
+"""After the agent is present: its claim stands and nothing is being imported any more."""
+MEBIBYTE: Final = 2**20
+
+
+def measure() -> Piece:
+    """Start it against a socket that only listens, in turn with a bare Python; then let some wait at a real server."""
+    starts: list[float] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
+        for _ in range(TIMES):
+            bare.append(time_bare(Path(folder)))
+            starts.append(time_first_request(Path(folder)))
+        weights = weigh(Path(folder))
+    rows = (
+        Row(
+            what="start of `wait-for-task`, exec to first request",
+            figure=1e3 * median(starts),
+            unit="ms",
+            beside=Beside("`python -c pass`, exec to exit", 1e3 * median(bare)),
+            goal=Goal("<=", 120),
+            samples=tuple(starts),
+        ),
+        Row(
+            what="memory of a waiting `wait-for-task` (VmRSS)",
+            figure=median([agent for agent, _ in weights]) / MEBIBYTE,
+            unit="MiB",
+            beside=Beside("a bare Python that waits", median([python for _, python in weights]) / MEBIBYTE),
+            goal=Goal("<=", 25),
+        ),
+    )
+    return Piece(rows, (f"starts were between {1e3 * min(starts):.0f} and {1e3 * max(starts):.0f} ms",))
+
+
+def command(url: str, room: str) -> list[str]:
+    """What an agent types."""
+    return [str(GREENROOM), "wait-for-task", room, "--role", ROLE, "--url", url]
+
+
+def time_bare(home: Path) -> float:
+    """Seconds that Python takes to do nothing."""
+    began_at = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], env=environment(home), check=True)
+    return since(began_at)
+
+
+def time_first_request(home: Path) -> float:
+    """Seconds from starting the command until the first byte of its first request is here."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(PATIENCE_S)
+        environ = environment(home, GREENROOM_TOKEN="gr~bench")
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began_at = time.perf_counter()
+        with stopped_at_end(command(url, "bench"), environ, politely=False):
+            accepted, _ = listener.accept()
+            with closing(accepted):
+                accepted.settimeout(PATIENCE_S)
+                first = accepted.recv(1)
+                took_s = since(began_at)
+        if not first:
+            raise RuntimeError("the agent hung up without a word")
+        return took_s
+
+
+def weigh(home: Path) -> list[tuple[int, int]]:
+    """Bytes of agents that wait at a real server, each beside a Python that waits for nothing."""
+    weights = []
+    with house() as greenroom, closing(greenroom.session()) as operator:
+        for number in range(3):
+            room = f"bench{number}"
+            operator.create_room(CreateRoom(name=room, roles=[ROLE]))
+            with waiting_agent(greenroom, room, home) as agent, waiting_python(home) as python:
+                weights.append((psutil.Process(agent).memory_info().rss, psutil.Process(python).memory_info().rss))
+    return weights
+
+
+@contextmanager
+def waiting_agent(greenroom: House, room: str, home: Path) -> Iterator[int]:
+    """The process of an agent that is present and waits."""
+    with closing(greenroom.session()) as operator:
+        token = operator.room_token(room, ROLE).token
+        with stopped_at_end(command(greenroom.url, room), environment(home, GREENROOM_TOKEN=token)) as process:
+            gives_up_at = time.monotonic() + PATIENCE_S
+            while not operator.snapshot(room).participants:
+                if time.monotonic() > gives_up_at or process.poll() is not None:
+                    raise RuntimeError("wait-for-task did not join")
+                time.sleep(0.05)
+            time.sleep(SETTLE_S)
+            yield process.pid
+
+
+@contextmanager
+def waiting_python(home: Path) -> Iterator[int]:
+    """The process of a Python that reads from a pipe which stays silent."""
+    with subprocess.Popen(
+        [sys.executable, "-c", "import os; os.write(1, b'.'); os.read(0, 1)"],
+        env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        os.read(process.stdout.fileno(), 1)
+        yield process.pid

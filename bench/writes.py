@@ -1,0 +1,100 @@
+"""The store by itself: mutations of a real use case through the writer's thread. Must not know HTTP."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench.table import Beside, Piece, Row
+from greenroom.clock import SystemClock
+from greenroom.domain.caller import THE_OPERATOR
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.entropy import SystemEntropy
+from greenroom.service import messages, rooms
+from greenroom.service.opening import open_world
+from greenroom.service.world import World
+from greenroom.store.store import Store
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import MessageReply
+from greenroom.wire.requests import CreateRoom, SendMessage
+
+IN_FLIGHT: Final = 32
+SECONDS: Final = 4.0
+MESSAGE: Final = SendMessage(sender="user", text="Tidy up the third shelf.")
+
+
+def measure() -> Piece:
+    """Send messages, each of which opens a task: one at a time, then many in flight."""
+    with world() as alone:
+        one = rate(alone, 1)
+    with world() as crowded:
+        many = rate(crowded, IN_FLIGHT)
+        per_commit = crowded.store.writer.batches
+    row = Row(
+        what=f"mutations of the store (a message that opens a task), {IN_FLIGHT} in flight",
+        figure=many,
+        unit="mutations/s",
+        beside=Beside("one at a time", one),
+    )
+    return Piece((row,), (f"{many * SECONDS / per_commit:.0f} mutations to a commit with {IN_FLIGHT} in flight",))
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """A world on a store in a file, with nobody in it."""
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
+        clock = SystemClock()
+        with closing(Store.open(Path(folder), clock)) as store:
+            yield open_world(store, clock, SystemEntropy(), DEFAULTS)
+
+
+def rate(world: World, in_flight: int) -> float:
+    """Mutations per second when each is followed by the next as soon as it is durable."""
+    names = [f"room{number}" for number in range(in_flight)]
+    for name in names:
+        world.store.run(partial(open_room, world, name))
+    began_at = time.perf_counter()
+    streams = [Stream(world, name, began_at + SECONDS) for name in names]
+    for stream in streams:
+        stream.submit()
+    for stream in streams:
+        stream.ended.wait()
+    passed_s = time.perf_counter() - began_at
+    failed = [stream.failure for stream in streams if stream.failure is not None]
+    if failed:
+        raise failed[0]
+    return sum(stream.count for stream in streams) / passed_s
+
+
+def open_room(world: World, name: str, tx: Transaction) -> None:
+    rooms.create(world, tx, THE_OPERATOR, CreateRoom(name=name, roles=["builder"]))
+
+
+class Stream:
+    """One mutation after another in one room."""
+
+    def __init__(self, world: World, room: str, ends_at: float) -> None:
+        self.count = 0
+        self.ended = threading.Event()
+        self.failure: BaseException | None = None
+        self._world = world
+        self._room = room
+        self._ends_at = ends_at
+
+    def submit(self) -> None:
+        self._world.store.write(
+            lambda tx: messages.send(self._world, tx, THE_OPERATOR, self._room, MESSAGE)
+        ).add_done_callback(self._done)
+
+    def _done(self, future: Future[MessageReply]) -> None:
+        self.failure = future.exception()
+        if self.failure is not None or time.perf_counter() >= self._ends_at:
+            self.ended.set()
+            return
+        self.count += 1
+        self.submit()

@@ -1,0 +1,109 @@
+"""Knows how a repository's own tests are found, run and read; knows no room, and lets no test see Greenroom's token.
+
+The tests are the only thing of a named repository that is ever run: no build, no hook, no `make`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from workspace import git, plain_environment
+
+# A name follows after one space; "(failures=1)" is no name, and a captured log line has more spaces than one.
+BROKEN = re.compile(r"^(?:FAILED|ERROR|FAIL|\*\*\* Error compiling):? (?=[^\s(])(.+?)(?: - .*)?$", re.MULTILINE)
+SUMMARY_CHARS_MAX = 300
+HAS_PYTEST = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pytest') is None)"
+NO_TESTS = 5  # what pytest, and unittest since Python 3.12, end with when there was nothing to run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    name: str
+    passed: bool
+    summary: str
+    broken: frozenset[str] = frozenset()
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How the tests of one repository are run: with which Python, in which copy, for how long."""
+
+    python: str
+    copy: Path
+    limit_s: float
+
+    def compile_files(self) -> Outcome:
+        """Compile every Python file that git knows."""
+        files = "\n".join(name for name in self._list_files() if name.endswith(".py"))
+        code, said, finished = self._run([self.python, "-m", "compileall", "-q", "-i", "-"], files)
+        broken = _list_broken(said)
+        summary = "every file compiles" if code == 0 else f"files that do not compile: {len(broken)}"
+        return Outcome("compileall", code == 0, summary, broken, finished)
+
+    def run_tests(self) -> Outcome | None:
+        """Run the tests with pytest, or with unittest where pytest is not installed; None when there are none."""
+        if not any(re.fullmatch(r"(test_.*|.*_test|tests?)\.py", Path(name).name) for name in self._list_files()):
+            return None
+        has_pytest, *_ = self._run([self.python, "-c", HAS_PYTEST])
+        if has_pytest == 0:
+            name, command = "pytest", ["-m", "pytest", "-q", "--color=no", "--tb=short", "-rfE"]
+        else:
+            start = "tests" if (self.copy / "tests").is_dir() else "."
+            name, command = "unittest", ["-m", "unittest", "discover", "-s", start]
+        code, said, finished = self._run([self.python, *command])
+        if code == NO_TESTS or (name == "unittest" and "Ran 0 tests" in said):
+            return None
+        if not finished:
+            return Outcome(name, False, f"not finished within {self.limit_s:g} s, so stopped", finished=False)
+        return Outcome(name, code == 0, _last_line(said), _list_broken(said))
+
+    def _list_files(self) -> list[str]:
+        return git(self.copy, "ls-files", "-z").split("\0")
+
+    def _run(self, command: list[str], given: str = "") -> tuple[int, str, bool]:
+        """Give exit code, output, and whether it ended in time.
+
+        Output goes to a file, because a grandchild may hold a pipe open. No session of its own: the tests stay in the
+        group that Greenroom started, so that they end with it.
+        """
+        places = [str(path) for path in (self.copy / "src", self.copy) if path.is_dir()]
+        # An editable install would lead the tests to the user's checkout; the copy comes first.
+        environment = plain_environment() | {"PYTHONPATH": ":".join(places), "PYTHONDONTWRITEBYTECODE": "1"}
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as stdin:
+            stdin.write(given.encode("utf-8", "surrogateescape"))
+            stdin.seek(0)
+            try:
+                code, finished = subprocess.run(
+                    command, cwd=self.copy, env=environment, stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
+                    timeout=self.limit_s, check=False,
+                ).returncode, True  # fmt: skip
+            except subprocess.TimeoutExpired:
+                code, finished = -1, False
+            output.seek(0)
+            return code, output.read().decode("utf-8", "replace"), finished
+
+
+def find_python(repository: Path) -> str:
+    """The repository's own virtual environment, which holds what its tests import; else the Python that runs this."""
+    for name in (".venv", "venv"):
+        python = repository / name / "bin" / "python"
+        if python.is_file() and os.access(python, os.X_OK):
+            return str(python)
+    return sys.executable
+
+
+def _last_line(said: str) -> str:
+    lines = [line.strip(" =") for line in said.splitlines() if line.strip(" =")]
+    ran = [line for line in lines if line.startswith("Ran ")]  # unittest tells the number one line above the verdict
+    return ", ".join([*ran[-1:], *lines[-1:]])[:SUMMARY_CHARS_MAX] or "no output"
+
+
+def _list_broken(said: str) -> frozenset[str]:
+    return frozenset(BROKEN.findall(said.rpartition("short test summary info")[2]))

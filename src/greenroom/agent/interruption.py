@@ -1,0 +1,37 @@
+"""Signals that ask an agent's command to end, as an exception. Must not know what is left undone by it."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """Somebody wants this process to end. Not an Exception: nothing that tries again may catch it."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise Interrupted on the main thread when a signal asks to end; a second one then ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # What nohup has us ignore stays ignored. A shell has its background jobs ignore SIGINT, which only means the
+    # terminal's; one that is sent to us by number is meant.
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in SIGNALS:
+        if signal.getsignal(each) == _interrupt:
+            signal.signal(each, signal.SIG_DFL)
+    raise Interrupted(signal.Signals(number).name)

@@ -1,0 +1,165 @@
+"""What an agent says about its task: started, progress, complete, handoff, decline. Must not know how the task was got.
+
+A text that an agent has written is never thrown away: what is too late is kept by the server, and what finds no server
+is kept in a file.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from greenroom.agent import claim_file, sitting_file
+from greenroom.agent.claim_file import Claim, Wanted
+from greenroom.agent.guide import Guide
+from greenroom.agent.private_file import write_text
+from greenroom.client.session import Session
+from greenroom.domain.errors import Conflict, Superseded, Unavailable, Unusable
+from greenroom.domain.task import Task
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings
+
+DONE, USAGE, SUPERSEDED, UNREACHABLE = 0, 2, 4, 69
+
+
+def run_started(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Say that the agent begins."""
+    report = Report(arguments, settings, out, err, "task-started")
+    return report.run(lambda session, claim: session.start(claim.task, claim.connection_id, claim.attempt))
+
+
+def run_progress(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Say how far the agent is."""
+    text = arguments.text
+    report = Report(arguments, settings, out, err, "report-progress")
+    return report.run(lambda session, claim: session.progress(claim.task, claim.connection_id, claim.attempt, text))
+
+
+def run_complete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Hand the result to the user: the request is done."""
+    text = arguments.text or ""
+    report = Report(arguments, settings, out, err, "task-complete", text)
+    return report.run(lambda session, claim: session.complete(claim.task, claim.connection_id, claim.attempt, text))
+
+
+def run_handoff(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Hand the result to another role, or to the user."""
+    to, text = arguments.to, arguments.text
+    report = Report(arguments, settings, out, err, "handoff", text, ("--to", to))
+    return report.run(lambda session, claim: session.handoff(claim.task, claim.connection_id, claim.attempt, to, text))
+
+
+def run_decline(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Say why the agent cannot do it: a person looks at the task then."""
+    reason = arguments.text
+    report = Report(arguments, settings, out, err, "decline", reason)
+    return report.run(lambda session, claim: session.decline(claim.task, claim.connection_id, claim.attempt, reason))
+
+
+class Report:
+    """One call of one of these commands. `result` is the text with which the task is over; None while it goes on."""
+
+    def __init__(
+        self,
+        arguments: Namespace,
+        settings: Settings,
+        out: TextIO,
+        err: TextIO,
+        verb: str,
+        result: str | None = None,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        self._wanted = Wanted(task=arguments.task, attempt=arguments.attempt, room=arguments.room, role=arguments.role)
+        self._is_json = arguments.json
+        self._settings, self._out, self._err = settings, out, err
+        self._verb, self._result, self._words = verb, result, words
+        self._guide = Guide(settings)
+
+    def run(self, call: Callable[[Session, Claim], Task]) -> int:
+        try:
+            claim = claim_file.choose(self._settings.data_dir, self._settings.url, self._wanted, os.environ)
+        except Unusable as error:
+            print(f"error: {error.detail}\n{error.guidance}", file=self._err)
+            return USAGE
+        limits = self._settings.limits
+        session = Session(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
+        try:
+            task = call(session, claim)
+        except Superseded as error:
+            return self._too_late(claim, error)
+        except Unavailable as error:
+            return self._unreachable(claim, error)
+        finally:
+            session.close()
+        if self._result is not None:
+            self._forget(claim)
+        self._answer(claim, task)
+        return DONE
+
+    def _answer(self, claim: Claim, task: Task) -> None:
+        following = self._next(claim)
+        if self._is_json:
+            document = {"task": task, "next": following}
+            self._out.write(msgspec.json.encode(document).decode() + "\n")
+            return
+        went = f", handed to {task.handed_to}" if self._result is not None and task.handed_to else ""
+        print(f"{task.id} (attempt {task.attempt}) is {task.status}{went}", file=self._out)
+        for purpose, command in following.items():
+            print(f"next, {purpose}: {command}", file=self._out)
+
+    def _next(self, claim: Claim) -> dict[str, str]:
+        """What to run next, by purpose."""
+        if self._result is None:
+            verbs = self._guide.at_work(claim)
+            return {"to hand your result on": verbs["handoff"], "when the request is done": verbs["task-complete"]}
+        if self._is_run_for_task(claim):
+            return {"this was all": "exit"}
+        return {"for another task": self._guide.wait(claim.room, claim.role)}
+
+    def _too_late(self, claim: Claim, error: Conflict) -> int:
+        """Tell an agent that works on what is another's by now to stop; never to call again."""
+        print(f"error: {error.detail}", file=self._err)
+        if self._result is not None:
+            self._forget(claim)
+            print(
+                f"Your text was kept as a late result of {claim.task}, for people and for the new holder. "
+                "Stop working on this task.",
+                file=self._err,
+            )
+        else:
+            print(
+                "Stop working on this task. If you have a result already, hand it in: it is kept as a late result. "
+                f"next: {self._guide.at_work(claim)['task-complete']}",
+                file=self._err,
+            )
+        return SUPERSEDED
+
+    def _unreachable(self, claim: Claim, error: Unavailable) -> int:
+        print(f"error: {error.detail}\n{error.guidance}", file=self._err)
+        again = self._guide.on(self._verb, claim, *self._words)
+        if self._result:
+            path = self._draft(claim)
+            write_text(path, self._result)
+            print(f"Your text is kept in {path}. next, when the server is back: {again} - < {path}", file=self._err)
+        else:
+            print(f"next, when the server is back: {again}", file=self._err)
+        return UNREACHABLE
+
+    def _forget(self, claim: Claim) -> None:
+        """The task is over: nothing may pick it up again, and the sitting may be carried on."""
+        if self._is_run_for_task(claim):
+            return
+        claim_file.remove(self._settings.data_dir, claim)
+        self._draft(claim).unlink(missing_ok=True)
+        folder = paths.sittings(self._settings.data_dir, claim.url, claim.room, claim.role)
+        sitting_file.finish(folder, claim.connection_id)
+
+    def _draft(self, claim: Claim) -> Path:
+        return claim_file.path_of(self._settings.data_dir, claim).with_suffix(f".{self._verb}.txt")
+
+    def _is_run_for_task(self, claim: Claim) -> bool:
+        """Tell whether this was called by a process that was run for this one task, and has no file of its own."""
+        return claim_file.told_by(os.environ, self._settings.url) == claim

@@ -1,0 +1,187 @@
+"""One sitting of an agent that beats for itself. Knows how it is kept and what people are told; must not know what for.
+
+The heartbeat thread keeps the presence; the main thread waits in the standing claim. What the one learns, the other
+does: a presence that may be lost drops the claim, a claim that has no seat pokes the heartbeat.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from greenroom.client.claiming import StandingClaim
+from greenroom.client.heartbeat import Heartbeat, Notice
+from greenroom.client.session import Cause, Session
+from greenroom.clock import Clock
+from greenroom.domain import presence as words
+from greenroom.domain.errors import Conflict, GreenroomError, Superseded, Unavailable
+from greenroom.domain.ids import spell_id
+from greenroom.domain.presence import presence_of_agent
+from greenroom.entropy import Entropy
+from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
+
+DRAINED = "drained"
+RISE_S_MAX = 1.0
+"""How long the heartbeat thread is waited for: it may be opening a connection, which nobody can end."""
+
+
+class Seat:
+    """A place in a role. `connect` gives a session of its own to each thread; `say` tells people, on standard error.
+
+    `on_beat` is called on the heartbeat thread with each answer and the boot-time second its beat was sent at.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        room: str,
+        role: str,
+        connection_id: str,
+        say: Callable[[str], None],
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        if_vacant: bool = True,
+        hand_over: bool = False,
+        on_beat: Callable[[HeartbeatReply | JoinReply, float], None] | None = None,
+        on_end: Callable[[str], None] | None = None,
+    ) -> None:
+        self.room, self.role, self.connection_id = room, role, connection_id
+        self._say = say
+        self._clock = clock
+        self._calls, self._beats, self._claims = connect(), connect(), connect()
+        self._limits = self._calls.limits
+        self._if_vacant = if_vacant
+        self._on_beat = on_beat or (lambda answer, sent_at: None)
+        self._on_end = on_end or (lambda why: None)
+        self._has_joined = threading.Event()
+        self._end: str | None = None
+        self._heartbeat = Heartbeat(
+            presence_of_agent(self._limits),
+            self._send_beat,
+            self._send_join,
+            self._notice,
+            clock,
+            entropy,
+            self._take_answer,
+            self._limits.wait_step_s,
+        )
+        self._claim = StandingClaim(
+            self._claims,
+            room,
+            role,
+            connection_id,
+            self._heartbeat.is_present,
+            self._heartbeat.poke,
+            clock,
+            entropy,
+            hand_over=hand_over,
+        )
+
+    def sit(self, patience_s: float | None = None) -> None:
+        """Join, and be kept present from now on. Raises what the server refuses, or Unavailable when nobody answers.
+
+        `patience_s` is how long it is tried; the default is the time of a first contact.
+        """
+        self._heartbeat.start()
+        patience_s = self._limits.first_contact_s if patience_s is None else patience_s
+        ends_at = self._clock.monotonic() + patience_s
+        while not self._has_joined.wait(self._limits.wait_step_s / 10) and self._end is None:
+            if self._clock.monotonic() >= ends_at:
+                self.rise()
+                raise self._heartbeat.last_error or Unavailable("No answer came.", "Try again.", "unreachable")
+        if self._end is not None:
+            raise self._why_ended()
+
+    def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
+        """Wait for the role's next task; None when `timeout_s` is over. Raises Conflict when the seat is another's."""
+        task = self._claim.next_task(timeout_s)
+        if task is None and self._end is not None:
+            raise self._why_ended()
+        return task
+
+    def rise(self) -> None:
+        """Beat and claim no more, and tell the server nothing: the sitting stays until its lease ends."""
+        self._claim.end()
+        self._heartbeat.stop()
+        self._beats.drop()
+        self._heartbeat.stop(RISE_S_MAX)
+        for session in (self._calls, self._beats, self._claims):
+            session.close()
+
+    def leave(self, cause: Cause = "left", reason: str | None = None, patience_s: float | None = None) -> bool:
+        """End the sitting; False when the server could not be told, so that it learns it from the silence."""
+        self.rise()
+        session = self._calls.patient(self._calls.timeout_s if patience_s is None else patience_s)
+        try:
+            session.leave(self.room, self.role, self.connection_id, cause, reason)
+        except Unavailable:
+            return False
+        except GreenroomError:
+            return True  # There is no such seat of ours: we have left.
+        finally:
+            session.close()
+        return True
+
+    def _send_join(self) -> JoinReply:
+        # Only the first join asks politely. Later ones come back to a seat that was ours: the fences decide.
+        is_polite = self._if_vacant and not self._has_joined.is_set()
+        return self._beats.join(self.room, self.role, self.connection_id, is_polite)
+
+    def _send_beat(self, slept_s: float) -> HeartbeatReply:
+        return self._beats.beat(self.room, self.role, self.connection_id, slept_s)
+
+    def _take_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+        self._has_joined.set()
+        self._on_beat(answer, sent_at)
+
+    def _notice(self, notice: Notice) -> None:
+        match notice.kind:
+            case words.RENEW_CLAIM:
+                self._claim.renew()
+            case words.WARN_REJOINED:
+                self._say(
+                    f"warning: the server had removed {self.role} from {self.room} after {notice.silent_s:.0f} s of "
+                    "silence; it has joined again by itself."
+                )
+            case words.NOTE_UNREACHABLE:
+                self._say(f"note: no answer from {self._calls.url} for {notice.silent_s:.0f} s; it is tried on and on.")
+            case words.NOTE_BACK:
+                self._say(f"note: {self._calls.url} answers again.")
+            case words.STOP_SUPERSEDED | words.STOP_REFUSED | words.STOP_DRAINED:
+                if self._end is None:
+                    self._end = notice.kind
+                    self._claim.end()
+                    self._on_end(notice.kind)
+
+    def _why_ended(self) -> GreenroomError:
+        if self._end == words.STOP_REFUSED and self._heartbeat.last_error is not None:
+            return self._heartbeat.last_error
+        if self._end == words.STOP_DRAINED:
+            return Conflict(
+                f"The server asks {self.role} in {self.room} to take no more tasks.",
+                "It was wished so. Do not wait for tasks in this role until a person says so.",
+                DRAINED,
+            )
+        return Superseded(
+            f"{self.role} in {self.room} has been taken over by another agent.",
+            "Stop. Do not wait for tasks in this role unless a person tells you to.",
+        )
+
+
+def new_connection_id(entropy: Entropy) -> str:
+    return spell_id("conn", entropy.token(10))
+
+
+def sit_down(seat_of: Callable[[str, bool], Seat], carried: str | None, take_over: bool, entropy: Entropy) -> Seat:
+    """Sit: carry the given sitting on if the server still lets it, else begin a new one.
+
+    `seat_of` makes the seat for a connection and whether to ask politely.
+    """
+    if carried is not None:
+        with contextlib.suppress(Superseded):
+            seat = seat_of(carried, not take_over)
+            seat.sit()
+            return seat
+    seat = seat_of(new_connection_id(entropy), not take_over)
+    seat.sit()
+    return seat

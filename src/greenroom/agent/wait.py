@@ -1,0 +1,159 @@
+"""`greenroom wait-for-task`: sits, waits for one task, shows it and ends. Must not know what becomes of the task.
+
+The task is the agent's from the moment its claim file is written and its text is out; until then every way out of here
+gives it back.
+"""
+
+import contextlib
+import os
+import sys
+from argparse import Namespace
+from typing import TextIO
+
+import msgspec
+
+from greenroom.agent import claim_file, sitting_file
+from greenroom.agent.claim_file import Claim
+from greenroom.agent.guide import Guide
+from greenroom.agent.harness import slice_s
+from greenroom.agent.interruption import Interrupted, interruptible
+from greenroom.agent.seat import Seat, sit_down
+from greenroom.client.session import Session
+from greenroom.clock import SystemClock
+from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.domain.ids import check_name, is_name
+from greenroom.entropy import SystemEntropy
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings
+from greenroom.wire.replies import ClaimedTask
+
+DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
+
+
+def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Wait for the next task of `arguments.role` in `arguments.room` and print it; return the exit code."""
+    check_name("role", arguments.role)
+    if not is_name(arguments.room):  # an id is not a name that a room may be given, but it is one to look for
+        check_name("room", arguments.room)
+    return Wait(arguments, settings, out, err).run()
+
+
+class Wait:
+    """One call of the command."""
+
+    def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> None:
+        self._room, self._role = arguments.room, arguments.role
+        self._take_over = arguments.take_over
+        self._timeout_s = slice_s(os.environ) if arguments.timeout is None else arguments.timeout
+        self._is_json = arguments.json
+        self._settings, self._out, self._err = settings, out, err
+        self._guide = Guide(settings)
+        self._clock, self._entropy = SystemClock(), SystemEntropy()
+        self._folder = paths.sittings(settings.data_dir, settings.url, self._room, self._role)
+        self._seat: Seat | None = None
+        self._claim: Claim | None = None
+
+    def run(self) -> int:
+        try:
+            with interruptible():
+                return self._wait()
+        except Interrupted as signal:
+            self._give_up(f"interrupted by {signal}")
+            self._say(f"interrupted; to come back: {self._guide.wait(self._room, self._role)}")
+            return INTERRUPTED
+        except GreenroomError as error:
+            self._end_sitting(isinstance(error, Unavailable))
+            raise
+
+    def _wait(self) -> int:
+        kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
+        claim_file.forget_old(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
+        carried = sitting_file.take_up(self._folder, kept_since)
+        if carried is not None:
+            sitting_file.note(self._folder, carried, sitting_file.WAITING)
+        seat = sit_down(self._make_seat, carried, self._take_over, self._entropy)
+        self._say(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
+        sitting_file.note(self._folder, seat.connection_id, sitting_file.WAITING)
+        task = seat.next_task(self._timeout_s)
+        if task is None:
+            seat.rise()
+            sitting_file.note(self._folder, seat.connection_id, sitting_file.PAUSED)
+            self._say(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
+            return NOTHING_YET
+        return self._hand_over(seat, task)
+
+    def _hand_over(self, seat: Seat, task: ClaimedTask) -> int:
+        """Make the task the agent's: first what its later commands need, then the text."""
+        self._claim = Claim(
+            url=self._settings.url,
+            room=self._room,
+            role=self._role,
+            task=task.id,
+            attempt=task.attempt,
+            connection_id=seat.connection_id,
+            token=task.token,
+        )
+        try:
+            claim_file.write(self._settings.data_dir, self._claim)
+            sitting_file.note(self._folder, seat.connection_id, sitting_file.HANDED)
+            self._out.write(self._spell(task, self._claim))
+            self._out.flush()
+        except OSError as error:
+            self._give_up(f"the task could not be handed to its agent: {error}")
+            self._say(
+                f"error: {task.id} could not be printed ({error}); it was given back, and waits for {self._role}."
+            )
+            if self._out is sys.stdout:
+                # Python flushes once more when it ends, and would complain once more.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
+            return FAILED
+        seat.rise()
+        return DONE
+
+    def _spell(self, task: ClaimedTask, claim: Claim) -> str:
+        if not self._is_json:
+            return self._guide.show(task, claim)
+        shown = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
+        document = {
+            "task": shown,
+            "connection_id": claim.connection_id,
+            "next": {**self._guide.at_work(claim), "wait-for-task": self._guide.wait(claim.room, claim.role)},
+        }
+        return msgspec.json.encode(document).decode() + "\n"
+
+    def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
+        self._end_sitting(False)  # The one before, which the server closed.
+        self._seat = Seat(
+            lambda: Session(self._settings.url, self._settings.token, self._settings.limits),
+            self._room,
+            self._role,
+            connection_id,
+            self._say,
+            self._clock,
+            self._entropy,
+            if_vacant=if_vacant,
+            hand_over=True,
+        )
+        return self._seat
+
+    def _end_sitting(self, is_unsure: bool) -> None:
+        """Keep the sitting for the next call only if the server may have heard of it and said nothing."""
+        if self._seat is not None:
+            self._seat.rise()
+            sitting_file.remove(self._folder, self._seat.connection_id)
+            if is_unsure:
+                sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
+
+    def _give_up(self, reason: str) -> None:
+        """Leave, and take back what was written for later commands."""
+        if self._claim is not None:
+            claim_file.remove(self._settings.data_dir, self._claim)
+        if self._seat is not None:
+            sitting_file.remove(self._folder, self._seat.connection_id)
+            if not self._seat.leave(reason=reason):
+                ttl_s = self._settings.limits.heartbeat_ttl_s
+                self._say(f"note: the server could not be told; it will see the seat empty within {ttl_s:g} s.")
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
+            print(line, file=self._err, flush=True)

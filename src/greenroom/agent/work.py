@@ -1,0 +1,201 @@
+"""`greenroom work`: sits in a role and runs a command once for each task. Must not know how a task is carried out."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import threading
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from greenroom.agent.guide import Guide
+from greenroom.agent.interruption import Interrupted, interruptible
+from greenroom.agent.seat import DRAINED, Seat, new_connection_id
+from greenroom.client.errand import DID_ITSELF, DONE, FAILED, Errand, Outcome, Plan, next_in_line, task_environment
+from greenroom.client.session import Cause, Session
+from greenroom.clock import SystemClock
+from greenroom.domain import supervision
+from greenroom.domain.errors import GreenroomError, Unusable
+from greenroom.domain.ids import USER
+from greenroom.domain.presence import STOP_DRAINED, STOP_SUPERSEDED
+from greenroom.domain.reliability import PREFIX
+from greenroom.domain.supervision import History
+from greenroom.entropy import SystemEntropy
+from greenroom.settings import paths
+from greenroom.settings.resolve import OWN_VARIABLES, Settings
+from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
+
+DONE_AS_WISHED, INTERRUPTED = 0, 130
+FOR_EVER = float("inf")
+REASON_MAX = 4096
+
+
+def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Work in `arguments.role` of `arguments.room` until interrupted or superseded; return the exit code."""
+    return Work(arguments, settings, err).run()
+
+
+class Work:
+    """One call of the command: one sitting after another."""
+
+    def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
+        self._room, self._role = arguments.room, arguments.role
+        self._command = tuple(arguments.command)
+        self._settings, self._limits, self._err = settings, settings.limits, err
+        self._clock, self._entropy = SystemClock(), SystemEntropy()
+        self._guide = Guide(settings)
+        self._then: str | None = arguments.then
+        self._seat: Seat | None = None
+        self._errand: Errand | None = None
+        self._task: ClaimedTask | None = None
+        self._claimed_at = 0.0
+        self._history = History()
+
+    def run(self) -> int:
+        try:
+            with interruptible():
+                self._then = self._find_then()
+                self._sit_and_work(self._limits.first_contact_s)
+                while True:
+                    self._rest()
+                    self._sit_and_work(FOR_EVER)
+        except Interrupted as signal:
+            self._leave(f"interrupted by {signal}")
+            self._say(f"interrupted; to come back: {self._again()}")
+            return INTERRUPTED
+        except GreenroomError as error:
+            self._leave(error.detail)
+            if error.code != DRAINED:
+                raise
+            self._say(f"{error.detail} It has left.")
+            return DONE_AS_WISHED
+
+    def _find_then(self) -> str:
+        """Who gets the output. Raises Unusable for a role that the room does not have."""
+        with contextlib.closing(self._connect().patient(self._limits.first_contact_s)) as session:
+            roles = [role.name for role in session.snapshot(self._room).roles]
+        if self._role not in roles:
+            raise Unusable(f"Room {self._room} has no role {self._role!r}.", f"Its roles are: {', '.join(roles)}.")
+        if self._then not in (None, USER, *roles):
+            raise Unusable(
+                f"Room {self._room} has no role {self._then!r}.", f"--then takes: {', '.join(roles)}, {USER}."
+            )
+        return self._then or next_in_line(roles, self._role)
+
+    def _rest(self) -> None:
+        """Wait out the pause after an unintended end: whatever ended it may need time to come right."""
+        rests_until = self._history.rests_until
+        if rests_until is None:
+            return
+        pause_s = rests_until - self._clock.monotonic()
+        if pause_s > 0:
+            self._say(f"resting for {pause_s:.0f} s after {self._history.ends} unintended ends in a row")
+        while (left_s := rests_until - self._clock.monotonic()) > 0:
+            self._wait(min(left_s, self._limits.wait_step_s))
+
+    def _sit_and_work(self, patience_s: float) -> None:
+        """Sit until a run ends badly: that ends the sitting, and with it the attempt."""
+        self._seat = seat = Seat(
+            self._connect,
+            self._room,
+            self._role,
+            new_connection_id(self._entropy),
+            self._say,
+            self._clock,
+            self._entropy,
+            on_beat=self._take_beat,
+            on_end=self._take_end,
+        )
+        seat.sit(patience_s)
+        self._say(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
+        while True:
+            task = seat.next_task()
+            assert task is not None
+            outcome = self._carry_out(seat, task)
+            self._say(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
+            self._task = None
+            if outcome.kind in (DONE, DID_ITSELF):
+                self._history = supervision.succeeded(0)
+            elif outcome.kind == FAILED:
+                fraction = self._entropy.fraction()
+                now = self._clock.monotonic()
+                self._history = supervision.ended(self._history, 0, now, fraction, self._limits)
+                # Whoever counts deaths must hear of this one, so it is told until it is heard.
+                seat.leave("exited", outcome.detail, FOR_EVER)
+                self._seat = None
+                return
+
+    def _carry_out(self, seat: Seat, task: ClaimedTask) -> Outcome:
+        folder = paths.run(self._settings.data_dir, task.id, task.attempt)
+        told = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
+        plan = Plan(
+            command=self._command,
+            cwd=Path.cwd(),
+            env=environment_for(os.environ, told),
+            then=str(self._then),
+            folder=folder,
+        )
+        session = self._connect()
+        errand = Errand(session, task, seat.connection_id, plan, self._clock)
+        self._say(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
+        self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
+        is_kept = False
+        try:
+            outcome = errand.carry_out()
+            is_kept = outcome.is_kept
+        finally:
+            self._errand = None
+            session.close()
+            if not is_kept:
+                shutil.rmtree(folder, ignore_errors=True)
+        if is_kept:
+            self._say(f"{task.id}: its whole output is in {plan.stdout}")
+        return outcome
+
+    def _take_beat(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+        """Compare what the server believes with what we do; only a beat sent after the claim can tell."""
+        errand, task = self._errand, self._task
+        if errand is None or task is None or sent_at <= self._claimed_at:
+            return
+        if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
+            errand.doubt()
+        if isinstance(answer, HeartbeatReply):
+            for note in answer.notes:
+                self._say(f"{task.id}: a note for its agent: {note}")
+
+    def _take_end(self, why: str) -> None:
+        """Stop a run that has no seat any more. One that is asked to be the last may finish."""
+        errand = self._errand
+        if errand is not None and why != STOP_DRAINED:
+            errand.stop(
+                "Another agent has taken over the role." if why == STOP_SUPERSEDED else "The server refused us."
+            )
+
+    def _leave(self, reason: str) -> None:
+        if self._seat is not None:
+            cause: Cause = "left" if self._task is None else "stopped"
+            if not self._seat.leave(cause, reason[:REASON_MAX]):
+                ttl_s = self._limits.heartbeat_ttl_s
+                self._say(f"note: the server could not be told; it will see the seat empty within {ttl_s:g} s.")
+
+    def _again(self) -> str:
+        then = ("--then", self._then) if self._then else ()
+        return self._guide.spell("work", self._room, "--role", self._role, *then) + " -- " + shlex.join(self._command)
+
+    def _connect(self) -> Session:
+        return Session(self._settings.url, self._settings.token, self._limits)
+
+    def _wait(self, seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    def _say(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
+            print(line, file=self._err, flush=True)
+
+
+def environment_for(parent: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """What the command gets: all that its user gave to us, but of Greenroom's own only what this task needs."""
+    own = {PREFIX + name for name in OWN_VARIABLES}
+    return {name: value for name, value in parent.items() if name not in own} | dict(told)

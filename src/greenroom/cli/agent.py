@@ -1,0 +1,70 @@
+"""`greenroom agent ...`: wishes for who works in a role. Must not know how a wish comes true.
+
+A wish is sent whole. What a person does not name stays as it was, so the present wish is read first.
+"""
+
+from argparse import Namespace
+from typing import Any, TextIO
+
+from greenroom.cli.connection import session_of
+from greenroom.cli.evidence import role_of
+from greenroom.cli.output import print_json
+from greenroom.cli.table import Table, print_table
+from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, STOPPED
+from greenroom.settings.resolve import Settings
+from greenroom.wire.replies import RoleView
+from greenroom.wire.requests import SetAgent
+
+WISHED = ("kind", "machine", "harness", "model", "workdir", "desired")
+
+
+def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    named = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
+    if "kind" not in named and ("machine" in named or "harness" in named):
+        named["kind"] = REMOTE
+    if named.get("kind") == CUSTOM:
+        named = {"machine": None, "harness": None} | named  # what a person runs is run by no machine
+    return wish(arguments, settings, out, named)
+
+
+def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    return wish(arguments, settings, out, {"desired": RUNNING})
+
+
+def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    return wish(arguments, settings, out, {"desired": STOPPED})
+
+
+def restart(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    room, name = arguments.seat
+    return print_role(session_of(settings).restart(room, name, arguments.reason), arguments, out)
+
+
+def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    reply = session_of(settings).room_token(*arguments.seat)
+    if arguments.json:
+        print_json(out, reply)
+    else:
+        print(reply.token, file=out)
+    print(f"It may act for {arguments.seat} only. Give it to the agent as GREENROOM_TOKEN.", file=err)
+    return 0
+
+
+def wish(arguments: Namespace, settings: Settings, out: TextIO, changes: dict[str, Any]) -> int:
+    """Change the wish for one role and leave the rest of it as it is."""
+    room, name = arguments.seat
+    session = session_of(settings)
+    present = role_of(session.snapshot(room), name)
+    body = {field: getattr(present, field) for field in WISHED} | changes | {"reason": arguments.reason}
+    return print_role(session.wish(room, name, SetAgent(**body)), arguments, out)
+
+
+def print_role(role: RoleView, arguments: Namespace, out: TextIO) -> int:
+    if arguments.json:
+        print_json(out, role)
+        return 0
+    heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "GENERATION")
+    wished = (role.machine, role.harness, role.model, role.workdir)
+    row = (role.name, role.kind, role.desired, role.status, *(value or "-" for value in wished), str(role.generation))
+    print_table(out, Table("", heads, [row]))
+    return 0

@@ -1,0 +1,16 @@
+"""Prints completion scripts, drawn from the table of verbs. Must not know what the verbs do."""
+
+from argparse import Namespace
+from typing import TextIO
+
+import shtab
+
+from greenroom.cli.parser import PROGRAM, whole_parser
+from greenroom.settings.resolve import Settings
+
+
+def run(arguments: Namespace, settings: Settings | None, out: TextIO, err: TextIO) -> int:
+    parser = whole_parser()
+    parser.prog = PROGRAM
+    print(shtab.complete(parser, shell=arguments.shell), file=out)
+    return 0

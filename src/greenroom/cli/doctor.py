@@ -1,0 +1,51 @@
+"""`greenroom doctor`: what is well here and what is not. Must not know how each thing is examined."""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from greenroom.cli import examination
+from greenroom.cli.examination import OK, PROBLEM, WARNING, Finding
+from greenroom.cli.exits import DONE, FAILED
+from greenroom.cli.output import print_json, visible
+from greenroom.clock import SystemClock
+from greenroom.domain.errors import GreenroomError
+from greenroom.settings.resolve import Settings, resolve
+
+MARKS = {OK: "ok     ", WARNING: "warning", PROBLEM: "problem"}
+
+
+def run(arguments: Namespace, settings: None, out: TextIO, err: TextIO) -> int:
+    """Examine everything; 1 when there is a problem, 0 when there are at most warnings."""
+    findings = list(chain(examination.examine_python(), examine_configured(arguments)))
+    if arguments.json:
+        print_json(out, findings)
+    else:
+        for finding in findings:
+            print(f"{MARKS[finding.level]}  {finding.what}: {visible(finding.detail)}", file=out)
+            if finding.next:
+                print(f"         -> {finding.next}", file=out)
+    return FAILED if any(finding.level == PROBLEM for finding in findings) else DONE
+
+
+def examine_configured(arguments: Namespace) -> Iterator[Finding]:
+    """Everything that depends on the configuration; with a broken one, the rest as if the project were not there."""
+    yield from examination.examine_variables(os.environ)
+    try:
+        settings = resolve(vars(arguments), os.environ, Path.cwd())
+    except GreenroomError as error:
+        yield Finding(what="configuration", level=PROBLEM, detail=error.detail, next=error.guidance)
+        return
+    yield Finding(what="configuration", level=OK, detail=told(settings))
+    yield from examination.examine_data_dir(settings)
+    yield from examination.examine_token(settings)
+    yield from examination.examine_server(settings, SystemClock())
+    yield from examination.examine_processes(settings)
+
+
+def told(settings: Settings) -> str:
+    project = f"project {settings.project.path}" if settings.project else "no project"
+    return f"{settings.url}, {project}"

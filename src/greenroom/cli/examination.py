@@ -1,0 +1,180 @@
+"""What `greenroom doctor` looks at, one thing at a time. Knows this machine's side; must not know the server's inside.
+
+Each look yields findings: `ok`, `warning` or `problem`, what was seen, and what to do about it.
+"""
+
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from greenroom import __version__
+from greenroom.client.session import Session
+from greenroom.client.transport import HttpTransport
+from greenroom.clock import Clock
+from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.lock import holder_of
+from greenroom.process.identity import Identity, is_alive
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings, unknown_variables
+
+OK = "ok"
+WARNING = "warning"
+PROBLEM = "problem"
+
+PARTS = ("litestar", "msgspec", "SQLAlchemy", "uvicorn", "psutil", "rich")
+DISK_BYTES_LOW = 1 << 30
+DISK_BYTES_NEEDED = 100 << 20
+CLOCK_SKEW_S = 5.0
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. `next` says what to do where it is not ok."""
+
+    what: str
+    level: str
+    detail: str
+    next: str | None = None
+
+
+class LeftRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What a daemon noted of a run: as much of it as tells whether it still goes on."""
+
+    room: str
+    role: str
+    task: str
+    attempt: int
+    identity: Identity | None = None
+
+
+def examine_python() -> Iterator[Finding]:
+    detail = (
+        f"{platform.python_implementation()} {platform.python_version()} ({sys.executable}), greenroom {__version__}"
+    )
+    yield Finding(what="python", level=OK, detail=detail)
+    try:
+        yield Finding(what="parts", level=OK, detail=", ".join(f"{part} {version(part)}" for part in PARTS))
+    except PackageNotFoundError as error:
+        yield Finding(
+            what="parts", level=PROBLEM, detail=f"{error.name} is not installed.", next="Install greenroom anew."
+        )
+
+
+def examine_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
+    strange = unknown_variables(environ)
+    for name, guess in strange:
+        detail = f"{name} is no variable of Greenroom's. {guess}"
+        yield Finding(what="variables", level=WARNING, detail=detail, next=f"Correct its name, or: unset {name}")
+    if not strange:
+        yield Finding(what="variables", level=OK, detail="every GREENROOM_ variable is known")
+
+
+def examine_data_dir(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    if not folder.exists():
+        yield Finding(what="data directory", level=OK, detail=f"{folder} is not there yet; the first start makes it")
+        return
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        who = f"Give it to the user that runs greenroom, or choose another: --data-dir (now {folder})."
+        yield Finding(what="data directory", level=PROBLEM, detail=f"{folder} cannot be written", next=who)
+    elif mode & 0o077:
+        detail = f"{folder} is open to others (mode {mode:04o})"
+        yield Finding(what="data directory", level=WARNING, detail=detail, next=f"chmod 700 {folder}")
+    else:
+        yield Finding(what="data directory", level=OK, detail=f"{folder} (mode {mode:04o})")
+    yield disk_finding(folder)
+
+
+def disk_finding(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / (1 << 30):.1f} GiB free for {folder}"
+    if free < DISK_BYTES_LOW:
+        level = PROBLEM if free < DISK_BYTES_NEEDED else WARNING
+        return Finding(what="disk", level=level, detail=detail, next="Make room: a full disk stops every transition.")
+    return Finding(what="disk", level=OK, detail=detail)
+
+
+def examine_token(settings: Settings) -> Iterator[Finding]:
+    path = paths.operator_token(settings.data_dir)
+    origin = settings.origins["token"]
+    if settings.token is None:
+        told = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
+        yield Finding(what="token", level=WARNING, detail=origin, next=told)
+    elif origin.startswith("file") and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield Finding(what="token", level=PROBLEM, detail=f"{path} can be read by others", next=f"chmod 600 {path}")
+    else:
+        yield Finding(what="token", level=OK, detail=origin)
+
+
+def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Reach it, ask how its loops do, whether it takes our token, and what time it has."""
+    session = Session(settings.url, settings.token, settings.limits)
+    try:
+        health = session.healthz()
+    except GreenroomError as error:
+        pid, _ = holder_of(paths.server_lock(settings.data_dir))
+        told = f"process {pid} holds {settings.data_dir}; does it listen elsewhere? See GREENROOM_URL." if pid else ""
+        yield Finding(what="server", level=PROBLEM, detail=error.detail, next=told or "Start it: greenroom up")
+        return
+    yield Finding(what="server", level=OK, detail=f"{settings.url} answers")
+    if health.late:
+        late = f"late: {', '.join(health.late)}"
+        yield Finding(
+            what="healer", level=PROBLEM, detail=late, next="Read the server's log; the machine may be overloaded."
+        )
+    else:
+        yield Finding(what="healer", level=OK, detail="sweep and feed keep their time")
+    try:
+        session.rooms(limit=1)
+        yield Finding(what="access", level=OK, detail="the server takes our token")
+    except Unavailable as error:
+        yield Finding(what="access", level=PROBLEM, detail=error.detail, next=error.guidance)
+    except GreenroomError as error:
+        yield Finding(what="access", level=WARNING, detail=error.detail, next=error.guidance)
+    yield from examine_clock(settings, clock)
+
+
+def examine_clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """No rule compares clocks; but people compare what is shown."""
+    answer = HttpTransport(settings.url).request("GET", "/healthz", None, {}, settings.limits.request_timeout_s)
+    stamp = answer.headers.get("date")
+    if stamp is None:
+        return
+    skew_s = clock.wall() - parsedate_to_datetime(stamp).timestamp()
+    if abs(skew_s) > CLOCK_SKEW_S:
+        detail = f"this machine and the server differ by {abs(skew_s):.0f} s"
+        told = "Nothing depends on it, but shown times differ: set the clocks by NTP."
+        yield Finding(what="clock", level=WARNING, detail=detail, next=told)
+    else:
+        yield Finding(what="clock", level=OK, detail=f"this machine and the server agree within {CLOCK_SKEW_S:g} s")
+
+
+def examine_processes(settings: Settings) -> Iterator[Finding]:
+    """Agents that outlived the daemon that ran them."""
+    daemon, _ = holder_of(paths.daemon_lock(settings.data_dir))
+    if daemon is not None:
+        yield Finding(what="daemon", level=OK, detail=f"process {daemon} runs this machine's agents")
+        return
+    left = [run for run in runs_noted(settings.data_dir) if run.identity is not None and is_alive(run.identity)]
+    for run in left:
+        assert run.identity is not None
+        detail = f"process {run.identity.pid} of {run.room}/{run.role} ({run.task}) runs on without a daemon"
+        yield Finding(what="processes", level=WARNING, detail=detail, next="greenroom daemon start brings it to an end")
+    if not left:
+        yield Finding(what="processes", level=OK, detail="no daemon runs here, and no process of one is left")
+
+
+def runs_noted(data_dir: Path) -> Iterator[LeftRun]:
+    for path in sorted(paths.runs(data_dir).glob("*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=LeftRun)
+        except (OSError, msgspec.MsgspecError):
+            continue  # The daemon itself puts aside what it cannot read.

@@ -1,0 +1,33 @@
+"""`greenroom machine ...`. Must not know what a daemon does."""
+
+from argparse import Namespace
+from typing import TextIO
+
+from greenroom.cli.board import machines_table
+from greenroom.cli.connection import all_of, session_of
+from greenroom.cli.output import print_json
+from greenroom.cli.table import print_table
+from greenroom.settings.resolve import Settings
+
+
+def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    session = session_of(settings)
+    machines = all_of(lambda after: session.machines(after, settings.limits.page_max))
+    if arguments.json:
+        print_json(out, machines)
+    elif machines:
+        print_table(out, machines_table(machines)._replace(title=""))
+    else:
+        print("No machine has come yet. On one that is to run agents: greenroom daemon start", file=err)
+    return 0
+
+
+def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    reply = session_of(settings).machine_token(arguments.machine)
+    if arguments.json:
+        print_json(out, reply)
+    else:
+        print(reply.token, file=out)
+    print("There, set GREENROOM_URL and this GREENROOM_TOKEN, then start the daemon:", file=err)
+    print(f"  greenroom daemon start --machine {arguments.machine}", file=err)
+    return 0

@@ -1,0 +1,65 @@
+"""Runs one verb. Knows how a verb is found, begun and ended; must not know what any of them does.
+
+Only what the verb itself needs is imported: an agent calls these commands all day.
+"""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TextIO
+
+from greenroom.cli import exits
+from greenroom.cli.parser import parse
+from greenroom.cli.text import settle_text
+from greenroom.cli.verbs import PROJECT, SELF, Verb
+from greenroom.domain.errors import GreenroomError
+from greenroom.settings.resolve import Settings, resolve
+
+Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that `argv` names; return its exit code."""
+    try:
+        code = run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
+    return code
+
+
+def run(argv: list[str]) -> int:
+    """Parse, settle the configuration, and call the verb's function."""
+    try:
+        verb, arguments = parse(argv)
+        if verb.text is not None:
+            arguments.text = settle_text(arguments.text, verb.text == "required", sys.stdin, sys.stderr)
+        settings = settle(verb, arguments)
+        return function_of(verb)(arguments, settings, sys.stdout, sys.stderr)
+    except SystemExit as end:  # argparse has printed its help or what is wrong
+        return end.code if isinstance(end.code, int) else exits.USAGE
+    except GreenroomError as error:
+        sys.stdout.flush()
+        print(exits.explain(error), file=sys.stderr)
+        return exits.code_of(error)
+
+
+def settle(verb: Verb, arguments: Namespace) -> Settings | None:
+    """The configuration in force for a verb; None for one that looks at it by itself."""
+    if verb.reads == SELF:
+        return None
+    return resolve(vars(arguments), os.environ, Path.cwd() if verb.reads == PROJECT else None)
+
+
+def function_of(verb: Verb) -> Run:
+    """Import the function that carries the verb out."""
+    module, _, name = verb.function.partition(":")
+    function: Run = getattr(import_module(module), name)
+    return function

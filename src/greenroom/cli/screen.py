@@ -1,0 +1,61 @@
+"""Draws tables on a terminal with Rich. Knows colours; must not know where the tables come from.
+
+Imported by its name, and only where somebody looks at a terminal: Rich costs more than all the rest of a verb.
+"""
+
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from greenroom.cli.output import visible
+from greenroom.cli.table import Table
+
+COLOURS = {
+    "ok": "green",
+    "waiting": "green",
+    "connected": "green",
+    "completed": "green",
+    "working": "cyan",
+    "acknowledged": "cyan",
+    "in_progress": "cyan",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "backing_off": "yellow",
+    "unknown": "yellow",
+    "not": "red",
+    "offline": "red",
+    "quarantined": "red",
+    "vacant": "magenta",
+    "stopped": "magenta",
+}
+
+
+def print_table(out: TextIO, table: Table) -> None:
+    Console(file=out).print(drawn(table))
+
+
+def live_screen(out: TextIO) -> Live:
+    """A screen of its own that is drawn anew when it is told to, and gone when it is left."""
+    return Live(console=Console(file=out), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
+
+
+def board(headlines: Sequence[str], is_well: bool, tables: Sequence[Table]) -> RenderableType:
+    """Headlines above tables."""
+    above = Text(visible("\n".join(headlines)), style="bold green" if is_well else "bold red")
+    return Group(above, *(part for table in tables for part in (Text(), drawn(table))))
+
+
+def drawn(table: Table) -> RichTable:
+    """Spell a table for Rich. Cells are plain text: what agents wrote is never read as markup."""
+    rich = RichTable(
+        title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+    )
+    for head in table.heads:
+        rich.add_column(head, header_style="dim", overflow="fold")
+    for row in table.rows:
+        rich.add_row(*(Text(visible(cell), style=COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
+    return rich

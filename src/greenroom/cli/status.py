@@ -1,0 +1,107 @@
+"""`greenroom status`: the house once, or as it changes. Must not know how the house comes to be so."""
+
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TextIO
+
+import msgspec
+
+from greenroom.cli.board import headlines, tables_of
+from greenroom.cli.connection import NEWEST, session_of
+from greenroom.cli.output import print_json, print_json_line, print_lines
+from greenroom.cli.overview import UNREACHABLE, Overview, ServerView, lasting, look
+from greenroom.cli.table import plain_lines, print_table
+from greenroom.clock import Clock, SystemClock, instant_of
+from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.settings.resolve import Settings
+
+REFRESH_S = 2.0
+RETRY_S = 1.0
+
+Show = Callable[[Overview], None]
+
+
+def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    if arguments.watch:
+        with shower(out, arguments.json) as show:
+            watch(settings, show, SystemClock())
+    overview = look(session_of(settings))
+    if arguments.json:
+        print_json(out, overview)
+        return 0
+    print_lines(out, headlines(overview))
+    for table in tables_of(overview):
+        print(file=out)
+        print_table(out, table)
+    return 0
+
+
+def watch(settings: Settings, show: Show, clock: Clock) -> None:
+    """Show the house whenever something happens in it, until interrupted. A server that is away is shown as away."""
+    session = session_of(settings)
+    something_happened = threading.Event()
+    follower = threading.Thread(target=follow, args=(settings, something_happened), name="follow", daemon=True)
+    follower.start()
+    unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
+    seen = unknown
+    away_since: str | None = None
+    while True:
+        something_happened.clear()
+        try:
+            seen, away_since = look(session), None
+        except Unavailable:
+            away_since = away_since or instant_of(clock.wall())
+            away = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
+            seen = msgspec.structs.replace(seen, server=away)
+        show(seen)
+        something_happened.wait(RETRY_S if away_since else REFRESH_S)
+
+
+def follow(settings: Settings, something_happened: threading.Event) -> None:
+    """Wake the watcher at every event; without this right, or this server, its slow refresh has to do."""
+    session = session_of(settings)
+    while True:
+        try:
+            for _ in session.stream_events(None, NEWEST):
+                something_happened.set()
+        except Unavailable:
+            threading.Event().wait(RETRY_S)
+        except GreenroomError:
+            return
+
+
+@contextmanager
+def shower(out: TextIO, as_json: bool) -> Iterator[Show]:
+    """How to show an overview: lines of JSON, a live screen, or plain text where nobody can look at a screen."""
+    if as_json or not out.isatty():
+        yield only_changes(lambda overview: print_json_line(out, overview) if as_json else print_plain(out, overview))
+        return
+    screen = import_module("greenroom.cli.screen")
+    with screen.live_screen(out) as live:
+        yield lambda overview: live.update(
+            screen.board(headlines(overview), overview.server.status == "ok", tables_of(overview)), refresh=True
+        )
+
+
+def only_changes(show: Show) -> Show:
+    """Show only what differs from what was shown last, beats aside."""
+    last: list[Overview] = []
+
+    def show_if_new(overview: Overview) -> None:
+        state = lasting(overview)
+        if [state] != last:
+            last[:] = [state]
+            show(overview)
+
+    return show_if_new
+
+
+def print_plain(out: TextIO, overview: Overview) -> None:
+    """One state of the house as text, with an empty line after each part."""
+    print_lines(out, headlines(overview))
+    for table in tables_of(overview):
+        print("\n".join(["", *plain_lines(table)]), file=out)
+    print(file=out, flush=True)

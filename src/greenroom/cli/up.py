@@ -1,0 +1,244 @@
+"""`greenroom up`: the server, this machine's daemon and the project's team, kept alive. Must not know how they work."""
+
+import os
+import shlex
+import shutil
+import sys
+import threading
+from argparse import Namespace
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit
+
+import msgspec
+
+from greenroom.cli import exits
+from greenroom.cli.child import Child
+from greenroom.cli.team import say_first, settle_team
+from greenroom.client.session import Session
+from greenroom.clock import SystemClock
+from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
+from greenroom.lock import holder_of
+from greenroom.process.ending import Ending
+from greenroom.settings import paths
+from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
+from greenroom.wire.replies import RoomView
+
+SERVER_URL = "server.url"
+HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
+SUPERSEDED = frozenset({exits.CONFLICT})
+LOOK_EVERY_S = 0.05
+READY_S_MAX = 30.0
+DAEMON_STOP_S = 25.0
+SERVER_STOP_S = 10.0
+OWN = ("GREENROOM_TOKEN", "GREENROOM_URL", "GREENROOM_DATA_DIR")
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+class Interrupted(Exception):
+    """The end was told while something was waited for."""
+
+
+class MachineFile(msgspec.Struct):
+    """What of `machine.json` is needed here."""
+
+    id: str
+
+
+def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Start the house and keep it until a signal ends it: first the daemon with its agents, then the server."""
+    refuse_second(settings.data_dir)
+    (settings.data_dir / SERVER_URL).unlink(missing_ok=True)  # of a server that is gone
+    house = House(arguments, settings, out, err)
+    with house.ending.on_signals():
+        opening = threading.Thread(target=house.open, name="opening", daemon=True)
+        opening.start()
+        code = house.ending.wait()
+        house.close()
+        opening.join()
+    return code
+
+
+def refuse_second(data_dir: Path) -> None:
+    """Raise AlreadyRunning when a server runs on this data directory, naming its address."""
+    pid, _ = holder_of(paths.server_lock(data_dir))
+    if pid is not None:
+        url = read(data_dir / SERVER_URL) or "an address that it has not told yet"
+        raise AlreadyRunning(
+            f"Greenroom is up already on {data_dir}: process {pid}, at {url}.",
+            "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
+        )
+
+
+class House:
+    """A server and a daemon as children, and what is said about them."""
+
+    def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> None:
+        self.ending = Ending()
+        self._say = arguments.say
+        self._settings = settings
+        self._out, self._err = out, err
+        self._clock = SystemClock()
+        self._url = ""
+        self._session: Session | None = None
+        self._listen = arguments.listen or address_of(settings.url)
+        self._is_closing = threading.Event()
+        self._gives_up_at = self._clock.monotonic() + READY_S_MAX
+        # The children hold the reading side, only we the writing one: however we end, they read its end.
+        self._leash, self._held = os.pipe()
+        environ = {name: value for name, value in os.environ.items() if name not in OWN}
+        child = partial(
+            Child,
+            environ=environ,
+            inherited=self._leash,
+            limits=settings.limits,
+            clock=self._clock,
+            tell=self._tell,
+            on_hopeless=self.ending.tell,
+        )
+        self._server = child("server", self._server_command, hopeless_at_first=HOPELESS_AT_FIRST)
+        self._daemon = child("daemon", self._daemon_command, hopeless_at_first=HOPELESS_AT_FIRST, hopeless=SUPERSEDED)
+
+    def open(self) -> None:
+        """Start everything in order; on its own thread, since the main one waits for the end."""
+        try:
+            self._server.start()
+            session = self._wait_for_server()
+            self._daemon.start()
+            machine = self._wait_for_machine(session)
+            project = self._settings.project
+            room = None if project is None else settle_team(session, project, machine, self._tell)
+            if room is not None and self._say:
+                say_first(session, room, self._say, self._tell)
+            print("\n".join(self._welcome(room)), file=self._out, flush=True)
+        except Interrupted:
+            pass
+        except GreenroomError as error:
+            self._tell(exits.explain(error))
+            self.ending.tell(exits.code_of(error))
+
+    def close(self) -> None:
+        """Stop the daemon and its agents, then the server. Nothing is left behind."""
+        self._is_closing.set()
+        if self._session is not None:
+            self._session.give_up()
+        self._tell("stopping")
+        self._daemon.stop(DAEMON_STOP_S)
+        self._server.stop(SERVER_STOP_S)
+
+    def _tell(self, text: str) -> None:
+        print(f"up: {text}", file=self._err, flush=True)
+
+    # The children.
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "greenroom", *words, "--data-dir", str(self._settings.data_dir)]
+
+    def _server_command(self) -> list[str]:
+        return self._command("server", "--listen", self._listen, "--follow", str(self._leash))
+
+    def _daemon_command(self) -> list[str]:
+        project = self._settings.project
+        config = ["--config", str(project.path)] if project is not None else []
+        return self._command("daemon", "start", "--url", self._url, "--follow", str(self._leash), *config)
+
+    # What is waited for.
+
+    def _wait_for_server(self) -> Session:
+        """Wait until the server answers; a session with it. From then on it keeps its address."""
+        while not (url := read(self._settings.data_dir / SERVER_URL)):
+            self._pause("the server did not say where it listens")
+        parts = urlsplit(url)
+        self._listen = parts.netloc
+        host = ANYWHERE.get(parts.hostname or "", "")
+        self._url = f"http://{host}:{parts.port}" if host else url
+        token = find_token(self._url, self._settings.data_dir, {})[0]
+        session = self._session = Session(self._url, token, self._settings.limits, patience_s=READY_S_MAX)
+        session.healthz()
+        return session
+
+    def _wait_for_machine(self, session: Session) -> str:
+        """Wait until the daemon has registered this machine; its id. Wishes can only name a machine that is known."""
+        path = paths.machine(self._settings.data_dir)
+        while True:
+            with suppress(NotFound, msgspec.MsgspecError):
+                machine = msgspec.json.decode(read(path), type=MachineFile).id
+                if session.machine(machine).daemon_connected:
+                    return machine
+            self._pause("the daemon did not register this machine")
+
+    def _pause(self, what: str) -> None:
+        if self._clock.monotonic() >= self._gives_up_at:
+            raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Look at what it printed above, and start again.")
+        if self._is_closing.wait(LOOK_EVERY_S):
+            raise Interrupted
+
+    # What is said.
+
+    def _welcome(self, room: RoomView | None) -> list[str]:
+        greenroom = program()
+        name = room.name if room is not None else "ROOM"
+        roles = f"{room.name}: {', '.join(role.name for role in room.roles)}" if room is not None else "none yet"
+        return [
+            "",
+            f"Greenroom is up at {self._url}",
+            f"  data    {self._settings.data_dir}",
+            f"  room    {roles}",
+            "",
+            "In another terminal:",
+            *(f"  export {variable}={shlex.quote(value)}" for variable, value in self._exports()),
+            *columns(
+                *([] if room is not None else [(f"{greenroom} room create ROOM --roles A,B", "open a room")]),
+                (f'{greenroom} send {name} "..."', "give the room work"),
+                (f"{greenroom} watch {name}", "follow what happens"),
+                (f"{greenroom} status --watch", "see how everybody does"),
+            ),
+            "",
+            "Pull the plug; what you killed comes back by itself:",
+            *columns(
+                (f"kill -9 {self._server.pid}", "the server"),
+                (f"kill -9 {self._daemon.pid}", "the daemon, with the agents it runs"),
+            ),
+            "",
+            "Ctrl-C stops everything.",
+        ]
+
+    def _exports(self) -> list[tuple[str, str]]:
+        """What another terminal has to be told to find this house, where it is not the one that is found by itself."""
+        plain = {name: value for name, value in os.environ.items() if name not in OWN}
+        exports = []
+        if self._url != DEFAULT_URL:
+            exports.append(("GREENROOM_URL", self._url))
+        if self._settings.data_dir != paths.default_data_dir(plain):
+            exports.append(("GREENROOM_DATA_DIR", str(self._settings.data_dir)))
+        return exports
+
+
+def columns(*rows: tuple[str, str]) -> list[str]:
+    """What to type, and what it is for."""
+    width = max(len(command) for command, _ in rows)
+    return [f"  {command.ljust(width)}   {purpose}" for command, purpose in rows]
+
+
+def address_of(url: str) -> str:
+    """Where to listen so that this machine's commands find the server: at the address they look at, if it is ours."""
+    return urlsplit(url if is_loopback(url) else DEFAULT_URL).netloc
+
+
+def program() -> str:
+    """How this command is called from a shell here."""
+    called = Path(sys.argv[0]).absolute()
+    if shutil.which("greenroom") or called.name != "greenroom":
+        return "greenroom"
+    here = Path.cwd()
+    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)
+
+
+def read(path: Path) -> str:
+    """What a small file holds; nothing where there is none."""
+    try:
+        return path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""

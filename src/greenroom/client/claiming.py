@@ -1,0 +1,101 @@
+"""The standing claim of one sitting. Knows when it is sent, dropped and sent anew; must not know who beats or runs.
+
+Presence and claim are two lines to the server, and a claim can stand on a line that died without a word. So whoever
+keeps the presence says `renew` whenever that line may be dead, and the claim is sent anew once the presence is sure.
+"""
+
+import threading
+from collections.abc import Callable
+
+from greenroom.client.session import Session
+from greenroom.clock import Clock
+from greenroom.domain.errors import RejoinRequired, Unavailable
+from greenroom.domain.reliability import Reliability
+from greenroom.entropy import Entropy
+from greenroom.wire.replies import ClaimedTask
+
+
+class StandingClaim:
+    """Asks for the next task of a role until there is one. `session` is this claim's alone: it is dropped with it."""
+
+    def __init__(
+        self,
+        session: Session,
+        room: str,
+        role: str,
+        connection_id: str,
+        is_present: Callable[[], bool],
+        on_seat_lost: Callable[[], None],
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        hand_over: bool = False,
+        limits: Reliability | None = None,
+        interval_s: float | None = None,
+        ttl_s: float | None = None,
+    ) -> None:
+        limits = limits or session.limits
+        self._session = session
+        self._room, self._role, self._connection_id = room, role, connection_id
+        self._is_present = is_present
+        self._on_seat_lost = on_seat_lost
+        self._clock = clock
+        self._entropy = entropy
+        self._hand_over = hand_over
+        interval_s = interval_s or limits.heartbeat_interval_s
+        self._ttl_s = ttl_s or limits.heartbeat_ttl_s
+        self._wait_s_max = limits.claim_wait_for(interval_s)
+        self._pause_s_max = limits.retry_pause_for(interval_s)
+        self._step_s = limits.wait_step_s
+        self._look = threading.Event()
+        self._is_ended = False
+
+    def renew(self) -> None:
+        """Drop the claim that stands, from another thread; a new one is sent as soon as the seat is sure."""
+        self._look.set()
+        self._session.drop()
+
+    def end(self) -> None:
+        """Drop the claim and send no more, from another thread: `next_task` returns None."""
+        self._is_ended = True
+        self.renew()
+
+    def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
+        """Wait for the next task; None when `timeout_s` is over or the claim was ended.
+
+        An unreachable server is tried again until then. Raises Superseded, or what else the server refuses.
+        """
+        ends_at = None if timeout_s is None else self._clock.boottime() + timeout_s
+        has_asked = False
+        while not self._is_ended:
+            left_s = self._wait_s_max if ends_at is None else ends_at - self._clock.boottime()
+            if left_s <= 0 and (has_asked or not self._is_present()):
+                return None
+            # Cleared before the look at the presence: what changes after that wakes us.
+            self._look.clear()
+            if not self._is_present():
+                self._look.wait(max(0.0, min(left_s, self._step_s)))
+                continue
+            sent_at = self._clock.boottime()
+            task = self._ask(max(0.0, min(left_s, self._wait_s_max)))
+            has_asked = True
+            # An answer that lay in its socket through a night's sleep starts nothing: asked again, the server says
+            # whether the task is still ours.
+            if task is not None and self._clock.boottime() - sent_at < self._ttl_s:
+                return task
+        return None
+
+    def _ask(self, wait_s: float) -> ClaimedTask | None:
+        try:
+            return self._session.claim(self._room, self._role, self._connection_id, wait_s, self._hand_over)
+        except RejoinRequired:
+            self._on_seat_lost()
+            self._pause()
+        except Unavailable:
+            self._pause()
+        return None
+
+    def _pause(self) -> None:
+        """Wait a random while, or until the seat is sure again."""
+        if not self._is_ended:
+            self._look.wait(self._pause_s_max * self._entropy.fraction())

@@ -1,0 +1,243 @@
+"""One claimed task carried out by a command. Knows start, run, result; must not know who claims, beats or restarts.
+
+What came out is handed on here. That a run ended in any other way is only said, since agents and daemons report it by
+different ways.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from greenroom.client.session import Session
+from greenroom.clock import Clock
+from greenroom.domain import task as tasks
+from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
+from greenroom.domain.ids import USER
+from greenroom.domain.task import Task
+from greenroom.process.group import Exit, Group
+from greenroom.process.identity import Identity
+from greenroom.process.output import tail_of, text_of
+from greenroom.wire.replies import ClaimedTask
+
+# How an errand ends.
+DONE = "done"
+DID_ITSELF = "did_itself"
+FAILED = "failed"
+GONE = "gone"
+STOPPED = "stopped"
+
+STEP_S = 0.2
+FOR_EVER = float("inf")
+NOTHING_WRITTEN = "(The command ended well and wrote nothing.)"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run for a task: `env` is the whole environment, `then` who gets the output, `folder` this run's own."""
+
+    command: tuple[str, ...]
+    cwd: Path
+    env: dict[str, str]
+    then: str
+    folder: Path
+    timeout_s: float | None = None
+
+    @property
+    def stdout(self) -> Path:
+        return self.folder / "stdout"
+
+    @property
+    def stderr(self) -> Path:
+        return self.folder / "stderr"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent."""
+
+    kind: str
+    detail: str
+    exit: Exit | None = None
+    is_kept: bool = False
+
+
+class Errand:
+    """One task on its way. `carry_out` blocks; `doubt` and `stop` are for other threads."""
+
+    def __init__(
+        self,
+        session: Session,
+        task: ClaimedTask,
+        connection_id: str,
+        plan: Plan,
+        clock: Clock,
+        on_started: Callable[[Identity], None] | None = None,
+    ) -> None:
+        self._session = session
+        self._insistent = session.patient(FOR_EVER)
+        self._limits = session.limits
+        self._task = task
+        self._connection_id = connection_id
+        self._plan = plan
+        self._clock = clock
+        self._on_started = on_started or (lambda identity: None)
+        self._is_doubted = threading.Event()
+        self._stop_reason: str | None = None
+
+    def doubt(self) -> None:
+        """Ask the server whether the task is still this run's: a beat's answer did not name it. If not, stop."""
+        self._is_doubted.set()
+
+    def stop(self, reason: str) -> None:
+        """End the run, and give up whatever call is tried again and again."""
+        self._stop_reason = reason
+        self._insistent.give_up()
+
+    def carry_out(self) -> Outcome:
+        """Run the command for the task and hand its output on. Whatever happens, nothing of it is left running."""
+        try:
+            self._start()
+        except Conflict as error:
+            return Outcome(kind=GONE, detail=str(error))
+        except Unavailable:
+            return self._stopped(None)
+        plan = self._plan
+        try:
+            text = self._task.text.encode()
+            group = Group.spawn(plan.command, plan.cwd, plan.env, text, plan.stdout, plan.stderr)
+        except (ConfigurationError, OSError) as error:
+            return Outcome(kind=FAILED, detail=str(error))
+        try:
+            self._on_started(group.identity)
+            cut_short = self._watch(group)
+        finally:
+            ended = group.stop(self._limits.stop_grace_s)
+        if cut_short is None or (cut_short.kind == FAILED and ended is not None):
+            assert ended is not None
+            return self._conclude(ended, cut_short)
+        if cut_short.kind == GONE:
+            self._keep_late()
+        return msgspec.structs.replace(cut_short, exit=ended)
+
+    def _start(self) -> None:
+        """Get the server's word that the attempt counts; a word that is older than the TTL does not."""
+        sent_at = None
+        while sent_at is None or self._clock.boottime() - sent_at >= self._limits.heartbeat_ttl_s:
+            sent_at = self._clock.boottime()
+            self._insistent.start(self._task.id, self._connection_id, self._task.attempt)
+
+    def _watch(self, group: Group) -> Outcome | None:
+        """Wait until the command has ended; say why where it has to be ended."""
+        limit_s = self._plan.timeout_s
+        ends_at = None if limit_s is None else self._clock.monotonic() + limit_s
+        while group.wait(STEP_S) is None:
+            if self._stop_reason is not None:
+                return self._stopped(None)
+            if self._is_doubted.is_set():
+                self._is_doubted.clear()
+                if (why := self._why_gone()) is not None:
+                    return Outcome(kind=GONE, detail=why)
+            if ends_at is not None and self._clock.monotonic() >= ends_at:
+                return Outcome(kind=FAILED, detail=f"The command did not end within its {limit_s:g} s and was stopped.")
+        return None
+
+    def _conclude(self, ended: Exit, cut_short: Outcome | None) -> Outcome:
+        """Hand the output on, or say why not. What the command did by its own calls counts more than how it ended."""
+        try:
+            now = self._insistent.task(self._task.id)
+            if self._is_settled(now):
+                return Outcome(kind=DID_ITSELF, detail=f"The command itself left the task {now.status}.", exit=ended)
+            if cut_short is not None or not ended.is_success:
+                return self._failed(now, ended, cut_short)
+            to = self._plan.then
+            self._hand_on(to)
+            return Outcome(kind=DONE, detail=f"Its output went to {to}.", exit=ended, is_kept=self._is_cut())
+        except Superseded as error:
+            return Outcome(kind=GONE, detail=str(error), exit=ended)
+        except Unavailable:
+            return self._stopped(ended)
+        except GreenroomError as error:
+            detail = f"The output could not be handed on: {error} It is in {self._plan.stdout}."
+            return Outcome(kind=FAILED, detail=detail, exit=ended, is_kept=True)
+
+    def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None) -> Outcome:
+        if not self._is_ours(now):
+            return Outcome(kind=GONE, detail=why_gone(now), exit=ended)
+        if cut_short is not None:
+            return msgspec.structs.replace(cut_short, exit=ended)
+        said = tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)
+        return Outcome(kind=FAILED, detail=f"{ended}\n{said}".strip(), exit=ended)
+
+    def _stopped(self, ended: Exit | None) -> Outcome:
+        return Outcome(kind=STOPPED, detail=self._stop_reason or "stopped", exit=ended, is_kept=ended is not None)
+
+    def _hand_on(self, to: str) -> Task:
+        text = text_of(self._plan.stdout, self._limits.text_bytes_max)
+        if to == USER:
+            return self._insistent.complete(self._task.id, self._connection_id, self._task.attempt, text)
+        return self._insistent.handoff(
+            self._task.id, self._connection_id, self._task.attempt, to, text or NOTHING_WRITTEN
+        )
+
+    def _keep_late(self) -> None:
+        """Hand in what a run had written whose task is another's by now: the server keeps it as a late result."""
+        if self._plan.stdout.stat().st_size > 0:
+            try:
+                self._hand_on(self._plan.then)
+            except GreenroomError:
+                return  # That it does not count is what we knew.
+
+    def _is_cut(self) -> bool:
+        return self._plan.stdout.stat().st_size > self._limits.text_bytes_max
+
+    def _why_gone(self) -> str | None:
+        """Why the task is no longer this run's; None while it is, or while nobody can say."""
+        try:
+            now = self._session.task(self._task.id)
+        except GreenroomError:
+            return None
+        return None if self._is_ours(now) or self._is_settled(now) else why_gone(now)
+
+    def _is_ours(self, now: Task) -> bool:
+        attempt = self._task.attempt
+        return tasks.is_held_by(now, self._connection_id, attempt) or tasks.can_resume(
+            now, self._connection_id, attempt
+        )
+
+    def _is_settled(self, now: Task) -> bool:
+        """Tell whether the command has handed the task on, or declined it, by its own call."""
+        if tasks.is_completed_by(now, self._connection_id, self._task.attempt):
+            return True
+        is_last = now.attempt == self._task.attempt and now.last_holder == self._connection_id
+        return is_last and now.status == tasks.QUARANTINED
+
+
+def why_gone(task: Task) -> str:
+    """Say for people why a task is no longer the run's that asks."""
+    because = f" ({task.reason})" if task.reason else ""
+    if task.status == tasks.CLOSED:
+        return f"The task was cancelled{because}."
+    if task.status == tasks.QUARANTINED:
+        return f"The task was put into quarantine{because}."
+    if task.status == tasks.PENDING:
+        return f"The task was taken back: {task.released_cause or 'released'}{because}."
+    return f"The task is another's now: {task.status}, attempt {task.attempt}."
+
+
+def next_in_line(roles: Sequence[str], role: str) -> str:
+    """Who gets a role's output unless somebody says otherwise: the next role in the room's order, at last the user."""
+    place = list(roles).index(role) + 1
+    return roles[place] if place < len(roles) else USER
+
+
+def task_environment(url: str, room: str, role: str, task: ClaimedTask, connection_id: str) -> dict[str, str]:
+    """What a process run for a task is told of Greenroom: where it is, for what, and this attempt's token alone."""
+    return {
+        "GREENROOM_URL": url,
+        "GREENROOM_ROOM": room,
+        "GREENROOM_ROLE": role,
+        "GREENROOM_TASK": task.id,
+        "GREENROOM_ATTEMPT": str(task.attempt),
+        "GREENROOM_CONNECTION": connection_id,
+        "GREENROOM_TOKEN": task.token,
+    }

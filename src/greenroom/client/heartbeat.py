@@ -1,0 +1,171 @@
+"""The thread that keeps a party present. Knows when it wakes, beats and tells; must not know sessions, rooms or claims.
+
+What is to be done when is decided by `domain.presence`; here it is done. The thread has its own connection, so that no
+slow work of the party can hold up a beat.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from greenroom.clock import Clock
+from greenroom.domain.errors import GreenroomError, RejoinRequired, Superseded, Unavailable
+from greenroom.domain.presence import JOIN, Presence
+from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED
+from greenroom.entropy import Entropy
+
+SLEPT_S_MIN = 1.0
+"""Two clocks read one after the other differ a little; a sleep is more than this."""
+
+
+class Answer(Protocol):
+    """What a join and a beat are answered: a verdict, when to beat next, and whether many others do."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def next_in_s(self) -> float: ...
+
+    @property
+    def crowded(self) -> bool: ...
+
+
+class Notice(NamedTuple):
+    """Something that whoever is kept present must know: a word of `domain.presence`, and the silence before it."""
+
+    kind: str
+    silent_s: float
+
+
+class Heartbeat:
+    """Joins, beats, joins again. `send_beat` is given the seconds slept since the last beat that arrived.
+
+    `on_notice`, and `on_answer` with each answer of `ok` or `drain` and the boot-time second its call was sent at, are
+    called on this thread: they must be short.
+    """
+
+    def __init__(
+        self,
+        presence: Presence,
+        send_beat: Callable[[float], Answer],
+        send_join: Callable[[], Answer],
+        on_notice: Callable[[Notice], None],
+        clock: Clock,
+        entropy: Entropy,
+        on_answer: Callable[[Any, float], None] | None = None,
+        step_s: float = 1.0,
+    ) -> None:
+        self.last_error: GreenroomError | None = None
+        self._presence = presence
+        self._send_beat = send_beat
+        self._send_join = send_join
+        self._on_notice = on_notice
+        self._on_answer = on_answer or (lambda answer, sent_at: None)
+        self._clock = clock
+        self._entropy = entropy
+        self._step_s = step_s
+        self._lock = threading.Lock()
+        self._look = threading.Event()
+        self._is_stopped = False
+        self._slept_s = 0.0
+        self._clocks_apart_s = clock.boottime() - clock.monotonic()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """Beat no more. A call in flight is waited for at most `timeout_s`; its answer changes nothing any more."""
+        self._is_stopped = True
+        self._look.set()
+        if timeout_s > 0 and self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def poke(self) -> None:
+        """Beat at once: somebody learned by other ways that the seat may be gone."""
+        with self._lock:
+            self._presence.poke(self._clock.boottime())
+        self._look.set()
+
+    def is_present(self) -> bool:
+        """Tell whether the last word of the server was ok."""
+        with self._lock:
+            return self._presence.is_present()
+
+    def may_begin(self) -> bool:
+        """Tell whether a run may begin: only on an ok younger than the TTL."""
+        with self._lock:
+            return self._presence.may_begin(self._clock.boottime())
+
+    def ended(self) -> str | None:
+        """Why there will be no more beats: `superseded`, or `refused` with `last_error`; None while there will be."""
+        with self._lock:
+            return self._presence.ended
+
+    def step(self) -> float:
+        """Do what is due; return the seconds after which to look again."""
+        self._notice_sleep()
+        with self._lock:
+            sent_at = self._clock.boottime()
+            is_due, call = self._presence.is_due(sent_at), self._presence.call
+        if is_due:
+            self._call(call, sent_at)
+        with self._lock:
+            return self._presence.wait_s(self._clock.boottime(), self._step_s)
+
+    def _call(self, call: str, sent_at: float) -> None:
+        slept_s = self._slept_s
+        try:
+            answer = self._send_join() if call == JOIN else self._send_beat(slept_s)
+        except Unavailable as error:
+            self.last_error = error
+            self._take(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
+        except (Superseded, RejoinRequired) as error:
+            self.last_error = error
+            verdict = SUPERSEDED if isinstance(error, Superseded) else REJOIN_REQUIRED
+            self._take(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
+        except GreenroomError as error:
+            self.last_error = error
+            self._take(sent_at, lambda now: self._presence.refused())
+        else:
+            if call != JOIN and answer.status == OK:
+                self._slept_s -= slept_s
+            self._presence.is_crowded = answer.crowded
+            self._take(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
+            if not self._is_stopped and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
+                self._on_answer(answer, sent_at)
+
+    def _take(self, sent_at: float, decide: Callable[[float], list[str]]) -> None:
+        with self._lock:
+            silent_s = self._presence.silent_s(sent_at)
+            kinds = decide(self._clock.boottime())
+        self._tell(kinds, silent_s)
+
+    def _notice_sleep(self) -> None:
+        apart_s = self._clock.boottime() - self._clock.monotonic()
+        slept_s, self._clocks_apart_s = apart_s - self._clocks_apart_s, apart_s
+        if slept_s > SLEPT_S_MIN:
+            self._slept_s += slept_s
+            with self._lock:
+                now = self._clock.boottime()
+                kinds, silent_s = self._presence.woke(now), self._presence.silent_s(now)
+            self._tell(kinds, silent_s)
+
+    def _tell(self, kinds: list[str], silent_s: float) -> None:
+        for kind in kinds:
+            if not self._is_stopped:
+                self._on_notice(Notice(kind, silent_s))
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopped and self.ended() is None:
+                self._look.clear()
+                self._look.wait(self.step())
+        except BaseException:
+            # A heart that stopped by a mistake of ours must not leave a party that believes in its presence.
+            self.last_error = GreenroomError("The heartbeat failed by an error of Greenroom's own.", "Report it.")
+            with self._lock:
+                kinds = self._presence.refused()
+            self._tell(kinds, 0.0)
+            raise

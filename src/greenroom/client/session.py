@@ -1,0 +1,313 @@
+"""The API as typed calls. Knows routes, bodies, keys and what is tried again; must not know what the calls are for.
+
+One method for each call of the API. A refusal is raised as the error it was on the server; anything that is not an
+answer of Greenroom's is Unavailable.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from greenroom.client.streaming import Reset, follow
+from greenroom.client.transport import UNREACHABLE, HttpTransport, Response, Transport
+from greenroom.clock import Clock, SystemClock
+from greenroom.domain.attention import Attention
+from greenroom.domain.errors import Unavailable
+from greenroom.domain.event import Event
+from greenroom.domain.message import Message
+from greenroom.domain.reliability import Reliability
+from greenroom.domain.room import Room
+from greenroom.domain.task import Task
+from greenroom.entropy import Entropy, SystemEntropy
+from greenroom.wire import problems, replies, requests
+
+Answer = TypeVar("Answer")
+Query = dict[str, str | int | float | None]
+Cause = Literal["left", "exited", "stopped"]
+
+BASE = "/api/v1"
+
+
+class Session:
+    """Calls with one token over one connection, from one thread.
+
+    `patience_s` is how long a call that found no server is tried again, under the same idempotency key. The default
+    is not at all: heartbeats and claims keep their own rules. `interval_s` is how often its party beats, where that is
+    not an agent's interval: no request may hold it up for longer than fits in there.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        limits: Reliability,
+        transport: Transport | None = None,
+        *,
+        patience_s: float = 0.0,
+        interval_s: float | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.limits = limits
+        self.patience_s = patience_s
+        interval_s = interval_s or limits.heartbeat_interval_s
+        self.timeout_s = limits.request_timeout_for(interval_s)
+        self._pause_s_max = limits.retry_pause_for(interval_s)
+        self._transport = transport or HttpTransport(url, self.timeout_s)
+        self._headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._clock = clock or SystemClock()
+        self._entropy = entropy or SystemEntropy()
+        self._has_given_up = threading.Event()
+
+    def patient(self, patience_s: float) -> "Session":
+        """The same session over the same connection, with another patience."""
+        sibling = copy.copy(self)
+        sibling.patience_s = patience_s
+        sibling._has_given_up = threading.Event()
+        return sibling
+
+    def give_up(self) -> None:
+        """End the call in flight from another thread, and try none again from now on."""
+        self._has_given_up.set()
+        self._transport.drop()
+
+    def drop(self) -> None:
+        """End the call in flight from another thread; it raises Unavailable, or is tried again if there is patience."""
+        self._transport.drop()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # Rooms.
+
+    def create_room(self, body: requests.CreateRoom) -> replies.RoomView:
+        return self._create("/rooms", body, replies.RoomView)
+
+    def close_room(self, room: str, reason: str | None = None) -> replies.RoomView:
+        return self._create(f"/rooms/{_(room)}/close", requests.Explain(reason=reason), replies.RoomView)
+
+    def rooms(self, after: str | None = None, limit: int | None = None) -> list[Room]:
+        return self._get("/rooms", list[Room], {"after": after, "limit": limit})
+
+    def snapshot(self, room: str) -> replies.RoomView:
+        return self._get(f"/rooms/{_(room)}", replies.RoomView)
+
+    def room_token(self, room: str, role: str) -> replies.TokenReply:
+        return self._post(f"/rooms/{_(room)}/roles/{_(role)}/token", None, replies.TokenReply)
+
+    def wish(self, room: str, role: str, body: requests.SetAgent) -> replies.RoleView:
+        return self._call("PUT", f"/rooms/{_(room)}/roles/{_(role)}/agent", body, replies.RoleView)
+
+    def restart(self, room: str, role: str, reason: str | None = None) -> replies.RoleView:
+        path = f"/rooms/{_(room)}/roles/{_(role)}/agent/restart"
+        return self._create(path, requests.Explain(reason=reason), replies.RoleView)
+
+    # Messages.
+
+    def send(self, room: str, body: requests.SendMessage) -> replies.MessageReply:
+        return self._create(f"/rooms/{_(room)}/messages", body, replies.MessageReply)
+
+    def messages(self, room: str, after: str | None = None, limit: int | None = None) -> list[Message]:
+        return self._get(f"/rooms/{_(room)}/messages", list[Message], {"after": after, "limit": limit})
+
+    # Presence.
+
+    def join(self, room: str, role: str, connection_id: str, if_vacant: bool = False) -> replies.JoinReply:
+        body = requests.Join(connection_id=connection_id, if_vacant=if_vacant)
+        return self._post(f"/rooms/{_(room)}/participants/{_(role)}/join", body, replies.JoinReply)
+
+    def beat(self, room: str, role: str, connection_id: str, slept_s: float = 0.0) -> replies.HeartbeatReply:
+        body = requests.Heartbeat(connection_id=connection_id, slept_s=slept_s)
+        return self._post(f"/rooms/{_(room)}/participants/{_(role)}/heartbeat", body, replies.HeartbeatReply)
+
+    def leave(
+        self, room: str, role: str, connection_id: str, cause: Cause = "left", reason: str | None = None
+    ) -> replies.LeaveReply:
+        body = requests.Leave(connection_id=connection_id, cause=cause, reason=reason)
+        return self._post(f"/rooms/{_(room)}/participants/{_(role)}/leave", body, replies.LeaveReply)
+
+    # Tasks.
+
+    def claim(
+        self, room: str, role: str, connection_id: str, wait_s: float = 0.0, hand_over: bool = False
+    ) -> replies.ClaimedTask | None:
+        """Ask for the role's next task and wait up to `wait_s` for one; None when there was none."""
+        body = requests.Claim(role=role, connection_id=connection_id, wait_s=wait_s, hand_over=hand_over)
+        path = f"/rooms/{_(room)}/tasks/claim"
+        return self._exchange("POST", path, body, self._read_claim, wait_s=wait_s)
+
+    def start(self, task: str, connection_id: str, attempt: int) -> Task:
+        return self._act(task, "start", requests.OnAttempt(connection_id=connection_id, attempt=attempt))
+
+    def progress(self, task: str, connection_id: str, attempt: int, text: str) -> Task:
+        return self._act(task, "progress", requests.Progress(connection_id=connection_id, attempt=attempt, text=text))
+
+    def complete(self, task: str, connection_id: str, attempt: int, text: str = "") -> Task:
+        return self._act(task, "complete", requests.Complete(connection_id=connection_id, attempt=attempt, text=text))
+
+    def handoff(self, task: str, connection_id: str, attempt: int, to: str, text: str) -> Task:
+        body = requests.Handoff(connection_id=connection_id, attempt=attempt, to=to, text=text)
+        return self._act(task, "handoff", body)
+
+    def decline(self, task: str, connection_id: str, attempt: int, reason: str) -> Task:
+        body = requests.Decline(connection_id=connection_id, attempt=attempt, reason=reason)
+        return self._act(task, "decline", body)
+
+    def cancel(self, task: str, reason: str | None = None) -> Task:
+        return self._act(task, "cancel", requests.Explain(reason=reason))
+
+    def retry(self, task: str, reason: str | None = None) -> Task:
+        return self._act(task, "retry", requests.Explain(reason=reason))
+
+    def reset(self, task: str, reason: str | None = None) -> Task:
+        return self._act(task, "reset", requests.Explain(reason=reason))
+
+    def task(self, task: str) -> Task:
+        return self._get(f"/tasks/{_(task)}", Task)
+
+    def tasks(
+        self, room: str, status: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> list[Task]:
+        query: Query = {"status": status, "after": after, "limit": limit}
+        return self._get(f"/rooms/{_(room)}/tasks", list[Task], query)
+
+    # Machines.
+
+    def register(self, machine: str, body: requests.PutMachine) -> replies.MachineView:
+        return self._call("PUT", f"/machines/{_(machine)}", body, replies.MachineView)
+
+    def machine_beat(self, machine: str, body: requests.MachineHeartbeat) -> replies.MachineHeartbeatReply:
+        return self._post(f"/machines/{_(machine)}/heartbeat", body, replies.MachineHeartbeatReply)
+
+    def facts(self, machine: str, body: requests.PostFacts) -> replies.FactsReply:
+        return self._post(f"/machines/{_(machine)}/facts", body, replies.FactsReply)
+
+    def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> replies.Wishes:
+        """The machine's wishes; with `after`, wait up to `wait_s` for a newer version than that."""
+        query: Query = {"after": after, "wait_s": wait_s if after is not None else None}
+        return self._get(f"/machines/{_(machine)}/wishes", replies.Wishes, query, wait_s=wait_s)
+
+    def machines(self, after: str | None = None, limit: int | None = None) -> list[replies.MachineView]:
+        return self._get("/machines", list[replies.MachineView], {"after": after, "limit": limit})
+
+    def machine(self, machine: str) -> replies.MachineView:
+        return self._get(f"/machines/{_(machine)}", replies.MachineView)
+
+    def delete_machine(self, machine: str) -> None:
+        self._exchange("DELETE", f"/machines/{_(machine)}", None, lambda response: None)
+
+    def machine_token(self, machine: str) -> replies.TokenReply:
+        return self._post(f"/machines/{_(machine)}/token", None, replies.TokenReply)
+
+    # Events.
+
+    def room_events(self, room: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        return self._get(f"/rooms/{_(room)}/events", list[Event], {"after": after, "limit": limit})
+
+    def machine_events(self, machine: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        return self._get(f"/machines/{_(machine)}/events", list[Event], {"after": after, "limit": limit})
+
+    def all_events(self, after: int = 0, limit: int | None = None) -> list[Event]:
+        return self._get("/events", list[Event], {"after": after, "limit": limit})
+
+    def stream_events(self, room: str | None = None, after: int = 0) -> Iterator[Event | Reset]:
+        """Follow the events of a room, or of everything, after that cursor, for ever and over every interruption.
+
+        Raises Unavailable when the server cannot be reached at the start; later it is tried again until it is back.
+        A `Reset` says that events were missed: look at everything anew.
+        """
+        path = f"{BASE}/rooms/{_(room)}/events" if room is not None else f"{BASE}/events"
+        return follow(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
+
+    def attention(self) -> list[Attention]:
+        return self._get("/attention", list[Attention])
+
+    def healthz(self) -> replies.Health:
+        """Ask the server how its own loops do. A late loop is an answer, not an error."""
+        response = self._transport.request("GET", "/healthz", None, self._headers, self.timeout_s)
+        if response.status != 503:
+            self._check(response)
+        return self._decode(replies.Health, response)
+
+    # How a call is made.
+
+    def _act(self, task: str, verb: str, body: msgspec.Struct) -> Task:
+        return self._create(f"/tasks/{_(task)}/{verb}", body, Task)
+
+    def _get(self, path: str, shape: type[Answer], query: Query | None = None, wait_s: float = 0.0) -> Answer:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._call("GET", f"{path}?{urlencode(given)}" if given else path, None, shape, wait_s=wait_s)
+
+    def _post(self, path: str, body: msgspec.Struct | None, shape: type[Answer]) -> Answer:
+        return self._call("POST", path, body, shape)
+
+    def _create(self, path: str, body: msgspec.Struct, shape: type[Answer]) -> Answer:
+        """Post what creates or moves something: the key makes a second arrival harmless."""
+        key = self._entropy.token(16).hex()
+        return self._exchange("POST", path, body, partial(self._decode, shape), key=key)
+
+    def _call(
+        self, method: str, path: str, body: msgspec.Struct | None, shape: type[Answer], wait_s: float = 0.0
+    ) -> Answer:
+        return self._exchange(method, path, body, partial(self._decode, shape), wait_s=wait_s)
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: msgspec.Struct | None,
+        read: Callable[[Response], Answer],
+        *,
+        wait_s: float = 0.0,
+        key: str | None = None,
+    ) -> Answer:
+        """Ask until there is an answer or patience ends."""
+        headers = self._headers | ({"Idempotency-Key": key} if key is not None else {})
+        content = None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        gives_up_at = self._clock.monotonic() + self.patience_s
+        while True:
+            try:
+                response = self._transport.request(method, BASE + path, content, headers, self.timeout_s + wait_s)
+                self._check(response)
+                return read(response)
+            except Unavailable:
+                pause_s = self._pause_s_max * self._entropy.fraction()
+                if self._clock.monotonic() + pause_s >= gives_up_at or self._has_given_up.wait(pause_s):
+                    raise
+
+    def _check(self, response: Response) -> None:
+        """Raise what a refusal says."""
+        if response.status >= 400 and response.headers.get("content-type", "").startswith(problems.CONTENT_TYPE):
+            raise problems.error_of(response.status, response.body)
+        if not 200 <= response.status < 300:
+            raise self._not_ours(f"answered {response.status}")
+
+    def _read_claim(self, response: Response) -> replies.ClaimedTask | None:
+        return None if response.status == 204 else self._decode(replies.ClaimedTask, response)
+
+    def _decode(self, shape: type[Answer], response: Response) -> Answer:
+        try:
+            return msgspec.json.decode(response.body, type=shape)
+        except msgspec.MsgspecError as error:
+            raise self._not_ours(f"sent an answer that cannot be read ({error})") from error
+
+    def _not_ours(self, what: str) -> Unavailable:
+        """What a proxy or a login page in between says is no answer of the server's: as if nobody had answered."""
+        return Unavailable(
+            f"Something at {self.url} {what}; that is not Greenroom's.",
+            "Check that GREENROOM_URL names a Greenroom server of this version, and what stands before it.",
+            UNREACHABLE,
+        )
+
+
+def _(name: str) -> str:
+    """Spell a name for a path: what is no name becomes a 404 and never another route."""
+    return quote(name, safe="")

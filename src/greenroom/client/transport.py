@@ -1,0 +1,206 @@
+"""How one request is carried to the server and its answer back. Knows HTTP; must not know routes, tokens or retries."""
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from greenroom.client.deadline import TimedSocket
+from greenroom.client.plain import HTTPConnection, HTTPException, HTTPResponse
+from greenroom.clock import Clock, SystemClock
+from greenroom.domain.errors import ConfigurationError, Unavailable
+
+UNREACHABLE = "unreachable"
+HTTPS_PORT = 443
+
+
+class Response(NamedTuple):
+    """An answer, whole. Names of headers are in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """The port to the network. One thread sends; any other may `drop` what it waits for."""
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Response:
+        """Send one request and wait for its answer; raise Unavailable (`unreachable`) when none comes in time."""
+        ...
+
+    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
+        """Get what never ends: the answer's head, and its lines until the server or `drop` ends them (Unavailable)."""
+        ...
+
+    def drop(self) -> None:
+        """End the request in flight, which then raises Unavailable, and never use its connection again."""
+        ...
+
+    def close(self) -> None:
+        """Let the connection go; the next request opens a new one."""
+        ...
+
+
+class HttpTransport:
+    """One connection, kept alive between requests and opened anew after anything that went wrong on it."""
+
+    def __init__(self, url: str, connect_timeout_s: float = 5.0, clock: Clock | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._is_secure, self._host, self._port, self._base = _address_of(self.url)
+        self._connect_timeout_s = connect_timeout_s
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._plain: socket.socket | None = None
+        self._timed: TimedSocket | None = None
+        self._connection: HTTPConnection | None = None
+        self._is_dropped = False
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Response:
+        try:
+            response = self._send(method, path, body, headers, timeout_s)
+            return Response(response.status, _headers_of(response), response.read())
+        except BaseException as error:
+            # Also when a signal cut in: an answer that was not read would be taken for the next one's.
+            self.close()
+            if isinstance(error, OSError | HTTPException):
+                raise self._unreachable(error, timeout_s) from error
+            raise
+
+    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
+        try:
+            response = self._send("GET", path, None, headers, silence_s)
+            head = Response(response.status, _headers_of(response), b"" if response.status == 200 else response.read())
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError | HTTPException):
+                raise self._unreachable(error, silence_s) from error
+            raise
+        return head, self._lines(response, silence_s)
+
+    def drop(self) -> None:
+        with self._lock:
+            self._is_dropped = True
+            if self._plain is not None:
+                _shut(self._plain)
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._connection, self._plain = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> HTTPResponse:
+        with self._lock:
+            self._is_dropped = False
+        if self._connection is not None and self._is_usable():
+            try:
+                return self._exchange(self._connection, method, path, body, headers, timeout_s)
+            except ConnectionError:
+                # The server may close an idle connection in the very moment of its next use. That tells nothing about
+                # the server, and every call may be sent twice: with a new connection it begins anew.
+                if self._is_dropped:
+                    raise
+        self.close()
+        return self._exchange(self._connect(timeout_s), method, path, body, headers, timeout_s)
+
+    def _exchange(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+    ) -> HTTPResponse:
+        assert self._timed is not None
+        self._timed.begin(timeout_s)
+        connection.request(method, self._base + path, body, dict(headers))
+        return connection.getresponse()
+
+    def _is_usable(self) -> bool:
+        """Tell whether the idle connection may be used again: nothing came on it, not even its end."""
+        if self._connection is None or self._connection.sock is None or self._plain is None:
+            return False  # The server said that this answer was its last.
+        poll = select.poll()
+        poll.register(self._plain, select.POLLIN)
+        return not poll.poll(0)
+
+    def _connect(self, timeout_s: float) -> HTTPConnection:
+        # A request may wait long for its answer; a server that does not even take the connection is given up early.
+        limit_s = min(timeout_s, self._connect_timeout_s)
+        connection = HTTPConnection(self._host, self._port, timeout=limit_s)
+        if self._is_secure:
+            connection.default_port = HTTPS_PORT
+            connection.port = self._port or HTTPS_PORT
+        connection.connect()
+        if self._is_secure:
+            from greenroom.client.tls import secure  # noqa: PLC0415 - see `plain`
+
+            connection.sock = secure(connection.sock, self._host)
+        with self._lock:
+            if self._is_dropped:
+                connection.close()
+                raise ConnectionAbortedError("the request was dropped")
+            self._connection, self._plain = connection, connection.sock
+            self._timed = TimedSocket(connection.sock, self._clock)
+            connection.sock = self._timed
+        return connection
+
+    def _lines(self, response: HTTPResponse, silence_s: float) -> Iterator[bytes]:
+        try:
+            while True:
+                assert self._timed is not None
+                self._timed.begin(silence_s)
+                line = response.readline()
+                if not line:
+                    raise ConnectionResetError("the server ended the stream")
+                yield line.rstrip(b"\r\n")
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error, silence_s) from error
+        finally:
+            self.close()
+
+    def _unreachable(self, error: Exception, timeout_s: float) -> Unavailable:
+        if isinstance(error, TimeoutError):
+            reason = f"it did not answer within {timeout_s:g} s"
+        else:
+            reason = str(error) or type(error).__name__
+        return Unavailable(
+            f"The server at {self.url} cannot be reached: {reason}.",
+            "Check that it runs (`greenroom status`), and that GREENROOM_URL names it.",
+            UNREACHABLE,
+        )
+
+
+def _headers_of(response: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
+def _address_of(url: str) -> tuple[bool, str, int | None, str]:
+    """Read an address as (whether by TLS, host, port, path before ours)."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts.scheme == "https", parts.hostname, parts.port, parts.path
+    except ValueError:
+        pass  # A port or an IPv6 address that is none: told below like the rest.
+    raise ConfigurationError(
+        f"{url!r} is not the address of a server.", "Set GREENROOM_URL to one like http://127.0.0.1:6464."
+    )
+
+
+def _shut(plain: socket.socket) -> None:
+    # Shutting wakes the thread that reads; closing would not, and could hand its descriptor to somebody else.
+    # Below TLS: a farewell would have to be sent on a line that may swallow it.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(plain, socket.SHUT_RDWR)

@@ -1,0 +1,170 @@
+"""One daemon: its parts, how they are put together, started and stopped. Must not know how any part does its work."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from greenroom.client.heartbeat import Heartbeat, Notice
+from greenroom.client.session import Session
+from greenroom.clock import Clock, instant_of
+from greenroom.daemon.beat import MachineBeat
+from greenroom.daemon.desk import Desk
+from greenroom.daemon.facts import Outbox
+from greenroom.daemon.harness import House
+from greenroom.daemon.leftovers import Leftovers
+from greenroom.daemon.machine import Machine
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.runs import LogShelf, RunBook
+from greenroom.daemon.seat import Seat
+from greenroom.daemon.supervisor import Supervisor
+from greenroom.daemon.wishing import WishWatch
+from greenroom.domain import presence
+from greenroom.domain.errors import GreenroomError
+from greenroom.domain.ids import ID_BYTES, spell_id
+from greenroom.domain.presence import presence_of_daemon
+from greenroom.domain.supervision import History
+from greenroom.entropy import Entropy
+from greenroom.process.ending import CONFLICT, FAILED, Ending
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings
+from greenroom.wire.replies import MachineHeartbeatReply, Wish
+from greenroom.wire.requests import Fact, PostFacts
+
+log = logging.getLogger("greenroom.daemon")
+
+TELL_S_MAX = 5.0
+"""How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
+STOP_MARGIN_S = 8.0
+
+
+class Daemon:
+    """The keeper of one machine: it beats, learns wishes, makes them true, and tells what it saw."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        machine: Machine,
+        read_token: Callable[[], str | None],
+        environ: Mapping[str, str],
+        clock: Clock,
+        entropy: Entropy,
+        ending: Ending,
+    ) -> None:
+        limits = settings.limits
+        self.error: GreenroomError | None = None
+        self._limits = limits
+        self._machine = machine
+        self._ending = ending
+        self._incarnation = spell_id("inc", entropy.token(ID_BYTES))
+        self._has_begun = False
+        house = House(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
+        self._desk = Desk(settings.url, read_token, machine, house.names, limits)
+        book = RunBook(paths.runs(settings.data_dir))
+        self._leftovers = Leftovers(book, limits, instant_of(clock.wall()))
+        self._outbox = Outbox(self._post, limits, entropy, self._beat_now, partial(self._die, "the way of facts"))
+        self._fact_session: Session | None = None
+        self._premises = Premises(
+            desk=self._desk,
+            house=house,
+            outbox=self._outbox,
+            book=book,
+            shelf=LogShelf(paths.logs(settings.data_dir), limits.run_logs_kept),
+            clock=clock,
+            entropy=entropy,
+            limits=limits,
+            environ=environ,
+            is_connected=lambda: self._heartbeat.is_present(),
+            beat_now=self._beat_now,
+        )
+        self._supervisor: Supervisor[Seat] = Supervisor(self._make_seat, clock, partial(self._die, "the supervisor"))
+        self._watch = WishWatch(
+            self._desk.open_session,
+            machine.id,
+            limits,
+            entropy,
+            self._supervisor.take_wishes,
+            self._beat_now,
+            partial(self._die, "the watch of wishes"),
+        )
+        self._beat = MachineBeat(self._desk, self._incarnation, self._seated, self._watch.heard_of, self._leftovers)
+        self._heartbeat = Heartbeat(
+            presence_of_daemon(limits),
+            self._beat.beat,
+            self._beat.register_and_beat,
+            self._take_notice,
+            clock,
+            entropy,
+            self._take_answer,
+            limits.wait_step_s,
+        )
+
+    def start(self) -> None:
+        """End what an earlier daemon left, then begin to beat. The rest begins with the server's first ok."""
+        self._leftovers.end_all()
+        self._heartbeat.start()
+
+    def stop(self, reason: str) -> None:
+        """Stop every agent, tell the server, and end."""
+        if self._has_begun:
+            self._watch.stop()
+            if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
+                log.warning("the server could not be told that every agent has left; it will notice by itself")
+            untold = self._outbox.close(TELL_S_MAX)
+            if untold:
+                log.warning("%d facts could not be told; the next start tells them", untold)
+        self._heartbeat.stop(TELL_S_MAX)
+        if self._has_begun:
+            self._beat.leave()
+
+    def _begin(self) -> None:
+        """Known to the server, and what was left behind is told: from now on wishes are made true."""
+        self._has_begun = True
+        self._outbox.start()
+        self._supervisor.start()
+        self._watch.start()
+        log.info("machine %s is connected to %s", self._machine.id, self._desk.url)
+
+    def _seated(self) -> list[Seat]:
+        return [seat for seat in self._supervisor.seats() if seat.is_seated]
+
+    def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
+        return Seat(self._premises, wish, history, on_end)
+
+    def _beat_now(self) -> None:
+        self._heartbeat.poke()
+
+    def _take_answer(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
+        if not self._has_begun:
+            self._begin()
+        self._beat.take(reply, asked_at)
+
+    def _take_notice(self, notice: Notice) -> None:
+        if notice.kind == presence.RENEW_CLAIM:
+            for seat in self._supervisor.seats():
+                seat.renew_claim()
+            self._watch.renew()
+        elif notice.kind == presence.WARN_REJOINED:
+            log.warning("the server had forgotten this machine for %.0f s; it is registered again", notice.silent_s)
+        elif notice.kind == presence.NOTE_UNREACHABLE:
+            log.warning("the server has not answered for %.0f s; tried on", notice.silent_s)
+        elif notice.kind == presence.NOTE_BACK:
+            log.info("the server is back")
+        elif notice.kind == presence.STOP_SUPERSEDED:
+            log.error("another daemon runs as machine %s by now; this one stops", self._machine.id)
+            self._ending.tell(CONFLICT)
+        elif notice.kind == presence.STOP_REFUSED:
+            self.error = self._heartbeat.last_error
+            self._ending.tell(FAILED)
+
+    def _post(self, facts: list[Fact]) -> None:
+        session = self._fact_session = self._fact_session or self._desk.open_session()
+        try:
+            session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
+        except GreenroomError:
+            self._fact_session = None  # it may have spoken with a token that is no longer good
+            session.close()
+            raise
+
+    def _die(self, what: str) -> None:
+        log.critical("%s died, so the daemon stops", what)
+        self._ending.tell(FAILED)

@@ -1,0 +1,73 @@
+"""Knows who this machine is: the id that it keeps for life. Must not know what runs on it."""
+
+import base64
+import os
+import platform
+import re
+import socket
+from pathlib import Path
+
+import msgspec
+
+from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.ids import check_name, is_name
+from greenroom.entropy import Entropy
+
+SUFFIX_BYTES = 3
+SUFFIX_LENGTH = 4
+NAME_LENGTH_MAX = 64
+PREFIX_LENGTH_MAX = NAME_LENGTH_MAX - SUFFIX_LENGTH - 1
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The id is for the API and never changes; the name is for people."""
+
+    id: str
+    name: str
+
+
+def this_machine(path: Path, entropy: Entropy, name: str | None = None) -> Machine:
+    """Read who this machine is, or decide it and write it down. `name` is what people call it, if not as the host.
+
+    A machine that is named at its very first start has its name as its id: a token could be made for it beforehand.
+    Raises ConfigurationError when the file makes no sense.
+    """
+    if name is not None:
+        check_name("machine", name)
+    try:
+        machine = msgspec.json.decode(path.read_bytes(), type=Machine)
+    except FileNotFoundError:
+        return _settle(path, entropy, name)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise _unusable(path, str(error)) from error
+    if not is_name(machine.id) or not is_name(machine.name):
+        raise _unusable(path, "id and name must be names")
+    return machine if name is None else msgspec.structs.replace(machine, name=name)
+
+
+def labels_of_this_machine() -> dict[str, str]:
+    """What people may want to know about a machine before they let an agent run there."""
+    return {"os": platform.system().lower(), "arch": platform.machine(), "python": platform.python_version()}
+
+
+def _settle(path: Path, entropy: Entropy, name: str | None) -> Machine:
+    host = slug(socket.gethostname())
+    suffix = base64.b32encode(entropy.token(SUFFIX_BYTES)).decode().lower()[:SUFFIX_LENGTH]
+    machine = Machine(id=name or f"{host[:PREFIX_LENGTH_MAX]}-{suffix}", name=name or host)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(msgspec.json.encode(machine))
+    os.replace(unfinished, path)
+    return machine
+
+
+def slug(host: str) -> str:
+    """Spell a host's name as a name of ours."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", host.partition(".")[0]).strip("-_.")[:NAME_LENGTH_MAX] or "machine"
+
+
+def _unusable(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} does not say who this machine is: {why}.",
+        "Restore it, or remove it to let this machine register as a new one; its agents must then be set anew.",
+    )

@@ -1,0 +1,38 @@
+"""What every seat of one daemon is handed. Must not know any seat."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from greenroom.clock import Clock
+from greenroom.daemon.desk import Desk
+from greenroom.daemon.facts import Outbox
+from greenroom.daemon.harness import House
+from greenroom.daemon.runs import LogShelf, RunBook
+from greenroom.domain.ids import ID_BYTES, spell_id
+from greenroom.domain.reliability import Reliability
+from greenroom.entropy import Entropy
+
+
+@dataclass(frozen=True)
+class Premises:
+    """The daemon's own things: where it calls, what it may run, where it writes, and how its heart does."""
+
+    desk: Desk
+    house: House
+    outbox: Outbox
+    book: RunBook
+    shelf: LogShelf
+    clock: Clock
+    entropy: Entropy
+    limits: Reliability
+    environ: Mapping[str, str]
+    is_connected: Callable[[], bool]
+    beat_now: Callable[[], None]
+
+    def new_id(self, prefix: str) -> str:
+        """Mint an id that nobody can guess."""
+        return spell_id(prefix, self.entropy.token(ID_BYTES))
+
+    def retry_pause_s(self) -> float:
+        """A random pause before something that found no server is tried again."""
+        return self.limits.retry_pause_for(self.limits.daemon_heartbeat_interval_s) * self.entropy.fraction()

@@ -1,0 +1,121 @@
+"""The daemon's front door: what `greenroom daemon start`, `stop` and `status` do. Must not know the daemon's parts."""
+
+import logging
+import os
+import signal
+import threading
+from argparse import Namespace
+from contextlib import suppress
+from typing import TextIO
+
+import msgspec
+
+from greenroom.client.session import Session
+from greenroom.clock import SystemClock
+from greenroom.daemon.daemon import Daemon
+from greenroom.daemon.machine import this_machine
+from greenroom.domain.errors import GreenroomError
+from greenroom.entropy import SystemEntropy
+from greenroom.lock import hold_lock, holder_of
+from greenroom.process.ending import DONE, FAILED, INTERRUPTED, Ending
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings, find_token
+from greenroom.wire.replies import AgentOnMachine
+
+STOP_S_MAX = 30.0
+LOOK_EVERY_S = 0.05
+NOT_FOUND = 3
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be told about this machine's daemon. `daemon_connected` is None where the server cannot be asked."""
+
+    running: bool
+    pid: int | None
+    url: str | None
+    machine: str | None = None
+    daemon_connected: bool | None = None
+    agents: tuple[AgentOnMachine, ...] = ()
+
+
+def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Run this machine's daemon until it is told to stop."""
+    log_to(err)
+    return run(settings, arguments.machine, arguments.follow)
+
+
+def run(settings: Settings, machine_name: str | None = None, follow: int | None = None) -> int:
+    """Run a daemon until a signal, the end of who started it (`follow`), or a newer daemon; its exit code.
+
+    Raises AlreadyRunning when one runs on this data directory, and what the server refused at the first contact.
+    """
+    clock, entropy, ending = SystemClock(), SystemEntropy(), Ending()
+    environ = dict(os.environ)
+
+    def read_token() -> str | None:
+        return find_token(settings.url, settings.data_dir, environ)[0]
+
+    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.on_signals():
+        lock.tell(settings.url)
+        machine = this_machine(paths.machine(settings.data_dir), entropy, machine_name)
+        daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
+        daemon.start()
+        code = ending.wait(follow)
+        daemon.stop("the daemon was stopped" if code in (DONE, INTERRUPTED) else "the daemon cannot go on")
+    if daemon.error is not None:
+        raise daemon.error
+    return code
+
+
+def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Stop this machine's daemon and its agents. Stopping what does not run is success."""
+    lock = paths.daemon_lock(settings.data_dir)
+    clock = SystemClock()
+    pid, _ = holder_of(lock)
+    if pid is None:
+        print(f"No daemon runs in {settings.data_dir}.", file=err)
+        return DONE
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = clock.monotonic() + STOP_S_MAX
+    while holder_of(lock)[0] == pid:
+        if clock.monotonic() >= deadline:
+            print(f"The daemon (process {pid}) has not ended within {STOP_S_MAX:g} s; look at its output.", file=err)
+            return FAILED
+        threading.Event().wait(LOOK_EVERY_S)
+    print(f"Stopped the daemon (process {pid}).", file=err)
+    return DONE
+
+
+def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Tell whether this machine's daemon runs, and what its server says of it."""
+    pid, url = holder_of(paths.daemon_lock(settings.data_dir))
+    told = Standing(running=pid is not None, pid=pid, url=url or None)
+    if pid is not None:
+        machine = this_machine(paths.machine(settings.data_dir), SystemEntropy())
+        told = msgspec.structs.replace(told, machine=machine.id)
+        try:
+            view = Session(settings.url, settings.token, settings.limits).machine(machine.id)
+            told = msgspec.structs.replace(told, daemon_connected=view.daemon_connected, agents=view.agents)
+        except GreenroomError as error:
+            print(f"What its server knows of it cannot be told: {error}", file=err)
+    print(msgspec.json.encode(told).decode() if arguments.json else "\n".join(describe(told)), file=out)
+    return DONE if told.running else NOT_FOUND
+
+
+def describe(told: Standing) -> list[str]:
+    """The same for people."""
+    if not told.running:
+        return ["No daemon runs here. Start one with `greenroom daemon start`."]
+    connected = {True: "connected", False: "not connected", None: "not known there"}[told.daemon_connected]
+    lines = [f"The daemon runs as process {told.pid}, machine {told.machine}, {connected} to {told.url}."]
+    return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in told.agents]
+
+
+def log_to(err: TextIO) -> None:
+    """One line for each thing that happens."""
+    handler = logging.StreamHandler(err)
+    handler.setFormatter(logging.Formatter("{asctime} daemon {levelname:<7} {message}", style="{"))
+    logger = logging.getLogger("greenroom")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,73 @@
+"""What is written down about runs, so that nothing of a killed daemon is forgotten. Must not know the server."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from greenroom.process.identity import Identity
+from greenroom.wire.requests import Fact
+
+log = logging.getLogger("greenroom.daemon.runs")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an agent's command. `identity` is None until the command was started; `fact` is how it ended."""
+
+    task: str
+    attempt: int
+    room: str
+    role: str
+    connection_id: str
+    identity: Identity | None = None
+    fact: Fact | None = None
+
+
+class RunBook:
+    """One file for each run whose end the server has not been told of."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def note(self, run: Run) -> None:
+        """Write the run down, whole or not at all: before its command is started, after that, and when it has ended."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = self._folder / f"{run.task}.{run.attempt}.unfinished"
+        unfinished.write_bytes(msgspec.json.encode(run))
+        os.replace(unfinished, self._file(run))
+
+    def forget(self, run: Run) -> None:
+        """The server has been told: the run is no concern of ours any more."""
+        self._file(run).unlink(missing_ok=True)
+
+    def read_all(self) -> Iterator[Run]:
+        """Every run that is written down, of this daemon and of earlier ones."""
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                yield msgspec.json.decode(path.read_bytes(), type=Run)
+            except (OSError, msgspec.MsgspecError) as error:
+                log.error("%s tells of no run and is put aside: %s", path, error)
+                path.replace(path.with_suffix(".unreadable"))
+
+    def _file(self, run: Run) -> Path:
+        return self._folder / f"{run.task}.{run.attempt}.json"
+
+
+class LogShelf:
+    """Where the output of runs is kept: the newest of each role, and no more than that."""
+
+    def __init__(self, folder: Path, kept_max: int) -> None:
+        self._folder = folder
+        self._kept_max = kept_max
+
+    def place(self, room: str, role: str, task: str, attempt: int) -> Path:
+        """Make room for one more run of the role; the folder for what it writes."""
+        shelf = self._folder / room / role
+        shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept = sorted((path for path in shelf.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        for path in kept[: max(0, len(kept) - self._kept_max + 1)]:
+            shutil.rmtree(path, ignore_errors=True)
+        return shelf / f"{task}.{attempt}"

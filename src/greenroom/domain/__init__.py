@@ -1,0 +1,1 @@
+"""The rules. Knows nouns, tables and decisions; must not know clocks, threads, sockets or SQL."""

@@ -1,0 +1,65 @@
+"""Knows who a request speaks for and what each scope may touch. Must not know tokens, tables or transport."""
+
+import msgspec
+
+OPERATOR = "operator"
+MACHINE = "machine"
+AGENT = "agent"
+ATTEMPT = "attempt"
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a token speaks for: an operator, a machine, the agent of one role, or one attempt at one task."""
+
+    scope: str
+    machine: str | None = None
+    room: str | None = None
+    role: str | None = None
+    task: str | None = None
+    attempt: int | None = None
+
+    @property
+    def is_operator(self) -> bool:
+        return self.scope == OPERATOR
+
+    @property
+    def subject(self) -> str:
+        """Spell it for the audit: `operator`, `machine:m1`, `agent:room_x/builder`, `attempt:task_x#2`."""
+        if self.scope == MACHINE:
+            return f"machine:{self.machine}"
+        if self.scope == AGENT:
+            return f"agent:{self.room}/{self.role}"
+        if self.scope == ATTEMPT:
+            return f"attempt:{self.task}#{self.attempt}"
+        return self.scope
+
+
+THE_OPERATOR = Caller(scope=OPERATOR)
+
+
+def may_sit(caller: Caller, room: str, role: str, machine: str | None) -> bool:
+    """Tell whether the caller may join, beat, claim and leave in that role, whose wish names `machine`."""
+    if caller.scope == MACHINE:
+        return machine is not None and caller.machine == machine
+    if caller.scope == AGENT:
+        return caller.room == room and caller.role == role
+    return caller.is_operator
+
+
+def may_work_on(caller: Caller, room: str, role: str, machine: str | None, task: str, attempt: int) -> bool:
+    """Tell whether the caller may speak for that attempt at that task, which is the role's."""
+    if caller.scope == ATTEMPT:
+        return caller.task == task and caller.attempt == attempt
+    return may_sit(caller, room, role, machine)
+
+
+def may_run(caller: Caller, machine: str) -> bool:
+    """Tell whether the caller may act as that machine."""
+    return caller.is_operator or (caller.scope == MACHINE and caller.machine == machine)
+
+
+def may_read(caller: Caller, room: str, machines: frozenset[str]) -> bool:
+    """Tell whether the caller may read a room, some of whose roles are wished onto `machines`."""
+    if caller.scope == MACHINE:
+        return caller.machine in machines
+    return caller.is_operator or caller.room == room

@@ -1,0 +1,101 @@
+"""All that can be refused or fail, drawn as one tree. Knows codes and guidance; must not know HTTP or exit codes.
+
+    GreenroomError
+    ├── Unusable                the request can never be right as it stands
+    │   └── NotFound            it names something that is not there
+    ├── Refused                 the caller may not do this
+    │   └── Unauthorized        the caller did not say who it is
+    ├── Conflict                it was well-formed, but the state of things says no
+    │   ├── InvalidTransition   the state machine has no such move from here
+    │   ├── Superseded          a newer sitting has this role, or the attempt was given away
+    │   └── RejoinRequired      the caller lost its seat and may take it again
+    ├── Unavailable             nothing was done; the same request may be sent again
+    │   ├── StoreUnavailable    the transaction did not commit
+    │   └── StoreOverloaded     the writer's queue is full
+    └── ConfigurationError      this process cannot start as it is configured
+        └── AlreadyRunning      another process holds the lock
+
+Every error has a `code` for programs, a `detail` that says what is wrong and a `guidance` that says what to do next.
+"""
+
+
+class GreenroomError(Exception):
+    """The root. `retryable` means: sending the same request again can succeed without anybody changing anything."""
+
+    code = "error"
+    retryable = False
+
+    def __init__(self, detail: str, guidance: str, code: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.guidance = guidance
+        if code is not None:
+            self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.guidance}".strip()
+
+
+class Unusable(GreenroomError):
+    code = "invalid_request"
+
+
+class NotFound(Unusable):
+    code = "not_found"
+
+
+class Refused(GreenroomError):
+    code = "forbidden"
+
+
+class Unauthorized(Refused):
+    code = "unauthorized"
+
+
+class Conflict(GreenroomError):
+    code = "conflict"
+
+
+class InvalidTransition(Conflict):
+    """An illegal move. Carries what was tried from where, and what would have been allowed."""
+
+    code = "invalid_transition"
+
+    def __init__(self, noun: str, current: str, attempted: str, allowed: tuple[str, ...]) -> None:
+        moves = ", ".join(allowed) if allowed else "none"
+        super().__init__(
+            f"A {noun} that is {current} cannot {attempted}.",
+            f"Allowed from {current}: {moves}. Look at it again before you decide what to do.",
+        )
+        self.current = current
+        self.attempted = attempted
+        self.allowed = allowed
+
+
+class Superseded(Conflict):
+    code = "superseded"
+
+
+class RejoinRequired(Conflict):
+    code = "rejoin_required"
+
+
+class Unavailable(GreenroomError):
+    code = "unavailable"
+    retryable = True
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class StoreOverloaded(Unavailable):
+    code = "overloaded"
+
+
+class ConfigurationError(GreenroomError):
+    code = "configuration"
+
+
+class AlreadyRunning(ConfigurationError):
+    code = "already_running"

@@ -1,0 +1,177 @@
+"""Every duration and limit, and the relations that make self-healing true. Must not know who waits for what.
+
+Durations are seconds. Each field has an environment variable of its own: `GREENROOM_` + the field's name in capitals
+(`heartbeat_interval_s` is `GREENROOM_HEARTBEAT_INTERVAL_S`). A set of values that breaks a relation cannot be made.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from greenroom.domain.errors import ConfigurationError
+
+PREFIX = "GREENROOM_"
+CROWD = 200
+"""From this many beating parties on, retries are spread over half an interval instead of two seconds."""
+
+# What one request may carry. The wire's own bounds, and so the API's document, are made from these.
+ROLES_MAX = 64
+HARNESSES_MAX = 64
+LABELS_MAX = 64
+AGENTS_PER_BEAT_MAX = 1000
+FACTS_PER_POST_MAX = 1000
+REQUESTS_MAX = 1000
+
+
+class Reliability(msgspec.Struct, frozen=True, kw_only=True):
+    """The durations and limits in force in one process."""
+
+    # Heartbeats and leases.
+    heartbeat_interval_s: float = 30.0
+    heartbeat_ttl_s: float = 90.0
+    daemon_heartbeat_interval_s: float = 30.0
+    daemon_heartbeat_ttl_s: float = 120.0
+    sweep_interval_s: float = 1.0
+    # Tasks.
+    task_lost_after_s: float = 60.0
+    task_acknowledged_timeout_s: float = 120.0
+    work_lease_s: float = 3600.0
+    task_deaths_max: int = 3
+    max_handoffs: int = 30
+    # Clients and processes.
+    request_timeout_s: float = 5.0
+    retry_pause_s: float = 2.0
+    wait_step_s: float = 1.0
+    first_contact_s: float = 10.0
+    stop_grace_s: float = 5.0
+    restart_pause_s_min: float = 1.0
+    restart_pause_s_max: float = 300.0
+    restart_reset_s: float = 600.0
+    house_pause_s_min: float = 0.2
+    house_pause_s_max: float = 5.0
+    # Waiting and streaming.
+    claim_wait_max_s: float = 25.0
+    wishes_wait_max_s: float = 25.0
+    stream_comment_s: float = 10.0
+    stream_page: int = 500
+    feed_events_kept: int = 10_000
+    healer_late_s: float = 15.0
+    # Sizes.
+    text_bytes_max: int = 1024 * 1024
+    body_bytes_max: int = 7 * 1024 * 1024
+    stderr_bytes_kept: int = 4096
+    page_default: int = 100
+    page_max: int = 1000
+    facts_per_post_max: int = FACTS_PER_POST_MAX
+    facts_waiting_max: int = 10_000
+    # The store.
+    writer_queue_max: int = 10_000
+    writer_batch_max: int = 256
+    readers_max: int = 8
+    reads_waiting_max: int = 1000
+    sweep_batch_max: int = 1000
+    sweep_looks_max: int = 250
+    # What is kept.
+    idempotency_kept_s: float = 86_400.0
+    attempt_token_kept_s: float = 86_400.0
+    run_logs_kept: int = 50
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise broken(f"{name} = {value}", "a number above 0", name)
+        for smaller, larger, says in self.relations():
+            if value_of(self, smaller) > value_of(self, larger) * (1 + 1e-9):
+                raise broken(
+                    f"{smaller} = {value_of(self, smaller):g} and {larger} = {value_of(self, larger):g}",
+                    says,
+                    smaller,
+                    larger,
+                )
+
+    def relations(self) -> tuple[tuple[str, str, str], ...]:
+        """The relations that must hold: (what must not be larger, than what, why), spelled in field names."""
+        return (
+            ("3 * heartbeat_interval_s", "heartbeat_ttl_s", "a lease tolerates two missed beats"),
+            (
+                "4 * daemon_heartbeat_interval_s",
+                "daemon_heartbeat_ttl_s",
+                "a machine's lease tolerates three missed beats",
+            ),
+            ("sweep_interval_s", "heartbeat_interval_s", "cleanup looks at least once an interval"),
+            ("wait_step_s", "1", "a wake from sleep is seen within a second"),
+            (
+                "heartbeat_ttl_s",
+                "work_lease_s",
+                "a working agent is not expected to beat more often than a waiting one",
+            ),
+            (
+                "task_acknowledged_timeout_s",
+                "work_lease_s",
+                "an acknowledged task is not held longer than a started one",
+            ),
+            ("restart_pause_s_min", "restart_pause_s_max", "the shortest pause is not longer than the longest"),
+            ("house_pause_s_min", "house_pause_s_max", "the shortest pause is not longer than the longest"),
+            ("page_default", "page_max", "the default page is a permitted page"),
+        )
+
+    def request_timeout_for(self, interval_s: float) -> float:
+        """Rq: seconds after which a request of a party that beats every `interval_s` is given up."""
+        return min(self.request_timeout_s, interval_s / 4)
+
+    def retry_pause_for(self, interval_s: float, beating: int = 0) -> float:
+        """Rt: the longest random pause in seconds before a retry, when `beating` parties share the server.
+
+        Rq + Rt + Rq never exceeds the interval, so a lost request is made good inside one interval.
+        """
+        if beating > CROWD:
+            return interval_s / 2
+        return min(self.retry_pause_s, interval_s / 4)
+
+    def claim_wait_for(self, interval_s: float) -> float:
+        """Seconds that one standing claim may wait: it ends, and is sent anew, inside an interval."""
+        return max(min(self.claim_wait_max_s, interval_s - self.request_timeout_for(interval_s)), 0.01)
+
+    def next_beat_in_s(self, interval_s: float, fraction: float) -> float:
+        """Seconds until the next beat, spread over 0.80 to 0.95 of the interval by `fraction` in [0, 1)."""
+        return interval_s * (0.80 + 0.15 * fraction)
+
+
+def value_of(limits: Reliability, side: str) -> float:
+    """The value of one side of a relation: a number, a field, or a factor times a field."""
+    factor, _, name = side.rpartition(" * ")
+    number = float(name) if name.isdigit() else float(getattr(limits, name))
+    return number * (float(factor) if factor else 1.0)
+
+
+def variable_of(name: str) -> str:
+    """Name the environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+def from_environment(environment: Mapping[str, str]) -> Reliability:
+    """Read the values in force. Raises ConfigurationError for what is no number or breaks a relation."""
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Reliability):
+        text = environment.get(variable_of(field.name))
+        if text is None:
+            continue
+        try:
+            given[field.name] = int(text) if field.type is int else float(text)
+        except ValueError:
+            wanted = "a whole number" if field.type is int else "a number of seconds"
+            raise ConfigurationError(
+                f"{variable_of(field.name)} is {text!r}, which is not {wanted}.", "Correct it or unset it."
+            ) from None
+    return Reliability(**given)
+
+
+def broken(values: str, says: str, *sides: str) -> ConfigurationError:
+    """The error for values that cannot be: names both, and the variables to change."""
+    variables = ", ".join(variable_of(side.rpartition(" * ")[2]) for side in sides if not side.isdigit())
+    return ConfigurationError(f"These durations do not fit: {values} ({says}).", f"Change {variables}.")
+
+
+DEFAULTS = Reliability()  # Made at import: the defaults themselves must keep the relations.

@@ -1,0 +1,89 @@
+"""One way to start, tick and stop everything long-lived. Knows loops and their health; must not know what they do."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+
+from greenroom.clock import Clock
+
+log = logging.getLogger("greenroom.lifecycle")
+
+
+class Pulse:
+    """The healer's own heartbeat: when a loop last finished a round, and how many rounds raised."""
+
+    def __init__(self, name: str, period_s: float, clock: Clock, late_floor_s: float = 15.0) -> None:
+        self.name = name
+        self.period_s = period_s
+        self.late_after_s = max(2 * period_s, late_floor_s)
+        self.failures = 0
+        self._clock = clock
+        self._beaten_at = clock.monotonic()
+
+    def beat(self) -> None:
+        """Say that a round was finished just now."""
+        self._beaten_at = self._clock.monotonic()
+
+    def age_s(self) -> float:
+        """Seconds since the last finished round."""
+        return self._clock.monotonic() - self._beaten_at
+
+    def is_late(self) -> bool:
+        """Tell whether the loop is late by more than the greater of two periods and 15 s."""
+        return self.age_s() > self.late_after_s
+
+
+class Ticker:
+    """A thread that calls `tick` every `period_s` until it is stopped.
+
+    A tick that raises is logged, counted and tried again at the next period. A loop that ends for any other reason
+    calls `on_death`, which is expected to stop the process: a healer that died in silence heals nobody.
+    """
+
+    def __init__(
+        self, name: str, period_s: float, tick: Callable[[], None], clock: Clock, on_death: Callable[[str], None]
+    ) -> None:
+        self.pulse = Pulse(name, period_s, clock)
+        self._tick = tick
+        self._on_death = on_death
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Ask the loop to end and wait for it."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(self.pulse.period_s):
+                tick_guarded(self.pulse, self._tick)
+        finally:
+            if not self._stop.is_set():
+                self._on_death(self.pulse.name)
+
+
+def tick_guarded(pulse: Pulse, tick: Callable[[], None]) -> None:
+    """Run one round: beat when it ends well, log and count when it raises."""
+    try:
+        tick()
+    except Exception:
+        pulse.failures += 1
+        log.exception("a round of %s failed; it is tried again at the next one", pulse.name)
+    else:
+        pulse.beat()
+
+
+def settle_memory() -> None:
+    """Take all that a process made until now for permanent.
+
+    Python's cycle collector then leaves it out of its full rounds. Of a server's libraries alone such a round would
+    take tens of milliseconds, in which nobody's beat is answered.
+    """
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,37 @@
+"""Puts the server's app together: routes behind a gate, with the shell for beats in front. Must not know sockets."""
+
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.types import ASGIApp
+
+from greenroom.server import openapi, problems
+from greenroom.server.doors import Doors
+from greenroom.server.gate import Gate
+from greenroom.server.hosts import Hosts
+from greenroom.server.operations import JSON
+from greenroom.server.routes import OPERATIONS
+from greenroom.server.shell import Shell
+
+
+def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
+    """The whole API without the shell: what every beat could be answered by, too."""
+    document = openapi.document(OPERATIONS)
+
+    @get("/openapi.json", name="openapi", sync_to_thread=False)
+    def described(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return Response(document, media_type=JSON)
+
+    litestar = Litestar(
+        [*(operation.handler(doors) for operation in OPERATIONS), described],
+        exception_handlers={Exception: problems.answer},
+        request_max_body_size=doors.world.limits.body_bytes_max,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Gate(litestar, hosts, doors.world.keys)
+
+
+def app(doors: Doors, hosts: Hosts) -> ASGIApp:
+    """The whole API as it is served."""
+    return Shell(reference(doors, hosts), doors, hosts)

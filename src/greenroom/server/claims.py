@@ -1,0 +1,67 @@
+"""Waiting for work: the long polls of agents and daemons. Knows signals and clients that leave; must not know tables.
+
+Look, then wait to be woken, then look again. The signal is watched before the first look, so that nothing can happen in
+between unseen. No wait outlasts the server or the client.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from greenroom.server.ask import Ask
+from greenroom.server.departure import wait_any, watched
+from greenroom.server.doors import Doors
+from greenroom.service import signals, tasks, wishing
+from greenroom.service.world import World
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import ClaimedTask, Wishes
+from greenroom.wire.requests import Claim
+
+
+async def claim(doors: Doors, ask: Ask[Claim]) -> ClaimedTask | None:
+    """Take the role's next task, waiting for one; None when there was none in time.
+
+    A client that is known to have left is given nothing. Who loses the seat while waiting is told so at once.
+    """
+    limits, body = doors.world.limits, ask.body
+    place = doors.world.directory.find(ask.room)
+    key = signals.claim_key(place.id if place is not None else "", body.role)
+    wait_s = min(body.wait_s, limits.claim_wait_for(limits.heartbeat_interval_s))
+    with doors.watching(key) as woken, doors.timer(wait_s) as over, waiting(doors):
+        async with watched(ask.request) as gone:
+
+            def take(world: World, transaction: Transaction) -> ClaimedTask | None:
+                return None if gone.is_set() else tasks.claim(world, transaction, ask.caller, ask.room, body)
+
+            while True:
+                woken.clear()
+                task = await doors.write(take)
+                if task is not None or wait_s == 0:
+                    return task
+                await wait_any(woken, over, gone, doors.closing)
+                if over.is_set() or gone.is_set() or doors.closing.is_set():
+                    # Not looked again: a claim counts as a beat, and the end of a wait is no sign of life.
+                    return None
+
+
+async def wishes(doors: Doors, ask: Ask[None]) -> Wishes:
+    """What is wished of a machine, waiting for another version than the one that is known."""
+    limits, known = doors.world.limits, ask.query.after
+    wait_s = 0.0 if known is None else min(ask.query.wait_s, limits.wishes_wait_max_s)
+    with doors.watching(signals.wishes_key(ask.machine)) as woken, doors.timer(wait_s) as over, waiting(doors):
+        async with watched(ask.request) as gone:
+            while True:
+                woken.clear()
+                found = await doors.read(lambda world, reader: wishing.wishes(world, reader, ask.caller, ask.machine))
+                if found.version != known or over.is_set() or gone.is_set() or doors.closing.is_set():
+                    return found
+                await wait_any(woken, over, gone, doors.closing)
+
+
+@contextmanager
+def waiting(doors: Doors) -> Iterator[None]:
+    """Count who waits."""
+    doors.tally.waits += 1
+    try:
+        yield
+    finally:
+        doors.tally.waits -= 1

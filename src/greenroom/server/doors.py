@@ -1,0 +1,107 @@
+"""The way from the event loop to the store and back. Knows threads and futures; must not know any call of the API."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from greenroom.domain.errors import GreenroomError, StoreOverloaded
+from greenroom.server.bell import Bell
+from greenroom.server.healing import Healing
+from greenroom.server.metrics import Metrics
+from greenroom.server.tally import Tally
+from greenroom.service import signals
+from greenroom.service.world import World
+from greenroom.store.transaction import Reader, Transaction
+
+T = TypeVar("T")
+
+
+class Doors:
+    """What every call goes through. Made on the event loop that it serves; `closing` is set when the server stops."""
+
+    def __init__(self, world: World) -> None:
+        self.world: Final = world
+        self.closing: Final = asyncio.Event()
+        self.tally: Final = Tally()
+        self._loop = asyncio.get_running_loop()
+        self.bell: Final = Bell(self._loop)
+        self.healing: Final = Healing(world, self.bell, self.closing, self.tally)
+        self.metrics: Final = Metrics(world, self.tally, self.healing)
+        self._unwatch = world.signals.watch(signals.FEED, self.bell.ring)
+        self._readers = ThreadPoolExecutor(world.limits.readers_max, thread_name_prefix="reader")
+        self._reading = 0
+
+    async def write(self, mutation: Callable[[World, Transaction], T | GreenroomError]) -> T:
+        """Run a mutation and wait until it is durable. An error that it returns keeps what it wrote and is raised."""
+        result = await outcome(self.world.store.write(lambda transaction: mutation(self.world, transaction)))
+        if isinstance(result, GreenroomError):
+            raise result
+        return result
+
+    async def read(self, query: Callable[[World, Reader], T]) -> T:
+        """Run a query on one of the readers' threads. StoreOverloaded when too many wait for those."""
+        if self._reading >= self.world.limits.reads_waiting_max:
+            raise StoreOverloaded(
+                f"{self._reading} questions wait for the store, which is as many as may.",
+                "Send the request again after a pause.",
+            )
+        self._reading += 1
+        try:
+            return await self._loop.run_in_executor(
+                self._readers, self.world.store.read, lambda reader: query(self.world, reader)
+            )
+        finally:
+            self._reading -= 1
+
+    @contextmanager
+    def watching(self, key: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever `key` is raised. Clear it, look, and only then wait for it."""
+        woken = asyncio.Event()
+
+        def wake() -> None:
+            self._loop.call_soon_threadsafe(woken.set)
+
+        unwatch = self.world.signals.watch(key, wake)
+        try:
+            yield woken
+        finally:
+            unwatch()
+
+    @contextmanager
+    def timer(self, seconds: float) -> Iterator[asyncio.Event]:
+        """An event that is set after `seconds`. It interrupts nothing: a mutation under way is always heard out."""
+        over = asyncio.Event()
+        handle = self._loop.call_later(seconds, over.set)
+        try:
+            yield over
+        finally:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Stop listening and reading. What is still being read is waited for."""
+        self._unwatch()
+        self._readers.shutdown(wait=True, cancel_futures=True)
+
+
+async def outcome(future: Future[T]) -> T:
+    """Wait for a future of the writer's.
+
+    Its result mostly arrives on the loop's own thread, many with one wake-up (see `Writer`), where
+    `asyncio.wrap_future` would wake the loop once more for each. Whoever stops waiting does not cancel it.
+    """
+    if not future.done():
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+        heard = asyncio.Event()
+
+        def hear(_: Future[T]) -> None:
+            if threading.get_ident() == thread:
+                heard.set()
+            else:
+                loop.call_soon_threadsafe(heard.set)
+
+        future.add_done_callback(hear)
+        await heard.wait()
+    return future.result()

@@ -1,0 +1,116 @@
+"""The server's socket and what reads requests from it. Knows uvicorn; must not know the store or any call."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+from litestar.types import ASGIApp
+
+from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.reliability import Reliability
+
+BACKLOG: Final = 2048
+GRACEFUL_S: Final = 5
+"""How long requests in flight may take once the server stops; streams and waits end at once."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, except that streams and waits are ended when it stops, and that signals are the composition's."""
+
+    def __init__(self, app: ASGIApp, limits: Reliability, closing: asyncio.Event, on_ready: Callable[[], None]) -> None:
+        super().__init__(configuration(app, limits))
+        self._closing = closing
+        self._on_ready = on_ready
+
+    def stop(self) -> None:
+        """Ask the server to end; a second time, not to wait for anybody."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal again at its end, and the process would die of it instead of exiting with 0.
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # It waits for every connection, and a stream by itself would never end.
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+def configuration(app: ASGIApp, limits: Reliability) -> uvicorn.Config:
+    """uvicorn as we need it: one process, no lifespan, websockets, access log or trust in proxies' headers."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        # A connection lives from beat to beat, or each beat would have to make one.
+        timeout_keep_alive=int(2 * max(limits.heartbeat_interval_s, limits.daemon_heartbeat_interval_s)) + 1,
+        timeout_graceful_shutdown=GRACEFUL_S,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address. Raises ConfigurationError when it cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+            "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any that is free).",
+            "cannot_listen",
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address at which the socket can be reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{here}]' if ':' in here else here}:{port}"
+
+
+@contextmanager
+def following(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[None]:
+    """Call `on_end` once the descriptor is at its end, because whoever held the other side is gone."""
+    if descriptor is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        try:
+            has_ended = not os.read(descriptor, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            has_ended = True
+        if has_ended:
+            loop.remove_reader(descriptor)
+            on_end()
+
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, look)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,133 @@
+"""Streams of events, as server-sent events. Knows cursors and how to catch up; must not know what the events mean.
+
+A reader is a cursor and never a queue: it takes the next page when the one before has been sent, from the feed's memory
+or, when it is too far behind for that, from the store. However slow a reader is, it costs nobody else anything.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+from litestar.response import Stream
+
+from greenroom.domain.errors import Unavailable, Unusable
+from greenroom.domain.event import Event
+from greenroom.server.ask import Ask
+from greenroom.server.departure import wait_any
+from greenroom.server.doors import Doors
+from greenroom.store import log
+from greenroom.store.transaction import Reader
+from greenroom.wire.requests import INTEGER_MAX
+
+logger = logging.getLogger("greenroom.server")
+
+EVENT_STREAM: Final = "text/event-stream"
+COMMENT: Final = b": still here\n\n"
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class Missed(Exception):
+    """Events after the cursor are no longer kept, or were never there. The stream goes on after number `last`."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(last)
+        self.last = last
+
+
+class Follower:
+    """One reader: `cursor` is the number of the last event it was sent, `seq` of a stream or `pos` of all."""
+
+    def __init__(self, doors: Doors, stream: str | None, cursor: int) -> None:
+        self._doors = doors
+        self._stream = stream
+        self._cursor = cursor
+        self._pos: int | None = None
+        """The place in the feed up to which everything was seen; None while the store has to be read."""
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The stream, until the server stops or nobody reads it any more."""
+        doors = self._doors
+        doors.tally.streams += 1
+        try:
+            yield COMMENT
+            while not doors.closing.is_set():
+                ring = doors.bell.next()
+                frames = await self._next_frames()
+                for frame in frames:
+                    yield frame
+                if self._pos is not None and self._pos >= doors.world.feed.last_pos:
+                    await wait_any(ring, doors.closing, timeout_s=doors.world.limits.stream_comment_s)
+                    if not ring.is_set() and not doors.closing.is_set():
+                        yield COMMENT
+        except Unavailable as error:
+            logger.warning("a stream was ended, and its reader will come back: %s", error)
+        finally:
+            doors.tally.streams -= 1
+
+    async def _next_frames(self) -> list[bytes]:
+        try:
+            events = self._from_feed()
+            if events is None:
+                events = await self._from_store()
+        except Missed as missed:
+            self._cursor = missed.last
+            return [f'event: reset\nid: {missed.last}\ndata: {{"cursor":{missed.last}}}\n\n'.encode()]
+        if events:
+            self._cursor = self._number(events[-1])
+        return [self._frame(event) for event in events]
+
+    def _from_feed(self) -> list[Event] | None:
+        """The next page from memory; None when the feed does not reach back so far."""
+        if self._pos is None:
+            return None
+        events = self._doors.world.feed.after(self._pos, self._doors.world.limits.stream_page)
+        if events is None:
+            self._pos = None
+            return None
+        if events:
+            self._pos = events[-1].pos
+        mine = events if self._stream is None else [event for event in events if event.stream == self._stream]
+        return [event for event in mine if self._number(event) > self._cursor]
+
+    async def _from_store(self) -> list[Event]:
+        """The next page from the store. What the feed knew before the look was in the store by then."""
+        limit = self._doors.world.limits.stream_page
+        seen = self._doors.world.feed.last_pos
+        events = await self._doors.read(lambda world, reader: self._page(reader, limit))
+        if len(events) < limit:
+            self._pos = seen
+        return events
+
+    def _page(self, reader: Reader, limit: int) -> list[Event]:
+        """Numbers have no gaps: a page that does not begin with the next one tells that something is missing."""
+        if self._stream is None:
+            last, page = log.last_pos(reader), log.all_after(reader, self._cursor, limit)
+        else:
+            last = log.last_seq(reader, self._stream)
+            page = log.events_after(reader, self._stream, self._cursor, limit)
+        next_number = self._number(page[0]) if page else last + 1
+        if next_number != self._cursor + 1:
+            raise Missed(last)
+        return page
+
+    def _number(self, event: Event) -> int:
+        return event.pos if self._stream is None else event.seq
+
+    def _frame(self, event: Event) -> bytes:
+        data = msgspec.json.encode(event)
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number(event), event.type.encode(), data)
+
+
+def wants_stream(ask: Ask[None]) -> bool:
+    """Tell whether the client asks for a stream instead of a list."""
+    return EVENT_STREAM in ask.request.headers.get("accept", "")
+
+
+def stream_response(doors: Doors, ask: Ask[None], stream: str | None) -> Stream:
+    """Answer with a stream after the client's cursor; a browser that comes back sends it as Last-Event-ID."""
+    told = ask.request.headers.get("last-event-id", "").strip()
+    if told and not (told.isascii() and told.isdigit() and int(told) <= INTEGER_MAX):
+        raise Unusable(f"Last-Event-ID is {told[:40]!r}.", "Send the `id` of the last event, or leave it out.")
+    cursor = int(told) if told else ask.query.after
+    return Stream(Follower(doors, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)

@@ -1,0 +1,99 @@
+"""The API's description of itself (OpenAPI 3.1), drawn from the table of calls. Must not know any single call.
+
+The schemas are msgspec's own, because msgspec is what reads and writes the bodies.
+"""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from greenroom import __version__
+from greenroom.server.auth import PUBLIC_PATHS
+from greenroom.server.operations import JSON, Operation
+from greenroom.wire.problems import CONTENT_TYPE, Problem
+
+REFERENCE: Final = "#/components/schemas/{name}"
+PARAMETER: Final = re.compile(r"\{(\w+)\}")
+PROBLEM_STATUSES: Final = (400, 403, 404, 405, 409, 413, 415, 422, 500, 503)
+KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key with the same body is done once, for 24 hours.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+
+
+def document(operations: Iterable[Operation]) -> bytes:
+    """Spell the description as JSON."""
+    calls = list(operations)
+    kinds = [kind for call in calls for kind in (call.body, call.query, call.reply) if kind is not None]
+    schemas, components = msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)
+    known = dict(zip(map(repr, [*kinds, Problem]), schemas, strict=True))
+    queries = {call.query.__name__: components[call.query.__name__] for call in calls}
+    paths: dict[str, dict[str, Any]] = {}
+    for call in calls:
+        paths.setdefault(call.path, {})[str(call.method.value).lower()] = described(call, known, queries)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Greenroom", "version": __version__},
+            "paths": paths,
+            "components": {
+                "schemas": {name: schema for name, schema in components.items() if name not in queries},
+                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            },
+            "security": [{"token": []}],
+        }
+    )
+
+
+def described(call: Operation, known: dict[str, Any], queries: dict[str, Any]) -> dict[str, Any]:
+    """Describe one call."""
+    properties: dict[str, Any] = queries[call.query.__name__].get("properties", {})
+    parameters = [
+        *(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in PARAMETER.findall(call.path)
+        ),
+        *({"name": name, "in": "query", "schema": schema} for name, schema in properties.items()),
+        *([KEY] if call.keyed else []),
+    ]
+    told: dict[str, Any] = {
+        "operationId": call.name,
+        "summary": call.summary,
+        "parameters": parameters,
+        "responses": answers(call, known),
+    }
+    if call.body is not None:
+        fields = msgspec.structs.fields(call.body)
+        told["requestBody"] = {
+            "required": any(field.required for field in fields),
+            "content": {JSON: {"schema": known[repr(call.body)]}},
+        }
+    if call.path in PUBLIC_PATHS:
+        told["security"] = []
+    return told
+
+
+def answers(call: Operation, known: dict[str, Any]) -> dict[str, Any]:
+    """Describe every answer of a call: what it is for, and each way it can be refused."""
+    refusals = {str(status): refusal(status, known) for status in PROBLEM_STATUSES}
+    if call.path in PUBLIC_PATHS:
+        refusals.pop("404")
+    else:
+        refusals["401"] = refusal(401, known)
+    if call.reply is None:
+        return {"204": {"description": "Done."}, **refusals}
+    empty = {"204": {"description": "Nothing yet."}} if type(None) in getattr(call.reply, "__args__", ()) else {}
+    content = {call.media_type: {"schema": known[repr(call.reply)]}}
+    if call.streams:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {str(int(call.status)): {"description": "Done.", "content": content}, **empty, **refusals}
+
+
+def refusal(status: int, known: dict[str, Any]) -> dict[str, Any]:
+    phrase = HTTPStatus(status).phrase
+    return {"description": f"{phrase}.", "content": {CONTENT_TYPE: {"schema": known[repr(Problem)]}}}

@@ -1,0 +1,156 @@
+"""The table of calls: path, bodies, statuses and what does it. Routes and the API's document are both made from it.
+
+Knows three ways to answer: a mutation, a query, or a coroutine of its own. Must not know any single call.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import HttpMethod, Request, Response
+from litestar.handlers import HTTPRouteHandler
+
+from greenroom.domain.errors import GreenroomError
+from greenroom.server import strict
+from greenroom.server.ask import Ask
+from greenroom.server.doors import Doors
+from greenroom.server.idempotency import move
+from greenroom.server.queries import NoQuery
+from greenroom.service.world import World
+from greenroom.store.transaction import Reader, Transaction
+
+Body = TypeVar("Body")
+Mutation = Callable[[World, Transaction, Ask[Body]], object | GreenroomError]
+Query = Callable[[World, Reader, Ask[None]], object]
+Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
+
+API: Final = "/api/v1"
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call. `reply` is the kind of its answer's body, None where it has none; `keyed` ones heed Idempotency-Key."""
+
+    method: HttpMethod
+    path: str
+    name: str
+    summary: str
+    body: Any
+    query: type[msgspec.Struct]
+    reply: Any
+    status: int
+    keyed: bool
+    answer: Answering
+    media_type: str = JSON
+    streams: bool = False
+
+    def handler(self, doors: Doors) -> HTTPRouteHandler:
+        """The Litestar route of this call."""
+
+        async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+            ask = await self._read(request)
+            return spelled(await self.answer(doors, ask), self.status)
+
+        path = self.path.replace("}", ":str}")
+        # Every answer brings its own status; Litestar must not presume 204 for DELETE.
+        return HTTPRouteHandler(path, http_method=self.method, name=self.name, status_code=HTTPStatus.OK)(handle)
+
+    async def _read(self, request: Request[Any, Any, Any]) -> Ask[Any]:
+        query = strict.read_query(request.scope["query_string"], self.query)
+        body = None if self.body is None else await strict.read_body(request, self.body)
+        return Ask(request.scope.get("auth"), request.path_params, body, query, request)
+
+
+class Operations(list[Operation]):
+    """Calls of one noun, in the order in which they are told."""
+
+    def move(
+        self, method: HttpMethod, path: str, body: type[Body], reply: Any, status: int = HTTPStatus.OK
+    ) -> Callable[[Mutation[Body]], Mutation[Body]]:
+        """Declare a mutation that creates or moves something: with an Idempotency-Key it is done once."""
+        return self._declare(method, path, body, reply, status, lambda f: move(f, status), keyed=True)
+
+    def write(
+        self, method: HttpMethod, path: str, body: type[Body] | None, reply: Any, status: int = HTTPStatus.OK
+    ) -> Callable[[Mutation[Body]], Mutation[Body]]:
+        """Declare a mutation that is idempotent by itself."""
+        return self._declare(method, path, body, reply, status, writing)
+
+    def read(self, path: str, reply: Any, query: type[msgspec.Struct] = NoQuery) -> Callable[[Query], Query]:
+        """Declare a query."""
+        return self._declare(HttpMethod.GET, path, None, reply, HTTPStatus.OK, reading, query)
+
+    def mint(self, path: str, reply: Any) -> Callable[[Query], Query]:
+        """Declare a query that is asked with POST, because what it answers must not be kept by anybody in between."""
+        return self._declare(HttpMethod.POST, path, None, reply, HTTPStatus.OK, reading)
+
+    def call(
+        self,
+        method: HttpMethod,
+        path: str,
+        body: type[msgspec.Struct] | None,
+        reply: Any,
+        query: type[msgspec.Struct] = NoQuery,
+        **traits: Any,
+    ) -> Callable[[Answering], Answering]:
+        """Declare a call that answers in a way of its own; None is answered 204."""
+        return self._declare(method, path, body, reply, HTTPStatus.OK, lambda f: f, query, **traits)
+
+    def _declare(
+        self,
+        method: HttpMethod,
+        path: str,
+        body: Any,
+        reply: Any,
+        status: int,
+        answering: Callable[[Any], Answering],
+        query: type[msgspec.Struct] = NoQuery,
+        keyed: bool = False,
+        **traits: Any,
+    ) -> Callable[[Any], Any]:
+        def declare(function: Any) -> Any:
+            summary = (function.__doc__ or "").strip().partition("\n")[0]
+            self.append(
+                Operation(
+                    method,
+                    path,
+                    function.__name__,
+                    summary,
+                    body,
+                    query,
+                    reply,
+                    status,
+                    keyed,
+                    answering(function),
+                    **traits,
+                )
+            )
+            return function
+
+        return declare
+
+
+def writing(mutation: Mutation[Any]) -> Answering:
+    async def answer(doors: Doors, ask: Ask[Any]) -> object:
+        return await doors.write(lambda world, transaction: mutation(world, transaction, ask))
+
+    return answer
+
+
+def reading(query: Query) -> Answering:
+    async def answer(doors: Doors, ask: Ask[Any]) -> object:
+        return await doors.read(lambda world, reader: query(world, reader, ask))
+
+    return answer
+
+
+def spelled(result: object, status: int) -> Response[bytes]:
+    """Spell an answer: a response as it is, nothing as 204, everything else as JSON."""
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        return Response(b"", status_code=HTTPStatus.NO_CONTENT)
+    return Response(msgspec.json.encode(result), status_code=status, media_type=JSON)

@@ -1,0 +1,43 @@
+"""The query parameters of each kind of call. Knows their bounds; must not know what is looked up with them."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from greenroom.domain.task import STATES
+from greenroom.wire.requests import INTEGER_MAX, Seconds
+
+Cursor = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+TaskStatus = Literal[STATES]  # type: ignore[valid-type]
+
+
+class NoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A call without parameters."""
+
+
+class EventsQuery(NoQuery, frozen=True):
+    """`after` is the number of the last event that was seen."""
+
+    after: Cursor = 0
+    limit: Limit | None = None
+
+
+class ListQuery(NoQuery, frozen=True):
+    """`after` is the id of the last item of the page before."""
+
+    after: Id | None = None
+    limit: Limit | None = None
+
+
+class TasksQuery(ListQuery, frozen=True):
+    status: TaskStatus | None = None
+
+
+class WishesQuery(NoQuery, frozen=True):
+    """`after` is the version that is known; the answer waits up to `wait_s` for another one."""
+
+    after: Cursor | None = None
+    wait_s: Seconds = 0.0

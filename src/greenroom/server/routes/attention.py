@@ -1,0 +1,16 @@
+"""The call about what needs a person."""
+
+from greenroom.domain.attention import Attention
+from greenroom.server.ask import Ask
+from greenroom.server.operations import API, Operations
+from greenroom.service import attention
+from greenroom.service.world import World
+from greenroom.store.transaction import Reader
+
+calls = Operations()
+
+
+@calls.read(f"{API}/attention", list[Attention])
+def list_attention(world: World, reader: Reader, ask: Ask[None]) -> object:
+    """List what needs a person now, oldest first."""
+    return attention.list_all(world, reader, ask.caller)

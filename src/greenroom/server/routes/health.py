@@ -1,0 +1,41 @@
+"""Calls about the server itself. Health and readiness need no token: who asks them has none."""
+
+from http import HTTPStatus
+
+import msgspec
+from litestar import HttpMethod, Response
+
+from greenroom.domain.errors import Unavailable
+from greenroom.server import metrics
+from greenroom.server.ask import Ask
+from greenroom.server.doors import Doors
+from greenroom.server.operations import JSON, Operations
+from greenroom.service import access
+from greenroom.wire.replies import Health
+
+calls = Operations()
+
+
+@calls.call(HttpMethod.GET, "/healthz", None, Health)
+async def healthz(doors: Doors, ask: Ask[None]) -> object:
+    """Tell whether the server's own loops are well; 503 names the late ones."""
+    late = doors.healing.late()
+    health = Health(status="late" if late else "ok", late=late)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if late else HTTPStatus.OK
+    return Response(msgspec.json.encode(health), status_code=status, media_type=JSON)
+
+
+@calls.call(HttpMethod.GET, "/readyz", None, Health)
+async def readyz(doors: Doors, ask: Ask[None]) -> object:
+    """Tell whether the server can take requests: it is not stopping, and its store commits."""
+    if doors.closing.is_set():
+        raise Unavailable("The server is stopping.", "Send the request again when it is back.")
+    await doors.write(lambda world, transaction: None)
+    return Health(status="ok")
+
+
+@calls.call(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")
+async def show_metrics(doors: Doors, ask: Ask[None]) -> object:
+    """Tell Prometheus the server's numbers; only for operators."""
+    access.operator_only(ask.caller)
+    return Response(doors.metrics.text(), media_type=metrics.CONTENT_TYPE)

@@ -1,0 +1,37 @@
+"""Calls about being present in a room."""
+
+from litestar import HttpMethod
+
+from greenroom.server import joining
+from greenroom.server.ask import Ask
+from greenroom.server.doors import Doors
+from greenroom.server.operations import API, Operations
+from greenroom.service import presence
+from greenroom.service.world import World
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import HeartbeatReply, JoinReply, LeaveReply
+from greenroom.wire.requests import Heartbeat, Join, Leave
+
+calls = Operations()
+
+PARTICIPANT = f"{API}/rooms/{{room}}/participants/{{role}}"
+
+
+@calls.call(HttpMethod.POST, f"{PARTICIPANT}/join", Join, JoinReply)
+async def join(doors: Doors, ask: Ask[Join]) -> object:
+    """Sit down in a role, or come back to it; joining again on the same connection changes nothing."""
+    return await joining.join(doors, ask)
+
+
+@calls.call(HttpMethod.POST, f"{PARTICIPANT}/heartbeat", Heartbeat, HeartbeatReply)
+async def heartbeat(doors: Doors, ask: Ask[Heartbeat]) -> object:
+    """Say that the participant lives; answered with a verdict."""
+    reply = presence.beat(doors.world, ask.caller, ask.room, ask.role, ask.body)
+    doors.tally.agent_beats[reply.status] += 1
+    return reply
+
+
+@calls.write(HttpMethod.POST, f"{PARTICIPANT}/leave", Leave, LeaveReply)
+def leave(world: World, transaction: Transaction, ask: Ask[Leave]) -> object:
+    """Get up for good; what was held is released at once."""
+    return presence.leave(world, transaction, ask.caller, ask.room, ask.role, ask.body)

@@ -1,0 +1,113 @@
+"""Starts a server and stops it: the one place where clock, entropy, store, signals and socket come together."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TextIO
+
+import uvloop
+
+from greenroom.clock import SystemClock
+from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.reliability import Reliability
+from greenroom.entropy import SystemEntropy
+from greenroom.lifecycle import settle_memory
+from greenroom.server.app import app
+from greenroom.server.delivery import Delivery
+from greenroom.server.doors import Doors
+from greenroom.server.hosts import Hosts
+from greenroom.server.listening import Server, following, listen, url_of
+from greenroom.server.logs import log_to_stderr
+from greenroom.server.settings import ServerSettings, read_settings
+from greenroom.service.opening import open_world
+from greenroom.service.world import World
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings
+from greenroom.store.store import Store
+
+logger = logging.getLogger("greenroom.server")
+
+DONE: Final = 0
+FAILED: Final = 1
+CONFIGURATION: Final = 78
+
+
+def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    """Carry out `greenroom server`."""
+    return serve(read_settings(vars(arguments), settings.data_dir), settings.limits)
+
+
+def serve(settings: ServerSettings, limits: Reliability) -> int:
+    """Run a server until it is told to stop; the exit code of its process."""
+    log_to_stderr()
+    clock, delivery, deaths = SystemClock(), Delivery(), Deaths()
+    try:
+        store = Store.open(settings.data_dir, clock, limits=limits, deliver=delivery.deliver, on_death=deaths.report)
+        with closing(store), closing(listen(settings.host, settings.port)) as listener:
+            world = open_world(store, clock, SystemEntropy(), limits)
+            write_private(paths.operator_token(settings.data_dir), world.keys.operator_token())
+            uvloop.run(answer(world, settings, listener, delivery, deaths))
+    except ConfigurationError as error:
+        print(f"greenroom server: {error}", file=sys.stderr)
+        return CONFIGURATION
+    return FAILED if deaths.names else DONE
+
+
+async def answer(
+    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, deaths: "Deaths"
+) -> None:
+    """Answer requests until a signal, the end of who started us, or the death of a loop."""
+    loop = asyncio.get_running_loop()
+    doors, url = Doors(world), url_of(listener)
+    hosts = Hosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
+    server = Server(app(doors, hosts), world.limits, doors.closing, lambda: announce(settings.data_dir, url))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.stop)
+    deaths.on_report = lambda: loop.call_soon_threadsafe(server.stop)
+    with delivery.on(loop), following(settings.follow, server.stop):
+        healing = asyncio.create_task(doors.healing.run(), name="healing")
+        healing.add_done_callback(lambda task: None if doors.closing.is_set() else deaths.report("healing", task))
+        settle_memory()
+        await server.serve(sockets=[listener])
+        await asyncio.wait([healing])
+        doors.close()
+    deaths.on_report = lambda: None
+
+
+class Deaths:
+    """Loops that ended though nobody stopped them. A healer that died in silence heals nobody: the process ends."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.on_report: Callable[[], object] = lambda: None
+
+    def report(self, name: str, task: "asyncio.Task[None] | None" = None) -> None:
+        """Take it that a loop died; from any thread."""
+        self.names.append(name)
+        cause = task.exception() if task is not None and not task.cancelled() else None
+        logger.critical("%s died, so the server stops", name, exc_info=cause)
+        self.on_report()
+
+
+def announce(data_dir: Path, url: str) -> None:
+    """Say where the server is, to people and to programs."""
+    write_private(data_dir / "server.url", url)
+    print(f"listening on {url}", file=sys.stderr, flush=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, all of it or nothing."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)

@@ -1,0 +1,157 @@
+"""Finding what a request names, as far as its caller may know that it is there. Must not know what is done with it.
+
+An operator is told what is not there. Any other caller gets one answer for "not there" and "not yours", so that a token
+of one room cannot be used to look for others.
+"""
+
+from typing import NoReturn
+
+from greenroom.domain import caller as callers
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Conflict, NotFound, Refused
+from greenroom.domain.machine import Machine
+from greenroom.domain.role import Role
+from greenroom.domain.room import CLOSED, Room
+from greenroom.domain.task import Task, can_resume, is_held_by
+from greenroom.store import machines, rooms, sittings, tasks
+from greenroom.store.transaction import Reader
+
+
+def refused() -> Refused:
+    """The one answer for all that a caller may not do or know."""
+    return Refused(
+        "This token is not good for that.",
+        "Use the operator's token, or the token that was made for this machine, role or attempt.",
+    )
+
+
+def missing(caller: Caller, what: str, name: str, list_with: str) -> NoReturn:
+    """Refuse what is not there: by name to an operator, without a word of it to anybody else."""
+    if not caller.is_operator:
+        raise refused()
+    raise NotFound(f"There is no {what} {name[:80]!r}.", f"See what there is with {list_with}.")
+
+
+def operator_only(caller: Caller) -> None:
+    """Let nobody but people pass."""
+    if not caller.is_operator:
+        raise refused()
+
+
+def room_for_operator(reader: Reader, caller: Caller, name_or_id: str) -> Room:
+    """Find a room for a call that only people make."""
+    operator_only(caller)
+    room = rooms.get(reader, name_or_id)
+    if room is None:
+        missing(caller, "room", name_or_id, "`greenroom room list` (GET /api/v1/rooms)")
+    return room
+
+
+def room_to_read(reader: Reader, caller: Caller, name_or_id: str) -> Room:
+    """Find a room for a caller that may read it."""
+    room = rooms.get(reader, name_or_id)
+    if room is None:
+        missing(caller, "room", name_or_id, "`greenroom room list` (GET /api/v1/rooms)")
+    if not caller.is_operator:
+        machines_of_room = frozenset(
+            role.machine for role in rooms.roles_of(reader, room.id) if role.machine and role.is_run_by_daemon
+        )
+        if not callers.may_read(caller, room.id, machines_of_room) or not attempt_is_current(reader, caller):
+            raise refused()
+    return room
+
+
+def seat(reader: Reader, caller: Caller, room_name: str, role_name: str) -> tuple[Room, Role]:
+    """Find the role in which the caller wants to sit, claim or leave."""
+    room = rooms.get(reader, room_name)
+    if room is None:
+        missing(caller, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
+    role = rooms.role(reader, room.id, role_name)
+    if role is None:
+        missing(
+            caller,
+            f"role in room {room.name}",
+            role_name,
+            f"`greenroom room show {room.name}`: {', '.join(room.roles)}",
+        )
+    if not callers.may_sit(caller, room.id, role.name, role.machine if role.is_run_by_daemon else None):
+        raise refused()
+    return room, role
+
+
+def seat_to_leave(
+    reader: Reader, caller: Caller, room_name: str, role_name: str, connection_id: str
+) -> tuple[Room, Role]:
+    """Find the role that the caller wants to leave. A machine may always end what it sits in itself.
+
+    A role that was wished away from it is no longer its own, and yet somebody has to get up.
+    """
+    room = rooms.get(reader, room_name)
+    role = rooms.role(reader, room.id, role_name) if room is not None else None
+    if room is not None and role is not None and caller.machine is not None:
+        known = sittings.get(reader, room.id, role.name, connection_id)
+        if known is not None and known.machine == caller.machine:
+            return room, role
+    return seat(reader, caller, room_name, role_name)
+
+
+def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
+    """Find a task for a caller that may read its room."""
+    task = tasks.get(reader, task_id)
+    if task is None:
+        missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
+    if not caller.is_operator:
+        room_to_read(reader, caller, task.room)
+    return task
+
+
+def task_to_move(reader: Reader, caller: Caller, task_id: str) -> Task:
+    """Find a task for a call that only people make."""
+    operator_only(caller)
+    return task_to_read(reader, caller, task_id)
+
+
+def task_to_work_on(reader: Reader, caller: Caller, task_id: str, attempt: int) -> tuple[Task, Role]:
+    """Find a task for the agent that speaks for one attempt at it."""
+    task = tasks.get(reader, task_id)
+    if task is None:
+        missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
+    role = rooms.role(reader, task.room, task.target_role)
+    assert role is not None, f"task {task.id} names a role that is not there"
+    machine = role.machine if role.is_run_by_daemon else None
+    if not callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt):
+        raise refused()
+    return task, role
+
+
+def machine(reader: Reader, caller: Caller, machine_id: str) -> Machine:
+    """Find the machine that the caller is, or that people ask for by id or by a name that only one has."""
+    if not callers.may_run(caller, machine_id):
+        raise refused()
+    found = machines.get(reader, machine_id)
+    if found is not None:
+        return found
+    same_name = machines.named(reader, machine_id) if caller.is_operator else []
+    if len(same_name) > 1:
+        ids = ", ".join(each.id for each in same_name)
+        raise Conflict(f"{len(same_name)} machines are named {machine_id!r}.", f"Name one by its id: {ids}.")
+    if not same_name:
+        missing(caller, "machine", machine_id, "`greenroom machine list` (GET /api/v1/machines)")
+    return same_name[0]
+
+
+def open_only(room: Room) -> None:
+    """Let no new work into a closed room."""
+    if room.status == CLOSED:
+        raise Conflict(f"Room {room.name} is closed.", "Choose an open room, or create a new one.", code="room_closed")
+
+
+def attempt_is_current(reader: Reader, caller: Caller) -> bool:
+    """Tell whether a token of an attempt still acts: its attempt holds its task, or may take it up again."""
+    if caller.scope != callers.ATTEMPT:
+        return True
+    task = tasks.get(reader, caller.task or "")
+    if task is None or task.last_holder is None:
+        return False
+    holder, attempt = task.last_holder, caller.attempt or 0
+    return is_held_by(task, holder, attempt) or can_resume(task, holder, attempt)

@@ -1,0 +1,172 @@
+"""Machines that beat, come back, fall silent and leave, with the agents they hold. Must not know HTTP or processes.
+
+A connected machine's beat is answered from memory. The beat that changes something (a machine that was disconnected, a
+new incarnation, an agent that must be seated again, the last one of all) goes through the store, and is answered after
+the commit.
+"""
+
+from functools import partial
+
+import msgspec
+
+from greenroom.domain import caller as callers
+from greenroom.domain.caller import Caller
+from greenroom.domain.event import machine_stream
+from greenroom.domain.machine import Machine, judge_incarnation
+from greenroom.domain.sitting import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge
+from greenroom.service import access, attention, presence, seating, working
+from greenroom.service.leases import MachineLease, seat_key
+from greenroom.service.world import World
+from greenroom.store import machines, sittings
+from greenroom.store import rooms as stored
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
+from greenroom.wire.requests import HeldAgent, MachineHeartbeat
+
+
+def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbeat) -> MachineHeartbeatReply | None:
+    """Renew a machine's lease and judge each of its agents, in memory; None when the store has to have its say."""
+    if not callers.may_run(caller, machine_id):
+        raise access.refused()
+    now = world.now()
+    lease = world.leases.machines.get(machine_id)
+    if lease is None or lease.connection != request.incarnation or lease.marked or request.leaving:
+        return None
+    verdicts = []
+    for agent in request.agents:
+        place = world.directory.find(agent.room)
+        if place is None:
+            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=REJOIN_REQUIRED))
+            continue
+        key = seat_key(place.id, agent.role)
+        seat = world.leases.holds(key, agent.connection_id)
+        if seat is None:
+            verdict = world.leases.verdict(key, agent.connection_id)
+            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=verdict))
+        elif seat.machine != machine_id or not world.leases.name(seat, now.monotonic):
+            return None
+        else:
+            status = DRAIN if agent.role in place.drained else OK
+            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=status, task=seat.task))
+    if world.leases.beat_machine(machine_id, request.incarnation, now.monotonic, now.instant) is None:
+        return None
+    return MachineHeartbeatReply(
+        status=OK,
+        daemon_connected=True,
+        next_in_s=world.next_machine_beat_in_s(),
+        wishes_version=lease.wishes_version,
+        agents=tuple(verdicts),
+        crowded=world.is_crowded,
+    )
+
+
+def reconnect(
+    world: World, tx: Transaction, caller: Caller, machine_id: str, request: MachineHeartbeat
+) -> MachineHeartbeatReply:
+    """Take a beat that changes something: the machine is connected and its agents are seated, in one transaction."""
+    machine = access.machine(tx, caller, machine_id)
+    epoch = machines.incarnation_epoch(tx, machine.id, request.incarnation)
+    verdict = judge_incarnation(epoch, machine.incarnation_epoch)
+    if verdict == SUPERSEDED:
+        return MachineHeartbeatReply(
+            status=SUPERSEDED,
+            daemon_connected=machine.daemon_connected,
+            next_in_s=world.next_machine_beat_in_s(),
+            wishes_version=machine.wishes_version,
+        )
+    if request.leaving:
+        return depart(world, tx, machine)
+    changed = msgspec.structs.replace(machine, last_seen_at=tx.now.instant)
+    if verdict == "new":
+        changed = msgspec.structs.replace(
+            changed, incarnation=request.incarnation, incarnation_epoch=machine.incarnation_epoch + 1
+        )
+        machines.add_incarnation(tx, machine.id, request.incarnation, changed.incarnation_epoch)
+        take_inventory(world, tx, machine, request.agents)
+    changed = msgspec.structs.replace(changed, daemon_connected=True)
+    machines.save(tx, machine, changed)
+    if verdict == "new" or not machine.daemon_connected:
+        cause = "its daemon was started" if verdict == "new" else "its daemon beats again"
+        data = {
+            "machine": machine.id,
+            "name": machine.name,
+            "incarnation": request.incarnation,
+            "daemon_connected": True,
+            "slept_s": request.slept_s,
+        }
+        tx.record(machine_stream(machine.id), "machine.reconnected", cause, data)
+    tx.after_commit(partial(connect, world, changed))
+    return MachineHeartbeatReply(
+        status=OK,
+        daemon_connected=True,
+        next_in_s=world.next_machine_beat_in_s(),
+        wishes_version=machine.wishes_version,
+        agents=tuple(seat_held(world, tx, caller, machine, agent) for agent in request.agents),
+        crowded=world.is_crowded,
+    )
+
+
+def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatReply:
+    """Take the last beat of a daemon that was stopped on purpose: nobody need wait for its lease to run out."""
+    if machine.daemon_connected:
+        disconnect(world, tx, machine, "its daemon was stopped", tx.now.instant)
+    return MachineHeartbeatReply(
+        status=OK,
+        daemon_connected=False,
+        next_in_s=world.next_machine_beat_in_s(),
+        wishes_version=machine.wishes_version,
+    )
+
+
+def disconnect(world: World, tx: Transaction, machine: Machine, cause: str, seen_at: str | None) -> None:
+    """Count a machine as gone, and its agents with it, in one transaction."""
+    machines.save(tx, machine, msgspec.structs.replace(machine, daemon_connected=False, last_seen_at=seen_at))
+    data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "daemon_connected": False}
+    tx.record(machine_stream(machine.id), "machine.disconnected", cause, data)
+    for sitting in sittings.present_on(tx, machine.id):
+        seating.lapse(world, tx, sitting, f"machine {machine.name} is gone: {cause}")
+    tx.after_commit(partial(world.leases.drop_machine, machine.id))
+
+
+def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, agent: HeldAgent) -> AgentVerdict:
+    """Seat an agent that a returning machine holds, unless a newer sitting has its role."""
+    told = partial(AgentVerdict, room=agent.room, role=agent.role)
+    room = stored.get(tx, agent.room)
+    role = stored.role(tx, room.id, agent.role) if room is not None else None
+    if room is None or role is None:
+        return told(status=REJOIN_REQUIRED)
+    if not callers.may_sit(caller, room.id, role.name, role.machine if role.is_run_by_daemon else None):
+        return told(status=SUPERSEDED)
+    known = sittings.get(tx, room.id, role.name, agent.connection_id)
+    verdict = judge(known, role.epoch)
+    if known is None or verdict == SUPERSEDED:
+        return told(status=verdict)
+    if known.status == PRESENT:
+        present = seating.attach(world, tx, known, machine.id)
+    else:
+        presence.resume_lost(world, tx, known)
+        present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} came back")
+    held = working.held_by(tx, present)
+    task = TaskRef(held[0].id, held[0].attempt) if held else None
+    return told(status=DRAIN if role.is_drained else OK, task=task)
+
+
+def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
+    """End the sittings that a newly started daemon does not hold: whoever ran them is gone."""
+    names = {(agent.room, agent.role, agent.connection_id) for agent in held}
+    for sitting in sittings.present_on(tx, machine.id):
+        room = stored.get(tx, sitting.room)
+        assert room is not None
+        if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
+            cause = f"the daemon of machine {machine.name} was started anew without it"
+            seating.end(world, tx, sitting, "exited", cause, release_as="exited")
+
+
+def connect(world: World, machine: Machine) -> None:
+    """Count a machine as connected from now."""
+    now = world.now()
+    length_s = world.limits.daemon_heartbeat_ttl_s
+    lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
+    lease.wishes_version, lease.beaten_at, lease.seen_at = machine.wishes_version, now.monotonic, now.instant
+    world.leases.grant_machine(machine.id, lease)
+    attention.is_back(world, machine.id)

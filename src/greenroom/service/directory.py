@@ -1,0 +1,34 @@
+"""Which rooms and roles there are, in memory, so that a beat need not ask the store. Must not know leases."""
+
+import msgspec
+
+from greenroom.domain.role import Role
+from greenroom.domain.room import CLOSED, Room
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A room as a beat needs to know it: the machine wished for each role, and which roles are to be left."""
+
+    id: str
+    name: str
+    machine_of: dict[str, str | None]
+    drained: frozenset[str]
+
+
+class Directory:
+    """Rooms by id and by name. Changed after commits only; a reader sees one whole version of a room."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Place] = {}
+
+    def put(self, room: Room, roles: list[Role]) -> None:
+        """Take in a room as it was committed."""
+        drained = {role.name for role in roles if room.status == CLOSED or role.is_drained}
+        machines = {role.name: role.machine if role.is_run_by_daemon else None for role in roles}
+        place = Place(room.id, room.name, machines, frozenset(drained))
+        self._places[room.id] = place
+        self._places[room.name] = place
+
+    def find(self, name_or_id: str) -> Place | None:
+        """Find a room by its id or its name."""
+        return self._places.get(name_or_id)

@@ -1,0 +1,36 @@
+"""Reading the log: of a room, of a machine, of everything. Must not know streams over HTTP."""
+
+from greenroom.domain.caller import Caller
+from greenroom.domain.event import Event, machine_stream, room_stream
+from greenroom.service import access
+from greenroom.service.world import World
+from greenroom.store import log
+from greenroom.store.transaction import Reader
+
+
+def stream_of_room(world: World, reader: Reader, caller: Caller, room_name: str) -> str:
+    """The stream of a room, for a caller that may read it."""
+    return room_stream(access.room_to_read(reader, caller, room_name).id)
+
+
+def stream_of_machine(world: World, reader: Reader, caller: Caller, machine_id: str) -> str:
+    """The stream of a machine, for a caller that may run it."""
+    return machine_stream(access.machine(reader, caller, machine_id).id)
+
+
+def page(world: World, reader: Reader, stream: str, after: int, limit: int) -> list[Event]:
+    """Up to `limit` events of a stream after number `after`, oldest first."""
+    return log.events_after(reader, stream, after, limit)
+
+
+def page_of_all(world: World, reader: Reader, caller: Caller, after: int, limit: int) -> list[Event]:
+    """Up to `limit` events of all streams after place `after`, in commit order."""
+    access.operator_only(caller)
+    return log.all_after(reader, after, limit)
+
+
+def bounds(world: World, reader: Reader, stream: str | None) -> tuple[int, int]:
+    """The oldest number still kept and the newest given, in a stream or (None) over all; (1, 0) when there is none."""
+    if stream is None:
+        return log.oldest_pos(reader) or 1, log.last_pos(reader)
+    return log.oldest_seq(reader, stream) or 1, log.last_seq(reader, stream)

@@ -1,0 +1,36 @@
+"""The newest committed events, kept in memory for those who follow. Must not know who follows."""
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from greenroom.domain.event import Event
+
+
+class Feed:
+    """A ring of events in commit order. A follower that is further behind than the ring reads the store instead."""
+
+    def __init__(self, kept_max: int, last_pos: int) -> None:
+        self._events: deque[Event] = deque(maxlen=kept_max)
+        self._lock = threading.Lock()
+        self._complete_after = last_pos
+        self.last_pos = last_pos
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Take in what was just committed, in commit order."""
+        with self._lock:
+            overflow = len(self._events) + len(events) - (self._events.maxlen or 0)
+            self._events.extend(events)
+            if overflow > 0:
+                self._complete_after = self._events[0].pos - 1
+            self.last_pos = events[-1].pos
+
+    def after(self, pos: int, limit: int) -> list[Event] | None:
+        """Up to `limit` events after `pos`; None when some of those are no longer kept here."""
+        with self._lock:
+            if pos < self._complete_after:
+                return None
+            if not self._events or pos >= self._events[-1].pos:
+                return []
+            first = pos + 1 - self._events[0].pos
+            return [self._events[index] for index in range(first, min(len(self._events), first + limit))]

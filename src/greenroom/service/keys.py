@@ -1,0 +1,78 @@
+"""Tokens: made from one secret and a subject, checked without a look-up. Must not know what a caller may do.
+
+A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that is gone is
+refused because what it names is gone.
+"""
+
+import base64
+import hmac
+
+from greenroom.domain.caller import AGENT, ATTEMPT, MACHINE, OPERATOR, Caller
+from greenroom.domain.task import Task
+
+PREFIX = "gr"
+SEPARATOR = "~"
+SECRET_BYTES = 32
+CACHED_MAX = 100_000
+TOKEN_CHARACTERS_MAX = 512
+
+
+class Keys:
+    """Makes tokens and tells whom they speak for. Verified tokens are remembered, so that a beat costs a look-up."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._known: dict[str, Caller] = {}
+
+    def operator_token(self) -> str:
+        """The token of this server's people."""
+        return self._spell(OPERATOR)
+
+    def machine_token(self, machine: str) -> str:
+        """The token of a machine's daemon."""
+        return self._spell(MACHINE, machine)
+
+    def agent_token(self, room: str, role: str) -> str:
+        """The token of the agent of one role; `room` is the room's id."""
+        return self._spell(AGENT, room, role)
+
+    def attempt_token(self, task: Task) -> str:
+        """The token of the task's current attempt."""
+        return self._spell(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
+
+    def caller_of(self, token: str) -> Caller | None:
+        """Whom the token speaks for; None when we never made it."""
+        known = self._known.get(token)
+        if known is not None:
+            return known
+        if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii() or SEPARATOR not in token:
+            return None
+        caller = self._verify(token)
+        if caller is not None:
+            if len(self._known) >= CACHED_MAX:
+                self._known.clear()
+            self._known[token] = caller
+        return caller
+
+    def _verify(self, token: str) -> Caller | None:
+        prefix, *fields, mac = token.split(SEPARATOR)
+        if prefix != PREFIX or not fields or not hmac.compare_digest(mac, self._mac(SEPARATOR.join(fields))):
+            return None
+        match fields:
+            case ["operator"]:
+                return Caller(scope=OPERATOR)
+            case ["machine", machine]:
+                return Caller(scope=MACHINE, machine=machine)
+            case ["agent", room, role]:
+                return Caller(scope=AGENT, room=room, role=role)
+            case ["attempt", task, attempt, room, role]:
+                return Caller(scope=ATTEMPT, task=task, attempt=int(attempt), room=room, role=role)
+        return None
+
+    def _spell(self, *fields: str) -> str:
+        body = SEPARATOR.join(fields)
+        return SEPARATOR.join((PREFIX, body, self._mac(body)))
+
+    def _mac(self, body: str) -> str:
+        digest = hmac.digest(self._secret, body.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest[:24]).decode()

@@ -1,0 +1,125 @@
+"""Machines: registering, reading, deleting, and what is wished of them. Must not know HTTP or how they beat."""
+
+from functools import partial
+
+import msgspec
+
+from greenroom.domain import caller as callers
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Conflict
+from greenroom.domain.event import machine_stream
+from greenroom.domain.ids import check_name
+from greenroom.domain.machine import Machine
+from greenroom.domain.sitting import PRESENT
+from greenroom.service import access, attention, rooms, seating, working
+from greenroom.service.world import World
+from greenroom.store import machines, sittings
+from greenroom.store import rooms as stored
+from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import (
+    AgentOnMachine,
+    MachineView,
+    TaskRef,
+    TokenReply,
+)
+from greenroom.wire.requests import PutMachine
+
+
+def register(world: World, tx: Transaction, caller: Caller, machine_id: str, request: PutMachine) -> MachineView:
+    """Make a machine known, or say anew what it is called and what it can run. It connects with its first beat."""
+    if not callers.may_run(caller, machine_id):
+        raise access.refused()
+    check_name("machine", machine_id)
+    known = machines.get(tx, machine_id)
+    if known is None:
+        known = Machine(
+            id=machine_id,
+            name=request.name,
+            daemon_connected=False,
+            harnesses=tuple(request.harnesses),
+            labels=request.labels,
+            wishes_version=1,
+            created_at=tx.now.instant,
+        )
+        machines.add(tx, known)
+        data = {"machine": known.id, "name": known.name, "harnesses": known.harnesses}
+        tx.record(machine_stream(known.id), "machine.registered", caller.subject, data)
+        return view(world, tx, known)
+    said = (request.name, tuple(request.harnesses), request.labels)
+    if (known.name, known.harnesses, known.labels) != said:
+        renamed = msgspec.structs.replace(known, name=said[0], harnesses=said[1], labels=said[2])
+        machines.save(tx, known, renamed)
+        data = {"machine": known.id, "name": renamed.name, "harnesses": renamed.harnesses}
+        tx.record(machine_stream(known.id), "machine.registered", caller.subject, data)
+        known = renamed
+    return view(world, tx, known)
+
+
+def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[MachineView]:
+    """Read the machines, in the order they were registered."""
+    access.operator_only(caller)
+    return [view(world, reader, machine) for machine in machines.page(reader, after, limit)]
+
+
+def show(world: World, reader: Reader, caller: Caller, machine_id: str) -> MachineView:
+    """Read a machine and how its agents do."""
+    return view(world, reader, access.machine(reader, caller, machine_id))
+
+
+def token(world: World, caller: Caller, machine_id: str) -> TokenReply:
+    """Make the token of a machine, which need not be registered yet."""
+    access.operator_only(caller)
+    return TokenReply(world.keys.machine_token(check_name("machine", machine_id)))
+
+
+def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> None:
+    """Forget a machine onto which nothing is wished any more."""
+    access.operator_only(caller)
+    machine = access.machine(tx, caller, machine_id)
+    wished = stored.roles_on(tx, machine.id)
+    if wished:
+        room = stored.get(tx, wished[0].room)
+        raise Conflict(
+            f"{wished[0].name} of {room.name if room else wished[0].room} is still wished onto machine {machine.name}.",
+            "Wish that agent onto another machine, or make it custom (`greenroom agent set`), then delete the machine.",
+        )
+    for sitting in sittings.present_on(tx, machine.id):
+        seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted")
+    machines.remove(tx, machine.id)
+    tx.after_commit(partial(world.leases.drop_machine, machine.id))
+    tx.after_commit(partial(attention.is_back, world, machine.id))
+
+
+def view(world: World, reader: Reader, machine: Machine) -> MachineView:
+    """Show a machine: what it can run, and what is wished onto it or beats through it."""
+    lease = world.leases.machines.get(machine.id)
+    return MachineView(
+        id=machine.id,
+        name=machine.name,
+        daemon_connected=machine.daemon_connected,
+        last_seen_at=lease.seen_at if lease is not None and lease.seen_at else machine.last_seen_at,
+        harnesses=machine.harnesses,
+        labels=machine.labels,
+        agents=tuple(agents_on(world, reader, machine)),
+    )
+
+
+def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMachine]:
+    """How the agents of a machine do."""
+    shown = []
+    for role in stored.roles_on(reader, machine.id):
+        room = stored.get(reader, role.room)
+        newest = sittings.newest(reader, role.room, role.name)
+        present = newest if newest is not None and newest.status == PRESENT else None
+        held = working.held_by(reader, present) if present is not None else []
+        status = rooms.judge(world, role, present, machine, bool(held))
+        shown.append(
+            AgentOnMachine(
+                room=room.name if room is not None else role.room,
+                role=role.name,
+                status=status.status,
+                connection_id=present.connection_id if present is not None else None,
+                task=TaskRef(held[0].id, held[0].attempt) if held else None,
+            )
+        )
+    return shown

@@ -1,0 +1,84 @@
+"""Saying things in a room. What a user says opens a request; must not know HTTP."""
+
+from greenroom.domain.caller import OPERATOR, Caller
+from greenroom.domain.errors import RejoinRequired, Superseded, Unusable
+from greenroom.domain.event import room_stream
+from greenroom.domain.ids import USER
+from greenroom.domain.message import Message
+from greenroom.domain.room import Room
+from greenroom.domain.sitting import OK, SUPERSEDED, judge
+from greenroom.domain.task import Task
+from greenroom.service import access, texts, working
+from greenroom.service.world import World
+from greenroom.store import messages, rooms, sittings
+from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import MessageReply
+from greenroom.wire.requests import SendMessage
+
+
+def send(world: World, tx: Transaction, caller: Caller, room_name: str, request: SendMessage) -> MessageReply:
+    """Say something. From the user it opens a task for a role; from an agent it informs, and opens none."""
+    room = access.room_to_read(tx, caller, room_name)
+    access.open_only(room)
+    texts.check(world, "text", request.text)
+    to = request.to or (room.entry_role if request.sender == USER else USER)
+    if to not in (*room.roles, USER) or to == request.sender:
+        raise Unusable(
+            f"Room {room.name} has nobody {to[:80]!r} to send this to.", f"Send it to one of {', '.join(room.roles)}."
+        )
+    task: Task | None = None
+    if request.sender == USER:
+        if caller.scope != OPERATOR:
+            raise access.refused()
+        task = working.open_task(world, tx, room, to, request.text, "a message of the user", after=None)
+    else:
+        speak_for_role(tx, caller, room, request)
+    message = Message(
+        id=world.new_id("msg"),
+        room=room.id,
+        sender=request.sender,
+        to=to,
+        text=request.text,
+        task=task.id if task is not None else None,
+        at=tx.now.instant,
+    )
+    messages.add(tx, message)
+    data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
+    tx.record(room_stream(room.id), "message.sent", caller.subject, data)
+    return MessageReply(message=message, task=task)
+
+
+def list_all(
+    world: World, reader: Reader, caller: Caller, room_name: str, after: str | None, limit: int
+) -> list[Message]:
+    """Read what was said in a room, oldest first."""
+    room = access.room_to_read(reader, caller, room_name)
+    return messages.page(reader, room.id, after, limit)
+
+
+def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMessage) -> None:
+    """Let only who sits in a role speak as it."""
+    if rooms.role(tx, room.id, request.sender) is None:
+        raise Unusable(
+            f"Room {room.name} has no role {request.sender[:80]!r}.",
+            f"Send as user or as one of {', '.join(room.roles)}.",
+        )
+    if not (caller.is_operator or caller.role == request.sender or caller.machine is not None):
+        raise access.refused()
+    if request.connection_id is None:
+        raise Unusable("An agent's message names its sitting.", "Send the connection_id that you joined with.")
+    _, role = (
+        access.seat(tx, caller, room.id, request.sender)
+        if caller.machine
+        else (room, rooms.role(tx, room.id, request.sender))
+    )
+    assert role is not None
+    verdict = judge(sittings.get(tx, room.id, role.name, request.connection_id), role.epoch)
+    if verdict == SUPERSEDED:
+        raise Superseded(
+            f"A newer sitting has the role {role.name}, or this one left it.", "Stop: you no longer speak for it."
+        )
+    if verdict != OK:
+        raise RejoinRequired(
+            f"This connection is not present in the role {role.name}.", "Join again with the same connection_id."
+        )

@@ -1,0 +1,134 @@
+"""Joining, beating and leaving. A beat is answered from memory; must not know how it was sent."""
+
+import msgspec
+
+from greenroom.clock import instant_of
+from greenroom.domain import caller as callers
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Conflict
+from greenroom.domain.role import Role
+from greenroom.domain.sitting import (
+    CLOSED,
+    DRAIN,
+    OK,
+    PRESENT,
+    REFUSE,
+    SIT_AGAIN,
+    SIT_NEW,
+    SUPERSEDED,
+    Sitting,
+    decide_join,
+    judge,
+)
+from greenroom.service import access, seating, working
+from greenroom.service.leases import seat_key
+from greenroom.service.world import World
+from greenroom.store import sittings, tasks
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import HeartbeatReply, JoinReply, LeaveReply, TaskRef
+from greenroom.wire.requests import Heartbeat, Join, Leave
+
+
+def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Join) -> JoinReply:
+    """Sit down in a role, or come back to it. An older sitting is answered `superseded` and changes nothing."""
+    room, role = access.seat(tx, caller, room_name, role_name)
+    access.open_only(room)
+    known = sittings.get(tx, room.id, role.name, request.connection_id)
+    step = decide_join(known, role.epoch)
+    if step == REFUSE:
+        return JoinReply(
+            status=SUPERSEDED, epoch=role.epoch, ready_until=None, next_in_s=world.next_beat_in_s(), task=None
+        )
+    machine = caller.machine if caller.scope == callers.MACHINE else None
+    if step == SIT_NEW:
+        if request.if_vacant:
+            refuse_if_taken(tx, room.id, role)
+        present = seating.sit_new(world, tx, role, request.connection_id, machine, caller.subject)
+    else:
+        assert known is not None
+        resume_lost(world, tx, known)
+        if step == SIT_AGAIN:
+            present = seating.sit_again(world, tx, known, machine or known.machine, "came back")
+        else:
+            present = stay(world, tx, known, machine)
+    held = working.held_by(tx, present)
+    return JoinReply(
+        status=DRAIN if role.is_drained else OK,
+        epoch=present.epoch,
+        ready_until=ready_until(world, tx, present),
+        next_in_s=world.next_beat_in_s(),
+        crowded=world.is_crowded,
+        task=TaskRef(held[0].id, held[0].attempt) if held else None,
+    )
+
+
+def beat(world: World, caller: Caller, room_name: str, role_name: str, request: Heartbeat) -> HeartbeatReply:
+    """Renew a participant's lease. Touches memory only, on any thread, and never says ok when it changed nothing."""
+    place = world.directory.find(room_name)
+    if place is None:
+        access.missing(caller, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
+    if role_name not in place.machine_of:
+        roles = ", ".join(place.machine_of)
+        access.missing(caller, f"role in room {place.name}", role_name, f"`greenroom room show {place.name}`: {roles}")
+    if not callers.may_sit(caller, place.id, role_name, place.machine_of[role_name]):
+        raise access.refused()
+    key = seat_key(place.id, role_name)
+    verdict = world.leases.beat(key, request.connection_id, world.clock.monotonic())
+    task = None
+    if verdict == OK:
+        seat = world.leases.seats.get(key)
+        task = seat.task if seat is not None and seat.connection == request.connection_id else None
+        if role_name in place.drained:
+            verdict = DRAIN
+    return HeartbeatReply(status=verdict, next_in_s=world.next_beat_in_s(), task=task, crowded=world.is_crowded)
+
+
+def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Leave) -> LeaveReply:
+    """Get up for good. What the sitting held is released at once; leaving again is answered as the first time."""
+    room, role = access.seat_to_leave(tx, caller, room_name, role_name, request.connection_id)
+    known = sittings.get(tx, room.id, role.name, request.connection_id)
+    if known is not None and known.status == CLOSED and known.epoch == role.epoch and known.end_cause == request.cause:
+        return LeaveReply(OK)
+    if known is None or known.status == CLOSED or known.epoch < role.epoch:
+        return LeaveReply(judge(known, role.epoch))
+    said = f"{request.cause}: {request.reason}" if request.reason else request.cause
+    lost = tasks.lost_by(tx, room.id, role.name, request.connection_id)
+    if lost is not None:
+        # It gives up the way back to what silence took from it, so that the task is simply free.
+        tasks.save(tx, lost, msgspec.structs.replace(lost, released_cause=request.cause))
+    seating.end(world, tx, known, request.cause, said, release_as=request.cause)
+    return LeaveReply(OK)
+
+
+def stay(world: World, tx: Transaction, present: Sitting, machine: str | None) -> Sitting:
+    """Join a seat that one already has: it is a beat, and a daemon's word that it beats for it."""
+    lasting = seating.lasting(tx, machine)
+    if lasting is not None and present.machine != lasting:
+        return seating.attach(world, tx, present, lasting)
+    seating.after_seated(world, tx, present)
+    return present
+
+
+def resume_lost(world: World, tx: Transaction, known: Sitting) -> None:
+    """Take up again what silence took from a sitting that comes back, if nobody has claimed it since."""
+    lost = tasks.lost_by(tx, known.room, known.role, known.connection_id)
+    if lost is not None:
+        working.resume(world, tx, lost, "its holder came back")
+
+
+def refuse_if_taken(tx: Transaction, room: str, role: Role) -> None:
+    """Refuse to take a seat in which somebody is present."""
+    newest = sittings.newest(tx, room, role.name)
+    if newest is not None and newest.status == PRESENT:
+        on = f" on machine {newest.machine}" if newest.machine else ""
+        raise Conflict(
+            f"{role.name} is taken by {newest.connection_id}{on}, since {newest.joined_at}.",
+            "Choose another role, stop that agent first, or take its place on purpose (--take-over).",
+        )
+
+
+def ready_until(world: World, tx: Transaction, present: Sitting) -> str | None:
+    """The instant at which a lease that is counted from now ends; None while a machine beats for it."""
+    if present.machine is not None:
+        return None
+    return instant_of(world.clock.wall() + world.lease_length_s(present))

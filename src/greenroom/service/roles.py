@@ -1,0 +1,87 @@
+"""Wishes: what people want of a role's agent. Nothing is started or stopped here; must not know who makes it true."""
+
+from functools import partial
+
+import msgspec
+
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Unusable
+from greenroom.domain.event import room_stream
+from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, Role
+from greenroom.domain.room import Room
+from greenroom.domain.sitting import PRESENT
+from greenroom.service import access, rooms, wishing
+from greenroom.service.signals import claim_key
+from greenroom.service.world import World
+from greenroom.store import machines, sittings, tasks
+from greenroom.store import rooms as stored
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import RoleView
+from greenroom.wire.requests import Explain, SetAgent
+
+
+def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: SetAgent) -> RoleView:
+    """Write the wish for a role, whole. The machine it was on and the one it is on now both look at it anew."""
+    access.operator_only(caller)
+    room, role = access.seat(tx, caller, room_name, role_name)
+    machine = access.machine(tx, caller, request.machine).id if request.machine is not None else None
+    if request.kind == REMOTE and machine is None:
+        raise Unusable("A remote agent needs a machine.", "Name one of `greenroom machine list` as `machine`.")
+    if request.kind == REMOTE and request.harness is None:
+        raise Unusable(
+            "A remote agent needs a harness.", "Name one that the machine's own configuration defines as `harness`."
+        )
+    if request.kind == CUSTOM and (machine or request.harness):
+        raise Unusable(
+            "A custom agent is run by a person.", "Leave machine and harness out, or wish the kind `remote`."
+        )
+    wished = msgspec.structs.replace(
+        role,
+        kind=request.kind,
+        machine=machine,
+        harness=request.harness,
+        model=request.model,
+        workdir=request.workdir,
+        desired=request.desired,
+        desired_by=caller.subject,
+        desired_reason=request.reason,
+    )
+    return change(world, tx, caller, room, role, wished, request.reason)
+
+
+def restart(
+    world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Explain
+) -> RoleView:
+    """Wish a role's agent to run, anew: a new generation of the same wish."""
+    access.operator_only(caller)
+    room, role = access.seat(tx, caller, room_name, role_name)
+    wished = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
+    return change(world, tx, caller, room, role, wished, request.reason or "restart")
+
+
+def change(
+    world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role, reason: str | None
+) -> RoleView:
+    """Save a changed wish and tell everybody whom it concerns."""
+    wished = msgspec.structs.replace(wished, generation=role.generation + 1, rests_until=None, last_exit=None)
+    stored.save_role(tx, role, wished)
+    for machine in sorted({name for name in (role.machine, wished.machine) if name is not None}):
+        wishing.touch(world, tx, machine)
+    data = {
+        "role": role.name,
+        "kind": wished.kind,
+        "desired": wished.desired,
+        "machine": wished.machine,
+        "harness": wished.harness,
+        "generation": wished.generation,
+        "by": wished.desired_by,
+    }
+    tx.record(room_stream(room.id), "role.wished", reason or caller.subject, data)
+    tx.after_commit(partial(world.directory.put, room, stored.roles_of(tx, room.id)))
+    tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
+    newest = sittings.newest(tx, room.id, role.name)
+    present = newest if newest is not None and newest.status == PRESENT else None
+    target = machines.get(tx, wished.machine) if wished.machine is not None else None
+    working = present is not None and tasks.held_by(tx, room.id, role.name, present.connection_id) is not None
+    status = rooms.judge(world, wished, present, target, working)
+    return rooms.role_view(world, wished, present, status)

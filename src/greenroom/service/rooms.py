@@ -1,0 +1,197 @@
+"""Making, closing and reading rooms. Must not know HTTP."""
+
+from functools import partial
+
+from greenroom.clock import instant_of
+from greenroom.domain import status as statuses
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Conflict, Unusable
+from greenroom.domain.event import room_stream
+from greenroom.domain.ids import check_name
+from greenroom.domain.machine import Machine
+from greenroom.domain.role import Role
+from greenroom.domain.room import OPEN, Room
+from greenroom.domain.sitting import Sitting
+from greenroom.domain.task import HELD_STATES
+from greenroom.service import access, wishing
+from greenroom.service.leases import seat_key
+from greenroom.service.world import World
+from greenroom.store import log, machines, rooms, sittings, tasks
+from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import ParticipantView, RoleView, RoomView, TokenReply
+from greenroom.wire.requests import CreateRoom, Explain
+
+
+def create(world: World, tx: Transaction, caller: Caller, request: CreateRoom) -> RoomView:
+    """Make a room and its roles. Its name must be free."""
+    access.operator_only(caller)
+    check_name("room", request.name)
+    for name in request.roles:
+        check_name("role", name)
+    if len(set(request.roles)) < len(request.roles):
+        raise Unusable("Two roles have the same name.", "Give each role of the room a name of its own.")
+    entry_role = request.entry_role or request.roles[0]
+    if entry_role not in request.roles:
+        raise Unusable(
+            f"The entry role {entry_role!r} is no role of the room.", f"Name one of {', '.join(request.roles)}."
+        )
+    if rooms.get(tx, request.name) is not None:
+        raise Conflict(f"There is a room {request.name!r} already.", "Use it, or choose another name.")
+    room = Room(
+        id=world.new_id("room"),
+        name=request.name,
+        status=OPEN,
+        entry_role=entry_role,
+        max_requests=request.max_requests,
+        roles=tuple(request.roles),
+        created_at=tx.now.instant,
+    )
+    roles = tuple(Role(room=room.id, name=name, position=position) for position, name in enumerate(room.roles))
+    rooms.add(tx, room, roles)
+    data = {"room": room.id, "name": room.name, "roles": room.roles, "entry_role": entry_role}
+    tx.record(room_stream(room.id), "room.created", caller.subject, data)
+    tx.after_commit(partial(world.directory.put, room, list(roles)))
+    return view(world, tx, room)
+
+
+def close(world: World, tx: Transaction, caller: Caller, room_name: str, request: Explain) -> RoomView:
+    """Take no more work into a room and ask whoever sits there to leave. Closing a closed room changes nothing."""
+    room = access.room_for_operator(tx, caller, room_name)
+    if room.status == OPEN:
+        still_open = tasks.open_in(tx, room.id, 1)
+        if still_open:
+            raise Conflict(
+                f"Room {room.name} still has work: {still_open[0].id} is {still_open[0].status}.",
+                "Wait for it or cancel it (`greenroom task cancel TASK`), then close the room.",
+            )
+        rooms.close(tx, room.id)
+        data = {"room": room.id, "name": room.name}
+        tx.record(room_stream(room.id), "room.closed", request.reason or caller.subject, data)
+        room = access.room_for_operator(tx, caller, room.id)
+        roles = rooms.roles_of(tx, room.id)
+        tx.after_commit(partial(world.directory.put, room, roles))
+        for machine in sorted({role.machine for role in roles if role.machine is not None}):
+            wishing.touch(world, tx, machine)
+    return view(world, tx, room)
+
+
+def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[Room]:
+    """Read the rooms, in the order they were made."""
+    access.operator_only(caller)
+    return rooms.page(reader, after, limit)
+
+
+def snapshot(world: World, reader: Reader, caller: Caller, room_name: str) -> RoomView:
+    """Read a room as it is at one moment, with the cursor from which its stream carries on."""
+    return view(world, reader, access.room_to_read(reader, caller, room_name))
+
+
+def token(world: World, reader: Reader, caller: Caller, room_name: str, role_name: str) -> TokenReply:
+    """Make the token of one role's agent."""
+    access.operator_only(caller)
+    room, role = access.seat(reader, caller, room_name, role_name)
+    return TokenReply(world.keys.agent_token(room.id, role.name))
+
+
+def view(world: World, reader: Reader, room: Room) -> RoomView:
+    """Show a room: its roles as they do, who is present, what is open."""
+    present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
+    open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
+    working = {task.claimed_by for task in open_tasks if task.status in HELD_STATES}
+    wished = {
+        name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
+    }
+    views = []
+    participants = []
+    for role in rooms.roles_of(reader, room.id):
+        sitting = present.get(role.name)
+        machine = wished.get(role.machine) if role.machine else None
+        status = judge(world, role, sitting, machine, sitting is not None and sitting.connection_id in working)
+        views.append(role_view(world, role, sitting, status))
+        if sitting is not None:
+            participants.append(participant_view(world, sitting, status.status))
+    return RoomView(
+        id=room.id,
+        name=room.name,
+        status=room.status,
+        entry_role=room.entry_role,
+        max_requests=room.max_requests,
+        roles=tuple(views),
+        participants=tuple(participants),
+        tasks=tuple(open_tasks),
+        cursor=log.last_seq(reader, room_stream(room.id)),
+        created_at=room.created_at,
+    )
+
+
+def judge(
+    world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
+) -> statuses.RoleStatus:
+    """Say how a role is doing, from the store and the lease table."""
+    held_by_machine = sitting is not None and sitting.machine is not None
+    resting = role.rests_until is not None and role.rests_until > world.now().instant
+    signs = statuses.Signs(
+        present=sitting is not None,
+        working=working,
+        machine=machine.name if machine is not None else role.machine,
+        machine_connected=machine is not None and machine.daemon_connected,
+        machine_silent=held_by_machine and is_silent(world, sitting.machine if sitting is not None else None),
+        backing_off_until=role.rests_until if resting else None,
+        last_exit=role.last_exit,
+    )
+    return statuses.judge(role, signs)
+
+
+def is_silent(world: World, machine: str | None) -> bool:
+    """Tell whether a connected machine has missed a beat."""
+    lease = world.leases.machines.get(machine or "")
+    return lease is not None and world.clock.monotonic() - lease.beaten_at > world.limits.daemon_heartbeat_interval_s
+
+
+def role_view(world: World, role: Role, sitting: Sitting | None, status: statuses.RoleStatus) -> RoleView:
+    """Show a role. Who is present was seen just now."""
+    return RoleView(
+        name=role.name,
+        kind=role.kind,
+        desired=role.desired,
+        status=status.status,
+        status_reason=status.reason,
+        status_until=status.until,
+        generation=role.generation,
+        machine=role.machine,
+        harness=role.harness,
+        model=role.model,
+        workdir=role.workdir,
+        desired_by=role.desired_by,
+        desired_reason=role.desired_reason,
+        last_seen_at=seen_at(world, role, sitting),
+    )
+
+
+def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
+    """When somebody was last heard of in a role, as far as memory and the store know."""
+    if sitting is None:
+        return role.last_seen_at
+    if sitting.machine is not None:
+        lease = world.leases.machines.get(sitting.machine)
+        return lease.seen_at if lease is not None else role.last_seen_at
+    seat = world.leases.seats.get(seat_key(role.room, role.name))
+    if seat is None:
+        return role.last_seen_at
+    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - (seat.deadline - seat.length_s)))
+
+
+def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
+    """Show who is present, and until when without another beat."""
+    seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
+    lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
+    return ParticipantView(
+        role=sitting.role,
+        connection_id=sitting.connection_id,
+        epoch=sitting.epoch,
+        status=status,
+        ready_until=instant_of(world.clock.wall() + left_s) if left_s is not None else None,
+        machine=sitting.machine,
+        joined_at=sitting.joined_at,
+    )

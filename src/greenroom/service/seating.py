@@ -1,0 +1,165 @@
+"""How a sitting begins, comes back and ends: the moves that joins, beats, facts and the sweep share.
+
+Each move is one transition with its event in the caller's transaction, and its effect on the lease table after the
+commit. Must not know requests or who may make them.
+"""
+
+from functools import partial
+
+import msgspec
+
+from greenroom.domain import sweep
+from greenroom.domain.event import room_stream
+from greenroom.domain.role import Role
+from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, Sitting
+from greenroom.domain.task import Task
+from greenroom.service import attention, working
+from greenroom.service.leases import seat_key
+from greenroom.service.signals import claim_key
+from greenroom.service.world import World
+from greenroom.store import machines, rooms, sittings
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import TaskRef
+
+
+def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machine: str | None, cause: str) -> Sitting:
+    """Begin a sitting: take the role's next epoch, and close whoever sat before for ever."""
+    older = sittings.newest(tx, role.room, role.name)
+    if older is not None and older.status != CLOSED:
+        end(world, tx, older, "superseded", f"{connection_id} joined", release_as="superseded")
+    made = Sitting(
+        room=role.room,
+        role=role.name,
+        connection_id=connection_id,
+        epoch=role.epoch + 1,
+        status=PRESENT,
+        machine=lasting(tx, machine),
+        joined_at=tx.now.instant,
+    )
+    current = msgspec.structs.replace(
+        role, epoch=made.epoch, last_seen_at=tx.now.instant, rests_until=None, last_exit=None
+    )
+    rooms.save_role(tx, role, current)
+    sittings.add(tx, made)
+    record(tx, "participant.joined", cause, made)
+    after_seated(world, tx, made)
+    return made
+
+
+def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | None, cause: str) -> Sitting:
+    """Bring an absent sitting back to its seat, and the task it lost by silence back to it."""
+    again = lasting(tx, machine)
+    present = msgspec.structs.replace(absent, status=PRESENT, machine=again, ended_at=None, end_cause=None)
+    sittings.save(tx, absent, present)
+    record(tx, "participant.rejoined", cause, present)
+    after_seated(world, tx, present)
+    return present
+
+
+def attach(world: World, tx: Transaction, present: Sitting, machine: str) -> Sitting:
+    """Let a present sitting last as long as its machine, which is connected, from now on."""
+    if present.machine == machine:
+        return present
+    attached = msgspec.structs.replace(present, machine=machine)
+    sittings.save(tx, present, attached)
+    after_seated(world, tx, attached)
+    return attached
+
+
+def lasting(tx: Transaction, machine: str | None) -> str | None:
+    """The machine, if it is connected: what lasts as long as a silent machine would never end.
+
+    Without one the sitting has a lease of its own, until its machine's next beat names it.
+    """
+    known = machines.get(tx, machine) if machine is not None else None
+    return known.id if known is not None and known.daemon_connected else None
+
+
+def lapse(world: World, tx: Transaction, present: Sitting, cause: str) -> None:
+    """Remove a participant that fell silent. Its role, its history and its task stay; it may come back."""
+    sittings.save(
+        tx, present, msgspec.structs.replace(present, status=ABSENT, ended_at=tx.now.instant, end_cause="expired")
+    )
+    record(tx, "participant.expired", cause, present)
+    seen(tx, present)
+    for task in working.held_by(tx, present):
+        tx.after_commit(partial(start_timer, world, task.id))
+    after_vacated(world, tx, present)
+
+
+def end(
+    world: World, tx: Transaction, open_sitting: Sitting, end_cause: str, cause: str, release_as: str
+) -> list[Task]:
+    """End a sitting for ever: by a leave, an exit or a newer one. What it held is released at once."""
+    closed = msgspec.structs.replace(open_sitting, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
+    sittings.save(tx, open_sitting, closed)
+    released = [working.release(world, tx, task, release_as, cause) for task in working.held_by(tx, open_sitting)]
+    record(tx, "participant.superseded" if end_cause == "superseded" else "participant.left", cause, open_sitting)
+    seen(tx, open_sitting)
+    key = seat_key(open_sitting.room, open_sitting.role)
+    tx.after_commit(partial(world.leases.close, key, open_sitting.connection_id))
+    tx.after_commit(partial(attention.is_back, world, key))
+    after_vacated(world, tx, open_sitting)
+    return released
+
+
+def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
+    """Change what a sitting's lease is for, and count it anew: handed over, working, or beating again."""
+    known = sittings.get(tx, room, role, connection_id)
+    if known is None or known.status == CLOSED:
+        return
+    if known.lease != kind:
+        sittings.save(tx, known, msgspec.structs.replace(known, lease=kind))
+    if known.status == PRESENT:
+        after_seated(world, tx, msgspec.structs.replace(known, lease=kind))
+
+
+def after_seated(world: World, tx: Transaction, present: Sitting) -> None:
+    """Once this is durable: grant the lease, note the task in hand, and let a standing claim look."""
+    key = seat_key(present.room, present.role)
+    held = working.held_by(tx, present)
+    task = TaskRef(held[0].id, held[0].attempt) if held else None
+
+    def seat() -> None:
+        length_s = world.lease_length_s(present)
+        world.leases.grant(key, present.connection_id, length_s, present.machine, world.clock.monotonic())
+        world.leases.hold(key, present.connection_id, task)
+        attention.is_back(world, key)
+        if task is not None:
+            world.leases.stop_timer(task.id)
+        world.signals.wake(claim_key(present.room, present.role))
+
+    tx.after_commit(seat)
+
+
+def after_vacated(world: World, tx: Transaction, gone: Sitting) -> None:
+    """Once this is durable: empty the seat and end the claim that stood in it."""
+
+    def vacate() -> None:
+        world.leases.vacate(seat_key(gone.room, gone.role), gone.connection_id)
+        world.signals.wake(claim_key(gone.room, gone.role))
+
+    tx.after_commit(vacate)
+
+
+def start_timer(world: World, task: str) -> None:
+    """Give a task whose holder fell silent its time to come back."""
+    world.leases.timers[task] = sweep.release_at(world.clock.monotonic(), world.limits)
+
+
+def seen(tx: Transaction, sitting: Sitting) -> None:
+    """Note on the role that somebody was there until now."""
+    role = rooms.role(tx, sitting.room, sitting.role)
+    assert role is not None
+    rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=tx.now.instant))
+
+
+def record(tx: Transaction, type: str, cause: str, sitting: Sitting) -> None:
+    """Record what became of a sitting."""
+    data = {
+        "role": sitting.role,
+        "connection_id": sitting.connection_id,
+        "epoch": sitting.epoch,
+        "machine": sitting.machine,
+    }
+    tx.record(room_stream(sitting.room), type, cause, data)

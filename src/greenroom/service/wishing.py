@@ -1,0 +1,54 @@
+"""What a machine is to make true: read by its daemon whenever the version rises. Must not know who wishes what."""
+
+import msgspec
+
+from greenroom.domain.caller import Caller
+from greenroom.domain.role import STOPPED
+from greenroom.domain.room import OPEN
+from greenroom.service import access
+from greenroom.service.signals import wishes_key
+from greenroom.service.world import World
+from greenroom.store import machines
+from greenroom.store import rooms as stored
+from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import Wish, Wishes
+
+
+def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wishes:
+    """Read what should be so on a machine."""
+    machine = access.machine(reader, caller, machine_id)
+    wished = []
+    for role in stored.roles_on(reader, machine.id):
+        room = stored.get(reader, role.room)
+        assert room is not None
+        if role.is_run_by_daemon:
+            wish = Wish(
+                room=room.id,
+                room_name=room.name,
+                role=role.name,
+                roles=room.roles,
+                desired=role.desired if room.status == OPEN else STOPPED,
+                generation=role.generation,
+                harness=role.harness,
+                model=role.model,
+                workdir=role.workdir,
+            )
+            wished.append(wish)
+    return Wishes(version=machine.wishes_version, wishes=tuple(wished))
+
+
+def touch(world: World, tx: Transaction, machine_id: str) -> None:
+    """Raise the version of a machine's wishes, so that its daemon reads them."""
+    machine = machines.get(tx, machine_id)
+    if machine is None:
+        return
+    version = machine.wishes_version + 1
+    machines.save(tx, machine, msgspec.structs.replace(machine, wishes_version=version))
+
+    def tell() -> None:
+        lease = world.leases.machines.get(machine_id)
+        if lease is not None:
+            lease.wishes_version = version
+        world.signals.wake(wishes_key(machine_id))
+
+    tx.after_commit(tell)

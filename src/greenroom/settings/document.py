@@ -1,0 +1,70 @@
+"""Reads a TOML file into a record, strictly. Knows how to say what is wrong where; must not know what they mean."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from greenroom.domain.errors import ConfigurationError
+from greenroom.settings.spelling import suggestion
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+def read(path: Path, kind: type[Record]) -> Record:
+    """Read the file at `path` as a `kind`. Raises ConfigurationError that names the file and the key."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}.", "Correct the path or its permissions."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.", "Correct it there; strings need quotes.") from None
+    return convert(path, content, kind, "")
+
+
+def convert(path: Path, content: Mapping[str, Any], kind: type[Record], prefix: str) -> Record:
+    """Make a `kind` of a table. Inner tables are made first by themselves, so that an error names its very key."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in content.items():
+        if key not in fields:
+            raise wrong(path, prefix + key, "unknown key", suggestion(key, fields))
+        record = record_in(fields[key])
+        if record is None or not isinstance(value, Mapping):
+            continue
+        tables = (
+            {f"{key}.{name}": table for name, table in value.items()} if is_named_table(fields[key]) else {key: value}
+        )
+        for name, table in tables.items():
+            if isinstance(table, Mapping):
+                convert(path, table, record, f"{prefix}{name}.")
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        key = (prefix + where.rstrip("`").lstrip(".")).rstrip(".")
+        what = what.replace("array", "list").replace(" | null", "")
+        raise wrong(path, key or "the file", f"{what[:1].lower()}{what[1:]}", "Correct the value.") from None
+
+
+def record_in(annotation: Any) -> type[msgspec.Struct] | None:
+    """The record inside `Record`, `Record | None` or `dict[str, Record]`; None where there is none."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return part
+    return None
+
+
+def is_named_table(annotation: Any) -> bool:
+    """Tell whether the keys of this value are names that people chose."""
+    return getattr(annotation, "__origin__", None) is dict
+
+
+def wrong(path: Path, key: str, what: str, guidance: str) -> ConfigurationError:
+    """The error for one key of one file."""
+    return ConfigurationError(f"{path}: `{key}`: {what}.", guidance)

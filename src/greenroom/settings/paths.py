@@ -1,0 +1,84 @@
+"""The names of the files in a data directory, and where it lies. Must not know what is written in them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = "greenroom"
+UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Where state lies unless somebody says otherwise: the XDG state directory."""
+    return xdg(environ, "XDG_STATE_HOME", ".local/state") / FOLDER
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """The settings of one person on one machine."""
+    return xdg(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
+
+
+def xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """A base directory of the XDG specification, which tells us to ignore a path that is not absolute."""
+    told = environ.get(variable, "")
+    if told.startswith("/"):
+        return Path(told)
+    home = environ.get("HOME", "")
+    return (Path(home) if home.startswith("/") else Path.home()) / below_home
+
+
+def operator_token(data_dir: Path) -> Path:
+    return data_dir / "operator.token"
+
+
+def server_lock(data_dir: Path) -> Path:
+    return data_dir / "server.lock"
+
+
+def daemon_lock(data_dir: Path) -> Path:
+    return data_dir / "daemon.lock"
+
+
+def machine(data_dir: Path) -> Path:
+    """Who this machine is."""
+    return data_dir / "machine.json"
+
+
+def database(data_dir: Path) -> Path:
+    return data_dir / "greenroom.db"
+
+
+def claims(data_dir: Path, url: str, room: str, role: str) -> Path:
+    """The folder of the claim files that agents of one role of one server wrote."""
+    return data_dir / "claims" / server_key(url) / room / role
+
+
+def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: int) -> Path:
+    return claims(data_dir, url, room, role) / f"{task}.{attempt}.json"
+
+
+def sittings(data_dir: Path, url: str, room: str, role: str) -> Path:
+    """The folder of what the next `wait-for-task` of a role needs to carry a sitting on."""
+    return data_dir / "sittings" / server_key(url) / room / role
+
+
+def runs(data_dir: Path) -> Path:
+    return data_dir / "runs"
+
+
+def run(data_dir: Path, task: str, attempt: int) -> Path:
+    """The folder of one run: its input, its output, how it ended."""
+    return runs(data_dir) / f"{task}.{attempt}"
+
+
+def logs(data_dir: Path) -> Path:
+    return data_dir / "logs"
+
+
+def log(data_dir: Path, name: str) -> Path:
+    return logs(data_dir) / f"{name}.log"
+
+
+def server_key(url: str) -> str:
+    """Spell a server's address as one folder name: `http://127.0.0.1:6464/` is `127.0.0.1_6464`."""
+    return UNSAFE.sub("_", url.partition("://")[2].strip("/")) or "_"

@@ -1,0 +1,172 @@
+"""Settles what is in force: flag > environment > project > user config > default. Must not know who asks for what.
+
+A project's `greenroom.toml` says who works in the room, never which server to talk to: a cloned repository must not be
+able to send the token of whoever stands in it to an address of its own choosing.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from greenroom.domain import reliability
+from greenroom.domain.errors import ConfigurationError
+from greenroom.settings import paths
+from greenroom.settings.document import read
+from greenroom.settings.project import DaemonSettings, Harness, Project, find_project, load_project, settle_daemon
+from greenroom.settings.spelling import suggestion
+
+DEFAULT_URL = "http://127.0.0.1:6464"
+DEFAULT = "default"
+LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
+PREFIX = reliability.PREFIX
+OWN_VARIABLES = ("URL", "TOKEN", "DATA_DIR", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION")
+
+
+class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The user's `config.toml` as it is spelled."""
+
+    url: str | None = None
+    data_dir: str | None = None
+    daemon: DaemonSettings = DaemonSettings()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force in one process. `origins` says of each value where it came from."""
+
+    url: str
+    token: str | None
+    data_dir: Path
+    limits: reliability.Reliability
+    project: Project | None
+    user_daemon: DaemonSettings
+    origins: dict[str, str]
+
+    def harnesses(self) -> dict[str, Harness]:
+        """Every command that this machine may run, by its harness's name; the project's count more than the user's."""
+        return {**self.user_daemon.harnesses, **(self.project.harnesses() if self.project else {})}
+
+    def allowed_dirs(self) -> tuple[Path, ...]:
+        """The directories below which this machine may run them."""
+        project = self.project.daemon.allowed_dirs if self.project else ()
+        return tuple(Path(folder) for folder in (*project, *self.user_daemon.allowed_dirs))
+
+
+def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path | None) -> Settings:
+    """Settle every value. `flags` may hold `url`, `data_dir` and `config`, the project's file.
+
+    Without `cwd` no project is looked for: an agent must be able to hand in its work while somebody edits that file.
+    Raises ConfigurationError for what cannot be meant.
+    """
+    user_file = paths.user_config(environ)
+    user = read_user(user_file)
+    from_user = f"user config {user_file}"
+    url, url_from = first(
+        (flags.get("url"), "flag --url"),
+        (environ.get("GREENROOM_URL"), "environment GREENROOM_URL"),
+        (user.url, from_user),
+        (DEFAULT_URL, DEFAULT),
+    )
+    told_dir, dir_from = first(
+        (flags.get("data_dir"), "flag --data-dir"),
+        (environ.get("GREENROOM_DATA_DIR"), "environment GREENROOM_DATA_DIR"),
+        (user.data_dir, from_user),
+        (str(paths.default_data_dir(environ)), DEFAULT),
+    )
+    data_dir = Path(told_dir).expanduser().absolute()
+    url = check_url(url, url_from)
+    token, token_from = find_token(url, data_dir, environ)
+    project, project_from = find(flags.get("config"), cwd)
+    return Settings(
+        url=url,
+        token=token,
+        data_dir=data_dir,
+        limits=reliability.from_environment(environ),
+        project=project,
+        user_daemon=user.daemon,
+        origins={
+            "url": url_from,
+            "data_dir": dir_from,
+            "token": token_from,
+            "project": project_from,
+            "daemon": origin_of_daemon(project, user, from_user),
+            **origins_of_limits(environ),
+        },
+    )
+
+
+def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
+    """The first value that somebody gave, with its origin. An empty text is nothing given."""
+    return next((value, origin) for value, origin in candidates if value)
+
+
+def read_user(path: Path) -> UserFile:
+    """Read the user's settings; that there are none is the common case."""
+    if not path.is_file():
+        return UserFile()
+    user = read(path, UserFile)
+    return msgspec.structs.replace(user, daemon=settle_daemon(user.daemon, path.parent, has_agents=False))
+
+
+def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
+    """The project that was named, or the nearest one above `cwd`."""
+    if told:
+        return load_project(Path(told)), "flag --config"
+    found = find_project(cwd) if cwd is not None else None
+    return (None, DEFAULT) if found is None else (load_project(found), f"found from {cwd}")
+
+
+def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """Whose token to send. The operator token of this machine's server never leaves this machine."""
+    if told := environ.get("GREENROOM_TOKEN", "").strip():
+        return told, "environment GREENROOM_TOKEN"
+    if not is_loopback(url):
+        return None, f"{DEFAULT} (none: set GREENROOM_TOKEN for a server on another machine)"
+    path = paths.operator_token(data_dir)
+    try:
+        return path.read_text("utf-8").strip() or None, f"file {path}"
+    except OSError as error:
+        return None, f"{DEFAULT} (none: {path}: {error.strerror})"
+
+
+def check_url(url: str, origin: str) -> str:
+    """Return the address without a slash at its end. Raises ConfigurationError when it cannot be a server's."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(
+            f"{url!r} ({origin}) is no address of a server.", f"Write it like {DEFAULT_URL} and try again."
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether the address is this machine's own."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or LOOPBACK.fullmatch(host) is not None
+
+
+def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) -> str:
+    """Which files say what this machine may run: both may, and are put together."""
+    told = [f"project {project.path}"] if project and (project.harnesses() or project.daemon.allowed_dirs) else []
+    told += [from_user] if user.daemon != DaemonSettings() else []
+    return ", ".join(told) or DEFAULT
+
+
+def origins_of_limits(environ: Mapping[str, str]) -> dict[str, str]:
+    """Where each duration and limit came from."""
+    variables = {name: reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
+    return {name: f"environment {variable}" if variable in environ else DEFAULT for name, variable in variables.items()}
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that look like ours and are not, each with what may have been meant."""
+    known = {PREFIX + name for name in OWN_VARIABLES}
+    known |= {reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
+    strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [(name, suggestion(name, known)) for name in strange]

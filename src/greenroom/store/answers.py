@@ -1,0 +1,49 @@
+"""Answers that were given under an idempotency key, remembered. Must not know what was asked."""
+
+from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, insert, select
+
+from greenroom.store.records import binds
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.statement import Statement
+from greenroom.store.transaction import Reader, Row, Transaction
+
+
+class AnswerColumns(TypedColumns):
+    """One answer by who asked, what they asked and under which key; `digest` is the body's, to tell a mix-up."""
+
+    subject: Named[str] = Column(TEXT, primary_key=True)
+    route: Named[str] = Column(TEXT, primary_key=True)
+    key: Named[str] = Column(TEXT, primary_key=True)
+    digest: Named[str] = Column(TEXT)
+    status: Named[int] = Column(INTEGER)
+    body: Named[str] = Column(TEXT)
+    at: Named[str] = Column(TEXT)
+
+
+answers = Table("answers", metadata, AnswerColumns, Index(None, "at"), **STRICT)
+
+NAMES = ("subject", "route", "key", "digest", "status", "body", "at")
+ADD = Statement(insert(answers).values(binds(answers, NAMES)))
+GET = Statement(
+    select(answers.c.digest, answers.c.status, answers.c.body).where(
+        answers.c.subject == bindparam("subject"),
+        answers.c.route == bindparam("route"),
+        answers.c.key == bindparam("key"),
+    )
+)
+FORGET = Statement(delete(answers).where(answers.c.at < bindparam("before")))
+
+
+def get(reader: Reader, subject: str, route: str, key: str) -> Row | None:
+    """Find (digest, status, body) of the answer that was given."""
+    return reader.row(GET, subject=subject, route=route, key=key)
+
+
+def add(tx: Transaction, subject: str, route: str, key: str, digest: str, status: int, body: str) -> None:
+    """Remember an answer."""
+    tx.change(ADD, subject=subject, route=route, key=key, digest=digest, status=status, body=body, at=tx.now.instant)
+
+
+def forget(tx: Transaction, before: str) -> int:
+    """Forget what was answered before an instant; the number of answers forgotten."""
+    return tx.change(FORGET, before=before)

@@ -1,0 +1,60 @@
+"""What needs a person, remembered until it is resolved. Must not know what raises it."""
+
+import msgspec
+from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, select
+
+from greenroom.domain.attention import Attention
+from greenroom.store.records import binds, fields_of
+from greenroom.store.schema import STRICT, TEXT, metadata
+from greenroom.store.statement import Statement, upsert
+from greenroom.store.transaction import Reader, Row, Transaction
+
+
+class AttentionColumns(TypedColumns):
+    """One row for each that is raised now; what was resolved is in the log."""
+
+    key: Named[str] = Column(TEXT, primary_key=True)
+    room: Named[str | None] = Column(TEXT, nullable=True)
+    text: Named[str] = Column(TEXT)
+    subjects: Named[str] = Column(TEXT)
+    raised_at: Named[str] = Column(TEXT)
+
+
+attentions = Table("attentions", metadata, AttentionColumns, **STRICT)
+
+FIELDS = Attention.__struct_fields__
+_attention = select(*(attentions.c[name] for name in FIELDS))
+
+ADD = Statement(
+    upsert(attentions).values(binds(attentions, FIELDS)).on_conflict_do_nothing(index_elements=[attentions.c.key])
+)
+GET = Statement(_attention.where(attentions.c.key == bindparam("key")))
+ALL = Statement(_attention.order_by(attentions.c.raised_at, attentions.c.key))
+REMOVE = Statement(delete(attentions).where(attentions.c.key == bindparam("key")))
+
+
+def _read(row: Row) -> Attention:
+    key, room, text, subjects, raised_at = row
+    return Attention(key=key, room=room, text=text, subjects=tuple(msgspec.json.decode(subjects)), raised_at=raised_at)
+
+
+def add(tx: Transaction, attention: Attention) -> bool:
+    """Remember it; False when it is raised already."""
+    values = fields_of(attention, FIELDS) | {"subjects": msgspec.json.encode(attention.subjects).decode()}
+    return tx.change(ADD, **values) == 1
+
+
+def remove(tx: Transaction, key: str) -> bool:
+    """Forget it; False when it was not raised."""
+    return tx.change(REMOVE, key=key) == 1
+
+
+def get(reader: Reader, key: str) -> Attention | None:
+    """Find one by what it is about."""
+    row = reader.row(GET, key=key)
+    return _read(row) if row else None
+
+
+def every(reader: Reader) -> list[Attention]:
+    """All that is raised now, oldest first."""
+    return [_read(row) for row in reader.rows(ALL)]

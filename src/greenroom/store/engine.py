@@ -1,0 +1,68 @@
+"""The port to a database: all that differs between SQLite and PostgreSQL. Must not know mutations, events or tables."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from sqlalchemy import MetaData
+from sqlalchemy.engine import Dialect
+
+
+class Cursor(Protocol):
+    """What we use of a driver's cursor."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def execute(self, sql: str, arguments: Sequence[Any] = (), /) -> object: ...
+
+    def executemany(self, sql: str, many: Sequence[Sequence[Any]], /) -> object: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Engine(Protocol):
+    """One database with one writer and a limited number of readers."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How statements are spelled; its parameter style must be a positional one."""
+        ...
+
+    @property
+    def begin_write(self) -> str:
+        """The statement that begins a transaction that is going to write."""
+        ...
+
+    @property
+    def turn(self) -> AbstractContextManager[Any]:
+        """Held by whoever writes, from before the transaction until after its effects."""
+        ...
+
+    def prepare(self, tables: MetaData) -> None:
+        """Create the tables in an empty database; raise ConfigurationError for one that we cannot use."""
+        ...
+
+    def writing(self) -> Cursor:
+        """A cursor on the writer's connection, which is opened if there is none. It commits by itself outside BEGIN."""
+        ...
+
+    def in_transaction(self) -> bool:
+        """Tell whether the writer's transaction still stands: some errors end it without being asked."""
+        ...
+
+    def abandon(self) -> None:
+        """Undo the writer's transaction, whatever its state; `writing` is clean after it. Never raises."""
+        ...
+
+    def reading(self) -> AbstractContextManager[Cursor]:
+        """One read transaction on a connection that cannot write. StoreOverloaded when none is free in time."""
+        ...
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Tell whether the database or its disk failed, as against a statement that was wrong."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,136 @@
+"""The log: what was committed, numbered. Knows streams and the order of commits; must not know any type of event."""
+
+import msgspec
+from sqlalchemy import Column, Named, Table, TypedColumns, UniqueConstraint, bindparam, func, insert, select
+
+from greenroom.domain.event import Event
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.statement import Statement, upsert
+from greenroom.store.transaction import Reader, Row, Transaction
+
+
+class StreamColumns(TypedColumns):
+    """The last number given in each stream. It outlives the events, which are not kept for ever."""
+
+    stream: Named[str] = Column(TEXT, primary_key=True)
+    last_seq: Named[int] = Column(INTEGER)
+
+
+class CounterColumns(TypedColumns):
+    """Numbers that only rise, by name."""
+
+    name: Named[str] = Column(TEXT, primary_key=True)
+    value: Named[int] = Column(INTEGER)
+
+
+class EventColumns(TypedColumns):
+    """One row for each committed transition."""
+
+    pos: Named[int] = Column(INTEGER, primary_key=True, autoincrement=False)
+    stream: Named[str] = Column(TEXT)
+    seq: Named[int] = Column(INTEGER)
+    type: Named[str] = Column(TEXT)
+    at: Named[str] = Column(TEXT)
+    cause: Named[str] = Column(TEXT)
+    data: Named[str] = Column(TEXT)
+
+
+streams = Table("streams", metadata, StreamColumns, **STRICT)
+counters = Table("counters", metadata, CounterColumns, **STRICT)
+events = Table("events", metadata, EventColumns, UniqueConstraint("stream", "seq"), **STRICT)
+
+POS = "pos"
+
+_first = upsert(streams).values(stream=bindparam("stream"), last_seq=bindparam("count"))
+RAISE_SEQ = Statement(
+    _first.on_conflict_do_update(
+        index_elements=[streams.c.stream], set_={"last_seq": streams.c.last_seq + _first.excluded.last_seq}
+    ).returning(streams.c.last_seq)
+)
+APPEND = Statement(insert(events))
+LAST_SEQ = Statement(select(streams.c.last_seq).where(streams.c.stream == bindparam("stream")))
+OLDEST_SEQ = Statement(select(func.min(events.c.seq)).where(events.c.stream == bindparam("stream")))
+OLDEST_POS = Statement(select(func.min(events.c.pos)))
+LAST_POS = Statement(select(counters.c.value).where(counters.c.name == POS))
+_counter = upsert(counters).values(name=POS, value=bindparam("value"))
+SAVE_POS = Statement(
+    _counter.on_conflict_do_update(index_elements=[counters.c.name], set_={"value": _counter.excluded.value})
+)
+EVENTS_AFTER = Statement(
+    select(events)
+    .where(events.c.stream == bindparam("stream"), events.c.seq > bindparam("after"))
+    .order_by(events.c.seq)
+    .limit(bindparam("limit", type_=INTEGER))
+)
+ALL_AFTER = Statement(
+    select(events)
+    .where(events.c.pos > bindparam("after"))
+    .order_by(events.c.pos)
+    .limit(bindparam("limit", type_=INTEGER))
+)
+
+
+def append(transaction: Transaction, last_pos: int) -> list[Event]:
+    """Give the transaction's events their numbers and write them; `last_pos` is the last place taken so far."""
+    recorded = transaction.events
+    if not recorded:
+        return []
+    counts: dict[str, int] = {}
+    for event in recorded:
+        counts[event.stream] = counts.get(event.stream, 0) + 1
+    next_seq = {}
+    for stream, count in counts.items():
+        [[last_seq]] = transaction.rows(RAISE_SEQ, stream=stream, count=count)
+        next_seq[stream] = last_seq - count + 1
+    rows: list[Row] = []
+    for pos, event in enumerate(recorded, last_pos + 1):
+        seq = next_seq[event.stream]
+        next_seq[event.stream] = seq + 1
+        rows.append((pos, event.stream, seq, event.type, transaction.now.instant, event.cause, event.data))
+    transaction.change_many(APPEND, [dict(zip(Event.__struct_fields__, row, strict=True)) for row in rows])
+    return [event_of(row) for row in rows]
+
+
+def event_of(row: Row) -> Event:
+    """Read a row back. What is published goes through here too, so that live and replayed events are equal."""
+    pos, stream, seq, type, at, cause, data = row
+    return Event(pos, stream, seq, type, at, cause, msgspec.json.decode(data))
+
+
+def last_pos(reader: Reader) -> int:
+    """The place of the newest event over all streams; 0 before the first."""
+    row = reader.row(LAST_POS)
+    return row[0] if row else 0
+
+
+def save_pos(transaction: Transaction, pos: int) -> None:
+    """Remember the place of the newest event."""
+    transaction.change(SAVE_POS, value=pos)
+
+
+def last_seq(reader: Reader, stream: str) -> int:
+    """The number of a stream's newest event; 0 before the first."""
+    row = reader.row(LAST_SEQ, stream=stream)
+    return row[0] if row else 0
+
+
+def oldest_seq(reader: Reader, stream: str) -> int | None:
+    """The number of the oldest event of a stream that is still kept."""
+    row = reader.row(OLDEST_SEQ, stream=stream)
+    return row[0] if row else None
+
+
+def oldest_pos(reader: Reader) -> int | None:
+    """The place of the oldest event that is still kept."""
+    row = reader.row(OLDEST_POS)
+    return row[0] if row else None
+
+
+def events_after(reader: Reader, stream: str, seq: int, limit: int) -> list[Event]:
+    """Up to `limit` events of a stream that come after number `seq`, oldest first."""
+    return [event_of(row) for row in reader.rows(EVENTS_AFTER, stream=stream, after=seq, limit=limit)]
+
+
+def all_after(reader: Reader, pos: int, limit: int) -> list[Event]:
+    """Up to `limit` events of all streams that come after place `pos`, in commit order."""
+    return [event_of(row) for row in reader.rows(ALL_AFTER, after=pos, limit=limit)]

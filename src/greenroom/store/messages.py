@@ -1,0 +1,50 @@
+"""Messages, remembered. Must not know who may send one."""
+
+from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, insert, select
+
+from greenroom.domain.message import Message
+from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.statement import Statement
+from greenroom.store.transaction import Reader, Transaction
+
+
+class MessageColumns(TypedColumns):
+    """`num` is the order in which they were sent."""
+
+    num: Named[int] = Column(INTEGER, primary_key=True)
+    id: Named[str] = Column(TEXT, unique=True)
+    room: Named[str] = Column(TEXT)
+    sender: Named[str] = Column(TEXT)
+    to: Named[str] = Column(TEXT)
+    text: Named[str] = Column(TEXT)
+    task: Named[str | None] = Column(TEXT, nullable=True)
+    at: Named[str] = Column(TEXT)
+
+
+messages = Table("messages", metadata, MessageColumns, **STRICT)
+Index("ix_messages_room", messages.c.room, messages.c.num)
+
+FIELDS = Message.__struct_fields__
+
+ADD = Statement(insert(messages).values(binds(messages, FIELDS)))
+NUM = Statement(select(messages.c.num).where(messages.c.id == bindparam("id"), messages.c.room == bindparam("room")))
+PAGE = Statement(
+    select(*(messages.c[name] for name in FIELDS))
+    .where(messages.c.room == bindparam("room"), messages.c.num > bindparam("after", type_=INTEGER))
+    .order_by(messages.c.num)
+    .limit(bindparam("limit", type_=INTEGER))
+)
+
+_read = read_as(Message, FIELDS)
+
+
+def add(tx: Transaction, message: Message) -> None:
+    """Remember a message."""
+    tx.change(ADD, **fields_of(message, FIELDS))
+
+
+def page(reader: Reader, room: str, after: str | None, limit: int) -> list[Message]:
+    """Up to `limit` messages of a room, oldest first, those after the message `after`."""
+    num = reader.row(NUM, id=after, room=room) if after else None
+    return [_read(row) for row in reader.rows(PAGE, room=room, after=num[0] if num else 0, limit=limit)]

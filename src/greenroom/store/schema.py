@@ -1,0 +1,42 @@
+"""Where every table is gathered, and how columns are spelled. Knows types and the version; must not know any table.
+
+A column is TEXT, INTEGER or REAL and nothing else: rows then need no conversion on any database. A truth is 0 or 1; an
+instant or a piece of JSON is TEXT. Each table is declared with `**STRICT`: SQLite then checks types as PostgreSQL does.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Double, MetaData, Text
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.types import TypeEngine
+
+SCHEMA_VERSION: Final = 1
+"""Raised by one with each change of the tables. A store of a newer version is refused."""
+
+TEXT: Final = Text()
+INTEGER: Final[TypeEngine[int]] = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+"""64 bits on every database; on SQLite also the only spelling that makes a primary key the rowid."""
+REAL: Final[TypeEngine[float]] = Double().with_variant(sqlite.REAL(), "sqlite")
+
+STRICT: Final[dict[str, Any]] = {"sqlite_strict": True}
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def spell_tables(tables: MetaData, dialect: Dialect) -> list[str]:
+    """Spell the statements that create every table and index, in an order that satisfies their foreign keys."""
+    texts = []
+    for table in tables.sorted_tables:
+        texts.append(str(CreateTable(table).compile(dialect=dialect)))
+        texts += [str(CreateIndex(index).compile(dialect=dialect)) for index in sorted(table.indexes, key=str)]
+    return texts

@@ -1,0 +1,120 @@
+"""Sittings, remembered: who sits, sat and may come back. Must not know what a lease is."""
+
+from sqlalchemy import CheckConstraint, Column, Index, Named, Table, TypedColumns, bindparam, insert, select, update
+
+from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, Sitting
+from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.statement import Statement
+from greenroom.store.transaction import Reader, Transaction
+
+
+class SittingColumns(TypedColumns):
+    """At most one sitting of a role is present; the newest has the highest epoch."""
+
+    room: Named[str] = Column(TEXT, primary_key=True)
+    role: Named[str] = Column(TEXT, primary_key=True)
+    connection_id: Named[str] = Column(TEXT, primary_key=True)
+    epoch: Named[int] = Column(INTEGER)
+    status: Named[str] = Column(TEXT)
+    lease: Named[str] = Column(TEXT)
+    machine: Named[str | None] = Column(TEXT, nullable=True)
+    joined_at: Named[str] = Column(TEXT)
+    ended_at: Named[str | None] = Column(TEXT, nullable=True)
+    end_cause: Named[str | None] = Column(TEXT, nullable=True)
+
+
+sittings = Table(
+    "sittings",
+    metadata,
+    SittingColumns,
+    CheckConstraint(f"status IN ('{PRESENT}', '{ABSENT}', '{CLOSED}')", name="status"),
+    CheckConstraint("lease IN ('beat', 'handed', 'work')", name="lease"),
+    **STRICT,
+)
+Index("ix_sittings_epoch", sittings.c.room, sittings.c.role, sittings.c.epoch, unique=True)
+Index(
+    "ix_sittings_present",
+    sittings.c.room,
+    sittings.c.role,
+    unique=True,
+    sqlite_where=sittings.c.status == PRESENT,
+    postgresql_where=sittings.c.status == PRESENT,
+)
+Index("ix_sittings_machine", sittings.c.machine, sittings.c.status)
+
+FIELDS = Sitting.__struct_fields__
+CHANGES = ("status", "lease", "machine", "ended_at", "end_cause")
+_sitting = select(*(sittings.c[name] for name in FIELDS))
+_of_role = (sittings.c.room == bindparam("room"), sittings.c.role == bindparam("role"))
+
+ADD = Statement(insert(sittings).values(binds(sittings, FIELDS)))
+GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")))
+NEWEST = Statement(_sitting.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
+PRESENT_IN_ROOM = Statement(_sitting.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
+PRESENT_ON_MACHINE = Statement(_sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT))
+ALL_PRESENT = Statement(_sitting.where(sittings.c.status == PRESENT))
+ALL_CLOSED = Statement(_sitting.where(sittings.c.status == CLOSED))
+SAVE = Statement(
+    update(sittings)
+    .where(
+        *_of_role,
+        sittings.c.connection_id == bindparam("connection_id"),
+        sittings.c.epoch == bindparam("epoch", type_=INTEGER),
+        sittings.c.status == bindparam("was_status"),
+    )
+    .values(binds(sittings, CHANGES))
+)
+
+_read = read_as(Sitting, FIELDS)
+
+
+def add(tx: Transaction, sitting: Sitting) -> None:
+    """Remember a new sitting."""
+    tx.change(ADD, **fields_of(sitting, FIELDS))
+
+
+def get(reader: Reader, room: str, role: str, connection_id: str) -> Sitting | None:
+    """Find the sitting of a connection in a role."""
+    row = reader.row(GET, room=room, role=role, connection_id=connection_id)
+    return _read(row) if row else None
+
+
+def newest(reader: Reader, room: str, role: str) -> Sitting | None:
+    """The newest sitting of a role: the only one that can be present or come back."""
+    row = reader.row(NEWEST, room=room, role=role)
+    return _read(row) if row else None
+
+
+def present_in(reader: Reader, room: str) -> list[Sitting]:
+    """Who is present in a room."""
+    return [_read(row) for row in reader.rows(PRESENT_IN_ROOM, room=room)]
+
+
+def present_on(reader: Reader, machine: str) -> list[Sitting]:
+    """Whom a machine's daemon beats for."""
+    return [_read(row) for row in reader.rows(PRESENT_ON_MACHINE, machine=machine)]
+
+
+def all_present(reader: Reader) -> list[Sitting]:
+    """Everybody who is present."""
+    return [_read(row) for row in reader.rows(ALL_PRESENT)]
+
+
+def all_closed(reader: Reader) -> list[Sitting]:
+    """Every sitting that ended for ever."""
+    return [_read(row) for row in reader.rows(ALL_CLOSED)]
+
+
+def save(tx: Transaction, before: Sitting, after: Sitting) -> None:
+    """Write a changed sitting. It is an error if it is not as it was when it was read."""
+    changed = tx.change(
+        SAVE,
+        room=before.room,
+        role=before.role,
+        connection_id=before.connection_id,
+        epoch=before.epoch,
+        was_status=before.status,
+        **fields_of(after, CHANGES),
+    )
+    assert changed == 1, f"sitting {before.connection_id} changed under its own transaction"

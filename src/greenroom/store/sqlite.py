@@ -1,0 +1,236 @@
+"""SQLite as an engine, in a file or in memory. Knows connections and pragmas; must not know what a table means."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import Dialect
+
+from greenroom.domain.errors import ConfigurationError, StoreOverloaded
+from greenroom.store.schema import SCHEMA_VERSION, spell_tables
+
+DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
+STATEMENTS_KEPT: Final = 512
+"""Statements that a connection keeps prepared: more than we have."""
+
+OUTAGES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+class Sqlite:
+    """What a file and memory have in common: everything about the writer's connection but where it comes from."""
+
+    dialect: Dialect = DIALECT
+    begin_write = "BEGIN IMMEDIATE"
+
+    def __init__(self) -> None:
+        self.turn = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+
+    def writing(self) -> sqlite3.Cursor:
+        if self._writer is None:
+            self._writer = self._connect()
+        return self._writer.cursor()
+
+    def in_transaction(self) -> bool:
+        return self._writer is not None and self._writer.in_transaction
+
+    def is_outage(self, error: BaseException) -> bool:
+        # Extended codes keep the primary code in their lowest byte.
+        return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTAGES
+
+    def _connect(self) -> sqlite3.Connection:
+        raise NotImplementedError
+
+
+class SqliteFile(Sqlite):
+    """A file in WAL mode: the writer and the readers do not wait for each other."""
+
+    def __init__(self, path: Path, *, readers_max: int, wait_s: float) -> None:
+        """Wait up to `wait_s` seconds for one of `readers_max` connections, and for a lock of another process."""
+        super().__init__()
+        self._path = path
+        self._wait_s = wait_s
+        self._readers_max = readers_max
+        self._places = threading.BoundedSemaphore(readers_max)
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    def prepare(self, tables: MetaData) -> None:
+        try:
+            self._prepare(tables)
+        except (OSError, sqlite3.Error) as error:
+            guidance = "Look at that file and its disk, or choose another --data-dir."
+            raise unusable(f"{self._path} cannot be opened: {error}.", guidance) from error
+
+    def _prepare(self, tables: MetaData) -> None:
+        # Made by us, because SQLite would let everybody read it; its -wal and -shm files follow its mode.
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        cursor = self.writing()
+        [[version]] = cursor.execute("PRAGMA user_version").fetchall()
+        if version == SCHEMA_VERSION:
+            return
+        if version > SCHEMA_VERSION:
+            raise unusable(
+                f"{self._path} was written by a newer Greenroom (schema {version}; this one knows {SCHEMA_VERSION}).",
+                "Start the newer version, or choose another --data-dir.",
+            )
+        if version or cursor.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+            raise unusable(f"{self._path} is not a Greenroom database.", "Choose another --data-dir.")
+        create_tables(cursor, tables)
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            # Closing is not enough: while an error's traceback keeps a statement alive, the lock is kept too.
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self._writer.close()
+            self._writer = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Cursor]:
+        if not self._places.acquire(timeout=self._wait_s):
+            raise StoreOverloaded(
+                f"All {self._readers_max} readers of the store were busy for {self._wait_s:g} s.",
+                "Nothing was done: send the request again after a pause.",
+            )
+        try:
+            connection = self._take()
+            try:
+                with read_transaction(connection) as cursor:
+                    yield cursor
+            finally:
+                self._put_back(connection)
+        finally:
+            self._places.release()
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        self.abandon()
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            return connection
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        # One that could not end its transaction is broken, and one that comes back late is not wanted any more.
+        if connection.in_transaction or self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(str(self._path), self._wait_s)
+        try:
+            # FULL, because an answer "done" must survive a power cut; group commit pays for it.
+            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+            [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise unusable(
+                    f"{self._path} lies on a file system without shared memory (journal mode {mode}).",
+                    "Choose a --data-dir on a local disk.",
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+class SqliteMemory(Sqlite):
+    """A database that lives as long as its one connection; readers take turns with the writer on it."""
+
+    def prepare(self, tables: MetaData) -> None:
+        # Loading an image is two hundred times faster than creating the tables: each test can have its own store.
+        self.writing().connection.deserialize(image_of(tables, frozenset(tables.tables)))
+
+    def abandon(self) -> None:
+        if self.in_transaction():
+            with suppress(sqlite3.Error):
+                self.writing().execute("ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Cursor]:
+        with self.turn:
+            if self.in_transaction():
+                raise RuntimeError("a mutation reads through its own transaction, not through the store")
+            with read_transaction(self.writing().connection) as cursor:
+                yield cursor
+
+    def close(self) -> None:
+        with self.turn:
+            if self._writer is not None:
+                self._writer.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(":memory:", 0.0)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+
+def connect(database: str, wait_s: float) -> sqlite3.Connection:
+    # Without `isolation_level=None` the driver would begin transactions where it thinks best.
+    return sqlite3.connect(
+        database, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_KEPT
+    )
+
+
+@contextmanager
+def read_transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+    """One consistent view, from the first statement to the end of the block."""
+    cursor = connection.cursor()
+    cursor.execute("BEGIN")
+    try:
+        yield cursor
+    finally:
+        with suppress(sqlite3.Error):
+            cursor.execute("ROLLBACK")
+
+
+def create_tables(cursor: sqlite3.Cursor, tables: MetaData) -> None:
+    """Create everything in one transaction: a process that is killed here leaves an empty database."""
+    cursor.execute("BEGIN IMMEDIATE")
+    for text in spell_tables(tables, DIALECT):
+        cursor.execute(text)
+    cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    cursor.execute("COMMIT")
+
+
+@lru_cache(maxsize=8)
+def image_of(tables: MetaData, names: frozenset[str]) -> bytes:
+    """The bytes of an empty database with these tables; `names` tells a gathering that has grown from what it was."""
+    with closing(connect(":memory:", 0.0)) as connection:
+        create_tables(connection.cursor(), tables)
+        return connection.serialize()
+
+
+def unusable(detail: str, guidance: str) -> ConfigurationError:
+    return ConfigurationError(detail, guidance, code="store_unusable")

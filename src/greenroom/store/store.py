@@ -1,0 +1,132 @@
+"""The store: what everybody above remembers by. Knows how its parts go together; must not know any noun."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import MetaData
+
+from greenroom.clock import Clock
+from greenroom.domain.errors import StoreUnavailable
+from greenroom.domain.event import Event
+from greenroom.domain.reliability import DEFAULTS, Reliability
+from greenroom.lock import Lock, hold_lock
+from greenroom.store.batch import Mutation
+from greenroom.store.engine import Engine
+from greenroom.store.sqlite import SqliteFile, SqliteMemory
+from greenroom.store.tables import metadata
+from greenroom.store.transaction import Reader
+from greenroom.store.writer import Deliver, Publish, Writer, resolve_each
+
+T = TypeVar("T")
+
+DATABASE_NAME: Final = "greenroom.db"
+LOCK_NAME: Final = "server.lock"
+CLOSE_S: Final = 30.0
+
+
+def to_nobody(events: Sequence[Event]) -> None:
+    """Publish nothing."""
+
+
+class Store:
+    """Writes go through `write` or `run`, one mutation each; everything else is a query for `read`."""
+
+    def __init__(self, engine: Engine, writer: Writer, lock: Lock | None = None) -> None:
+        self.writer = writer
+        self.lock = lock
+        self._engine = engine
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        clock: Clock,
+        *,
+        limits: Reliability = DEFAULTS,
+        publish: Publish = to_nobody,
+        deliver: Deliver = resolve_each,
+        on_death: Callable[[str], None] = lambda name: None,
+        tables: MetaData = metadata,
+    ) -> "Store":
+        """Lock a data directory, open or make its database and start the writer's thread.
+
+        Raises AlreadyRunning, or ConfigurationError when the directory or what lies in it cannot be used.
+        """
+        lock = hold_lock(directory / LOCK_NAME, "server")
+        engine = SqliteFile(directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s)
+        try:
+            engine.prepare(tables)
+            writer = Writer(
+                engine,
+                clock,
+                queue_max=limits.writer_queue_max,
+                batch_max=limits.writer_batch_max,
+                publish=publish,
+                deliver=deliver,
+                on_death=on_death,
+            )
+            writer.start()
+        except BaseException:
+            engine.close()
+            lock.release()
+            raise
+        return cls(engine, writer, lock)
+
+    @classmethod
+    def open_memory(
+        cls,
+        clock: Clock,
+        *,
+        limits: Reliability = DEFAULTS,
+        publish: Publish = to_nobody,
+        tables: MetaData = metadata,
+    ) -> "Store":
+        """A store that is gone when it is closed and has no thread: `write` does its work before it returns."""
+        engine = SqliteMemory()
+        engine.prepare(tables)
+        return cls(
+            engine,
+            Writer(
+                engine, clock, queue_max=limits.writer_queue_max, batch_max=limits.writer_batch_max, publish=publish
+            ),
+        )
+
+    def write(self, mutation: Mutation[T]) -> Future[T]:
+        """Have a mutation run and committed with whatever else waits; the future resolves when it is durable."""
+        if self.writer.is_started:
+            return self.writer.submit(mutation)
+        return self.writer.run_batch([mutation])[0]
+
+    def run(self, mutation: Mutation[T]) -> T:
+        """Run and commit a mutation here and now, between two batches of the writer's thread."""
+        return self.writer.run(mutation)
+
+    def read(self, query: Callable[[Reader], T]) -> T:
+        """Run a query on one consistent view, without waiting for writers. StoreUnavailable when the disk fails."""
+        try:
+            with self._engine.reading() as cursor:
+                reader = Reader(cursor, self._engine.dialect)
+                try:
+                    return query(reader)
+                finally:
+                    reader.end("this query has returned; its view of the store cannot be used any more")
+        except Exception as error:
+            if not self._engine.is_outage(error):
+                raise
+            raise StoreUnavailable(
+                f"The store could not be read ({error}).",
+                "Send the request again. If that goes on, look at the server's disk and its log.",
+            ) from error
+
+    def follow(self, publish: Publish) -> None:
+        """Have what is committed from now on published there."""
+        self.writer.publish = publish
+
+    def close(self) -> None:
+        """Write what is queued, close every connection and let the next server in."""
+        self.writer.close(CLOSE_S)
+        self._engine.close()
+        if self.lock is not None:
+            self.lock.release()

@@ -1,0 +1,294 @@
+"""Tasks and late results, remembered. A write names the state it comes from and the holder; must not know the moves."""
+
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    Named,
+    Table,
+    TypedColumns,
+    bindparam,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from greenroom.domain.sitting import PRESENT
+from greenroom.domain.task import (
+    ACKNOWLEDGED,
+    HELD_STATES,
+    OCCUPYING_STATES,
+    OPEN_STATES,
+    PENDING,
+    QUEUED,
+    STATES,
+    LateResult,
+    Task,
+)
+from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.sittings import sittings
+from greenroom.store.statement import Statement
+from greenroom.store.transaction import Reader, Transaction
+
+
+class TaskColumns(TypedColumns):
+    """`num` is the order in which they were opened, which is the order in which they are claimed."""
+
+    num: Named[int] = Column(INTEGER, primary_key=True)
+    id: Named[str] = Column(TEXT, unique=True)
+    room: Named[str] = Column(TEXT)
+    request: Named[str] = Column(TEXT)
+    target_role: Named[str] = Column(TEXT)
+    status: Named[str] = Column(TEXT)
+    attempt: Named[int] = Column(INTEGER)
+    claimed_by: Named[str | None] = Column(TEXT, nullable=True)
+    deaths: Named[int] = Column(INTEGER)
+    text: Named[str] = Column(TEXT)
+    created_at: Named[str] = Column(TEXT)
+    acknowledged_at: Named[str | None] = Column(TEXT, nullable=True)
+    started_at: Named[str | None] = Column(TEXT, nullable=True)
+    completed_at: Named[str | None] = Column(TEXT, nullable=True)
+    released_cause: Named[str | None] = Column(TEXT, nullable=True)
+    result: Named[str | None] = Column(TEXT, nullable=True)
+    handoffs: Named[int] = Column(INTEGER)
+    last_holder: Named[str | None] = Column(TEXT, nullable=True)
+    reason: Named[str | None] = Column(TEXT, nullable=True)
+    handed_to: Named[str | None] = Column(TEXT, nullable=True)
+    next_task: Named[str | None] = Column(TEXT, nullable=True)
+    promoted: Named[str | None] = Column(TEXT, nullable=True)
+
+
+class LateResultColumns(TypedColumns):
+    """Results of attempts that no longer counted."""
+
+    num: Named[int] = Column(INTEGER, primary_key=True)
+    task: Named[str] = Column(TEXT)
+    attempt: Named[int] = Column(INTEGER)
+    connection_id: Named[str] = Column(TEXT)
+    to: Named[str] = Column(TEXT)
+    text: Named[str] = Column(TEXT)
+    at: Named[str] = Column(TEXT)
+
+
+_words = ", ".join(f"'{state}'" for state in STATES)
+_held = ", ".join(f"'{state}'" for state in HELD_STATES)
+tasks = Table(
+    "tasks",
+    metadata,
+    TaskColumns,
+    CheckConstraint(f"status IN ({_words})", name="status"),
+    CheckConstraint(f"status NOT IN ({_held}) OR claimed_by IS NOT NULL", name="held"),
+    **STRICT,
+)
+Index("ix_tasks_status", tasks.c.status, tasks.c.room, tasks.c.num)
+Index("ix_tasks_room", tasks.c.room, tasks.c.num)
+late_results = Table("late_results", metadata, LateResultColumns, **STRICT)
+Index("ix_late_results_task", late_results.c.task, late_results.c.num)
+
+FIELDS = tuple(name for name in Task.__struct_fields__ if name != "late_results")
+LATE_FIELDS = LateResult.__struct_fields__
+CHANGES = (
+    "status",
+    "attempt",
+    "claimed_by",
+    "deaths",
+    "acknowledged_at",
+    "started_at",
+    "completed_at",
+    "released_cause",
+    "result",
+    "last_holder",
+    "reason",
+    "handed_to",
+    "next_task",
+    "promoted",
+)
+# Where few tasks are wanted out of a long history: an expression, so that no index offers to walk the history in order.
+_by_age = tasks.c.num + 0
+_task = select(*(tasks.c[name] for name in FIELDS))
+_in_room = tasks.c.room == bindparam("room")
+_limit = bindparam("limit", type_=INTEGER)
+
+ADD = Statement(insert(tasks).values(binds(tasks, FIELDS)))
+GET = Statement(_task.where(tasks.c.id == bindparam("id")))
+OLDEST_PENDING = Statement(
+    _task.where(_in_room, tasks.c.target_role == bindparam("role"), tasks.c.status == PENDING)
+    .order_by(tasks.c.num)
+    .limit(1)
+)
+OLDEST_QUEUED = Statement(_task.where(_in_room, tasks.c.status == QUEUED).order_by(tasks.c.num).limit(1))
+HELD_BY = Statement(
+    _task.where(
+        _in_room,
+        tasks.c.target_role == bindparam("role"),
+        tasks.c.status.in_(HELD_STATES),
+        tasks.c.claimed_by == bindparam("connection_id"),
+    )
+    .order_by(_by_age)
+    .limit(1)
+)
+LOST_BY = Statement(
+    _task.where(
+        _in_room,
+        tasks.c.target_role == bindparam("role"),
+        tasks.c.status == PENDING,
+        tasks.c.released_cause == "lost",
+        tasks.c.last_holder == bindparam("connection_id"),
+    )
+    .order_by(_by_age)
+    .limit(1)
+)
+ALL_HELD = Statement(_task.where(tasks.c.status.in_(HELD_STATES)).order_by(_by_age))
+COUNT_OCCUPYING = Statement(
+    select(func.count()).select_from(tasks).where(_in_room, tasks.c.status.in_(OCCUPYING_STATES))
+)
+OPEN_IN_ROOM = Statement(_task.where(_in_room, tasks.c.status.in_(OPEN_STATES)).order_by(_by_age).limit(_limit))
+ROOMS_WITH_QUEUE = Statement(select(tasks.c.room).distinct().where(tasks.c.status == QUEUED))
+NUM = Statement(select(tasks.c.num).where(tasks.c.id == bindparam("id"), _in_room))
+PAGE = Statement(
+    _task.where(_in_room, tasks.c.num > bindparam("after", type_=INTEGER)).order_by(tasks.c.num).limit(_limit)
+)
+PAGE_OF_STATUS = Statement(
+    _task.where(_in_room, tasks.c.status == bindparam("status"), tasks.c.num > bindparam("after", type_=INTEGER))
+    .order_by(tasks.c.num)
+    .limit(_limit)
+)
+SAVE = Statement(
+    update(tasks)
+    .where(
+        tasks.c.id == bindparam("id"),
+        tasks.c.status == bindparam("was_status"),
+        tasks.c.attempt == bindparam("was_attempt", type_=INTEGER),
+        tasks.c.claimed_by.is_not_distinct_from(bindparam("was_claimed_by", type_=TEXT)),
+    )
+    .values(binds(tasks, CHANGES))
+)
+CLAIM = Statement(
+    update(tasks)
+    .where(
+        tasks.c.id == bindparam("id"),
+        tasks.c.status == PENDING,
+        exists().where(
+            sittings.c.room == tasks.c.room,
+            sittings.c.role == tasks.c.target_role,
+            sittings.c.connection_id == bindparam("connection_id"),
+            sittings.c.status == PRESENT,
+        ),
+    )
+    .values(
+        status=ACKNOWLEDGED,
+        attempt=tasks.c.attempt + 1,
+        claimed_by=bindparam("connection_id"),
+        last_holder=bindparam("connection_id"),
+        acknowledged_at=bindparam("at"),
+        started_at=None,
+        released_cause=None,
+        reason=None,
+    )
+)
+ADD_LATE = Statement(insert(late_results).values(binds(late_results, ("task", *LATE_FIELDS))))
+LATE_OF = Statement(
+    select(*(late_results.c[name] for name in LATE_FIELDS))
+    .where(late_results.c.task == bindparam("task"))
+    .order_by(late_results.c.num)
+)
+
+_read = read_as(Task, FIELDS)
+_read_late = read_as(LateResult, LATE_FIELDS)
+
+
+def add(tx: Transaction, task: Task) -> None:
+    """Remember a new task."""
+    tx.change(ADD, **fields_of(task, FIELDS))
+
+
+def get(reader: Reader, task: str) -> Task | None:
+    """Find a task by its id."""
+    return _first(reader, GET, id=task)
+
+
+def oldest_pending(reader: Reader, room: str, role: str) -> Task | None:
+    """The task that the role's holder would claim next."""
+    return _first(reader, OLDEST_PENDING, room=room, role=role)
+
+
+def oldest_queued(reader: Reader, room: str) -> Task | None:
+    """The task that is promoted next."""
+    return _first(reader, OLDEST_QUEUED, room=room)
+
+
+def held_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
+    """The task that a sitting holds."""
+    return _first(reader, HELD_BY, room=room, role=role, connection_id=connection_id)
+
+
+def lost_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
+    """The task that a sitting lost by silence and nobody has claimed since."""
+    return _first(reader, LOST_BY, room=room, role=role, connection_id=connection_id)
+
+
+def all_held(reader: Reader) -> list[Task]:
+    """Every task that somebody holds."""
+    return [_read(row) for row in reader.rows(ALL_HELD)]
+
+
+def occupying(reader: Reader, room: str) -> int:
+    """How many tasks of a room are pending, acknowledged or in progress."""
+    row = reader.row(COUNT_OCCUPYING, room=room)
+    return int(row[0]) if row else 0
+
+
+def open_in(reader: Reader, room: str, limit: int) -> list[Task]:
+    """Up to `limit` tasks of a room that are not over, oldest first."""
+    return [_read(row) for row in reader.rows(OPEN_IN_ROOM, room=room, limit=limit)]
+
+
+def rooms_with_queue(reader: Reader) -> list[str]:
+    """The rooms in which a task is queued."""
+    return [row[0] for row in reader.rows(ROOMS_WITH_QUEUE)]
+
+
+def page(reader: Reader, room: str, status: str | None, after: str | None, limit: int) -> list[Task]:
+    """Up to `limit` tasks of a room (of a status), oldest first, those after the task `after`."""
+    num = reader.row(NUM, id=after, room=room) if after else None
+    where: dict[str, Any] = {"room": room, "after": num[0] if num else 0, "limit": limit}
+    rows = reader.rows(PAGE, **where) if status is None else reader.rows(PAGE_OF_STATUS, status=status, **where)
+    return [_read(row) for row in rows]
+
+
+def save(tx: Transaction, before: Task, after: Task) -> None:
+    """Write a changed task. It is an error if its state, attempt or holder is not as it was when it was read."""
+    changed = tx.change(
+        SAVE,
+        id=before.id,
+        was_status=before.status,
+        was_attempt=before.attempt,
+        was_claimed_by=before.claimed_by,
+        **fields_of(after, CHANGES),
+    )
+    assert changed == 1, f"task {before.id} changed under its own transaction"
+
+
+def claim(tx: Transaction, task: str, connection_id: str) -> bool:
+    """Give a pending task to the sitting that is present in its role; False when it is not present or not pending."""
+    return tx.change(CLAIM, id=task, connection_id=connection_id, at=tx.now.instant) == 1
+
+
+def add_late(tx: Transaction, task: str, late: LateResult) -> None:
+    """Keep a result of an attempt that no longer counts."""
+    tx.change(ADD_LATE, task=task, **fields_of(late, LATE_FIELDS))
+
+
+def late_of(reader: Reader, task: str) -> tuple[LateResult, ...]:
+    """The late results of a task, oldest first."""
+    return tuple(_read_late(row) for row in reader.rows(LATE_OF, task=task))
+
+
+def _first(reader: Reader, statement: Statement, **params: object) -> Task | None:
+    row = reader.row(statement, **params)
+    return _read(row) if row else None

@@ -1,0 +1,96 @@
+"""How an error is spelled on the wire (RFC 9457), and read back. Must not know who raised it or who is told."""
+
+from typing import Any
+
+import msgspec
+
+from greenroom.domain import errors
+
+CONTENT_TYPE = "application/problem+json"
+
+STATUS_OF_CODE = {
+    "invalid_request": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "host_refused": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "room_closed": 409,
+    "invalid_transition": 409,
+    "superseded": 409,
+    "rejoin_required": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "idempotency_mismatch": 422,
+    "internal": 500,
+    "unavailable": 503,
+    "store_unavailable": 503,
+    "overloaded": 503,
+}
+
+ERROR_OF_CODE: dict[str, type[errors.GreenroomError]] = {
+    "not_found": errors.NotFound,
+    "unauthorized": errors.Unauthorized,
+    "forbidden": errors.Refused,
+    "host_refused": errors.Refused,
+    "superseded": errors.Superseded,
+    "rejoin_required": errors.RejoinRequired,
+    "store_unavailable": errors.StoreUnavailable,
+    "overloaded": errors.StoreOverloaded,
+}
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One refusal: `code` for programs, `detail` for what is wrong, `guidance` for what to do next.
+
+    `current`, `attempted` and `allowed` are there when the state machine refused a move.
+    """
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    guidance: str
+    current: str | None = None
+    attempted: str | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+def problem_of(error: errors.GreenroomError) -> Problem:
+    """Spell an error."""
+    extra: dict[str, Any] = {}
+    if isinstance(error, errors.InvalidTransition):
+        extra = {"current": error.current, "attempted": error.attempted, "allowed": error.allowed}
+    return problem(error.code, error.detail, error.guidance, **extra)
+
+
+def problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
+    """Spell a problem by its code."""
+    return Problem(
+        type=f"urn:greenroom:problem:{code}",
+        title=code.replace("_", " "),
+        status=STATUS_OF_CODE[code],
+        code=code,
+        detail=detail,
+        guidance=guidance,
+        **extra,
+    )
+
+
+def error_of(status: int, body: bytes) -> errors.GreenroomError:
+    """Read a refusal back as the error it was raised as; what is no problem document is told as what it is."""
+    try:
+        told = msgspec.json.decode(body, type=Problem)
+    except msgspec.MsgspecError:
+        kind = errors.Unavailable if status >= 500 else errors.Unusable
+        return kind(
+            f"The server answered {status} without saying why.", "Check that GREENROOM_URL is a Greenroom server."
+        )
+    if told.code == "invalid_transition" and told.current is not None:
+        return errors.InvalidTransition("task", told.current, told.attempted or "", told.allowed or ())
+    known = ERROR_OF_CODE.get(told.code)
+    if known is None:
+        known = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Unusable
+    return known(told.detail, told.guidance, told.code)

@@ -1,0 +1,163 @@
+"""The bodies of replies. Domain records are sent as they are; here stands only what differs from them."""
+
+import msgspec
+
+from greenroom.domain.message import Message
+from greenroom.domain.task import Task
+
+
+class TaskRef(msgspec.Struct, frozen=True):
+    """The task that the server believes an agent holds."""
+
+    id: str
+    attempt: int
+
+
+class JoinReply(msgspec.Struct, frozen=True, kw_only=True):
+    """`crowded` asks for longer pauses before retries, since so many beat that they would come back in one wave."""
+
+    status: str
+    epoch: int
+    ready_until: str | None
+    next_in_s: float
+    task: TaskRef | None
+    crowded: bool = False
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    next_in_s: float
+    task: TaskRef | None = None
+    notes: tuple[str, ...] = ()
+    crowded: bool = False
+
+
+class LeaveReply(msgspec.Struct, frozen=True):
+    status: str
+
+
+class ClaimedTask(Task, frozen=True, kw_only=True):
+    """A task with the token of this attempt at it."""
+
+    token: str
+
+
+class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
+    message: Message
+    task: Task | None
+
+
+class RoleView(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    kind: str
+    desired: str
+    status: str
+    status_reason: str | None
+    status_until: str | None
+    generation: int
+    machine: str | None
+    harness: str | None
+    model: str | None
+    workdir: str | None
+    desired_by: str | None
+    desired_reason: str | None
+    last_seen_at: str | None
+
+
+class ParticipantView(msgspec.Struct, frozen=True, kw_only=True):
+    """`ready_until` is when its lease ends unless it is renewed; of a daemon's agent, when the machine's does."""
+
+    role: str
+    connection_id: str
+    epoch: int
+    status: str
+    ready_until: str | None
+    machine: str | None
+    joined_at: str
+
+
+class RoomView(msgspec.Struct, frozen=True, kw_only=True):
+    """A room at one moment; `cursor` is the `seq` of its last event, from which a stream carries on."""
+
+    id: str
+    name: str
+    status: str
+    entry_role: str
+    max_requests: int
+    roles: tuple[RoleView, ...]
+    participants: tuple[ParticipantView, ...]
+    tasks: tuple[Task, ...]
+    cursor: int
+    created_at: str
+
+
+class AgentOnMachine(msgspec.Struct, frozen=True, kw_only=True):
+    room: str
+    role: str
+    status: str
+    connection_id: str | None
+    task: TaskRef | None
+
+
+class MachineView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    daemon_connected: bool
+    last_seen_at: str | None
+    harnesses: tuple[str, ...]
+    labels: dict[str, str]
+    agents: tuple[AgentOnMachine, ...] = ()
+
+
+class AgentVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    room: str
+    role: str
+    status: str
+    task: TaskRef | None = None
+    notes: tuple[str, ...] = ()
+
+
+class MachineHeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
+    status: str
+    daemon_connected: bool
+    next_in_s: float
+    wishes_version: int
+    agents: tuple[AgentVerdict, ...] = ()
+    crowded: bool = False
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a machine should make true for one role. `roles` are the room's: the next in order is the default `then`."""
+
+    room: str
+    room_name: str
+    role: str
+    roles: tuple[str, ...]
+    desired: str
+    generation: int
+    harness: str | None
+    model: str | None
+    workdir: str | None
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    wishes: tuple[Wish, ...]
+
+
+class FactsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of the facts were new; the others had been taken before."""
+
+    status: str
+    accepted: int
+
+
+class TokenReply(msgspec.Struct, frozen=True):
+    token: str
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`late` names the loops whose own heartbeat is late."""
+
+    status: str
+    late: tuple[str, ...] = ()

@@ -1,0 +1,136 @@
+"""Greenroom's HTTP API as a stranger calls it. Knows http.client and JSON; must not know any part of the product."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from contextlib import closing, suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.acceptance.waiting import wait_until
+
+TIMEOUT_S = 15.0
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    content_type: str
+
+
+class Seen(NamedTuple):
+    """An event, and when it arrived here: by the monotonic clock, and by the wall clock that events are dated by."""
+
+    event: dict[str, Any]
+    at: float
+    at_wall: float
+
+
+class Api:
+    """Calls with one token; each over a connection of its own."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.address = urlsplit(url).netloc
+        self.token = token
+
+    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> Answer:
+        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT_S)
+        content = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        sent = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", content, sent)
+            response = connection.getresponse()
+            text = response.read()
+            kind = response.headers.get("content-type", "")
+            return Answer(response.status, json.loads(text) if text and "json" in kind else text, kind)
+        except http.client.HTTPException as error:
+            raise OSError(f"no answer: {error!r}") from error
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        answer = self.call("GET", path)
+        assert answer.status == 200, (path, answer)
+        return answer.body
+
+    def post(self, path: str, **body: object) -> Any:
+        answer = self.call("POST", path, body)
+        assert answer.status in (200, 201), (path, answer)
+        return answer.body
+
+    def events(self) -> list[dict[str, Any]]:
+        """Everything that happened so far, in commit order."""
+        gathered: list[dict[str, Any]] = []
+        while page := self.get(f"events?limit=1000&after={gathered[-1]['pos'] if gathered else 0}"):
+            gathered += page
+        return gathered
+
+    def count(self, kind: str, **data: object) -> int:
+        """How many events of a type there were, with that data."""
+        return len(
+            [event for event in self.events() if event["type"] == kind and data.items() <= event["data"].items()]
+        )
+
+
+class Live:
+    """A reader of the live stream of everything, who notes when each event arrives. It comes back after a break."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.seen: list[Seen] = []
+        self._is_closed = False
+        self._connection: http.client.HTTPConnection | None = None
+        self._has_opened = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="live", daemon=True)
+        self._thread.start()
+        assert self._has_opened.wait(TIMEOUT_S), "the live stream did not open"
+
+    def find(self, kind: str, after: Seen | None = None, **data: object) -> list[Seen]:
+        """The events of a type with that data, that came after another one."""
+        start = after.event["pos"] if after is not None else 0
+        return [
+            seen
+            for seen in list(self.seen)
+            if seen.event["type"] == kind and seen.event["pos"] > start and data.items() <= seen.event["data"].items()
+        ]
+
+    def wait_for(self, kind: str, after: Seen | None = None, **data: object) -> Seen:
+        """The first of these."""
+        return wait_until(lambda: self.find(kind, after, **data), f"the live reader sees {kind} {data or ''}")[0]
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._connection is not None and self._connection.sock is not None:
+            with suppress(OSError):
+                self._connection.sock.shutdown(2)
+        self._thread.join(TIMEOUT_S)
+
+    def _read(self) -> None:
+        while not self._is_closed:
+            connection = self._connection = http.client.HTTPConnection(self._api.address, timeout=TIMEOUT_S)
+            with suppress(OSError, http.client.HTTPException, ValueError), closing(connection):
+                self._follow(connection)
+            time.sleep(0.05)
+
+    def _follow(self, connection: http.client.HTTPConnection) -> None:
+        headers = {"Authorization": f"Bearer {self._api.token}", "Accept": "text/event-stream"}
+        headers |= {"Last-Event-ID": str(self.seen[-1].event["pos"])} if self.seen else {}
+        connection.request("GET", "/api/v1/events", headers=headers)
+        with connection.getresponse() as response:
+            self._has_opened.set()
+            for line in response:
+                if line.startswith(b"data:"):
+                    self.seen.append(Seen(json.loads(line[5:]), time.monotonic(), time.time()))
+
+
+def instant(event: dict[str, Any]) -> float:
+    """When it was committed, in seconds of the wall clock."""
+    return datetime.fromisoformat(event["at"]).timestamp()

@@ -1,0 +1,69 @@
+"""Plays an agent whose every move a test decides: text in, text out. Must not know Greenroom but by its environment.
+
+The words of the task say what it does. It tells of its beginning and its end in `journal`, a line of JSON for each.
+
+    hold:NAME   wait until a file NAME lies in the folder
+    fork        start a child that has a child, both of which pay no heed to SIGTERM
+    fail:N      end badly as long as the attempt is not above N
+    big         write 3 MiB
+    own:ROLE    hand off to that role by its own call
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(os.environ["HAND_FOLDER"])
+LOOK_EVERY_S = 0.02
+STUBBORN = "trap '' TERM; (trap '' TERM; while :; do sleep 0.5; done) & while :; do sleep 0.5; done"
+
+
+def main() -> int:
+    text = sys.stdin.read()
+    tell("begins", text)
+    for word in text.split():
+        verb, _, value = word.partition(":")
+        if verb == "hold":
+            while not (FOLDER / value).exists():
+                time.sleep(LOOK_EVERY_S)
+        elif verb == "fork":
+            subprocess.Popen(["sh", "-c", STUBBORN], stdin=subprocess.DEVNULL)
+            tell("forked", text)
+        elif verb == "fail" and int(os.environ["GREENROOM_ATTEMPT"]) <= int(value):
+            print(f"the saw broke on attempt {os.environ['GREENROOM_ATTEMPT']}", file=sys.stderr)
+            tell("fails", text)
+            return 7
+        elif verb == "big":
+            print("head" + "x" * 3 * 1024 * 1024 + "tail")
+        elif verb == "own":
+            said = subprocess.run(
+                [sys.executable, "-m", "greenroom", "handoff", "--to", value, "by my own call"], check=False
+            )
+            tell(f"handed off with {said.returncode}", text)
+    print(f"did {text.strip()}")
+    sys.stdout.flush()
+    tell("ends", text)
+    return 0
+
+
+def tell(what: str, text: str) -> None:
+    """Write a line that no other process can break up."""
+    line = {
+        "what": what,
+        "text": text.strip(),
+        "role": os.environ.get("GREENROOM_ROLE"),
+        "task": os.environ.get("GREENROOM_TASK"),
+        "attempt": int(os.environ.get("GREENROOM_ATTEMPT", "0")),
+        "pid": os.getpid(),
+        "at": time.monotonic(),
+    }
+    journal = os.open(FOLDER / "journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(journal, (json.dumps(line) + "\n").encode())
+    os.close(journal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""One Greenroom in a folder of its own: server, daemon and agents as processes. Must not know what a test is about.
+
+Everything is started as a stranger starts it, by the command, and looked at through the command and the API.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.acceptance.api import Api, Live
+from tests.acceptance.processes import Started, end_all, is_alive, nobody_left
+from tests.acceptance.proxy import Proxy
+from tests.acceptance.waiting import PATIENCE_S, NotYet, wait_until
+
+PROGRAM = (sys.executable, "-m", "greenroom")
+HAND = Path(__file__).with_name("hand.py")
+KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
+ROOM = "shop"
+ROLES = ("builder", "reviewer")
+
+QUICK = {
+    "GREENROOM_HEARTBEAT_INTERVAL_S": "1",
+    "GREENROOM_HEARTBEAT_TTL_S": "3",
+    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "1",
+    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "4",
+    "GREENROOM_SWEEP_INTERVAL_S": "0.2",
+    "GREENROOM_TASK_LOST_AFTER_S": "2",
+    "GREENROOM_TASK_ACKNOWLEDGED_TIMEOUT_S": "60",
+    "GREENROOM_TAKEOVER_GRACE_S": "2",
+    "GREENROOM_FIRST_CONTACT_S": "10",
+    "GREENROOM_STOP_GRACE_S": "1",
+    "GREENROOM_RESTART_PAUSE_S_MIN": "0.3",
+    "GREENROOM_RESTART_PAUSE_S_MAX": "1",
+    "GREENROOM_HOUSE_PAUSE_S_MIN": "0.1",
+    "GREENROOM_HOUSE_PAUSE_S_MAX": "0.5",
+}
+"""Short durations; an interval of a real process is at least a second."""
+
+
+class Said(NamedTuple):
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+class House:
+    """`root` is the mark by which everything that was started here is found again."""
+
+    def __init__(self, root: Path, durations: Mapping[str, str] = QUICK) -> None:
+        self.root = root
+        self.data_dir = root / "data"
+        self.home = root / "home"
+        self.home.mkdir(parents=True)
+        self.port = 0
+        self.server: Started | None = None
+        self._durations = dict(durations)
+        self._started: list[Started] = []
+        self._open: list[Proxy | Live] = []
+
+    # What is started.
+
+    def environment(self, url: str | None = None) -> dict[str, str]:
+        """What everything here is started with: nothing of the surroundings but what any program needs."""
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        own = {"HOME": str(self.home), "GREENROOM_DATA_DIR": str(self.data_dir)}
+        return kept | self._durations | own | ({"GREENROOM_URL": url or self.url} if self.port else {})
+
+    def start(self, *words: str, url: str | None = None, **more: str) -> Started:
+        """Start a command in the background."""
+        name = f"{len(self._started):02d}-{words[0]}"
+        started = Started(name, [*PROGRAM, *words], self.environment(url) | more, self.home, self.root / "logs")
+        self._started.append(started)
+        return started
+
+    def start_server(self) -> Started:
+        """Start the server, again on the port that it had before."""
+        server = self.server = self.start("server", "--listen", f"127.0.0.1:{self.port}")
+        line = wait_until(lambda: listening(server), "the server listens")
+        self.port = int(line.rpartition(":")[2])
+        return server
+
+    def start_up(self, config: Path, *words: str, **more: str) -> Started:
+        """Start server, daemon and team in one; all of it is up on return."""
+        up = self.start("up", "--config", str(config), "--listen", "127.0.0.1:0", *words, **more)
+
+        def look() -> bool:
+            if up.poll() is not None:
+                raise AssertionError(f"it ended with {up.poll()}: {up.err}")
+            return "Ctrl-C stops everything" in up.out
+
+        wait_until(look, "everything is up")
+        self.port = int((self.data_dir / "server.url").read_text().rpartition(":")[2])
+        return up
+
+    def holder(self, name: str) -> int:
+        """The process that runs as `server` or `daemon` on the data directory."""
+        line = (self.data_dir / f"{name}.lock").read_text().partition("\n")[0]
+        if not line:
+            raise NotYet(f"no {name} runs")
+        return int(line)
+
+    def comes_back(self, name: str, killed: int) -> None:
+        """Wait until the server or the daemon runs as another process than the one that was killed."""
+
+        def look() -> bool:
+            if (now := self.holder(name)) == killed:
+                raise NotYet(f"process {killed} holds the lock")
+            return is_alive(now)
+
+        wait_until(look, f"the {name} runs again")
+
+    def start_daemon(self, url: str | None = None, config: Path | None = None) -> Started:
+        """Start the daemon; it is connected on return."""
+        words = ("--config", str(config or self.write_team()))
+        daemon = self.start("daemon", "start", *words, url=url)
+        wait_until(lambda: self.machine()["daemon_connected"], "the daemon is connected")
+        return daemon
+
+    def proxy(self) -> Proxy:
+        proxy = Proxy("127.0.0.1", self.port)
+        self._open.append(proxy)
+        return proxy
+
+    def live(self) -> Live:
+        live = Live(self.api)
+        self._open.append(live)
+        return live
+
+    def write_team(self, **agents: str) -> Path:
+        """A `greenroom.toml` whose agents are `hand.py`; each value is more lines for that agent's table."""
+        path = self.home / "greenroom.toml"
+        names = ", ".join(f'"{role}"' for role in ROLES)
+        tables = "".join(
+            f'\n[agents.{role}]\ncommand = ["{{python}}", "-SE", "{HAND}"]\nenv = {{ HAND_FOLDER = "{self.hands}" }}\n'
+            + agents.get(role, "")
+            for role in ROLES
+        )
+        path.write_text(f'[room]\nname = "{ROOM}"\nroles = [{names}]\n{tables}')
+        return path
+
+    # What is asked and looked at.
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return (self.data_dir / "operator.token").read_text().strip()
+
+    @property
+    def api(self) -> Api:
+        return Api(self.url, self.token)
+
+    @property
+    def hands(self) -> Path:
+        """The folder in which the agents of `hand.py` tell what they do, and find what they wait for."""
+        folder = self.root / "hands"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def run(self, *words: str, expect: int | None = 0, text: str = "", url: str | None = None, **more: str) -> Said:
+        """Run a command to its end; its exit code is as expected."""
+        environment = self.environment(url) | more
+        done = subprocess.run(
+            [*PROGRAM, *words], env=environment, cwd=self.home, input=text, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        said = Said(done.returncode, done.stdout, done.stderr)
+        assert expect in (None, said.code), f"greenroom {' '.join(words)}: {said}"
+        return said
+
+    def open_room(self, *roles: str) -> None:
+        self.run("room", "create", ROOM, "--roles", ",".join(roles or ROLES))
+
+    def send(self, text: str, to: str | None = None) -> str:
+        """Send the room a user's message; the id of the task that it opens."""
+        body = {"sender": "user", "text": text} | ({"to": to} if to else {})
+        task: str = self.api.post(f"rooms/{ROOM}/messages", **body)["task"]["id"]
+        return task
+
+    def room(self) -> Any:
+        return self.api.get(f"rooms/{ROOM}")
+
+    def role(self, name: str = "builder") -> Any:
+        return next(role for role in self.room()["roles"] if role["name"] == name)
+
+    def seat(self, role: str = "builder") -> Any:
+        """Who is present in a role. Raises NotYet where nobody is."""
+        found = [each for each in self.room()["participants"] if each["role"] == role]
+        if not found:
+            raise NotYet(f"nobody is present as {role}")
+        return found[0]
+
+    def machine(self) -> Any:
+        """The only machine. Raises NotYet where none has come."""
+        found = self.api.get("machines")
+        if not found:
+            raise NotYet("no machine has come")
+        return found[0]
+
+    def task(self, task: str) -> Any:
+        return self.api.get(f"tasks/{task}")
+
+    def wait_for_task(self, task: str, status: str, deadline_s: float = PATIENCE_S) -> Any:
+        def look() -> Any:
+            now = self.task(task)
+            if now["status"] != status:
+                raise NotYet(now)
+            return now
+
+        return wait_until(look, f"{task} is {status}", deadline_s)
+
+    def wait_for_status(self, role: str, status: str, deadline_s: float = PATIENCE_S) -> Any:
+        def look() -> Any:
+            now = self.role(role)
+            if now["status"] != status:
+                raise NotYet(now)
+            return now
+
+        return wait_until(look, f"{role} is {status}", deadline_s)
+
+    def wish(self, role: str = "builder") -> None:
+        """Wish that the machine runs that role's agent of `write_team`."""
+        machine = self.machine()["id"]
+        self.run("agent", "set", f"{ROOM}/{role}", "--machine", machine, "--harness", f"{ROOM}.{role}")
+
+    def heard_by_user(self) -> list[str]:
+        """What the room's agents said to the user, oldest first."""
+        return [each["text"] for each in self.api.get(f"rooms/{ROOM}/messages?limit=1000") if each["to"] == "user"]
+
+    # How it ends.
+
+    def nobody_left(self, deadline_s: float = 5.0) -> None:
+        nobody_left(str(self.root), deadline_s)
+
+    def close(self) -> None:
+        """Ask everything that still runs to end, last the server, and see that nobody is left behind."""
+        try:
+            servers = [started for started in self._started if "-server" in started.name]
+            for started in [each for each in self._started if each not in servers] + servers:
+                started.end()
+            self.nobody_left()
+        finally:
+            end_all(str(self.root))
+            for each in self._open:
+                each.close()
+
+    def logs(self, characters: int = 6000) -> list[tuple[str, str]]:
+        """What every process said, the end of it, for whoever reads a failure."""
+        paths = sorted((self.root / "logs").glob("*"))
+        texts = [(path.name, path.read_text("utf-8", "replace")[-characters:]) for path in paths]
+        if self.server is not None and self.server.poll() is None:
+            texts.append(("events", "\n".join(map(spell, self.api.events()[-80:]))))
+        return [(name, text) for name, text in texts if text]
+
+
+def spell(event: dict[str, Any]) -> str:
+    told = {name: value for name, value in event["data"].items() if name in ("role", "task", "attempt", "status")}
+    return f"{event['at'][11:23]} {event['type']} {told} ({event['cause']})"
+
+
+def listening(server: Started) -> str:
+    """The line in which the server says where it listens."""
+    if server.poll() is not None:
+        raise AssertionError(f"the server ended with {server.poll()}: {server.err}")
+    return next(iter(server.err_lines("listening on http://")), "")
+
+
+def interrupt(started: Started) -> int:
+    """Press Ctrl-C; the exit code."""
+    started.send(signal.SIGINT)
+    return started.wait()

@@ -1,0 +1,37 @@
+"""What the agents of `hand.py` told of their work, and what must be true of it. Must not know Greenroom."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.waiting import PATIENCE_S, wait_until
+
+
+class Journal:
+    """The lines that the agents wrote, in the order of writing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def lines(self, what: str | None = None, **told: object) -> list[dict[str, Any]]:
+        path = self._folder / "journal"
+        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [line for line in found if what in (None, line["what"]) and told.items() <= line.items()]
+
+    def wait_for(self, what: str, deadline_s: float = PATIENCE_S, **told: object) -> dict[str, Any]:
+        """The first line of that kind."""
+        return wait_until(lambda: self.lines(what, **told), f"an agent tells: {what} {told or ''}", deadline_s)[0]
+
+    def open_gate(self, name: str) -> None:
+        """Let whoever holds at that name go on."""
+        (self._folder / name).touch()
+
+    def attempts(self, what: str, task: str) -> list[int]:
+        return [line["attempt"] for line in self.lines(what, task=task)]
+
+    def is_one_at_a_time(self, role: str) -> bool:
+        """Tell whether no run of a role began before the one before it had ended."""
+        told = [line["what"] for line in self.lines(role=role) if line["what"] in ("begins", "ends", "fails")]
+        return all(what == "begins" for what in told[::2]) and all(what != "begins" for what in told[1::2])

@@ -1,0 +1,125 @@
+"""Knows how processes are started, watched and ended, and who was left behind. Must not know what they do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tests.acceptance.waiting import PATIENCE_S, wait_until
+
+GRACE_S = 15.0
+
+
+class Started:
+    """One process in a session of its own; what it writes goes to files."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, logs: Path) -> None:
+        self.name = name
+        logs.mkdir(parents=True, exist_ok=True)
+        self.out_path, self.err_path = logs / f"{name}.out", logs / f"{name}.err"
+        with self.out_path.open("wb") as out, self.err_path.open("wb") as err:
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def out(self) -> str:
+        return self.out_path.read_text("utf-8")
+
+    @property
+    def err(self) -> str:
+        return self.err_path.read_text("utf-8")
+
+    def err_lines(self, beginning: str) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith(beginning)]
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, deadline_s: float = PATIENCE_S) -> int:
+        """Its exit code."""
+        try:
+            return self._process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} (process {self.pid}) still runs after {deadline_s:g} s") from None
+
+    def end(self) -> None:
+        """Ask it to end, and see that it does."""
+        if self.poll() is None:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE_S)
+        if self.poll() is None:
+            self.kill()
+            raise AssertionError(f"{self.name} (process {self.pid}) did not end within {GRACE_S:g} s of SIGTERM")
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether there is such a process; one that only waits to be reaped does not count."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def with_mark(mark: str) -> dict[int, str]:
+    """The living processes in whose environment stands `mark`, each with its command line."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            if mark.encode() in (folder / "environ").read_bytes() and is_alive(int(folder.name)):
+                found[int(folder.name)] = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+    return found
+
+
+def nobody_left(mark: str, deadline_s: float = 5.0) -> None:
+    """See that nobody with `mark` lives any more."""
+    wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "nobody is left behind", deadline_s)
+
+
+def end_all(mark: str) -> dict[int, str]:
+    """Kill whoever has `mark`, which only what a test started can have; who that was."""
+    ended: dict[int, str] = {}
+    ends_at = time.monotonic() + GRACE_S
+    while (found := with_mark(mark)) and time.monotonic() < ends_at:
+        ended |= found
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+    return ended
+
+
+def _say(found: dict[int, str]) -> bool:
+    if found:
+        raise OSError(f"still there: {found}")
+    return True

@@ -1,0 +1,159 @@
+"""A line to a server that can be cut, go dead without a word, and be mended. Must not know what is said on it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+PASS, CUT, SWALLOW = "pass", "cut", "swallow"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Side(asyncio.Protocol):
+    """One end of one connection through the proxy; what it reads goes to the other end."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: Side | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+
+    def fall_silent(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def reset(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            line = self.transport.get_extra_info("socket")
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self.transport.abort()
+
+
+class Front(Side):
+    """The end towards a client, which makes the one towards the server as soon as the line is good."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__()
+        self._proxy = proxy
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._proxy.sides.append(self)
+        self.fall_silent()
+        if self._proxy.mode == PASS:
+            self.connect()
+
+    def connect(self) -> None:
+        self._proxy.begin(self._connect())
+
+    async def _connect(self) -> None:
+        if self.other is None:
+            back = self.other = Side()
+            back.other = self
+            try:
+                await asyncio.get_running_loop().create_connection(lambda: back, *self._proxy.target)
+            except OSError:
+                self.reset()
+                return
+            self._proxy.sides.append(back)
+        if self._proxy.mode == PASS:
+            self.go_on()
+
+
+class Proxy:
+    """A proxy in a thread of its own. Its port stays its own while it refuses connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target = (host, port)
+        self.mode = PASS
+        self.sides: list[Side] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._place = self._bind(0)
+        self.port = int(self._place.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._server: asyncio.Server | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._do(self._listen())
+
+    def cut(self) -> None:
+        """Reset every connection, and refuse new ones."""
+        self._do(self._cut())
+
+    def swallow(self) -> None:
+        """Let everything hang: no byte goes through, no connection ends, new ones are taken and not answered."""
+        self._do(self._swallow())
+
+    def mend(self, late: bool = False) -> None:
+        """Let new connections through. Those that hung stay dead, or, `late`, deliver all that they held back."""
+        self._do(self._mend(late))
+
+    def close(self) -> None:
+        self._do(self._cut())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._place.close()
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _do(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def _bind(self, port: int) -> socket.socket:
+        # A second socket on the same port can listen while this one keeps others from taking it.
+        place = socket.socket()
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        place.bind(("127.0.0.1", port))
+        return place
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await self._loop.create_server(lambda: Front(self), sock=self._bind(self.port))
+
+    async def _cut(self) -> None:
+        self.mode = CUT
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for side in self.sides:
+            side.reset()
+        self.sides.clear()
+        await asyncio.sleep(0)  # the transports close their sockets in the next round
+
+    async def _swallow(self) -> None:
+        self.mode = SWALLOW
+        for side in self.sides:
+            side.fall_silent()
+
+    async def _mend(self, late: bool) -> None:
+        self.mode = PASS
+        if late:
+            for side in list(self.sides):
+                if isinstance(side, Front) and side.other is None:
+                    side.connect()
+                else:
+                    side.go_on()
+        await self._listen()

@@ -1,0 +1,111 @@
+"""The server is killed, or stands still, and nobody is thought dead for it: real processes, real signals."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.api import instant
+from tests.acceptance.house import QUICK, ROOM, House
+from tests.acceptance.journal import Journal
+from tests.acceptance.processes import Started
+from tests.acceptance.waiting import stays, wait_until
+
+pytestmark = pytest.mark.process
+
+INTERVAL_S = float(QUICK["GREENROOM_HEARTBEAT_INTERVAL_S"])
+TTL_S = float(QUICK["GREENROOM_HEARTBEAT_TTL_S"])
+SLACK_S = 0.8
+DAEMON_TTL_S = float(QUICK["GREENROOM_DAEMON_HEARTBEAT_TTL_S"])
+LOSSES = ("participant.expired", "participant.rejoined", "participant.superseded", "machine.disconnected")
+CAME = ("participant.joined", "machine.registered", "machine.reconnected")
+
+
+def populate(house: House) -> tuple[Started, str]:
+    """A daemon whose builder is in mid-task, and a `wait-for-task` that waits as reviewer."""
+    house.start_daemon()
+    house.wish("builder")
+    house.wait_for_status("builder", "waiting")
+    agent = house.start("wait-for-task", ROOM, "--role", "reviewer")
+    wait_until(lambda: house.seat("reviewer"), "the agent waits")
+    task = house.send("hold:outage and paint")
+    Journal(house.hands).wait_for("begins", task=task)
+    return agent, task
+
+
+def finish(house: House, agent: Started, task: str) -> None:
+    """See that everybody is the one who was there before, and that the work is done once."""
+    Journal(house.hands).open_gate("outage")
+    assert 1 == house.wait_for_task(task, "completed")["attempt"]
+    assert agent.wait() == 0
+    assert "did hold:outage and paint" in agent.out
+    assert [1] == Journal(house.hands).attempts("begins", task)
+    assert [] == agent.err_lines("warning:")
+    assert [0, 0, 0, 0] == [house.api.count(kind) for kind in LOSSES]
+    assert [2, 1, 1] == [house.api.count(kind) for kind in CAME]
+
+
+@pytest.mark.parametrize("away_s", [TTL_S / 2, 2 * DAEMON_TTL_S], ids=["half a TTL", "two TTLs"])
+def test_a_killed_server_comes_back_to_everybody_it_left(house: House, away_s: float) -> None:
+    agent, task = populate(house)
+    before = {role: house.seat(role) for role in ("builder", "reviewer")}
+    assert house.server is not None
+    house.server.kill()
+    time.sleep(away_s)
+    assert agent.poll() is None
+    house.start_server()
+    time.sleep(INTERVAL_S + SLACK_S)
+    finish(house, agent, task)
+    opened, claimed = (
+        [
+            instant(event)
+            for event in house.api.events()
+            if event["type"] == kind and event["data"]["role"] == "reviewer"
+        ]
+        for kind in ("task.opened", "task.claimed")
+    )
+    assert claimed[0] - opened[0] <= SLACK_S, "the reviewer had no claim standing an interval after the start"
+    stays(
+        lambda: (
+            {role: house.seat(role)["connection_id"] for role in before}
+            == {role: seat["connection_id"] for role, seat in before.items()}
+        ),
+        "everybody is present on the same connection",
+        DAEMON_TTL_S + 1,
+    )
+    assert [0, 0, 0, 0] == [house.api.count(kind) for kind in LOSSES]
+
+
+def test_a_run_that_ends_while_the_server_is_away_is_told_when_it_is_back(house: House) -> None:
+    agent, task = populate(house)
+    assert house.server is not None
+    house.server.kill()
+    Journal(house.hands).open_gate("outage")
+    Journal(house.hands).wait_for("ends", task=task)
+    house.start_server()
+    finish(house, agent, task)
+
+
+def test_a_server_that_stood_still_removes_nobody(house: House) -> None:
+    agent, task = populate(house)
+    assert house.server is not None
+    house.server.send(signal.SIGSTOP)
+    time.sleep(2 * DAEMON_TTL_S)
+    house.server.send(signal.SIGCONT)
+    wait_until(house.room, "the server answers again")
+    time.sleep(DAEMON_TTL_S + 1)
+    finish(house, agent, task)
+
+
+def test_a_server_that_was_killed_has_lost_no_message(house: House) -> None:
+    tasks = []
+    for number in range(3):
+        tasks.append(house.send(f"job {number}"))
+        assert house.server is not None
+        house.server.kill()
+        house.start_server()
+    assert tasks == [task["id"] for task in house.api.get(f"rooms/{ROOM}/tasks")]
+    positions = [event["pos"] for event in house.api.events()]
+    assert positions == list(range(1, len(positions) + 1))

@@ -1,0 +1,497 @@
+"""The three programs of examples/tidy, run as a daemon runs them, on real git repositories; no server takes part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+TIDY = Path(__file__).parents[2] / "examples" / "tidy"
+PROGRAMS = ("surveyor", "fixer", "checker")
+UNTIDY = "import os\nimport sys\n\n\ndef read_path() -> list[str]:\n    return sys.path \n"
+GOOD_TEST = "from untidy import read_path\n\n\ndef test_path():\n    assert read_path()\n"
+
+
+@dataclass
+class Team:
+    """What a daemon gives to the programs: an environment made on purpose, stdin, and a way to call back."""
+
+    folder: Path
+    told: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.told = self.folder / "told"
+        self.work = self.folder / "work"
+        for name in ("home", "bin"):
+            (self.folder / name).mkdir(parents=True)
+        command = self.folder / "bin" / "greenroom"
+        command.write_text(f'#!/bin/sh\necho "$*" | tr "\\n" " " >> "{self.told}"; echo >> "{self.told}"\n')
+        command.chmod(0o755)
+
+    def environment(self, task: str, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "HOME": str(self.folder / "home"),
+            "LANG": "C.UTF-8",
+            "GREENROOM_WORK_DIR": str(self.work),
+            "GREENROOM_TASK": task,
+            "GREENROOM_ATTEMPT": "1",
+            "GREENROOM_TOKEN": "do-not-tell",
+            **more,
+        }
+
+    def start(self, program: str, task: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, str(TIDY / f"{program}.py")],
+            env=self.environment(task, **more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ask(self, program: str, text: str, task: str = "t1", **more: str) -> str:
+        """Run a program that should do its task; give what it hands on."""
+        process = self.start(program, task, **more)
+        answer, complaint = process.communicate(text, timeout=100)
+        assert process.returncode == 0, complaint
+        assert answer, complaint
+        return answer
+
+    def tidy(self, message: str, task: str = "t1", **more: str) -> str:
+        text = message
+        for program in PROGRAMS:
+            text = self.ask(program, text, task, **more)
+        return text
+
+    def decline(self, program: str, text: str) -> str:
+        """Run a program that should decline; give the reason."""
+        process = self.start(program, "t1")
+        answer, complaint = process.communicate(text, timeout=100)
+        assert (process.returncode, answer) == (0, ""), complaint
+        reason = self.told.read_text().splitlines()[-1]
+        assert reason.startswith("decline ")
+        return reason
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Team:
+    return Team(tmp_path / "team")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=A Person", "-c", "user.email=person@example.invalid")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def make_repository(folder: Path, **files: str) -> Path:
+    """A repository with one commit; `a__b` in a keyword stands for the path a/b."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for name, text in files.items():
+        path = folder / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "begin")
+    return folder
+
+
+def commit_file(repository: Path, name: str, text: str) -> None:
+    (repository / name).write_text(text)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", name)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every file below, git's own among them, with a hash of what is in it."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def read_plan(text: str) -> dict[str, object]:
+    plan = json.loads(text.split("```json\n")[1].split("\n```")[0])
+    assert isinstance(plan, dict)
+    return plan
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+def test_findings_are_fixed_and_the_diff_applies(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "my own code", untidy=UNTIDY, test_untidy=GOOD_TEST)
+    before = fingerprint(repository)
+
+    report = team.tidy(f"tidy {repository}")
+
+    assert "2 of 2 findings fixed. Changed files: 1." in report
+    assert "Recommended: the tests pass" in report
+    assert "pytest: 1 passed" in report
+    assert "\n-import os\n" in report
+    assert fingerprint(repository) == before, "the checkout and its .git stay as they were, byte for byte"
+    assert sorted(path.name for path in (team.work / "t1").iterdir()) == ["lock", "report.md", "ruff.toml", "tidy.diff"]
+    git(repository, "apply", str(team.work / "t1" / "tidy.diff"))
+    assert (repository / "untidy.py").read_text() == UNTIDY.replace("import os\n", "").replace("path \n", "path\n")
+    assert any(line.startswith("report-progress ") for line in team.told.read_text().splitlines())
+
+
+def test_nothing_to_fix_is_a_good_answer(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", tidy="import sys\n\nprint(sys.path)\n")
+    report = team.tidy(f"tidy {repository}")
+    assert "Nothing to fix" in report
+    assert "it is tidy" in report
+    assert "```" not in report
+
+
+def test_findings_that_need_a_person_are_left_and_named(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", wrong="def read():\n    return missing\n", broken="def (:\n")
+    report = team.tidy(f"tidy {repository}")
+    assert "Nothing to fix" in report
+    assert "undefined-name (needs a person)" in report
+    assert "invalid-syntax" in report
+    assert "files that do not compile: 1" in report
+
+
+def test_tests_that_failed_before_do_not_speak_against_the_fixes(team: Team, tmp_path: Path) -> None:
+    failing = "def test_never():\n    assert False\n"
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_never=failing)
+    report = team.tidy(f"tidy {repository}")
+    assert "Unproven" in report
+    assert "before the fixes: 1 failed" in report
+    assert "newly broken" not in report
+
+
+@pytest.mark.parametrize("also_failing", ["", "\n\ndef test_never():\n    assert False\n"])
+def test_fixes_that_break_a_test_are_not_recommended(team: Team, tmp_path: Path, also_failing: str) -> None:
+    needs_import = f"import untidy\n\n\ndef test_os():\n    assert untidy.os.sep\n{also_failing}"
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_os=needs_import)
+    report = team.tidy(f"tidy {repository}")
+    assert "NOT RECOMMENDED: pytest" in report
+    assert "newly broken: test_os.py::test_os" in report
+    assert "newly broken: test_os.py::test_never" not in report
+    assert "\n-import os\n" in report, "the diff is given all the same"
+
+
+def test_without_tests_the_diff_is_unproven(team: Team, tmp_path: Path) -> None:
+    report = team.tidy(f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
+    assert "Unproven: no tests were found" in report
+
+
+def test_tests_that_do_not_end_are_stopped(team: Team, tmp_path: Path) -> None:
+    endless = "import time\n\n\ndef test_endless():\n    time.sleep(1000)\n"
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_endless=endless)
+    report = team.tidy(f"tidy {repository}", TIDY_TEST_LIMIT_S="2")
+    assert "not finished within 2 s" in report
+    assert "Unproven" in report
+
+
+def test_a_large_diff_is_cut_in_the_message_and_whole_in_the_file(team: Team, tmp_path: Path) -> None:
+    long = "import os\n" + "".join(f"value_{number} = {number} \n" for number in range(20_000))
+    repository = make_repository(tmp_path / "code", long=long)
+    report = team.tidy(f"tidy {repository}")
+    assert len(report.encode()) < 600_000
+    assert "The rest is in the file" in report
+    git(repository, "apply", "--check", str(team.work / "t1" / "tidy.diff"))
+
+
+# ---------------------------------------------------------------- which repository
+
+
+@pytest.mark.parametrize(
+    "message", ["tidy {}", "{}", "please tidy {} today", 'tidy "{}".', "Hello.\n\ntidy {}, please"]
+)
+def test_a_path_with_spaces_is_found_in_a_sentence(team: Team, tmp_path: Path, message: str) -> None:
+    repository = make_repository(tmp_path / "my own code", untidy=UNTIDY)
+    plan = read_plan(team.ask("surveyor", message.format(repository)))
+    assert plan["repository"] == str(repository)
+
+
+def test_no_path_means_the_checkout_that_holds_the_programs(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "house", untidy=UNTIDY)
+    shutil.copytree(TIDY, repository / "examples" / "tidy", ignore=shutil.ignore_patterns("__pycache__"))
+    program = repository / "examples" / "tidy" / "surveyor.py"
+    command = [sys.executable, "-B", str(program)]
+    answer = subprocess.run(command, input="tidy up", env=team.environment("t1"), capture_output=True, text=True)
+    assert read_plan(answer.stdout)["repository"] == str(repository)
+
+
+def test_bare_shallow_and_linked_repositories_are_tidied(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY)
+    commit_file(repository, "later.py", "import os\n")
+    git(tmp_path, "clone", "--quiet", "--bare", str(repository), "bare.git")
+    git(tmp_path, "clone", "--quiet", "--depth=1", repository.as_uri(), "shallow")
+    git(repository, "worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"), "HEAD~1")
+    found = {"bare.git": "3 of 3", "shallow": "3 of 3", "linked": "2 of 2"}
+    for name, fixed in found.items():
+        before = fingerprint(repository) | fingerprint(tmp_path / name)
+        assert f"{fixed} findings fixed" in team.tidy(f"tidy {tmp_path / name}", task=name)
+        assert fingerprint(repository) | fingerprint(tmp_path / name) == before
+
+
+def test_what_is_not_committed_stays_and_is_no_part_of_it(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, other="print(1)\n")
+    (repository / "other.py").write_text("import json\n")
+    (repository / "untracked.py").write_text("import json\n")
+    (repository / "staged.py").write_text("import json\n")
+    git(repository, "add", "staged.py")
+    before = fingerprint(repository)
+    report = team.tidy(f"tidy {repository}")
+    assert "2 of 2 findings fixed" in report
+    assert "json" not in report
+    assert fingerprint(repository) == before
+
+
+# ---------------------------------------------------------------- what is declined
+
+
+def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    git(tmp_path, "init", "--quiet", "empty")
+    repository = make_repository(tmp_path / "code", inner__untidy=UNTIDY)
+    reasons = {
+        f"tidy {tmp_path / 'plain'}": "is no git repository",
+        f"tidy {tmp_path / 'empty'}": "has no commits yet",
+        f"tidy {tmp_path / 'missing'}": "There is no folder",
+        f"tidy {repository / 'inner' / 'untidy.py'}": "There is no folder",
+        f"tidy {repository / 'inner'}": f"send: tidy {repository}",
+        "tidy ./code": "is not a whole path",
+        "tidy https://example.invalid/code.git": "is not a whole path",
+        f"tidy /{'long' * 50_000}": "There is no folder",
+        "tidy /nul\0byte": "There is no folder",
+        f"tidy /{'many words ' * 50_000}": "There is no folder",
+    }
+    for message, reason in reasons.items():
+        assert reason in team.decline("surveyor", message)
+    assert not team.work.exists()
+
+
+def test_a_work_folder_inside_the_checkout_is_declined(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code")
+    team.work = repository / "work"
+    assert "Set GREENROOM_WORK_DIR" in team.decline("surveyor", f"tidy {repository}")
+
+
+def test_a_configuration_that_ruff_refuses_is_declined(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY)
+    commit_file(repository, "ruff.toml", 'required-version = "==0.0.1"\n')
+    assert "mend it" in team.decline("surveyor", f"tidy {repository}")
+
+
+@pytest.mark.parametrize("program", ["fixer", "checker"])
+def test_a_text_that_is_no_plan_is_declined(team: Team, tmp_path: Path, program: str) -> None:
+    plan = team.ask("surveyor", f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
+    outside = plan.replace('"job": "t1"', '"job": "../../elsewhere"')
+    option = plan.replace('"base": "', '"base": "--output=')
+    for text in ("hello", "```json\n[]\n```", "```json\n{}\n```", plan[: len(plan) // 2], outside, option):
+        assert "surveyor" in team.decline(program, text)
+
+
+def test_a_decline_that_reaches_nobody_is_a_failure_with_the_reason(team: Team) -> None:
+    environment = team.environment("t1")
+    del environment["GREENROOM_TASK"]
+    command = [sys.executable, str(TIDY / "surveyor.py")]
+    process = subprocess.run(command, input="tidy ./it", env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (1, "")
+    assert "is not a whole path" in process.stderr
+
+
+# ---------------------------------------------------------------- the repository's own ways
+
+
+def test_the_repository_chooses_its_rules_and_its_format(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY + "print( 'x' )\n")
+    commit_file(repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n')
+    report = team.tidy(f"tidy {repository}", task="chosen")
+    assert "1 of 1 findings fixed" in report
+    assert "\n+print" not in report, "no format was asked for"
+    assert "-import os" not in report
+
+    commit_file(
+        repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n[tool.ruff.format]\nquote-style="single"\n'
+    )
+    report = team.tidy(f"tidy {repository}", task="formatted")
+    assert "formatted with ruff as the repository asks for" in report
+    assert "\n+print('x')\n" in report
+
+
+def test_settings_that_would_fix_more_do_not_count(team: Team, tmp_path: Path) -> None:
+    unsafe = "def read():\n    value = 1\n    return 2\n"
+    repository = make_repository(tmp_path / "code", unsafe=unsafe)
+    commit_file(repository, "ruff.toml", "fix = true\nfix-only = true\nunsafe-fixes = true\n")
+    report = team.tidy(f"tidy {repository}")
+    assert "Nothing to fix" in report
+    assert "unused-variable (needs a person)" in report
+
+
+def test_no_hook_runs_and_the_tests_see_no_token(team: Team, tmp_path: Path) -> None:
+    spy = "import os\n\n\ndef test_spy():\n    assert not [name for name in os.environ if 'GREENROOM' in name]\n"
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_spy=spy)
+    trace = tmp_path / "hook-ran"
+    for name in ("post-checkout", "pre-commit", "commit-msg", "post-commit"):
+        hook = repository / ".git" / "hooks" / name
+        hook.write_text(f"#!/bin/sh\ntouch '{trace}'\n")
+        hook.chmod(0o755)
+    (team.folder / "home" / ".gitconfig").write_text(f"[core]\nhooksPath = {repository / '.git' / 'hooks'}\n")
+    assert "pytest: 1 passed" in team.tidy(f"tidy {repository}")
+    assert not trace.exists()
+
+
+def test_the_copy_is_tested_and_not_what_is_installed(team: Team, tmp_path: Path) -> None:
+    looks_at_itself = "import untidy\n\n\ndef test_place():\n    assert '/copy/src/' in untidy.__file__\n"
+    repository = make_repository(tmp_path / "code", src__untidy=UNTIDY, tests__test_place=looks_at_itself)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(repository / ".venv")], check=True)
+    (site_packages,) = (repository / ".venv" / "lib").glob("*/site-packages")
+    (site_packages / "editable.pth").write_text(f"{repository / 'src'}\n")
+    (site_packages / "pytest.pth").write_text("".join(f"{path}\n" for path in sys.path if "site-packages" in path))
+    assert "pytest: 1 passed" in team.tidy(f"tidy {repository}")
+
+
+def test_unittest_is_used_where_pytest_is_not_installed(team: Team, tmp_path: Path) -> None:
+    cases = (
+        "import json\nimport unittest\n\nimport untidy\n\n\nclass Cases(unittest.TestCase):\n"
+        "    def test_path(self):\n        self.assertTrue(untidy.read_path())\n\n"
+        "    def test_os(self):\n        self.assertTrue(untidy.os.sep)\n"
+    )
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, tests__test_untidy=cases)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(repository / ".venv")], check=True)
+    report = team.tidy(f"tidy {repository}")
+    assert "unittest: Ran 2 tests" in report
+    assert "NOT RECOMMENDED: unittest" in report
+    assert "newly broken: test_os (test_untidy.Cases.test_os)" in report
+
+
+# ---------------------------------------------------------------- killed, repeated, at the same time
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def make_wide_repository(folder: Path, files: int = 60) -> Path:
+    test = "import module_1\n\n\ndef test_it():\n    assert module_1.read_path()\n"
+    return make_repository(folder, **{f"module_{number}": UNTIDY * 20 for number in range(files)}, test_it=test)
+
+
+def test_a_fixer_killed_in_the_middle_is_run_again(team: Team, tmp_path: Path) -> None:
+    repository = make_wide_repository(tmp_path / "code", files=400)
+    plan = team.ask("surveyor", f"tidy {repository}", task="t1")
+    undisturbed = team.ask("fixer", plan, task="t2")
+    copy = team.work / "t1" / "copy"
+    git(copy, "checkout", "--quiet", "--detach", str(read_plan(plan)["base"]))
+
+    process = team.start("fixer", "t2")
+    assert process.stdin is not None
+    process.stdin.write(plan)
+    process.stdin.close()
+    process.stdin = None
+    deadline = time.monotonic() + 60
+    while (copy / "module_0.py").read_text() == UNTIDY * 20 and (copy / "module_399.py").read_text() == UNTIDY * 20:
+        assert time.monotonic() < deadline
+    kill(process)
+    (copy / ".git" / "index.lock").touch()  # what a git killed at that moment leaves
+    assert git(copy, "rev-parse", "HEAD").strip() == read_plan(plan)["base"], "killed before it could commit"
+
+    again = team.ask("fixer", plan, task="t2", GREENROOM_ATTEMPT="2")
+    assert read_plan(again)["left"] == read_plan(undisturbed)["left"]
+    changes = ("diff", "--stat", str(read_plan(undisturbed)["fixed"]), str(read_plan(again)["fixed"]))
+    assert git(copy, *changes) == "", "both attempts made the same code"
+    assert "Recommended" in team.ask("checker", again, task="t3")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_killed_at_any_moment_is_run_again(team: Team, tmp_path: Path, program: str) -> None:
+    repository = make_wide_repository(tmp_path / "code")
+    text = f"tidy {repository}"
+    for earlier in PROGRAMS[: PROGRAMS.index(program)]:
+        text = team.ask(earlier, text)
+    saved = tmp_path / "saved"
+    shutil.copytree(team.work, saved) if team.work.exists() else saved.mkdir()
+    began = time.monotonic()
+    undisturbed = team.ask(program, text)
+    whole_s = time.monotonic() - began
+
+    def strip_commit(answer: str) -> str:
+        return answer if program != "fixer" else answer.replace(str(read_plan(answer)["fixed"]), "")
+
+    killed = 0
+    for part in (0.1, 0.3, 0.5, 0.7, 0.9):
+        shutil.rmtree(team.work)
+        shutil.copytree(saved, team.work)
+        process = team.start(program, "t1")
+        try:
+            process.communicate(text, timeout=whole_s * part)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            killed += 1
+        again = strip_commit(team.ask(program, text, GREENROOM_ATTEMPT="2"))
+        assert again.partition("Checks:")[0] == strip_commit(undisturbed).partition("Checks:")[0]
+        assert ("1 passed" in again) == (program == "checker")
+    assert killed > 0
+
+
+def test_a_checker_repeats_its_report_when_the_copy_is_gone(team: Team, tmp_path: Path) -> None:
+    plan = team.ask("surveyor", f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
+    fixed = team.ask("fixer", plan)
+    report = team.ask("checker", fixed)
+    assert team.ask("checker", fixed, GREENROOM_ATTEMPT="2") == report
+    assert "Send the request again" in team.decline("fixer", plan)
+
+
+def test_two_tasks_on_one_repository_at_the_same_time(team: Team, tmp_path: Path) -> None:
+    repository = make_wide_repository(tmp_path / "code")
+    before = fingerprint(repository)
+    tasks = ("t1", "t2")
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        reports = list(pool.map(lambda task: team.tidy(f"tidy {repository}", task), tasks))
+    for task, report in zip(tasks, reports, strict=True):
+        assert "Recommended" in report
+        assert f"/work/{task}/tidy.diff" in report
+    assert (team.work / "t1" / "tidy.diff").read_bytes() == (team.work / "t2" / "tidy.diff").read_bytes()
+    assert fingerprint(repository) == before
+
+
+def test_a_second_run_of_a_task_waits_for_the_first(team: Team, tmp_path: Path) -> None:
+    slow = "import time\n\n\ndef test_slow():\n    time.sleep(2)\n"
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_slow=slow)
+    fixed = team.ask("fixer", team.ask("surveyor", f"tidy {repository}"))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: team.ask("checker", fixed), range(2))
+    assert "1 passed" in first
+    assert first == second
+
+
+def test_what_nobody_touched_for_a_week_is_removed(team: Team, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "code", untidy=UNTIDY)
+    for task in ("old", "young"):
+        team.ask("surveyor", f"tidy {repository}", task=task)
+    eight_days_ago = time.time() - 8 * 24 * 3600
+    os.utime(team.work / "old", (eight_days_ago, eight_days_ago))
+    team.ask("surveyor", f"tidy {repository}", task="new")
+    assert sorted(path.name for path in team.work.iterdir()) == ["new", "young"]
+
+
+# ---------------------------------------------------------------- the team's file
+
+
+def test_the_team_file_names_the_three_programs() -> None:
+    team_file = tomllib.loads((TIDY / "greenroom.toml").read_text())
+    assert team_file["room"]["roles"] == list(PROGRAMS)
+    assert team_file["room"]["entry_role"] == "surveyor"
+    for role in PROGRAMS:
+        assert team_file["agents"][role]["command"] == ["{python}", f"{{here}}/{role}.py"]
+        assert (TIDY / f"{role}.py").is_file()

@@ -1,0 +1,119 @@
+"""The house's style as rules from one source to complaints. Knows Python's syntax; must not know where files lie."""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+from tests.architecture.tree import Source
+
+Check = Callable[[Source], Iterator[str]]
+
+FILE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+EMPTY_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
+HOSTS = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|jfrog\.io|proxy\.golang\.org)\b")
+BEHIND = re.compile(r"greenroom\.(?:service|store|(?:server|daemon)(?!\.run\b))\b")
+HOMES = re.compile(r"(?<![\w.~-])/(?:home/(?!you\b)\w|Users/(?!you\b)\w|root/)")
+
+
+def check_file_length(source: Source) -> Iterator[str]:
+    lines = source.text.count("\n")
+    if lines > FILE_LINES_MAX:
+        yield f"{source.path}: {lines} lines, at most {FILE_LINES_MAX}; find the second noun in it and give it a file"
+
+
+def check_function_length(source: Source) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                yield (
+                    f"{source.path}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}; "
+                    "name its steps"
+                )
+
+
+def check_names(source: Source) -> Iterator[str]:
+    path = PurePosixPath(source.path)
+    for part in (*path.parent.parts, path.stem):
+        if part in EMPTY_NAMES:
+            yield f"{source.path}: `{part}` says nothing; name the file after the noun that it holds"
+
+
+def check_module_docstring(source: Source) -> Iterator[str]:
+    """A package without a line of its own still says what its floor knows."""
+    if source.path.startswith("src/") and not ast.get_docstring(ast.parse(source.text)):
+        yield f"{source.path}:1: no docstring; begin with what the module knows and what it must not know"
+
+
+def check_structs_see_their_types(source: Source) -> Iterator[str]:
+    """msgspec reads annotations when a class is made; postponed ones cost time and can name what is not there."""
+    imports = {name for name, _ in imported(source)}
+    if "__future__.annotations" in imports and "msgspec" in {name.partition(".")[0] for name in imports}:
+        yield f"{source.path}: postponed annotations beside msgspec; remove the import from __future__"
+
+
+def check_colour(source: Source) -> Iterator[str]:
+    """`async def` marks a door of the server; rules, store and use cases run the same in a test and in a request."""
+    if source.path.startswith("src/greenroom/") and not source.path.startswith("src/greenroom/server/"):
+        for node in ast.walk(ast.parse(source.text)):
+            if isinstance(node, ast.AsyncFunctionDef):
+                yield f"{source.path}:{node.lineno}: `async def {node.name}` outside of the server; make it a plain def"
+
+
+def check_rules_are_pure(source: Source) -> Iterator[str]:
+    """import-linter forbids the modules it is told of; this forbids every library that somebody may add."""
+    if source.path.startswith("src/greenroom/domain/"):
+        for name, line in imported(source):
+            root = name.partition(".")[0]
+            if root not in sys.stdlib_module_names | {"greenroom", "msgspec"}:
+                yield f"{source.path}:{line}: the rules import {root}; hand in what they need as an argument"
+
+
+def check_late_imports(source: Source) -> Iterator[str]:
+    """import-linter cannot see an import by string: only the table of verbs has them, and only of permitted modules."""
+    if not source.path.startswith("src/greenroom/"):
+        return
+    in_cli = source.path.startswith("src/greenroom/cli/")
+    for node in ast.walk(ast.parse(source.text)):
+        if isinstance(node, ast.Call) and last_name(node.func) in {"import_module", "__import__"} and not in_cli:
+            yield f"{source.path}:{node.lineno}: an import that no contract sees; import at the top of the module"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and in_cli and BEHIND.match(node.value):
+            yield f"{source.path}:{node.lineno}: {node.value!r} is behind a door; name the door's `run`"
+
+
+def check_no_trace_of_a_machine(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.text.splitlines(), start=1):
+        if found := HOSTS.search(line) or HOMES.search(line):
+            yield f"{source.path}:{number}: {found[0]!r} belongs to one computer or registry; leave it to its settings"
+
+
+def last_name(function: ast.expr) -> str | None:
+    """The name that is called: `c` of both `c()` and `a.b.c()`; None where there is none."""
+    match function:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+    return None
+
+
+def imported(source: Source) -> Iterator[tuple[str, int]]:
+    """Every absolute import as (dotted name, line)."""
+    for node in ast.walk(ast.parse(source.text)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+PYTHON_CHECKS: tuple[Check, ...] = (
+    check_file_length,
+    check_function_length,
+    check_names,
+    check_module_docstring,
+    check_structs_see_their_types,
+    check_colour,
+    check_rules_are_pure,
+    check_late_imports,
+)

@@ -1,0 +1,43 @@
+"""The tree keeps the style of the house."""
+
+import pytest
+
+from tests.architecture.style import PYTHON_CHECKS, Check, check_no_trace_of_a_machine
+from tests.architecture.tree import ROOT, published_sources, python_sources
+
+
+@pytest.mark.parametrize("check", PYTHON_CHECKS, ids=lambda check: check.__name__)
+def test_python_keeps_the_style(check: Check) -> None:
+    sources = list(python_sources())
+    assert len(sources) > 20, "the walk over the tree has lost its way"
+
+    assert [] == [complaint for source in sources for complaint in check(source)]
+
+
+def test_nothing_published_names_a_machine_or_a_registry() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: nobody can tell what is published")
+    sources = list(published_sources())
+    assert "pyproject.toml" in {source.path for source in sources}
+
+    assert [] == [complaint for source in sources for complaint in check_no_trace_of_a_machine(source)]
+    assert [] == [source.path for source in sources if str(ROOT) in source.text]
+
+
+def test_the_lock_pins_by_hash_and_leaves_the_registry_open() -> None:
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    pins = [line for line in lock.splitlines() if "==" in line]
+
+    assert len(pins) > 20
+    assert [] == [pin for pin in pins if not pin.endswith("\\")], "a pin without a hash"
+    assert "://" not in lock
+    assert "index-url" not in lock
+
+
+def test_what_is_required_is_capped() -> None:
+    """A new major version of a library is a change that somebody makes, never one that happens."""
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    requirements = [line.strip() for line in project.splitlines() if line.startswith('    "') and ">=" in line]
+
+    assert len(requirements) > 10
+    assert [] == [requirement for requirement in requirements if ",<" not in requirement]

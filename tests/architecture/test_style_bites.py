@@ -1,0 +1,93 @@
+"""Each rule of style finds the fault that was planted for it, and leaves its lawful neighbour alone."""
+
+import pytest
+
+from tests.architecture import style
+from tests.architecture.tree import Source
+
+LONG_BODY = "    pass\n" * style.FUNCTION_LINES_MAX
+SHORT_BODY = "    pass\n" * (style.FUNCTION_LINES_MAX - 1)
+
+CASES: tuple[tuple[style.Check, Source, Source], ...] = (
+    (
+        style.check_file_length,
+        Source("src/greenroom/long.py", "\n" * (style.FILE_LINES_MAX + 1)),
+        Source("src/greenroom/long.py", "\n" * style.FILE_LINES_MAX),
+    ),
+    (
+        style.check_function_length,
+        Source("bench/run.py", f"def walk() -> None:\n{LONG_BODY}"),
+        Source("bench/run.py", f"def walk() -> None:\n{SHORT_BODY}"),
+    ),
+    (
+        style.check_names,
+        Source("src/greenroom/store/utils.py", ""),
+        Source("src/greenroom/store/utilisation.py", ""),
+    ),
+    (
+        style.check_names,
+        Source("src/greenroom/common/room.py", ""),
+        Source("src/greenroom/commons/room.py", ""),
+    ),
+    (
+        style.check_module_docstring,
+        Source("src/greenroom/cli/__init__.py", ""),
+        Source("src/greenroom/cli/__init__.py", '"""Knows verbs."""\n'),
+    ),
+    (
+        style.check_structs_see_their_types,
+        Source("src/greenroom/wire/replies.py", "from __future__ import annotations\nfrom msgspec import Struct\n"),
+        Source("src/greenroom/wire/replies.py", "from msgspec import Struct\n"),
+    ),
+    (
+        style.check_colour,
+        Source("src/greenroom/service/rooms.py", "async def create() -> None: ...\n"),
+        Source("src/greenroom/server/routes.py", "async def create() -> None: ...\n"),
+    ),
+    (
+        style.check_rules_are_pure,
+        Source("src/greenroom/domain/room.py", "from attrs import define\n"),
+        Source("src/greenroom/domain/room.py", "from msgspec import Struct\nimport re\n"),
+    ),
+    (
+        style.check_late_imports,
+        Source(
+            "src/greenroom/agent/work.py", "from importlib import import_module\nimport_module('greenroom.store')\n"
+        ),
+        Source(
+            "src/greenroom/cli/verbs.py", "from importlib import import_module\nimport_module('greenroom.cli.up')\n"
+        ),
+    ),
+    (
+        style.check_late_imports,
+        Source("src/greenroom/cli/verbs.py", "SERVER = 'greenroom.server.app'\n"),
+        Source("src/greenroom/cli/verbs.py", "SERVER = 'greenroom.server.run'\n"),
+    ),
+    (
+        style.check_no_trace_of_a_machine,
+        Source("docs/start.md", "cd " + "/home" + "/ada/greenroom\n"),
+        Source("docs/start.md", "cd /home/you/greenroom\n"),
+    ),
+    (
+        style.check_no_trace_of_a_machine,
+        Source("web/package-lock.json", '"resolved": "https://registry.npmjs' + '.org/vite"\n'),
+        Source("web/package-lock.json", '"integrity": "sha512-"\n'),
+    ),
+)
+
+
+@pytest.mark.parametrize(("check", "fault", "_neighbour"), CASES)
+def test_a_fault_is_found(check: style.Check, fault: Source, _neighbour: Source) -> None:
+    complaints = list(check(fault))
+
+    assert 1 == len(complaints)
+    assert complaints[0].startswith(fault.path)
+
+
+@pytest.mark.parametrize(("check", "_fault", "neighbour"), CASES)
+def test_its_lawful_neighbour_is_not(check: style.Check, _fault: Source, neighbour: Source) -> None:
+    assert [] == list(check(neighbour))
+
+
+def test_every_rule_has_a_planted_fault() -> None:
+    assert {*style.PYTHON_CHECKS, style.check_no_trace_of_a_machine} == {check for check, _, _ in CASES}

@@ -1,0 +1,106 @@
+"""What the contract tests store: one table of their own beside the log, and the few statements they need."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, MetaData, Table, bindparam, func, insert, select, update
+
+from greenroom.domain.event import Event
+from greenroom.store import log
+from greenroom.store.schema import INTEGER, STRICT, TEXT
+from greenroom.store.statement import Statement
+from greenroom.store.store import Store
+from greenroom.store.transaction import Reader, Transaction
+
+DEADLINE_S = 20.0
+
+tables = MetaData()
+for log_table in (log.streams, log.counters, log.events):
+    log_table.to_metadata(tables)
+things = Table(
+    "things",
+    tables,
+    Column("name", TEXT, primary_key=True),
+    Column("size", INTEGER, nullable=False),
+    CheckConstraint("size >= 0", name="size"),
+    **STRICT,
+)
+
+ADD = Statement(insert(things))
+GROW = Statement(update(things).where(things.c.name == bindparam("thing")).values(size=things.c.size + bindparam("by")))
+GROWN = Statement(
+    update(things)
+    .where(things.c.name == bindparam("thing"))
+    .values(size=things.c.size + bindparam("by"))
+    .returning(things.c.size)
+)
+NAMES = Statement(select(things.c.name).order_by(things.c.name))
+SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")))
+COUNT = Statement(select(func.count()).select_from(things))
+
+Mutation = Callable[[Transaction], Any]
+
+
+class Boom(Exception):
+    """What a mutation raises in these tests."""
+
+
+def adding(name: str, stream: str = "s", size: int = 1) -> Mutation:
+    """A mutation that adds a thing, records it in a stream, and answers its name."""
+
+    def mutation(transaction: Transaction) -> str:
+        transaction.change(ADD, name=name, size=size)
+        transaction.record(stream, "thing.added", "test", {"name": name})
+        return name
+
+    return mutation
+
+
+def failing(name: str, error: BaseException | None = None) -> Mutation:
+    """A mutation that does all that `adding` does, and then raises."""
+
+    def mutation(transaction: Transaction) -> None:
+        adding(name)(transaction)
+        raise error or Boom(name)
+
+    return mutation
+
+
+def names(store: Store) -> list[str]:
+    return [name for (name,) in store.read(lambda reader: reader.rows(NAMES))]
+
+
+def everything(store: Store) -> list[Event]:
+    return store.read(lambda reader: log.all_after(reader, 0, 1000))
+
+
+def last_pos(store: Store) -> int:
+    return store.read(log.last_pos)
+
+
+def last_seq(store: Store, stream: str) -> int:
+    def query(reader: Reader) -> int:
+        return log.last_seq(reader, stream)
+
+    return store.read(query)
+
+
+@contextmanager
+def writer_held(store: Store) -> Iterator[None]:
+    """Keep the writer's thread inside a mutation, so that everything submitted meanwhile waits together."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def mutation(transaction: Transaction) -> None:
+        begun.set()
+        assert go_on.wait(DEADLINE_S)
+
+    holding: Future[None] = store.write(mutation)
+    assert begun.wait(DEADLINE_S)
+    try:
+        yield
+    finally:
+        go_on.set()
+        holding.result(DEADLINE_S)

@@ -1,0 +1,174 @@
+"""The proof that the proof bites: with each of these faults planted, the state machine must find it.
+
+Every fault is one that a system like this one has really had: see docs/design.md.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import bindparam, update
+
+from greenroom.domain import sitting, sweep
+from greenroom.domain.sitting import OK, PRESENT, SIT_AGAIN
+from greenroom.domain.task import PENDING, can_resume, is_held_by
+from greenroom.service import opening, presence, seating, tasks, working
+from greenroom.service.leases import LeaseTable
+from greenroom.store import sittings
+from greenroom.store import tasks as stored
+from greenroom.store.statement import Statement
+from greenroom.wire.replies import LeaveReply
+from tests.simulation.test_self_healing import SelfHealing
+
+Patch = pytest.MonkeyPatch
+
+QUICK = settings(
+    max_examples=400,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+
+def beat_that_revives(patch: Patch) -> None:
+    def beat(self: LeaseTable, key: str, connection: str, now: float) -> str:
+        if key not in self.seats:
+            self.grant(key, connection, 90.0, None, now)
+        return original(self, key, connection, now)
+
+    original = LeaseTable.beat
+    patch.setattr(LeaseTable, "beat", beat)
+
+
+def beat_that_says_ok_for_nothing(patch: Patch) -> None:
+    def beat(self: LeaseTable, key: str, connection: str, now: float) -> str:
+        original(self, key, connection, now)
+        return OK
+
+    original = LeaseTable.beat
+    patch.setattr(LeaseTable, "beat", beat)
+
+
+def rejoin_of_an_older_sitting(patch: Patch) -> None:
+    def decide_join(known: Any, newest_epoch: int) -> str:
+        return SIT_AGAIN if known is not None and known.status != PRESENT else original(known, newest_epoch)
+
+    original = sitting.decide_join
+    patch.setattr(presence, "decide_join", decide_join)
+
+
+def leave_without_a_fence(patch: Patch) -> None:
+    def leave(world: Any, tx: Any, caller: Any, room: str, role: str, request: Any) -> Any:
+        present = [each for each in sittings.present_in(tx, world.directory.find(room).id) if each.role == role]
+        for each in present:
+            seating.end(world, tx, each, request.cause, "left", release_as=request.cause)
+        return LeaveReply(OK)
+
+    patch.setattr(presence, "leave", leave)
+
+
+def claim_without_the_seat(patch: Patch) -> None:
+    by_id_only = update(stored.tasks).where(stored.tasks.c.id == bindparam("id"), stored.tasks.c.status == PENDING)
+    values = {"status": "acknowledged", "attempt": stored.tasks.c.attempt + 1, "acknowledged_at": bindparam("at")}
+    holder: dict[str, Any] = {"claimed_by": bindparam("connection_id"), "last_holder": bindparam("connection_id")}
+    patch.setattr(stored, "CLAIM", Statement(by_id_only.values(values | holder)))
+    patch.setattr(tasks, "judge", lambda known, epoch: OK if known is not None else "rejoin_required")
+
+
+def completion_by_id_only(patch: Patch) -> None:
+    patch.setattr(tasks, "may_take_up", lambda tx, role, task, request: True)
+
+
+def resume_although_somebody_newer_came(patch: Patch) -> None:
+    def may_take_up(tx: Any, role: Any, task: Any, request: Any) -> bool:
+        known = sittings.get(tx, task.room, role.name, request.connection_id)
+        holder = (task, request.connection_id, request.attempt)
+        return known is not None and (is_held_by(*holder) or can_resume(*holder))
+
+    patch.setattr(tasks, "may_take_up", may_take_up)
+    patch.setattr(seating, "end", without_release(seating.end))
+
+
+def without_release(end: Callable[..., Any]) -> Callable[..., Any]:
+    def keep(*arguments: Any, **options: Any) -> Any:
+        release, working.release = working.release, lambda world, tx, task, *rest, **more: task
+        try:
+            return end(*arguments, **options)
+        finally:
+            working.release = release
+
+    return keep
+
+
+def cleanup_after_our_own_absence(patch: Patch) -> None:
+    patch.setattr(sweep, "must_extend", lambda planned_at, now, limits: False)
+
+
+def restart_that_forgets_the_timers(patch: Patch) -> None:
+    original = opening.fill
+
+    def fill(world: Any, reader: Any) -> None:
+        original(world, reader)
+        world.leases.timers.clear()
+
+    patch.setattr(opening, "fill", fill)
+
+
+def lapse_without_a_timer(patch: Patch) -> None:
+    patch.setattr(seating, "start_timer", lambda world, task: None)
+
+
+def cleanup_that_comes_early(patch: Patch) -> None:
+    original = LeaseTable.mark_seat
+    patch.setattr(LeaseTable, "due_seats", lambda self, now: list(self.seats))
+    patch.setattr(LeaseTable, "mark_seat", lambda self, key, now: original(self, key, now + 30.0))
+
+
+def cleanup_that_never_comes(patch: Patch) -> None:
+    patch.setattr(LeaseTable, "due_seats", lambda self, now: [])
+
+
+def completion_that_promotes_nobody(patch: Patch) -> None:
+    patch.setattr(working, "promote", lambda world, tx, room, cause: [])
+
+
+def attempt_that_does_not_rise(patch: Patch) -> None:
+    same = update(stored.tasks).where(stored.tasks.c.id == bindparam("id"), stored.tasks.c.status == PENDING)
+    values = {"status": "acknowledged", "attempt": 1, "claimed_by": bindparam("connection_id")}
+    more: dict[str, Any] = {
+        "last_holder": bindparam("connection_id"),
+        "acknowledged_at": bindparam("at"),
+        "released_cause": None,
+    }
+    patch.setattr(stored, "CLAIM", Statement(same.values(values | more)))
+
+
+FAULTS = [
+    beat_that_revives,
+    beat_that_says_ok_for_nothing,
+    rejoin_of_an_older_sitting,
+    leave_without_a_fence,
+    claim_without_the_seat,
+    completion_by_id_only,
+    resume_although_somebody_newer_came,
+    cleanup_after_our_own_absence,
+    restart_that_forgets_the_timers,
+    lapse_without_a_timer,
+    cleanup_that_comes_early,
+    cleanup_that_never_comes,
+    completion_that_promotes_nobody,
+    attempt_that_does_not_rise,
+]
+
+
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
+def test_the_fault_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(Exception):  # noqa: B017, PT011 - by an assertion of ours, or by a constraint of the store
+        run_state_machine_as_test(SelfHealing, settings=QUICK)

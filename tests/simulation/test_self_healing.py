@@ -1,0 +1,263 @@
+"""Presence and work under every order of calls and every passing of time, held against the promises.
+
+Hypothesis draws the calls, the callers and the clock. After each step the promises are checked from outside: by what is
+answered, by what a snapshot shows and by the log.
+"""
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from greenroom.domain.errors import Conflict, GreenroomError, InvalidTransition, RejoinRequired, Superseded, Unusable
+from greenroom.domain.task import HELD_STATES, OCCUPYING_STATES, Task
+from greenroom.service import sweeping, tasks
+from greenroom.service.leases import seat_key
+from tests.service.house import House
+from tests.simulation.reference import Seat
+
+ROLES = ("builder", "reviewer")
+CONNECTIONS = ("a", "b", "c", "d")
+MAX_REQUESTS = 2
+
+roles_drawn = st.sampled_from(ROLES)
+connections_drawn = st.sampled_from(CONNECTIONS)
+pauses_drawn = st.sampled_from([0.5, 5.0, 29.0, 45.0, 89.0, 90.0, 91.5, 130.0, 152.0, 200.0])
+
+
+class SelfHealing(RuleBasedStateMachine):
+    """Two roles, four connections that may sit in either, tasks that come and go, and a clock."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.house = House()
+        self.house.room(roles=ROLES, max_requests=MAX_REQUESTS)
+        self.seats = {role: Seat() for role in ROLES}
+        self.held: dict[tuple[str, str], tuple[str, int]] = {}
+        self.sent: list[str] = []
+        self.accepted: dict[str, tuple[str, int]] = {}
+        self.released_without_way_back: set[tuple[str, int]] = set()
+        self.epochs: dict[str, int] = dict.fromkeys(ROLES, 0)
+        self.attempts: dict[str, int] = {}
+
+    @property
+    def now(self) -> float:
+        return self.house.clock.monotonic()
+
+    # Presence.
+
+    @rule(role=roles_drawn, connection=connections_drawn)
+    def join(self, role: str, connection: str) -> None:
+        expected = self.seats[role].join(connection, self.now)
+        reply = self.house.join(role, connection)
+        assert expected == reply.status
+        assert reply.epoch >= self.epochs[role], "an epoch fell"
+        self.epochs[role] = reply.epoch
+
+    @rule(role=roles_drawn, connection=connections_drawn)
+    def beat(self, role: str, connection: str) -> None:
+        expected = self.seats[role].verdict(connection)
+        assert expected == self.house.beat(role, connection).status
+        if expected == "ok":
+            self.seats[role].seen_at = self.now
+
+    @rule(role=roles_drawn, connection=connections_drawn, cause=st.sampled_from(["left", "exited", "stopped"]))
+    def leave(self, role: str, connection: str, cause: str) -> None:
+        self.house.leave(role, connection, cause=cause)
+        self.seats[role].leave(connection)
+
+    @rule(pause=pauses_drawn)
+    def pass_time(self, pause: float) -> None:
+        self.house.pass_time(pause)
+        self.expire_reference()
+
+    @rule(pause=pauses_drawn)
+    def stall(self, pause: float) -> None:
+        """The server stands still for a while: nobody may be judged for what could not be heard."""
+        before = {role: seat.is_present for role, seat in self.seats.items()}
+        self.house.clock.move(pause)
+        sweeping.tick(self.house.world)
+        ttl = self.house.limits.heartbeat_ttl_s
+        if pause - self.house.limits.sweep_interval_s > ttl / 10:
+            assert before == {role: self.is_shown_present(role) for role in ROLES}, "judged for our own absence"
+            for seat in self.seats.values():
+                seat.seen_at = max(seat.seen_at, self.now)
+        else:
+            self.expire_reference()
+
+    @rule()
+    def restart_server(self) -> None:
+        self.house.open()
+        for seat in self.seats.values():
+            seat.seen_at = max(seat.seen_at, self.now)
+
+    # Work.
+
+    @rule(to=st.sampled_from((None, *ROLES)))
+    def send(self, to: str | None) -> None:
+        task = self.house.send(to=to).task
+        assert task is not None
+        self.sent.append(task.id)
+
+    @rule(role=roles_drawn, connection=connections_drawn)
+    def claim(self, role: str, connection: str) -> None:
+        verdict = self.seats[role].verdict(connection)
+        try:
+            task = self.house.claim(role, connection)
+        except RejoinRequired:
+            assert verdict == "rejoin_required"
+            return
+        except Superseded:
+            assert verdict == "superseded"
+            return
+        assert verdict == "ok", "a claim without the seat was answered"
+        self.seats[role].seen_at = self.now
+        if task is None:
+            return
+        assert task.target_role == role
+        last = self.attempts.get(task.id, 0)
+        if self.held.get((role, connection)) == (task.id, task.attempt):
+            assert task.attempt == last
+        else:
+            assert task.attempt == last + 1, "an attempt number was used twice, or left out"
+        self.attempts[task.id] = task.attempt
+        self.held[role, connection] = (task.id, task.attempt)
+
+    @rule(role=roles_drawn, connection=connections_drawn)
+    def begin_work(self, role: str, connection: str) -> None:
+        """What single draws come to too seldom: somebody sits down and has a task in hand."""
+        self.send(role)
+        self.join(role, connection)
+        self.claim(role, connection)
+
+    @precondition(lambda self: self.held)
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["start", "progress", "complete", "handoff", "decline"]),
+        connection=st.one_of(st.none(), connections_drawn),
+        shift=st.sampled_from([0, 0, 0, -1, 1]),
+    )
+    def work(self, data: st.DataObject, how: str, connection: str | None, shift: int) -> None:
+        """A call about an attempt that was given out: by its own connection or another's, perhaps misnumbered."""
+        (role, holder), (task_id, attempt) = data.draw(st.sampled_from(sorted(self.held.items())))
+        caller, named = connection or holder, max(1, attempt + shift)
+        before = self.house.task(task_id)
+        entitled = self.is_entitled(role, before, caller, named)
+        try:
+            after = self.call(how, task_id, caller, named)
+        except GreenroomError as error:
+            self.refused(before, entitled, error)
+            return
+        repeated = how in ("complete", "handoff") and self.accepted.get(task_id) == (caller, named)
+        assert entitled or repeated, f"{how} of {caller}#{named} was taken: {before}"
+        if how in ("complete", "handoff") and not repeated:
+            assert task_id not in self.accepted, "two results were accepted"
+            self.accepted[task_id] = (caller, named)
+        if entitled:
+            self.seats[role].is_present, self.seats[role].seen_at = True, self.now
+        assert after.attempt == before.attempt
+
+    def refused(self, before: Task, entitled: bool, error: GreenroomError) -> None:
+        assert isinstance(error, Conflict | Unusable)
+        assert not entitled or isinstance(error, InvalidTransition), f"the holder was refused: {error}"
+        kept = self.house.task(before.id)
+        assert (before.status, before.attempt, before.claimed_by) == (kept.status, kept.attempt, kept.claimed_by)
+
+    def call(self, how: str, task: str, connection: str, attempt: int) -> Task:
+        if how == "handoff":
+            return self.house.handoff(task, connection, attempt, to=ROLES[1])
+        calls: dict[str, Any] = {
+            "start": self.house.start,
+            "progress": self.house.progress,
+            "complete": self.house.complete,
+            "decline": self.house.decline,
+        }
+        result: Task = calls[how](task, connection, attempt)
+        return result
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), how=st.sampled_from([tasks.cancel, tasks.reset, tasks.retry]))
+    def intervene(self, data: st.DataObject, how: Any) -> None:
+        task = self.house.task(data.draw(st.sampled_from(self.sent)))
+        try:
+            self.house.move(how, task.id)
+        except InvalidTransition:
+            assert task == self.house.task(task.id), "an illegal move changed something"
+
+    # The promises.
+
+    def is_entitled(self, role: str, task: Task, connection: str, attempt: int) -> bool:
+        """Whether that call must be taken: the attempt holds the task, or lost it by silence and nobody newer came."""
+        seat = self.seats[role]
+        if connection in seat.closed or connection != seat.newest or attempt != task.attempt:
+            return False
+        if task.status in HELD_STATES:
+            return task.claimed_by == connection
+        return task.status == "pending" and task.released_cause == "lost" and task.last_holder == connection
+
+    def is_shown_present(self, role: str) -> bool:
+        return any(each.role == role for each in self.house.look().participants)
+
+    def expire_reference(self) -> None:
+        limits = self.house.limits
+        for role, seat in self.seats.items():
+            silent = self.now - seat.seen_at
+            if seat.is_present and silent >= limits.heartbeat_ttl_s + limits.sweep_interval_s:
+                assert not self.is_shown_present(role), f"{role} is shown present after {silent} s of silence"
+            if seat.is_present and silent < limits.heartbeat_ttl_s:
+                assert self.is_shown_present(role), f"{role} was removed after {silent} s of silence only"
+            seat.is_present = self.is_shown_present(role)
+
+    @invariant()
+    def memory_agrees_with_the_store(self) -> None:
+        room = self.house.look()
+        world = self.house.world
+        for role in ROLES:
+            shown = next((each for each in room.participants if each.role == role), None)
+            seat = world.leases.seats.get(seat_key(room.id, role))
+            assert (shown.connection_id if shown else None) == (seat.connection if seat else None)
+            assert self.seats[role].is_present == (shown is not None)
+            if shown is not None and seat is not None:
+                assert self.seats[role].newest == shown.connection_id
+                holder = (role, shown.connection_id)
+                held = [task for task in room.tasks if task.status in HELD_STATES]
+                mine = [task for task in held if (task.target_role, task.claimed_by) == holder]
+                assert len(mine) <= 1, "one sitting holds two tasks"
+                assert (seat.task.id if seat.task else None) == (mine[0].id if mine else None)
+
+    @invariant()
+    def every_held_task_has_a_holder_or_a_timer(self) -> None:
+        room = self.house.look()
+        world = self.house.world
+        present = {(each.role, each.connection_id) for each in room.participants}
+        for task in room.tasks:
+            if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
+                assert task.id in world.leases.timers, f"nobody will ever release {task.id}"
+            else:
+                assert task.id not in world.leases.timers, f"a timer runs against {task.id}, which is {task.status}"
+
+    @invariant()
+    def no_place_is_left_empty_or_taken_twice(self) -> None:
+        open_tasks = self.house.look().tasks
+        occupying = sum(task.status in OCCUPYING_STATES for task in open_tasks)
+        queued = sum(task.status == "queued" for task in open_tasks)
+        assert queued == 0 or occupying >= MAX_REQUESTS, "a queued request waits although a place is free"
+
+    @invariant()
+    def the_log_has_no_gaps(self) -> None:
+        events = self.house.events()
+        assert [event.pos for event in events] == list(range(1, len(events) + 1))
+        last: dict[str, int] = {}
+        for event in events:
+            assert event.seq == last.get(event.stream, 0) + 1
+            last[event.stream] = event.seq
+
+    def teardown(self) -> None:
+        if hasattr(self, "house"):
+            for task in self.sent:
+                assert self.house.task(task).id == task, "an accepted task was lost"
+
+
+TestSelfHealing = SelfHealing.TestCase
+TestSelfHealing.settings = settings(max_examples=60, stateful_step_count=40)

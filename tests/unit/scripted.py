@@ -1,0 +1,116 @@
+"""A server that answers as it was told. Knows what was asked; must not know why."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from greenroom.client.transport import Response
+from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.domain.task import Task
+from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, problem
+from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskRef
+
+Step = Response | Exception | Callable[[], Response]
+
+
+class ScriptedTransport:
+    """Takes one step of the script for each request; a step that raises is a request without an answer."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = list(steps)
+        self.asked: list[tuple[str, str, Any, dict[str, str], float]] = []
+        self.drops = 0
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Response:
+        content = None if body is None else msgspec.json.decode(body)
+        self.asked.append((method, path, content, dict(headers), timeout_s))
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step() if callable(step) else step
+
+    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
+        response = self.request("GET", path, None, headers, silence_s)
+        return response, self._lines(response)
+
+    def drop(self) -> None:
+        self.drops += 1
+
+    def close(self) -> None:
+        return
+
+    def _lines(self, response: Response) -> Iterator[bytes]:
+        yield from response.body.split(b"\n")
+        raise silence()
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    return Response(status, {"content-type": "application/json"}, msgspec.json.encode(content))
+
+
+def nothing() -> Response:
+    return Response(204, {}, b"")
+
+
+def refusal(code: str, detail: str = "No.") -> Response:
+    body = msgspec.json.encode(problem(code, detail, "Do something else."))
+    return Response(STATUS_OF_CODE[code], {"content-type": CONTENT_TYPE}, body)
+
+
+def silence() -> Unavailable:
+    return Unavailable("Nobody is there.", "Wait.", "unreachable")
+
+
+def task_of(**changes: Any) -> Task:
+    given: dict[str, Any] = {
+        "id": "task_1",
+        "room": "room_1",
+        "request": "task_1",
+        "target_role": "builder",
+        "status": "in_progress",
+        "attempt": 1,
+        "claimed_by": "conn_1",
+        "last_holder": "conn_1",
+        "text": "build it",
+        "created_at": "2026-11-20T23:46:34.120Z",
+    }
+    return Task(**{**given, **changes})
+
+
+def claimed(**changes: Any) -> ClaimedTask:
+    return ClaimedTask(**{**msgspec.structs.asdict(task_of(status="acknowledged")), "token": "secret", **changes})
+
+
+def joined(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None) -> JoinReply:
+    return JoinReply(status=status, epoch=1, ready_until=None, next_in_s=next_in_s, task=task)
+
+
+def beaten(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None) -> HeartbeatReply:
+    return HeartbeatReply(status=status, next_in_s=next_in_s, task=task)
+
+
+class Script:
+    """A function that returns, or raises, one thing after another, and remembers with what it was called."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = list(steps)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        step = self.steps.pop(0)
+        if isinstance(step, GreenroomError):
+            raise step
+        return step() if callable(step) else step
+
+
+def on_another_thread(function: Callable[[], None]) -> None:
+    """Call a function on a thread of its own and wait for it: what it finds is not this thread's."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -1,0 +1,57 @@
+"""What an agent's call costs: it must load nothing that only servers and screens need."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "asyncio",
+    "litestar",
+    "prometheus_client",
+    "psutil",
+    "rich",
+    "shtab",
+    "sqlalchemy",
+    "ssl",
+    "structlog",
+    "uvicorn",
+)
+LOAD = """
+import sys
+from greenroom.cli.main import function_of
+from greenroom.cli.parser import parse
+verb, _ = parse(sys.argv[1:])
+function_of(verb)
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def modules_of(*argv: str) -> set[str]:
+    """The top names that are loaded when a verb's function is about to be called."""
+    done = subprocess.run([sys.executable, "-c", LOAD, *argv], check=True, capture_output=True, encoding="utf-8")
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("wait-for-task", "shop", "--role", "builder"),
+        ("task-started",),
+        ("report-progress", "half"),
+        ("task-complete", "done"),
+        ("handoff", "--to", "user", "done"),
+        ("decline", "no"),
+    ],
+    ids=lambda argv: argv[0],
+)
+def test_an_agents_call_loads_nothing_heavy(argv: tuple[str, ...]) -> None:
+    loaded = modules_of(*argv)
+
+    assert "greenroom" in loaded
+    assert set() == loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("argv", [("status",), ("messages", "shop"), ("task", "list", "shop"), ("watch",)])
+def test_no_table_is_drawn_before_somebody_looks(argv: tuple[str, ...]) -> None:
+    assert "rich" not in modules_of(*argv)

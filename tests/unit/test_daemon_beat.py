@@ -1,0 +1,209 @@
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.client.session import Session
+from greenroom.daemon.beat import MachineBeat
+from greenroom.daemon.desk import Desk
+from greenroom.daemon.leftovers import Leftovers
+from greenroom.daemon.machine import Machine
+from greenroom.daemon.runs import Run, RunBook
+from greenroom.daemon.wishing import WishWatch
+from greenroom.domain.errors import NotFound, Refused, RejoinRequired, Unavailable
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.entropy import SeededEntropy
+from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef, Wishes
+from greenroom.wire.requests import MachineHeartbeat, PostFacts
+
+
+@dataclass
+class Seat:
+    """A seat that notes what it is told."""
+
+    role: str
+    room: str = "room_1"
+    connection_id: str = "conn_1"
+    told: list[Any] = field(default_factory=list)
+
+    def join_again(self, session: Session) -> None:
+        self.told.append("join again")
+
+    def confirm(self, task: TaskRef | None, asked_at: float) -> None:
+        self.told.append((task, asked_at))
+
+    def drain(self) -> None:
+        self.told.append("drain")
+
+    def yield_role(self) -> None:
+        self.told.append("yield")
+
+
+class FakeSession(Session):
+    """A session whose answers are given in advance."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1", None, DEFAULTS)
+        self.errors: list[Exception] = []
+        self.calls: list[str] = []
+        self.bodies: list[MachineHeartbeat] = []
+        self.answers: list[Wishes] = []
+        self.afters: list[int | None] = []
+
+    def machine_beat(self, machine: str, body: MachineHeartbeat) -> MachineHeartbeatReply:
+        self.calls.append("beat")
+        if self.errors:
+            raise self.errors.pop(0)
+        self.bodies.append(body)
+        return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4)
+
+    def facts(self, machine: str, body: PostFacts) -> Any:
+        self.calls.append("facts")
+
+    def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Wishes:
+        self.afters.append(after)
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.answers.pop(0)
+
+
+class FakeDesk(Desk):
+    """A desk where registering always succeeds, and is counted."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1", lambda: None, Machine(id="m1", name="m1"), [], DEFAULTS)
+        self.session = FakeSession()
+
+    def register(self) -> Session:
+        self.session.calls.append("register")
+        return self.session
+
+
+def beat_of(tmp_path: Path, *seats: Seat) -> tuple[MachineBeat, FakeSession, list[int]]:
+    book = RunBook(tmp_path / "runs")
+    book.note(Run(task="task_1", attempt=1, room="room_1", role="builder", connection_id="conn_0"))
+    leftovers = Leftovers(book, DEFAULTS, "2026-11-21T00:00:00.000Z")
+    leftovers.end_all()
+    desk, versions = FakeDesk(), list[int]()
+    return MachineBeat(desk, "inc_1", lambda: seats, versions.append, leftovers), desk.session, versions
+
+
+def reply(*agents: AgentVerdict) -> MachineHeartbeatReply:
+    return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4, agents=agents)
+
+
+def test_what_was_left_behind_is_told_before_the_first_beat_and_once(tmp_path: Path) -> None:
+    beat, session, _ = beat_of(tmp_path)
+    beat.register_and_beat()
+    beat.beat(0.0)
+    beat.register_and_beat()
+    assert session.calls == ["register", "facts", "beat", "beat", "register", "beat"]
+
+
+def test_a_beat_carries_every_agent(tmp_path: Path) -> None:
+    beat, session, _ = beat_of(tmp_path, Seat("builder"), Seat("reviewer", connection_id="conn_2"))
+    beat.register_and_beat()
+    beat.beat(2.5)
+    assert [(agent.role, agent.connection_id) for agent in session.bodies[1].agents] == [
+        ("builder", "conn_1"),
+        ("reviewer", "conn_2"),
+    ]
+    assert (session.bodies[1].incarnation, session.bodies[1].slept_s) == ("inc_1", 2.5)
+
+
+@pytest.mark.parametrize(
+    "error", [NotFound("d", "g"), Refused("d", "g")], ids=["an operator is told", "a machine is not"]
+)
+def test_a_server_that_forgot_the_machine_is_registered_with_again(tmp_path: Path, error: Exception) -> None:
+    beat, session, _ = beat_of(tmp_path)
+    beat.register_and_beat()
+    session.errors.append(error)
+    with pytest.raises(RejoinRequired):
+        beat.beat(0.0)
+
+
+def test_a_refusal_is_for_a_person_at_first_and_tried_on_later(tmp_path: Path) -> None:
+    beat, session, _ = beat_of(tmp_path)
+    session.errors.append(Refused("d", "g"))
+    with pytest.raises(Refused):
+        beat.register_and_beat()
+    beat.register_and_beat()
+    session.errors.append(Refused("d", "g"))
+    with pytest.raises(Unavailable):
+        beat.register_and_beat()
+
+
+def test_each_verdict_reaches_its_seat(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seats = {name: Seat(name) for name in ("well", "gone", "taken", "leaving", "lost")}
+    beat, _, versions = beat_of(tmp_path, *seats.values())
+    beat.register_and_beat()
+    task = TaskRef("task_1", 1)
+    verdicts = {"well": "ok", "gone": "rejoin_required", "taken": "superseded", "leaving": "drain", "stranger": "ok"}
+    agents = [AgentVerdict(room="room_1", role=role, status=verdict, task=task) for role, verdict in verdicts.items()]
+    agents.append(AgentVerdict(room="room_1", role="lost", status="rejoin_required"))
+    beat.take(reply(*agents), 7.0)
+    assert {name: seat.told for name, seat in seats.items()} == {
+        "well": [(task, 7.0)],
+        "gone": ["join again"],
+        "taken": ["yield"],
+        "leaving": ["drain", (task, 7.0)],
+        "lost": ["join again"],
+    }
+    assert versions == [4]
+    assert [record.levelname for record in caplog.records if "joined again" in record.message] == ["WARNING"]
+
+
+class Watch:
+    """A watch of wishes that is asked by hand."""
+
+    def __init__(self, *answers: Wishes) -> None:
+        self.desk = FakeDesk()
+        self.desk.session.answers = list(answers)
+        self.heard: list[Wishes] = []
+        self.forgotten = threading.Event()
+        self.watch = WishWatch(
+            lambda: self.desk.session,
+            "m1",
+            DEFAULTS,
+            SeededEntropy(1),
+            self.heard.append,
+            self.forgotten.set,
+            lambda: None,
+        )
+        self.watch.renew()  # so that pauses end at once
+
+
+def wishes(version: int) -> Wishes:
+    return Wishes(version=version, wishes=())
+
+
+def test_wishes_are_asked_for_anew_only_when_they_are_newer() -> None:
+    watch = Watch(wishes(4), wishes(4), wishes(5))
+    for _ in range(3):
+        watch.watch.ask()
+    assert watch.desk.session.afters == [None, 4, 4]
+    assert [each.version for each in watch.heard] == [4, 5]
+
+
+def test_another_version_in_a_beat_is_looked_at_at_once_even_a_lower_one() -> None:
+    watch = Watch(wishes(9), wishes(2))
+    watch.watch.ask()
+    watch.watch.heard_of(9)
+    assert watch.watch._version == 9
+    watch.watch.heard_of(2)
+    watch.watch.ask()
+    assert watch.desk.session.afters == [None, None]
+    assert [each.version for each in watch.heard] == [9, 2]
+
+
+def test_an_absent_server_is_asked_again_and_a_refusal_lets_the_machine_register() -> None:
+    watch = Watch(wishes(1))
+    watch.desk.session.errors = [Unavailable("d", "g", "unreachable"), Refused("d", "g")]
+    watch.watch.ask()
+    assert not watch.forgotten.is_set()
+    watch.watch.ask()
+    assert watch.forgotten.is_set()
+    watch.watch.ask()
+    assert [each.version for each in watch.heard] == [1]

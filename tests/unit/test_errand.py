@@ -1,0 +1,269 @@
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.client.errand import (
+    DID_ITSELF,
+    DONE,
+    FAILED,
+    GONE,
+    NOTHING_WRITTEN,
+    STOPPED,
+    Errand,
+    Outcome,
+    Plan,
+    next_in_line,
+    task_environment,
+)
+from greenroom.client.session import Session
+from greenroom.client.transport import Response
+from greenroom.clock import MovedClock, SystemClock
+from greenroom.domain import task as tasks
+from greenroom.domain.reliability import Reliability
+from greenroom.entropy import SeededEntropy
+from greenroom.process.identity import Identity, identity_of, is_alive
+from tests.unit.scripted import ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
+
+pytestmark = pytest.mark.process
+
+LIMITS = Reliability(stop_grace_s=2.0, text_bytes_max=10_000, stderr_bytes_kept=100)
+HELD = answer(task_of())
+FINISHED = answer(task_of(status="completed", claimed_by=None))
+OURS_COMPLETED = task_of(status="completed", claimed_by=None)
+
+
+class NoPause(SeededEntropy):
+    def fraction(self) -> float:
+        return 0.0
+
+
+class Trying:
+    """One errand of a Python script, against a scripted server."""
+
+    def __init__(self, folder: Path, script: str, *steps: Step, then: str = "reviewer", **plan: Any) -> None:
+        self.transport = ScriptedTransport(*steps)
+        self.started: list[Identity] = []
+        self.clock = MovedClock()
+        self.plan = Plan(
+            command=(sys.executable, "-c", script),
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin"},
+            then=then,
+            folder=folder / "run",
+            **plan,
+        )
+        session = Session("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoPause(1))
+        self.errand = Errand(session, claimed(), "conn_1", self.plan, SystemClock(), self.started.append)
+
+    def go(self) -> Outcome:
+        outcome = self.errand.carry_out()
+        assert not any(is_alive(identity) for identity in self.started)
+        assert [] == self.transport.steps, "the script was played to its end"
+        return outcome
+
+    def calls(self) -> list[tuple[str, Any]]:
+        return [(path.rpartition("/")[2], body) for _, path, body, _, _ in self.transport.asked]
+
+
+def test_the_task_goes_in_and_the_output_goes_on(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('made of', input())", HELD, HELD, FINISHED)
+    outcome = trying.go()
+    assert (DONE, 0) == (outcome.kind, outcome.exit.code if outcome.exit else None)
+    on = {"connection_id": "conn_1", "attempt": 1}
+    expected = [("start", on), ("task_1", None), ("handoff", {**on, "to": "reviewer", "text": "made of build it\n"})]
+    assert expected == trying.calls()
+    assert 1 == len(trying.started)
+
+
+def test_the_last_one_completes_the_request(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('done')", HELD, HELD, FINISHED, then="user")
+    trying.go()
+    assert ("complete", {"connection_id": "conn_1", "attempt": 1, "text": "done\n"}) == trying.calls()[-1]
+
+
+def test_a_silent_command_still_hands_something_on(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "", HELD, HELD, FINISHED)
+    trying.go()
+    assert NOTHING_WRITTEN == trying.calls()[-1][1]["text"]
+
+
+def test_an_output_beyond_the_limit_is_cut_in_the_middle_and_kept_whole(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD, HELD, FINISHED)
+    outcome = trying.go()
+    text = trying.calls()[-1][1]["text"]
+    assert outcome.is_kept
+    assert text.startswith("aaaa")
+    assert text.endswith("bbbb")
+    assert str(trying.plan.stdout) in text
+    assert len(text) <= LIMITS.text_bytes_max
+    assert 18_000 == trying.plan.stdout.stat().st_size
+
+
+def test_a_bad_end_is_told_with_the_end_of_what_it_said(tmp_path: Path) -> None:
+    script = "import sys; print('half'); sys.stderr.write('x' * 500 + 'the reason'); sys.exit(3)"
+    trying = Trying(tmp_path, script, HELD, HELD)
+    outcome = trying.go()
+    assert FAILED == outcome.kind
+    assert "exit code 3" in outcome.detail
+    assert outcome.detail.endswith("the reason")
+    assert len(outcome.detail) < 200
+
+
+def test_a_command_that_cannot_be_started_is_a_bad_end(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "", HELD)
+    trying.errand._plan = Plan(
+        command=("/no/such/program",), cwd=tmp_path, env={}, then="user", folder=tmp_path / "run"
+    )
+    outcome = trying.go()
+    assert FAILED == outcome.kind
+    assert "/no/such/program" in outcome.detail
+
+
+def test_a_command_that_takes_too_long_is_a_bad_end(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "import time; time.sleep(600)", HELD, HELD, timeout_s=0.3)
+    outcome = trying.go()
+    assert FAILED == outcome.kind
+    assert "0.3 s" in outcome.detail
+    lingering = Trying(tmp_path, "import time; time.sleep(600)", HELD, answer(OURS_COMPLETED), timeout_s=0.3)
+    assert DID_ITSELF == lingering.go().kind
+
+
+@pytest.mark.parametrize("script", ["print('noise')", "import sys; sys.exit(1)"])
+@pytest.mark.parametrize("left", [OURS_COMPLETED, task_of(status="quarantined", claimed_by=None)])
+def test_the_end_of_a_command_that_handed_off_itself_adds_nothing(
+    tmp_path: Path, script: str, left: tasks.Task
+) -> None:
+    trying = Trying(tmp_path, script, HELD, answer(left))
+    assert DID_ITSELF == trying.go().kind
+
+
+def test_a_task_that_was_given_away_before_the_start_is_not_run(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "raise SystemExit('ran')", refusal("superseded", "Somebody has it."))
+    outcome = trying.go()
+    assert (GONE, []) == (outcome.kind, trying.started)
+    assert "Somebody has it." in outcome.detail
+
+
+def test_a_late_result_is_no_bad_end(tmp_path: Path) -> None:
+    another = answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    late = Trying(tmp_path, "print('done')", HELD, another, refusal("superseded"))
+    assert GONE == late.go().kind
+    died = Trying(tmp_path, "raise SystemExit(1)", HELD, another)
+    assert GONE == died.go().kind
+
+
+def test_what_the_server_will_not_take_is_kept_and_told(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('done')", HELD, HELD, refusal("room_closed", "The room is closed."))
+    outcome = trying.go()
+    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert "The room is closed." in outcome.detail
+    assert str(trying.plan.stdout) in outcome.detail
+
+
+def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    script = Trying(tmp_path, "print('done')", silence(), HELD, silence(), HELD, silence(), silence(), FINISHED)
+    assert DONE == script.go().kind
+
+
+def test_a_doubted_run_goes_on_while_the_task_is_its_own_or_nobody_can_say(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, SLOW)
+
+    def doubt_again() -> Response:
+        trying.errand.doubt()
+        raise silence()
+
+    def let_it_end() -> Response:
+        (tmp_path / "go").touch()
+        return answer(task_of(status="pending", released_cause="lost", claimed_by=None))
+
+    trying.transport.steps += [HELD, doubt_again, let_it_end, HELD, FINISHED]
+    trying.errand.doubt()
+    assert DONE == trying.go().kind
+
+
+SLOW = """
+import pathlib, sys, threading
+print("partial", flush=True)
+while not pathlib.Path("go").exists():
+    threading.Event().wait(0.01)
+"""
+
+
+def test_a_cancelled_run_is_stopped_and_what_it_wrote_is_a_late_result(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "import time; print('partial', flush=True); time.sleep(600)")
+    out = trying.plan.stdout
+
+    def cancelled() -> Response:
+        while not out.read_bytes():
+            pass
+        return answer(task_of(status="closed", claimed_by=None, reason="no more"))
+
+    trying.transport.steps += [HELD, cancelled, refusal("superseded")]
+    trying.errand.doubt()
+    outcome = trying.go()
+    assert GONE == outcome.kind
+    assert "cancelled (no more)" in outcome.detail
+    assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])
+
+
+def test_a_stopped_run_ends_with_all_its_children(tmp_path: Path) -> None:
+    child = "import time; time.sleep(600)"
+    script = (
+        f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); {child}"
+    )
+    trying = Trying(tmp_path, script, HELD)
+    children: list[Identity | None] = []
+
+    def stop_when_it_has_a_child() -> None:
+        while not (told := trying.plan.stdout.read_text()).endswith("\n"):
+            threading.Event().wait(0.01)
+        children.append(identity_of(int(told)))
+        trying.errand.stop("by wish")
+
+    stopper = threading.Thread(target=stop_when_it_has_a_child)
+    trying.errand._on_started = lambda identity: stopper.start()
+    outcome = trying.go()
+    stopper.join(10)
+    assert (STOPPED, "by wish") == (outcome.kind, outcome.detail)
+    assert children[0] is not None
+    assert not is_alive(children[0])
+
+
+def test_a_stop_ends_the_waiting_for_the_server_too(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('done')")
+
+    def stop() -> Response:
+        trying.errand.stop("by wish")
+        raise silence()
+
+    trying.transport.steps += [HELD, HELD, silence(), stop]
+    outcome = trying.go()
+    assert (STOPPED, True) == (outcome.kind, outcome.is_kept)
+
+
+def test_a_start_that_lay_in_its_socket_through_the_night_is_asked_for_again(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "print('done')")
+    trying.errand._clock = trying.clock
+
+    def overnight() -> Response:
+        trying.clock.sleep(8 * 3600.0)
+        return HELD
+
+    trying.transport.steps += [overnight, refusal("superseded")]
+    assert GONE == trying.go().kind
+    assert [] == trying.started
+
+
+def test_the_next_in_line_is_the_next_role_and_at_last_the_user() -> None:
+    roles = ("planner", "builder", "reviewer")
+    assert ["builder", "reviewer", "user"] == [next_in_line(roles, role) for role in roles]
+
+
+def test_a_run_is_told_its_own_token_and_no_other() -> None:
+    told = task_environment("http://there", "demo", "builder", claimed(), "conn_1")
+    names = ("URL", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION", "TOKEN")
+    assert {f"GREENROOM_{name}" for name in names} == set(told)
+    assert ("secret", "1") == (told["GREENROOM_TOKEN"], told["GREENROOM_ATTEMPT"])

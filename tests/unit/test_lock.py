@@ -1,0 +1,86 @@
+"""The lock on the data directory, with real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from greenroom.domain.errors import AlreadyRunning, ConfigurationError
+from greenroom.lock import hold_lock
+from greenroom.store.store import LOCK_NAME
+
+HOLDER = """
+import sys
+from pathlib import Path
+from greenroom.lock import hold_lock
+lock = hold_lock(Path(sys.argv[1]) / 'server.lock', 'server')
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock until its stdin is closed."""
+    command = [sys.executable, "-c", HOLDER, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_process_is_told_who_holds_the_lock_and_what_to_do(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        with pytest.raises(AlreadyRunning) as refused:
+            hold_lock(tmp_path / LOCK_NAME, "server")
+        assert f"process {process.pid}" in refused.value.detail
+        assert "--data-dir" in refused.value.guidance
+
+
+def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        hold_lock(tmp_path / LOCK_NAME, "server").release()
+
+
+def test_a_lock_that_was_released_can_be_taken_again(tmp_path: Path) -> None:
+    first = hold_lock(tmp_path / LOCK_NAME, "server")
+    assert (tmp_path / LOCK_NAME).read_text().startswith(f"{os.getpid()}\n")
+    with pytest.raises(AlreadyRunning):
+        hold_lock(tmp_path / LOCK_NAME, "server")
+    first.release()
+    first.release()
+    hold_lock(tmp_path / LOCK_NAME, "server").release()
+
+
+def test_a_lock_whose_file_was_removed_is_not_held_any_more(tmp_path: Path) -> None:
+    lock = hold_lock(tmp_path / LOCK_NAME, "server")
+    assert lock.is_held()
+    (tmp_path / LOCK_NAME).unlink()
+    assert not lock.is_held()
+    lock.release()
+
+
+def test_the_directory_is_made_private_unless_others_use_it(tmp_path: Path) -> None:
+    empty, used, new = tmp_path / "empty", tmp_path / "used", tmp_path / "a" / "new"
+    for directory in (empty, used):
+        directory.mkdir(mode=0o755)
+    (used / "somebody's file").touch()
+    for directory in (empty, used, new):
+        hold_lock(directory / LOCK_NAME, "server").release()
+    assert [directory.stat().st_mode & 0o777 for directory in (empty, used, new)] == [0o700, 0o755, 0o700]
+
+
+def test_a_directory_that_cannot_be_made_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        hold_lock(tmp_path / "file" / "data" / LOCK_NAME, "server")

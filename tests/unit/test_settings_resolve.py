@@ -1,0 +1,146 @@
+"""Flag > environment > user config > default; and a project says nothing about servers and tokens."""
+
+from pathlib import Path
+
+import pytest
+
+from greenroom.domain.errors import ConfigurationError
+from greenroom.settings import paths
+from greenroom.settings.resolve import Settings, resolve, unknown_variables
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"HOME": str(tmp_path)}
+
+
+def write_user_config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / ".config" / "greenroom" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def settle(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
+    return resolve(flags, environ, cwd)
+
+
+def test_defaults(home: dict[str, str], tmp_path: Path) -> None:
+    settings = settle(home)
+
+    assert "http://127.0.0.1:6464" == settings.url
+    assert tmp_path / ".local" / "state" / "greenroom" == settings.data_dir
+    assert settings.token is None
+    assert {"default"} == {settings.origins[name] for name in ("url", "data_dir", "project", "heartbeat_ttl_s")}
+
+
+def test_each_source_gives_way_to_the_one_before_it(home: dict[str, str], tmp_path: Path) -> None:
+    user = write_user_config(tmp_path, 'url = "http://user:1"\ndata_dir = "/data/user"\n')
+    told = {"GREENROOM_URL": "http://environment:1", "GREENROOM_DATA_DIR": "/data/environment"}
+
+    by_user = settle(home)
+    by_environment = settle(home | told)
+    by_flag = settle(home | told, url="http://flag:1", data_dir="/data/flag")
+
+    assert ("http://user:1", f"user config {user}") == (by_user.url, by_user.origins["url"])
+    assert "http://environment:1" == by_environment.url
+    assert "environment GREENROOM_URL" == by_environment.origins["url"]
+    assert ("http://flag:1", "flag --url") == (by_flag.url, by_flag.origins["url"])
+    assert [Path("/data/user"), Path("/data/environment"), Path("/data/flag")] == [
+        by_user.data_dir,
+        by_environment.data_dir,
+        by_flag.data_dir,
+    ]
+
+
+def test_a_limit_names_its_variable_as_its_origin(home: dict[str, str]) -> None:
+    settings = settle(home | {"GREENROOM_SWEEP_INTERVAL_S": "0.5"})
+
+    assert 0.5 == settings.limits.sweep_interval_s
+    assert "environment GREENROOM_SWEEP_INTERVAL_S" == settings.origins["sweep_interval_s"]
+    assert "default" == settings.origins["heartbeat_interval_s"]
+
+
+def test_the_operator_token_is_found_for_this_machine_only(home: dict[str, str], tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    paths.operator_token(data_dir).write_text("secret\n", "utf-8")
+
+    local = [
+        settle(home, url=f"http://{host}:6464", data_dir=str(data_dir)) for host in ("127.0.0.1", "localhost", "[::1]")
+    ]
+    away = settle(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
+    told = settle(home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir))
+
+    assert ["secret"] * 3 == [settings.token for settings in local]
+    assert away.token is None
+    assert "mine" == told.token
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:6464", "ftp://host", "http://", "http://host:port", "http://host:99999"])
+def test_what_is_no_address_is_refused_with_its_origin(home: dict[str, str], url: str) -> None:
+    with pytest.raises(ConfigurationError, match="environment GREENROOM_URL"):
+        settle(home | {"GREENROOM_URL": url})
+
+
+def test_a_misspelt_key_of_the_user_config_is_refused(home: dict[str, str], tmp_path: Path) -> None:
+    user = write_user_config(tmp_path, 'datadir = "/data"\n')
+
+    with pytest.raises(ConfigurationError) as caught:
+        settle(home)
+    assert f"{user}: `datadir`: unknown key." == caught.value.detail
+    assert "Did you mean `data_dir`?" == caught.value.guidance
+
+
+def test_a_project_cannot_say_where_the_token_goes(home: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "greenroom.toml").write_text('url = "http://elsewhere.example"\n', "utf-8")
+
+    with pytest.raises(ConfigurationError, match="`url`: unknown key"):
+        settle(home, tmp_path)
+
+
+def test_a_project_is_found_by_walking_up_and_left_alone_without_a_place(home: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "greenroom.toml").write_text("this is not TOML", "utf-8")
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+
+    assert settle(home, None).project is None
+    with pytest.raises(ConfigurationError, match="is not TOML"):
+        settle(home, deep)
+
+
+def test_what_may_run_here_is_put_together_from_user_and_project(home: dict[str, str], tmp_path: Path) -> None:
+    write_user_config(tmp_path, '[daemon]\nallowed_dirs = ["/work"]\n[daemon.harnesses.a]\ncommand = ["a"]\n')
+    project = tmp_path / "project" / "greenroom.toml"
+    project.parent.mkdir()
+    project.write_text('[daemon]\nallowed_dirs = ["here"]\n[daemon.harnesses.b]\ncommand = ["b"]\n', "utf-8")
+
+    settings = settle(home, None, config=str(project))
+
+    assert {"a": ("a",), "b": ("b",)} == {name: one.command for name, one in settings.harnesses().items()}
+    assert (project.parent / "here", Path("/work")) == settings.allowed_dirs()
+    assert "flag --config" == settings.origins["project"]
+
+
+def test_strange_variables_are_told_with_a_guess(home: dict[str, str]) -> None:
+    strange = unknown_variables(home | {"GREENROOM_HEARTBEAT_TLL_S": "9", "GREENROOM_URL": "x", "OTHER": "y"})
+
+    assert [("GREENROOM_HEARTBEAT_TLL_S", "Did you mean `GREENROOM_HEARTBEAT_TTL_S`?")] == strange
+
+
+def test_a_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Path) -> None:
+    assert tmp_path / ".local/state/greenroom" == paths.default_data_dir(home | {"XDG_STATE_HOME": "state"})
+    assert Path("/state/greenroom") == paths.default_data_dir(home | {"XDG_STATE_HOME": "/state"})
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://127.0.0.1:6464", "127.0.0.1_6464"),
+        ("https://example.org/a/../b/", "example.org_a_.._b"),
+        ("http://[::1]:80", "_1_80"),
+    ],
+)
+def test_a_server_is_one_folder(url: str, key: str) -> None:
+    assert key == paths.server_key(url)
+    assert "/" not in paths.server_key(url)

@@ -1,0 +1,41 @@
+"""A server behind TLS is reached as any other, and only with a certificate that this machine trusts."""
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from greenroom.client.transport import HttpTransport, Response
+from greenroom.domain.errors import Unavailable
+from tests.unit.tiny_server import TinyServer, serving
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+
+
+def make_certificate(folder: Path) -> tuple[str, str]:
+    key, certificate = str(folder / "key.pem"), str(folder / "cert.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return key, certificate
+
+
+def behind_tls(server: TinyServer, folder: Path) -> tuple[str, str]:
+    key, certificate = make_certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return f"https://localhost:{server.server_address[1]}", certificate
+
+
+def test_a_server_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving({"GET thing": lambda server, body: Response(200, {}, b"well")}) as server:
+        url, certificate = behind_tls(server, tmp_path)
+        with pytest.raises(Unavailable, match=r"(?i)certificate"):
+            HttpTransport(url).request("GET", "/thing", None, {}, 5.0)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        transport = HttpTransport(url)
+        assert [b"well"] * 2 == [transport.request("GET", "/thing", None, {}, 5.0).body for _ in range(2)]
+        transport.close()

@@ -1,0 +1,116 @@
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from greenroom.cli.child import Child, how
+from greenroom.clock import SystemClock
+from greenroom.domain.reliability import Reliability
+
+LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
+
+
+class Stage:
+    """A child and what is said about it."""
+
+    def __init__(self, *scripts: str) -> None:
+        self.scripts = list(scripts)
+        self.said: list[str] = []
+        self.hopeless: list[int] = []
+        self.changed = threading.Condition()
+        self.leash, self.held = os.pipe()
+        self.child = Child(
+            "server",
+            self.command,
+            os.environ,
+            self.leash,
+            LIMITS,
+            SystemClock(),
+            self.tell,
+            self.give_up,
+            hopeless_at_first=frozenset({78}),
+            hopeless=frozenset({4}),
+        )
+        self.child.start()
+
+    def command(self) -> list[str]:
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        return [sys.executable, "-c", script, str(self.leash)]
+
+    def tell(self, text: str) -> None:
+        with self.changed:
+            self.said.append(text)
+            self.changed.notify_all()
+
+    def give_up(self, code: int) -> None:
+        with self.changed:
+            self.hopeless.append(code)
+            self.changed.notify_all()
+
+    def wait_for(self, text: str) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: any(text in line for line in self.said), 20), self.said
+
+    def wait_until_hopeless(self) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: bool(self.hopeless), 20), self.said
+
+
+@pytest.fixture
+def stages() -> Iterator[list[Stage]]:
+    made: list[Stage] = []
+    yield made
+    for stage in made:
+        stage.child.stop(5)
+        os.close(stage.leash)
+        os.close(stage.held)
+
+
+def test_whoever_is_killed_runs_again(stages: list[Stage]) -> None:
+    stages.append(stage := Stage("import os; os.kill(os.getpid(), 9)", "import signal; signal.pause()"))
+    stage.wait_for("killed by SIGKILL; it is started again in 0.01 s")
+    stage.wait_for("server runs again as process")
+    assert stage.hopeless == []
+
+
+def test_what_cannot_run_at_all_is_not_tried_again(stages: list[Stage]) -> None:
+    stages.append(stage := Stage("raise SystemExit(78)"))
+    stage.wait_until_hopeless()
+    assert stage.hopeless == [78]
+
+
+def test_what_ran_once_is_tried_again_but_for_what_no_start_can_mend(stages: list[Stage]) -> None:
+    stages.append(stage := Stage("raise SystemExit(1)", "raise SystemExit(78)", "raise SystemExit(4)"))
+    stage.wait_until_hopeless()
+    assert stage.hopeless == [4]
+    assert sum("runs again" in line for line in stage.said) == 2
+
+
+def test_a_stop_ends_who_does_not_want_to(stages: list[Stage]) -> None:
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    stages.append(stage := Stage(ignore))
+    while stage.child.pid is None:
+        threading.Event().wait(0.01)
+    stage.child.stop(0.5)
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage.child.pid, 0)
+    assert not any("runs again" in line for line in stage.said)
+
+
+def test_a_child_notices_the_end_of_who_started_it(stages: list[Stage]) -> None:
+    reading = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(4)"
+    stage = Stage(reading)
+    stages.append(stage)
+    os.close(os.dup(stage.held))  # a copy that was closed is not the end
+    assert stage.hopeless == []
+    os.dup2(stage.leash, stage.held)  # the last writing side is gone
+    stage.wait_until_hopeless()
+
+
+def test_an_end_is_said_in_words() -> None:
+    assert how(0) == "exit code 0"
+    assert how(-signal.SIGTERM) == "killed by SIGTERM"
+    assert how(-250) == "killed by signal 250"

@@ -1,0 +1,106 @@
+"""A server of a few lines on a real socket. Knows how to answer by script; must not know what is right."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+
+from greenroom.client.transport import Response
+
+Answer = Callable[["TinyServer", Any], Response | None]
+"""Answers a body; None: closes the connection without a word."""
+
+
+class TinyServer(ThreadingHTTPServer):
+    """Answers by `METHOD last-word-of-path`; `seen` are the calls in order, each as (key, body)."""
+
+    daemon_threads = True
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = answers
+        self.seen: list[tuple[str, Any]] = []
+        self.connections = 0
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def asked(self) -> list[str]:
+        return [key for key, _ in self.seen]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: TinyServer
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def do_any(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length)
+        key = f"{self.command} {self.path.partition('?')[0].rpartition('/')[2]}"
+        body = msgspec.json.decode(raw) if raw else None
+        self.server.seen.append((key, body))
+        response = self.server.answers[key](self.server, body)
+        if response is None:
+            self.close_connection = True
+            return
+        self.send_response(response.status)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        if response.status != 204:
+            self.send_header("Content-Length", str(len(response.body)))
+        self.end_headers()
+        self.wfile.write(response.body)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_any  # noqa: N815 - `http.server` finds them by these names
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        return
+
+
+@contextlib.contextmanager
+def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
+    """Run a server until the test is over."""
+    server = TinyServer(answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@contextlib.contextmanager
+def listening(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Accept connections one after another and let `talk` do with each as it likes; yields the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        talk(connection)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)

@@ -1,0 +1,43 @@
+"""Draws the API's calls from the table that the routes are made from. Must not know any single call."""
+
+from typing import Any, get_args
+
+import msgspec
+
+from greenroom.server.operations import Operation
+from greenroom.server.routes import OPERATIONS
+from tools.table import code, table
+
+
+def draw_calls() -> str:
+    """A row for each call. A field with `?` may be left out; a call with a key heeds `Idempotency-Key`."""
+    rows = [
+        (
+            f"`{call.method.value} {call.path}`",
+            fields_of(call.body) or fields_of(call.query),
+            answer_of(call),
+            "key" if call.keyed else "",
+            call.summary,
+        )
+        for call in OPERATIONS
+    ]
+    return table(("call", "body, or query", "answer", " ", "what it does"), rows)
+
+
+def fields_of(kind: Any) -> str:
+    """The fields of a body or a query."""
+    if kind is None:
+        return ""
+    names = [field.encode_name + ("" if field.required else "?") for field in msgspec.structs.fields(kind)]
+    return code(" ".join(names))
+
+
+def answer_of(call: Operation) -> str:
+    """The status and the kind of a call's answer."""
+    if call.reply is None:
+        return "204"
+    kinds = get_args(call.reply)
+    if type(None) in kinds:
+        return f"{int(call.status)} {kinds[0].__name__}, or 204"
+    name = f"{kinds[0].__name__}[]" if kinds else call.reply.__name__
+    return f"{int(call.status)} {'text' if name == 'str' else name}" + (", or a stream" if call.streams else "")
