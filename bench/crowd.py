@@ -137,10 +137,11 @@ def fill_room(made: World, first: int, count: int) -> list[str]:
 
 
 def grant_at_once(table: LeaseTable, now: float) -> None:
-    """Grant every lease anew for the same moment, and let everybody have beaten since."""
+    """Grant every lease anew for the same moment, as a server does that starts, and let everybody have beaten since."""
     for key, seat in list(table.seats.items()):
         table.grant(key, seat.connection, TTL_S, None, now - TTL_S + SOON_S)
     spread_beats(table, time.monotonic())
+    settle_memory()
 
 
 class TimedHealing(Healing):
