@@ -20,7 +20,8 @@ setup: $(READY) ## make .venv from the lock; only what changed is done again
 	@$(BIN)/python -m compileall -q src
 
 run: setup ## start the house with the example team
-	@exec $(BIN)/greenroom up --config examples/tidy/greenroom.toml --say "tidy $(CURDIR)"
+	@$(BIN)/python examples/tidy/sample.py .cache/till
+	@exec $(BIN)/greenroom up --config examples/tidy/greenroom.toml --say "tidy $(CURDIR)/.cache/till" --say tidy
 
 test: setup ## every test but the long ones
 	@$(BIN)/pytest -n 6 --dist=worksteal

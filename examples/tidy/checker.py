@@ -61,14 +61,15 @@ def run_checks(plan: Plan, workspace: Workspace) -> list[Check]:
     """Check the fixed commit; where something fails, check the base too, to know whose fault it is."""
     suite = Suite(find_python(Path(plan.repository)), workspace.copy, read_limit_s())
     checks = []
-    for perform in (suite.compile_files, suite.run_tests):
+    is_changed = plan.fixed != plan.base
+    for perform in (suite.compile_files, suite.run_tests) if is_changed else (suite.compile_files,):
         workspace.go_to(plan.fixed)
         after = perform()
         if after is None:
             continue
         report_progress(f"{after.name}: {after.summary}")
         before = None
-        if not after.passed and after.finished and plan.fixed != plan.base:
+        if is_changed and not after.passed and after.finished:
             workspace.go_to(plan.base)
             before = perform()
         checks.append(Check(after, before))
@@ -89,7 +90,7 @@ def judge(plan: Plan, checks: list[Check]) -> str:
     """One plain sentence on whether the diff should be applied."""
     worse = [check.after.name for check in checks if check.newly_broken]
     if plan.fixed == plan.base:
-        return "There is no diff to apply."
+        return "There is no diff to apply, so the tests were not run."
     if worse:
         return f"NOT RECOMMENDED: {' and '.join(worse)} went well before the fixes and fails after them."
     if len(checks) < 2:

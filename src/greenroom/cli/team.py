@@ -1,6 +1,6 @@
 """Makes sure of the room and the wishes that `greenroom.toml` describes. Must not know how agents are run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from greenroom.client.session import Session
@@ -39,11 +39,12 @@ def settle_team(session: Session, project: Project, machine: str, tell: Tell) ->
     return session.snapshot(room.name)
 
 
-def say_first(session: Session, room: RoomView, text: str, tell: Tell) -> None:
-    """Send the room its first message; a room that has one already is left to its people."""
-    if not session.messages(room.name, limit=1):
-        session.send(room.name, SendMessage(sender=USER, text=text))
-        tell(f"sent to {room.name}: {text}")
+def say_first(session: Session, room: RoomView, texts: Sequence[str], tell: Tell) -> None:
+    """Send the room its first messages; a room that has one already is left to its people."""
+    if texts and not session.messages(room.name, limit=1):
+        for text in texts:
+            session.send(room.name, SendMessage(sender=USER, text=text))
+            tell(f"sent to {room.name}: {text}")
 
 
 def settle_room(session: Session, wanted: RoomSettings, tell: Tell) -> RoomView:

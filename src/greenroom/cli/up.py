@@ -110,7 +110,7 @@ class House:
             machine = self._wait_for_machine(session)
             project = self._settings.project
             room = None if project is None else settle_team(session, project, machine, self._tell)
-            if room is not None and self._say:
+            if room is not None:
                 say_first(session, room, self._say, self._tell)
             print("\n".join(self._welcome(room)), file=self._out, flush=True)
         except Interrupted:

@@ -170,7 +170,13 @@ HOUSE = (
         (
             CONFIG,
             argument("--listen", metavar="HOST:PORT", help="where the server listens (default: 127.0.0.1:6464)"),
-            argument("--say", metavar="TEXT", help="send the project's room this, if it has no message yet"),
+            argument(
+                "--say",
+                metavar="TEXT",
+                action="append",
+                default=[],
+                help="send the project's room this, if it has no message yet; may be given more than once",
+            ),
         ),
         "Ctrl-C stops everything that it started.",
         json=False,

@@ -32,9 +32,9 @@ from greenroom.wire.requests import Fact, PostFacts
 
 log = logging.getLogger("greenroom.daemon")
 
-TELL_S_MAX = 5.0
+TELL_S_MAX = 2.0
 """How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
-STOP_MARGIN_S = 8.0
+STOP_MARGIN_S = 3.0
 
 
 class Daemon:

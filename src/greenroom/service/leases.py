@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from greenroom.domain.lease import Lease, extended
 from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED
-from greenroom.service.calendar import Calendar
+from greenroom.service.calendar import Calendar, Filed
 from greenroom.wire.replies import TaskRef
 
 
-class Seat(Lease, gc=False):
+class Seat(Filed, gc=False):
     """A present participant. One that a daemon beats for (`machine`) is renewed by each beat that names it.
 
     `key` is the very string under which the table has it: a copy for each of a million seats would be 80 MB.
