@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import threading
 from collections.abc import Callable
 
 from greenroom.clock import Clock
@@ -32,40 +31,6 @@ class Pulse:
     def is_late(self) -> bool:
         """Tell whether the loop is late by more than the greater of two periods and 15 s."""
         return self.age_s() > self.late_after_s
-
-
-class Ticker:
-    """A thread that calls `tick` every `period_s` until it is stopped.
-
-    A tick that raises is logged, counted and tried again at the next period. A loop that ends for any other reason
-    calls `on_death`, which is expected to stop the process: a healer that died in silence heals nobody.
-    """
-
-    def __init__(
-        self, name: str, period_s: float, tick: Callable[[], None], clock: Clock, on_death: Callable[[str], None]
-    ) -> None:
-        self.pulse = Pulse(name, period_s, clock)
-        self._tick = tick
-        self._on_death = on_death
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """Ask the loop to end and wait for it."""
-        self._stop.set()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(timeout_s)
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.wait(self.pulse.period_s):
-                tick_guarded(self.pulse, self._tick)
-        finally:
-            if not self._stop.is_set():
-                self._on_death(self.pulse.name)
 
 
 def tick_guarded(pulse: Pulse, tick: Callable[[], None]) -> None:

@@ -133,6 +133,15 @@ def test_a_second_server_on_the_same_directory(serve: type[Served], tmp_path: Pa
     assert "already running" in second.lines.read()
 
 
+def test_a_server_that_lost_its_lock_writes_no_more_and_ends(serve: type[Served], tmp_path: Path) -> None:
+    first = serve(tmp_path)
+    first.ready()
+    (tmp_path / "server.lock").unlink()
+
+    assert 1 == first.ended()
+    assert "lock on the data directory was lost" in first.lines.read()
+
+
 def test_an_address_that_is_taken(serve: type[Served], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = serve(tmp_path, taken.getsockname()[1])

@@ -7,9 +7,9 @@ from greenroom.domain.errors import Unusable
 
 ID_BYTES = 10
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?!\n)$"
-RESERVED_ROLES = ("user", "system")
 USER = "user"
 SYSTEM = "system"
+RESERVED_ROLES = (USER, SYSTEM)
 
 _NAME = re.compile(NAME_PATTERN)
 _ROOM_ID = re.compile(r"^room_[a-z2-7]{16}$")

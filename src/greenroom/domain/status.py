@@ -13,7 +13,6 @@ UNKNOWN = "unknown"
 OFFLINE = "offline"
 STOPPED = "stopped"
 VACANT = "vacant"
-STATUSES = (WAITING, WORKING, STARTING, STOPPING, BACKING_OFF, UNKNOWN, OFFLINE, STOPPED, VACANT)
 
 
 class RoleStatus(msgspec.Struct, frozen=True):

@@ -54,7 +54,6 @@ LEFT = "left"
 SUPERSEDED = "superseded"
 LOST = "lost"
 RESET = "reset"
-RELEASE_CAUSES = (EXITED, STOPPED, LEFT, SUPERSEDED, LOST, RESET)
 
 
 class LateResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,11 @@ class Healing:
         return tuple(pulse.name for pulse in self.pulses if pulse.is_late())
 
     def tick_sweep(self) -> bool:
-        """Run one round of the sweep, or a part of it; True when the rest is to follow at once."""
+        """Run one round of the sweep, or a part of it; True when the rest is to follow at once.
+
+        A server that has lost its store to another writes no more, and this loop ends: AlreadyRunning.
+        """
+        self._world.store.keep_lock()
         if not self._world.healer.is_recording:
             self.record.beat()
         clock, tally, was_midway = self._world.clock, self._tally, self._is_midway

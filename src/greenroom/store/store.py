@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from sqlalchemy import MetaData
 
 from greenroom.clock import Clock
-from greenroom.domain.errors import StoreUnavailable
+from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
 from greenroom.domain.event import Event
 from greenroom.domain.reliability import DEFAULTS, Reliability
 from greenroom.lock import Lock, hold_lock
@@ -123,6 +123,13 @@ class Store:
     def follow(self, publish: Publish) -> None:
         """Have what is committed from now on published there."""
         self.writer.publish = publish
+
+    def keep_lock(self) -> None:
+        """Make sure that the store is still ours. If not, nothing more is written, and AlreadyRunning says so."""
+        if self.lock is not None and not self.lock.is_held():
+            why = "The lock on the data directory was lost: its file was removed or replaced."
+            self.writer.refuse(why)
+            raise AlreadyRunning(why, "Start the server again; it writes no more, in case another one does.")
 
     def close(self) -> None:
         """Write what is queued, close every connection and let the next server in."""

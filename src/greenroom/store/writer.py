@@ -108,6 +108,15 @@ class Writer:
             raise settled.fatal
         return [job.future for job in jobs]
 
+    def refuse(self, why: str) -> None:
+        """Take nothing any more and give up what is queued: the store may be somebody else's by now."""
+        with self._waiting:
+            self._refusal = why
+            waiting = [*self._queue]
+            self._queue.clear()
+            self._waiting.notify()
+        self._hand_out([refusing(job, stopped(why)) for job in waiting if job.claim()])
+
     def close(self, timeout_s: float) -> None:
         """Write what is queued, then stop."""
         with self._waiting:
