@@ -21,7 +21,7 @@ from tests.acceptance.waiting import PATIENCE_S, NotYet, wait_until
 
 PROGRAM = (sys.executable, "-m", "greenroom")
 HAND = Path(__file__).with_name("hand.py")
-KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
+KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
 ROOM = "shop"
 ROLES = ("builder", "reviewer")
 

@@ -49,7 +49,7 @@ def test_what_a_killed_daemon_left_is_ended_and_told(tmp_path: Path, is_known: b
 
 
 def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
-    stranger = sleeper(tmp_path, RUN)
+    stranger = sleeper(tmp_path, msgspec.structs.replace(RUN, connection_id="conn_of_another"))
     boot, _, _ = stranger.identity.started.rpartition(":")
     book = RunBook(tmp_path / "runs")
     book.note(msgspec.structs.replace(RUN, identity=msgspec.structs.replace(stranger.identity, started=f"{boot}:1")))

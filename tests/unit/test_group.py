@@ -126,6 +126,19 @@ def test_children_of_a_dead_leader_are_ended_too(tmp_path: Path) -> None:
     assert has_ended(left)
 
 
+def test_who_left_group_and_session_is_known_by_the_marks_it_was_started_with(tmp_path: Path) -> None:
+    marks = {"MARK_OF_A_RUN": str(tmp_path)}
+    script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; sleep 0.2"
+    paths = (tmp_path / "out", tmp_path / "err")
+    group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", *paths, marks)
+    daemon = psutil.Process(int(wait_until_written(tmp_path / "out")))
+    assert group.wait(20) == Exit(0, None)
+    assert not has_ended(daemon)
+    assert not kill_leftover(None, {**marks, "MARK_OF_ANOTHER": ""})
+    group.stop(5)
+    assert has_ended(daemon)
+
+
 def test_a_process_that_got_the_number_later_is_not_touched(tmp_path: Path) -> None:
     stranger = spawn(tmp_path, "sleep 1000")
     boot, _, _ = stranger.identity.started.rpartition(":")

@@ -3,8 +3,10 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -15,7 +17,9 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted on the main thread when a signal asks to end; a second one then ends the process at once."""
+    """Raise Interrupted on the main thread when a signal asks to end, and once more for a second one, which cuts short
+    what the first one had us tidy up. A third ends the process at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -31,7 +35,16 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for each in SIGNALS:
-        if signal.getsignal(each) == _interrupt:
-            signal.signal(each, signal.SIG_DFL)
+    _hear_next(_interrupt, _insist)
     raise Interrupted(signal.Signals(number).name)
+
+
+def _insist(number: int, frame: FrameType | None) -> None:
+    _hear_next(_insist, signal.SIG_DFL)
+    raise Interrupted(signal.Signals(number).name)
+
+
+def _hear_next(now: Handler, then: Handler | signal.Handlers) -> None:
+    for each in SIGNALS:
+        if signal.getsignal(each) == now:
+            signal.signal(each, then)

@@ -16,7 +16,7 @@ from greenroom.domain import task as tasks
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
 from greenroom.domain.ids import USER
 from greenroom.domain.task import Task
-from greenroom.process.group import Exit, Group
+from greenroom.process.group import Exit, Group, kill_leftover
 from greenroom.process.identity import Identity
 from greenroom.process.output import tail_of, text_of
 from greenroom.wire.replies import ClaimedTask
@@ -101,23 +101,37 @@ class Errand:
             return Outcome(kind=GONE, detail=str(error))
         except Unavailable:
             return self._stopped(None)
-        plan = self._plan
         try:
-            text = self._task.text.encode()
-            group = Group.spawn(plan.command, plan.cwd, plan.env, text, plan.stdout, plan.stderr)
+            group = self._spawn()
         except (ConfigurationError, OSError) as error:
             return Outcome(kind=FAILED, detail=str(error))
         try:
             self._on_started(group.identity)
             cut_short = self._watch(group)
         finally:
-            ended = group.stop(self._limits.stop_grace_s)
+            ended = self._end(group)
         if cut_short is None or (cut_short.kind == FAILED and ended is not None):
             assert ended is not None
             return self._conclude(ended, cut_short)
         if cut_short.kind == GONE:
             self._keep_late()
         return msgspec.structs.replace(cut_short, exit=ended)
+
+    def _spawn(self) -> Group:
+        plan, text = self._plan, self._task.text.encode()
+        marks = marks_of(self._task.id, self._task.attempt, self._connection_id)
+        try:
+            return Group.spawn(plan.command, plan.cwd, plan.env, text, plan.stdout, plan.stderr, marks)
+        except BaseException:
+            kill_leftover(None, marks)  # A signal may come when the command runs and nobody knows its number yet.
+            raise
+
+    def _end(self, group: Group) -> Exit | None:
+        try:
+            return group.stop(self._limits.stop_grace_s)
+        except BaseException:
+            group.stop(0)  # Whoever does not wait for the command to tidy up does not leave it running either.
+            raise
 
     def _start(self) -> None:
         """Get the server's word that the attempt counts; a word that is older than the TTL does not."""
@@ -236,8 +250,11 @@ def task_environment(url: str, room: str, role: str, task: ClaimedTask, connecti
         "GREENROOM_URL": url,
         "GREENROOM_ROOM": room,
         "GREENROOM_ROLE": role,
-        "GREENROOM_TASK": task.id,
-        "GREENROOM_ATTEMPT": str(task.attempt),
-        "GREENROOM_CONNECTION": connection_id,
         "GREENROOM_TOKEN": task.token,
+        **marks_of(task.id, task.attempt, connection_id),
     }
+
+
+def marks_of(task: str, attempt: int, connection_id: str) -> dict[str, str]:
+    """The part of that by which every process of one run is known, wherever it went."""
+    return {"GREENROOM_TASK": task, "GREENROOM_ATTEMPT": str(attempt), "GREENROOM_CONNECTION": connection_id}

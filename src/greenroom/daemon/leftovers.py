@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 
+from greenroom.client.errand import marks_of
 from greenroom.daemon.runs import Run, RunBook
 from greenroom.domain.reliability import Reliability
-from greenroom.process.group import find_by_environment, kill_leftover
+from greenroom.process.group import kill_leftover
 from greenroom.wire.requests import Fact
 
 log = logging.getLogger("greenroom.daemon.leftovers")
@@ -59,19 +60,9 @@ class Leftovers:
 
 
 def end_leftover(run: Run) -> bool:
-    """End the whole group of a run; True when anything of it still ran.
+    """End the whole group of a run, and whoever left it; True when anything of it still ran.
 
-    A daemon that was killed between starting a command and writing down its number is found out by the environment
-    that it gave to the command.
+    Also that of a daemon that was killed between starting a command and writing down its number: it is found out by
+    the environment that it gave to the command.
     """
-    if run.identity is not None:
-        return kill_leftover(run.identity)
-    marks = {
-        "GREENROOM_TASK": run.task,
-        "GREENROOM_ATTEMPT": str(run.attempt),
-        "GREENROOM_CONNECTION": run.connection_id,
-    }
-    was_alive = False
-    for identity in find_by_environment(marks):
-        was_alive = kill_leftover(identity) or was_alive
-    return was_alive
+    return kill_leftover(run.identity, marks_of(run.task, run.attempt, run.connection_id))

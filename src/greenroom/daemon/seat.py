@@ -53,6 +53,7 @@ class Seat:
         self.room, self.role = wish.room, wish.role
         self.connection_id = premises.new_id("conn")
         self.is_seated = False
+        self._may_be_seated = False
         self._premises = premises
         self._on_end = on_end
         self._session = premises.desk.open_session()
@@ -168,7 +169,11 @@ class Seat:
 
     def _take_join(self, session: Session) -> None:
         asked_at = self._premises.clock.boottime()
-        reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.is_seated)
+        try:
+            reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.is_seated)
+        except Unavailable:
+            self._may_be_seated = True
+            raise
         if reply.status == SUPERSEDED:
             raise Superseded(TAKEN_OVER, "It is taken again when it is vacant.")
         self.is_seated = True
@@ -287,7 +292,11 @@ class Seat:
         )
 
     def _get_up(self) -> None:
-        """Leave, unless the server knows already that this sitting is over."""
+        """Leave, unless the server knows already that this sitting is over.
+
+        A join whose answer was lost may have been heard. Nobody would beat for that sitting and nobody end it, since it
+        lasts as long as its machine, and the next one would find the role taken for ever.
+        """
         try:
             if self._has_yielded:
                 now = self._premises.clock.boottime()

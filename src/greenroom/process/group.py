@@ -40,9 +40,10 @@ class Exit(msgspec.Struct, frozen=True):
 class Group:
     """One command with everything that it starts: its own session and process group, so that it ends as a whole."""
 
-    def __init__(self, leader: "subprocess.Popen[bytes]", identity: Identity) -> None:
+    def __init__(self, leader: "subprocess.Popen[bytes]", identity: Identity, marks: Mapping[str, str]) -> None:
         self.identity = identity
         self._leader = leader
+        self._marks = dict(marks)
         self._ended = threading.Event()
         threading.Thread(target=self._watch, name=f"watch {identity.pid}", daemon=True).start()
 
@@ -55,9 +56,11 @@ class Group:
         stdin: bytes,
         stdout_path: Path,
         stderr_path: Path,
+        marks: Mapping[str, str] | None = None,
     ) -> "Group":
         """Start `command`. Raises ConfigurationError when it cannot be started.
 
+        `marks` are variables of `env` that no other command has: whoever left group and session is known by them.
         `stdin` is handed over as a file and not through a pipe: a command that reads slowly, or never, blocks nobody.
         """
         stdout_path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,7 @@ class Group:
                 ) from error
         # It has not been waited for, so the number is still its own even if it has ended already.
         identity = identity_of(leader.pid) or Identity(leader.pid, "ended at once")
-        return cls(leader, identity)
+        return cls(leader, identity, marks or {})
 
     def poll(self) -> Exit | None:
         """How the command ended; None while it runs."""
@@ -99,7 +102,7 @@ class Group:
         Call it after the command has ended by itself too: it ends whoever the command left behind.
         None is answered only when the kernel does not let the command end (it hangs in a system call).
         """
-        end_group(self.identity, grace_s)
+        end_group(self.identity, grace_s, marks=self._marks)
         return self.wait(KILL_S_MAX)
 
     def _watch(self) -> None:
@@ -107,43 +110,36 @@ class Group:
         self._ended.set()
 
 
-def kill_leftover(identity: Identity, grace_s: float = 0.0) -> bool:
+def kill_leftover(
+    identity: Identity | None, marks: Mapping[str, str] | None = None, grace_s: float = 0.0
+) -> bool:
     """End a group that an earlier process of ours has started; True when anything of it still ran.
 
-    That its number was given to somebody else meanwhile is noticed, and nobody else is touched.
+    That its number was given to somebody else meanwhile is noticed, and nobody else is touched. Where its number was
+    never written down (None), the marks alone have to tell.
     """
-    return end_group(identity, grace_s)
+    return end_group(identity, grace_s, marks=marks)
 
 
-def find_by_environment(marks: Mapping[str, str]) -> list[Identity]:
-    """The processes of this user that were started with all of these variables."""
-    found: list[Identity] = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            environment = process.environ()
-            identity = identity_of(process.pid)
-            if identity is not None and all(environment.get(name) == value for name, value in marks.items()):
-                found.append(identity)
-    return found
-
-
-def end_group(identity: Identity, grace_s: float, clock: Clock | None = None) -> bool:
+def end_group(
+    identity: Identity | None, grace_s: float, clock: Clock | None = None, marks: Mapping[str, str] | None = None
+) -> bool:
     """TERM to everybody in the group, KILL to whoever is left after `grace_s`; True when anybody was there."""
     clock = clock or SystemClock()
-    members = _members(identity, set())
+    members = _members(identity, _marked(marks))
     if not members:
         return False
     deadline = clock.monotonic() + grace_s
     if grace_s > 0:
-        _signal(members, identity.pid, signal.SIGTERM)
+        _signal(members, identity, signal.SIGTERM)
         pause_s = LOOK_EVERY_S
         while clock.monotonic() < deadline and (members := _members(identity, members)):
             threading.Event().wait(pause_s)
             pause_s = min(2 * pause_s, LOOK_EVERY_S_MAX)
     deadline = clock.monotonic() + KILL_S_MAX
     # Looked at again after each blow: who was being forked while we listed the others is there on the next round.
-    while (members := _members(identity, members)) and clock.monotonic() < deadline:
-        _signal(members, identity.pid, signal.SIGKILL)
+    while (members := _members(identity, members | _marked(marks))) and clock.monotonic() < deadline:
+        _signal(members, identity, signal.SIGKILL)
         threading.Event().wait(LOOK_EVERY_S)
     return True
 
@@ -155,16 +151,26 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _members(identity: Identity, known: set[psutil.Process]) -> set[psutil.Process]:
+def _marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
+    """The processes of this user that were started with all of these variables: a way out of a group, not of these."""
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter() if marks else ():
+        with suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if marks and all(environment.get(name) == value for name, value in marks.items()):
+                found.add(process)
+    return found
+
+
+def _members(identity: Identity | None, known: set[psutil.Process]) -> set[psutil.Process]:
     """Everybody who lives in the group or session of `identity`, who of `known` still lives, and all their children.
 
     The kernel gives a number out again only when no group and no session of that number is left. So a process that
     has the number but not the start time proves that nobody of ours is there any more.
     """
     everybody = list(psutil.process_iter())
-    leader = identity_of(identity.pid)
-    ours = is_of_this_boot(identity) and (leader is None or leader == identity)
-    found = {process for process in everybody if process in known or (ours and _belongs(process.pid, identity.pid))}
+    group = identity.pid if identity is not None and _is_still_its_own(identity) else None
+    found = {process for process in everybody if process in known or (group and _belongs(process.pid, group))}
     children: dict[int, list[psutil.Process]] = {}
     for process in everybody:
         children.setdefault(_parent_of(process), []).append(process)
@@ -174,6 +180,11 @@ def _members(identity: Identity, known: set[psutil.Process]) -> set[psutil.Proce
         to_visit += [process.pid for process in born - found]
         found |= born
     return {process for process in found if _lives(process)}
+
+
+def _is_still_its_own(identity: Identity) -> bool:
+    leader = identity_of(identity.pid)
+    return is_of_this_boot(identity) and (leader is None or leader == identity)
 
 
 def _parent_of(process: psutil.Process) -> int:
@@ -206,10 +217,11 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _signal(members: set[psutil.Process], group: int, number: signal.Signals) -> None:
+def _signal(members: set[psutil.Process], identity: Identity | None, number: signal.Signals) -> None:
     """Signal the group in one stroke, so that no member sees another end first, and then whoever left the group."""
+    group = identity.pid if identity is not None else None
     others = {process for process in members if _group_of(process.pid) != group}
-    if others != members:
+    if group is not None and others != members:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
     for process in others:
