@@ -15,7 +15,7 @@ from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
 from greenroom.domain.sitting import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge
 from greenroom.service import access, attention, presence, seating, working
-from greenroom.service.leases import MachineLease, seat_key
+from greenroom.service.leases import MachineLease
 from greenroom.service.world import World
 from greenroom.store import machines, sittings
 from greenroom.store import rooms as stored
@@ -30,26 +30,24 @@ def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbea
         raise access.refused()
     now = world.now()
     lease = world.leases.machines.get(machine_id)
-    if lease is None or lease.connection != request.incarnation or lease.marked or request.leaving:
+    if lease is None or request.leaving:
+        return None
+    find = world.directory.find
+    places = [find(agent.room) for agent in request.agents]
+    named = [
+        (f"{place.id if place is not None else ''}/{agent.role}", agent.connection_id)
+        for agent, place in zip(request.agents, places, strict=True)
+    ]
+    seats = world.leases.beat_machine(machine_id, request.incarnation, named, now.monotonic, now.instant)
+    if seats is None:
         return None
     verdicts = []
-    for agent in request.agents:
-        place = world.directory.find(agent.room)
-        if place is None:
-            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=REJOIN_REQUIRED))
-            continue
-        key = seat_key(place.id, agent.role)
-        seat = world.leases.holds(key, agent.connection_id)
-        if seat is None:
-            verdict = world.leases.verdict(key, agent.connection_id)
-            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=verdict))
-        elif seat.machine != machine_id or not world.leases.name(seat, now.monotonic):
-            return None
+    for agent, place, (key, connection), seat in zip(request.agents, places, named, seats, strict=True):
+        if seat is None or place is None:
+            verdicts.append(AgentVerdict(agent.room, agent.role, world.leases.verdict(key, connection)))
         else:
             status = DRAIN if agent.role in place.drained else OK
-            verdicts.append(AgentVerdict(room=agent.room, role=agent.role, status=status, task=seat.task))
-    if world.leases.beat_machine(machine_id, request.incarnation, now.monotonic, now.instant) is None:
-        return None
+            verdicts.append(AgentVerdict(agent.room, agent.role, status, seat.task))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,

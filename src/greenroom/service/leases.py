@@ -7,6 +7,7 @@ begins, and from that moment a beat cannot renew it.
 
 import sys
 import threading
+from collections.abc import Iterable
 from typing import TypeVar
 
 from greenroom.domain.lease import Lease, extended
@@ -72,26 +73,30 @@ class LeaseTable:
         closed = self._closed.get(key)
         return SUPERSEDED if closed is not None and connection in closed else REJOIN_REQUIRED
 
-    def holds(self, key: str, connection: str) -> Seat | None:
-        """The seat, if that connection holds it and its end is not being recorded."""
-        seat = self.seats.get(key)
-        return seat if seat is not None and seat.connection == connection and not seat.marked else None
+    def beat_machine(
+        self, machine: str, incarnation: str, named: Iterable[tuple[str, str]], now: float, instant: str
+    ) -> list[Seat | None] | None:
+        """Renew a machine's lease and each seat that it names as (key, connection): those seats, None for lost ones.
 
-    def name(self, seat: Seat, now: float) -> bool:
-        """Renew a seat because its machine's daemon named it; False when its end is being recorded."""
-        with self._lock:
-            return seat.renew(now)
-
-    def beat_machine(self, machine: str, incarnation: str, now: float, instant: str) -> MachineLease | None:
-        """Renew a machine's lease; None when it is not connected under that incarnation."""
+        None for all when the store must have its say: the machine is not connected under that incarnation, or a seat
+        does not last as long as this machine yet.
+        """
         lease = self.machines.get(machine)
-        if lease is None or lease.connection != incarnation:
-            return None
+        found: list[Seat | None] = []
         with self._lock:
-            if not lease.renew(now):
+            if lease is None or lease.connection != incarnation or not lease.renew(now):
                 return None
-        lease.beaten_at, lease.seen_at = now, instant
-        return lease
+            lease.beaten_at, lease.seen_at = now, instant
+            for key, connection in named:
+                seat = self.seats.get(key)
+                if seat is None or seat.marked or seat.connection != connection:
+                    found.append(None)
+                elif seat.machine != machine:
+                    return None
+                else:
+                    seat.deadline = now + seat.length_s
+                    found.append(seat)
+        return found
 
     # Grants, after commits.
 

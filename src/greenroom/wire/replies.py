@@ -109,7 +109,7 @@ class MachineView(msgspec.Struct, frozen=True, kw_only=True):
     agents: tuple[AgentOnMachine, ...] = ()
 
 
-class AgentVerdict(msgspec.Struct, frozen=True, kw_only=True):
+class AgentVerdict(msgspec.Struct, frozen=True):
     room: str
     role: str
     status: str
