@@ -50,7 +50,10 @@ class Lock:
 def hold_lock(path: Path, what: str) -> Lock:
     """Take the lock at `path` for this process, a `what`. Raises AlreadyRunning, naming the holder, when it is held."""
     make_private(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from error
     for _ in range(LOOKS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,9 +81,15 @@ def make_private(directory: Path) -> None:
         if not names or any(name.endswith(".lock") for name in names):
             directory.chmod(0o700)
     except OSError as error:
-        raise ConfigurationError(
-            f"The data directory {directory} cannot be used: {error.strerror}.", "Choose another one with --data-dir."
-        ) from error
+        raise unusable(directory, error) from error
+
+
+def unusable(path: Path, error: OSError) -> ConfigurationError:
+    """The error for a data directory in which we cannot write."""
+    return ConfigurationError(
+        f"The data directory cannot be used: {path}: {error.strerror}.",
+        "Make it writable, or choose another one with --data-dir.",
+    )
 
 
 def holder_of(path: Path) -> tuple[int | None, str]:

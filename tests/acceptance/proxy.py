@@ -16,19 +16,24 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Side(asyncio.Protocol):
     """One end of one connection through the proxy; what it reads goes to the other end."""
 
-    def __init__(self) -> None:
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
+        self.is_lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._proxy.sides.append(self)
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._proxy.sides.remove(self)
+        self.is_lost.set()
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
@@ -41,22 +46,18 @@ class Side(asyncio.Protocol):
             self.transport.resume_reading()
 
     def reset(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            line = self.transport.get_extra_info("socket")
+        assert self.transport is not None
+        line = self.transport.get_extra_info("socket")
+        if line.fileno() >= 0:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self.transport.abort()
+        self.transport.abort()
 
 
 class Front(Side):
     """The end towards a client, which makes the one towards the server as soon as the line is good."""
 
-    def __init__(self, proxy: Proxy) -> None:
-        super().__init__()
-        self._proxy = proxy
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._proxy.sides.append(self)
         self.fall_silent()
         if self._proxy.mode == PASS:
             self.connect()
@@ -66,14 +67,13 @@ class Front(Side):
 
     async def _connect(self) -> None:
         if self.other is None:
-            back = self.other = Side()
+            back = self.other = Side(self._proxy)
             back.other = self
             try:
                 await asyncio.get_running_loop().create_connection(lambda: back, *self._proxy.target)
             except OSError:
                 self.reset()
                 return
-            self._proxy.sides.append(back)
         if self._proxy.mode == PASS:
             self.go_on()
 
@@ -108,7 +108,7 @@ class Proxy:
         self._do(self._mend(late))
 
     def close(self) -> None:
-        self._do(self._cut())
+        self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -138,10 +138,15 @@ class Proxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for side in self.sides:
+        for side in list(self.sides):
             side.reset()
-        self.sides.clear()
         await asyncio.sleep(0)  # the transports close their sockets in the next round
+
+    async def _end(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        sides = list(self.sides)
+        await self._cut()
+        await asyncio.gather(*(side.is_lost.wait() for side in sides))
 
     async def _swallow(self) -> None:
         self.mode = SWALLOW

@@ -98,6 +98,8 @@ def test_a_forwarded_port_is_good(standing: Desk, host: str) -> None:
 
 
 LONG = "x" * (1024 * 1024 + 1)
+GIANT = {"id": "f", "kind": "exited", "room": "r", "role": "builder", "connection_id": "A", "code": 2**53 + 1}
+FACTS_OF_A_GIANT = {"incarnation": "i", "facts": [GIANT]}
 BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/api/v1/rooms/nowhere/messages", {"sender": "user", "text": "hi"}, 404, "not_found"),
     ("POST", f"{ROOM}/participants/nobody/join", {"connection_id": "A"}, 404, "not_found"),
@@ -137,6 +139,9 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", f"{ROOM}/events?limit=1001", None, 400, "invalid_request"),
     ("GET", f"{ROOM}/events?after=%FF", None, 400, "invalid_request"),
     ("GET", f"{ROOM}/tasks?status=sleeping", None, 400, "invalid_request"),
+    ("GET", "/api/v1/rooms?after=gone", None, 400, "invalid_request"),
+    ("GET", f"{ROOM}/messages?after=gone", None, 400, "invalid_request"),
+    ("POST", "/api/v1/machines/m1/facts", FACTS_OF_A_GIANT, 400, "invalid_request"),
     ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=nan", None, 400, "invalid_request"),
     ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=inf", None, 400, "invalid_request"),
     ("GET", "/api/v1/rooms/r?x=1", None, 400, "invalid_request"),
@@ -156,6 +161,36 @@ def test_bad_input(standing: Desk, method: str, path: str, body: Any, status: in
 
     check_problem(answer, status, code)
     assert before == standing.get("/api/v1/events").json
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status", "code"),
+    [
+        (f"{ROOM}/messages", "wrong", 401, "unauthorized"),
+        (f"{ROOM}/participants/builder/heartbeat", "wrong", 401, "unauthorized"),
+        ("/api/v1/nothing", "", 404, "not_found"),
+        (f"{ROOM}/messages", "", 413, "too_large"),
+    ],
+)
+def test_who_is_refused_is_heard_out_first(standing: Desk, path: str, token: str, status: int, code: str) -> None:
+    """A client whose connection is closed while it still sends never reads why."""
+    chunks = [b"x" * 65536 for _ in range(standing.limits.body_bytes_max // 65536 + 3)]
+    told = {"content-type": "application/json", "content-length": str(65536 * len(chunks))}
+
+    answer = standing.post(path, token=token, headers=told, chunks=chunks)
+
+    check_problem(answer, status, code)
+    assert [] == chunks
+
+
+def test_who_asks_before_sending_is_answered_at_once(standing: Desk) -> None:
+    told = {"content-type": "application/json", "content-length": "99999999", "expect": "100-continue"}
+    unsent = [b"x", b"x"]
+
+    answer = standing.post(f"{ROOM}/messages", token="wrong", headers=told, chunks=unsent)
+
+    check_problem(answer, 401, "unauthorized")
+    assert [b"x", b"x"] == unsent
 
 
 def test_a_bad_field_is_named(standing: Desk) -> None:

@@ -21,6 +21,7 @@ class Server:
         self.status: dict[str, str] = {}
         self.claims: tuple[int, dict[str, Any]] | None = None
         self.is_away = False
+        self.loses: set[str] = set()
         self.changed = threading.Condition()
         self._calls: list[tuple[str, Any]] = []
 
@@ -44,6 +45,8 @@ class Server:
         with self.changed:
             self._calls.append((verb, body))
             self.changed.notify_all()
+        if verb in self.loses:
+            raise silence()  # it was heard, but its answer is lost on the way
         if verb == "join":
             return answer(joined())
         if verb == "leave":
@@ -80,6 +83,7 @@ class StandInTransport:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._is_dropped = False
+        self.drops = 0
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
@@ -93,6 +97,7 @@ class StandInTransport:
 
     def drop(self) -> None:
         self._is_dropped = True
+        self.drops += 1
 
     def close(self) -> None:
         return

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -111,3 +112,23 @@ def test_nobody_there_ends_with_69_and_speaks_of_no_login(
     assert "cannot be reached" in told
     assert "log in" not in told
     assert "token" not in told
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("config >&-", 1, "error: "),
+        ("config >/dev/full", 1, "No space left"),
+        ("config >/dev/full 2>/dev/full", 1, ""),
+        ("send room <&-", 2, "There is no text"),
+        ("config 2>&-", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_told_of_in_a_line(tmp_path: Path, line: str, code: int, says: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = ["sh", "-c", f"exec {sys.executable} -m greenroom {line}"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert code == done.returncode
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

@@ -23,6 +23,7 @@ from greenroom.wire.requests import Fact
 from tests.unit.stand_in import Server, StandInTransport
 
 LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=2.0)
+ENVIRON = {"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"}
 WISH = Wish(
     room="room_1",
     room_name="r",
@@ -42,15 +43,19 @@ class ScriptedDesk(Desk):
     def __init__(self, server: Server) -> None:
         super().__init__("http://127.0.0.1:1", lambda: None, Machine(id="m1", name="m1"), [], LIMITS)
         self._server = server
+        self.lines: list[StandInTransport] = []
 
     def open_session(self) -> Session:
-        return Session(self.url, None, LIMITS, StandInTransport(self._server))
+        self.lines.append(StandInTransport(self._server))
+        return Session(self.url, None, LIMITS, self.lines[-1])
 
 
 class Stage:
     """One seat with a scripted server before it and real processes behind it."""
 
-    def __init__(self, tmp_path: Path, server: Server, script: str, wish: Wish = WISH) -> None:
+    def __init__(
+        self, tmp_path: Path, server: Server, script: str, wish: Wish = WISH, environ: dict[str, str] = ENVIRON
+    ) -> None:
         self.server = server
         self.facts: list[Fact] = []
         self.ended = threading.Event()
@@ -61,8 +66,9 @@ class Stage:
         self.book = RunBook(tmp_path / "runs")
         self.logs = tmp_path / "logs"
         harness = Harness(command=("sh", "-c", script), env={"OWN": "own"})
+        self.desk = ScriptedDesk(server)
         premises = Premises(
-            desk=ScriptedDesk(server),
+            desk=self.desk,
             house=House({"sh": harness}, (), tmp_path / "work"),
             outbox=outbox,
             book=self.book,
@@ -70,7 +76,7 @@ class Stage:
             clock=SystemClock(),
             entropy=entropy,
             limits=LIMITS,
-            environ={"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"},
+            environ=environ,
             is_connected=lambda: True,
             beat_now=self.beats.set,
         )
@@ -200,6 +206,68 @@ def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     assert stage.seat.history.has_yielded
     assert stage.wait_for_facts(2)[1].intended
     assert server.called("leave") == []
+
+
+def test_a_join_whose_answer_was_lost_may_have_been_heard_and_is_taken_back(tmp_path: Path) -> None:
+    server = Server()
+    server.loses = {"join"}
+    stage = Stage(tmp_path, server, "true")
+    server.wait_for("join", 2)
+    stage.end("the wish changed")
+    assert [body["connection_id"] for body in server.called("leave")] == [stage.seat.connection_id]
+
+
+def test_after_an_outage_no_call_is_made_on_a_line_from_before_it(tmp_path: Path) -> None:
+    server = Server()
+    stage = Stage(tmp_path, server, "cat")
+    server.wait_for("claim")
+    stage.seat.renew_claim()
+    assert [line.drops for line in stage.desk.lines] == [1, 1]
+    server.wait_for("claim", 2)
+    stage.end()
+
+
+def test_who_has_no_program_to_run_takes_no_task(tmp_path: Path) -> None:
+    server = Server("task_1")
+    stage = Stage(tmp_path, server, "true", environ={"PATH": str(tmp_path)})
+    assert [(fact.kind, fact.task) for fact in stage.wait_for_facts(1)] == [("exited", None)]
+    assert "no program 'sh'" in str(stage.facts[0].detail)
+    assert server.called("claim") == []
+
+
+def test_who_cannot_write_a_run_down_takes_no_task_and_tells_why(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("no folder")
+    server = Server("task_1")
+    stage = Stage(tmp_path, server, "true")
+    assert [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)] == [("exited", False)]
+    assert "runs" in str(stage.facts[0].detail)
+    assert server.called("claim") == [], "the task is for somebody who can do it"
+    assert stage.ended.wait(20)
+    assert stage.seat.history.ends == 1
+
+
+def test_a_disk_that_fills_up_before_a_run_ends_the_seat_with_a_word(tmp_path: Path) -> None:
+    server = Server()
+    stage = Stage(tmp_path, server, "true")
+    server.wait_for("claim")
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").write_text("no folder")
+    with server.changed:
+        server.waiting.append("task_1")
+        server.changed.notify_all()
+    assert [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)] == [("exited", False)]
+    assert stage.ended.wait(20)
+    assert server.called("start") == []
+
+
+def test_a_disk_that_fills_up_during_a_run_does_not_take_its_result(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    server = Server("task_1")
+    stage = Stage(tmp_path, server, f"rm -r {runs}; touch {runs}; echo done")
+    handed = server.wait_for("handoff")
+    assert [body["text"] for body in handed] == ["done\n"]
+    assert stage.wait_for_facts(2)[1].intended
+    stage.end()
 
 
 def test_a_claim_that_is_superseded_yields_too(tmp_path: Path) -> None:

@@ -143,6 +143,15 @@ def test_what_cannot_come_right_ends_it_with_the_reason() -> None:
     assert 1 == len(beating.joins.calls)
 
 
+def test_a_verdict_that_nobody_knows_is_no_answer() -> None:
+    beating = Beating([joined("weird"), joined()], [beaten("weird"), beaten()])
+    beating.pass_by(DEFAULTS.retry_pause_s)
+    assert beating.heartbeat.is_present()
+    beating.pass_by(30.0 + DEFAULTS.retry_pause_s)
+    assert 2 == len(beating.beats.calls)
+    assert beating.heartbeat.ended() is None
+
+
 def test_drain_is_told_and_beating_goes_on() -> None:
     beating = Beating([joined()], [beaten("drain"), beaten()])
     beating.pass_by(25.0)

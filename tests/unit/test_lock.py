@@ -80,6 +80,12 @@ def test_the_directory_is_made_private_unless_others_use_it(tmp_path: Path) -> N
     assert [directory.stat().st_mode & 0o777 for directory in (empty, used, new)] == [0o700, 0o755, 0o700]
 
 
+def test_a_lock_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / LOCK_NAME).mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        hold_lock(tmp_path / LOCK_NAME, "server")
+
+
 def test_a_directory_that_cannot_be_made_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be used"):

@@ -144,3 +144,13 @@ def test_a_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Pat
 def test_a_server_is_one_folder(url: str, key: str) -> None:
     assert key == paths.server_key(url)
     assert "/" not in paths.server_key(url)
+
+
+@pytest.mark.parametrize("token", ["two words", "a\nb", "a\x00b", "tökén", "→"])
+def test_what_no_request_can_carry_is_no_token(home: dict[str, str], token: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="GREENROOM_TOKEN"):
+        resolve({}, home | {"GREENROOM_TOKEN": token}, None)
+    path = paths.operator_token(tmp_path)
+    path.write_text(token, "utf-8")
+    with pytest.raises(ConfigurationError, match=r"operator\.token"):
+        resolve({"data_dir": str(tmp_path)}, home, None)

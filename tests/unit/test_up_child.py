@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import sys
@@ -16,8 +17,9 @@ LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
 class Stage:
     """A child and what is said about it."""
 
-    def __init__(self, *scripts: str) -> None:
+    def __init__(self, *scripts: str, failures: int = 0) -> None:
         self.scripts = list(scripts)
+        self.failures = failures
         self.said: list[str] = []
         self.hopeless: list[int] = []
         self.changed = threading.Condition()
@@ -37,6 +39,9 @@ class Stage:
         self.child.start()
 
     def command(self) -> list[str]:
+        if self.failures > 0:
+            self.failures -= 1
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         return [sys.executable, "-c", script, str(self.leash)]
 
@@ -114,3 +119,15 @@ def test_an_end_is_said_in_words() -> None:
     assert how(0) == "exit code 0"
     assert how(-signal.SIGTERM) == "killed by SIGTERM"
     assert how(-250) == "killed by signal 250"
+
+
+def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper() -> None:
+    stage = Stage("import time; print('runs', flush=True); time.sleep(1000)", failures=2)
+    stage.wait_for("cannot be started now")
+    with stage.changed:
+        assert stage.changed.wait_for(lambda: len(stage.said) == 2, 20), stage.said
+    deadline = SystemClock().monotonic() + 20
+    while stage.child.pid is None:
+        assert SystemClock().monotonic() < deadline
+        threading.Event().wait(0.01)
+    stage.child.stop(20)

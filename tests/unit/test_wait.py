@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.agent import report, sitting_file, wait
+from greenroom.agent import private_file, report, sitting_file, wait
 from greenroom.agent.harness import slice_s
 from greenroom.agent.private_file import write_record
 from greenroom.client.transport import Response
-from greenroom.domain.errors import Conflict, GreenroomError, Superseded, Unavailable, Unusable
+from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.task import LateResult
 from greenroom.process.identity import Identity
@@ -191,6 +191,33 @@ def test_a_claim_that_cannot_be_written_is_not_printed(server: TinyServer, tmp_p
     assert "" == call.out.getvalue()
 
 
+@pytest.mark.parametrize("has_task", [True, False])
+def test_a_sitting_that_cannot_be_written_down_is_left_and_not_kept_from_others(
+    server: TinyServer, tmp_path: Path, has_task: bool
+) -> None:
+    if not has_task:
+        server.answers["POST claim"] = lambda server, body: nothing()
+    (tmp_path / "sittings").write_text("in the way")
+    call = Call(server.url, tmp_path)
+    with pytest.raises(ConfigurationError, match="--data-dir"):
+        call.wait(timeout=0.0)
+    assert "POST leave" == server.asked()[-1]
+
+
+def test_a_wait_that_was_killed_does_not_keep_the_role_from_the_next_one(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = lambda server, body: nothing()
+    killed = Call(server.url, tmp_path)
+    killed.wait(timeout=0.0)
+    killed.end_process()
+    write_record(killed.files("sittings")[0], msgspec.structs.replace(killed.sitting(), state=sitting_file.WAITING))
+    old = killed.sitting().connection_id
+    second = Call(server.url, tmp_path)
+    assert 75 == second.wait(timeout=0.0)
+    said = [(key, body["connection_id"]) for key, body in server.seen if key in ("POST join", "POST leave")]
+    assert [("POST join", old), ("POST leave", old), ("POST join", second.sitting().connection_id)] == said
+    assert old != second.sitting().connection_id
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_wait_with_a_leave(server: TinyServer, tmp_path: Path, number: signal.Signals) -> None:
     def interrupt(server: TinyServer, body: Any) -> Response:
@@ -303,6 +330,24 @@ def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_p
     server.answers["POST handoff"] = lambda server, body: answer(task_of(status="completed"))
     assert 0 == said.say(report.run_handoff, text="a day's work", to="reviewer")
     assert [] == call.files("claims")
+
+
+def test_trouble_with_our_own_files_is_not_taken_for_a_failure(
+    server: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    call = Call(server.url, tmp_path)
+    call.wait()
+    server.answers["POST complete"] = lambda server, body: answer(task_of(status="completed"))
+    monkeypatch.setattr(private_file, "write_text", refuse)
+    monkeypatch.setattr(report, "write_text", refuse)
+    server.answers["POST handoff"] = lambda server, body: None
+    said = Said(server.url, tmp_path)
+    assert 69 == said.say(report.run_handoff, text="a day's work", to="reviewer")
+    assert "keep it yourself" in said.err.getvalue()
+    assert 0 == Said(server.url, tmp_path).say(report.run_complete, text="done")
 
 
 def test_without_a_claim_the_usage_is_told(server: TinyServer, tmp_path: Path) -> None:

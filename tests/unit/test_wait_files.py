@@ -159,13 +159,31 @@ def test_the_newest_is_carried_on(tmp_path: Path) -> None:
     assert ["conn_2", "conn_1", None] == [take_up(tmp_path) for _ in range(3)]
 
 
-def test_what_is_old_or_died_while_it_waited_is_cleared_away(tmp_path: Path) -> None:
+def test_what_is_old_is_cleared_away(tmp_path: Path) -> None:
     sitting(tmp_path, "conn_1", PAUSED, 500.0)
     sitting(tmp_path, "conn_2", HANDED, 500.0)
-    sitting(tmp_path, "conn_3", WAITING)
-    sitting(tmp_path, "conn_4", HANDED)
+    sitting(tmp_path, "conn_3", HANDED)
     assert take_up(tmp_path) is None
-    assert ["conn_4.json"] == [path.name for path in tmp_path.iterdir()]
+    assert ["conn_3.json"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_only_a_wait_whose_process_ended_is_deserted(tmp_path: Path) -> None:
+    for state in (WAITING, PAUSED, HANDED, FINISHED):
+        sitting(tmp_path, f"conn_{state}", state)
+    assert ["conn_waiting"] == sitting_file.deserted(tmp_path, lambda identity: False)
+    assert [] == sitting_file.deserted(tmp_path, lambda identity: True)
+
+
+@pytest.mark.parametrize("task", [None, "task_1"])
+@pytest.mark.parametrize("attempt", [None, 2])
+def test_a_process_run_for_a_task_means_that_one_however_much_of_it_is_named(
+    tmp_path: Path, task: str | None, attempt: int | None
+) -> None:
+    claim_file.write(tmp_path, claim_of(attempt=1))
+    names = {"TASK": "task_1", "ATTEMPT": "2", "CONNECTION": "conn_2", "TOKEN": "its own"}
+    environ = {f"GREENROOM_{name}": value for name, value in names.items()}
+    chosen = choose(tmp_path, Wanted(task=task, attempt=attempt), environ)
+    assert ("task_1", 2, "its own") == (chosen.task, chosen.attempt, chosen.token)
 
 
 def test_a_finished_task_finishes_its_sitting_if_it_is_known_here(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from greenroom.agent import work
 from greenroom.agent.work import environment_for
 from greenroom.client.transport import Response
 from greenroom.clock import SystemClock
-from greenroom.domain.errors import Superseded, Unusable
+from greenroom.domain.errors import ConfigurationError, Superseded, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.settings.project import DaemonSettings
 from greenroom.settings.resolve import Settings
@@ -260,3 +260,12 @@ def test_who_interrupts_twice_does_not_wait_for_a_stubborn_command(server: TinyS
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert ["stopped"] == [body["cause"] for key, body in server.seen if key == "POST leave"]
+
+
+def test_a_command_that_is_not_there_is_told_before_anybody_sits(
+    server: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "no-such-program")
+    with pytest.raises(ConfigurationError, match="no-such-program"):
+        Working(server, tmp_path).work("")
+    assert [] == server.asked()

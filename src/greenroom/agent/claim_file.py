@@ -78,7 +78,7 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
     Raises Unusable (`no_claim`), listing the open ones, when that is none or more than one.
     """
     told = told_by(environ, url)
-    if wanted.task is None and wanted.attempt is None and told is not None:
+    if told is not None and wanted.task in (None, told.task) and wanted.attempt in (None, told.attempt):
         return told
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
     room = wanted.room or environ.get("GREENROOM_ROOM")
@@ -94,8 +94,6 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
     ]
     if len(fitting) == 1:
         return fitting[0]
-    if not fitting and told is not None and (wanted.task, wanted.attempt) == (told.task, told.attempt):
-        return told
     raise unclear(fitting, everything, data_dir)
 
 

@@ -4,6 +4,7 @@ A text that an agent has written is never thrown away: what is too late is kept 
 is kept in a file.
 """
 
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -140,22 +141,35 @@ class Report:
     def _unreachable(self, claim: Claim, error: Unavailable) -> int:
         print(f"error: {error.detail}\n{error.guidance}", file=self._err)
         again = self._guide.on(self._verb, claim, *self._words)
-        if self._result:
-            path = self._draft(claim)
-            write_text(path, self._result)
+        path = self._keep(claim)
+        if path is not None:
             print(f"Your text is kept in {path}. next, when the server is back: {again} - < {path}", file=self._err)
         else:
             print(f"next, when the server is back: {again}", file=self._err)
         return UNREACHABLE
+
+    def _keep(self, claim: Claim) -> Path | None:
+        """Keep the text for another try; None where there is none, or no place for it."""
+        if not self._result:
+            return None
+        path = self._draft(claim)
+        try:
+            write_text(path, self._result)
+        except OSError as error:
+            print(f"warning: your text could not be kept ({error}): keep it yourself.", file=self._err)
+            return None
+        return path
 
     def _forget(self, claim: Claim) -> None:
         """The task is over: nothing may pick it up again, and the sitting may be carried on."""
         if self._is_run_for_task(claim):
             return
         claim_file.remove(self._settings.data_dir, claim)
-        self._draft(claim).unlink(missing_ok=True)
         folder = paths.sittings(self._settings.data_dir, claim.url, claim.room, claim.role)
-        sitting_file.finish(folder, claim.connection_id)
+        # The server has heard it, and that is what counts: no trouble with our own files may look like a failure.
+        with contextlib.suppress(OSError):
+            self._draft(claim).unlink(missing_ok=True)
+            sitting_file.finish(folder, claim.connection_id)
 
     def _draft(self, claim: Claim) -> Path:
         return claim_file.path_of(self._settings.data_dir, claim).with_suffix(f".{self._verb}.txt")

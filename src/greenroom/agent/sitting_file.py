@@ -52,11 +52,17 @@ def remove(folder: Path, connection_id: str) -> None:
         path_of(folder, connection_id).unlink()
 
 
+def deserted(folder: Path, is_running: Callable[[Identity], bool] = is_alive) -> list[str]:
+    """The sittings whose process ended while it waited, without a word to anybody."""
+    known = [read_record(path, SittingFile) for path in folder.glob("*.json")]
+    return [each.connection_id for each in known if each and each.state == WAITING and not is_running(each.process)]
+
+
 def take_up(folder: Path, before: float, is_running: Callable[[Identity], bool] = is_alive) -> str | None:
     """Take over a sitting that paused or finished, the newest first; None when there is none.
 
-    Taking is removing the file, so of two processes only one gets it. Files of processes that ended while they waited,
-    and files from before that wall-clock second, are of no use to anybody and are removed.
+    Taking is removing the file, so of two processes only one gets it. Files from before that wall-clock second are of
+    no use to anybody and are removed.
     """
     for path in sorted(folder.glob("*.json"), key=_changed_at, reverse=True):
         known = read_record(path, SittingFile)
@@ -68,7 +74,7 @@ def take_up(folder: Path, before: float, is_running: Callable[[Identity], bool] 
             except FileNotFoundError:
                 continue
             return known.connection_id
-        if known.state == WAITING or _changed_at(path) < before:
+        if _changed_at(path) < before:
             with contextlib.suppress(OSError):
                 path.unlink()
     return None

@@ -20,7 +20,7 @@ from greenroom.agent.interruption import Interrupted, interruptible
 from greenroom.agent.seat import Seat, sit_down
 from greenroom.client.session import Session
 from greenroom.clock import SystemClock
-from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.domain.ids import check_name, is_name
 from greenroom.entropy import SystemEntropy
 from greenroom.settings import paths
@@ -64,10 +64,19 @@ class Wait:
         except GreenroomError as error:
             self._end_sitting(isinstance(error, Unavailable))
             raise
+        except OSError as error:
+            # Without its files the next call could neither carry the sitting on nor speak for its task.
+            self._give_up(f"its agent's files cannot be written: {error}")
+            raise ConfigurationError(
+                f"The state of {self._role} cannot be kept: {error}.",
+                "Make room there or make it writable, or choose another place with --data-dir, and call again.",
+            ) from error
 
     def _wait(self) -> int:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
         claim_file.forget_old(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
+        for deserted in sitting_file.deserted(self._folder):
+            self._clear_away(deserted)
         carried = sitting_file.take_up(self._folder, kept_since)
         if carried is not None:
             sitting_file.note(self._folder, carried, sitting_file.WAITING)
@@ -124,7 +133,7 @@ class Wait:
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
         self._end_sitting(False)  # The one before, which the server closed.
         self._seat = Seat(
-            lambda: Session(self._settings.url, self._settings.token, self._settings.limits),
+            self._connect,
             self._room,
             self._role,
             connection_id,
@@ -142,7 +151,26 @@ class Wait:
             self._seat.rise()
             sitting_file.remove(self._folder, self._seat.connection_id)
             if is_unsure:
-                sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
+                with contextlib.suppress(OSError):
+                    sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
+
+    def _clear_away(self, deserted: str) -> None:
+        """End a sitting of a process that was killed while it waited here: until its lease runs out it would keep the
+        role from us. No later sitting is touched by that.
+        """
+        session = self._connect()
+        try:
+            session.leave(self._room, self._role, deserted, reason="its process was killed while it waited")
+        except Unavailable:
+            return  # the next call tries again
+        except GreenroomError:
+            pass  # there is no such seat any more
+        finally:
+            session.close()
+        sitting_file.remove(self._folder, deserted)
+
+    def _connect(self) -> Session:
+        return Session(self._settings.url, self._settings.token, self._settings.limits)
 
     def _give_up(self, reason: str) -> None:
         """Leave, and take back what was written for later commands."""

@@ -23,6 +23,7 @@ from greenroom.domain.presence import STOP_DRAINED, STOP_SUPERSEDED
 from greenroom.domain.reliability import PREFIX
 from greenroom.domain.supervision import History
 from greenroom.entropy import SystemEntropy
+from greenroom.process.program import check_program
 from greenroom.settings import paths
 from greenroom.settings.resolve import OWN_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
@@ -56,6 +57,7 @@ class Work:
     def run(self) -> int:
         try:
             with interruptible():
+                check_program(self._command, Path.cwd(), os.environ)
                 self._then = self._find_then()
                 self._sit_and_work(self._limits.first_contact_s)
                 while True:

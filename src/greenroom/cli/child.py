@@ -78,7 +78,15 @@ class Child:
     def _keep(self) -> None:
         pause_s = self._limits.house_pause_s_min
         hopeless = self._hopeless_at_first | self._hopeless
-        while (process := self._spawn()) is not None:
+        while not self._is_stopping.is_set():
+            try:
+                process = self._spawn()
+            except OSError as error:
+                self._tell(f"{self.name} cannot be started now ({error}); it is tried on")
+                self._is_stopping.wait(self._limits.house_pause_s_max)
+                continue
+            if process is None:
+                return
             started_at = self._clock.monotonic()
             code = process.wait()
             if self._is_stopping.is_set():

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from greenroom.cli import exits
 from greenroom.cli.parser import parse
+from greenroom.cli.streams import hush, settle_streams
 from greenroom.cli.text import settle_text
 from greenroom.cli.verbs import PROJECT, SELF, Verb
 from greenroom.domain.errors import GreenroomError
@@ -23,16 +24,26 @@ Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that `argv` names; return its exit code."""
+    settle_streams()
     try:
         code = run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        hush(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # the reader has seen enough
+            tell(f"error: {error}\nSee that what it names can be read and written, and try again.")
         return exits.FAILED
     return code
+
+
+def tell(text: str) -> None:
+    """Say it to whoever still listens."""
+    try:
+        print(text, file=sys.stderr)
+    except OSError:
+        hush(sys.stderr)
 
 
 def run(argv: list[str]) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from greenroom.clock import Clock
 from greenroom.domain.errors import GreenroomError, RejoinRequired, Superseded, Unavailable
 from greenroom.domain.presence import JOIN, Presence
-from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED
+from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED, VERDICTS
 from greenroom.entropy import Entropy
 
 SLEPT_S_MIN = 1.0
@@ -117,7 +117,7 @@ class Heartbeat:
     def _call(self, call: str, sent_at: float) -> None:
         slept_s = self._slept_s
         try:
-            answer = self._send_join() if call == JOIN else self._send_beat(slept_s)
+            answer = known(self._send_join() if call == JOIN else self._send_beat(slept_s))
         except Unavailable as error:
             self.last_error = error
             self._take(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
@@ -169,3 +169,14 @@ class Heartbeat:
                 kinds = self._presence.refused()
             self._tell(kinds, 0.0)
             raise
+
+
+def known(answer: Answer) -> Answer:
+    """The answer, if its verdict is one that we can act on; from anybody else it is as if nobody had answered."""
+    if answer.status not in VERDICTS:
+        raise Unavailable(
+            f"The server's verdict was {answer.status!r}, which this version does not know.",
+            "Check that GREENROOM_URL names a Greenroom server of this version.",
+            "unreachable",
+        )
+    return answer

@@ -111,7 +111,12 @@ class HttpTransport:
                 if self._is_dropped:
                     raise
         self.close()
-        return self._exchange(self._connect(timeout_s), method, path, body, headers, timeout_s)
+        began_at = self._clock.monotonic()
+        connection = self._connect(timeout_s)
+        left_s = timeout_s - (self._clock.monotonic() - began_at)
+        if left_s <= 0:
+            raise TimeoutError
+        return self._exchange(connection, method, path, body, headers, left_s)
 
     def _exchange(
         self,

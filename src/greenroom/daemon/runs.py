@@ -8,8 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from greenroom.domain.errors import ConfigurationError
 from greenroom.process.identity import Identity
 from greenroom.wire.requests import Fact
+
+PROBE_BYTES = 64 * 1024
+"""A disk that has no more room than this is as good as full: a run writes too."""
 
 log = logging.getLogger("greenroom.daemon.runs")
 
@@ -32,6 +36,19 @@ class RunBook:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def check(self) -> None:
+        """Raise ConfigurationError when nothing can be written down: a run that nobody could know of must not begin."""
+        probe = self._folder / "probe.unfinished"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe.write_bytes(bytes(PROBE_BYTES))
+            probe.unlink()
+        except OSError as error:
+            raise ConfigurationError(
+                f"No run can be written down in {self._folder}: {error.strerror}.",
+                "Make room there, or make it writable.",
+            ) from error
+
     def note(self, run: Run) -> None:
         """Write the run down, whole or not at all: before its command is started, after that, and when it has ended."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -41,7 +58,10 @@ class RunBook:
 
     def forget(self, run: Run) -> None:
         """The server has been told: the run is no concern of ours any more."""
-        self._file(run).unlink(missing_ok=True)
+        try:
+            self._file(run).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("%s stays, and is told once more at the next start, which changes nothing: %s", run.task, error)
 
     def read_all(self) -> Iterator[Run]:
         """Every run that is written down, of this daemon and of earlier ones."""

@@ -34,6 +34,7 @@ from greenroom.domain.supervision import History
 from greenroom.process.environment import child_environment
 from greenroom.process.group import Exit
 from greenroom.process.identity import Identity
+from greenroom.process.program import check_program
 from greenroom.wire.replies import ClaimedTask, TaskRef, Wish
 from greenroom.wire.requests import Fact
 
@@ -105,8 +106,9 @@ class Seat:
         self._claim.end()
 
     def renew_claim(self) -> None:
-        """The line that the claim waits on may be dead."""
+        """The lines may be dead: what waits on one is asked again on a new one, and so is what comes next."""
         self._claim.renew()
+        self._session.drop()
 
     def join_again(self, session: Session) -> None:
         """Come back to a seat from which the server has removed this sitting, with what it holds."""
@@ -148,12 +150,19 @@ class Seat:
     def _live(self) -> None:
         self._join()
         if self._stop_reason is None:
-            self._premises.house.recipe(self.wish)  # who could run nothing takes no task
+            self._check()
         while self._stop_reason is None and (task := self._claim.next_task()) is not None:
             if not self._settle(self._carry_out(task)):
                 return
         if self._stop_reason is None:
             self._rest()  # asked to leave: there is no sitting down again at once
+
+    def _check(self) -> None:
+        """Who could run nothing takes no task. Raises ConfigurationError with what is missing."""
+        premises = self._premises
+        recipe = premises.house.recipe(self.wish)
+        check_program(recipe.command, recipe.workdir, child_environment(premises.environ, recipe.env))
+        premises.book.check()
 
     def _join(self) -> None:
         """Sit down, however long the server is away."""
@@ -176,7 +185,7 @@ class Seat:
             raise
         if reply.status == SUPERSEDED:
             raise Superseded(TAKEN_OVER, "It is taken again when it is vacant.")
-        self.is_seated = True
+        self.is_seated, self._may_be_seated = True, False
         if reply.status == DRAIN:
             self.drain()
         self.confirm(reply.task, asked_at)
@@ -187,14 +196,14 @@ class Seat:
         run = Run(task=task.id, attempt=task.attempt, room=self.room, role=self.role, connection_id=self.connection_id)
         try:
             plan = self._plan(premises.house.recipe(self.wish), task)
-        except ConfigurationError as error:
+            premises.book.note(run)
+        except (ConfigurationError, OSError) as error:
             return Outcome(kind=FAILED, detail=str(error))
 
         def started(identity: Identity) -> None:
-            premises.book.note(msgspec.structs.replace(run, identity=identity))
+            self._note(msgspec.structs.replace(run, identity=identity))
             premises.outbox.put(self._fact("started", run))
 
-        premises.book.note(run)
         errand = Errand(self._session, task, self.connection_id, plan, premises.clock, started)
         with self._lock:
             self._errand, self._run_in_hand = errand, run
@@ -263,7 +272,6 @@ class Seat:
         self, detail: str, run: Run | None, ended: Exit | None, intended: bool = True, until: str | None = None
     ) -> threading.Event:
         """Send on its way how a run, or a sitting without one, ended; the run stays written down until that is told."""
-        book = self._premises.book
         fact = self._fact(
             "exited",
             run,
@@ -275,8 +283,15 @@ class Seat:
         )
         if run is None:
             return self._premises.outbox.put(fact)
-        book.note(msgspec.structs.replace(run, fact=fact))
-        return self._premises.outbox.put(fact, lambda: book.forget(run))
+        self._note(msgspec.structs.replace(run, fact=fact))
+        return self._premises.outbox.put(fact, lambda: self._premises.book.forget(run))
+
+    def _note(self, run: Run) -> None:
+        """Write down how far a run is. A disk that takes nothing more must not stop the run, or the word of its end."""
+        try:
+            self._premises.book.note(run)
+        except OSError as error:
+            log.error("%s: a daemon that was killed now would not know of it: %s", run.task, error)
 
     def _fact(self, kind: Literal["started", "exited"], run: Run | None, **more: Any) -> Fact:
         return Fact(
@@ -301,7 +316,7 @@ class Seat:
             if self._has_yielded:
                 now = self._premises.clock.boottime()
                 self.history = supervision.yielded(self.wish.generation, now, self._premises.limits)
-            elif self.is_seated:
+            elif self.is_seated or self._may_be_seated:
                 session = self._session.patient(FOR_EVER)
                 session.leave(self.room, self.role, self.connection_id, "stopped", self._stop_reason)
         except GreenroomError as error:

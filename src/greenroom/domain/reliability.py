@@ -22,6 +22,8 @@ LABELS_MAX = 64
 AGENTS_PER_BEAT_MAX = 1000
 FACTS_PER_POST_MAX = 1000
 REQUESTS_MAX = 1000
+UNREAD_BYTES_MAX = 64 * 1024 * 1024
+"""Of a body that is refused, as much is still taken in, so that its sender comes to read why."""
 
 
 class Reliability(msgspec.Struct, frozen=True, kw_only=True):

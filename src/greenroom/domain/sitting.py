@@ -15,6 +15,7 @@ OK = "ok"
 REJOIN_REQUIRED = "rejoin_required"
 SUPERSEDED = "superseded"
 DRAIN = "drain"
+VERDICTS = frozenset({OK, REJOIN_REQUIRED, SUPERSEDED, DRAIN})
 
 # What its lease is for: it is beaten for, a task was handed to it by a command that ended, or it works without beating.
 BEAT = "beat"

@@ -110,9 +110,7 @@ class Group:
         self._ended.set()
 
 
-def kill_leftover(
-    identity: Identity | None, marks: Mapping[str, str] | None = None, grace_s: float = 0.0
-) -> bool:
+def kill_leftover(identity: Identity | None, marks: Mapping[str, str] | None = None, grace_s: float = 0.0) -> bool:
     """End a group that an earlier process of ours has started; True when anything of it still ran.
 
     That its number was given to somebody else meanwhile is noticed, and nobody else is touched. Where its number was

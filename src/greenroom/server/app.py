@@ -12,6 +12,7 @@ from greenroom.server.hosts import Hosts
 from greenroom.server.operations import JSON
 from greenroom.server.routes import OPERATIONS
 from greenroom.server.shell import Shell
+from greenroom.server.unread import HearOut
 
 
 def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
@@ -29,7 +30,7 @@ def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return Gate(litestar, hosts, doors.world.keys)
+    return HearOut(Gate(litestar, hosts, doors.world.keys), doors.world.limits)
 
 
 def app(doors: Doors, hosts: Hosts) -> ASGIApp:

@@ -122,7 +122,7 @@ def disconnect(world: World, tx: Transaction, machine: Machine, cause: str, seen
     data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "daemon_connected": False}
     tx.record(machine_stream(machine.id), "machine.disconnected", cause, data)
     for sitting in sittings.present_on(tx, machine.id):
-        seating.lapse(world, tx, sitting, f"machine {machine.name} is gone: {cause}")
+        seating.lapse(world, tx, sitting, f"machine {machine.name} is gone: {cause}", seen_at or tx.now.instant)
     tx.after_commit(partial(world.leases.drop_machine, machine.id))
 
 

@@ -83,8 +83,10 @@ def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> No
             f"{wished[0].name} of {room.name if room else wished[0].room} is still wished onto machine {machine.name}.",
             "Wish that agent onto another machine, or make it custom (`greenroom agent set`), then delete the machine.",
         )
+    lease = world.leases.machines.get(machine.id)
+    seen_at = lease.seen_at if lease is not None and lease.seen_at else tx.now.instant
     for sitting in sittings.present_on(tx, machine.id):
-        seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted")
+        seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
     machines.remove(tx, machine.id)
     tx.after_commit(partial(world.leases.drop_machine, machine.id))
     tx.after_commit(partial(attention.is_back, world, machine.id))

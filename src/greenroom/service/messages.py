@@ -10,7 +10,7 @@ from greenroom.domain.sitting import OK, SUPERSEDED, judge
 from greenroom.domain.task import Task
 from greenroom.service import access, texts, working
 from greenroom.service.world import World
-from greenroom.store import messages, rooms, sittings
+from greenroom.store import messages, rooms, sittings, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import MessageReply
 from greenroom.wire.requests import SendMessage
@@ -81,4 +81,10 @@ def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMes
     if verdict != OK:
         raise RejoinRequired(
             f"This connection is not present in the role {role.name}.", "Join again with the same connection_id."
+        )
+    held = tasks.held_by(tx, room.id, role.name, request.connection_id)
+    if request.attempt is not None and (held is None or held.attempt != request.attempt):
+        raise Superseded(
+            f"{role.name} does not work on attempt {request.attempt} of a task any more.",
+            "Stop working on it; to speak without a task in hand, leave `attempt` out.",
         )

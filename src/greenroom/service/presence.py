@@ -102,6 +102,7 @@ def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_na
 
 def stay(world: World, tx: Transaction, present: Sitting, machine: str | None) -> Sitting:
     """Join a seat that one already has: it is a beat, and a daemon's word that it beats for it."""
+    seating.renew(world, tx, present.room, present.role, present.connection_id)
     lasting = seating.lasting(tx, machine)
     if lasting is not None and present.machine != lasting:
         return seating.attach(world, tx, present, lasting)

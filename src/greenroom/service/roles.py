@@ -46,6 +46,8 @@ def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
         desired_by=caller.subject,
         desired_reason=request.reason,
     )
+    if is_so_already(tx, role, wished):
+        return annotate(world, tx, caller, room, role, wished)
     return change(world, tx, caller, room, role, wished, request.reason)
 
 
@@ -59,6 +61,28 @@ def restart(
     return change(world, tx, caller, room, role, wished, request.reason or "restart")
 
 
+def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
+    """Tell whether a wish says what was wished before, and nothing is left to be done about it.
+
+    A new generation of it would stop an agent at its work only to start it again.
+    """
+    same = ("kind", "machine", "harness", "model", "workdir", "desired")
+    if role.generation == 0 or any(getattr(role, name) != getattr(wished, name) for name in same):
+        return False
+    if role.desired != RUNNING or not role.is_run_by_daemon:
+        return True
+    newest = sittings.newest(tx, role.room, role.name)
+    return newest is not None and newest.status == PRESENT and newest.machine == role.machine
+
+
+def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role) -> RoleView:
+    """Note who wishes what is so already, and why, under the same generation."""
+    if wished != role:
+        stored.save_role(tx, role, wished)
+        record(tx, caller, room, wished, wished.desired_reason)
+    return show(world, tx, wished)
+
+
 def change(
     world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role, reason: str | None
 ) -> RoleView:
@@ -67,8 +91,16 @@ def change(
     stored.save_role(tx, role, wished)
     for machine in sorted({name for name in (role.machine, wished.machine) if name is not None}):
         wishing.touch(world, tx, machine)
+    record(tx, caller, room, wished, reason)
+    tx.after_commit(partial(world.directory.put, room, stored.roles_of(tx, room.id)))
+    tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
+    return show(world, tx, wished)
+
+
+def record(tx: Transaction, caller: Caller, room: Room, wished: Role, reason: str | None) -> None:
+    """Record a wish."""
     data = {
-        "role": role.name,
+        "role": wished.name,
         "kind": wished.kind,
         "desired": wished.desired,
         "machine": wished.machine,
@@ -77,11 +109,13 @@ def change(
         "by": wished.desired_by,
     }
     tx.record(room_stream(room.id), "role.wished", reason or caller.subject, data)
-    tx.after_commit(partial(world.directory.put, room, stored.roles_of(tx, room.id)))
-    tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
-    newest = sittings.newest(tx, room.id, role.name)
+
+
+def show(world: World, tx: Transaction, wished: Role) -> RoleView:
+    """Show the role under its wish."""
+    newest = sittings.newest(tx, wished.room, wished.name)
     present = newest if newest is not None and newest.status == PRESENT else None
     target = machines.get(tx, wished.machine) if wished.machine is not None else None
-    working = present is not None and tasks.held_by(tx, room.id, role.name, present.connection_id) is not None
+    working = present is not None and tasks.held_by(tx, wished.room, wished.name, present.connection_id) is not None
     status = rooms.judge(world, wished, present, target, working)
     return rooms.role_view(world, wished, present, status)

@@ -97,7 +97,8 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
     """Show a room: its roles as they do, who is present, what is open."""
     present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
     open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
-    working = {task.claimed_by for task in open_tasks if task.status in HELD_STATES}
+    # A connection's id is its client's own choice: only together with the role does it say who works.
+    working = {(task.target_role, task.claimed_by) for task in open_tasks if task.status in HELD_STATES}
     wished = {
         name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
     }
@@ -106,7 +107,8 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
     for role in rooms.roles_of(reader, room.id):
         sitting = present.get(role.name)
         machine = wished.get(role.machine) if role.machine else None
-        status = judge(world, role, sitting, machine, sitting is not None and sitting.connection_id in working)
+        works = sitting is not None and (role.name, sitting.connection_id) in working
+        status = judge(world, role, sitting, machine, works)
         views.append(role_view(world, role, sitting, status))
         if sitting is not None:
             participants.append(participant_view(world, sitting, status.status))

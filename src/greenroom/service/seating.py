@@ -75,13 +75,13 @@ def lasting(tx: Transaction, machine: str | None) -> str | None:
     return known.id if known is not None and known.daemon_connected else None
 
 
-def lapse(world: World, tx: Transaction, present: Sitting, cause: str) -> None:
-    """Remove a participant that fell silent. Its role, its history and its task stay; it may come back."""
+def lapse(world: World, tx: Transaction, present: Sitting, cause: str, seen_at: str) -> None:
+    """Remove a participant that was last heard of at `seen_at`. Its role, history and task stay; it may come back."""
     sittings.save(
         tx, present, msgspec.structs.replace(present, status=ABSENT, ended_at=tx.now.instant, end_cause="expired")
     )
     record(tx, "participant.expired", cause, present)
-    seen(tx, present)
+    seen(tx, present, seen_at)
     for task in working.held_by(tx, present):
         tx.after_commit(partial(start_timer, world, task.id))
     after_vacated(world, tx, present)
@@ -95,7 +95,7 @@ def end(
     sittings.save(tx, open_sitting, closed)
     released = [working.release(world, tx, task, release_as, cause) for task in working.held_by(tx, open_sitting)]
     record(tx, "participant.superseded" if end_cause == "superseded" else "participant.left", cause, open_sitting)
-    seen(tx, open_sitting)
+    seen(tx, open_sitting, tx.now.instant)
     key = seat_key(open_sitting.room, open_sitting.role)
     tx.after_commit(partial(world.leases.close, key, open_sitting.connection_id))
     tx.after_commit(partial(attention.is_back, world, key))
@@ -112,6 +112,17 @@ def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_i
         sittings.save(tx, known, msgspec.structs.replace(known, lease=kind))
     if known.status == PRESENT:
         after_seated(world, tx, msgspec.structs.replace(known, lease=kind))
+
+
+def renew(world: World, tx: Transaction, room: str, role: str, connection_id: str) -> None:
+    """Count a lease anew, as a beat would: at once, lest a sweep in the same batch end it, and when this is durable."""
+    key = seat_key(room, role)
+    beat(world, key, connection_id)
+    tx.after_commit(partial(beat, world, key, connection_id))
+
+
+def beat(world: World, key: str, connection_id: str) -> None:
+    world.leases.beat(key, connection_id, world.clock.monotonic())
 
 
 def after_seated(world: World, tx: Transaction, present: Sitting) -> None:
@@ -147,11 +158,11 @@ def start_timer(world: World, task: str) -> None:
     world.leases.timers[task] = sweep.release_at(world.clock.monotonic(), world.limits)
 
 
-def seen(tx: Transaction, sitting: Sitting) -> None:
-    """Note on the role that somebody was there until now."""
+def seen(tx: Transaction, sitting: Sitting, at: str) -> None:
+    """Note on the role until when somebody was there."""
     role = rooms.role(tx, sitting.room, sitting.role)
     assert role is not None
-    rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=tx.now.instant))
+    rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=at))
 
 
 def record(tx: Transaction, type: str, cause: str, sitting: Sitting) -> None:

@@ -7,6 +7,7 @@ may wait.
 
 from functools import partial
 
+from greenroom.clock import instant_of, seconds_of
 from greenroom.domain import sweep
 from greenroom.domain.room import OPEN
 from greenroom.domain.sitting import PRESENT
@@ -98,7 +99,8 @@ def expire(world: World, tx: Transaction, key: str) -> None:
         return
     silent_s = tx.now.monotonic - (seat.deadline - seat.length_s)
     by = "no heartbeat" if seat.machine is None else "not named by its machine's daemon"
-    seating.lapse(world, tx, sitting, f"{by} for {silent_s:.1f} s (limit {seat.length_s:g} s)")
+    seen_at = instant_of(seconds_of(tx.now.instant) - silent_s)
+    seating.lapse(world, tx, sitting, f"{by} for {silent_s:.1f} s (limit {seat.length_s:g} s)", seen_at)
     if seat.machine is None:
         tx.after_commit(partial(attention.fell_silent, world, key))
     world.healer.expired += 1

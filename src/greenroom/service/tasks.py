@@ -1,6 +1,5 @@
 """What agents and people do with tasks. Every write of an agent names its sitting and attempt; must not know HTTP."""
 
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,12 +30,13 @@ from greenroom.domain.task import (
     move,
 )
 from greenroom.service import access, seating, texts, working
-from greenroom.service.leases import seat_key
 from greenroom.service.world import World
 from greenroom.store import messages, rooms, sittings, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import ClaimedTask
 from greenroom.wire.requests import Claim, Complete, Decline, Explain, Handoff, OnAttempt, Progress
+
+KEPT = "What you wrote was kept as a late result; people and the new holder can see it."
 
 
 def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request: Claim) -> ClaimedTask | None:
@@ -47,7 +47,7 @@ def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request
     if verdict != OK:
         raise lost_seat(verdict, role)
     assert known is not None
-    renew(world, tx, room.id, role.name, request.connection_id)
+    seating.renew(world, tx, room.id, role.name, request.connection_id)
     held = tasks.held_by(tx, room.id, role.name, request.connection_id)
     if held is None:
         pending = tasks.oldest_pending(tx, room.id, role.name) if not role.is_drained else None
@@ -71,7 +71,7 @@ def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request
 
 def start(world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt) -> Task:
     """Say that the work begins. Repeated by the holder, it changes nothing."""
-    held = take_up(world, tx, caller, task_id, request)
+    held = take_up(world, tx, caller, task_id, request, "start")
     if held.status != IN_PROGRESS:
         started = msgspec.structs.replace(held, status=move(held.status, "start"), started_at=tx.now.instant)
         tasks.save(tx, held, started)
@@ -114,15 +114,13 @@ def hand_on(
     texts.check(world, "text", text)
     if is_completed_by(task, request.connection_id, request.attempt):
         expire_token(world, tx, caller, task)
-        return full(tx, task)
+        return answer_again(tx, task, request, to, text)
     if not may_take_up(tx, role, task, request):
-        if request.attempt > task.attempt:
-            raise Unusable(f"Task {task.id} has had {task.attempt} attempts.", "Name the attempt that you were given.")
+        if not was_given(tx, role, task, request):
+            raise given_away(task, request.attempt, "complete", "Name the task and the attempt that you were given.")
         working.keep_late(tx, task, request.attempt, request.connection_id, to, text)
-        return given_away(
-            task, request.attempt, "What you wrote was kept as a late result; people and the new holder can see it."
-        )
-    held = take_up(world, tx, caller, task_id, request)
+        return given_away(task, request.attempt, "complete", KEPT)
+    held = take_up(world, tx, caller, task_id, request, "complete")
     move(held.status, "complete")
     following = (
         None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role.name}", after=held)
@@ -163,9 +161,16 @@ def hand_on(
     return full(tx, done)
 
 
+def answer_again(tx: Transaction, task: Task, request: OnAttempt, to: str, text: str) -> Task | GreenroomError:
+    """Answer the accepted attempt as the first time. What it says otherwise now was not accepted, and yet is kept."""
+    if (to, text) != (task.handed_to, task.result):
+        working.keep_late(tx, task, request.attempt, request.connection_id, to, text)
+    return full(tx, task) if to == task.handed_to else given_away(task, request.attempt, "complete", KEPT)
+
+
 def decline(world: World, tx: Transaction, caller: Caller, task_id: str, request: Decline) -> Task:
     """Give a task back as one that cannot be done: it is set apart, with the reason, until a person looks at it."""
-    held = take_up(world, tx, caller, task_id, request)
+    held = take_up(world, tx, caller, task_id, request, "quarantine")
     reason = f"declined: {request.reason}"
     apart = msgspec.structs.replace(held, status=move(held.status, "quarantine"), claimed_by=None, reason=reason)
     tasks.save(tx, held, apart)
@@ -221,22 +226,24 @@ def list_all(
     return tasks.page(reader, room.id, status, after, limit)
 
 
-def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt) -> Task:
-    """The task, if that sitting and attempt hold it or may take it up again; its sitting is seated with it."""
+def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt, trigger: str) -> Task:
+    """The task, if that sitting and attempt hold it or may take it up again; its sitting is seated with it.
+
+    `trigger` is what is to be done with it.
+    """
     task, role = access.task_to_work_on(tx, caller, task_id, request.attempt)
     if not may_take_up(tx, role, task, request):
         if caller.scope == ATTEMPT and task.status not in OCCUPYING_STATES:
             raise access.refused()
-        raise given_away(task, request.attempt, "Stop working on it, and wait for the next task.")
+        raise given_away(task, request.attempt, trigger, "Stop working on it, and wait for the next task.")
     held = task if task.status in HELD_STATES else working.resume(world, tx, task, "its holder came back")
     known = sittings.get(tx, task.room, role.name, request.connection_id)
     assert known is not None
     if known.status == ABSENT:
         known = seating.sit_again(world, tx, known, known.machine, "its holder came back")
+    seating.renew(world, tx, task.room, role.name, request.connection_id)
     if known.lease != BEATING:
         seating.rest_lease(world, tx, task.room, role.name, request.connection_id, WORK)
-    else:
-        renew(world, tx, task.room, role.name, request.connection_id)
     return held
 
 
@@ -249,12 +256,21 @@ def may_take_up(tx: Transaction, role: Role, task: Task, request: OnAttempt) -> 
     return is_held_by(*holder) or can_resume(*holder)
 
 
-def given_away(task: Task, attempt: int, then: str) -> GreenroomError:
-    """The error for an attempt that no longer counts."""
+def was_given(tx: Transaction, role: Role, task: Task, request: OnAttempt) -> bool:
+    """Tell whether that sitting can have had that attempt: only then is what it wrote work that must not be lost."""
+    if request.attempt == task.attempt:
+        return task.last_holder == request.connection_id
+    known = sittings.get(tx, task.room, role.name, request.connection_id)
+    return request.attempt < task.attempt and known is not None
+
+
+def given_away(task: Task, attempt: int, trigger: str, then: str) -> GreenroomError:
+    """The error for an attempt that does not count: no longer, or it was never there."""
     if task.attempt == 0:
-        return InvalidTransition("task", task.status, "complete", allowed_moves(task.status))
+        return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
     now = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
-    return Superseded(f"Attempt {attempt} at task {task.id} no longer counts: the task {now}.", then)
+    fate = "no longer counts" if attempt <= task.attempt else "was never given to anybody"
+    return Superseded(f"Attempt {attempt} at task {task.id} {fate}: the task {now}.", then)
 
 
 def lost_seat(verdict: str, role: Role) -> GreenroomError:
@@ -289,16 +305,6 @@ def with_promoted(world: World, tx: Transaction, ended: Task) -> Task:
     named = msgspec.structs.replace(ended, promoted=promoted[0].id if promoted else None)
     tasks.save(tx, ended, named)
     return full(tx, named)
-
-
-def renew(world: World, tx: Transaction, room: str, role: str, connection_id: str) -> None:
-    """Once this is durable: count the caller's lease anew, as a beat would."""
-    key = seat_key(room, role)
-    tx.after_commit(partial(renew_now, world, key, connection_id))
-
-
-def renew_now(world: World, key: str, connection_id: str) -> None:
-    world.leases.beat(key, connection_id, world.clock.monotonic())
 
 
 def expire_token(world: World, tx: Transaction, caller: Caller, task: Task) -> None:

@@ -121,14 +121,24 @@ def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
 def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
     """Whose token to send. The operator token of this machine's server never leaves this machine."""
     if told := environ.get("GREENROOM_TOKEN", "").strip():
-        return told, "environment GREENROOM_TOKEN"
+        return check_token(told, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
     if not is_loopback(url):
         return None, f"{DEFAULT} (none: set GREENROOM_TOKEN for a server on another machine)"
     path = paths.operator_token(data_dir)
     try:
-        return path.read_text("utf-8").strip() or None, f"file {path}"
+        return check_token(path.read_text("utf-8", "replace").strip(), str(path)) or None, f"file {path}"
     except OSError as error:
         return None, f"{DEFAULT} (none: {path}: {error.strerror})"
+
+
+def check_token(token: str, origin: str) -> str:
+    """Return the token. Raises ConfigurationError for what no request can carry: something else was pasted."""
+    if not token.isascii() or any(mark.isspace() or not mark.isprintable() for mark in token):
+        raise ConfigurationError(
+            f"{origin} holds no token: a token is one word of plain letters, digits and signs.",
+            "Set it anew, as it was printed, and try again.",
+        )
+    return token
 
 
 def check_url(url: str, origin: str) -> str:

@@ -109,9 +109,9 @@ def save_pos(transaction: Transaction, pos: int) -> None:
 
 
 def last_seq(reader: Reader, stream: str) -> int:
-    """The number of a stream's newest event; 0 before the first."""
+    """The number of a stream's newest event, also where this transaction recorded it; 0 before the first."""
     row = reader.row(LAST_SEQ, stream=stream)
-    return row[0] if row else 0
+    return (row[0] if row else 0) + reader.unnumbered(stream)
 
 
 def oldest_seq(reader: Reader, stream: str) -> int | None:

@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, insert, select, update
 
 from greenroom.domain.machine import Machine
+from greenroom.store import paging
 from greenroom.store.records import binds, fields_of
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
 from greenroom.store.statement import Statement, upsert
@@ -123,8 +124,8 @@ def named(reader: Reader, name: str) -> list[Machine]:
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Machine]:
     """Up to `limit` machines in the order they were registered, those after the machine `after`."""
-    num = reader.row(NUM, id=after) if after else None
-    return [_read(row) for row in reader.rows(PAGE, after=num[0] if num else 0, limit=limit)]
+    num = paging.begin(reader, NUM, after, id=after)
+    return [_read(row) for row in reader.rows(PAGE, after=num, limit=limit)]
 
 
 def every(reader: Reader) -> list[Machine]:

@@ -3,6 +3,7 @@
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, insert, select
 
 from greenroom.domain.message import Message
+from greenroom.store import paging
 from greenroom.store.records import binds, fields_of, read_as
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
 from greenroom.store.statement import Statement
@@ -46,5 +47,5 @@ def add(tx: Transaction, message: Message) -> None:
 
 def page(reader: Reader, room: str, after: str | None, limit: int) -> list[Message]:
     """Up to `limit` messages of a room, oldest first, those after the message `after`."""
-    num = reader.row(NUM, id=after, room=room) if after else None
-    return [_read(row) for row in reader.rows(PAGE, room=room, after=num[0] if num else 0, limit=limit)]
+    num = paging.begin(reader, NUM, after, id=after, room=room)
+    return [_read(row) for row in reader.rows(PAGE, room=room, after=num, limit=limit)]

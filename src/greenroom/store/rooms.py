@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, Column, Index, Named, Table, TypedColumn
 
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, OPEN, Room
+from greenroom.store import paging
 from greenroom.store.records import binds, fields_of, read_as
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
 from greenroom.store.statement import Statement
@@ -120,8 +121,8 @@ def get(reader: Reader, name_or_id: str) -> Room | None:
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
     """Up to `limit` rooms in the order they were made, those after the room `after` (id or name)."""
-    num = reader.row(ROOM_NUM, key=after) if after else None
-    return [_read_room(row) for row in reader.rows(ROOMS_AFTER, after=num[0] if num else 0, limit=limit)]
+    num = paging.begin(reader, ROOM_NUM, after, key=after)
+    return [_read_room(row) for row in reader.rows(ROOMS_AFTER, after=num, limit=limit)]
 
 
 def close(tx: Transaction, room: str) -> bool:

@@ -29,6 +29,7 @@ from greenroom.domain.task import (
     LateResult,
     Task,
 )
+from greenroom.store import paging
 from greenroom.store.records import binds, fields_of, read_as
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
 from greenroom.store.sittings import sittings
@@ -255,8 +256,8 @@ def rooms_with_queue(reader: Reader) -> list[str]:
 
 def page(reader: Reader, room: str, status: str | None, after: str | None, limit: int) -> list[Task]:
     """Up to `limit` tasks of a room (of a status), oldest first, those after the task `after`."""
-    num = reader.row(NUM, id=after, room=room) if after else None
-    where: dict[str, Any] = {"room": room, "after": num[0] if num else 0, "limit": limit}
+    num = paging.begin(reader, NUM, after, id=after, room=room)
+    where: dict[str, Any] = {"room": room, "after": num, "limit": limit}
     rows = reader.rows(PAGE, **where) if status is None else reader.rows(PAGE_OF_STATUS, status=status, **where)
     return [_read(row) for row in rows]
 

@@ -46,6 +46,10 @@ class Reader:
             raise ValueError(f"{len(rows)} rows where at most one can be: {statement.spelled(self._dialect).sql!r}")
         return rows[0] if rows else None
 
+    def unnumbered(self, stream: str) -> int:
+        """How many events of a stream this transaction has recorded, which have no number yet."""
+        return 0
+
     def end(self, why: str) -> None:
         """Refuse every further statement, saying why. A reader that leaks out of its query is of no use to anybody."""
         self._over = why
@@ -89,6 +93,9 @@ class Transaction(Reader):
     def events(self) -> Sequence[Recorded]:
         """What was recorded so far."""
         return self._events
+
+    def unnumbered(self, stream: str) -> int:
+        return sum(event.stream == stream for event in self._events)
 
     def change(self, statement: Statement, /, **params: object) -> int:
         """Run a statement that writes and gives no rows; the number of rows it touched."""

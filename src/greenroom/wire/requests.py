@@ -27,6 +27,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=1024 * 1024)]
 Reason = Annotated[str, Meta(max_length=16 * 1024)]
 Detail = Annotated[str, Meta(max_length=16 * 1024)]
 Attempt = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
+Integer = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
 Seconds = Annotated[float, Meta(ge=0, le=INTEGER_MAX)]
 Label = Annotated[str, Meta(max_length=256)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -157,8 +158,8 @@ class Fact(Lenient, frozen=True):
     connection_id: ConnectionId
     task: Annotated[str, Meta(max_length=64)] | None = None
     attempt: Attempt | None = None
-    code: int | None = None
-    signal: int | None = None
+    code: Integer | None = None
+    signal: Integer | None = None
     intended: bool = False
     at: Annotated[str, Meta(max_length=40)] | None = None
     until: Annotated[str, Meta(max_length=40)] | None = None

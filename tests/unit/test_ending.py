@@ -1,0 +1,31 @@
+"""A process that is told to end does end, whichever of its threads is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# The main thread waits; another one is given the signal, as the system may do while it starts a command.
+PROGRAM = """
+import signal, sys, threading
+from greenroom.process.ending import Ending
+
+ending = Ending()
+with ending.on_signals():
+    waiting = threading.Event()
+    def take() -> None:
+        waiting.wait(0.2)
+        signal.pthread_kill(threading.get_ident(), getattr(signal, sys.argv[1]))
+        threading.Event().wait()
+    threading.Thread(target=take, daemon=True).start()
+    code = ending.wait()
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
+def test_a_signal_that_another_thread_got_ends_the_process(name: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, name], capture_output=True, timeout=20, check=False)
+    assert (code, b"") == (done.returncode, done.stderr)
