@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 PASS, CUT, SWALLOW = "pass", "cut", "swallow"
+ROUNDS_TO_SETTLE = 5
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -61,6 +62,8 @@ class Front(Side):
         self.fall_silent()
         if self._proxy.mode == PASS:
             self.connect()
+        elif self._proxy.mode == CUT:
+            self.reset()  # it was let in just before the line was cut
 
     def connect(self) -> None:
         self._proxy.begin(self._connect())
@@ -144,9 +147,10 @@ class Proxy:
 
     async def _end(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        sides = list(self.sides)
         await self._cut()
-        await asyncio.gather(*(side.is_lost.wait() for side in sides))
+        for _ in range(ROUNDS_TO_SETTLE):  # who was let in just before still comes in
+            await asyncio.gather(*(side.is_lost.wait() for side in self.sides))
+            await asyncio.sleep(0)
 
     async def _swallow(self) -> None:
         self.mode = SWALLOW

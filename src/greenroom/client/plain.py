@@ -2,6 +2,7 @@
 
 Most agents speak with a server on their own machine, and many of them wait at a time: what TLS takes is a fifth of
 the memory of each. A connection to an https address is wrapped by `tls` instead, which only those import.
+It must not share a process with the server, whose libraries would find `http.client` without its TLS.
 """
 
 import sys

@@ -42,7 +42,7 @@ class RunBook:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe.write_bytes(bytes(PROBE_BYTES))
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another seat that looked at the same moment may have taken it away
         except OSError as error:
             raise ConfigurationError(
                 f"No run can be written down in {self._folder}: {error.strerror}.",
