@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -91,6 +92,14 @@ def test_a_file_that_tells_of_no_run_is_put_aside(tmp_path: Path) -> None:
     book.note(RUN)
     assert list(book.read_all()) == [RUN]
     assert (tmp_path / "task_1.1.unreadable").exists()
+
+
+def test_seats_that_look_at_the_same_moment_do_not_disturb_each_other(tmp_path: Path) -> None:
+    book = RunBook(tmp_path / "runs")
+    with ThreadPoolExecutor(8) as pool:
+        for look in [pool.submit(book.check) for _ in range(200)]:
+            look.result()
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_only_the_newest_logs_of_a_role_are_kept(tmp_path: Path) -> None:

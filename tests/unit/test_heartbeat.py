@@ -1,13 +1,16 @@
+import signal
+import threading
 from typing import Any
 
 from greenroom.client.heartbeat import Heartbeat, Notice
-from greenroom.clock import MovedClock
+from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import presence as words
 from greenroom.domain.errors import Conflict, RejoinRequired, Superseded
 from greenroom.domain.presence import presence_of_agent
 from greenroom.domain.reliability import DEFAULTS
 from greenroom.domain.sitting import SUPERSEDED
 from greenroom.entropy import SeededEntropy
+from greenroom.wire.replies import JoinReply
 from tests.unit.scripted import Script, beaten, joined, silence
 
 
@@ -203,3 +206,27 @@ def test_the_thread_beats_and_stops() -> None:
     beating.heartbeat.start()
     beating.heartbeat.stop(timeout_s=10.0)
     assert len(beating.joins.calls) <= 1
+
+
+def test_signals_are_left_to_the_main_thread() -> None:
+    blocked: list[set[int]] = []
+    told = threading.Event()
+
+    def join() -> JoinReply:
+        blocked.append({int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())})
+        told.set()
+        return joined()
+
+    heart = Heartbeat(
+        presence_of_agent(DEFAULTS),
+        lambda slept_s: beaten(),
+        join,
+        lambda notice: None,
+        SystemClock(),
+        SeededEntropy(1),
+        deaf_to=(signal.SIGINT, signal.SIGTERM),
+    )
+    heart.start()
+    assert told.wait(20)
+    heart.stop(20)
+    assert [{signal.SIGINT, signal.SIGTERM}] == blocked

@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from greenroom.agent.interruption import SIGNALS
 from greenroom.client.claiming import StandingClaim
 from greenroom.client.heartbeat import Heartbeat, Notice
 from greenroom.client.session import Cause, Session
@@ -64,6 +65,7 @@ class Seat:
             entropy,
             self._take_answer,
             self._limits.wait_step_s,
+            deaf_to=SIGNALS,
         )
         self._claim = StandingClaim(
             self._claims,

@@ -4,8 +4,9 @@ What is to be done when is decided by `domain.presence`; here it is done. The th
 slow work of the party can hold up a beat.
 """
 
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from greenroom.clock import Clock
@@ -42,7 +43,8 @@ class Heartbeat:
     """Joins, beats, joins again. `send_beat` is given the seconds slept since the last beat that arrived.
 
     `on_notice`, and `on_answer` with each answer of `ok` or `drain` and the boot-time second its call was sent at, are
-    called on this thread: they must be short.
+    called on this thread: they must be short. A signal of `deaf_to` that the kernel gave to this thread would not wake
+    the main one out of the call that it waits in; whoever starts processes from here must not be deaf.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Heartbeat:
         entropy: Entropy,
         on_answer: Callable[[Any, float], None] | None = None,
         step_s: float = 1.0,
+        deaf_to: Sequence[signal.Signals] = (),
     ) -> None:
         self.last_error: GreenroomError | None = None
         self._presence = presence
@@ -65,6 +68,7 @@ class Heartbeat:
         self._clock = clock
         self._entropy = entropy
         self._step_s = step_s
+        self._deaf_to = deaf_to
         self._lock = threading.Lock()
         self._look = threading.Event()
         self._is_stopped = False
@@ -158,6 +162,7 @@ class Heartbeat:
                 self._on_notice(Notice(kind, silent_s))
 
     def _run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
         try:
             while not self._is_stopped and self.ended() is None:
                 self._look.clear()
