@@ -209,3 +209,19 @@ def test_who_left_before_its_turn_changes_nothing(tmp_path: Path, path: str, bod
         room = desk.look()
         assert ["pending"] == [task["status"] for task in room["tasks"]]
         assert ["A"] == [participant["connection_id"] for participant in room["participants"]]
+
+
+def test_the_end_of_a_wait_is_no_sign_of_life(desk: Desk) -> None:
+    async def story() -> None:
+        claim = desk.send("POST", CLAIM, {**STANDING, "wait_s": 0.3})
+        await standing(desk)
+        (seat,) = desk.world.leases.seats.values()
+        deadline = seat.deadline
+        desk.clock.move(1.0)
+
+        answer = await claim.answer()
+
+        assert 204 == answer.status
+        assert [deadline] == [each.deadline for each in desk.world.leases.seats.values()]
+
+    desk.run(story())

@@ -67,7 +67,7 @@ def attach(world: World, tx: Transaction, present: Sitting, machine: str) -> Sit
 
 
 def lasting(tx: Transaction, machine: str | None) -> str | None:
-    """The machine, if it is connected: what lasts as long as a silent machine would never end.
+    """The machine, if it is connected, so that its daemon's beats renew the seat and its silence ends it.
 
     Without one the sitting has a lease of its own, until its machine's next beat names it.
     """

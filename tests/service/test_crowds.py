@@ -1,0 +1,55 @@
+"""What a crowd changes, and what the daemon's word is worth: retries are spread, and who is not named lapses alone."""
+
+from greenroom.domain.presence import presence_of_agent
+from greenroom.domain.reliability import CROWD, DEFAULTS
+from tests.service.house import House
+from tests.service.test_machines import statuses, team
+
+
+def crowd(count: int) -> House:
+    house = House()
+    for room in range(-(-count // 50)):
+        roles = tuple(f"role{number}" for number in range(min(50, count - room * 50)))
+        house.room(f"room{room}", roles)
+        for role in roles:
+            house.join(role, f"c-{room}-{role}", room=f"room{room}")
+    return house
+
+
+def test_a_crowd_is_told_that_it_is_one() -> None:
+    house = crowd(CROWD)
+    assert not house.beat("role0", "c-0-role0", room="room0").crowded
+    house.room("more", ("late",))
+    house.join("late", "c-late", room="more")
+    assert house.beat("role0", "c-0-role0", room="room0").crowded
+
+
+def test_who_is_told_so_spreads_its_retries_over_half_an_interval() -> None:
+    presence = presence_of_agent(DEFAULTS)
+    presence.failed(0.0, 0.5)
+    assert DEFAULTS.retry_pause_s / 2 == presence.call_at
+    presence.is_crowded = True
+    presence.failed(0.0, 0.5)
+    assert DEFAULTS.heartbeat_interval_s / 4 == presence.call_at
+    assert 2 * presence.timeout_s + DEFAULTS.heartbeat_interval_s / 2 <= DEFAULTS.heartbeat_interval_s
+
+
+def test_an_agent_that_its_daemon_no_longer_names_lapses_alone() -> None:
+    house = team()
+    for _ in range(5):
+        house.pass_time(30)
+        house.beat_machine(("reviewer", "b"))
+    assert house.machine().daemon_connected
+    assert ["b"] == [each.connection_id for each in house.look().participants]
+    assert {"builder": "starting", "reviewer": "waiting"} == statuses(house)
+
+
+def test_the_next_beat_that_names_it_seats_it_again_after_a_join() -> None:
+    house = team()
+    for _ in range(5):
+        house.pass_time(30)
+        house.beat_machine(("reviewer", "b"))
+    verdicts = {agent.role: agent.status for agent in house.beat_machine(("builder", "a"), ("reviewer", "b")).agents}
+    assert {"builder": "rejoin_required", "reviewer": "ok"} == verdicts
+    assert "ok" == house.join("builder", "a").status
+    assert ["ok", "ok"] == [agent.status for agent in house.beat_machine(("builder", "a"), ("reviewer", "b")).agents]
