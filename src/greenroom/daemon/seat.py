@@ -309,8 +309,8 @@ class Seat:
     def _get_up(self) -> None:
         """Leave, unless the server knows already that this sitting is over.
 
-        A join whose answer was lost may have been heard. Nobody would name that sitting in a beat, and the next one would
-        find the role taken until its lease has run out.
+        A join whose answer was lost may have been heard. Nobody would name that sitting in a beat, and the next one
+        would find the role taken until its lease has run out.
         """
         try:
             if self._has_yielded:
