@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 PASS, CUT, SWALLOW = "pass", "cut", "swallow"
-ROUNDS_TO_SETTLE = 5
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -21,7 +20,6 @@ class Side(asyncio.Protocol):
         self._proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
-        self.is_lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -34,7 +32,6 @@ class Side(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._proxy.sides.remove(self)
-        self.is_lost.set()
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 
@@ -146,10 +143,13 @@ class Proxy:
         await asyncio.sleep(0)  # the transports close their sockets in the next round
 
     async def _end(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cut()
-        for _ in range(ROUNDS_TO_SETTLE):  # who was let in just before still comes in
-            await asyncio.gather(*(side.is_lost.wait() for side in self.sides))
+        # Whoever was being let in, or led on to the server, comes to be a side first; then none is left open.
+        while (others := asyncio.all_tasks() - {asyncio.current_task()}) or self.sides:
+            if others:
+                await asyncio.wait(others, timeout=1.0)
+            for side in list(self.sides):
+                side.reset()
             await asyncio.sleep(0)
 
     async def _swallow(self) -> None:

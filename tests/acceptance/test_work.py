@@ -19,9 +19,9 @@ pytestmark = pytest.mark.process
 SLACK_S = 1.0
 
 
-def start_work(house: House, *command: str, role: str = "builder") -> Started:
+def start_work(house: House, *command: str, role: str = "builder", **environ: str) -> Started:
     words = command or (sys.executable, str(HAND))
-    work = house.start("work", ROOM, "--role", role, "--", *words, HAND_FOLDER=str(house.hands))
+    work = house.start("work", ROOM, "--role", role, "--", *words, HAND_FOLDER=str(house.hands), **environ)
     wait_until(lambda: house.seat(role), "it has sat down")
     return work
 
@@ -75,9 +75,25 @@ def test_a_work_that_is_ended_leaves_nothing(house: House, number: signal.Signal
     work = start_work(house)
     task = house.send("fork hold:never")
     Journal(house.hands).wait_for("forked", task=task)
-    assert len(with_mark(f"GREENROOM_TASK={task}")) >= 3
+    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 3, "all three generations run")
     work.send(number)
     assert work.wait() == 130
+    assert {} == with_mark(f"GREENROOM_TASK={task}")
+    left = house.task(task)
+    assert ("pending", 0, "stopped") == (left["status"], left["deaths"], left["released_cause"])
+    assert [] == house.room()["participants"]
+
+
+def test_who_interrupts_twice_does_not_wait_for_a_stubborn_command(house: House) -> None:
+    work = start_work(house, GREENROOM_STOP_GRACE_S="60")
+    task = house.send("fork hold:never")
+    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 3, "all three generations run")
+    began_at = time.monotonic()
+    work.send(signal.SIGINT)
+    time.sleep(0.5)
+    work.send(signal.SIGINT)
+    assert work.wait() == 130
+    assert time.monotonic() - began_at < 30
     assert {} == with_mark(f"GREENROOM_TASK={task}")
     left = house.task(task)
     assert ("pending", 0, "stopped") == (left["status"], left["deaths"], left["released_cause"])

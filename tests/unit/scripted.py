@@ -1,5 +1,6 @@
 """A server that answers as it was told. Knows what was asked; must not know why."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.task import Task
 from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, problem
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskRef
+
+CONNECTION = f"conn_{os.getpid()}"
+"""Of its own for each test process: runs are known by it, and one process must not end another's."""
 
 Step = Response | Exception | Callable[[], Response]
 
@@ -73,8 +77,8 @@ def task_of(**changes: Any) -> Task:
         "target_role": "builder",
         "status": "in_progress",
         "attempt": 1,
-        "claimed_by": "conn_1",
-        "last_holder": "conn_1",
+        "claimed_by": CONNECTION,
+        "last_holder": CONNECTION,
         "text": "build it",
         "created_at": "2026-11-20T23:46:34.120Z",
     }

@@ -14,7 +14,7 @@ from greenroom.entropy import SeededEntropy
 from greenroom.process.group import Group
 from greenroom.wire.requests import Fact
 
-RUN = Run(task="task_1", attempt=2, room="room_1", role="builder", connection_id="conn_1")
+RUN = Run(task="task_1", attempt=2, room="room_1", role="builder", connection_id=f"conn_{os.getpid()}")
 NOW = "2026-11-21T00:00:00.000Z"
 
 
@@ -62,7 +62,13 @@ def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
 
 def test_how_a_run_ended_is_told_as_it_was_when_the_daemon_knew(tmp_path: Path) -> None:
     known = Fact(
-        id="fact_1", kind="exited", room="room_1", role="builder", connection_id="conn_1", intended=True, code=0
+        id="fact_1",
+        kind="exited",
+        room="room_1",
+        role="builder",
+        connection_id=RUN.connection_id,
+        intended=True,
+        code=0,
     )
     book = RunBook(tmp_path / "runs")
     book.note(msgspec.structs.replace(RUN, fact=known))

@@ -16,7 +16,7 @@ from greenroom.daemon.runs import LogShelf, RunBook
 from greenroom.daemon.seat import Seat
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.supervision import History
-from greenroom.entropy import SeededEntropy
+from greenroom.entropy import SystemEntropy
 from greenroom.settings.project import Harness
 from greenroom.wire.replies import TaskRef, Wish
 from greenroom.wire.requests import Fact
@@ -60,7 +60,7 @@ class Stage:
         self.facts: list[Fact] = []
         self.ended = threading.Event()
         self.beats = threading.Event()
-        entropy = SeededEntropy(3)
+        entropy = SystemEntropy()  # runs are known by their ids: those of another test process must be others
         outbox = Outbox(self.facts.extend, LIMITS, entropy, lambda: None, lambda: None)
         outbox.start()
         self.book = RunBook(tmp_path / "runs")

@@ -25,7 +25,7 @@ from greenroom.domain import task as tasks
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
 from greenroom.process.identity import Identity, identity_of, is_alive
-from tests.unit.scripted import ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
+from tests.unit.scripted import CONNECTION, ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
 
 pytestmark = pytest.mark.process
 
@@ -56,7 +56,7 @@ class Trying:
             **plan,
         )
         session = Session("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoPause(1))
-        self.errand = Errand(session, claimed(), "conn_1", self.plan, SystemClock(), self.started.append)
+        self.errand = Errand(session, claimed(), CONNECTION, self.plan, SystemClock(), self.started.append)
 
     def go(self) -> Outcome:
         outcome = self.errand.carry_out()
@@ -72,7 +72,7 @@ def test_the_task_goes_in_and_the_output_goes_on(tmp_path: Path) -> None:
     trying = Trying(tmp_path, "print('made of', input())", HELD, HELD, FINISHED)
     outcome = trying.go()
     assert (DONE, 0) == (outcome.kind, outcome.exit.code if outcome.exit else None)
-    on = {"connection_id": "conn_1", "attempt": 1}
+    on = {"connection_id": CONNECTION, "attempt": 1}
     expected = [("start", on), ("task_1", None), ("handoff", {**on, "to": "reviewer", "text": "made of build it\n"})]
     assert expected == trying.calls()
     assert 1 == len(trying.started)
@@ -81,7 +81,7 @@ def test_the_task_goes_in_and_the_output_goes_on(tmp_path: Path) -> None:
 def test_the_last_one_completes_the_request(tmp_path: Path) -> None:
     trying = Trying(tmp_path, "print('done')", HELD, HELD, FINISHED, then="user")
     trying.go()
-    assert ("complete", {"connection_id": "conn_1", "attempt": 1, "text": "done\n"}) == trying.calls()[-1]
+    assert ("complete", {"connection_id": CONNECTION, "attempt": 1, "text": "done\n"}) == trying.calls()[-1]
 
 
 def test_a_silent_command_still_hands_something_on(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_the_next_in_line_is_the_next_role_and_at_last_the_user() -> None:
 
 
 def test_a_run_is_told_its_own_token_and_no_other() -> None:
-    told = task_environment("http://there", "demo", "builder", claimed(), "conn_1")
+    told = task_environment("http://there", "demo", "builder", claimed(), CONNECTION)
     names = ("URL", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION", "TOKEN")
     assert {f"GREENROOM_{name}" for name in names} == set(told)
     assert ("secret", "1") == (told["GREENROOM_TOKEN"], told["GREENROOM_ATTEMPT"])

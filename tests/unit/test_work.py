@@ -2,7 +2,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from greenroom.agent import work
 from greenroom.agent.work import environment_for
 from greenroom.client.transport import Response
-from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, Superseded, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.settings.project import DaemonSettings
@@ -235,31 +233,6 @@ def test_the_command_gets_its_users_environment_but_of_ours_only_what_its_task_n
     parent = {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "operator", "GREENROOM_DATA_DIR": "/there"}
     told = {"GREENROOM_TOKEN": "attempt"}
     assert {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "attempt"} == environment_for(parent, told)
-
-
-def test_who_interrupts_twice_does_not_wait_for_a_stubborn_command(server: TinyServer, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    script = (
-        "import os, signal, time; from pathlib import Path; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        f"Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(1000)"
-    )
-
-    def insist() -> None:
-        while not (pid.exists() and pid.read_text()):
-            threading.Event().wait(0.01)
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            threading.Event().wait(0.3)
-
-    server.answers["POST claim"] = claims(answer(claimed()))
-    threading.Thread(target=insist, daemon=True).start()
-    clock = SystemClock()
-    begun_at = clock.monotonic()
-    assert 130 == Working(server, tmp_path).work(script)
-    assert clock.monotonic() - begun_at < LIMITS.stop_grace_s
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
-    assert ["stopped"] == [body["cause"] for key, body in server.seen if key == "POST leave"]
 
 
 def test_a_command_that_is_not_there_is_told_before_anybody_sits(

@@ -26,8 +26,15 @@ Listed = TypeVar("Listed", bound=Record)
 
 
 def session_of(settings: Settings, transport: Transport | None = None, patience_s: float = 0.0) -> Session:
-    """A session with the server in force. A person who waits for an answer is told at once that nobody is there."""
-    return Session(settings.url, settings.token, settings.limits, transport, patience_s=patience_s)
+    """A session with the server in force. A person who waits for an answer is told at once that nobody is there.
+
+    Nobody's presence hangs on these requests, so that they have the whole time that one may take, however short the
+    interval of heartbeats is.
+    """
+    unhurried_s = 4 * settings.limits.request_timeout_s
+    return Session(
+        settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=unhurried_s
+    )
 
 
 def telling_session(settings: Settings, tell: Tell) -> Session:

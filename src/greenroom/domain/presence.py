@@ -107,8 +107,9 @@ class Presence(msgspec.Struct, kw_only=True):
             self.call_at = now
 
     def silent_s(self, now: float) -> float:
-        """Seconds since the sending of what was last answered ok, sleep included."""
-        return 0.0 if self.ok_at is None else now - self.ok_at
+        """Seconds since the sending of what was last answered ok, or since the first failure of one never answered."""
+        since = self.failing_since if self.ok_at is None else self.ok_at
+        return 0.0 if since is None else now - since
 
     def _pause_s(self, next_in_s: float) -> float:
         return max(self.interval_s * PAUSE_SHARE_MIN, min(next_in_s, self.interval_s))
