@@ -104,14 +104,17 @@ def end(
 
 
 def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
-    """Change what a sitting's lease is for, and count it anew: handed over, working, or beating again."""
+    """Change what a sitting's lease is for, and count it anew: handed over, working, or beating again.
+
+    A lease that is for that already goes on as it is: what a person does to a task is no sign of life of its holder.
+    """
     known = sittings.get(tx, room, role, connection_id)
-    if known is None or known.status == CLOSED:
+    if known is None or known.status == CLOSED or known.lease == kind:
         return
-    if known.lease != kind:
-        sittings.save(tx, known, msgspec.structs.replace(known, lease=kind))
+    changed = msgspec.structs.replace(known, lease=kind)
+    sittings.save(tx, known, changed)
     if known.status == PRESENT:
-        after_seated(world, tx, msgspec.structs.replace(known, lease=kind))
+        after_seated(world, tx, changed)
 
 
 def renew(world: World, tx: Transaction, room: str, role: str, connection_id: str) -> None:
