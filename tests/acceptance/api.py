@@ -116,7 +116,8 @@ class Live:
     def _read(self) -> None:
         while not self._is_closed:
             connection = self._connection = http.client.HTTPConnection(self._api.address, timeout=TIMEOUT_S)
-            with suppress(OSError, http.client.HTTPException, ValueError), closing(connection):
+            # AttributeError: a response whose line is shut by another thread may have lost its file in mid-read.
+            with suppress(OSError, http.client.HTTPException, ValueError, AttributeError), closing(connection):
                 self._follow(connection)
             time.sleep(0.05)
 

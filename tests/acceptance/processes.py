@@ -101,7 +101,7 @@ def with_mark(mark: str) -> dict[int, str]:
     return found
 
 
-def nobody_left(mark: str, deadline_s: float = 5.0) -> None:
+def nobody_left(mark: str, deadline_s: float = 20.0) -> None:
     """See that nobody with `mark` lives any more."""
     wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "nobody is left behind", deadline_s)
 
