@@ -120,7 +120,7 @@ def hand_on(
             raise given_away(task, request.attempt, "complete", "Name the task and the attempt that you were given.")
         working.keep_late(tx, task, request.attempt, request.connection_id, to, text)
         return given_away(task, request.attempt, "complete", KEPT)
-    held = take_up(world, tx, caller, task_id, request, "complete")
+    held = seat_holder(world, tx, task, role, request)
     move(held.status, "complete")
     following = (
         None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role.name}", after=held)
@@ -236,6 +236,11 @@ def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request
         if caller.scope == ATTEMPT and task.status not in OCCUPYING_STATES:
             raise access.refused()
         raise given_away(task, request.attempt, trigger, "Stop working on it, and wait for the next task.")
+    return seat_holder(world, tx, task, role, request)
+
+
+def seat_holder(world: World, tx: Transaction, task: Task, role: Role, request: OnAttempt) -> Task:
+    """The task in its holder's hands, who may take it up: resumed if silence took it, and its sitting seated again."""
     held = task if task.status in HELD_STATES else working.resume(world, tx, task, "its holder came back")
     known = sittings.get(tx, task.room, role.name, request.connection_id)
     assert known is not None
