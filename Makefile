@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+PEERS := .cache/peers
 CODE := $(shell find src tests bench examples tools -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 
 # A virtual environment names its own place: one that came along with a copied checkout would run the code it was copied from.
@@ -33,6 +34,7 @@ lint: setup ## style, types, floors
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 
 bench: setup ## measure, and print the table that the README quotes
+	@$(MAKE) --silent --no-print-directory $(PEERS)/ready || echo "the peers could not be installed; Greenroom is measured alone" >&2
 	@$(BIN)/python -m bench
 
 prove: setup ## the long tests
@@ -45,6 +47,8 @@ format: setup ## rewrite the code as lint wants it
 lock: .tools/bin/uv ## choose versions anew within the caps of pyproject.toml
 	@.tools/bin/uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --extra dev \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@.tools/bin/uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 \
+		--custom-compile-command "make lock" bench/peers/requirements.in -o bench/peers/requirements.txt
 
 clean: ## remove what these targets made
 	rm -rf .venv .tools .cache .hypothesis dist
@@ -55,6 +59,12 @@ clean: ## remove what these targets made
 .tools/bin/uv:
 	@$(PYTHON) -m pip --version >/dev/null || { echo "pip is missing: install it (Debian: apt install python3-pip)" >&2; exit 1; }
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools 'uv>=0.9,<1'
+
+# What Greenroom is measured beside. Wheels alone: nobody wants to compile a database to see a table.
+$(PEERS)/ready: bench/peers/requirements.txt | .tools/bin/uv
+	@.tools/bin/uv venv --quiet --clear $(PEERS)
+	@.tools/bin/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes --only-binary :all: --compile-bytecode -r $<
+	@touch $@
 
 $(READY): pyproject.toml requirements.lock $(MOVED) | .tools/bin/uv
 	@.tools/bin/uv venv --quiet --clear .venv

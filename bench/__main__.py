@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -14,6 +15,7 @@ import msgspec
 
 from bench import beats, dispatch, leases, serving, tasks, waiting, writes
 from bench.machine import Machine, Neighbours, look
+from bench.peers import comparison
 from bench.table import Piece, draw
 
 PIECES: Final[dict[str, Callable[[], Piece]]] = {
@@ -24,6 +26,7 @@ PIECES: Final[dict[str, Callable[[], Piece]]] = {
     "leases": leases.measure,
     "waiting": waiting.measure,
     "serving": serving.measure,
+    "peers": comparison.measure,
 }
 FAILED: Final = 1
 
@@ -31,6 +34,8 @@ FAILED: Final = 1
 def main() -> int:
     """Measure and print; 1 when a piece could not be measured."""
     arguments = parse()
+    # Ended politely, it stops all that it has started, as it does when somebody presses Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine = look(Path(tempfile.gettempdir()))
     print(f"{machine}\n", file=sys.stderr)
     neighbours, began_at, before = Neighbours(), time.monotonic(), os.getloadavg()[0]
@@ -40,6 +45,8 @@ def main() -> int:
         f"{neighbours.share():.0%} of the machine's cores meanwhile"
     )
     print(draw(row for piece in pieces.values() for row in piece.rows))
+    for grid in (piece.grid for piece in pieces.values() if piece.grid is not None):
+        print(f"\n{grid}")
     print(f"\n{machine}; {noise}.\n")
     print("\n".join(f"- {name}: {note}." for name, piece in pieces.items() for note in piece.notes))
     if arguments.json is not None:
@@ -66,7 +73,8 @@ def document(machine: Machine, noise: str, pieces: dict[str, Piece]) -> dict[str
         for row in piece.rows
     ]
     notes = {name: piece.notes for name, piece in pieces.items()}
-    return {"machine": machine, "noise": noise, "rows": rows, "notes": notes}
+    grids = {name: piece.grid for name, piece in pieces.items() if piece.grid is not None}
+    return {"machine": machine, "noise": noise, "rows": rows, "notes": notes, "grids": grids}
 
 
 def parse() -> argparse.Namespace:

@@ -21,6 +21,7 @@ from greenroom.domain.reliability import DEFAULTS
 from greenroom.lifecycle import settle_memory
 from greenroom.server.bell import Bell
 from greenroom.server.healing import Healing
+from greenroom.server.notice import Notice
 from greenroom.server.tally import Tally
 from greenroom.service import presence, rooms
 from greenroom.service.leases import LeaseTable, seat_key
@@ -161,7 +162,7 @@ class TimedHealing(Healing):
 
 async def sweep(made: World, is_over: Callable[[float], bool], is_swept: bool = True) -> Phase:
     """Beat all the time on the loop that sweeps, and see how long a beat has to wait."""
-    closing = asyncio.Event()
+    closing = Notice()
     healing = TimedHealing(made, Bell(asyncio.get_running_loop()), closing, Tally())
     made.healer.planned_at = made.clock.monotonic() + made.limits.sweep_interval_s
     running = asyncio.create_task(healing.run()) if is_swept else None

@@ -38,19 +38,20 @@ class House:
 
 
 @contextmanager
-def house() -> Iterator[House]:
-    """Start a server, and stop it when the block ends."""
+def house(database: str | None = None) -> Iterator[House]:
+    """Start a server on a database, SQLite in its own folder unless told otherwise, and stop it when the block ends."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         data_dir = Path(folder) / "state"
-        with server(data_dir) as (process, url):
+        with server(data_dir, database) as (process, url):
             token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
             yield House(url, token, data_dir, process.pid)
 
 
 @contextmanager
-def server(data_dir: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def server(data_dir: Path, database: str | None = None) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """The process of a server that listens, and its address."""
     command = [str(GREENROOM), "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+    command += ["--database", database] if database is not None else []
     with stopped_at_end(command, environment(data_dir.parent)) as process:
         yield process, address_of(process)
 

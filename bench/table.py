@@ -6,8 +6,6 @@ from typing import Literal
 import msgspec
 
 HEADINGS = ("what", "figure", "beside", "ratio", "goal", "met")
-NUMBERS = ("ratio",)
-"""Columns that are set to the right."""
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -53,11 +51,22 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return judged >= self.goal.bound if self.goal.sign == ">=" else judged <= self.goal.bound
 
 
+class Grid(msgspec.Struct, frozen=True):
+    """Several systems beside each other, one to a line: the first cell names it, the others are its figures."""
+
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+    def __str__(self) -> str:
+        return drawn(self.headings, self.lines, self.headings[1:])
+
+
 class Piece(msgspec.Struct, frozen=True):
     """What one benchmark measured, and what a reader has to know beside the figures."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    grid: Grid | None = None
 
 
 def spell(number: float) -> str:
@@ -86,20 +95,22 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def draw(rows: Iterable[Row]) -> str:
-    """The table as Markdown that can also be read in a terminal."""
-    lines = [HEADINGS, *(cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    ruler = tuple(
-        "-" * (width - 1) + (":" if name in NUMBERS else "-") for name, width in zip(HEADINGS, widths, strict=True)
-    )
-    drawn = [fitted(line, widths) for line in (HEADINGS, ruler, *lines[1:])]
-    return "\n".join(drawn)
+    """The table of all rows."""
+    return drawn(HEADINGS, [cells(row) for row in rows], ("ratio",))
 
 
-def fitted(line: Sequence[str], widths: Sequence[int]) -> str:
+def drawn(headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[str]) -> str:
+    """A table as Markdown that can also be read in a terminal; the columns named in `right` are set to the right."""
+    widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
+    sides = [name in right for name in headings]
+    ruler = ["-" * (width - 1) + (":" if is_right else "-") for width, is_right in zip(widths, sides, strict=True)]
+    return "\n".join(fitted(line, widths, sides) for line in (headings, ruler, *lines))
+
+
+def fitted(line: Sequence[str], widths: Sequence[int], sides: Sequence[bool]) -> str:
     """A line with every cell as wide as its column."""
     spaced = [
-        text.rjust(width) if name in NUMBERS else text.ljust(width)
-        for name, text, width in zip(HEADINGS, line, widths, strict=True)
+        text.rjust(width) if is_right else text.ljust(width)
+        for text, width, is_right in zip(line, widths, sides, strict=True)
     ]
     return f"| {' | '.join(spaced)} |"

@@ -1,10 +1,24 @@
-"""What every test shares. Knows hypothesis' settings; must not know any part of the product."""
+"""What every test shares: hypothesis' settings, and a PostgreSQL for those that ask. Must not know what is tested."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from tests.postgres import Server, place_of
 
 # Two cores are shared by many: a deadline would measure the neighbours. In CI the same commit draws the same examples.
 settings.register_profile("desk", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The one PostgreSQL of this run, which all its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    server = Server(place_of(run))
+    yield server
+    server.close()

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 
@@ -30,8 +31,14 @@ class Clock(Protocol):
 
 def instant_of(wall_s: float) -> str:
     """Spell seconds since the epoch as ISO 8601 in UTC with milliseconds: `2026-11-20T23:46:34.120Z`."""
-    moment = datetime.fromtimestamp(round(wall_s * 1000) / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    second, thousandths = divmod(round(wall_s * 1000), 1000)
+    return f"{spell_second(second)}.{thousandths:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def spell_second(second: int) -> str:
+    """An instant without its thousandths; of one second many are spelled."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def seconds_of(instant: str) -> float:

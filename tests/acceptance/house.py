@@ -65,6 +65,7 @@ class House:
         self.home.mkdir(parents=True)
         self.port = 0
         self.server: Started | None = None
+        self.store_words: tuple[str, ...] = ()
         self._durations = dict(durations)
         self._started: list[Started] = []
         self._open: list[Proxy | Live] = []
@@ -84,9 +85,14 @@ class House:
         self._started.append(started)
         return started
 
+    def launch_server(self) -> Started:
+        """Have the server start, again on the port and the store that it had before; do not wait for it."""
+        self.server = self.start("server", "--listen", f"127.0.0.1:{self.port}", *self.store_words)
+        return self.server
+
     def start_server(self) -> Started:
-        """Start the server, again on the port that it had before."""
-        server = self.server = self.start("server", "--listen", f"127.0.0.1:{self.port}")
+        """Start the server; it listens on return."""
+        server = self.launch_server()
         line = wait_until(lambda: listening(server), "the server listens")
         self.port = int(line.rpartition(":")[2])
         return server

@@ -64,6 +64,14 @@ CASES: tuple[tuple[style.Check, Source, Source], ...] = (
         Source("src/greenroom/cli/verbs.py", "SERVER = 'greenroom.server.run'\n"),
     ),
     (
+        style.check_late_imports,
+        Source("src/greenroom/store/migrating.py", "from importlib import import_module\nimport_module('alembic')\n"),
+        Source(
+            "src/greenroom/store/migrating.py",
+            "from importlib import import_module\nimport_module('greenroom.store.migrations.upgrading')\n",
+        ),
+    ),
+    (
         style.check_no_trace_of_a_machine,
         Source("docs/start.md", "cd " + "/home" + "/ada/greenroom\n"),
         Source("docs/start.md", "cd /home/you/greenroom\n"),

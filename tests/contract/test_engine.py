@@ -1,17 +1,20 @@
-"""One batch at a time, on a file and in memory: what comes to be together, and what comes to nothing."""
+"""One batch at a time, on every kind of store: what comes to be together, and what comes to nothing."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
 import pytest
 
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import ConfigurationError, StoreUnavailable
 from greenroom.domain.event import Event
 from greenroom.store import log
+from greenroom.store.engine import Engine
 from greenroom.store.schema import SCHEMA_VERSION
 from greenroom.store.sqlite import Sqlite, SqliteMemory
 from greenroom.store.store import DATABASE_NAME, Store
@@ -32,6 +35,7 @@ from tests.contract.things import (
     names,
     tables,
 )
+from tests.postgres import engine_at
 
 
 class Heard(list[Event]):
@@ -51,20 +55,62 @@ def clock() -> MovedClock:
     return MovedClock()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock, heard: Heard) -> Iterator[Store]:
-    if request.param == "memory":
-        opened = Store.open_memory(clock, publish=heard.publish, tables=tables)
-    else:
-        opened = Store.open(tmp_path / "data", clock, publish=heard.publish, tables=tables)
-    yield opened
-    opened.close()
+    with ExitStack() as stack:
+        if request.param == "memory":
+            opened = Store.open_memory(clock, publish=heard.publish, tables=tables)
+        elif request.param == "file":
+            opened = Store.open(tmp_path / "data", clock, publish=heard.publish, tables=tables)
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+            opened = Store.open_still(engine_at(url, clock), clock, publish=heard.publish, tables=tables)
+        yield opened
+        opened.close()
 
 
-def engine_of(store: Store) -> Sqlite:
+class Fault(NamedTuple):
+    """A database that fails: how it is brought about and mended, what it says, and what it counts a bad row as."""
+
+    fill: Callable[[Engine], object]
+    mend: Callable[[Engine], object]
+    says: str
+    driver: tuple[type[Exception], type[Exception]]
+
+
+def fault_of(store: Store, kind: str) -> Fault:
+    """`full`: a statement finds no room. `readonly`: each statement that writes is refused, and no more than that."""
     engine = store._engine
-    assert isinstance(engine, Sqlite)
-    return engine
+
+    def run(sql: str) -> Callable[[Engine], object]:
+        return lambda engine: (engine.writing().execute(sql), engine.writing().fetchall())
+
+    if isinstance(engine, Sqlite):
+        [[pages]] = engine.writing().execute("PRAGMA page_count").fetchall()
+        driver = (sqlite3.OperationalError, sqlite3.IntegrityError)
+        if kind == "full":
+            begin, end = f"PRAGMA max_page_count = {pages + 5}", "PRAGMA max_page_count = 1000000"
+            return Fault(run(begin), run(end), "full", driver)
+        return Fault(run("PRAGMA query_only = ON"), run("PRAGMA query_only = OFF"), "readonly", driver)
+    if kind == "full":
+        # What PostgreSQL says of a full disk, said by a trigger: to fill a real one is no matter for a test.
+        for sql in FULL_WHEN_LARGE:
+            run(sql)(engine)
+        begin = "ALTER TABLE things ENABLE TRIGGER full_disk"
+        return Fault(run(begin), run("ALTER TABLE things DISABLE TRIGGER full_disk"), "No space left", PSYCOPG)
+    return Fault(run("SET TRANSACTION READ ONLY"), lambda engine: None, "read-only", PSYCOPG)
+
+
+PSYCOPG = (psycopg.Error, psycopg.IntegrityError)
+FULL_WHEN_LARGE = (
+    """
+    CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF length(NEW.name) > 1000 THEN
+        RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+    END IF; RETURN NEW; END $$
+    """,
+    "CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION full_disk()",
+)
 
 
 def run_batch(store: Store, *mutations: Mutation) -> list[Future[Any]]:
@@ -184,7 +230,7 @@ def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(store: Store,
         transaction.if_abandoned(lambda: told.append("filling"))
         try:
             adding("x" * 1_000_000)(transaction)
-        except sqlite3.OperationalError:
+        except fault.driver[0]:
             if not swallow:
                 raise
 
@@ -194,17 +240,16 @@ def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(store: Store,
         transaction.if_abandoned(lambda: told.append("marked"))
 
     store.run(adding("first"))
-    cursor = engine_of(store).writing()
-    [[pages]] = cursor.execute("PRAGMA page_count").fetchall()
-    cursor.execute(f"PRAGMA max_page_count = {pages + 5}").fetchall()
+    fault = fault_of(store, "full")
+    fault.fill(store._engine)
     futures = run_batch(store, marked, filling, adding("after"))
-    engine_of(store).writing().execute("PRAGMA max_page_count = 1000000").fetchall()
+    fault.mend(store._engine)
 
     for future in futures:
         error = future.exception()
         assert isinstance(error, StoreUnavailable)
         assert error.retryable
-        assert "full" in error.detail
+        assert fault.says in error.detail
     assert told == ["marked", "filling"]
     assert names(store) == ["first"]
 
@@ -214,34 +259,36 @@ def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(store: Store,
 
 
 def test_an_outage_fails_the_batch_even_if_the_mutation_gives_it_another_name(store: Store) -> None:
+    fault = fault_of(store, "readonly")
+
     def mutation(transaction: Transaction) -> None:
-        engine_of(store).writing().execute(
-            "PRAGMA query_only = ON"
-        )  # Unlike a full disk it leaves the transaction open.
+        fault.fill(store._engine)  # Unlike a full disk it leaves the transaction open.
         try:
             adding("a")(transaction)
-        except sqlite3.OperationalError as error:
+        except fault.driver[0] as error:
             raise Boom from error
 
     for future in run_batch(store, lambda transaction: transaction.rows(COUNT), mutation):
         error = future.exception()
         assert isinstance(error, StoreUnavailable)
-        assert "readonly" in error.detail
-    engine_of(store).writing().execute("PRAGMA query_only = OFF")
+        assert fault.says in error.detail
+    fault.mend(store._engine)
     store.run(adding("b"))
     assert names(store) == ["b"]
 
 
 def test_a_statement_that_failed_ends_its_mutation_even_if_that_catches_the_error(store: Store) -> None:
+    driver = fault_of(store, "readonly").driver
+
     def mutation(transaction: Transaction) -> None:
-        with pytest.raises(sqlite3.IntegrityError):
+        with pytest.raises(driver[1]):
             transaction.change(ADD, name="a", size=-1)
         with pytest.raises(RuntimeError, match="failed earlier"):
             transaction.rows(COUNT)
 
     other, bad = run_batch(store, adding("b"), mutation)
     assert other.result() == "b"
-    assert isinstance(bad.exception(), sqlite3.IntegrityError)
+    assert isinstance(bad.exception(), driver[1])
     assert names(store) == ["b"]
 
 
@@ -303,7 +350,7 @@ def test_a_query_inside_a_mutation_does_no_harm(store: Store) -> None:
 
     future, other = run_batch(store, mutation, adding("b"))
     other.result()
-    if isinstance(engine_of(store), SqliteMemory):
+    if isinstance(store._engine, SqliteMemory):
         assert isinstance(future.exception(), RuntimeError)
         assert names(store) == ["b"]
     else:
@@ -352,7 +399,9 @@ def test_files_are_for_their_owner_alone(tmp_path: Path, clock: MovedClock) -> N
 
 def test_the_writer_waits_for_the_disk(tmp_path: Path, clock: MovedClock) -> None:
     store = Store.open(tmp_path, clock, tables=tables)
-    cursor = engine_of(store).writing()
+    engine = store._engine
+    assert isinstance(engine, Sqlite)
+    cursor = engine.writing()
     settings = [
         cursor.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")
     ]

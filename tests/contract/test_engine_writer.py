@@ -1,18 +1,21 @@
-"""The writer's thread on a real file: groups, answers, limits, and what happens when something under it breaks."""
+"""The writer's thread on a file and on PostgreSQL: groups, answers, limits, and what breaks under it."""
 
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
 import pytest
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
 from greenroom.domain.reliability import Reliability
 from greenroom.store.batch import Resolution
+from greenroom.store.postgres.session import Session
 from greenroom.store.sqlite import SqliteFile
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Reader, Transaction
@@ -33,17 +36,48 @@ from tests.contract.things import (
 Opener = Callable[..., Store]
 
 
-@pytest.fixture
-def open_store(tmp_path: Path) -> Iterator[Opener]:
+@contextmanager
+def opening(directory: Path, database: str | None) -> Iterator[Opener]:
     opened: list[Store] = []
 
     def opener(**settings: Any) -> Store:
-        opened.append(Store.open(tmp_path, SystemClock(), tables=tables, **settings))
+        opened.append(Store.open(directory, SystemClock(), database=database, tables=tables, **settings))
         return opened[-1]
 
     yield opener
     for store in opened:
         store.close()
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    with ExitStack() as stack:
+        database = None
+        if request.param == "postgresql":
+            database = stack.enter_context(request.getfixturevalue("postgres").database())
+        yield stack.enter_context(opening(tmp_path, database))
+
+
+@pytest.fixture
+def open_file(tmp_path: Path) -> Iterator[Opener]:
+    with opening(tmp_path, None) as opener:
+        yield opener
+
+
+def notice_commands(store: Store, noticed: list[str]) -> None:
+    """Have the commands that the writer's connection runs added to a list."""
+    cursor = store._engine.writing()
+    if isinstance(cursor, sqlite3.Cursor):
+        cursor.connection.set_trace_callback(noticed.append)
+        return
+    assert isinstance(cursor, Session)
+    command = cursor._command
+
+    def noticing(sql: str) -> None:
+        noticed.append(sql)
+        command(sql)
+
+    cursor._command = noticing  # type: ignore[method-assign]
 
 
 def results(futures: Sequence[Future[Any]]) -> list[Any]:
@@ -54,12 +88,10 @@ def test_what_waits_is_committed_together(open_store: Opener) -> None:
     store = open_store(limits=Reliability(writer_batch_max=40))
     commits: list[str] = []
     with writer_held(store):
-        store._engine.writing().connection.set_trace_callback(  # type: ignore[attr-defined]
-            lambda text: commits.append(text) if text == "COMMIT" else None
-        )
+        notice_commands(store, commits)
         futures = [store.write(adding(f"{number:03}")) for number in range(100)]
     assert results(futures) == names(store) == [f"{number:03}" for number in range(100)]
-    assert len(commits) == 1 + 3, "the one that held the writer, then 40 + 40 + 20"
+    assert commits.count("COMMIT") == 1 + 3, "the one that held the writer, then 40 + 40 + 20"
     assert [event.pos for event in everything(store)] == list(range(1, 101))
 
 
@@ -151,7 +183,7 @@ def test_run_takes_its_turn_between_two_batches(open_store: Opener) -> None:
 
 
 def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
-    open_store: Opener, monkeypatch: pytest.MonkeyPatch
+    open_file: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class BrokenCursor(sqlite3.Cursor):
         """A disk that fails when it is told to write."""
@@ -169,7 +201,7 @@ def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
     broken, told = threading.Event(), list[str]()
     original = SqliteFile.writing
     monkeypatch.setattr(SqliteFile, "writing", writing)
-    store = open_store(publish=lambda events: told.extend(event.data["name"] for event in events))
+    store = open_file(publish=lambda events: told.extend(event.data["name"] for event in events))
 
     def marked(transaction: Transaction) -> None:
         adding("a")(transaction)
@@ -189,8 +221,8 @@ def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
     assert told == ["abandoned", "c"]
 
 
-def test_a_database_locked_from_outside_is_an_outage_that_passes(open_store: Opener, tmp_path: Path) -> None:
-    store = open_store(limits=Reliability(request_timeout_s=0.05))
+def test_a_database_locked_from_outside_is_an_outage_that_passes(open_file: Opener, tmp_path: Path) -> None:
+    store = open_file(limits=Reliability(request_timeout_s=0.05))
     outside = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
     outside.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
@@ -246,7 +278,8 @@ def test_reader_connections_are_limited_and_used_again(open_store: Opener) -> No
 
 def test_a_reader_connection_cannot_write(open_store: Opener) -> None:
     store = open_store()
-    with store._engine.reading() as cursor, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    refusals = (sqlite3.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+    with store._engine.reading() as cursor, pytest.raises(refusals, match=r"read-?only"):
         cursor.execute("INSERT INTO things VALUES ('a', 1)")
 
 

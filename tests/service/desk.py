@@ -1,4 +1,4 @@
-"""The real ASGI app over a world in memory, under a moved clock: every request without a socket."""
+"""The real ASGI app over a world, under a moved clock: every request without a socket."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -14,6 +14,7 @@ from greenroom.server.doors import Doors
 from greenroom.server.hosts import Hosts
 from greenroom.service.opening import open_world
 from greenroom.store.store import Store
+from tests.service.stores import databases
 
 T = TypeVar("T")
 
@@ -97,7 +98,7 @@ class Desk:
     def __init__(self, limits: Reliability | None = None, store: Store | None = None, clock: MovedClock | None = None):
         self.clock = clock or MovedClock()
         self.limits = limits or Reliability(claim_wait_max_s=0.05, wishes_wait_max_s=0.05)
-        self.store = store or Store.open_memory(self.clock, limits=self.limits)
+        self.store = store or databases.open(self.clock, self.limits)
         self.world = open_world(self.store, self.clock, SeededEntropy(7), self.limits)
         self.token: str | None = self.world.keys.operator_token()
         self._runner = asyncio.Runner()

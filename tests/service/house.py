@@ -1,7 +1,9 @@
-"""A whole world in memory, under a moved clock: the service as it is, with no door in front and no disk behind."""
+"""A whole world, under a moved clock: the service as it is, with no door in front. Must not know its database."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from sqlalchemy import bindparam, func, select
 
 from greenroom.clock import MovedClock
 from greenroom.domain.caller import THE_OPERATOR, Caller
@@ -10,10 +12,23 @@ from greenroom.domain.event import Event
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.task import Task
 from greenroom.entropy import SeededEntropy
-from greenroom.service import connecting, facts, machines, messages, presence, roles, rooms, sweeping, tasks
+from greenroom.service import (
+    connecting,
+    decisions,
+    facts,
+    machines,
+    messages,
+    presence,
+    reshaping,
+    roles,
+    rooms,
+    sweeping,
+    tasks,
+    wishing,
+)
 from greenroom.service.opening import open_world
-from greenroom.store import log
-from greenroom.store.store import Store
+from greenroom.store import log, tables
+from greenroom.store.statement import Statement
 from greenroom.store.transaction import Transaction
 from greenroom.wire import requests
 from greenroom.wire.replies import (
@@ -26,7 +41,9 @@ from greenroom.wire.replies import (
     MessageReply,
     RoleView,
     RoomView,
+    Wishes,
 )
+from tests.service.stores import databases
 
 T = TypeVar("T")
 
@@ -38,7 +55,7 @@ class House:
         self.clock = MovedClock()
         self.limits = limits or Reliability()
         self.entropy = SeededEntropy(7)
-        self.store = Store.open_memory(self.clock, limits=self.limits)
+        self.store = databases.open(self.clock, self.limits)
         self.caller: Caller = THE_OPERATOR
         self.open()
 
@@ -67,12 +84,28 @@ class House:
         body = requests.CreateRoom(name=name, roles=list(roles), max_requests=max_requests)
         return self.write(lambda tx: rooms.create(self.world, tx, self.caller, body))
 
+    def change(self, room: str = "r", **given: Any) -> RoomView:
+        body = requests.ChangeRoom(**given)
+        return self.write(lambda tx: reshaping.change(self.world, tx, self.caller, room, body))
+
+    def close_room(self, room: str = "r") -> RoomView:
+        return self.write(lambda tx: rooms.close(self.world, tx, self.caller, room, requests.Explain()))
+
+    def delete(self, room: str = "r") -> None:
+        self.write(lambda tx: rooms.delete(self.world, tx, self.caller, room))
+
     def look(self, room: str = "r") -> RoomView:
         return self.store.read(lambda reader: rooms.snapshot(self.world, reader, self.caller, room))
 
     def join(self, role: str, connection: str, room: str = "r", if_vacant: bool = False) -> JoinReply:
+        return self.write(self.joining(role, connection, room, if_vacant))
+
+    def joining(
+        self, role: str, connection: str, room: str = "r", if_vacant: bool = False
+    ) -> Callable[[Transaction], JoinReply]:
+        """A join that is not yet done, to be put into a batch."""
         body = requests.Join(connection_id=connection, if_vacant=if_vacant)
-        return self.write(lambda tx: presence.join(self.world, tx, self.caller, room, role, body))
+        return lambda tx: presence.join(self.world, tx, self.caller, room, role, body)
 
     def beat(self, role: str, connection: str, room: str = "r") -> HeartbeatReply:
         return presence.beat(self.world, self.caller, room, role, requests.Heartbeat(connection_id=connection))
@@ -86,8 +119,33 @@ class House:
         return self.write(lambda tx: messages.send(self.world, tx, self.caller, room, body))
 
     def claim(self, role: str, connection: str, room: str = "r", hand_over: bool = False) -> ClaimedTask | None:
+        return self.write(self.claiming(role, connection, room, hand_over))
+
+    def claiming(
+        self, role: str, connection: str, room: str = "r", hand_over: bool = False
+    ) -> Callable[[Transaction], ClaimedTask | None]:
+        """A claim that is not yet made, to be put into a batch."""
         body = requests.Claim(role=role, connection_id=connection, hand_over=hand_over)
-        return self.write(lambda tx: tasks.claim(self.world, tx, self.caller, room, body))
+        return lambda tx: tasks.claim(self.world, tx, self.caller, room, body)
+
+    def working(self, role: str, connection: str, room: str = "r") -> ClaimedTask:
+        """Somebody who has sat down and has a new task in hand."""
+        self.join(role, connection, room)
+        self.send(to=role, room=room)
+        claimed = self.claim(role, connection, room)
+        assert claimed is not None
+        return claimed
+
+    def working_as(self, caller: Caller, role: str, connection: str, room: str = "r") -> ClaimedTask:
+        """Likewise, with whoever is `caller` in the seat; a person has sent the task."""
+        before, self.caller = self.caller, THE_OPERATOR
+        self.send(to=role, room=room)
+        self.caller = caller
+        self.join(role, connection, room)
+        claimed = self.claim(role, connection, room)
+        assert claimed is not None
+        self.caller = before
+        return claimed
 
     def start(self, task: str, connection: str, attempt: int) -> Task:
         body = requests.OnAttempt(connection_id=connection, attempt=attempt)
@@ -110,8 +168,37 @@ class House:
         return self.write(lambda tx: tasks.decline(self.world, tx, self.caller, task, body))
 
     def move(self, how: Callable[..., Task], task: str, reason: str | None = None) -> Task:
-        """What people do to a task: `tasks.cancel`, `tasks.retry`, `tasks.reset`."""
+        """What people do to a task with no more than a reason: `decisions.cancel`, `decisions.reset`."""
         return self.write(lambda tx: how(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
+
+    def cancel(self, task: str, reason: str | None = None) -> Task:
+        return self.move(decisions.cancel, task, reason)
+
+    def reset(self, task: str, reason: str | None = None) -> Task:
+        return self.move(decisions.reset, task, reason)
+
+    def queue(self, task: str, reason: str | None = None) -> Task:
+        return self.move(decisions.queue, task, reason)
+
+    def retry(self, task: str, to: str | None = None, reason: str | None = None) -> Task:
+        body = requests.Retry(to=to, reason=reason)
+        return self.write(lambda tx: decisions.retry(self.world, tx, self.caller, task, body))
+
+    def accept(self, task: str, attempt: int | None = None, reason: str | None = None) -> Task:
+        body = requests.Accept(attempt=attempt, reason=reason)
+        return self.write(lambda tx: decisions.accept(self.world, tx, self.caller, task, body))
+
+    def send_back(self, task: str, to: str | None = None, reason: str | None = None) -> Task:
+        body = requests.SendBack(to=to, reason=reason)  # type: ignore[arg-type]
+        return self.write(lambda tx: decisions.send_back(self.world, tx, self.caller, task, body))
+
+    def note(self, task: str, text: str = "mind the step") -> Task:
+        body = requests.AddNote(text=text)
+        return self.write(lambda tx: decisions.note(self.world, tx, self.caller, task, body))
+
+    def backlog(self, text: str = "do it one day", to: str | None = None, room: str = "r") -> Task:
+        body = requests.AddToBacklog(text=text, to=to)
+        return self.write(lambda tx: decisions.add_to_backlog(self.world, tx, self.caller, room, body))
 
     def task(self, task: str) -> Task:
         return self.store.read(lambda reader: tasks.show(self.world, reader, self.caller, task))
@@ -123,6 +210,9 @@ class House:
     def machine(self, machine: str = "m1") -> MachineView:
         return self.store.read(lambda reader: machines.show(self.world, reader, self.caller, machine))
 
+    def delete_machine(self, machine: str = "m1") -> None:
+        self.write(lambda tx: machines.delete(self.world, tx, self.caller, machine))
+
     def wish(self, role: str, machine: str | None = "m1", desired: str = "running", room: str = "r") -> RoleView:
         kind = "custom" if machine is None else "remote"
         body = requests.SetAgent(
@@ -133,11 +223,19 @@ class House:
         )
         return self.write(lambda tx: roles.wish(self.world, tx, self.caller, room, role, body))
 
+    def wishes(self, machine: str = "m1") -> Wishes:
+        return self.store.read(lambda reader: wishing.wishes(self.world, reader, self.caller, machine))
+
     def beat_machine(
-        self, *agents: tuple[str, str], machine: str = "m1", incarnation: str = "i1", room: str = "r"
+        self,
+        *agents: tuple[str, str],
+        machine: str = "m1",
+        incarnation: str = "i1",
+        room: str = "r",
+        leaving: bool = False,
     ) -> MachineHeartbeatReply:
         held = [requests.HeldAgent(room=room, role=role, connection_id=connection) for role, connection in agents]
-        body = requests.MachineHeartbeat(incarnation=incarnation, agents=held)
+        body = requests.MachineHeartbeat(incarnation=incarnation, agents=held, leaving=leaving)
         reply = connecting.beat(self.world, self.caller, machine, body)
         if reply is None:
             return self.write(lambda tx: connecting.reconnect(self.world, tx, self.caller, machine, body))
@@ -146,6 +244,14 @@ class House:
     def report(self, *given: requests.Fact, machine: str = "m1", incarnation: str = "i1") -> FactsReply:
         body = requests.PostFacts(incarnation=incarnation, facts=list(given))
         return self.write(lambda tx: facts.take(self.world, tx, self.caller, machine, body))
+
+    def count(self, table: str, column: str, value: str) -> int:
+        """How many rows of a table have that value."""
+        counted = tables.metadata.tables[table]
+        where = counted.c[column] == bindparam("value")
+        statement = Statement(select(func.count()).select_from(counted).where(where))
+        row = self.store.read(lambda reader: reader.row(statement, value=value))
+        return int(row[0]) if row else 0
 
     def events(self) -> list[Event]:
         return self.store.read(lambda reader: log.all_after(reader, 0, 1_000_000))

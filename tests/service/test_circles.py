@@ -1,7 +1,6 @@
 """A request that is handed back and forth all night is stopped, and a person can let it go on."""
 
 from greenroom.domain.reliability import Reliability
-from greenroom.service import tasks
 from tests.service.house import House
 
 
@@ -55,7 +54,7 @@ def test_a_person_may_let_it_go_on() -> None:
     assert held is not None
     done = house.handoff(held.id, "builder", held.attempt, to="reviewer")
     assert done.next_task is not None
-    assert "pending" == house.move(tasks.retry, done.next_task).status
+    assert "pending" == house.retry(done.next_task).status
     again = house.claim("reviewer", "reviewer")
     assert again is not None
     assert "completed" == house.complete(again.id, "reviewer", again.attempt).status

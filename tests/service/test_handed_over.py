@@ -3,7 +3,6 @@
 import pytest
 
 from greenroom.domain.errors import Superseded
-from greenroom.service import tasks
 from tests.service.house import House
 
 
@@ -86,7 +85,7 @@ def test_its_result_is_kept_as_a_late_one_once_somebody_newer_has_the_task() -> 
 def test_the_seat_of_a_task_that_a_person_cancels_goes_back_to_the_ordinary_lease() -> None:
     house, task, attempt = handed()
     house.start(task, "a", attempt)
-    house.move(tasks.cancel, task)
+    house.cancel(task)
     house.pass_time(house.limits.heartbeat_ttl_s - 1)
     assert ["a"] == present(house)
     house.pass_time(3)

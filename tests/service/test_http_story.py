@@ -162,6 +162,7 @@ def test_the_result_of_an_attempt_that_was_given_away_is_kept(desk: Desk) -> Non
     desk.say()
     old = desk.claim().json
     desk.join(connection="B")
+    desk.pass_time(desk.limits.takeover_grace_s)
     new = desk.claim(connection="B").json
 
     refused = desk.act(old, "complete", text="too late")

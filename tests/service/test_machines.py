@@ -117,6 +117,7 @@ def test_an_exit_of_a_sitting_that_is_not_the_holder_changes_only_the_log() -> N
     task = house.claim("builder", "a")
     assert task is not None
     house.join("builder", "newer")
+    house.pass_time(house.limits.takeover_grace_s)
     taken = house.claim("builder", "newer")
     assert taken is not None
     house.report(exited("f1", task.id, task.attempt))

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from greenroom.domain.task import Task
-from greenroom.service import tasks
+from greenroom.service import decisions
 from tests.service.house import House
 
 
-@pytest.mark.parametrize("how", [tasks.cancel, tasks.reset])
+@pytest.mark.parametrize("how", [decisions.cancel, decisions.reset])
 def test_what_a_person_does_to_a_task_does_not_keep_its_holder(how: Callable[..., Task]) -> None:
     house = House()
     house.room()

@@ -6,23 +6,29 @@ Every fault is one that a system like this one has really had: see docs/design.m
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from sqlalchemy import bindparam, update
 
-from greenroom.domain import sitting, sweep
+from greenroom.domain import sitting, sweep, task
 from greenroom.domain.sitting import OK, PRESENT, SIT_AGAIN
 from greenroom.domain.task import PENDING, can_resume, is_held_by
-from greenroom.service import opening, presence, seating, tasks, working
+from greenroom.service import guarding, notes, opening, presence, results, seating, tasks, working
+from greenroom.service.guards import Guards
 from greenroom.service.leases import LeaseTable
 from greenroom.store import sittings
 from greenroom.store import tasks as stored
 from greenroom.store.statement import Statement
 from greenroom.wire.replies import LeaveReply
 from tests.simulation.test_self_healing import SelfHealing
+from tests.simulation.test_work_is_kept import WorkIsKept
 
 Patch = pytest.MonkeyPatch
+
+TASK = [stored.tasks.c[name] for name in stored.FIELDS]
+"""What a claim gives back."""
 
 QUICK = settings(
     max_examples=400,
@@ -77,7 +83,7 @@ def claim_without_the_seat(patch: Patch) -> None:
     by_id_only = update(stored.tasks).where(stored.tasks.c.id == bindparam("id"), stored.tasks.c.status == PENDING)
     values = {"status": "acknowledged", "attempt": stored.tasks.c.attempt + 1, "acknowledged_at": bindparam("at")}
     holder: dict[str, Any] = {"claimed_by": bindparam("connection_id"), "last_holder": bindparam("connection_id")}
-    patch.setattr(stored, "CLAIM", Statement(by_id_only.values(values | holder)))
+    patch.setattr(stored, "CLAIM", Statement(by_id_only.values(values | holder).returning(*TASK)))
     patch.setattr(tasks, "judge", lambda known, epoch: OK if known is not None else "rejoin_required")
 
 
@@ -146,7 +152,57 @@ def attempt_that_does_not_rise(patch: Patch) -> None:
         "acknowledged_at": bindparam("at"),
         "released_cause": None,
     }
-    patch.setattr(stored, "CLAIM", Statement(same.values(values | more)))
+    patch.setattr(stored, "CLAIM", Statement(same.values(values | more).returning(*TASK)))
+
+
+def takeover_without_a_guard(patch: Patch) -> None:
+    patch.setattr(Guards, "holds_back", lambda self, task: False)
+
+
+def guard_that_is_never_lifted(patch: Patch) -> None:
+    patch.setattr(Guards, "lift_due", lambda self, now: [])
+
+
+def restart_that_forgets_the_guards(patch: Patch) -> None:
+    patch.setattr(guarding, "hold_back_again", lambda world, reader: None)
+
+
+def retry_into_a_full_room(patch: Patch) -> None:
+    patch.setattr(working, "place_for", lambda tx, room: PENDING)
+
+
+def late_result_of_a_stranger(patch: Patch) -> None:
+    patch.setattr(results, "had", lambda reader, task, connection, attempt: attempt <= task.attempt)
+
+
+def late_result_that_is_not_kept(patch: Patch) -> None:
+    patch.setattr(results, "keep_late", lambda tx, task, attempt, connection, to, text: results.KEPT)
+
+
+def send_back_that_forgets_the_result(patch: Patch) -> None:
+    emptied = {"accepted_attempt": None, "result": None, "handed_to": None}
+    patch.setattr(results, "set_aside", lambda tx, task: msgspec.structs.replace(task, **emptied))
+
+
+def acceptance_that_leaves_the_holder_at_work(patch: Patch) -> None:
+    patch.setattr(results, "free_holder", lambda world, tx, held: None)
+
+
+def note_that_waits_for_the_next_claim(patch: Patch) -> None:
+    patch.setattr(notes, "is_under_way", lambda task: False)
+
+
+def quarantine_that_calls_nobody(patch: Patch) -> None:
+    patch.setattr(working, "call_people", lambda tx, before, after: None)
+
+
+def move_that_is_not_in_the_table(patch: Patch) -> None:
+    original = task.move
+
+    def move(current: str, trigger: str, to: str | None = None) -> str:
+        return PENDING if trigger == "start" else original(current, trigger, to)
+
+    patch.setattr(working, "move", move)
 
 
 FAULTS = [
@@ -164,11 +220,29 @@ FAULTS = [
     cleanup_that_never_comes,
     completion_that_promotes_nobody,
     attempt_that_does_not_rise,
+    takeover_without_a_guard,
+    guard_that_is_never_lifted,
+    restart_that_forgets_the_guards,
+]
+FAULTS_OF_WORK = [
+    retry_into_a_full_room,
+    late_result_of_a_stranger,
+    late_result_that_is_not_kept,
+    send_back_that_forgets_the_result,
+    acceptance_that_leaves_the_holder_at_work,
+    note_that_waits_for_the_next_claim,
+    quarantine_that_calls_nobody,
+    move_that_is_not_in_the_table,
 ]
 
 
-@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
-def test_the_fault_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+CASES = [(SelfHealing, plant) for plant in FAULTS] + [(WorkIsKept, plant) for plant in FAULTS_OF_WORK]
+
+
+@pytest.mark.parametrize(("machine", "plant"), CASES, ids=[plant.__name__ for _, plant in CASES])
+def test_the_fault_is_found(
+    machine: type[RuleBasedStateMachine], plant: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
     plant(monkeypatch)
     with pytest.raises(Exception):  # noqa: B017, PT011 - by an assertion of ours, or by a constraint of the store
-        run_state_machine_as_test(SelfHealing, settings=QUICK)
+        run_state_machine_as_test(machine, settings=QUICK)

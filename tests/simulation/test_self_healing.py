@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from greenroom.domain.errors import Conflict, GreenroomError, InvalidTransition, RejoinRequired, Superseded, Unusable
 from greenroom.domain.task import HELD_STATES, OCCUPYING_STATES, Task
-from greenroom.service import sweeping, tasks
+from greenroom.service import sweeping
 from greenroom.service.leases import seat_key
 from tests.service.house import House
+from tests.simulation.ledger import check_moves
 from tests.simulation.reference import Seat
 
 ROLES = ("builder", "reviewer")
@@ -37,7 +38,6 @@ class SelfHealing(RuleBasedStateMachine):
         self.held: dict[tuple[str, str], tuple[str, int]] = {}
         self.sent: list[str] = []
         self.accepted: dict[str, tuple[str, int]] = {}
-        self.released_without_way_back: set[tuple[str, int]] = set()
         self.epochs: dict[str, int] = dict.fromkeys(ROLES, 0)
         self.attempts: dict[str, int] = {}
 
@@ -45,10 +45,26 @@ class SelfHealing(RuleBasedStateMachine):
     def now(self) -> float:
         return self.house.clock.monotonic()
 
+    @property
+    def grace_ends(self) -> float:
+        return self.now + self.house.limits.takeover_grace_s
+
+    def in_hand(self, role: str) -> str | None:
+        """What whoever is present in a role holds."""
+        holder = (role, self.seats[role].newest)
+        held = [task for task in self.house.look().tasks if task.status in HELD_STATES]
+        return next((task.id for task in held if (task.target_role, task.claimed_by) == holder), None)
+
+    def due_to(self, role: str) -> str | None:
+        """The task that a claim must give, if there is one and nothing holds it back."""
+        pending = [task for task in self.house.look().tasks if (task.status, task.target_role) == ("pending", role)]
+        return pending[0].id if pending and self.seats[role].may_claim(pending[0].id, self.now) else None
+
     # Presence.
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def join(self, role: str, connection: str) -> None:
+        self.seats[role].take_over(connection, self.in_hand(role), self.grace_ends)
         expected = self.seats[role].join(connection, self.now)
         reply = self.house.join(role, connection)
         assert expected == reply.status
@@ -65,6 +81,7 @@ class SelfHealing(RuleBasedStateMachine):
     @rule(role=roles_drawn, connection=connections_drawn, cause=st.sampled_from(["left", "exited", "stopped"]))
     def leave(self, role: str, connection: str, cause: str) -> None:
         self.house.leave(role, connection, cause=cause)
+        self.seats[role].has_stopped(connection)
         self.seats[role].leave(connection)
 
     @rule(pause=pauses_drawn)
@@ -83,6 +100,7 @@ class SelfHealing(RuleBasedStateMachine):
             assert before == {role: self.is_shown_present(role) for role in ROLES}, "judged for our own absence"
             for seat in self.seats.values():
                 seat.seen_at = max(seat.seen_at, self.now)
+                seat.grace(self.now - pause, self.grace_ends)
         else:
             self.expire_reference()
 
@@ -91,6 +109,9 @@ class SelfHealing(RuleBasedStateMachine):
         self.house.open()
         for seat in self.seats.values():
             seat.seen_at = max(seat.seen_at, self.now)
+        for task in self.house.look().tasks:
+            if task.status == "pending" and task.released_cause == "superseded" and task.last_holder is not None:
+                self.seats[task.target_role].held_back[task.id] = (task.last_holder, self.grace_ends)
 
     # Work.
 
@@ -102,7 +123,7 @@ class SelfHealing(RuleBasedStateMachine):
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def claim(self, role: str, connection: str) -> None:
-        verdict = self.seats[role].verdict(connection)
+        verdict, due = self.seats[role].verdict(connection), self.in_hand(role) or self.due_to(role)
         try:
             task = self.house.claim(role, connection)
         except RejoinRequired:
@@ -113,6 +134,7 @@ class SelfHealing(RuleBasedStateMachine):
             return
         assert verdict == "ok", "a claim without the seat was answered"
         self.seats[role].seen_at = self.now
+        assert due == (task.id if task is not None else None), "a claim was not given what it is due, and that alone"
         if task is None:
             return
         assert task.target_role == role
@@ -177,11 +199,11 @@ class SelfHealing(RuleBasedStateMachine):
         return result
 
     @precondition(lambda self: self.sent)
-    @rule(data=st.data(), how=st.sampled_from([tasks.cancel, tasks.reset, tasks.retry]))
-    def intervene(self, data: st.DataObject, how: Any) -> None:
+    @rule(data=st.data(), how=st.sampled_from(["cancel", "reset", "retry"]))
+    def intervene(self, data: st.DataObject, how: str) -> None:
         task = self.house.task(data.draw(st.sampled_from(self.sent)))
         try:
-            self.house.move(how, task.id)
+            getattr(self.house, how)(task.id)
         except InvalidTransition:
             assert task == self.house.task(task.id), "an illegal move changed something"
 
@@ -243,10 +265,12 @@ class SelfHealing(RuleBasedStateMachine):
         occupying = sum(task.status in OCCUPYING_STATES for task in open_tasks)
         queued = sum(task.status == "queued" for task in open_tasks)
         assert queued == 0 or occupying >= MAX_REQUESTS, "a queued request waits although a place is free"
+        assert occupying <= MAX_REQUESTS, "more is worked on than the room allows"
 
     @invariant()
     def the_log_has_no_gaps(self) -> None:
         events = self.house.events()
+        check_moves(events)
         assert [event.pos for event in events] == list(range(1, len(events) + 1))
         last: dict[str, int] = {}
         for event in events:

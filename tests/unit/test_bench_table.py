@@ -3,7 +3,7 @@
 import pytest
 
 from bench.sample import percentile
-from bench.table import Beside, Goal, Row, draw, spell
+from bench.table import Beside, Goal, Grid, Row, draw, spell
 
 
 def row(figure: float = 30_000.0, beside: Beside | None = None, goal: Goal | None = None) -> Row:
@@ -82,3 +82,10 @@ def test_a_percentile_is_one_of_the_readings() -> None:
 def test_there_is_no_percentile_of_nothing() -> None:
     with pytest.raises(ValueError, match="no readings"):
         percentile([], 50)
+
+
+def test_a_grid_has_a_line_for_each_system_with_its_figures_to_the_right() -> None:
+    lines = str(Grid(("system", "tasks/s"), (("ours", "1,230"), ("a peer with a name", "77")))).splitlines()
+    assert 4 == len(lines)
+    assert "| ours               |   1,230 |" == lines[2]
+    assert "| ------------------ | ------: |" == lines[1]

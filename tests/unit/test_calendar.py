@@ -71,7 +71,7 @@ def test_what_is_filed_anew_while_pages_are_open_waits_for_the_next_turn() -> No
 
 
 def table(count: int) -> LeaseTable:
-    leases = LeaseTable(1.0)
+    leases = LeaseTable(1.0, closed_max=10)
     for number in range(count):
         leases.grant(f"room/role{number}", f"c{number}", TTL_S, None, NOW)
     return leases

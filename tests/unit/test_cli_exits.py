@@ -22,7 +22,7 @@ KINDS = {
     errors.Unauthorized: 77,
     errors.ConfigurationError: 78,
     errors.AlreadyRunning: 78,
-    errors.Unusable: 1,
+    errors.Unusable: 2,
     errors.StoreUnavailable: 1,
     errors.GreenroomError: 1,
     exits.WrongUsage: 2,

@@ -40,7 +40,7 @@ def test_the_reference_is_current() -> None:
         ("room crate x", "Did you mean `room create`?"),
         ("status --wach", "Did you mean `--watch`?"),
         ("send r text --too builder", "Did you mean `--to`?"),
-        ("room", "room close, room create, room list, room show"),
+        ("room", "room change, room close, room create, room delete, room list, room show"),
         ("--json status", "--json"),
         ("why shop", "'shop' is not ROOM/ROLE"),
         ("why shop/", "'shop/' is not ROOM/ROLE"),

@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Seat:
     def join_again(self, session: Session) -> None:
         self.told.append("join again")
 
-    def confirm(self, task: TaskRef | None, asked_at: float) -> None:
+    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
         self.told.append((task, asked_at))
 
     def drain(self) -> None:

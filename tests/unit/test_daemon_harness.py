@@ -65,3 +65,24 @@ def test_no_way_leads_out(tmp_path: Path, workdir: str) -> None:
 def test_a_relative_directory_is_nowhere(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not spelled out"):
         house(tmp_path).recipe(msgspec.structs.replace(WISH, workdir="allowed"))
+
+
+@pytest.mark.parametrize("model", ["large", "maker/large-2.5:free", "eu.maker.large@1"])
+def test_the_wished_model_is_told_to_the_command(tmp_path: Path, model: str) -> None:
+    told = Harness(command=("agent", "--model={model}", "{model}"), env={"A": "b"})
+    recipe = House({"echo": told}, (), tmp_path / "work").recipe(msgspec.structs.replace(WISH, model=model))
+    assert ("agent", f"--model={model}", model) == recipe.command
+    assert {"A": "b", "GREENROOM_MODEL": model} == recipe.env
+
+
+@pytest.mark.parametrize("model", ["--dangerous", "a b", "-x", "a\nb", "$(id)"])
+def test_a_model_cannot_be_an_option(tmp_path: Path, model: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be the name of a model"):
+        house(tmp_path).recipe(msgspec.structs.replace(WISH, model=model))
+
+
+def test_a_command_that_needs_a_model_is_not_run_without_one(tmp_path: Path) -> None:
+    told = Harness(command=("agent", "{model}"))
+    with pytest.raises(ConfigurationError, match="needs to be told a model") as refusal:
+        House({"echo": told}, (), tmp_path / "work").recipe(WISH)
+    assert "greenroom agent set r/builder --model" in refusal.value.guidance

@@ -125,6 +125,7 @@ def test_a_run_is_told_what_it_needs_and_no_other_secret(tmp_path: Path) -> None
     assert handed[0]["text"].splitlines() == [
         "GREENROOM_ATTEMPT=1",
         f"GREENROOM_CONNECTION={stage.seat.connection_id}",
+        f"GREENROOM_NOTES={tmp_path / 'logs' / 'r' / 'builder' / 'task_1.1' / 'notes'}",
         "GREENROOM_ROLE=builder",
         "GREENROOM_ROOM=r",
         "GREENROOM_TASK=task_1",

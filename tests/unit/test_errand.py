@@ -17,6 +17,7 @@ from greenroom.client.errand import (
     Plan,
     next_in_line,
     task_environment,
+    why_gone,
 )
 from greenroom.client.session import Session
 from greenroom.client.transport import Response
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.process
 LIMITS = Reliability(stop_grace_s=2.0, text_bytes_max=10_000, stderr_bytes_kept=100)
 HELD = answer(task_of())
 FINISHED = answer(task_of(status="completed", claimed_by=None))
-OURS_COMPLETED = task_of(status="completed", claimed_by=None)
+OURS_COMPLETED = task_of(status="completed", claimed_by=None, accepted_attempt=1)
 
 
 class NoPause(SeededEntropy):
@@ -267,3 +268,63 @@ def test_a_run_is_told_its_own_token_and_no_other() -> None:
     names = ("URL", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION", "TOKEN")
     assert {f"GREENROOM_{name}" for name in names} == set(told)
     assert ("secret", "1") == (told["GREENROOM_TOKEN"], told["GREENROOM_ATTEMPT"])
+
+
+def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result(tmp_path: Path) -> None:
+    trying = Trying(tmp_path, "import time; print('partial', flush=True); time.sleep(600)")
+
+    def lose_when_it_has_written() -> None:
+        while not trying.plan.stdout.read_bytes():
+            threading.Event().wait(0.01)
+        trying.errand.lose("Somebody else has it.")
+
+    loser = threading.Thread(target=lose_when_it_has_written)
+    trying.errand._on_started = lambda identity: loser.start()
+    trying.transport.steps += [HELD, refusal("superseded")]
+    outcome = trying.go()
+    loser.join(10)
+    assert GONE == outcome.kind
+    assert outcome.detail.startswith("Somebody else has it. What it had written was kept")
+    assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])
+
+
+def test_what_cannot_even_be_handed_in_late_is_kept_and_told(tmp_path: Path) -> None:
+    script = "import sys; print('half'); sys.exit(1)"
+    another = answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    trying = Trying(tmp_path, script, HELD, another, refusal("invalid_request", "There is no such role."))
+    outcome = trying.go()
+    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert f"(There is no such role.) and is in {trying.plan.stdout}." in outcome.detail
+
+
+def test_notes_reach_a_run_by_a_file_that_its_environment_names(tmp_path: Path) -> None:
+    script = """
+import os, pathlib, sys, threading
+notes = pathlib.Path(os.environ["GREENROOM_NOTES"])
+print(sys.stdin.read())
+while "blue" not in notes.read_text():
+    threading.Event().wait(0.01)
+"""
+    trying = Trying(tmp_path, script, HELD, HELD, FINISHED)
+
+    def note(identity: Identity) -> None:
+        trying.errand.take_notes(("make it blue",))
+
+    trying.errand._on_started = note
+    assert DONE == trying.go().kind
+    assert "build it\n" == trying.calls()[-1][1]["text"]
+    assert "make it blue\n" == trying.plan.notes.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"status": "completed", "accepted_attempt": 1, "attempt": 2}, "the result of attempt 1 was taken"),
+        ({"status": "backlog"}, "put back into the backlog"),
+        ({"status": "closed", "reason": "no more"}, "cancelled (no more)"),
+        ({"status": "pending", "released_cause": "reset"}, "taken back: reset"),
+        ({"status": "in_progress", "attempt": 3}, "another's now: in_progress, attempt 3"),
+    ],
+)
+def test_why_a_task_is_gone_is_said_for_people(changes: dict[str, Any], why: str) -> None:
+    assert why in why_gone(task_of(**changes))

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import ConfigurationError
-from greenroom.settings import paths
+from greenroom.lock import hold_lock
+from greenroom.settings import logins, paths
+from greenroom.settings.logins import Login
 from greenroom.settings.resolve import Settings, resolve, unknown_variables
 
 
@@ -122,6 +124,24 @@ def test_what_may_run_here_is_put_together_from_user_and_project(home: dict[str,
     assert "flag --config" == settings.origins["project"]
 
 
+def test_a_database_comes_from_flag_environment_or_user_and_from_no_project(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    assert (None, "default") == (settle(home).database, settle(home).origins["database"])
+    write_user_config(tmp_path, 'database = "postgresql://user/one"\n')
+    assert "postgresql://user/one" == settle(home).database
+    told = home | {"GREENROOM_DATABASE": "postgresql://environment/two"}
+    assert ("postgresql://environment/two", "environment GREENROOM_DATABASE") == (
+        settle(told).database,
+        settle(told).origins["database"],
+    )
+    assert "postgresql://flag/three" == settle(told, database="postgresql://flag/three").database
+    assert None is settle(told, database="sqlite").database, "back to the data directory, whatever else is set"
+    (tmp_path / "greenroom.toml").write_text('database = "postgresql://project/four"\n', "utf-8")
+    with pytest.raises(ConfigurationError, match="`database`: unknown key"):
+        settle(home, tmp_path)
+
+
 def test_strange_variables_are_told_with_a_guess(home: dict[str, str]) -> None:
     strange = unknown_variables(home | {"GREENROOM_HEARTBEAT_TLL_S": "9", "GREENROOM_URL": "x", "OTHER": "y"})
 
@@ -154,3 +174,40 @@ def test_what_no_request_can_carry_is_no_token(home: dict[str, str], token: str,
     path.write_text(token, "utf-8")
     with pytest.raises(ConfigurationError, match=r"operator\.token"):
         resolve({"data_dir": str(tmp_path)}, home, None)
+
+
+FAR = "https://far.example:8443"
+
+
+def test_a_stored_token_is_found_for_its_very_address_alone(home: dict[str, str], tmp_path: Path) -> None:
+    path = logins.store(home, Login(url=FAR, token="stored"))
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert ("stored", f"login {path}") == (settle(home, url=FAR).token, settle(home, url=FAR).origins["token"])
+    assert "stored" == settle(home, url=f"{FAR}/").token
+    for other in ("http://far.example:8443", "https://far.example", "https://far.example:8443/x", "http://far_example"):
+        assert settle(home, url=other).token is None
+    path.write_text(path.read_text().replace("far.example", "far_example"))
+    assert settle(home, url=FAR).token is None, "a file of that name may be another server's"
+    assert "told" == settle(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
+
+
+def test_a_stored_token_is_for_a_tunnel_and_not_for_this_machine_s_own_server(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    url = "http://127.0.0.1:6464"
+    data_dir = paths.default_data_dir(home)
+    data_dir.mkdir(parents=True)
+    paths.operator_token(data_dir).write_text("own")
+    paths.server_url(data_dir).write_text(url)
+    logins.store(home, Login(url=url, token="stored"))
+    assert "stored" == settle(home).token, "no server runs here, so somebody else listens there"
+    with hold_lock(paths.server_lock(data_dir), "server"):
+        assert "own" == settle(home).token
+        assert "stored" == settle(home, data_dir=str(tmp_path / "other")).token
+
+
+def test_what_is_forgotten_is_gone(home: dict[str, str]) -> None:
+    assert not logins.forget(home, FAR)
+    path = logins.store(home, Login(url=FAR, token="stored"))
+    assert logins.forget(home, FAR)
+    assert not path.exists()

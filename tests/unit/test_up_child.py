@@ -35,6 +35,8 @@ class Stage:
             self.give_up,
             hopeless_at_first=frozenset({78}),
             hopeless=frozenset({4}),
+            wished=frozenset({0}),
+            wished_hint="start it",
         )
         self.child.start()
 
@@ -131,3 +133,11 @@ def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper(
         assert SystemClock().monotonic() < deadline
         threading.Event().wait(0.01)
     stage.child.stop(20)
+
+
+def test_whoever_was_stopped_on_purpose_stays_so() -> None:
+    stage = Stage("raise SystemExit(0)")
+    stage.wait_for("was stopped and stays so; start it")
+    stage.child.stop(5)
+    assert not any("runs again" in line for line in stage.said)
+    assert stage.hopeless == []

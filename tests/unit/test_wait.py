@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.agent import private_file, report, sitting_file, wait
+from greenroom.agent import claim_file, report, sitting_file, wait
+from greenroom.agent.claim_file import Claim
 from greenroom.agent.harness import slice_s
-from greenroom.agent.private_file import write_record
 from greenroom.client.transport import Response
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable, Unusable
 from greenroom.domain.reliability import Reliability
-from greenroom.domain.task import LateResult
+from greenroom.domain.task import LateResult, Note
 from greenroom.process.identity import Identity
-from greenroom.settings import paths
+from greenroom.settings import paths, private_file
+from greenroom.settings.private_file import write_record
 from greenroom.settings.project import DaemonSettings
 from greenroom.settings.resolve import Settings
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal, task_of
@@ -32,7 +33,7 @@ LIMITS = Reliability(first_contact_s=0.5, retry_pause_s=0.02)
 def _no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests may themselves be run by an agent, with a cap or a task of its own."""
     for name in os.environ:
-        if name.startswith(("CLAUDECODE", "CODEX_", "GREENROOM_")):
+        if name.startswith(("CLAUDECODE", "CODEX_", "OPENCODE", "QWEN_CODE", "GEMINI_CLI", "GREENROOM_")):
             monkeypatch.delenv(name)
 
 
@@ -53,6 +54,7 @@ def settings_of(url: str, folder: Path) -> Settings:
         url=url,
         token="t",
         data_dir=folder,
+        database=None,
         limits=LIMITS,
         project=None,
         user_daemon=DaemonSettings(),
@@ -73,6 +75,9 @@ class Call:
 
     def files(self, kind: str) -> list[Path]:
         return [path for path in (self.settings.data_dir / kind).rglob("*") if path.is_file()]
+
+    def claims(self) -> list[Claim]:
+        return [msgspec.json.decode(path.read_bytes(), type=Claim) for path in self.files("claims")]
 
     def sitting(self) -> sitting_file.SittingFile:
         return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=sitting_file.SittingFile)
@@ -286,7 +291,7 @@ def test_each_word_of_an_agent_reaches_its_route(server: TinyServer, tmp_path: P
         (report.run_decline, {"text": "cannot"}, "decline"),
     ],
 )
-def test_the_end_of_a_task_removes_its_claim_and_finishes_the_sitting(
+def test_the_end_of_a_task_finishes_its_claim_and_the_sitting(
     server: TinyServer, tmp_path: Path, function: Any, given: dict[str, Any], verb: str
 ) -> None:
     call = Call(server.url, tmp_path)
@@ -294,9 +299,45 @@ def test_the_end_of_a_task_removes_its_claim_and_finishes_the_sitting(
     server.answers[f"POST {verb}"] = lambda server, body: answer(task_of(status="completed", handed_to="reviewer"))
     said = Said(server.url, tmp_path)
     assert 0 == said.say(function, **given)
-    assert [] == call.files("claims")
+    assert [claim_file.FINISHED] == [claim.state for claim in call.claims()]
     assert sitting_file.FINISHED == call.sitting().state
     assert "greenroom wait-for-task demo --role builder" in said.out.getvalue()
+
+
+def test_a_result_that_is_said_twice_is_answered_twice_and_disturbs_nothing(server: TinyServer, tmp_path: Path) -> None:
+    call = Call(server.url, tmp_path)
+    call.wait()
+    server.answers["POST complete"] = lambda server, body: answer(task_of(status="completed", result="done"))
+    said = Said(server.url, tmp_path)
+    assert 0 == said.say(report.run_complete, text="done")
+    write_record(call.files("sittings")[0], msgspec.structs.replace(call.sitting(), state=sitting_file.HANDED))
+    assert 0 == said.say(report.run_complete, task="task_1", attempt=1, text="done")
+    assert sitting_file.HANDED == call.sitting().state, "the sitting may be at its next task by now"
+    for function in (report.run_started, report.run_progress, report.run_decline):
+        assert 4 == said.say(function, task="task_1", attempt=1, text="more")
+    assert 2 == sum(key == "POST complete" for key, _ in server.seen)
+    assert "POST complete" == server.seen[-1][0], "what cannot be meant is not sent"
+    assert "kept beside it" not in said.err.getvalue()
+    assert 0 == said.say(report.run_complete, task="task_1", attempt=1, text="something else")
+    assert "had another result, which counts; this one was kept beside it" in said.err.getvalue()
+
+
+def test_a_note_is_shown_once_with_the_next_answer(server: TinyServer, tmp_path: Path) -> None:
+    notes = tuple(
+        Note(attempt=attempt, by="operator", text=text, at="2026-11-20T23:46:34.120Z")
+        for attempt, text in ((None, "mind the cat"), (1, "make it\nblue"))
+    )
+    server.answers["POST claim"] = lambda server, body: answer(claimed(notes=notes[:1]))
+    call = Call(server.url, tmp_path)
+    call.wait()
+    assert "A note by operator, at 2026-11-20T23:46:34.120Z:\n  mind the cat\n" in call.out.getvalue()
+    server.answers["POST progress"] = lambda server, body: answer(task_of(notes=notes))
+    first, second = Said(server.url, tmp_path), Said(server.url, tmp_path)
+    first.say(report.run_progress, text="x")
+    second.say(report.run_progress, text="x", json=True)
+    assert "  make it\n  blue\n" in first.out.getvalue()
+    assert "mind the cat" not in first.out.getvalue()
+    assert [] == msgspec.json.decode(second.out.getvalue())["notes"]
 
 
 def test_a_result_that_comes_too_late_is_kept_and_said_to_be(server: TinyServer, tmp_path: Path) -> None:
@@ -309,7 +350,9 @@ def test_a_result_that_comes_too_late_is_kept_and_said_to_be(server: TinyServer,
     assert 4 == said.say(report.run_complete, text="done")
     assert "kept as a late result of task_1" in said.err.getvalue()
     assert "wait-for-task" not in said.err.getvalue()
-    assert [] == call.files("claims")
+    assert [claim_file.FINISHED] == [claim.state for claim in call.claims()]
+    assert 4 == said.say(report.run_complete, task="task_1", text="done"), "said again it is answered again"
+    assert 2 == said.say(report.run_complete, text="done"), "nothing open is held here any more"
 
 
 def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_path: Path) -> None:
@@ -329,7 +372,7 @@ def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_p
     assert len(keys) >= 2, "it is tried again for a while first"
     server.answers["POST handoff"] = lambda server, body: answer(task_of(status="completed"))
     assert 0 == said.say(report.run_handoff, text="a day's work", to="reviewer")
-    assert [] == call.files("claims")
+    assert [".json"] == [path.suffix for path in call.files("claims")]
 
 
 def test_trouble_with_our_own_files_is_not_taken_for_a_failure(
@@ -384,6 +427,11 @@ def test_other_refusals_are_raised(server: TinyServer, tmp_path: Path) -> None:
         ({"CLAUDECODE": "1", "BASH_DEFAULT_TIMEOUT_MS": "600000"}, 540.0),
         ({"CLAUDECODE": "1", "BASH_DEFAULT_TIMEOUT_MS": "nonsense"}, 108.0),
         ({"CODEX_SANDBOX": "seatbelt"}, 8.0),
+        ({"OPENCODE": "1"}, 108.0),
+        ({"OPENCODE": "1", "OPENCODE_EXPERIMENTAL_BASH_DEFAULT_TIMEOUT_MS": "30000"}, 27.0),
+        ({"QWEN_CODE": "1"}, 108.0),
+        ({"GEMINI_CLI": "1"}, 270.0),
+        ({"GEMINI_CLI": "1", "CODEX_CI": "1"}, 8.0),
     ],
 )
 def test_inside_a_harness_a_wait_is_a_slice_that_fits_its_cap(environ: dict[str, str], expected: float | None) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from greenroom.agent import claim_file, sitting_file
 from greenroom.agent.claim_file import Claim, Wanted
-from greenroom.agent.private_file import read_record, write_record, write_text
 from greenroom.agent.sitting_file import FINISHED, HANDED, PAUSED, WAITING, SittingFile
 from greenroom.domain.errors import Unusable
 from greenroom.process.identity import Identity
 from greenroom.settings import paths
+from greenroom.settings.private_file import read_record, write_record, write_text
 
 URL = "http://127.0.0.1:6464"
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -213,3 +213,29 @@ def test_the_files_lie_where_the_settings_say(tmp_path: Path) -> None:
     assert tmp_path / "sittings" / "127.0.0.1_6464" / "demo" / "builder" == paths.sittings(
         tmp_path, URL, "demo", "builder"
     )
+
+
+def test_a_finished_claim_is_meant_only_by_who_names_its_task(tmp_path: Path) -> None:
+    done, going = claim_of("task_1"), claim_of("task_2")
+    for claim in (done, going):
+        claim_file.write(tmp_path, claim)
+    claim_file.finish(tmp_path, done)
+    assert going == choose(tmp_path, Wanted())
+    named = choose(tmp_path, Wanted(task="task_1", attempt=1))
+    assert (claim_file.FINISHED, "secret") == (named.state, named.token)
+    claim_file.write(tmp_path, claim_of("task_1", attempt=2))
+    assert 2 == choose(tmp_path, Wanted(task="task_1")).attempt, "the open one is meant before the finished one"
+    claim_file.finish(tmp_path, going)
+    claim_file.finish(tmp_path, claim_of("task_1", attempt=2))
+    with pytest.raises(Unusable, match="No task is held here"):
+        choose(tmp_path, Wanted())
+
+
+def test_a_claim_that_cannot_be_finished_does_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, record: object) -> None:
+        raise OSError
+
+    claim_file.write(tmp_path, claim_of())
+    monkeypatch.setattr(claim_file, "write_record", refuse)
+    claim_file.finish(tmp_path, claim_of())
+    assert [] == claim_file.all_claims(tmp_path, URL)

@@ -94,6 +94,7 @@ class Working:
             url=self.server.url,
             token="t",
             data_dir=self.folder,
+            database=None,
             limits=LIMITS,
             project=None,
             user_daemon=DaemonSettings(),

@@ -9,16 +9,23 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.agent.private_file import read_record, write_record
 from greenroom.domain.errors import Unusable
 from greenroom.domain.ids import is_name
 from greenroom.settings import paths
+from greenroom.settings.private_file import read_record, write_record
 
 NO_CLAIM = "no_claim"
 
+OPEN = "open"
+FINISHED = "finished"
+
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt at one task, and what is needed to speak for it. `room` is spelled as the agent spelled it."""
+    """One attempt at one task, and what is needed to speak for it. `room` is spelled as the agent spelled it.
+
+    `finished`: its result was handed in, and only the same command once more may still be meant. `notes_seen` of the
+    task's notes were shown to the agent.
+    """
 
     url: str
     room: str
@@ -27,6 +34,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     connection_id: str
     token: str
+    state: str = OPEN
+    notes_seen: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == OPEN
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +64,14 @@ def write(data_dir: Path, claim: Claim) -> Path:
     return path
 
 
+def finish(data_dir: Path, claim: Claim) -> None:
+    """Write down that the result was handed in; a file that cannot be changed must not pass for an open one."""
+    try:
+        write(data_dir, msgspec.structs.replace(claim, state=FINISHED))
+    except OSError:
+        remove(data_dir, claim)
+
+
 def remove(data_dir: Path, claim: Claim) -> None:
     """Take the file away: the task is over, or was given back."""
     with contextlib.suppress(OSError):
@@ -65,17 +86,18 @@ def forget_old(data_dir: Path, url: str, room: str, role: str, before: float) ->
                 path.unlink()
 
 
-def open_claims(data_dir: Path, url: str) -> list[Claim]:
-    """Every claim of this computer's agents on that server."""
+def all_claims(data_dir: Path, url: str) -> list[Claim]:
+    """Every claim of this computer's agents on that server, the finished ones too."""
     top = paths.claims(data_dir, url, "*", "*")
     found = sorted(data_dir.glob(str((top / "*.json").relative_to(data_dir))))
     return [claim for path in found if (claim := read_record(path, Claim)) is not None]
 
 
 def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str]) -> Claim:
-    """The claim that a command means: by its flags, else by its environment, else the only one there is.
+    """The claim that a command means: by its flags, else by its environment, else the only open one there is.
 
-    Raises Unusable (`no_claim`), listing the open ones, when that is none or more than one.
+    A finished one is meant only by who names its task, and only where no open one fits. Raises Unusable (`no_claim`),
+    listing the open ones, when that is none or more than one.
     """
     told = told_by(environ, url)
     if told is not None and wanted.task in (None, told.task) and wanted.attempt in (None, told.attempt):
@@ -83,18 +105,19 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
     room = wanted.room or environ.get("GREENROOM_ROOM")
     role = wanted.role or environ.get("GREENROOM_ROLE")
-    everything = open_claims(data_dir, url)
+    known = all_claims(data_dir, url)
     fitting = [
         claim
-        for claim in everything
+        for claim in known
         if task in (None, claim.task)
         and wanted.attempt in (None, claim.attempt)
         # A task that is named needs no role beside it, which the environment may have from another place.
         and (task is not None or (room in (None, claim.room) and role in (None, claim.role)))
     ]
-    if len(fitting) == 1:
-        return fitting[0]
-    raise unclear(fitting, everything, data_dir)
+    meant = [claim for claim in fitting if claim.is_open] or (fitting if task is not None else [])
+    if len(meant) == 1:
+        return meant[0]
+    raise unclear(meant, [claim for claim in known if claim.is_open], data_dir)
 
 
 def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
@@ -114,13 +137,13 @@ def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
     )
 
 
-def unclear(fitting: list[Claim], everything: list[Claim], data_dir: Path) -> Unusable:
+def unclear(meant: list[Claim], everything: list[Claim], data_dir: Path) -> Unusable:
     """The error for a command that could mean no claim, or several."""
-    shown = fitting or everything
+    shown = meant or everything
     listing = "".join(f"\n  --task {c.task} --attempt {c.attempt}   ({c.role} in {c.room})" for c in shown)
-    if fitting:
+    if meant:
         return Unusable(
-            f"{len(fitting)} tasks are held here:{listing}", "Name yours with --task and --attempt.", NO_CLAIM
+            f"{len(meant)} tasks are held here:{listing}", "Name yours with --task and --attempt.", NO_CLAIM
         )
     if everything:
         return Unusable(

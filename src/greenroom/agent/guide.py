@@ -4,7 +4,7 @@ import shlex
 
 from greenroom.agent.claim_file import Claim
 from greenroom.domain.ids import USER
-from greenroom.domain.task import LateResult
+from greenroom.domain.task import LateResult, Note
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import ClaimedTask
 
@@ -55,6 +55,8 @@ class Guide:
             "",
             task.text,
             "",
+            *(line for note in task.notes for line in show_note(note)),
+            *([""] if task.notes else []),
             *(line for late in task.late_results for line in show_late(late)),
             "Next (a long text can be piped in with `-` in its place):",
             *(f"  {commands[verb]}\n      {purpose}" for verb, purpose in says.items()),
@@ -62,6 +64,11 @@ class Guide:
             "",
         ]
         return "\n".join(lines)
+
+
+def show_note(note: Note) -> list[str]:
+    """What a person wants whoever works on the task to know."""
+    return [f"A note by {note.by}, at {note.at}:", *(f"  {line}" for line in note.text.splitlines())]
 
 
 def show_late(late: LateResult) -> list[str]:

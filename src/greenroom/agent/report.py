@@ -15,15 +15,16 @@ import msgspec
 
 from greenroom.agent import claim_file, sitting_file
 from greenroom.agent.claim_file import Claim, Wanted
-from greenroom.agent.guide import Guide
-from greenroom.agent.private_file import write_text
+from greenroom.agent.guide import Guide, show_note
+from greenroom.client import transport
 from greenroom.client.session import Session
 from greenroom.domain.errors import Conflict, Superseded, Unavailable, Unusable
-from greenroom.domain.task import Task
+from greenroom.domain.task import Note, Task
 from greenroom.settings import paths
+from greenroom.settings.private_file import write_text
 from greenroom.settings.resolve import Settings
 
-DONE, USAGE, SUPERSEDED, UNREACHABLE = 0, 2, 4, 69
+DONE, FAILED, USAGE, SUPERSEDED, UNREACHABLE = 0, 1, 2, 4, 69
 
 
 def run_started(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -56,12 +57,16 @@ def run_handoff(arguments: Namespace, settings: Settings, out: TextIO, err: Text
 def run_decline(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Say why the agent cannot do it: a person looks at the task then."""
     reason = arguments.text
-    report = Report(arguments, settings, out, err, "decline", reason)
+    report = Report(arguments, settings, out, err, "decline", reason, is_repeatable=False)
     return report.run(lambda session, claim: session.decline(claim.task, claim.connection_id, claim.attempt, reason))
 
 
 class Report:
-    """One call of one of these commands. `result` is the text with which the task is over; None while it goes on."""
+    """One call of one of these commands. `result` is the text with which the task is over; None while it goes on.
+
+    A result that was handed in may be handed in once more, and is answered as the first time, if it is `repeatable`:
+    an agent cannot always know whether its command had come through.
+    """
 
     def __init__(
         self,
@@ -72,11 +77,13 @@ class Report:
         verb: str,
         result: str | None = None,
         words: tuple[str, ...] = (),
+        is_repeatable: bool = True,
     ) -> None:
         self._wanted = Wanted(task=arguments.task, attempt=arguments.attempt, room=arguments.room, role=arguments.role)
         self._is_json = arguments.json
         self._settings, self._out, self._err = settings, out, err
         self._verb, self._result, self._words = verb, result, words
+        self._is_repeatable = is_repeatable and result is not None
         self._guide = Guide(settings)
 
     def run(self, call: Callable[[Session, Claim], Task]) -> int:
@@ -85,6 +92,8 @@ class Report:
         except Unusable as error:
             print(f"error: {error.detail}\n{error.guidance}", file=self._err)
             return USAGE
+        if not claim.is_open and not self._is_repeatable:
+            return self._is_over(claim)
         limits = self._settings.limits
         session = Session(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
         try:
@@ -96,20 +105,39 @@ class Report:
         finally:
             session.close()
         if self._result is not None:
-            self._forget(claim)
+            self._finish(claim)
         self._answer(claim, task)
         return DONE
 
     def _answer(self, claim: Claim, task: Task) -> None:
         following = self._next(claim)
+        notes = self._new_notes(claim, task)
+        if self._is_repeatable and not claim.is_open and self._result != task.result:
+            print("note: this attempt had another result, which counts; this one was kept beside it.", file=self._err)
         if self._is_json:
-            document = {"task": task, "next": following}
+            document = {"task": task, "notes": notes, "next": following}
             self._out.write(msgspec.json.encode(document).decode() + "\n")
             return
         went = f", handed to {task.handed_to}" if self._result is not None and task.handed_to else ""
         print(f"{task.id} (attempt {task.attempt}) is {task.status}{went}", file=self._out)
+        for note in notes:
+            print("\n".join(show_note(note)), file=self._out)
         for purpose, command in following.items():
             print(f"next, {purpose}: {command}", file=self._out)
+
+    def _new_notes(self, claim: Claim, task: Task) -> list[Note]:
+        """The notes that the agent has not seen; a process that was run for the task has no file to count them in."""
+        if self._result is not None:
+            return []
+        if self._is_run_for_task(claim):
+            return [note for note in task.notes if note.attempt == claim.attempt]
+        new = list(task.notes[claim.notes_seen :])
+        if new:
+            with contextlib.suppress(OSError):  # They are shown once more then, which is better than never.
+                claim_file.write(
+                    self._settings.data_dir, msgspec.structs.replace(claim, notes_seen=claim.notes_seen + len(new))
+                )
+        return new
 
     def _next(self, claim: Claim) -> dict[str, str]:
         """What to run next, by purpose."""
@@ -120,11 +148,20 @@ class Report:
             return {"this was all": "exit"}
         return {"for another task": self._guide.wait(claim.room, claim.role)}
 
+    def _is_over(self, claim: Claim) -> int:
+        """Tell an agent that goes on with what it has handed in already."""
+        print(
+            f"error: Attempt {claim.attempt} at {claim.task} is over: its result was handed in from here.\n"
+            f"Stop working on it. next, for another task: {self._guide.wait(claim.room, claim.role)}",
+            file=self._err,
+        )
+        return SUPERSEDED
+
     def _too_late(self, claim: Claim, error: Conflict) -> int:
         """Tell an agent that works on what is another's by now to stop; never to call again."""
         print(f"error: {error.detail}", file=self._err)
         if self._result is not None:
-            self._forget(claim)
+            self._finish(claim)
             print(
                 f"Your text was kept as a late result of {claim.task}, for people and for the new holder. "
                 "Stop working on this task.",
@@ -146,7 +183,7 @@ class Report:
             print(f"Your text is kept in {path}. next, when the server is back: {again} - < {path}", file=self._err)
         else:
             print(f"next, when the server is back: {again}", file=self._err)
-        return UNREACHABLE
+        return UNREACHABLE if error.code == transport.UNREACHABLE else FAILED
 
     def _keep(self, claim: Claim) -> Path | None:
         """Keep the text for another try; None where there is none, or no place for it."""
@@ -160,11 +197,11 @@ class Report:
             return None
         return path
 
-    def _forget(self, claim: Claim) -> None:
-        """The task is over: nothing may pick it up again, and the sitting may be carried on."""
-        if self._is_run_for_task(claim):
+    def _finish(self, claim: Claim) -> None:
+        """The task is over: nothing may pick it up by itself again, and the sitting may be carried on."""
+        if self._is_run_for_task(claim) or not claim.is_open:
             return
-        claim_file.remove(self._settings.data_dir, claim)
+        claim_file.finish(self._settings.data_dir, claim)
         folder = paths.sittings(self._settings.data_dir, claim.url, claim.room, claim.role)
         # The server has heard it, and that is what counts: no trouble with our own files may look like a failure.
         with contextlib.suppress(OSError):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.agent.private_file import read_record, write_record
 from greenroom.process.identity import Identity, identity_of, is_alive
+from greenroom.settings.private_file import read_record, write_record
 
 WAITING = "waiting"
 PAUSED = "paused"

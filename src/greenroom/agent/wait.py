@@ -101,6 +101,7 @@ class Wait:
             attempt=task.attempt,
             connection_id=seat.connection_id,
             token=task.token,
+            notes_seen=len(task.notes),
         )
         try:
             claim_file.write(self._settings.data_dir, self._claim)

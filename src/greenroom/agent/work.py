@@ -6,7 +6,7 @@ import shlex
 import shutil
 import threading
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -163,17 +163,27 @@ class Work:
             return
         if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
             errand.doubt()
-        if isinstance(answer, HeartbeatReply):
-            for note in answer.notes:
-                self._say(f"{task.id}: a note for its agent: {note}")
+        elif isinstance(answer, HeartbeatReply):
+            self._take_notes(errand, task, answer.notes)
+
+    def _take_notes(self, errand: Errand, task: ClaimedTask, told: Sequence[str]) -> None:
+        try:
+            new = errand.take_notes(told)
+        except OSError as error:
+            self._say(f"{task.id}: a note cannot be given to the command: {error}")
+            return
+        for note in new:
+            self._say(f"{task.id}: a note for its agent: {note}")
 
     def _take_end(self, why: str) -> None:
         """Stop a run that has no seat any more. One that is asked to be the last may finish."""
         errand = self._errand
-        if errand is not None and why != STOP_DRAINED:
-            errand.stop(
-                "Another agent has taken over the role." if why == STOP_SUPERSEDED else "The server refused us."
-            )
+        if errand is None or why == STOP_DRAINED:
+            return
+        if why == STOP_SUPERSEDED:
+            errand.lose("Another agent has taken over the role.")
+        else:
+            errand.stop("The server refused us.")
 
     def _leave(self, reason: str) -> None:
         if self._seat is not None:

@@ -3,7 +3,7 @@
 from greenroom.cli.output import clock_time, first_line
 from greenroom.cli.overview import UNREACHABLE, Overview, ServerView
 from greenroom.cli.table import Table
-from greenroom.domain.task import Task
+from greenroom.domain.task import BACKLOG, Task
 from greenroom.wire.replies import MachineView, RoleView, RoomView
 
 ROLE_HEADS = ("ROLE", "STATUS", "SEEN", "KIND", "MACHINE", "WHY")
@@ -34,8 +34,9 @@ def tables_of(overview: Overview) -> list[Table]:
         tables.append(Table("Needs a person", ("WHERE", "WHAT", "NEXT"), rows))
     for room in overview.rooms:
         tables.append(roles_table(room))
-        if room.tasks:
-            tables.append(tasks_table(f"Open tasks of {room.name}", room.tasks))
+        under_way = [task for task in room.tasks if task.status != BACKLOG]
+        if under_way:
+            tables.append(tasks_table(f"Open tasks of {room.name}", under_way))
     if overview.machines:
         tables.append(machines_table(overview.machines))
     return tables
@@ -43,6 +44,8 @@ def tables_of(overview: Overview) -> list[Table]:
 
 def roles_table(room: RoomView) -> Table:
     title = f"Room {room.name}" + ("" if room.status == "open" else f" ({room.status})")
+    if count := sum(task.status == BACKLOG for task in room.tasks):
+        title += f", {count} in the backlog: greenroom backlog list {room.name}"
     return Table(title, ROLE_HEADS, [role_row(role) for role in room.roles])
 
 

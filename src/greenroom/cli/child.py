@@ -19,7 +19,8 @@ class Child:
 
     It has a session of its own, so that Ctrl-C reaches only the one who stops everything in order; `inherited` is a
     descriptor by whose end it notices that we are gone. `on_hopeless` is told an exit code that no new start can mend:
-    one of `hopeless`, or, before it ever ran otherwise, one of `hopeless_at_first`.
+    one of `hopeless`, or, before it ever ran otherwise, one of `hopeless_at_first`. One that ends with a code of
+    `wished` was stopped by somebody who meant it, and stays so; `wished_hint` says how it is started again.
     """
 
     def __init__(
@@ -34,6 +35,8 @@ class Child:
         on_hopeless: Callable[[int], None],
         hopeless_at_first: frozenset[int],
         hopeless: frozenset[int] = frozenset(),
+        wished: frozenset[int] = frozenset(),
+        wished_hint: str = "",
     ) -> None:
         self.name = name
         self._command = command
@@ -45,6 +48,7 @@ class Child:
         self._on_hopeless = on_hopeless
         self._hopeless_at_first = hopeless_at_first
         self._hopeless = hopeless
+        self._wished, self._wished_hint = wished, wished_hint
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
@@ -90,6 +94,9 @@ class Child:
             started_at = self._clock.monotonic()
             code = process.wait()
             if self._is_stopping.is_set():
+                return
+            if code in self._wished:
+                self._tell(f"{self.name} (process {process.pid}) was stopped and stays so; {self._wished_hint}")
                 return
             if code in hopeless:
                 self._tell(f"{self.name} cannot run ({how(code)})")

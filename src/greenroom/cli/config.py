@@ -10,6 +10,7 @@ import msgspec
 from greenroom.cli.output import print_json
 from greenroom.cli.table import Table, print_table
 from greenroom.domain.reliability import variable_of
+from greenroom.settings.database import without_password
 from greenroom.settings.resolve import Settings, unknown_variables
 
 HIDDEN = "(set)"
@@ -43,7 +44,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def values_of(settings: Settings) -> Iterator[Value]:
-    """Every setting; of the token only that there is one."""
+    """Every setting; of the token only that there is one, and no password."""
     origins = settings.origins
     yield Value(name="url", value=settings.url, origin=origins["url"], variable="GREENROOM_URL")
     yield Value(
@@ -51,6 +52,12 @@ def values_of(settings: Settings) -> Iterator[Value]:
     )
     yield Value(
         name="data_dir", value=str(settings.data_dir), origin=origins["data_dir"], variable="GREENROOM_DATA_DIR"
+    )
+    yield Value(
+        name="database",
+        value=without_password(settings.database) if settings.database else "sqlite",
+        origin=origins["database"],
+        variable="GREENROOM_DATABASE",
     )
     project = settings.project
     yield Value(name="project", value=str(project.path) if project else None, origin=origins["project"])

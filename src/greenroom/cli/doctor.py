@@ -41,6 +41,7 @@ def examine_configured(arguments: Namespace) -> Iterator[Finding]:
         return
     yield Finding(what="configuration", level=OK, detail=told(settings))
     yield from examination.examine_data_dir(settings)
+    yield from examination.examine_database(settings)
     yield from examination.examine_token(settings)
     yield from examination.examine_server(settings, SystemClock())
     yield from examination.examine_processes(settings)

@@ -19,10 +19,11 @@ from greenroom import __version__
 from greenroom.client.session import Session
 from greenroom.client.transport import HttpTransport
 from greenroom.clock import Clock
-from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.lock import holder_of
 from greenroom.process.identity import Identity, is_alive
 from greenroom.settings import paths
+from greenroom.settings.database import check_database, without_password
 from greenroom.settings.resolve import Settings, unknown_variables
 
 OK = "ok"
@@ -91,6 +92,25 @@ def examine_data_dir(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(what="data directory", level=OK, detail=f"{folder} (mode {mode:04o})")
     yield disk_finding(folder)
+
+
+def examine_database(settings: Settings) -> Iterator[Finding]:
+    """Whether the URL can be meant. Whether the database answers is told by the server that uses it."""
+    url, origin = settings.database, settings.origins["database"]
+    if url is None:
+        yield Finding(what="database", level=OK, detail="SQLite in the data directory")
+        return
+    try:
+        check_database(url, origin)
+    except ConfigurationError as error:
+        yield Finding(what="database", level=PROBLEM, detail=error.detail, next=error.guidance)
+        return
+    try:
+        detail = f"{without_password(url)} ({origin}), by psycopg {version('psycopg')}"
+        yield Finding(what="database", level=OK, detail=detail)
+    except PackageNotFoundError:
+        detail = f"{without_password(url)} ({origin}), but psycopg is not installed"
+        yield Finding(what="database", level=PROBLEM, detail=detail, next="Install greenroom anew.")
 
 
 def disk_finding(folder: Path) -> Finding:

@@ -27,7 +27,8 @@ MEANINGS = {
 }
 
 
-USAGE_CODES = ("usage", "no_claim")
+USAGE_CODES = ("usage", "no_claim", "invalid_request", "too_large")
+"""What was typed cannot be meant: as this program found out, or the server."""
 
 
 class WrongUsage(errors.GreenroomError):
@@ -38,10 +39,10 @@ class WrongUsage(errors.GreenroomError):
 
 def code_of(error: errors.GreenroomError) -> int:
     """The exit code for an error. The order counts: the more special kinds stand first."""
-    if error.code in USAGE_CODES:
-        return USAGE
     if isinstance(error, errors.NotFound):
         return NOT_FOUND
+    if error.code in USAGE_CODES:
+        return USAGE
     if isinstance(error, errors.Conflict):
         return CONFLICT
     if isinstance(error, errors.Refused):

@@ -17,6 +17,7 @@ from greenroom.cli.streams import hush, settle_streams
 from greenroom.cli.text import settle_text
 from greenroom.cli.verbs import PROJECT, SELF, Verb
 from greenroom.domain.errors import GreenroomError
+from greenroom.domain.reliability import DEFAULTS
 from greenroom.settings.resolve import Settings, resolve
 
 Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
@@ -50,9 +51,10 @@ def run(argv: list[str]) -> int:
     """Parse, settle the configuration, and call the verb's function."""
     try:
         verb, arguments = parse(argv)
-        if verb.text is not None:
-            arguments.text = settle_text(arguments.text, verb.text == "required", sys.stdin, sys.stderr)
         settings = settle(verb, arguments)
+        if verb.text is not None:
+            bytes_max = (settings.limits if settings is not None else DEFAULTS).text_bytes_max
+            arguments.text = settle_text(arguments.text, verb.text == "required", sys.stdin, sys.stderr, bytes_max)
         return function_of(verb)(arguments, settings, sys.stdout, sys.stderr)
     except SystemExit as end:  # argparse has printed its help or what is wrong
         return end.code if isinstance(end.code, int) else exits.USAGE

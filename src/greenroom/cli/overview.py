@@ -1,28 +1,20 @@
-"""The whole house at one moment, and what in it needs a person. Knows the API's records; must not know tables."""
+"""The whole house at one moment. Knows the API's records; must not know tables, or what in it needs a person."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 
 from greenroom.cli.connection import all_of
+from greenroom.cli.needs import Need, needs
 from greenroom.client.session import Session
-from greenroom.domain.attention import Attention
-from greenroom.domain.role import REMOTE, RUNNING
+from greenroom.domain.errors import NotFound
 from greenroom.domain.room import OPEN
-from greenroom.domain.status import STOPPED, VACANT
-from greenroom.domain.task import PENDING, QUARANTINED
-from greenroom.wire.replies import MachineView, RoleView, RoomView
+from greenroom.domain.task import HELD_STATES, Task
+from greenroom.wire.replies import MachineView, RoomView
 
 UNREACHABLE = "unreachable"
-
-
-class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that does not heal by itself: where, what, and the command to look at or mend it with."""
-
-    kind: str
-    where: str
-    detail: str
-    next: str
+LATE_LOOKS_MAX = 20
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,57 +40,20 @@ def look(session: Session) -> Overview:
     raised = tuple(session.attention())
     listed = all_of(lambda after: session.rooms(after, session.limits.page_max))
     rooms = tuple(session.snapshot(room.id) for room in listed if room.status == OPEN)
+    late = tuple(task for room in rooms for task in late_tasks(session, room))
     machines = tuple(all_of(lambda after: session.machines(after, session.limits.page_max)))
-    return Overview(server=server, needs=tuple(needs(server, raised, rooms, machines)), rooms=rooms, machines=machines)
+    needed = tuple(needs(server.late, raised, rooms, machines, late))
+    return Overview(server=server, needs=needed, rooms=rooms, machines=machines)
 
 
-def needs(
-    server: ServerView, raised: tuple[Attention, ...], rooms: tuple[RoomView, ...], machines: tuple[MachineView, ...]
-) -> Iterator[Need]:
-    """What a person should look at, the worst first."""
-    for loop in server.late:
-        yield Need(kind="healer_late", where="server", detail=f"{loop} is late", next="greenroom doctor")
-    for each in raised:
-        yield Need(kind=each.key, where=each.room or "server", detail=each.text, next="greenroom doctor")
-    for room in rooms:
-        for task in room.tasks:
-            if task.status == QUARANTINED:
-                detail = task.reason or f"died {task.deaths} times"
-                where = f"{room.name}/{task.target_role}"
-                yield Need(
-                    kind=QUARANTINED, where=where, detail=f"{task.id}: {detail}", next=f"greenroom task show {task.id}"
-                )
-    for machine in machines:
-        waiting = [f"{room.name}/{role.name}" for room in rooms for role in room.roles if is_wished_on(role, machine)]
-        if waiting and not machine.daemon_connected:
-            detail = f"not connected; {', '.join(waiting)} should run there"
-            yield Need(
-                kind="machine_offline", where=machine.name, detail=detail, next="greenroom daemon start (over there)"
-            )
-    for room in rooms:
-        yield from empty_seats(room)
-
-
-def is_wished_on(role: RoleView, machine: MachineView) -> bool:
-    """Tell whether the role's agent should run on that machine now."""
-    return role.kind == REMOTE and role.desired == RUNNING and role.machine in (machine.id, machine.name)
-
-
-def empty_seats(room: RoomView) -> Iterator[Need]:
-    """The roles that have work and nobody who will come by himself to do it."""
-    for role in room.roles:
-        count = sum(task.status == PENDING and task.target_role == role.name for task in room.tasks)
-        if not count or role.status not in (VACANT, STOPPED):
-            continue
-        where = f"{room.name}/{role.name}"
-        work = "a task waits" if count == 1 else f"{count} tasks wait"
-        come = f"greenroom wait-for-task {room.name} --role {role.name}"
-        yield Need(
-            kind=role.status,
-            where=where,
-            detail=f"{role.status} ({role.status_reason or 'no reason told'}); {work}",
-            next=f"greenroom agent start {where}" if role.status == STOPPED else come,
-        )
+def late_tasks(session: Session, room: RoomView) -> Iterator[Task]:
+    """The open tasks that have late results, of those that were taken from somebody last: each is a call."""
+    taken = [task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)]
+    for task in taken[-LATE_LOOKS_MAX:]:
+        with suppress(NotFound):  # it is gone by now
+            whole = task if task.late_results else session.task(task.id)
+            if whole.late_results:
+                yield whole
 
 
 def lasting(overview: Overview) -> Overview:

@@ -5,17 +5,20 @@ from typing import TextIO
 
 from greenroom.cli.board import roles_table, tasks_table
 from greenroom.cli.connection import all_of, session_of
+from greenroom.cli.exits import WrongUsage
 from greenroom.cli.output import print_json
 from greenroom.cli.table import Table, print_table
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoomView
-from greenroom.wire.requests import CreateRoom
+from greenroom.wire.requests import ChangeRoom, CreateRoom
+
+CHANGEABLE = ("name", "roles", "entry_role", "max_requests")
 
 
 def create(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     body = CreateRoom(
         name=arguments.name,
-        roles=[role.strip() for role in arguments.roles.split(",") if role.strip()],
+        roles=names_in(arguments.roles),
         entry_role=arguments.entry_role,
         max_requests=arguments.max_requests,
     )
@@ -47,6 +50,35 @@ def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 def close(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     print_room(session_of(settings).close_room(arguments.room, arguments.reason), arguments, out)
     return 0
+
+
+def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    named = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
+    if not named:
+        raise WrongUsage("Nothing is named that is to change.", f"Name it: {', '.join(map(spell_flag, CHANGEABLE))}.")
+    if "roles" in named:
+        named["roles"] = names_in(named["roles"])
+    body = ChangeRoom(**named, reason=arguments.reason)
+    print_room(session_of(settings).change_room(arguments.room, body), arguments, out)
+    return 0
+
+
+def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    session_of(settings).delete_room(arguments.room)
+    if arguments.json:
+        print_json(out, {"room": arguments.room, "status": "deleted"})
+    else:
+        print(f"{arguments.room} is deleted, with its tasks and messages", file=out)
+    return 0
+
+
+def names_in(typed: str) -> list[str]:
+    """The names in a list that was typed with commas."""
+    return [name.strip() for name in typed.split(",") if name.strip()]
+
+
+def spell_flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def print_room(room: RoomView, arguments: Namespace, out: TextIO) -> None:

@@ -29,6 +29,7 @@ COLOURS = {
     "not": "red",
     "offline": "red",
     "quarantined": "red",
+    "pending_review": "magenta",
     "vacant": "magenta",
     "stopped": "magenta",
 }

@@ -10,10 +10,10 @@ from greenroom.cli.board import tasks_table
 from greenroom.cli.connection import all_of, session_of
 from greenroom.cli.output import print_json, print_lines
 from greenroom.cli.table import print_table
-from greenroom.domain.task import Task
+from greenroom.domain.task import COMPLETED, HELD_STATES, PENDING_REVIEW, QUARANTINED, Task
 from greenroom.settings.resolve import Settings
 
-TEXTS = ("text", "result", "late_results")
+TEXTS = ("text", "result", "late_results", "notes")
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -41,7 +41,23 @@ def cancel(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
 
 
 def retry(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    return print_task(session_of(settings).retry(arguments.task, arguments.reason), arguments, out)
+    return print_task(session_of(settings).retry(arguments.task, arguments.reason, arguments.to), arguments, out)
+
+
+def accept(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    accepted = session_of(settings).accept(arguments.task, arguments.attempt, arguments.reason)
+    return print_task(accepted, arguments, out)
+
+
+def note(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
+    task = session_of(settings).note(arguments.task, arguments.text)
+    if arguments.json:
+        print_json(out, task)
+    else:
+        print(f"noted on {task.id}, which is {task.status}", file=out)
+    when = "with its next beat or report" if task.status in HELD_STATES else "when it gets the task"
+    print(f"Whoever works on it is told {when}.", file=err)
+    return 0
 
 
 def print_task(task: Task, arguments: Namespace, out: TextIO) -> int:
@@ -60,5 +76,22 @@ def spell(task: Task) -> Iterator[str]:
     yield f"\ntext:\n{task.text}"
     if task.result is not None:
         yield f"\nresult:\n{task.result}"
+    for each in task.notes:
+        during = f", during attempt {each.attempt}" if each.attempt is not None else ""
+        yield f"\nnote by {each.by}, at {each.at}{during}:\n{each.text}"
     for late in task.late_results:
         yield f"\nlate result of attempt {late.attempt}, to {late.to}, at {late.at}:\n{late.text}"
+    yield from (f"\n{line}" for line in choices(task))
+
+
+def choices(task: Task) -> Iterator[str]:
+    """What a person may do where a task waits for one."""
+    if task.status == PENDING_REVIEW:
+        yield f"to take the result: greenroom backlog accept {task.id}"
+        yield f"to have it done better: greenroom backlog send-back {task.id} --reason WHY"
+    if task.status == QUARANTINED:
+        yield f"to have it tried again: greenroom task retry {task.id} (--to ROLE: by another role)"
+        yield f"to give it up: greenroom task cancel {task.id}"
+    if task.late_results and task.status not in (COMPLETED, PENDING_REVIEW):
+        last = task.late_results[-1].attempt
+        yield f"to take a late result: greenroom task accept {task.id} --attempt {last}"

@@ -61,9 +61,8 @@ def settle_room(session: Session, wanted: RoomSettings, tell: Tell) -> RoomView:
         room = session.create_room(body)
         tell(f"created room {room.name}")
     if tuple(role.name for role in room.roles) != wanted.roles:
-        tell(
-            f"room {room.name} has other roles than the file says; it stays as it is: rename it there to get a new one"
-        )
+        change = f"greenroom room change {room.name} --roles {','.join(wanted.roles)}"
+        tell(f"room {room.name} has other roles than the file says; it stays as it is. To make it so: {change}")
     return room
 
 

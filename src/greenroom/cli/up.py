@@ -26,14 +26,15 @@ from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
 from greenroom.wire.replies import RoomView
 
-SERVER_URL = "server.url"
 HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
 SUPERSEDED = frozenset({exits.CONFLICT})
+STOPPED = frozenset({exits.DONE})
 LOOK_EVERY_S = 0.05
 READY_S_MAX = 30.0
 DAEMON_STOP_S = 25.0
 SERVER_STOP_S = 10.0
-OWN = ("GREENROOM_TOKEN", "GREENROOM_URL", "GREENROOM_DATA_DIR")
+DATABASE = "GREENROOM_DATABASE"
+OWN = ("GREENROOM_TOKEN", "GREENROOM_URL", "GREENROOM_DATA_DIR", DATABASE)
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
@@ -50,7 +51,7 @@ class MachineFile(msgspec.Struct):
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Start the house and keep it until a signal ends it: first the daemon with its agents, then the server."""
     refuse_second(settings.data_dir)
-    (settings.data_dir / SERVER_URL).unlink(missing_ok=True)  # of a server that is gone
+    paths.server_url(settings.data_dir).unlink(missing_ok=True)  # of a server that is gone
     house = House(arguments, settings, out, err)
     with house.ending.on_signals():
         opening = threading.Thread(target=house.open, name="opening", daemon=True)
@@ -65,7 +66,7 @@ def refuse_second(data_dir: Path) -> None:
     """Raise AlreadyRunning when a server runs on this data directory, naming its address."""
     pid, _ = holder_of(paths.server_lock(data_dir))
     if pid is not None:
-        url = read(data_dir / SERVER_URL) or "an address that it has not told yet"
+        url = read(paths.server_url(data_dir)) or "an address that it has not told yet"
         raise AlreadyRunning(
             f"Greenroom is up already on {data_dir}: process {pid}, at {url}.",
             "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
@@ -89,17 +90,28 @@ class House:
         # The children hold the reading side, only we the writing one: however we end, they read its end.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN}
+        # Told to the server alone, and not on its command line: everybody can read that, and there may be a password.
+        database = {DATABASE: settings.database} if settings.database else {}
         child = partial(
             Child,
-            environ=environ,
             inherited=self._leash,
             limits=settings.limits,
             clock=self._clock,
             tell=self._tell,
             on_hopeless=self.ending.tell,
         )
-        self._server = child("server", self._server_command, hopeless_at_first=HOPELESS_AT_FIRST)
-        self._daemon = child("daemon", self._daemon_command, hopeless_at_first=HOPELESS_AT_FIRST, hopeless=SUPERSEDED)
+        self._server = child(
+            "server", self._server_command, environ={**environ, **database}, hopeless_at_first=HOPELESS_AT_FIRST
+        )
+        self._daemon = child(
+            "daemon",
+            self._daemon_command,
+            environ=environ,
+            hopeless_at_first=HOPELESS_AT_FIRST,
+            hopeless=SUPERSEDED,
+            wished=STOPPED,
+            wished_hint="to have its agents run again: greenroom daemon start",
+        )
 
     def open(self) -> None:
         """Start everything in order; on its own thread, since the main one waits for the end."""
@@ -148,7 +160,7 @@ class House:
 
     def _wait_for_server(self) -> Session:
         """Wait until the server answers; a session with it. From then on it keeps its address."""
-        while not (url := read(self._settings.data_dir / SERVER_URL)):
+        while not (url := read(paths.server_url(self._settings.data_dir))):
             self._pause("the server did not say where it listens")
         parts = urlsplit(url)
         self._listen = parts.netloc

@@ -93,6 +93,11 @@ CLAIM = (
     argument("--room", help="your room, where --task is left out (default: GREENROOM_ROOM)"),
     argument("--role", help="your role, where --task is left out (default: GREENROOM_ROLE)"),
 )
+DATABASE = argument(
+    "--database",
+    metavar="URL",
+    help="postgresql://... (default: GREENROOM_DATABASE, else SQLite in the data directory)",
+)
 FOLLOW = argument("--follow", metavar="FD", type=positive, help=SUPPRESS)
 """For `up`: end when the other end of this file descriptor is closed."""
 WISH = (
@@ -170,6 +175,7 @@ HOUSE = (
         (
             CONFIG,
             argument("--listen", metavar="HOST:PORT", help="where the server listens (default: 127.0.0.1:6464)"),
+            DATABASE,
             argument(
                 "--say",
                 metavar="TEXT",
@@ -190,7 +196,7 @@ HOUSE = (
             argument("--listen", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:6464)"),
             argument("--allow-host", metavar="NAME", action="append", help="a further name that people reach it by"),
             FOLLOW,
-            argument("--database", metavar="URL", help="the database (default: SQLite in the data directory)"),
+            DATABASE,
         ),
         json=False,
     ),
@@ -220,11 +226,22 @@ HOUSE = (
         reads=PROJECT,
     ),
     Verb(
+        "login",
+        "store a token for a server on another machine",
+        "greenroom.cli.login:run",
+        (
+            argument("server", metavar="URL", nargs="?", help="the server (default: the one in force)"),
+            argument("--forget", action="store_true", help="remove the token that is stored for it"),
+        ),
+        "The token is asked for, or read from standard input; it is tried at the server before it is stored.",
+    ),
+    Verb(
         "completion",
         "print a completion script for a shell",
         "greenroom.cli.completion:run",
         (argument("shell", choices=("bash", "zsh"), help="the shell that is to complete"),),
-        'For bash: eval "$(greenroom completion bash)" in ~/.bashrc.',
+        'For bash: eval "$(greenroom completion bash)" in ~/.bashrc.\n'
+        "For zsh: greenroom completion zsh > ~/.zfunc/_greenroom, with that folder in fpath before compinit.",
         json=False,
         reads=SELF,
     ),
@@ -244,7 +261,27 @@ ROOMS = (
     ),
     Verb("room list", "list the rooms", "greenroom.cli.room:list_all"),
     Verb("room show", "show one room", "greenroom.cli.room:show", (ROOM,)),
+    Verb(
+        "room change",
+        "change a room; what is left out stays as it is",
+        "greenroom.cli.room:change",
+        (
+            ROOM,
+            argument("--name", help="its new name"),
+            argument("--roles", metavar="A,B,...", help="all its roles, in their new order"),
+            argument("--entry-role", metavar="ROLE", help="who gets the user's messages"),
+            argument("--max-requests", metavar="N", type=positive, help="requests at one time"),
+            REASON,
+        ),
+        "A role that somebody sits in, or that has work, cannot be taken out.",
+    ),
     Verb("room close", "close a room that has no open task", "greenroom.cli.room:close", (ROOM, REASON)),
+    Verb(
+        "room delete",
+        "delete a closed room with all that was said and done there",
+        "greenroom.cli.room:delete",
+        (ROOM,),
+    ),
     Verb(
         "send",
         "give a room work",
@@ -281,7 +318,49 @@ ROOMS = (
         (TASK, REASON),
     ),
     Verb("task cancel", "close a task for good", "greenroom.cli.task:cancel", (TASK, REASON)),
-    Verb("task retry", "let a quarantined task be tried again", "greenroom.cli.task:retry", (TASK, REASON)),
+    Verb(
+        "task retry",
+        "let a quarantined task be tried again",
+        "greenroom.cli.task:retry",
+        (TASK, argument("--to", metavar="ROLE", help="by another role, as a new task of the same request"), REASON),
+    ),
+    Verb(
+        "task accept",
+        "take a result: one that waits for a review, or a late one",
+        "greenroom.cli.task:accept",
+        (TASK, argument("--attempt", metavar="N", type=positive, help="the attempt whose late result it is"), REASON),
+        "The task is completed with it, and whoever works on it is stopped.",
+    ),
+    Verb(
+        "note",
+        "tell whoever works on a task something",
+        "greenroom.cli.task:note",
+        (TASK, TEXT),
+        text="required",
+    ),
+    Verb(
+        "backlog add",
+        "keep work for later",
+        "greenroom.cli.backlog:add",
+        (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that is to get it (default: the entry role)")),
+        "It is done when somebody queues it, and its result waits until somebody accepts it.",
+        text="required",
+    ),
+    Verb("backlog list", "list what waits to be queued or accepted", "greenroom.cli.backlog:list_all", (ROOM,)),
+    Verb("backlog queue", "have it done when it is its turn", "greenroom.cli.backlog:queue", (TASK, REASON)),
+    Verb("backlog accept", "take the result that waits for a review", "greenroom.cli.backlog:accept", (TASK, REASON)),
+    Verb(
+        "backlog send-back",
+        "have it done better, or not now",
+        "greenroom.cli.backlog:send_back",
+        (
+            TASK,
+            argument("--to", choices=("pending", "backlog"), help="to its role, or back into the backlog"),
+            argument("--reason", help="why: whoever works on it next is told"),
+        ),
+        "A result that waits for a review goes back to its role unless --to says otherwise; a task that nobody has\n"
+        "begun goes back into the backlog.",
+    ),
 )
 
 MACHINES = (
@@ -315,6 +394,7 @@ GROUPS = {
     "daemon": "this machine's daemon",
     "room": "rooms",
     "task": "tasks",
+    "backlog": "work that waits for a person's word",
     "agent": "the wishes for a room's agents",
     "machine": "machines",
 }

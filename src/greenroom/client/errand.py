@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from greenroom.client import notes
+from greenroom.client.notes import NotePad
 from greenroom.client.session import Session
 from greenroom.clock import Clock
 from greenroom.domain import task as tasks
@@ -51,6 +53,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def stderr(self) -> Path:
         return self.folder / "stderr"
 
+    @property
+    def notes(self) -> Path:
+        return self.folder / "notes"
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent."""
@@ -62,7 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Errand:
-    """One task on its way. `carry_out` blocks; `doubt` and `stop` are for other threads."""
+    """One task on its way. `carry_out` blocks; `doubt`, `lose`, `stop` and `take_notes` are for other threads."""
 
     def __init__(
         self,
@@ -81,12 +87,22 @@ class Errand:
         self._plan = plan
         self._clock = clock
         self._on_started = on_started or (lambda identity: None)
+        self._notes = NotePad(task, plan.notes)
         self._is_doubted = threading.Event()
+        self._lost_reason: str | None = None
         self._stop_reason: str | None = None
 
     def doubt(self) -> None:
         """Ask the server whether the task is still this run's: a beat's answer did not name it. If not, stop."""
         self._is_doubted.set()
+
+    def lose(self, reason: str) -> None:
+        """End the run, since its seat is another's; what it had written is handed in as a late result."""
+        self._lost_reason = reason
+
+    def take_notes(self, told: Sequence[str]) -> list[str]:
+        """Give the run the notes that are new among those of a beat's answer; these. Raises OSError."""
+        return self._notes.take(told)
 
     def stop(self, reason: str) -> None:
         """End the run, and give up whatever call is tried again and again."""
@@ -114,14 +130,16 @@ class Errand:
             assert ended is not None
             return self._conclude(ended, cut_short)
         if cut_short.kind == GONE:
-            self._keep_late()
+            return self._gone(cut_short.detail, ended)
         return msgspec.structs.replace(cut_short, exit=ended)
 
     def _spawn(self) -> Group:
-        plan, text = self._plan, self._task.text.encode()
+        plan, text = self._plan, notes.brief_of(self._task).encode()
         marks = marks_of(self._task.id, self._task.attempt, self._connection_id)
+        self._notes.open()
+        env = {**plan.env, notes.VARIABLE: str(plan.notes)}
         try:
-            return Group.spawn(plan.command, plan.cwd, plan.env, text, plan.stdout, plan.stderr, marks)
+            return Group.spawn(plan.command, plan.cwd, env, text, plan.stdout, plan.stderr, marks)
         except BaseException:
             kill_leftover(None, marks)  # A signal may come when the command runs and nobody knows its number yet.
             raise
@@ -147,6 +165,8 @@ class Errand:
         while group.wait(STEP_S) is None:
             if self._stop_reason is not None:
                 return self._stopped(None)
+            if self._lost_reason is not None:
+                return Outcome(kind=GONE, detail=self._lost_reason)
             if self._is_doubted.is_set():
                 self._is_doubted.clear()
                 if (why := self._why_gone()) is not None:
@@ -176,7 +196,7 @@ class Errand:
 
     def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None) -> Outcome:
         if not self._is_ours(now):
-            return Outcome(kind=GONE, detail=why_gone(now), exit=ended)
+            return self._gone(why_gone(now), ended)
         if cut_short is not None:
             return msgspec.structs.replace(cut_short, exit=ended)
         said = tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)
@@ -193,13 +213,20 @@ class Errand:
             self._task.id, self._connection_id, self._task.attempt, to, text or NOTHING_WRITTEN
         )
 
-    def _keep_late(self) -> None:
+    def _gone(self, why: str, ended: Exit | None) -> Outcome:
         """Hand in what a run had written whose task is another's by now: the server keeps it as a late result."""
-        if self._plan.stdout.stat().st_size > 0:
-            try:
-                self._hand_on(self._plan.then)
-            except GreenroomError:
-                return  # That it does not count is what we knew.
+        plain = Outcome(kind=GONE, detail=why, exit=ended)
+        if self._plan.stdout.stat().st_size == 0:
+            return plain
+        try:
+            self._hand_on(self._plan.then)
+        except Superseded:
+            kept = f"{why} What it had written was kept as a late result."
+            return msgspec.structs.replace(plain, detail=kept, is_kept=self._is_cut())
+        except GreenroomError as error:
+            told = f"{why} What it had written could not be handed in ({error.detail}) and is in {self._plan.stdout}."
+            return msgspec.structs.replace(plain, detail=told, is_kept=True)
+        return plain  # It came back to us while the run was being ended.
 
     def _is_cut(self) -> bool:
         return self._plan.stdout.stat().st_size > self._limits.text_bytes_max
@@ -233,6 +260,10 @@ def why_gone(task: Task) -> str:
         return f"The task was cancelled{because}."
     if task.status == tasks.QUARANTINED:
         return f"The task was put into quarantine{because}."
+    if task.status == tasks.BACKLOG:
+        return f"The task was put back into the backlog{because}."
+    if task.status in (tasks.COMPLETED, tasks.PENDING_REVIEW):
+        return f"The task is over: the result of attempt {task.accepted_attempt} was taken."
     if task.status == tasks.PENDING:
         return f"The task was taken back: {task.released_cause or 'released'}{because}."
     return f"The task is another's now: {task.status}, attempt {task.attempt}."

@@ -92,6 +92,12 @@ class Session:
     def close_room(self, room: str, reason: str | None = None) -> replies.RoomView:
         return self._create(f"/rooms/{_(room)}/close", requests.Explain(reason=reason), replies.RoomView)
 
+    def change_room(self, room: str, body: requests.ChangeRoom) -> replies.RoomView:
+        return self._call("PATCH", f"/rooms/{_(room)}", body, replies.RoomView)
+
+    def delete_room(self, room: str) -> None:
+        self._exchange("DELETE", f"/rooms/{_(room)}", None, lambda response: None)
+
     def rooms(self, after: str | None = None, limit: int | None = None) -> list[Room]:
         return self._get("/rooms", list[Room], {"after": after, "limit": limit})
 
@@ -162,8 +168,23 @@ class Session:
     def cancel(self, task: str, reason: str | None = None) -> Task:
         return self._act(task, "cancel", requests.Explain(reason=reason))
 
-    def retry(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "retry", requests.Explain(reason=reason))
+    def retry(self, task: str, reason: str | None = None, to: str | None = None) -> Task:
+        return self._act(task, "retry", requests.Retry(reason=reason, to=to))
+
+    def accept(self, task: str, attempt: int | None = None, reason: str | None = None) -> Task:
+        return self._act(task, "accept", requests.Accept(attempt=attempt, reason=reason))
+
+    def send_back(self, task: str, to: Literal["pending", "backlog"] | None = None, reason: str | None = None) -> Task:
+        return self._act(task, "send-back", requests.SendBack(to=to, reason=reason))
+
+    def queue(self, task: str, reason: str | None = None) -> Task:
+        return self._act(task, "queue", requests.Explain(reason=reason))
+
+    def note(self, task: str, text: str) -> Task:
+        return self._act(task, "note", requests.AddNote(text=text))
+
+    def add_to_backlog(self, room: str, body: requests.AddToBacklog) -> Task:
+        return self._create(f"/rooms/{_(room)}/backlog", body, Task)
 
     def reset(self, task: str, reason: str | None = None) -> Task:
         return self._act(task, "reset", requests.Explain(reason=reason))

@@ -24,7 +24,7 @@ class Held(Protocol):
     connection_id: str
 
     def join_again(self, session: Session) -> None: ...
-    def confirm(self, task: TaskRef | None, asked_at: float) -> None: ...
+    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None: ...
     def drain(self) -> None: ...
     def yield_role(self) -> None: ...
 
@@ -102,7 +102,7 @@ class MachineBeat:
             else:
                 if verdict.status == DRAIN:
                     seat.drain()
-                seat.confirm(verdict.task, asked_at)
+                seat.confirm(verdict.task, asked_at, verdict.notes)
         if gone:
             log.warning("the server had removed %d of this machine's agents; they have joined again", gone)
 

@@ -1,5 +1,6 @@
 """The owner's say: which command a wish may run on this machine, where and with what. Must not know when it is run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from greenroom.client.errand import next_in_line
 from greenroom.domain.errors import ConfigurationError
 from greenroom.settings.project import Harness
 from greenroom.wire.replies import Wish
+
+MODEL = "{model}"
+MODEL_VARIABLE = "GREENROOM_MODEL"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+"""A name may stand for a word of the command, and must not be able to be an option of it."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +48,9 @@ class House:
                 f"Choose one of {', '.join(self.names) or 'none'}, or define it in [daemon.harnesses] and start anew.",
             )
         return Recipe(
-            command=harness.command,
+            command=fill_model(harness.command, wish),
             workdir=self._settle_workdir(wish),
-            env=dict(harness.env),
+            env=dict(harness.env) | ({MODEL_VARIABLE: wish.model} if wish.model else {}),
             then=harness.then or next_in_line(wish.roles, wish.role),
             timeout_s=harness.task_timeout_s,
         )
@@ -74,3 +80,18 @@ class House:
                 f"Allowed are {', '.join(map(str, allowed))} and below; see allowed_dirs in [daemon].",
             )
         return resolved
+
+
+def fill_model(command: tuple[str, ...], wish: Wish) -> tuple[str, ...]:
+    """The command for the wished model: `{model}` in it is the model's name. Raises ConfigurationError without one."""
+    if wish.model and not MODEL_NAME.fullmatch(wish.model):
+        raise ConfigurationError(
+            f"{wish.model!r} cannot be the name of a model.",
+            "Use ASCII letters, digits and . _ : / @ + -, beginning with a letter or a digit.",
+        )
+    if not wish.model and any(MODEL in word for word in command):
+        raise ConfigurationError(
+            f"The harness {wish.harness!r} needs to be told a model.",
+            f"Wish one: greenroom agent set {wish.room_name}/{wish.role} --model MODEL.",
+        )
+    return tuple(word.replace(MODEL, wish.model or "") for word in command)

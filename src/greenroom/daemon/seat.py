@@ -5,7 +5,7 @@ A seat is one sitting. Whatever ends the sitting ends the seat, and sitting down
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -93,13 +93,20 @@ class Seat:
             errand.stop(reason)
 
     def yield_role(self) -> None:
-        """Somebody newer has the role: stop, and do not take it from them.
+        """Somebody newer has the role: stop, and do not take it from them. What a run had written is handed in.
 
         A sitting that ended by our own word is closed as well, and that is not meant.
         """
-        if self.is_seated:
-            self._has_yielded = True
-            self.stop(TAKEN_OVER)
+        if not self.is_seated:
+            return
+        self._has_yielded = True
+        with self._lock:
+            self._stop_reason = self._stop_reason or TAKEN_OVER
+            errand = self._errand
+        self._look.set()
+        self._claim.end()
+        if errand is not None:
+            errand.lose(TAKEN_OVER)
 
     def drain(self) -> None:
         """Take no more tasks; the one in hand is finished."""
@@ -118,14 +125,23 @@ class Seat:
             self.yield_role()
         self._claim.renew()
 
-    def confirm(self, task: TaskRef | None, asked_at: float) -> None:
-        """Compare what runs with the task that the server named, when asked at `asked_at`, as this seat's."""
+    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+        """Compare what runs with the task that the server named, when asked at `asked_at`, as this seat's.
+
+        `notes` are all that people sent to that attempt.
+        """
         with self._lock:
             errand, run, began_at = self._errand, self._run_in_hand, self._began_at
         if errand is None or run is None or began_at >= asked_at:
             return
         if task is None or (task.id, task.attempt) != (run.task, run.attempt):
             errand.doubt()
+            return
+        try:
+            for note in errand.take_notes(notes):
+                log.info("%s: %s: a note for its agent: %s", self._thread.name, run.task, note)
+        except OSError as error:
+            log.error("%s: %s: a note cannot be given to the command: %s", self._thread.name, run.task, error)
 
     # The thread.
 

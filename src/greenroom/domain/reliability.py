@@ -25,6 +25,12 @@ REQUESTS_MAX = 1000
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """Of a body that is refused, as much is still taken in, so that its sender comes to read why."""
 
+WRITER_ROWS_KEPT_MAX = 10_000
+"""How many answers the writer remembers of each table that seldom changes. At the limit it begins anew."""
+
+STREAMS_COUNTED_MAX = 100_000
+"""In how many streams the writer counts in memory. At the limit it reads their numbers again."""
+
 
 class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     """The durations and limits in force in one process."""
@@ -38,6 +44,8 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     # Tasks.
     task_lost_after_s: float = 60.0
     task_acknowledged_timeout_s: float = 120.0
+    task_pending_timeout_s: float = 300.0
+    takeover_grace_s: float = 10.0
     work_lease_s: float = 3600.0
     task_deaths_max: int = 3
     max_handoffs: int = 30
@@ -72,12 +80,21 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     writer_batch_max: int = 256
     readers_max: int = 8
     reads_waiting_max: int = 1000
+    database_timeout_s: float = 10.0
     sweep_batch_max: int = 1000
     sweep_looks_max: int = 250
     # What is kept.
     idempotency_kept_s: float = 86_400.0
     attempt_token_kept_s: float = 86_400.0
     run_logs_kept: int = 50
+    events_kept_s: float = 2_592_000.0
+    events_kept_max: int = 100_000
+    sittings_kept_s: float = 2_592_000.0
+    sittings_remembered_max: int = 100_000
+    facts_kept_s: float = 2_592_000.0
+    incarnations_kept_s: float = 2_592_000.0
+    retention_interval_s: float = 60.0
+    retention_rows_max: int = 500
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -115,6 +132,11 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
                 "an acknowledged task is not held longer than a started one",
             ),
             ("restart_pause_s_min", "restart_pause_s_max", "the shortest pause is not longer than the longest"),
+            (
+                "stop_grace_s",
+                "takeover_grace_s",
+                "an agent whose role was taken over has time to be stopped before its task is claimed",
+            ),
             ("house_pause_s_min", "house_pause_s_max", "the shortest pause is not longer than the longest"),
             ("page_default", "page_max", "the default page is a permitted page"),
         )

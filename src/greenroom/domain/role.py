@@ -12,6 +12,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A persistent seat in a room, with the wish for who sits in it.
 
     A wish is a state and not an order: it says what should be so, and `generation` rises with each change of it.
+    One that was taken out of its room (`removed_at`) is kept, so that its epoch rises on if it ever comes back.
     """
 
     room: str
@@ -30,6 +31,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_at: str | None = None
     rests_until: str | None = None
     last_exit: str | None = None
+    removed_at: str | None = None
 
     @property
     def is_run_by_daemon(self) -> bool:

@@ -1,6 +1,11 @@
 """Knows what a room is. Must not know the other nouns."""
 
+from collections.abc import Sequence
+
 import msgspec
+
+from greenroom.domain.errors import Unusable
+from greenroom.domain.ids import check_name
 
 OPEN = "open"
 CLOSED = "closed"
@@ -16,3 +21,16 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     max_requests: int
     roles: tuple[str, ...]
     created_at: str
+
+
+def check_roles(roles: Sequence[str], entry_role: str) -> None:
+    """Refuse roles that no room can have: misnamed, named twice, or without the entry role."""
+    for name in roles:
+        check_name("role", name)
+    if len(set(roles)) < len(roles):
+        raise Unusable("Two roles have the same name.", "Give each role of the room a name of its own.")
+    if entry_role not in roles:
+        raise Unusable(
+            f"The entry role {entry_role[:80]!r} is no role of the room.",
+            f"Name one of {', '.join(roles)} as `entry_role`.",
+        )

@@ -33,6 +33,8 @@ class Signs(msgspec.Struct, frozen=True, kw_only=True):
     machine_silent: bool = False
     backing_off_until: str | None = None
     last_exit: str | None = None
+    waits_for: str | None = None
+    waits_until: str | None = None
 
 
 def judge(role: roles.Role, signs: Signs) -> RoleStatus:
@@ -43,7 +45,9 @@ def judge(role: roles.Role, signs: Signs) -> RoleStatus:
             return RoleStatus(UNKNOWN, f"machine {signs.machine} has not been heard of for more than an interval")
         if role.desired == roles.STOPPED:
             return RoleStatus(STOPPING, wish)
-        return RoleStatus(WORKING if signs.working else WAITING)
+        if signs.working:
+            return RoleStatus(WORKING)
+        return RoleStatus(WAITING, signs.waits_for, signs.waits_until)
     if role.desired == roles.STOPPED:
         return RoleStatus(STOPPED, wish)
     if role.kind == roles.CUSTOM:

@@ -7,14 +7,19 @@ from greenroom.domain.reliability import Reliability
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one round of the sweep is to record: keys of seats, ids of machines, ids of tasks."""
+    """What one round of the sweep is to record: keys of seats, ids of machines, ids of tasks.
+
+    `unattended` are seats that nobody sits in although there is work, `attended` those of which that is over.
+    """
 
     participants: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    unattended: tuple[str, ...] = ()
+    attended: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.participants or self.machines or self.tasks)
+        return any((self.participants, self.machines, self.tasks, self.unattended, self.attended))
 
 
 def must_extend(planned_at: float, now: float, limits: Reliability) -> bool:
@@ -25,14 +30,14 @@ def must_extend(planned_at: float, now: float, limits: Reliability) -> bool:
     return was_absent(now - planned_at, min(limits.heartbeat_ttl_s, limits.daemon_heartbeat_ttl_s))
 
 
-def decide(participants: list[str], machines: list[str], tasks: list[str], batch_max: int) -> Plan:
-    """Decide what one round records, given what is due: machines first, since their agents go with them."""
-    room = batch_max
-    machines_now = tuple(machines[:room])
-    room -= len(machines_now)
-    participants_now = tuple(participants[:room])
-    room -= len(participants_now)
-    return Plan(participants_now, machines_now, tuple(tasks[:room]))
+def decide(due: Plan, batch_max: int) -> Plan:
+    """Decide what one round records of what is due: machines first, since their agents go with them."""
+    left = batch_max
+    now: dict[str, tuple[str, ...]] = {}
+    for name in ("machines", "participants", "tasks", "attended", "unattended"):
+        now[name] = getattr(due, name)[:left]
+        left -= len(now[name])
+    return Plan(**now)
 
 
 def release_at(now: float, limits: Reliability) -> float:

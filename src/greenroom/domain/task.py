@@ -7,45 +7,76 @@ import msgspec
 
 from greenroom.domain.errors import InvalidTransition
 
+BACKLOG = "backlog"
 QUEUED = "queued"
 PENDING = "pending"
 ACKNOWLEDGED = "acknowledged"
 IN_PROGRESS = "in_progress"
+PENDING_REVIEW = "pending_review"
 COMPLETED = "completed"
 QUARANTINED = "quarantined"
 CLOSED = "closed"
-STATES = (QUEUED, PENDING, ACKNOWLEDGED, IN_PROGRESS, COMPLETED, QUARANTINED, CLOSED)
-OPEN_STATES = (QUEUED, PENDING, ACKNOWLEDGED, IN_PROGRESS, QUARANTINED)
+STATES = (
+    BACKLOG,
+    QUEUED,
+    PENDING,
+    ACKNOWLEDGED,
+    IN_PROGRESS,
+    PENDING_REVIEW,
+    COMPLETED,
+    QUARANTINED,
+    CLOSED,
+)
+OPEN_STATES = (BACKLOG, QUEUED, PENDING, ACKNOWLEDGED, IN_PROGRESS, PENDING_REVIEW, QUARANTINED)
 OCCUPYING_STATES = (PENDING, ACKNOWLEDGED, IN_PROGRESS)
 HELD_STATES = (ACKNOWLEDGED, IN_PROGRESS)
 
 TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    QUEUED: {"promote": (PENDING,), "cancel": (CLOSED,)},
+    BACKLOG: {"queue": (PENDING, QUEUED), "cancel": (CLOSED,)},
+    QUEUED: {"promote": (PENDING,), "send_back": (BACKLOG,), "cancel": (CLOSED,)},
     PENDING: {
         "claim": (ACKNOWLEDGED,),
         "resume": (ACKNOWLEDGED, IN_PROGRESS),
         "quarantine": (QUARANTINED,),
+        "accept": (COMPLETED,),
+        "send_back": (BACKLOG,),
         "cancel": (CLOSED,),
     },
     ACKNOWLEDGED: {
         "start": (IN_PROGRESS,),
-        "complete": (COMPLETED,),
+        "complete": (COMPLETED, PENDING_REVIEW),
         "release": (PENDING,),
         "quarantine": (QUARANTINED,),
+        "accept": (COMPLETED,),
         "cancel": (CLOSED,),
     },
     IN_PROGRESS: {
         "start": (IN_PROGRESS,),
         "progress": (IN_PROGRESS,),
-        "complete": (COMPLETED,),
+        "complete": (COMPLETED, PENDING_REVIEW),
         "release": (PENDING,),
         "quarantine": (QUARANTINED,),
+        "accept": (COMPLETED,),
         "cancel": (CLOSED,),
     },
-    QUARANTINED: {"retry": (PENDING, QUEUED), "cancel": (CLOSED,)},
+    PENDING_REVIEW: {
+        "accept": (COMPLETED,),
+        "send_back": (PENDING, QUEUED, BACKLOG),
+        "cancel": (CLOSED,),
+    },
+    QUARANTINED: {"retry": (PENDING, QUEUED, CLOSED), "accept": (COMPLETED,), "cancel": (CLOSED,)},
     COMPLETED: {},
-    CLOSED: {},
+    CLOSED: {"accept": (COMPLETED,)},
 }
+
+# How a request began, which decides what becomes of its result.
+FROM_MESSAGE = "message"
+FROM_BACKLOG = "backlog"
+ORIGINS = (FROM_MESSAGE, FROM_BACKLOG)
+
+# How much is kept of what may come in any number.
+LATE_RESULTS_MAX = 20
+NOTES_MAX = 20
 
 # Why a task went back to pending.
 EXITED = "exited"
@@ -66,11 +97,22 @@ class LateResult(msgspec.Struct, frozen=True, kw_only=True):
     at: str
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wants whoever works on a task to know. `attempt` is the one under way then; None if none was."""
+
+    attempt: int | None
+    by: str
+    text: str
+    at: str
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Work for one role. `target_role` never changes; the holder (`claimed_by`) and `attempt` do.
 
-    `request` is the id of the task that a user's message opened; `handoffs` counts the hand-offs since then.
-    `last_holder` is the sitting that held the current attempt, also after it was released.
+    `request` is the id of the task that began the request, `origin` how that began; `handoffs` counts the hand-offs
+    since then, or since a person last let it go on. `last_holder` is the sitting that held the current attempt, also
+    after it was released; `released_at` is when that attempt ended, if the task was not completed by it;
+    `accepted_attempt` is the one whose result counts.
     """
 
     id: str
@@ -95,6 +137,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     handed_to: str | None = None
     next_task: str | None = None
     promoted: str | None = None
+    origin: str = FROM_MESSAGE
+    released_at: str | None = None
+    accepted_attempt: int | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def allowed_moves(state: str) -> tuple[str, ...]:
@@ -133,7 +179,8 @@ def can_resume(task: Task, connection_id: str, attempt: int) -> bool:
 
 def is_completed_by(task: Task, connection_id: str, attempt: int) -> bool:
     """Tell whether that sitting and attempt are those whose result was accepted."""
-    return task.status == COMPLETED and task.last_holder == connection_id and task.attempt == attempt
+    over = task.status in (COMPLETED, PENDING_REVIEW)
+    return over and task.last_holder == connection_id and task.attempt == attempt == task.accepted_attempt
 
 
 def resumed_state(task: Task) -> str:

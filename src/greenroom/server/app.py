@@ -1,4 +1,4 @@
-"""Puts the server's app together: routes behind a gate, with the shell for beats in front. Must not know sockets."""
+"""Puts the server's app together: routes behind a gate, and in front the quick ways. Must not know sockets."""
 
 from typing import Any
 
@@ -6,17 +6,18 @@ from litestar import Litestar, Request, Response, get
 from litestar.types import ASGIApp
 
 from greenroom.server import openapi, problems
+from greenroom.server.answer import JSON
 from greenroom.server.doors import Doors
+from greenroom.server.express import Express
 from greenroom.server.gate import Gate
 from greenroom.server.hosts import Hosts
-from greenroom.server.operations import JSON
 from greenroom.server.routes import OPERATIONS
 from greenroom.server.shell import Shell
 from greenroom.server.unread import HearOut
 
 
 def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
-    """The whole API without the shell: what every beat could be answered by, too."""
+    """The whole API without the two quick ways: every request could be answered by this, too."""
     document = openapi.document(OPERATIONS)
 
     @get("/openapi.json", name="openapi", sync_to_thread=False)
@@ -35,4 +36,4 @@ def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
 
 def app(doors: Doors, hosts: Hosts) -> ASGIApp:
     """The whole API as it is served."""
-    return Shell(reference(doors, hosts), doors, hosts)
+    return Shell(Express(reference(doors, hosts), doors, hosts, OPERATIONS), doors, hosts)

@@ -1,25 +1,42 @@
 """What one call was asked, read and checked. Knows the shape of a call; must not know what is done about it."""
 
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from litestar import Request
+import msgspec
+from litestar.types import Receive
 
 from greenroom.domain.caller import Caller
 from greenroom.domain.reliability import Reliability
+from greenroom.server.hosts import Headers
 
 Body = TypeVar("Body")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask(Generic[Body]):
-    """One call. `query` is of its operation's kind; `request` is for those who must know whether the client left."""
+class Sent(msgspec.Struct, frozen=True):
+    """A request as it came. After its whole body, `receive` tells only whether the client left."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+    receive: Receive
+
+    def header(self, name: bytes) -> str | None:
+        """A header by its name in small letters, the first if it is there twice."""
+        for known, value in self.headers:
+            if known == name:
+                return value.decode("latin-1")
+        return None
+
+
+class Ask(msgspec.Struct, Generic[Body], frozen=True):
+    """One call. `query` is of its operation's kind; `sent` is for those who need more than its body."""
 
     caller: Caller
     path: dict[str, str]
     body: Body
     query: Any
-    request: Request[Any, Any, Any]
+    sent: Sent
 
     @property
     def room(self) -> str:

@@ -7,17 +7,19 @@ rings came before the loop got round to it, so the writer never pays for its lis
 import asyncio
 import threading
 
+from greenroom.server.notice import Notice
+
 
 class Bell:
     """A wake-up that anyone on the loop may wait for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._next = asyncio.Event()
+        self._next = Notice()
         self._lock = threading.Lock()
         self._is_ringing = False
 
-    def next(self) -> asyncio.Event:
+    def next(self) -> Notice:
         """The next ring. Take it before looking: what comes after the look then sets it."""
         return self._next
 
@@ -32,5 +34,5 @@ class Bell:
     def _sound(self) -> None:
         with self._lock:
             self._is_ringing = False
-        rung, self._next = self._next, asyncio.Event()
+        rung, self._next = self._next, Notice()
         rung.set()

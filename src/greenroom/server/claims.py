@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from greenroom.server.ask import Ask
-from greenroom.server.departure import wait_any, watched
+from greenroom.server.departure import watched
 from greenroom.server.doors import Doors
+from greenroom.server.notice import wait_any
 from greenroom.service import signals, tasks, wishing
 from greenroom.service.world import World
 from greenroom.store.transaction import Transaction
@@ -26,16 +27,18 @@ async def claim(doors: Doors, ask: Ask[Claim]) -> ClaimedTask | None:
     place = doors.world.directory.find(ask.room)
     key = signals.claim_key(place.id if place is not None else "", body.role)
     wait_s = min(body.wait_s, limits.claim_wait_for(limits.heartbeat_interval_s))
-    with doors.watching(key) as woken, doors.timer(wait_s) as over, waiting(doors):
-        async with watched(ask.request) as gone:
+    with watched(ask.sent) as gone:
 
-            def take(world: World, transaction: Transaction) -> ClaimedTask | None:
-                return None if gone.is_set() else tasks.claim(world, transaction, ask.caller, ask.room, body)
+        def take(world: World, transaction: Transaction) -> ClaimedTask | None:
+            return None if gone.is_set() else tasks.claim(world, transaction, ask.caller, ask.room, body)
 
+        if wait_s == 0:
+            return await doors.write(take)
+        with doors.watching(key) as woken, doors.timer(wait_s) as over, waiting(doors):
             while True:
                 woken.clear()
                 task = await doors.write(take)
-                if task is not None or wait_s == 0:
+                if task is not None:
                     return task
                 await wait_any(woken, over, gone, doors.closing)
                 if over.is_set() or gone.is_set() or doors.closing.is_set():
@@ -47,14 +50,14 @@ async def wishes(doors: Doors, ask: Ask[None]) -> Wishes:
     """What is wished of a machine, waiting for another version than the one that is known."""
     limits, known = doors.world.limits, ask.query.after
     wait_s = 0.0 if known is None else min(ask.query.wait_s, limits.wishes_wait_max_s)
-    with doors.watching(signals.wishes_key(ask.machine)) as woken, doors.timer(wait_s) as over, waiting(doors):
-        async with watched(ask.request) as gone:
-            while True:
-                woken.clear()
-                found = await doors.read(lambda world, reader: wishing.wishes(world, reader, ask.caller, ask.machine))
-                if found.version != known or over.is_set() or gone.is_set() or doors.closing.is_set():
-                    return found
-                await wait_any(woken, over, gone, doors.closing)
+    watching, timer = doors.watching(signals.wishes_key(ask.machine)), doors.timer(wait_s)
+    with watching as woken, timer as over, waiting(doors), watched(ask.sent) as gone:
+        while True:
+            woken.clear()
+            found = await doors.read(lambda world, reader: wishing.wishes(world, reader, ask.caller, ask.machine))
+            if found.version != known or over.is_set() or gone.is_set() or doors.closing.is_set():
+                return found
+            await wait_any(woken, over, gone, doors.closing)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from greenroom.domain.errors import GreenroomError, StoreOverloaded
 from greenroom.server.bell import Bell
 from greenroom.server.healing import Healing
 from greenroom.server.metrics import Metrics
+from greenroom.server.notice import Notice, resolve
 from greenroom.server.tally import Tally
 from greenroom.service import signals
 from greenroom.service.world import World
@@ -24,7 +25,7 @@ class Doors:
 
     def __init__(self, world: World) -> None:
         self.world: Final = world
-        self.closing: Final = asyncio.Event()
+        self.closing: Final = Notice()
         self.tally: Final = Tally()
         self._loop = asyncio.get_running_loop()
         self.bell: Final = Bell(self._loop)
@@ -57,9 +58,9 @@ class Doors:
             self._reading -= 1
 
     @contextmanager
-    def watching(self, key: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever `key` is raised. Clear it, look, and only then wait for it."""
-        woken = asyncio.Event()
+    def watching(self, key: str) -> Iterator[Notice]:
+        """A notice that is set whenever `key` is raised. Clear it, look, and only then wait for it."""
+        woken = Notice()
 
         def wake() -> None:
             self._loop.call_soon_threadsafe(woken.set)
@@ -71,9 +72,9 @@ class Doors:
             unwatch()
 
     @contextmanager
-    def timer(self, seconds: float) -> Iterator[asyncio.Event]:
-        """An event that is set after `seconds`. It interrupts nothing: a mutation under way is always heard out."""
-        over = asyncio.Event()
+    def timer(self, seconds: float) -> Iterator[Notice]:
+        """A notice that is set after `seconds`. It interrupts nothing: a mutation under way is always heard out."""
+        over = Notice()
         handle = self._loop.call_later(seconds, over.set)
         try:
             yield over
@@ -94,14 +95,14 @@ async def outcome(future: Future[T]) -> T:
     """
     if not future.done():
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
-        heard = asyncio.Event()
+        heard: asyncio.Future[None] = loop.create_future()
 
         def hear(_: Future[T]) -> None:
             if threading.get_ident() == thread:
-                heard.set()
+                resolve(heard)
             else:
-                loop.call_soon_threadsafe(heard.set)
+                loop.call_soon_threadsafe(resolve, heard)
 
         future.add_done_callback(hear)
-        await heard.wait()
+        await heard
     return future.result()

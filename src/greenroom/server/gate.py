@@ -2,14 +2,12 @@
 
 from typing import Final
 
-import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from greenroom.server import problems
+from greenroom.server.answer import refusal, send_answer
 from greenroom.server.auth import PUBLIC_PATHS, caller_of
 from greenroom.server.hosts import Hosts
 from greenroom.service.keys import Keys
-from greenroom.wire.problems import CONTENT_TYPE, Problem
 
 
 class Gate:
@@ -26,15 +24,6 @@ class Gate:
             if scope["path"] not in PUBLIC_PATHS:
                 scope["auth"] = caller_of(scope["headers"], self._keys)
         except Exception as error:  # Litestar, which would answer for it, has not been reached.
-            await send_problem(problems.of(error), send)
+            await send_answer(refusal(error), send)
         else:
             await self._inner(scope, receive, send)
-
-
-async def send_problem(told: Problem, send: Send) -> None:
-    """Answer with a problem where there is no Litestar to do it."""
-    body = msgspec.json.encode(told)
-    headers = {"content-type": CONTENT_TYPE, "content-length": str(len(body)), **problems.headers_of(told)}
-    spelled = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": told.status, "headers": spelled})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

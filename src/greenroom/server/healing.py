@@ -10,7 +10,7 @@ from typing import Final
 
 from greenroom.lifecycle import Pulse, tick_guarded
 from greenroom.server.bell import Bell
-from greenroom.server.departure import wait_any
+from greenroom.server.notice import Notice, wait_any
 from greenroom.server.tally import Tally
 from greenroom.service import sweeping
 from greenroom.service.world import World
@@ -23,7 +23,7 @@ RECORD: Final = "record"
 class Healing:
     """Sweep and feed with their pulses; `record` beats while the store takes down what the sweep found."""
 
-    def __init__(self, world: World, bell: Bell, closing: asyncio.Event, tally: Tally) -> None:
+    def __init__(self, world: World, bell: Bell, closing: Notice, tally: Tally) -> None:
         limits, clock = world.limits, world.clock
         self.sweep: Final = Pulse(SWEEP, limits.sweep_interval_s, clock, limits.healer_late_s)
         self.feed: Final = Pulse(FEED, limits.sweep_interval_s, clock, limits.healer_late_s)
@@ -46,7 +46,8 @@ class Healing:
     def tick_sweep(self) -> bool:
         """Run one round of the sweep, or a part of it; True when the rest is to follow at once.
 
-        A server that has lost its store to another writes no more, and this loop ends: AlreadyRunning.
+        A server that has lost its store, or may have, writes no more, and this loop ends: AlreadyRunning if another one
+        is known to have it, else StoreUnavailable.
         """
         self._world.store.keep_lock()
         if not self._world.healer.is_recording:

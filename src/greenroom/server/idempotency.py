@@ -7,18 +7,17 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, Response
 
 from greenroom.domain.errors import GreenroomError, Unusable
-from greenroom.server.ask import Ask
+from greenroom.server.answer import JSON, Answer, spelled
+from greenroom.server.ask import Ask, Sent
 from greenroom.server.doors import Doors
 from greenroom.service import idempotency
 from greenroom.service.world import World
 from greenroom.store.transaction import Transaction
 from greenroom.wire.problems import CONTENT_TYPE, problem_of
 
-JSON: Final = "application/json"
-HEADER: Final = "idempotency-key"
+HEADER: Final = b"idempotency-key"
 KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
@@ -31,12 +30,12 @@ def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int
     """
 
     async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        key = key_of(ask.request)
+        key = key_of(ask.sent)
         if key is None:
             result = await doors.write(lambda world, transaction: mutation(world, transaction, ask))
-            return Response(msgspec.json.encode(result), status_code=status, media_type=JSON)
-        digest = hashlib.sha256(await ask.request.body()).hexdigest()
-        route = f"{ask.request.method} {ask.request.url.path}"
+            return spelled(result, status)
+        digest = hashlib.sha256(ask.sent.body).hexdigest()
+        route = f"{ask.sent.method} {ask.sent.path}"
         given, body = await doors.write(
             lambda world, transaction: idempotency.once(
                 world,
@@ -48,7 +47,7 @@ def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int
                 lambda: settle(mutation(world, transaction, ask), status),
             )
         )
-        return Response(body, status_code=given, media_type=JSON if given < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
+        return Answer(given, body, JSON if given < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
 
     return answer
 
@@ -61,9 +60,9 @@ def settle(result: object, status: int) -> tuple[int, bytes]:
     return status, msgspec.json.encode(result)
 
 
-def key_of(request: Request[Any, Any, Any]) -> str | None:
+def key_of(sent: Sent) -> str | None:
     """The request's key, if it has one."""
-    key = request.headers.get(HEADER)
+    key = sent.header(HEADER)
     if key is not None and not KEY.fullmatch(key):
         raise Unusable(
             "This Idempotency-Key cannot be used.", "Send 1 to 255 visible ASCII characters, new for each new request."

@@ -13,7 +13,7 @@ from greenroom.wire.requests import Join
 
 async def join(doors: Doors, ask: Ask[Join]) -> JoinReply:
     """Join, unless the client has left by the time its turn comes: a newer call of its may be under way."""
-    async with watched(ask.request) as gone:
+    with watched(ask.sent) as gone:
 
         def sit(world: World, transaction: Transaction) -> JoinReply:
             if gone.is_set():

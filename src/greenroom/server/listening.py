@@ -12,6 +12,8 @@ from litestar.types import ASGIApp
 
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.reliability import Reliability
+from greenroom.server.notice import Notice
+from greenroom.server.sending import Protocol
 
 BACKLOG: Final = 2048
 GRACEFUL_S: Final = 5
@@ -21,7 +23,7 @@ GRACEFUL_S: Final = 5
 class Server(uvicorn.Server):
     """uvicorn, except that streams and waits are ended when it stops, and that signals are the composition's."""
 
-    def __init__(self, app: ASGIApp, limits: Reliability, closing: asyncio.Event, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, limits: Reliability, closing: Notice, on_ready: Callable[[], None]) -> None:
         super().__init__(configuration(app, limits))
         self._closing = closing
         self._on_ready = on_ready
@@ -51,7 +53,7 @@ def configuration(app: ASGIApp, limits: Reliability) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -14,9 +14,9 @@ from litestar.response import Stream
 from greenroom.domain.errors import Unavailable, Unusable
 from greenroom.domain.event import Event
 from greenroom.server.ask import Ask
-from greenroom.server.departure import wait_any
 from greenroom.server.doors import Doors
-from greenroom.store import log
+from greenroom.server.notice import wait_any
+from greenroom.store import log, retention
 from greenroom.store.transaction import Reader
 from greenroom.wire.requests import INTEGER_MAX
 
@@ -103,6 +103,9 @@ class Follower:
         """Numbers have no gaps: a page that does not begin with the next one tells that something is missing."""
         if self._stream is None:
             last, page = log.last_pos(reader), log.all_after(reader, self._cursor, limit)
+            # Some streams are forgotten earlier than others: below that place there are gaps between the events.
+            if self._cursor < retention.forgotten_pos(reader):
+                raise Missed(last)
         else:
             last = log.last_seq(reader, self._stream)
             page = log.events_after(reader, self._stream, self._cursor, limit)
@@ -121,12 +124,12 @@ class Follower:
 
 def wants_stream(ask: Ask[None]) -> bool:
     """Tell whether the client asks for a stream instead of a list."""
-    return EVENT_STREAM in ask.request.headers.get("accept", "")
+    return EVENT_STREAM in (ask.sent.header(b"accept") or "")
 
 
 def stream_response(doors: Doors, ask: Ask[None], stream: str | None) -> Stream:
     """Answer with a stream after the client's cursor; a browser that comes back sends it as Last-Event-ID."""
-    told = ask.request.headers.get("last-event-id", "").strip()
+    told = (ask.sent.header(b"last-event-id") or "").strip()
     if told and not (told.isascii() and told.isdigit() and int(told) <= INTEGER_MAX):
         raise Unusable(f"Last-Event-ID is {told[:40]!r}.", "Send the `id` of the last event, or leave it out.")
     cursor = int(told) if told else ask.query.after

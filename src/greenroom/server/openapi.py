@@ -3,7 +3,6 @@
 The schemas are msgspec's own, because msgspec is what reads and writes the bodies.
 """
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,12 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from greenroom import __version__
+from greenroom.server.answer import JSON
 from greenroom.server.auth import PUBLIC_PATHS
-from greenroom.server.operations import JSON, Operation
+from greenroom.server.links import PARAMETER, links_from
+from greenroom.server.operations import Operation
 from greenroom.wire.problems import CONTENT_TYPE, Problem
 
 REFERENCE: Final = "#/components/schemas/{name}"
-PARAMETER: Final = re.compile(r"\{(\w+)\}")
 PROBLEM_STATUSES: Final = (400, 403, 404, 405, 409, 413, 415, 422, 500, 503)
 KEY: Final = {
     "name": "Idempotency-Key",
@@ -35,7 +35,7 @@ def document(operations: Iterable[Operation]) -> bytes:
     queries = {call.query.__name__: components[call.query.__name__] for call in calls}
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
-        paths.setdefault(call.path, {})[str(call.method.value).lower()] = described(call, known, queries)
+        paths.setdefault(call.path, {})[str(call.method.value).lower()] = described(call, calls, known, queries)
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -50,8 +50,10 @@ def document(operations: Iterable[Operation]) -> bytes:
     )
 
 
-def described(call: Operation, known: dict[str, Any], queries: dict[str, Any]) -> dict[str, Any]:
-    """Describe one call."""
+def described(
+    call: Operation, calls: list[Operation], known: dict[str, Any], queries: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe one call, and where its answer leads."""
     properties: dict[str, Any] = queries[call.query.__name__].get("properties", {})
     parameters = [
         *(
@@ -67,6 +69,9 @@ def described(call: Operation, known: dict[str, Any], queries: dict[str, Any]) -
         "parameters": parameters,
         "responses": answers(call, known),
     }
+    links = links_from(call, calls)
+    if links:
+        told["responses"][str(int(call.status))]["links"] = links
     if call.body is not None:
         fields = msgspec.structs.fields(call.body)
         told["requestBody"] = {

@@ -10,11 +10,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import HttpMethod, Request, Response
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import HTTPRouteHandler
 
 from greenroom.domain.errors import GreenroomError
 from greenroom.server import strict
-from greenroom.server.ask import Ask
+from greenroom.server.answer import JSON, spelled
+from greenroom.server.ask import Ask, Sent
 from greenroom.server.doors import Doors
 from greenroom.server.idempotency import move
 from greenroom.server.queries import NoQuery
@@ -27,7 +29,7 @@ Query = Callable[[World, Reader, Ask[None]], object]
 Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
 
 API: Final = "/api/v1"
-JSON: Final = "application/json"
+CONTENT_TYPE: Final = b"content-type"
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,19 @@ class Operation:
         """The Litestar route of this call."""
 
         async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
-            ask = await self._read(request)
-            return spelled(await self.answer(doors, ask), self.status)
+            query = strict.read_query(request.scope["query_string"], self.query)
+            raw = b"" if self.body is None else await whole_body(request)
+            sent = Sent(self.method, request.scope["path"], request.scope["headers"], raw, request.receive)
+            ask = Ask(request.scope.get("auth"), request.path_params, self.read(sent), query, sent)
+            return response(await self.answer(doors, ask), self.status)
 
         path = self.path.replace("}", ":str}")
         # Every answer brings its own status; Litestar must not presume 204 for DELETE.
         return HTTPRouteHandler(path, http_method=self.method, name=self.name, status_code=HTTPStatus.OK)(handle)
 
-    async def _read(self, request: Request[Any, Any, Any]) -> Ask[Any]:
-        query = strict.read_query(request.scope["query_string"], self.query)
-        body = None if self.body is None else await strict.read_body(request, self.body)
-        return Ask(request.scope.get("auth"), request.path_params, body, query, request)
+    def read(self, sent: Sent) -> Any:
+        """The body of this call, as it was declared."""
+        return None if self.body is None else strict.read_body(sent.body, sent.header(CONTENT_TYPE), self.body)
 
 
 class Operations(list[Operation]):
@@ -71,7 +75,7 @@ class Operations(list[Operation]):
         self, method: HttpMethod, path: str, body: type[Body], reply: Any, status: int = HTTPStatus.OK
     ) -> Callable[[Mutation[Body]], Mutation[Body]]:
         """Declare a mutation that creates or moves something: with an Idempotency-Key it is done once."""
-        return self._declare(method, path, body, reply, status, lambda f: move(f, status), keyed=True)
+        return self._declare(method, path, body, reply, status, lambda f: move(f, int(status)), keyed=True)
 
     def write(
         self, method: HttpMethod, path: str, body: type[Body] | None, reply: Any, status: int = HTTPStatus.OK
@@ -133,6 +137,14 @@ class Operations(list[Operation]):
         return declare
 
 
+async def whole_body(request: Request[Any, Any, Any]) -> bytes:
+    """The body, once all of it has come. Who hangs up in the middle of it is no failure of ours."""
+    try:
+        return await request.body()
+    except InternalServerException as error:
+        raise HTTPException(status_code=400, detail="The body broke off") from error
+
+
 def writing(mutation: Mutation[Any]) -> Answering:
     async def answer(doors: Doors, ask: Ask[Any]) -> object:
         return await doors.write(lambda world, transaction: mutation(world, transaction, ask))
@@ -147,10 +159,10 @@ def reading(query: Query) -> Answering:
     return answer
 
 
-def spelled(result: object, status: int) -> Response[bytes]:
-    """Spell an answer: a response as it is, nothing as 204, everything else as JSON."""
+def response(result: object, status: int) -> Response[bytes]:
+    """Spell what came of a call for Litestar; a response of its own, as streams are, stays as it is."""
     if isinstance(result, Response):
         return result
-    if result is None:
-        return Response(b"", status_code=HTTPStatus.NO_CONTENT)
-    return Response(msgspec.json.encode(result), status_code=status, media_type=JSON)
+    answer = spelled(result, status)
+    headers = dict(answer.headers)
+    return Response(answer.body, status_code=answer.status, media_type=answer.media_type, headers=headers)

@@ -29,6 +29,7 @@ from greenroom.server.settings import ServerSettings, read_settings
 from greenroom.service.opening import open_world
 from greenroom.service.world import World
 from greenroom.settings import paths
+from greenroom.settings.database import check_database
 from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
@@ -41,7 +42,10 @@ CONFIGURATION: Final = 78
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Carry out `greenroom server`."""
-    return serve(read_settings(vars(arguments), settings.data_dir), settings.limits)
+    database = settings.database
+    if database is not None:
+        check_database(database, settings.origins["database"])
+    return serve(read_settings(vars(arguments), settings.data_dir, database), settings.limits)
 
 
 def serve(settings: ServerSettings, limits: Reliability) -> int:
@@ -49,7 +53,14 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
     log_to_stderr()
     clock, delivery, deaths = SystemClock(), Delivery(), Deaths()
     try:
-        store = Store.open(settings.data_dir, clock, limits=limits, deliver=delivery.deliver, on_death=deaths.report)
+        store = Store.open(
+            settings.data_dir,
+            clock,
+            database=settings.database,
+            limits=limits,
+            deliver=delivery.deliver,
+            on_death=deaths.report,
+        )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
             world = open_world(store, clock, SystemEntropy(), limits)
             write_private(paths.operator_token(settings.data_dir), world.keys.operator_token())
@@ -57,7 +68,7 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return CONFIGURATION
-    return FAILED if deaths.names else DONE
+    return deaths.code
 
 
 async def answer(
@@ -85,6 +96,7 @@ class Deaths:
     """Loops that ended though nobody stopped them. A healer that died in silence heals nobody: the process ends."""
 
     def __init__(self) -> None:
+        self.code = DONE
         self.names: list[str] = []
         self.on_report: Callable[[], object] = lambda: None
 
@@ -92,6 +104,8 @@ class Deaths:
         """Take it that a loop died; from any thread."""
         self.names.append(name)
         cause = task.exception() if task is not None and not task.cancelled() else None
+        # To start again is of no use while somebody else has the store; for anything else it is what helps.
+        self.code = CONFIGURATION if isinstance(cause, ConfigurationError) else FAILED
         logger.critical("%s died, so the server stops", name, exc_info=cause)
         self.on_report()
 

@@ -14,29 +14,26 @@ PORT_MAX: Final = 65535
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to listen and where to remember. Port 0 lets the system choose one.
+    """Where to listen and where to remember: at the URL `database`, or else in the data directory itself.
 
-    `allowed_hosts` are further names under which people reach this server, `name` or `name:port`. `follow` is a file
-    descriptor whose end of file means that whoever started us is gone.
+    Port 0 lets the system choose one. `allowed_hosts` are further names under which people reach this server, `name` or
+    `name:port`. `follow` is a file descriptor whose end of file means that whoever started us is gone.
     """
 
     data_dir: Path
+    database: str | None = None
     host: str = HOST
     port: int = PORT
     allowed_hosts: tuple[str, ...] = ()
     follow: int | None = None
 
 
-def read_settings(flags: Mapping[str, Any], data_dir: Path) -> ServerSettings:
+def read_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None) -> ServerSettings:
     """Read what the command line says. Raises ConfigurationError for what cannot be meant."""
-    if flags.get("database"):
-        raise ConfigurationError(
-            f"The database {flags['database']!r} cannot be used: this version keeps SQLite in its data directory.",
-            "Leave --database out; choose the place with --data-dir.",
-        )
     host, port = read_address(flags.get("listen") or f"{HOST}:{PORT}")
     return ServerSettings(
         data_dir=data_dir,
+        database=database,
         host=host,
         port=port,
         allowed_hosts=tuple(flags.get("allow_host") or ()),

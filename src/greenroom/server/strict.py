@@ -4,11 +4,10 @@ Litestar's own conversion is lax (it takes "5" for 5, text/plain for JSON and ig
 that is answered without it must get the same answers.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
 from litestar.exceptions import HTTPException
 
 from greenroom.domain.errors import Unusable
@@ -25,10 +24,9 @@ def decode(body: bytes, kind: type[T]) -> T:
     return msgspec.json.decode(body or NOTHING, type=kind)
 
 
-async def read_body(request: Request[Any, Any, Any], kind: type[T]) -> T:
-    """Read the request's body as one `kind`, which has to come as JSON."""
-    body = await request.body()
-    if body and not is_json(request.headers.get("content-type", "").encode("latin-1")):
+def read_body(body: bytes, content_type: str | None, kind: type[T]) -> T:
+    """Read a request's body as one `kind`, which has to come as JSON."""
+    if body and not is_json((content_type or "").encode("latin-1")):
         raise HTTPException(status_code=415, detail="The body does not come as application/json.")
     return decode(body, kind)
 

@@ -6,22 +6,25 @@ of one room cannot be used to look for others.
 
 from typing import NoReturn
 
+from greenroom.clock import seconds_of
 from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Conflict, NotFound, Refused
 from greenroom.domain.machine import Machine
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, Room
+from greenroom.domain.sitting import CLOSED as SITTING_CLOSED
 from greenroom.domain.task import Task, can_resume, is_held_by
-from greenroom.store import machines, rooms, sittings, tasks
-from greenroom.store.transaction import Reader
+from greenroom.store import attempts, machines, rooms, sittings, tasks
+from greenroom.store.transaction import Reader, Transaction
 
 
 def refused() -> Refused:
     """The one answer for all that a caller may not do or know."""
     return Refused(
         "This token is not good for that.",
-        "Use the operator's token, or the token that was made for this machine, role or attempt.",
+        "Use the operator's token, or the token that was made for this machine, role or attempt. "
+        "An attempt's token ends with its attempt: stop working on it; only its result can still be handed in.",
     )
 
 
@@ -98,7 +101,7 @@ def seat_to_leave(
 def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
     """Find a task for a caller that may read its room."""
     task = tasks.get(reader, task_id)
-    if task is None:
+    if task is None or rooms.get(reader, task.room) is None:
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
     if not caller.is_operator:
         room_to_read(reader, caller, task.room)
@@ -116,8 +119,10 @@ def task_to_work_on(reader: Reader, caller: Caller, task_id: str, attempt: int) 
     task = tasks.get(reader, task_id)
     if task is None:
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
-    role = rooms.role(reader, task.room, task.target_role)
-    assert role is not None, f"task {task.id} names a role that is not there"
+    # What an attempt wrote before its role was taken out of the room is kept like any late result.
+    role = rooms.role_ever(reader, task.room, task.target_role)
+    if role is None:  # The room was deleted, and its tasks are on their way.
+        missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
     machine = role.machine if role.is_run_by_daemon else None
     if not callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt):
         raise refused()
@@ -146,12 +151,45 @@ def open_only(room: Room) -> None:
         raise Conflict(f"Room {room.name} is closed.", "Choose an open room, or create a new one.", code="room_closed")
 
 
+def has(reader: Reader, task: Task, role: Role, connection_id: str, attempt: int) -> bool:
+    """Tell whether that attempt holds the task, or lost it by silence alone while nobody newer came to its role."""
+    if not is_held_by(task, connection_id, attempt) and not can_resume(task, connection_id, attempt):
+        return False
+    known = sittings.get(reader, task.room, role.name, connection_id)
+    return known is not None and known.status != SITTING_CLOSED and known.epoch >= role.epoch
+
+
 def attempt_is_current(reader: Reader, caller: Caller) -> bool:
     """Tell whether a token of an attempt still acts: its attempt holds its task, or may take it up again."""
     if caller.scope != callers.ATTEMPT:
         return True
     task = tasks.get(reader, caller.task or "")
-    if task is None or task.last_holder is None:
+    role = rooms.role(reader, task.room, task.target_role) if task is not None else None
+    if task is None or role is None or task.last_holder is None:
         return False
-    holder, attempt = task.last_holder, caller.attempt or 0
-    return is_held_by(task, holder, attempt) or can_resume(task, holder, attempt)
+    return has(reader, task, role, task.last_holder, caller.attempt or 0)
+
+
+def hear_out(tx: Transaction, caller: Caller, kept_s: float) -> None:
+    """Refuse the token of an attempt that ended more than `kept_s` ago.
+
+    Until then it may hand in a result, and have an earlier call answered again; what else it may do ended with it.
+    """
+    if caller.scope != callers.ATTEMPT or attempt_is_current(tx, caller):
+        return
+    task = tasks.get(tx, caller.task or "")
+    there = task is not None and rooms.get(tx, task.room) is not None
+    ended_at = attempt_ended_at(tx, task, caller.attempt or 0) if task is not None and there else None
+    if ended_at is None or seconds_of(tx.now.instant) - seconds_of(ended_at) > kept_s:
+        raise refused()
+
+
+def attempt_ended_at(reader: Reader, task: Task, attempt: int) -> str | None:
+    """When an attempt that is over ended; None for one that was never given out."""
+    if attempt > task.attempt:
+        return None
+    former = attempts.get(reader, task.id, attempt) if attempt < task.attempt else None
+    if former is not None:
+        return former[1]
+    ended_at = (task.released_at or task.completed_at) if attempt == task.attempt else None
+    return ended_at or task.acknowledged_at

@@ -14,7 +14,7 @@ from greenroom.domain.caller import Caller
 from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
 from greenroom.domain.sitting import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge
-from greenroom.service import access, attention, presence, seating, working
+from greenroom.service import access, attention, guarding, notes, presence, seating, working
 from greenroom.service.leases import MachineLease
 from greenroom.service.world import World
 from greenroom.store import machines, sittings
@@ -41,13 +41,14 @@ def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbea
     seats = world.leases.beat_machine(machine_id, request.incarnation, named, now.monotonic, now.instant)
     if seats is None:
         return None
+    guarding.heard(world, machine_id, request.agents)
     verdicts = []
     for agent, place, (key, connection), seat in zip(request.agents, places, named, seats, strict=True):
         if seat is None or place is None:
             verdicts.append(AgentVerdict(agent.room, agent.role, world.leases.verdict(key, connection)))
         else:
             status = DRAIN if agent.role in place.drained else OK
-            verdicts.append(AgentVerdict(agent.room, agent.role, status, seat.task))
+            verdicts.append(AgentVerdict(agent.room, agent.role, status, *(seat.in_hand or (None, ()))))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
@@ -94,6 +95,7 @@ def reconnect(
         }
         tx.record(machine_stream(machine.id), "machine.reconnected", cause, data)
     tx.after_commit(partial(connect, world, changed))
+    tx.after_commit(partial(guarding.heard, world, machine.id, request.agents))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
@@ -108,6 +110,7 @@ def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatR
     """Take the last beat of a daemon that was stopped on purpose: nobody need wait for its lease to run out."""
     if machine.daemon_connected:
         disconnect(world, tx, machine, "its daemon was stopped", tx.now.instant)
+    tx.after_commit(partial(guarding.heard, world, machine.id, []))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=False,
@@ -146,7 +149,8 @@ def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, a
         present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} came back")
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
-    return told(status=DRAIN if role.is_drained else OK, task=task)
+    noted = notes.for_holder(tx, held[0]) if held else ()
+    return told(status=DRAIN if role.is_drained else OK, task=task, notes=noted)
 
 
 def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:

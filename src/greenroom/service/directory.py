@@ -26,8 +26,19 @@ class Directory:
         drained = {role.name for role in roles if room.status == CLOSED or role.is_drained}
         machines = {role.name: role.machine if role.is_run_by_daemon else None for role in roles}
         place = Place(room.id, room.name, machines, frozenset(drained))
+        self._drop_name(room.id, room.name)
         self._places[room.id] = place
         self._places[room.name] = place
+
+    def drop(self, room: str) -> None:
+        """Forget a room, given its id. Its name may be another room's by now."""
+        self._drop_name(room, "")
+        self._places.pop(room, None)
+
+    def _drop_name(self, room: str, unless: str) -> None:
+        known = self._places.get(room)
+        if known is not None and known.name != unless and self._places.get(known.name) is known:
+            del self._places[known.name]
 
     def find(self, name_or_id: str) -> Place | None:
         """Find a room by its id or its name."""

@@ -11,7 +11,7 @@ from greenroom.domain.machine import judge_incarnation
 from greenroom.domain.role import Role
 from greenroom.domain.sitting import CLOSED, SUPERSEDED
 from greenroom.domain.task import EXITED, STOPPED, is_held_by
-from greenroom.service import access, seating, working
+from greenroom.service import access, guarding, seating, working
 from greenroom.service.world import World
 from greenroom.store import machines, rooms, sittings, tasks
 from greenroom.store.transaction import Transaction
@@ -49,6 +49,7 @@ def take_one(world: World, tx: Transaction, caller: Caller, fact: Fact) -> bool:
     data = {name: getattr(fact, name) for name in Fact.__struct_fields__ if name not in ("id", "kind", "room")}
     tx.record(room_stream(room.id), f"agent.{fact.kind}", fact.detail or fact.kind, data)
     if fact.kind == "exited":
+        guarding.has_stopped(world, tx, room.id, role.name, fact.connection_id, fact.task)
         release_attempt(world, tx, role, fact)
         if not fact.intended:
             end_sitting(world, tx, role, fact)

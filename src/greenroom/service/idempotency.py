@@ -5,6 +5,7 @@ from collections.abc import Callable
 from greenroom.clock import instant_of, seconds_of
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Unusable
+from greenroom.service import access
 from greenroom.service.world import World
 from greenroom.store import answers
 from greenroom.store.transaction import Transaction
@@ -22,15 +23,18 @@ def once(
     """Do it and keep its answer in the same transaction, or give the answer that was kept.
 
     `digest` is the body's. What raises is undone as a whole and may be asked anew under the same key. Raises Unusable
-    when the key was used for another body.
+    when the key was used for another body, and Refused for a token whose time to ask again is over.
     """
-    answers.forget(tx, instant_of(seconds_of(tx.now.instant) - world.limits.idempotency_kept_s))
     kept = answers.get(tx, caller.subject, route, key)
+    if kept is not None and kept[3] < instant_of(seconds_of(tx.now.instant) - world.limits.idempotency_kept_s):
+        answers.remove(tx, caller.subject, route, key)  # Its time is over, and nobody has come to forget it yet.
+        kept = None
     if kept is None:
         status, body = mutation()
         answers.add(tx, caller.subject, route, key, digest, status, body.decode())
         return status, body
-    known_digest, status, text = kept
+    access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
+    known_digest, status, text, _ = kept
     if known_digest != digest:
         raise Unusable(
             "This Idempotency-Key was used before with another body.",

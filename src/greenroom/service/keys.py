@@ -38,7 +38,12 @@ class Keys:
 
     def attempt_token(self, task: Task) -> str:
         """The token of the task's current attempt."""
-        return self._spell(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
+        token = self._spell(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
+        # Its next call is near: it need not be verified when it comes.
+        self._remember(
+            token, Caller(scope=ATTEMPT, task=task.id, attempt=task.attempt, room=task.room, role=task.target_role)
+        )
+        return token
 
     def caller_of(self, token: str) -> Caller | None:
         """Whom the token speaks for; None when we never made it."""
@@ -49,10 +54,13 @@ class Keys:
             return None
         caller = self._verify(token)
         if caller is not None:
-            if len(self._known) >= CACHED_MAX:
-                self._known.clear()
-            self._known[token] = caller
+            self._remember(token, caller)
         return caller
+
+    def _remember(self, token: str, caller: Caller) -> None:
+        if len(self._known) >= CACHED_MAX:
+            self._known.clear()
+        self._known[token] = caller
 
     def _verify(self, token: str) -> Caller | None:
         prefix, *fields, mac = token.split(SEPARATOR)

@@ -7,13 +7,21 @@ begins, and from that moment a beat cannot renew it.
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from greenroom.domain.lease import Lease, extended
 from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED
 from greenroom.service.calendar import Calendar, Filed
 from greenroom.wire.replies import TaskRef
+
+
+class InHand(NamedTuple):
+    """The task that a seat holds, and what people told its holder: one value, since a beat reads it without a lock."""
+
+    task: TaskRef
+    notes: tuple[str, ...]
 
 
 class Seat(Filed, gc=False):
@@ -23,8 +31,13 @@ class Seat(Filed, gc=False):
     """
 
     machine: str | None = None
-    task: TaskRef | None = None
+    in_hand: InHand | None = None
     key: str = ""
+
+    @property
+    def task(self) -> TaskRef | None:
+        """The task that it holds."""
+        return self.in_hand.task if self.in_hand is not None else None
 
 
 class MachineLease(Lease, gc=False):
@@ -44,13 +57,18 @@ def seat_key(room: str, role: str) -> str:
 
 
 class LeaseTable:
-    """All leases and all release timers of this server. Seats are looked at in steps of `page_s` seconds."""
+    """All leases and all release timers of this server.
 
-    def __init__(self, page_s: float) -> None:
+    Seats are looked at in steps of `page_s` seconds. Of the sittings that ended, the last `closed_max` are known.
+    """
+
+    def __init__(self, page_s: float, closed_max: int) -> None:
         self.seats: dict[str, Seat] = {}
         self.machines: dict[str, MachineLease] = {}
         self.timers: dict[str, float] = {}
         self._closed: dict[str, set[str]] = {}
+        self._closed_max = closed_max
+        self._closings: deque[tuple[str, str]] = deque()
         self._own_leases = 0
         self._calendar: Calendar[Seat] = Calendar(page_s)
         self._is_looking = False
@@ -105,19 +123,23 @@ class LeaseTable:
         with self._lock:
             old = self.seats.get(key)
             self._own_leases += (machine is None) - (old is not None and old.machine is None)
-            task = old.task if old is not None and old.connection == connection else None
-            on = sys.intern(machine) if machine is not None else None
+            same = old if old is not None and old.connection == connection else None
             seat = Seat(
-                connection, length_s, now + length_s, machine=on, task=task, key=old.key if old is not None else key
+                connection,
+                length_s,
+                now + length_s,
+                machine=sys.intern(machine) if machine is not None else None,
+                in_hand=same.in_hand if same is not None else None,
+                key=old.key if old is not None else key,
             )
             self.seats[seat.key] = seat
             self._calendar.file(seat)
 
-    def hold(self, key: str, connection: str, task: TaskRef | None) -> None:
-        """Note which task the seat's connection holds."""
+    def hold(self, key: str, connection: str, task: TaskRef | None, notes: tuple[str, ...] = ()) -> None:
+        """Note which task the seat's connection holds, and what people told it about that."""
         seat = self.seats.get(key)
         if seat is not None and seat.connection == connection:
-            seat.task = task
+            seat.in_hand = InHand(task, notes) if task is not None else None
 
     def vacate(self, key: str, connection: str) -> None:
         """Empty a seat, if that connection still has it."""
@@ -133,8 +155,23 @@ class LeaseTable:
         return self._own_leases + len(self.machines)
 
     def close(self, key: str, connection: str) -> None:
-        """Note that a sitting ended for ever."""
-        self._closed.setdefault(key, set()).add(connection)
+        """Note that a sitting ended for ever. Of too many the oldest are left to the store, which knows them all."""
+        known = self._closed.setdefault(key, set())
+        if connection in known:
+            return
+        known.add(connection)
+        self._closings.append((key, connection))
+        if len(self._closings) > self._closed_max:
+            oldest, gone = self._closings.popleft()
+            remembered = self._closed.get(oldest)
+            if remembered is not None:
+                remembered.discard(gone)
+                if not remembered:
+                    del self._closed[oldest]
+
+    def forget(self, key: str) -> None:
+        """Forget which sittings of a role ended: the role is gone for ever."""
+        self._closed.pop(key, None)
 
     def grant_machine(self, machine: str, lease: MachineLease) -> None:
         """Count a machine as connected."""

@@ -7,13 +7,13 @@ import msgspec
 from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Conflict
-from greenroom.domain.event import machine_stream
+from greenroom.domain.event import SERVER_STREAM, machine_stream
 from greenroom.domain.ids import check_name
 from greenroom.domain.machine import Machine
 from greenroom.domain.sitting import PRESENT
-from greenroom.service import access, attention, rooms, seating, working
+from greenroom.service import access, attention, seating, views, working
 from greenroom.service.world import World
-from greenroom.store import machines, sittings
+from greenroom.store import machines, retention, sittings
 from greenroom.store import rooms as stored
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import (
@@ -42,6 +42,7 @@ def register(world: World, tx: Transaction, caller: Caller, machine_id: str, req
             created_at=tx.now.instant,
         )
         machines.add(tx, known)
+        retention.spare(tx, machine_stream(known.id))
         data = {"machine": known.id, "name": known.name, "harnesses": known.harnesses}
         tx.record(machine_stream(known.id), "machine.registered", caller.subject, data)
         return view(world, tx, known)
@@ -88,6 +89,8 @@ def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> No
     for sitting in sittings.present_on(tx, machine.id):
         seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
     machines.remove(tx, machine.id)
+    retention.add_deletion(tx, machine_stream(machine.id))
+    tx.record(SERVER_STREAM, "machine.deleted", caller.subject, {"machine": machine.id, "name": machine.name})
     tx.after_commit(partial(world.leases.drop_machine, machine.id))
     tx.after_commit(partial(attention.is_back, world, machine.id))
 
@@ -114,7 +117,7 @@ def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMac
         newest = sittings.newest(reader, role.room, role.name)
         present = newest if newest is not None and newest.status == PRESENT else None
         held = working.held_by(reader, present) if present is not None else []
-        status = rooms.judge(world, role, present, machine, bool(held))
+        status = views.judge(world, role, present, machine, bool(held))
         shown.append(
             AgentOnMachine(
                 room=room.name if room is not None else role.room,

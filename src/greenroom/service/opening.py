@@ -7,7 +7,7 @@ from greenroom.domain.event import SERVER_STREAM, Event
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
-from greenroom.service import attention
+from greenroom.service import attending, attention, guarding, notes, retention
 from greenroom.service.directory import Directory
 from greenroom.service.feed import Feed
 from greenroom.service.keys import SECRET_BYTES, Keys
@@ -30,7 +30,7 @@ def open_world(store: Store, clock: Clock, entropy: Entropy, limits: Reliability
         limits=limits,
         store=store,
         directory=Directory(),
-        leases=LeaseTable(limits.sweep_interval_s),
+        leases=LeaseTable(limits.sweep_interval_s, limits.sittings_remembered_max),
         feed=Feed(limits.feed_events_kept, store.read(log.last_pos)),
         signals=Signals(),
         keys=Keys(secret),
@@ -39,6 +39,8 @@ def open_world(store: Store, clock: Clock, entropy: Entropy, limits: Reliability
     store.read(lambda reader: fill(world, reader))
 
     def publish(events: Sequence[Event]) -> None:
+        world.attendance.notice(events, world.leases.seats, clock.monotonic())
+        retention.notice(world, events)
         world.feed.publish(events)
         world.signals.wake(FEED)
 
@@ -58,7 +60,7 @@ def fill(world: World, reader: Reader) -> None:
     attention.remember_silence(world, reader)
     now = world.clock.monotonic()
     holders = {(task.room, task.target_role, task.claimed_by): task for task in tasks.all_held(reader)}
-    for sitting in sittings.all_closed(reader):
+    for sitting in sittings.newest_closed(reader, world.limits.sittings_remembered_max):
         world.leases.close(seat_key(sitting.room, sitting.role), sitting.connection_id)
     for sitting in sittings.all_present(reader):
         key = seat_key(sitting.room, sitting.role)
@@ -66,7 +68,8 @@ def fill(world: World, reader: Reader) -> None:
         world.leases.grant(key, sitting.connection_id, length_s, sitting.machine, now)
         held = holders.pop((sitting.room, sitting.role, sitting.connection_id), None)
         if held is not None:
-            world.leases.hold(key, sitting.connection_id, TaskRef(held.id, held.attempt))
+            ref = TaskRef(held.id, held.attempt)
+            world.leases.hold(key, sitting.connection_id, ref, notes.for_holder(reader, held))
     for task in holders.values():
         world.leases.timers[task.id] = now + world.limits.task_lost_after_s
     for machine in machines.every(reader):
@@ -77,6 +80,9 @@ def fill(world: World, reader: Reader) -> None:
             lease.wishes_version, lease.beaten_at = machine.wishes_version, now
             lease.seen_at = machine.last_seen_at or ""
             world.leases.grant_machine(machine.id, lease)
+    guarding.hold_back_again(world, reader)
+    attending.remember(world, reader)
+    retention.remember(world, reader)
 
 
 def fill_directory(world: World, reader: Reader) -> None:

@@ -20,7 +20,7 @@ from greenroom.domain.sitting import (
     decide_join,
     judge,
 )
-from greenroom.service import access, seating, working
+from greenroom.service import access, guarding, seating, working
 from greenroom.service.leases import seat_key
 from greenroom.service.world import World
 from greenroom.store import sittings, tasks
@@ -74,18 +74,25 @@ def beat(world: World, caller: Caller, room_name: str, role_name: str, request: 
         raise access.refused()
     key = seat_key(place.id, role_name)
     verdict = world.leases.beat(key, request.connection_id, world.clock.monotonic())
-    task = None
+    in_hand = None
     if verdict == OK:
         seat = world.leases.seats.get(key)
-        task = seat.task if seat is not None and seat.connection == request.connection_id else None
+        in_hand = seat.in_hand if seat is not None and seat.connection == request.connection_id else None
         if role_name in place.drained:
             verdict = DRAIN
-    return HeartbeatReply(status=verdict, next_in_s=world.next_beat_in_s(), task=task, crowded=world.is_crowded)
+    task, notes = in_hand if in_hand is not None else (None, ())
+    return HeartbeatReply(
+        status=verdict, next_in_s=world.next_beat_in_s(), task=task, notes=notes, crowded=world.is_crowded
+    )
 
 
 def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Leave) -> LeaveReply:
-    """Get up for good. What the sitting held is released at once; leaving again is answered as the first time."""
+    """Get up for good. What the sitting held is released at once; leaving again is answered as the first time.
+
+    One that was superseded says by this that it has stopped: what was taken over from it need not wait any longer.
+    """
     room, role = access.seat_to_leave(tx, caller, room_name, role_name, request.connection_id)
+    guarding.has_stopped(world, tx, room.id, role.name, request.connection_id)
     known = sittings.get(tx, room.id, role.name, request.connection_id)
     if known is not None and known.status == CLOSED and known.epoch == role.epoch and known.end_cause == request.cause:
         return LeaveReply(OK)

@@ -10,7 +10,7 @@ from greenroom.domain.event import room_stream
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, Role
 from greenroom.domain.room import Room
 from greenroom.domain.sitting import PRESENT
-from greenroom.service import access, rooms, wishing
+from greenroom.service import access, views, wishing
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
 from greenroom.store import machines, sittings, tasks
@@ -117,5 +117,5 @@ def show(world: World, tx: Transaction, wished: Role) -> RoleView:
     present = newest if newest is not None and newest.status == PRESENT else None
     target = machines.get(tx, wished.machine) if wished.machine is not None else None
     working = present is not None and tasks.held_by(tx, wished.room, wished.name, present.connection_id) is not None
-    status = rooms.judge(world, wished, present, target, working)
-    return rooms.role_view(world, wished, present, status)
+    status = views.judge(world, wished, present, target, working)
+    return views.role_view(world, wished, present, status)

@@ -1,42 +1,30 @@
-"""Making, closing and reading rooms. Must not know HTTP."""
+"""Making, closing, deleting and reading rooms. Must not know HTTP, or how a room that is there is changed."""
 
 from functools import partial
 
-from greenroom.clock import instant_of
-from greenroom.domain import status as statuses
+import msgspec
+
 from greenroom.domain.caller import Caller
-from greenroom.domain.errors import Conflict, Unusable
-from greenroom.domain.event import room_stream
-from greenroom.domain.ids import check_name
-from greenroom.domain.machine import Machine
+from greenroom.domain.errors import Conflict
+from greenroom.domain.event import SERVER_STREAM, room_stream
 from greenroom.domain.role import Role
-from greenroom.domain.room import OPEN, Room
-from greenroom.domain.sitting import Sitting
-from greenroom.domain.task import HELD_STATES
-from greenroom.service import access, wishing
+from greenroom.domain.room import CLOSED, OPEN, Room, check_roles
+from greenroom.service import access, attention, naming, seating, wishing
 from greenroom.service.leases import seat_key
+from greenroom.service.views import view
 from greenroom.service.world import World
-from greenroom.store import log, machines, rooms, sittings, tasks
+from greenroom.store import attentions, retention, rooms, sittings, tasks
 from greenroom.store.transaction import Reader, Transaction
-from greenroom.wire.replies import ParticipantView, RoleView, RoomView, TokenReply
+from greenroom.wire.replies import RoomView, TokenReply
 from greenroom.wire.requests import CreateRoom, Explain
 
 
 def create(world: World, tx: Transaction, caller: Caller, request: CreateRoom) -> RoomView:
     """Make a room and its roles. Its name must be free."""
     access.operator_only(caller)
-    check_name("room", request.name)
-    for name in request.roles:
-        check_name("role", name)
-    if len(set(request.roles)) < len(request.roles):
-        raise Unusable("Two roles have the same name.", "Give each role of the room a name of its own.")
+    naming.free_only(tx, request.name)
     entry_role = request.entry_role or request.roles[0]
-    if entry_role not in request.roles:
-        raise Unusable(
-            f"The entry role {entry_role!r} is no role of the room.", f"Name one of {', '.join(request.roles)}."
-        )
-    if rooms.get(tx, request.name) is not None:
-        raise Conflict(f"There is a room {request.name!r} already.", "Use it, or choose another name.")
+    check_roles(request.roles, entry_role)
     room = Room(
         id=world.new_id("room"),
         name=request.name,
@@ -64,15 +52,44 @@ def close(world: World, tx: Transaction, caller: Caller, room_name: str, request
                 f"Room {room.name} still has work: {still_open[0].id} is {still_open[0].status}.",
                 "Wait for it or cancel it (`greenroom task cancel TASK`), then close the room.",
             )
-        rooms.close(tx, room.id)
+        closed = msgspec.structs.replace(room, status=CLOSED)
+        rooms.save(tx, room, closed)
         data = {"room": room.id, "name": room.name}
         tx.record(room_stream(room.id), "room.closed", request.reason or caller.subject, data)
-        room = access.room_for_operator(tx, caller, room.id)
         roles = rooms.roles_of(tx, room.id)
-        tx.after_commit(partial(world.directory.put, room, roles))
-        for machine in sorted({role.machine for role in roles if role.machine is not None}):
-            wishing.touch(world, tx, machine)
+        tx.after_commit(partial(world.directory.put, closed, roles))
+        wishing.touch_all(world, tx, roles)
+        room = closed
     return view(world, tx, room)
+
+
+def delete(world: World, tx: Transaction, caller: Caller, room_name: str) -> None:
+    """Forget a closed room. It is gone at once, and its name is free; its history is forgotten bit by bit."""
+    room = access.room_for_operator(tx, caller, room_name)
+    if room.status == OPEN:
+        raise Conflict(
+            f"Room {room.name} is open.",
+            f"Close it first (`greenroom room close {room.name}`): that makes sure that it has no work left.",
+        )
+    cause = f"room {room.name} was deleted"
+    for sitting in sittings.present_in(tx, room.id):
+        seating.end(world, tx, sitting, "left", cause, release_as="left")
+    for raised in attentions.of_room(tx, room.id):
+        attention.resolve(tx, raised.key, cause)
+    roles = rooms.roles_of(tx, room.id)
+    rooms.remove(tx, room.id)
+    retention.add_deletion(tx, room_stream(room.id))
+    tx.record(SERVER_STREAM, "room.deleted", caller.subject, {"room": room.id, "name": room.name})
+    wishing.touch_all(world, tx, roles)
+
+    def forget() -> None:
+        world.directory.drop(room.id)
+        for role in roles:
+            key = seat_key(room.id, role.name)
+            world.leases.forget(key)
+            attention.is_back(world, key)
+
+    tx.after_commit(forget)
 
 
 def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[Room]:
@@ -91,109 +108,3 @@ def token(world: World, reader: Reader, caller: Caller, room_name: str, role_nam
     access.operator_only(caller)
     room, role = access.seat(reader, caller, room_name, role_name)
     return TokenReply(world.keys.agent_token(room.id, role.name))
-
-
-def view(world: World, reader: Reader, room: Room) -> RoomView:
-    """Show a room: its roles as they do, who is present, what is open."""
-    present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
-    open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
-    # A connection's id is its client's own choice: only together with the role does it say who works.
-    working = {(task.target_role, task.claimed_by) for task in open_tasks if task.status in HELD_STATES}
-    wished = {
-        name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
-    }
-    views = []
-    participants = []
-    for role in rooms.roles_of(reader, room.id):
-        sitting = present.get(role.name)
-        machine = wished.get(role.machine) if role.machine else None
-        works = sitting is not None and (role.name, sitting.connection_id) in working
-        status = judge(world, role, sitting, machine, works)
-        views.append(role_view(world, role, sitting, status))
-        if sitting is not None:
-            participants.append(participant_view(world, sitting, status.status))
-    return RoomView(
-        id=room.id,
-        name=room.name,
-        status=room.status,
-        entry_role=room.entry_role,
-        max_requests=room.max_requests,
-        roles=tuple(views),
-        participants=tuple(participants),
-        tasks=tuple(open_tasks),
-        cursor=log.last_seq(reader, room_stream(room.id)),
-        created_at=room.created_at,
-    )
-
-
-def judge(
-    world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
-) -> statuses.RoleStatus:
-    """Say how a role is doing, from the store and the lease table."""
-    held_by_machine = sitting is not None and sitting.machine is not None
-    resting = role.rests_until is not None and role.rests_until > world.now().instant
-    signs = statuses.Signs(
-        present=sitting is not None,
-        working=working,
-        machine=machine.name if machine is not None else role.machine,
-        machine_connected=machine is not None and machine.daemon_connected,
-        machine_silent=held_by_machine and is_silent(world, sitting.machine if sitting is not None else None),
-        backing_off_until=role.rests_until if resting else None,
-        last_exit=role.last_exit,
-    )
-    return statuses.judge(role, signs)
-
-
-def is_silent(world: World, machine: str | None) -> bool:
-    """Tell whether a connected machine has missed a beat."""
-    lease = world.leases.machines.get(machine or "")
-    return lease is not None and world.clock.monotonic() - lease.beaten_at > world.limits.daemon_heartbeat_interval_s
-
-
-def role_view(world: World, role: Role, sitting: Sitting | None, status: statuses.RoleStatus) -> RoleView:
-    """Show a role. Who is present was seen just now."""
-    return RoleView(
-        name=role.name,
-        kind=role.kind,
-        desired=role.desired,
-        status=status.status,
-        status_reason=status.reason,
-        status_until=status.until,
-        generation=role.generation,
-        machine=role.machine,
-        harness=role.harness,
-        model=role.model,
-        workdir=role.workdir,
-        desired_by=role.desired_by,
-        desired_reason=role.desired_reason,
-        last_seen_at=seen_at(world, role, sitting),
-    )
-
-
-def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
-    """When somebody was last heard of in a role, as far as memory and the store know."""
-    if sitting is None:
-        return role.last_seen_at
-    if sitting.machine is not None:
-        lease = world.leases.machines.get(sitting.machine)
-        return lease.seen_at if lease is not None else role.last_seen_at
-    seat = world.leases.seats.get(seat_key(role.room, role.name))
-    if seat is None:
-        return role.last_seen_at
-    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - (seat.deadline - seat.length_s)))
-
-
-def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
-    """Show who is present, and until when without another beat."""
-    seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
-    lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
-    left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
-    return ParticipantView(
-        role=sitting.role,
-        connection_id=sitting.connection_id,
-        epoch=sitting.epoch,
-        status=status,
-        ready_until=instant_of(world.clock.wall() + left_s) if left_s is not None else None,
-        machine=sitting.machine,
-        joined_at=sitting.joined_at,
-    )

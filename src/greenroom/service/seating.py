@@ -8,12 +8,12 @@ from functools import partial
 
 import msgspec
 
-from greenroom.domain import sweep
+from greenroom.domain import sweep, takeover
 from greenroom.domain.event import room_stream
 from greenroom.domain.role import Role
-from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, Sitting
+from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, SUPERSEDED, Sitting
 from greenroom.domain.task import Task
-from greenroom.service import attention, working
+from greenroom.service import attention, guarding, notes, working
 from greenroom.service.leases import seat_key
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
@@ -26,7 +26,7 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
     """Begin a sitting: take the role's next epoch, and close whoever sat before for ever."""
     older = sittings.newest(tx, role.room, role.name)
     if older is not None and older.status != CLOSED:
-        end(world, tx, older, "superseded", f"{connection_id} joined", release_as="superseded")
+        end(world, tx, older, SUPERSEDED, f"{connection_id} joined", release_as=SUPERSEDED)
     made = Sitting(
         room=role.room,
         role=role.name,
@@ -90,11 +90,17 @@ def lapse(world: World, tx: Transaction, present: Sitting, cause: str, seen_at: 
 def end(
     world: World, tx: Transaction, open_sitting: Sitting, end_cause: str, cause: str, release_as: str
 ) -> list[Task]:
-    """End a sitting for ever: by a leave, an exit or a newer one. What it held is released at once."""
+    """End a sitting for ever: by a leave, an exit or a newer one. What it held is released at once.
+
+    What a newer one takes over waits until whoever had it is known to have stopped.
+    """
     closed = msgspec.structs.replace(open_sitting, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
     sittings.save(tx, open_sitting, closed)
     released = [working.release(world, tx, task, release_as, cause) for task in working.held_by(tx, open_sitting)]
-    record(tx, "participant.superseded" if end_cause == "superseded" else "participant.left", cause, open_sitting)
+    if end_cause == SUPERSEDED and takeover.is_needed(open_sitting):
+        for task in released:
+            guarding.hold_back(world, tx, task, open_sitting)
+    record(tx, "participant.superseded" if end_cause == SUPERSEDED else "participant.left", cause, open_sitting)
     seen(tx, open_sitting, tx.now.instant)
     key = seat_key(open_sitting.room, open_sitting.role)
     tx.after_commit(partial(world.leases.close, key, open_sitting.connection_id))
@@ -133,11 +139,12 @@ def after_seated(world: World, tx: Transaction, present: Sitting) -> None:
     key = seat_key(present.room, present.role)
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
+    told = notes.for_holder(tx, held[0]) if held else ()
 
     def seat() -> None:
         length_s = world.lease_length_s(present)
         world.leases.grant(key, present.connection_id, length_s, present.machine, world.clock.monotonic())
-        world.leases.hold(key, present.connection_id, task)
+        world.leases.hold(key, present.connection_id, task, told)
         attention.is_back(world, key)
         if task is not None:
             world.leases.stop_timer(task.id)

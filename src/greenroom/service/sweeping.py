@@ -12,7 +12,7 @@ from greenroom.domain import sweep
 from greenroom.domain.room import OPEN
 from greenroom.domain.sitting import PRESENT
 from greenroom.domain.task import HELD_STATES
-from greenroom.service import attention, connecting, seating, working
+from greenroom.service import attending, attention, connecting, guarding, retention, seating, working
 from greenroom.service.world import World
 from greenroom.store import machines, rooms, sittings, tasks
 from greenroom.store.transaction import Transaction
@@ -29,14 +29,25 @@ def tick(world: World) -> bool:
     healer.planned_at = now + limits.sweep_interval_s
     if late:
         world.leases.extend_all(now, limits.task_lost_after_s)
+        world.guards.extend_all(now, limits.takeover_grace_s)
+        world.attendance.begin_anew(now)
         healer.extensions += 1
         return False
+    guarding.lift_due(world, now)
+    retention.forget_on(world)
     if healer.is_recording:
         return False
     leases = world.leases
     if leases.look(now, limits.sweep_looks_max, limits.sweep_batch_max):
         return True
-    plan = sweep.decide(leases.due_seats(now), leases.due_machines(now), leases.due_timers(now), limits.sweep_batch_max)
+    due = sweep.Plan(
+        participants=tuple(leases.due_seats(now)),
+        machines=tuple(leases.due_machines(now)),
+        tasks=tuple(leases.due_timers(now)),
+        unattended=tuple(world.attendance.overdue(now, limits.task_pending_timeout_s)),
+        attended=tuple(world.attendance.attended()),
+    )
+    plan = sweep.decide(due, limits.sweep_batch_max)
     attention.watch_silence(world)
     if plan or now >= healer.promoted_at:
         if now >= healer.promoted_at:
@@ -63,6 +74,10 @@ def cleanup_stale_agents(world: World, plan: sweep.Plan, tx: Transaction) -> Non
         expire(world, tx, key)
     for task in plan.tasks:
         give_up_waiting(world, tx, task)
+    for key in plan.unattended:
+        attending.tell(world, tx, key)
+    for key in plan.attended:
+        attending.take_back(world, tx, key)
     for room_id in tasks.rooms_with_queue(tx):
         room = rooms.get(tx, room_id)
         if room is not None and room.status == OPEN:

@@ -1,9 +1,11 @@
 """What a machine is to make true: read by its daemon whenever the version rises. Must not know who wishes what."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from greenroom.domain.caller import Caller
-from greenroom.domain.role import STOPPED
+from greenroom.domain.role import STOPPED, Role
 from greenroom.domain.room import OPEN
 from greenroom.service import access
 from greenroom.service.signals import wishes_key
@@ -52,3 +54,9 @@ def touch(world: World, tx: Transaction, machine_id: str) -> None:
         world.signals.wake(wishes_key(machine_id))
 
     tx.after_commit(tell)
+
+
+def touch_all(world: World, tx: Transaction, roles: Iterable[Role]) -> None:
+    """Raise it for every machine that one of these roles is wished onto."""
+    for machine in sorted({role.machine for role in roles if role.machine is not None}):
+        touch(world, tx, machine)

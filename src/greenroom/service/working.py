@@ -1,10 +1,11 @@
-"""How a task changes hands: opened, promoted, released, resumed and ended, with everything that follows from each.
+"""How a task changes hands: opened, promoted, claimed, released, resumed, with everything that follows from each.
 
 The moves that several use cases share. Each goes by the table, is saved against the state it came from and records its
 event in the caller's transaction. Must not know requests or who may make them.
 """
 
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -13,23 +14,28 @@ from greenroom.domain.event import room_stream
 from greenroom.domain.room import Room
 from greenroom.domain.sitting import Sitting
 from greenroom.domain.task import (
+    BACKLOG,
+    FROM_BACKLOG,
     LOST,
+    OCCUPYING_STATES,
     PENDING,
+    PENDING_REVIEW,
     QUARANTINED,
-    LateResult,
     Task,
     decide_release,
     move,
     resumed_state,
 )
+from greenroom.service import attention, notes
 from greenroom.service.leases import seat_key
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
-from greenroom.store import machines, rooms, tasks
+from greenroom.store import attempts, machines, rooms, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
 
-LATE_RESULTS_MAX = 20
+WAITS_FOR_PEOPLE = {QUARANTINED: "quarantined", PENDING_REVIEW: "review"}
+"""The states in which only a person moves a task on, and what their attention is called."""
 
 
 def held_by(reader: Reader, sitting: Sitting) -> list[Task]:
@@ -38,50 +44,135 @@ def held_by(reader: Reader, sitting: Sitting) -> list[Task]:
     return [held] if held is not None else []
 
 
+# Opening.
+
+
 def open_task(world: World, tx: Transaction, room: Room, role: str, text: str, cause: str, after: Task | None) -> Task:
     """Open a task for a role: of a new request, or the next of the request that `after` belongs to."""
-    made = world.new_id("task")
     if after is None:
-        status = occupancy.opening_state(tasks.occupying(tx, room.id), room.max_requests)
-        handoffs, reason = 0, None
-    else:
-        handoffs = after.handoffs + 1
-        circles = handoffs > world.limits.max_handoffs
-        status = QUARANTINED if circles else PENDING
-        reason = f"going in circles: {handoffs} hand-offs in one request" if circles else None
-    task = Task(
+        return begin(world, tx, blank(world, tx, room, role, text, place_for(tx, room)), cause)
+    # It takes over the place of the task before it, if that has one.
+    status = PENDING if after.status in OCCUPYING_STATES else place_for(tx, room)
+    following = msgspec.structs.replace(
+        blank(world, tx, room, role, text, status),
+        request=after.request,
+        origin=after.origin,
+        handoffs=after.handoffs + 1,
+    )
+    if following.handoffs > world.limits.max_handoffs:
+        reason = f"going in circles: {following.handoffs} hand-offs in one request"
+        following = msgspec.structs.replace(following, status=move(PENDING, "quarantine"), reason=reason)
+    return begin(world, tx, following, cause)
+
+
+def open_in_backlog(world: World, tx: Transaction, room: Room, role: str, text: str, cause: str) -> Task:
+    """Open a request that nobody works on until a person says so."""
+    item = blank(world, tx, room, role, text, BACKLOG)
+    return begin(world, tx, msgspec.structs.replace(item, origin=FROM_BACKLOG), cause)
+
+
+def open_elsewhere(world: World, tx: Transaction, room: Room, role: str, given_up: Task, cause: str) -> Task:
+    """Open the work of a task anew for another role, in the same request. What counts against it is forgotten."""
+    sent = blank(world, tx, room, role, given_up.text, place_for(tx, room))
+    sent = msgspec.structs.replace(sent, request=given_up.request, origin=given_up.origin)
+    opened = begin(world, tx, sent, cause)
+    notes.carry_over(tx, given_up.id, opened.id)
+    return opened
+
+
+def blank(world: World, tx: Transaction, room: Room, role: str, text: str, status: str) -> Task:
+    """A task that begins a request."""
+    made = world.new_id("task")
+    return Task(
         id=made,
         room=room.id,
-        request=made if after is None else after.request,
+        request=made,
         target_role=role,
         status=status,
         text=text,
         created_at=tx.now.instant,
-        handoffs=handoffs,
-        reason=reason,
     )
+
+
+def begin(world: World, tx: Transaction, task: Task, cause: str) -> Task:
+    """Add a task that was made, and tell whoever is to know of it."""
     tasks.add(tx, task)
     record(tx, "task.opened", cause, task)
-    if status == QUARANTINED:
-        record(tx, "task.quarantined", reason or "", task)
-    if status == PENDING:
+    if task.status == QUARANTINED:
+        record(tx, "task.quarantined", task.reason or "", task)
+        call_people(tx, None, task)
+    if task.status == PENDING:
         wake_role(world, tx, task)
     return task
+
+
+def place_for(tx: Transaction, room: Room) -> str:
+    """The state in which a task comes to the room's work: pending, or queued when the room is full."""
+    return occupancy.opening_state(tasks.occupying(tx, room.id), room.max_requests)
+
+
+# Moving.
+
+
+def step(tx: Transaction, before: Task, trigger: str, to: str | None = None, **changes: Any) -> Task:
+    """Move a task by the table and save it: the one way in which a task that is there changes its state, but a claim.
+
+    Raises InvalidTransition, and changes nothing, where the table has no such move.
+    """
+    after = msgspec.structs.replace(before, status=move(before.status, trigger, to), **changes)
+    tasks.save(tx, before, after)
+    if after.status != before.status:
+        call_people(tx, before, after)
+    return after
+
+
+def call_people(tx: Transaction, before: Task | None, after: Task) -> None:
+    """Raise attention to a task that waits for a person from now on, and resolve it once the task waits no more."""
+    if before is not None and before.status in WAITS_FOR_PEOPLE:
+        attention.resolve(tx, f"{WAITS_FOR_PEOPLE[before.status]}:{before.id}", f"the task is {after.status}")
+    if after.status in WAITS_FOR_PEOPLE:
+        said = "was set apart" if after.status == QUARANTINED else "was done, and its result waits for a review"
+        because = f": {after.reason}" if after.reason else ""
+        text = f"Task {after.id} for {after.target_role} {said}{because}"
+        attention.raise_it(tx, f"{WAITS_FOR_PEOPLE[after.status]}:{after.id}", text, after.room, (after.id,))
 
 
 def promote(world: World, tx: Transaction, room: Room, cause: str) -> list[Task]:
     """Let queued requests begin, as far as the room has places for them."""
     promoted: list[Task] = []
-    for _ in range(occupancy.free_places(tasks.occupying(tx, room.id), room.max_requests)):
-        queued = tasks.oldest_queued(tx, room.id)
-        if queued is None:
+    while (queued := tasks.oldest_queued(tx, room.id)) is not None:
+        if not occupancy.free_places(tasks.occupying(tx, room.id), room.max_requests):
             break
-        pending = msgspec.structs.replace(queued, status=move(queued.status, "promote"))
-        tasks.save(tx, queued, pending)
+        pending = step(tx, queued, "promote")
         record(tx, "task.promoted", cause, pending)
         wake_role(world, tx, pending)
         promoted.append(pending)
     return promoted
+
+
+def leave_place(world: World, tx: Transaction, gone: Task, cause: str = "a place became free") -> Task:
+    """The task that needs no place in its room any more, with the one that took it named in `promoted`."""
+    room = rooms.get(tx, gone.room)
+    assert room is not None
+    promoted = promote(world, tx, room, cause)
+    named = msgspec.structs.replace(gone, promoted=promoted[0].id if promoted else None)
+    if named != gone:
+        tasks.save(tx, gone, named)
+    return named
+
+
+def claim(world: World, tx: Transaction, pending: Task, connection_id: str, cause: str) -> Task | None:
+    """Give a pending task to a sitting, as a new attempt; None when that is not present in the task's role."""
+    move(pending.status, "claim")
+    if pending.last_holder is not None:
+        ended_at = pending.released_at or tx.now.instant
+        attempts.add(tx, pending.id, pending.attempt, pending.last_holder, ended_at)
+    held = tasks.claim(tx, pending.id, connection_id)
+    if held is None:
+        return None
+    record(tx, "task.claimed", cause, held)
+    take_in_hand(world, tx, held, told=())  # Whatever was written before, the answer to the claim has.
+    return held
 
 
 def release(
@@ -90,47 +181,51 @@ def release(
     """Give a held task back to its role: to whoever sits there next, or to nobody after too many deaths."""
     assert held.claimed_by is not None
     status, deaths = decide_release(held, release_as, machine_connected, world.limits.task_deaths_max)
-    after = msgspec.structs.replace(held, status=status, deaths=deaths, claimed_by=None, released_cause=release_as)
-    if status == QUARANTINED:
-        after = msgspec.structs.replace(after, reason=f"{deaths} attempts died: {cause}")
-    tasks.save(tx, held, after)
-    record(tx, "task.quarantined" if status == QUARANTINED else "task.released", cause, after)
+    apart = status == QUARANTINED
+    after = step(
+        tx,
+        held,
+        "quarantine" if apart else "release",
+        deaths=deaths,
+        claimed_by=None,
+        released_cause=release_as,
+        released_at=tx.now.instant,
+        reason=f"{deaths} attempts died: {cause}" if apart else held.reason,
+    )
+    record(tx, "task.quarantined" if apart else "task.released", cause, after)
     let_go(world, tx, held)
-    if status == PENDING:
-        wake_role(world, tx, after)
-    else:
-        promote_in(world, tx, held.room, cause)
+    if apart:
+        return leave_place(world, tx, after, cause)
+    wake_role(world, tx, after)
     return after
+
+
+def release_lost(world: World, tx: Transaction, task: Task) -> None:
+    """Release a task whose holder stayed silent. It is a death only if the holder's machine was there all along."""
+    role = rooms.role(tx, task.room, task.target_role)
+    machine = machines.get(tx, role.machine) if role is not None and role.machine is not None else None
+    silent = f"its holder has been silent for {world.limits.task_lost_after_s:g} s after its lease"
+    release(world, tx, task, LOST, silent, machine_connected=machine is not None and machine.daemon_connected)
 
 
 def resume(world: World, tx: Transaction, lost: Task, cause: str) -> Task:
     """Give a task that silence released back to the sitting that held it, under the same attempt."""
-    state = move(lost.status, "resume", resumed_state(lost))
-    resumed = msgspec.structs.replace(lost, status=state, claimed_by=lost.last_holder, released_cause=None)
-    tasks.save(tx, lost, resumed)
+    resumed = step(
+        tx, lost, "resume", resumed_state(lost), claimed_by=lost.last_holder, released_cause=None, released_at=None
+    )
     record(tx, "task.resumed", cause, resumed)
-    take_in_hand(world, tx, resumed)
+    take_in_hand(world, tx, resumed, told=notes.for_holder(tx, resumed))
     return resumed
 
 
-def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> None:
-    """Keep a result that came too late; the same one sent again is kept once."""
-    known = tasks.late_of(tx, task.id)
-    if len(known) >= LATE_RESULTS_MAX or any(
-        (each.attempt, each.connection_id, each.to, each.text) == (attempt, connection_id, to, text) for each in known
-    ):
-        return
-    late = LateResult(attempt=attempt, connection_id=connection_id, to=to, text=text, at=tx.now.instant)
-    tasks.add_late(tx, task.id, late)
-    data = {"task": task.id, "role": task.target_role, "attempt": attempt, "connection_id": connection_id, "to": to}
-    tx.record(room_stream(task.room), "task.late_result", "a result of an attempt that no longer counts", data)
+# What follows once it is durable.
 
 
-def take_in_hand(world: World, tx: Transaction, held: Task) -> None:
-    """Once this is durable: the holder's beats name the task, and no timer runs against it."""
+def take_in_hand(world: World, tx: Transaction, held: Task, told: tuple[str, ...]) -> None:
+    """Once this is durable: the holder's beats name the task and what was `told`, and no timer runs against it."""
     assert held.claimed_by is not None
     ref = TaskRef(held.id, held.attempt)
-    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref))
+    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref, told))
     tx.after_commit(partial(world.leases.stop_timer, held.id))
 
 
@@ -146,22 +241,7 @@ def wake_role(world: World, tx: Transaction, task: Task) -> None:
     tx.after_commit(partial(world.signals.wake, claim_key(task.room, task.target_role)))
 
 
-def promote_in(world: World, tx: Transaction, room_id: str, cause: str) -> list[Task]:
-    """Promote in a room known by its id."""
-    room = rooms.get(tx, room_id)
-    assert room is not None
-    return promote(world, tx, room, cause)
-
-
-def release_lost(world: World, tx: Transaction, task: Task) -> None:
-    """Release a task whose holder stayed silent. It is a death only if the holder's machine was there all along."""
-    role = rooms.role(tx, task.room, task.target_role)
-    machine = machines.get(tx, role.machine) if role is not None and role.machine is not None else None
-    silent = f"its holder has been silent for {world.limits.task_lost_after_s:g} s after its lease"
-    release(world, tx, task, LOST, silent, machine_connected=machine is not None and machine.daemon_connected)
-
-
-def record(tx: Transaction, type: str, cause: str, task: Task) -> None:
+def record(tx: Transaction, type: str, cause: str, task: Task, **more: object) -> None:
     """Record what became of a task."""
     data = {
         "task": task.id,
@@ -172,4 +252,4 @@ def record(tx: Transaction, type: str, cause: str, task: Task) -> None:
         "connection_id": task.claimed_by or task.last_holder,
         "deaths": task.deaths,
     }
-    tx.record(room_stream(task.room), type, cause, data)
+    tx.record(room_stream(task.room), type, cause, data | more)

@@ -1,5 +1,6 @@
 """What every use case is handed: the clocks, limits, store and memory of one server. Must not know any use case."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from greenroom.clock import Clock, Now, now
@@ -7,8 +8,10 @@ from greenroom.domain.ids import ID_BYTES, spell_id
 from greenroom.domain.reliability import CROWD, Reliability
 from greenroom.domain.sitting import HANDED, WORK, Sitting
 from greenroom.entropy import Entropy
+from greenroom.service.attendance import Attendance
 from greenroom.service.directory import Directory
 from greenroom.service.feed import Feed
+from greenroom.service.guards import Guards
 from greenroom.service.keys import Keys
 from greenroom.service.leases import LeaseTable
 from greenroom.service.signals import Signals
@@ -31,6 +34,19 @@ class Healer:
     released: int = 0
 
 
+@dataclass
+class Retention:
+    """What the rounds that forget remember between them: all that is here is found again after a restart."""
+
+    begins_at: float = 0.0
+    is_forgetting: bool = False
+    rows: int = 0
+    steps: deque[str] = field(default_factory=deque)
+    after_sitting: tuple[str, str, str, int] = ("", "", "", 0)
+    long_streams: set[str] = field(default_factory=set)
+    forgotten: int = 0
+
+
 @dataclass(frozen=True)
 class World:
     """One server's world. Use cases take it first and read nothing from anywhere else."""
@@ -45,6 +61,9 @@ class World:
     signals: Signals
     keys: Keys
     healer: Healer = field(repr=False)
+    guards: Guards = field(default_factory=Guards, repr=False)
+    attendance: Attendance = field(default_factory=Attendance, repr=False)
+    retention: Retention = field(default_factory=Retention, repr=False)
 
     def new_id(self, prefix: str) -> str:
         """Mint an id that nobody can guess."""

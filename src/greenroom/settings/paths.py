@@ -18,6 +18,11 @@ def user_config(environ: Mapping[str, str]) -> Path:
     return xdg(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
 
 
+def login(environ: Mapping[str, str], url: str) -> Path:
+    """The token that a person stored for the server at that address."""
+    return user_config(environ).parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
+
+
 def xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
     """A base directory of the XDG specification, which tells us to ignore a path that is not absolute."""
     told = environ.get(variable, "")
@@ -33,6 +38,11 @@ def operator_token(data_dir: Path) -> Path:
 
 def server_lock(data_dir: Path) -> Path:
     return data_dir / "server.lock"
+
+
+def server_url(data_dir: Path) -> Path:
+    """Where the server of this data directory listens, or listened last."""
+    return data_dir / "server.url"
 
 
 def daemon_lock(data_dir: Path) -> Path:

@@ -41,7 +41,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Harness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A command that a machine may run for a task; `then` is the role that its output goes to."""
+    """A command that a machine may run for a task; `then` is the role that its output goes to.
+
+    `{model}` in the command stands for the model that is wished for the role.
+    """
 
     command: Command
     env: dict[str, str] = {}

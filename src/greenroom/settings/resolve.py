@@ -13,16 +13,30 @@ import msgspec
 
 from greenroom.domain import reliability
 from greenroom.domain.errors import ConfigurationError
-from greenroom.settings import paths
+from greenroom.lock import holder_of
+from greenroom.settings import logins, paths
 from greenroom.settings.document import read
 from greenroom.settings.project import DaemonSettings, Harness, Project, find_project, load_project, settle_daemon
 from greenroom.settings.spelling import suggestion
 
 DEFAULT_URL = "http://127.0.0.1:6464"
 DEFAULT = "default"
+IN_DATA_DIR = "sqlite"
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
 PREFIX = reliability.PREFIX
-OWN_VARIABLES = ("URL", "TOKEN", "DATA_DIR", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION")
+OWN_VARIABLES = (
+    "URL",
+    "TOKEN",
+    "DATA_DIR",
+    "DATABASE",
+    "ROOM",
+    "ROLE",
+    "TASK",
+    "ATTEMPT",
+    "CONNECTION",
+    "NOTES",
+    "MODEL",
+)
 
 
 class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,15 +44,21 @@ class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     url: str | None = None
     data_dir: str | None = None
+    database: str | None = None
     daemon: DaemonSettings = DaemonSettings()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force in one process. `origins` says of each value where it came from."""
+    """What is in force in one process. `origins` says of each value where it came from.
+
+    `database` is None where the data directory holds it. It may contain a password, and is not checked here: who does
+    not open it must not fail for it.
+    """
 
     url: str
     token: str | None
     data_dir: Path
+    database: str | None = None
     limits: reliability.Reliability
     project: Project | None
     user_daemon: DaemonSettings
@@ -55,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path | None) -> Settings:
-    """Settle every value. `flags` may hold `url`, `data_dir` and `config`, the project's file.
+    """Settle every value. `flags` may hold `url`, `data_dir`, `database` and `config`, the project's file.
 
     Without `cwd` no project is looked for: an agent must be able to hand in its work while somebody edits that file.
     Raises ConfigurationError for what cannot be meant.
@@ -75,6 +95,12 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         (user.data_dir, from_user),
         (str(paths.default_data_dir(environ)), DEFAULT),
     )
+    told_database, database_from = first(
+        (flags.get("database"), "flag --database"),
+        (environ.get("GREENROOM_DATABASE"), "environment GREENROOM_DATABASE"),
+        (user.database, from_user),
+        (IN_DATA_DIR, DEFAULT),
+    )
     data_dir = Path(told_dir).expanduser().absolute()
     url = check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
@@ -83,12 +109,14 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         url=url,
         token=token,
         data_dir=data_dir,
+        database=None if told_database == IN_DATA_DIR else told_database,
         limits=reliability.from_environment(environ),
         project=project,
         user_daemon=user.daemon,
         origins={
             "url": url_from,
             "data_dir": dir_from,
+            "database": database_from,
             "token": token_from,
             "project": project_from,
             "daemon": origin_of_daemon(project, user, from_user),
@@ -119,16 +147,32 @@ def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
 
 
 def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """Whose token to send. The operator token of this machine's server never leaves this machine."""
+    """Whose token to send. The operator token of this machine's server never leaves this machine.
+
+    A token that was stored for this address counts more than it, since a tunnel to another machine has an address of
+    this one; but not while the server of this data directory itself listens there.
+    """
     if told := environ.get("GREENROOM_TOKEN", "").strip():
         return check_token(told, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
+    stored = logins.find(environ, url)
+    if stored is not None and not listens_here(url, data_dir):
+        return check_token(stored, str(paths.login(environ, url))), f"login {paths.login(environ, url)}"
     if not is_loopback(url):
-        return None, f"{DEFAULT} (none: set GREENROOM_TOKEN for a server on another machine)"
+        return None, f"{DEFAULT} (none: for a server on another machine, `greenroom login` or set GREENROOM_TOKEN)"
     path = paths.operator_token(data_dir)
     try:
         return check_token(path.read_text("utf-8", "replace").strip(), str(path)) or None, f"file {path}"
     except OSError as error:
         return None, f"{DEFAULT} (none: {path}: {error.strerror})"
+
+
+def listens_here(url: str, data_dir: Path) -> bool:
+    """Tell whether a server runs on this data directory and listens at that address."""
+    try:
+        told = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
+    except OSError:
+        return False
+    return told == url and holder_of(paths.server_lock(data_dir))[0] is not None
 
 
 def check_token(token: str, origin: str) -> str:

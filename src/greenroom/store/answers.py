@@ -22,20 +22,20 @@ class AnswerColumns(TypedColumns):
 
 answers = Table("answers", metadata, AnswerColumns, Index(None, "at"), **STRICT)
 
+_asked = (
+    answers.c.subject == bindparam("subject"),
+    answers.c.route == bindparam("route"),
+    answers.c.key == bindparam("key"),
+)
+
 NAMES = ("subject", "route", "key", "digest", "status", "body", "at")
 ADD = Statement(insert(answers).values(binds(answers, NAMES)))
-GET = Statement(
-    select(answers.c.digest, answers.c.status, answers.c.body).where(
-        answers.c.subject == bindparam("subject"),
-        answers.c.route == bindparam("route"),
-        answers.c.key == bindparam("key"),
-    )
-)
-FORGET = Statement(delete(answers).where(answers.c.at < bindparam("before")))
+GET = Statement(select(answers.c.digest, answers.c.status, answers.c.body, answers.c.at).where(*_asked))
+REMOVE = Statement(delete(answers).where(*_asked))
 
 
 def get(reader: Reader, subject: str, route: str, key: str) -> Row | None:
-    """Find (digest, status, body) of the answer that was given."""
+    """Find (digest, status, body, at) of the answer that was given."""
     return reader.row(GET, subject=subject, route=route, key=key)
 
 
@@ -44,6 +44,6 @@ def add(tx: Transaction, subject: str, route: str, key: str, digest: str, status
     tx.change(ADD, subject=subject, route=route, key=key, digest=digest, status=status, body=body, at=tx.now.instant)
 
 
-def forget(tx: Transaction, before: str) -> int:
-    """Forget what was answered before an instant; the number of answers forgotten."""
-    return tx.change(FORGET, before=before)
+def remove(tx: Transaction, subject: str, route: str, key: str) -> None:
+    """Forget an answer."""
+    tx.change(REMOVE, subject=subject, route=route, key=key)

@@ -29,6 +29,7 @@ ADD = Statement(
     upsert(attentions).values(binds(attentions, FIELDS)).on_conflict_do_nothing(index_elements=[attentions.c.key])
 )
 GET = Statement(_attention.where(attentions.c.key == bindparam("key")))
+OF_ROOM = Statement(_attention.where(attentions.c.room == bindparam("room")).order_by(attentions.c.key))
 ALL = Statement(_attention.order_by(attentions.c.raised_at, attentions.c.key))
 REMOVE = Statement(delete(attentions).where(attentions.c.key == bindparam("key")))
 
@@ -53,6 +54,11 @@ def get(reader: Reader, key: str) -> Attention | None:
     """Find one by what it is about."""
     row = reader.row(GET, key=key)
     return _read(row) if row else None
+
+
+def of_room(reader: Reader, room: str) -> list[Attention]:
+    """All that is raised now about a room."""
+    return [_read(row) for row in reader.rows(OF_ROOM, room=room)]
 
 
 def every(reader: Reader) -> list[Attention]:

@@ -8,6 +8,10 @@ from sqlalchemy import MetaData
 from sqlalchemy.engine import Dialect
 
 
+class CommitUnknown(Exception):
+    """COMMIT was sent and not answered: only the store itself can tell whether it was done, once it can be asked."""
+
+
 class Cursor(Protocol):
     """What we use of a driver's cursor."""
 
@@ -35,6 +39,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def sessions(self) -> int:
+        """How many sessions the writer has had. With each new one, somebody else may have been there in between."""
+        ...
+
+    @property
+    def lost_to(self) -> str | None:
+        """Who has taken the store from us, in words; None while it is ours."""
+        ...
+
+    @property
     def turn(self) -> AbstractContextManager[Any]:
         """Held by whoever writes, from before the transaction until after its effects."""
         ...
@@ -44,7 +58,15 @@ class Engine(Protocol):
         ...
 
     def writing(self) -> Cursor:
-        """A cursor on the writer's connection, which is opened if there is none. It commits by itself outside BEGIN."""
+        """A cursor on the writer's session, which is opened if there is none. It commits by itself outside BEGIN.
+
+        Nobody else can write while it lasts. Raises AlreadyRunning when somebody else has the store. A COMMIT that was
+        not answered is CommitUnknown.
+        """
+        ...
+
+    def keep_connected(self) -> None:
+        """See to it that the writer has a session, also while nobody writes. Returns at once; never raises."""
         ...
 
     def in_transaction(self) -> bool:

@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import Column, Named, Table, TypedColumns, UniqueConstraint, bindparam, func, insert, select
 
 from greenroom.domain.event import Event
+from greenroom.store.memory import Memory
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
 from greenroom.store.statement import Statement, upsert
 from greenroom.store.transaction import Reader, Row, Transaction
@@ -41,11 +42,9 @@ events = Table("events", metadata, EventColumns, UniqueConstraint("stream", "seq
 
 POS = "pos"
 
-_first = upsert(streams).values(stream=bindparam("stream"), last_seq=bindparam("count"))
-RAISE_SEQ = Statement(
-    _first.on_conflict_do_update(
-        index_elements=[streams.c.stream], set_={"last_seq": streams.c.last_seq + _first.excluded.last_seq}
-    ).returning(streams.c.last_seq)
+_stream = upsert(streams).values(stream=bindparam("stream"), last_seq=bindparam("last_seq"))
+SAVE_SEQ = Statement(
+    _stream.on_conflict_do_update(index_elements=[streams.c.stream], set_={"last_seq": _stream.excluded.last_seq})
 )
 APPEND = Statement(insert(events))
 LAST_SEQ = Statement(select(streams.c.last_seq).where(streams.c.stream == bindparam("stream")))
@@ -70,25 +69,47 @@ ALL_AFTER = Statement(
 )
 
 
-def append(transaction: Transaction, last_pos: int) -> list[Event]:
-    """Give the transaction's events their numbers and write them; `last_pos` is the last place taken so far."""
-    recorded = transaction.events
-    if not recorded:
-        return []
-    counts: dict[str, int] = {}
-    for event in recorded:
-        counts[event.stream] = counts.get(event.stream, 0) + 1
-    next_seq = {}
-    for stream, count in counts.items():
-        [[last_seq]] = transaction.rows(RAISE_SEQ, stream=stream, count=count)
-        next_seq[stream] = last_seq - count + 1
-    rows: list[Row] = []
-    for pos, event in enumerate(recorded, last_pos + 1):
-        seq = next_seq[event.stream]
-        next_seq[event.stream] = seq + 1
-        rows.append((pos, event.stream, seq, event.type, transaction.now.instant, event.cause, event.data))
-    transaction.change_many(APPEND, [dict(zip(Event.__struct_fields__, row, strict=True)) for row in rows])
-    return [event_of(row) for row in rows]
+class Ledger:
+    """The events of one batch: numbered as each mutation succeeds, written together before the commit.
+
+    Numbers are counted on in memory. A mutation that is undone was given none, so that no stream has a gap.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._rows: list[Row] = []
+        self._unwritten: dict[str, int] = {}
+
+    def unwritten(self, stream: str) -> int:
+        """How many events of a stream have a number that the store does not know yet."""
+        return self._unwritten.get(stream, 0)
+
+    def enter(self, transaction: Transaction) -> list[Event]:
+        """Give a transaction's events their numbers."""
+        recorded = transaction.events
+        if not recorded:
+            return []
+        memory, first = self._memory, len(self._rows)
+        seqs = memory.last_seqs
+        # All that may fail comes before the first number is given.
+        last = last_pos(transaction) if memory.last_pos is None else memory.last_pos
+        for stream in {event.stream for event in recorded} - seqs.keys():
+            seqs[stream] = stored_seq(transaction, stream)
+        for pos, (stream, type, cause, data) in enumerate(recorded, last + 1):
+            seqs[stream] += 1
+            self._unwritten[stream] = self._unwritten.get(stream, 0) + 1
+            self._rows.append((pos, stream, seqs[stream], type, transaction.now.instant, cause, data))
+        memory.last_pos = last + len(recorded)
+        return [event_of(row) for row in self._rows[first:]]
+
+    def write(self, transaction: Transaction) -> None:
+        """Write what was entered, and how far the numbers are."""
+        if self._rows:
+            names, seqs = Event.__struct_fields__, self._memory.last_seqs
+            transaction.change_many(APPEND, [dict(zip(names, row, strict=True)) for row in self._rows])
+            transaction.change_many(SAVE_SEQ, [{"stream": name, "last_seq": seqs[name]} for name in self._unwritten])
+            transaction.change(SAVE_POS, value=self._memory.last_pos)
+            self._memory.trim()
 
 
 def event_of(row: Row) -> Event:
@@ -103,15 +124,15 @@ def last_pos(reader: Reader) -> int:
     return row[0] if row else 0
 
 
-def save_pos(transaction: Transaction, pos: int) -> None:
-    """Remember the place of the newest event."""
-    transaction.change(SAVE_POS, value=pos)
-
-
 def last_seq(reader: Reader, stream: str) -> int:
     """The number of a stream's newest event, also where this transaction recorded it; 0 before the first."""
+    return stored_seq(reader, stream) + reader.unwritten(stream)
+
+
+def stored_seq(reader: Reader, stream: str) -> int:
+    """The number of a stream's newest event that is written; 0 before the first."""
     row = reader.row(LAST_SEQ, stream=stream)
-    return (row[0] if row else 0) + reader.unnumbered(stream)
+    return row[0] if row else 0
 
 
 def oldest_seq(reader: Reader, stream: str) -> int | None:

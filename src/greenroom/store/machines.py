@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, insert, select, update
 
 from greenroom.domain.machine import Machine
 from greenroom.store import paging
@@ -47,8 +47,8 @@ class FactColumns(TypedColumns):
 
 
 machines = Table("machines", metadata, MachineColumns, **STRICT)
-incarnations = Table("incarnations", metadata, IncarnationColumns, **STRICT)
-facts = Table("facts", metadata, FactColumns, **STRICT)
+incarnations = Table("incarnations", metadata, IncarnationColumns, Index(None, "at"), **STRICT)
+facts = Table("facts", metadata, FactColumns, Index(None, "at"), **STRICT)
 
 FIELDS = Machine.__struct_fields__
 CHANGES = tuple(name for name in FIELDS if name not in ("id", "created_at"))
@@ -56,7 +56,7 @@ _machine = select(*(machines.c[name] for name in FIELDS))
 _spelled_as_json = ("harnesses", "labels")
 
 ADD = Statement(insert(machines).values(binds(machines, FIELDS)))
-GET = Statement(_machine.where(machines.c.id == bindparam("id")))
+GET = Statement(_machine.where(machines.c.id == bindparam("id")), kept=True)
 NAMED = Statement(_machine.where(machines.c.name == bindparam("name")).order_by(machines.c.num))
 NUM = Statement(select(machines.c.num).where(machines.c.id == bindparam("id")))
 PAGE = Statement(
@@ -76,7 +76,6 @@ SAVE = Statement(
 )
 DELETE = Statement(delete(machines).where(machines.c.id == bindparam("id")))
 DELETE_INCARNATIONS = Statement(delete(incarnations).where(incarnations.c.machine == bindparam("id")))
-DELETE_FACTS = Statement(delete(facts).where(facts.c.machine == bindparam("id")))
 ADD_INCARNATION = Statement(insert(incarnations).values(binds(incarnations, ("machine", "incarnation", "epoch", "at"))))
 INCARNATION = Statement(
     select(incarnations.c.epoch).where(
@@ -146,8 +145,8 @@ def save(tx: Transaction, before: Machine, after: Machine) -> None:
 
 
 def remove(tx: Transaction, machine: str) -> None:
-    """Forget a machine, its incarnations and which facts it reported."""
-    for statement in (DELETE_FACTS, DELETE_INCARNATIONS, DELETE):
+    """Forget a machine and its incarnations. Which facts it reported is a matter of retention: they may be many."""
+    for statement in (DELETE_INCARNATIONS, DELETE):
         tx.change(statement, id=machine)
 
 

@@ -16,7 +16,8 @@ def read_as(kind: type[Record], columns: Iterable[str]) -> Callable[[Row], Recor
     names = tuple(columns)
 
     def read(row: Row) -> Record:
-        return kind(**dict(zip(names, row, strict=True)))
+        # Not `strict`, which takes half as long again: the statement was made from the same names.
+        return kind(**dict(zip(names, row)))  # noqa: B905
 
     return read
 

@@ -1,9 +1,22 @@
 """Rooms and their roles, remembered. Must not know what may be done with them."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import CheckConstraint, Column, Index, Named, Table, TypedColumns, bindparam, insert, select, update
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    Named,
+    Table,
+    TypedColumns,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, OPEN, Room
@@ -28,7 +41,10 @@ class RoomColumns(TypedColumns):
 
 
 class RoleColumns(TypedColumns):
-    """`rests_until` and `last_exit` are what its daemon last said of an agent that it will run again."""
+    """`rests_until` and `last_exit` are what its daemon last said of an agent that it will run again.
+
+    A role with `removed_at` was taken out of its room. Its row only keeps its numbers, until it comes back.
+    """
 
     room: Named[str] = Column(TEXT, primary_key=True)
     name: Named[str] = Column(TEXT, primary_key=True)
@@ -46,6 +62,7 @@ class RoleColumns(TypedColumns):
     last_seen_at: Named[str | None] = Column(TEXT, nullable=True)
     rests_until: Named[str | None] = Column(TEXT, nullable=True)
     last_exit: Named[str | None] = Column(TEXT, nullable=True)
+    removed_at: Named[str | None] = Column(TEXT, nullable=True)
 
 
 rooms = Table(
@@ -63,28 +80,42 @@ Index("ix_roles_machine", roles.c.machine)
 
 ROOM_FIELDS = Room.__struct_fields__
 ROLE_FIELDS = Role.__struct_fields__
-ROLE_CHANGES = tuple(name for name in ROLE_FIELDS if name not in ("room", "name", "position"))
+ROLE_CHANGES = tuple(name for name in ROLE_FIELDS if name not in ("room", "name"))
+ROOM_CHANGES = ("name", "status", "entry_role", "max_requests", "roles")
 
 _room = select(*(rooms.c[name] for name in ROOM_FIELDS))
 _role = select(*(roles.c[name] for name in ROLE_FIELDS))
+_is_there = roles.c.removed_at.is_(None)
+_named = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
 
 ADD_ROOM = Statement(insert(rooms).values(binds(rooms, ROOM_FIELDS)))
 ADD_ROLE = Statement(insert(roles).values(binds(roles, ROLE_FIELDS)))
-ROOM_BY_ID = Statement(_room.where(rooms.c.id == bindparam("id")))
-ROOM_BY_NAME = Statement(_room.where(rooms.c.name == bindparam("name")))
+ROOM_BY_ID = Statement(_room.where(rooms.c.id == bindparam("id")), kept=True)
+ROOM_BY_NAME = Statement(_room.where(rooms.c.name == bindparam("name")), kept=True)
 ROOM_NUM = Statement(select(rooms.c.num).where((rooms.c.id == bindparam("key")) | (rooms.c.name == bindparam("key"))))
 ROOMS_AFTER = Statement(
     _room.where(rooms.c.num > bindparam("after", type_=INTEGER))
     .order_by(rooms.c.num)
     .limit(bindparam("limit", type_=INTEGER))
 )
-CLOSE_ROOM = Statement(update(rooms).where(rooms.c.id == bindparam("id"), rooms.c.status == OPEN).values(status=CLOSED))
-ROLE = Statement(_role.where(roles.c.room == bindparam("room"), roles.c.name == bindparam("name")))
-ROLES_OF_ROOM = Statement(_role.where(roles.c.room == bindparam("room")).order_by(roles.c.position))
-ROLES_ON_MACHINE = Statement(
-    _role.where(roles.c.machine == bindparam("machine")).order_by(roles.c.room, roles.c.position)
+SAVE_ROOM = Statement(
+    update(rooms)
+    .where(
+        rooms.c.id == bindparam("id"), rooms.c.name == bindparam("was_name"), rooms.c.status == bindparam("was_status")
+    )
+    .values(binds(rooms, ROOM_CHANGES))
 )
-ALL_ROLES = Statement(_role.order_by(roles.c.room, roles.c.position))
+REMOVE_ROOM = Statement(delete(rooms).where(rooms.c.id == bindparam("id"), rooms.c.status == CLOSED))
+REMOVE_ROLES = Statement(delete(roles).where(roles.c.room == bindparam("room")))
+ROLE = Statement(_role.where(*_named, _is_there), kept=True)
+ROLE_EVER = Statement(_role.where(*_named), kept=True)
+ROLES_OF_ROOM = Statement(
+    _role.where(roles.c.room == bindparam("room"), _is_there).order_by(roles.c.position), kept=True
+)
+ROLES_ON_MACHINE = Statement(
+    _role.where(roles.c.machine == bindparam("machine"), _is_there).order_by(roles.c.room, roles.c.position)
+)
+ALL_ROLES = Statement(_role.where(_is_there).order_by(roles.c.room, roles.c.position))
 SAVE_ROLE = Statement(
     update(roles)
     .where(
@@ -99,6 +130,11 @@ SAVE_ROLE = Statement(
 _read_role = read_as(Role, ROLE_FIELDS)
 
 
+def _written(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
+    return fields_of(room, names) | {"roles": msgspec.json.encode(room.roles).decode()}
+
+
+@lru_cache(maxsize=1024)
 def _read_room(row: Row) -> Room:
     values: dict[str, Any] = dict(zip(ROOM_FIELDS, row, strict=True))
     values["roles"] = tuple(msgspec.json.decode(values["roles"]))
@@ -107,10 +143,14 @@ def _read_room(row: Row) -> Room:
 
 def add(tx: Transaction, room: Room, its_roles: tuple[Role, ...]) -> None:
     """Remember a new room and its roles, in order."""
-    values = fields_of(room, ROOM_FIELDS)
-    values["roles"] = msgspec.json.encode(room.roles).decode()
-    tx.change(ADD_ROOM, **values)
-    tx.change_many(ADD_ROLE, [fields_of(role, ROLE_FIELDS) for role in its_roles])
+    tx.change(ADD_ROOM, **_written(room, ROOM_FIELDS))
+    for role in its_roles:
+        add_role(tx, role)
+
+
+def add_role(tx: Transaction, role: Role) -> None:
+    """Remember a role that its room never had before."""
+    tx.change(ADD_ROLE, **fields_of(role, ROLE_FIELDS))
 
 
 def get(reader: Reader, name_or_id: str) -> Room | None:
@@ -125,14 +165,29 @@ def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
     return [_read_room(row) for row in reader.rows(ROOMS_AFTER, after=num, limit=limit)]
 
 
-def close(tx: Transaction, room: str) -> bool:
-    """Close an open room; False when it was not open."""
-    return tx.change(CLOSE_ROOM, id=room) == 1
+def save(tx: Transaction, before: Room, after: Room) -> None:
+    """Write a changed room. It is an error if it is not as it was when it was read."""
+    changed = tx.change(
+        SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_written(after, ROOM_CHANGES)
+    )
+    assert changed == 1, f"room {before.id} changed under its own transaction"
+
+
+def remove(tx: Transaction, room: str) -> None:
+    """Forget a closed room and its roles. What it has of tasks, messages and events is a matter of retention."""
+    tx.change(REMOVE_ROLES, room=room)
+    assert tx.change(REMOVE_ROOM, id=room) == 1, f"room {room} is not closed"
 
 
 def role(reader: Reader, room: str, name: str) -> Role | None:
     """Find a role by its room's id and its name."""
     row = reader.row(ROLE, room=room, name=name)
+    return _read_role(row) if row else None
+
+
+def role_ever(reader: Reader, room: str, name: str) -> Role | None:
+    """Find a role likewise, also one that was taken out of its room."""
+    row = reader.row(ROLE_EVER, room=room, name=name)
     return _read_role(row) if row else None
 
 

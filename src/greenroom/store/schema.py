@@ -7,15 +7,16 @@ instant or a piece of JSON is TEXT. Each table is declared with `**STRICT`: SQLi
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Double, MetaData, Text
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION: Final = 1
-"""Raised by one with each change of the tables. A store of a newer version is refused."""
+SCHEMA_VERSION: Final = 2
+"""The number of the newest revision in `migrations/`. A store of an older one is upgraded, one of a newer refused."""
 
-TEXT: Final = Text()
+TEXT: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Compared byte by byte on every database: an order of the system's own would differ, and change with its libraries."""
 INTEGER: Final[TypeEngine[int]] = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 """64 bits on every database; on SQLite also the only spelling that makes a primary key the rowid."""
 REAL: Final[TypeEngine[float]] = Double().with_variant(sqlite.REAL(), "sqlite")

@@ -42,6 +42,7 @@ Index(
     postgresql_where=sittings.c.status == PRESENT,
 )
 Index("ix_sittings_machine", sittings.c.machine, sittings.c.status)
+Index("ix_sittings_ended", sittings.c.ended_at, sittings.c.room, sittings.c.role, sittings.c.epoch)
 
 FIELDS = Sitting.__struct_fields__
 CHANGES = ("status", "lease", "machine", "ended_at", "end_cause")
@@ -49,12 +50,16 @@ _sitting = select(*(sittings.c[name] for name in FIELDS))
 _of_role = (sittings.c.room == bindparam("room"), sittings.c.role == bindparam("role"))
 
 ADD = Statement(insert(sittings).values(binds(sittings, FIELDS)))
-GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")))
+GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")), kept=True)
 NEWEST = Statement(_sitting.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
 PRESENT_IN_ROOM = Statement(_sitting.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
 PRESENT_ON_MACHINE = Statement(_sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT))
 ALL_PRESENT = Statement(_sitting.where(sittings.c.status == PRESENT))
-ALL_CLOSED = Statement(_sitting.where(sittings.c.status == CLOSED))
+NEWEST_CLOSED = Statement(
+    _sitting.where(sittings.c.status == CLOSED)
+    .order_by(sittings.c.ended_at.desc(), sittings.c.room.desc(), sittings.c.role.desc(), sittings.c.epoch.desc())
+    .limit(bindparam("limit", type_=INTEGER))
+)
 SAVE = Statement(
     update(sittings)
     .where(
@@ -101,9 +106,9 @@ def all_present(reader: Reader) -> list[Sitting]:
     return [_read(row) for row in reader.rows(ALL_PRESENT)]
 
 
-def all_closed(reader: Reader) -> list[Sitting]:
-    """Every sitting that ended for ever."""
-    return [_read(row) for row in reader.rows(ALL_CLOSED)]
+def newest_closed(reader: Reader, limit: int) -> list[Sitting]:
+    """The last `limit` sittings that ended for ever, in the order in which they ended."""
+    return [_read(row) for row in reversed(reader.rows(NEWEST_CLOSED, limit=limit))]
 
 
 def save(tx: Transaction, before: Sitting, after: Sitting) -> None:

@@ -1,5 +1,6 @@
 """SQLite as an engine, in a file or in memory. Knows connections and pragmas; must not know what a table means."""
 
+import logging
 import os
 import sqlite3
 import threading
@@ -13,8 +14,11 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
-from greenroom.domain.errors import ConfigurationError, StoreOverloaded
-from greenroom.store.schema import SCHEMA_VERSION, spell_tables
+from greenroom.domain.errors import StoreOverloaded
+from greenroom.store import migrating
+from greenroom.store.migrating import unusable
+
+logger = logging.getLogger("greenroom.store")
 
 DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
 STATEMENTS_KEPT: Final = 512
@@ -43,15 +47,21 @@ class Sqlite:
 
     dialect: Dialect = DIALECT
     begin_write = "BEGIN IMMEDIATE"
+    lost_to = None  # a file is locked beside the database, by greenroom.lock
 
     def __init__(self) -> None:
         self.turn = threading.RLock()
+        self.sessions = 0
         self._writer: sqlite3.Connection | None = None
 
     def writing(self) -> sqlite3.Cursor:
         if self._writer is None:
             self._writer = self._connect()
+            self.sessions += 1
         return self._writer.cursor()
+
+    def keep_connected(self) -> None:
+        """Nothing comes between us and a file."""
 
     def in_transaction(self) -> bool:
         return self._writer is not None and self._writer.in_transaction
@@ -78,27 +88,35 @@ class SqliteFile(Sqlite):
         self._closed = False
 
     def prepare(self, tables: MetaData) -> None:
+        elsewhere = "choose another --data-dir."
         try:
-            self._prepare(tables)
+            # Made by us, because SQLite would let everybody read it; its -wal and -shm files follow its mode.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            migrating.prepare(
+                self,
+                tables,
+                name=str(self._path),
+                way_out=elsewhere.capitalize(),
+                connect=lambda: connect(str(self._path), self._wait_s),
+                keep_copy=self._keep_copy,
+            )
         except (OSError, sqlite3.Error) as error:
-            guidance = "Look at that file and its disk, or choose another --data-dir."
+            guidance = f"Nothing was changed. Look at that file and its disk, or {elsewhere}"
             raise unusable(f"{self._path} cannot be opened: {error}.", guidance) from error
 
-    def _prepare(self, tables: MetaData) -> None:
-        # Made by us, because SQLite would let everybody read it; its -wal and -shm files follow its mode.
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        cursor = self.writing()
-        [[version]] = cursor.execute("PRAGMA user_version").fetchall()
-        if version == SCHEMA_VERSION:
-            return
-        if version > SCHEMA_VERSION:
-            raise unusable(
-                f"{self._path} was written by a newer Greenroom (schema {version}; this one knows {SCHEMA_VERSION}).",
-                "Start the newer version, or choose another --data-dir.",
-            )
-        if version or cursor.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
-            raise unusable(f"{self._path} is not a Greenroom database.", "Choose another --data-dir.")
-        create_tables(cursor, tables)
+    def _keep_copy(self, revision: str) -> None:
+        """Keep the file as it is before it is upgraded to that revision. What was only begun is no copy."""
+        copy = self._path.with_name(f"{self._path.name}.before-{revision}")
+        begun = copy.with_name(f"{copy.name}.begun")
+        begun.unlink(missing_ok=True)
+        os.close(os.open(begun, os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            with closing(connect(str(begun), self._wait_s)) as destination:
+                self.writing().connection.backup(destination)
+            os.replace(begun, copy)
+        finally:
+            begun.unlink(missing_ok=True)
+        logger.info("%s is kept as it was, in %s", self._path, copy)
 
     def abandon(self) -> None:
         if self._writer is not None:
@@ -215,22 +233,9 @@ def read_transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]
             cursor.execute("ROLLBACK")
 
 
-def create_tables(cursor: sqlite3.Cursor, tables: MetaData) -> None:
-    """Create everything in one transaction: a process that is killed here leaves an empty database."""
-    cursor.execute("BEGIN IMMEDIATE")
-    for text in spell_tables(tables, DIALECT):
-        cursor.execute(text)
-    cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    cursor.execute("COMMIT")
-
-
 @lru_cache(maxsize=8)
 def image_of(tables: MetaData, names: frozenset[str]) -> bytes:
     """The bytes of an empty database with these tables; `names` tells a gathering that has grown from what it was."""
     with closing(connect(":memory:", 0.0)) as connection:
-        create_tables(connection.cursor(), tables)
+        migrating.create(connection.cursor(), DIALECT, Sqlite.begin_write, tables)
         return connection.serialize()
-
-
-def unusable(detail: str, guidance: str) -> ConfigurationError:
-    return ConfigurationError(detail, guidance, code="store_unusable")

@@ -7,9 +7,10 @@ several times cheaper than sending each execution through its Connection.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Enum, Float, Insert, Integer, String
+from sqlalchemy import Enum, Float, Insert, Integer, String, Table
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import SelectBase
@@ -26,10 +27,14 @@ class Statement:
 
     Each `bindparam("name")` in it becomes a keyword of `rows`, `row` and `change`; a plain value in it becomes a
     parameter that brings its own value. Misuse is a TypeError.
+
+    `kept` is for a SELECT that is asked in many mutations, of one table that seldom changes: the writer remembers what
+    it was answered until it writes to that table, which `kept_of` names.
     """
 
-    def __init__(self, clause: SelectBase | UpdateBase) -> None:
+    def __init__(self, clause: SelectBase | UpdateBase, *, kept: bool = False) -> None:
         self._clause = clause.inline() if isinstance(clause, Insert) else clause
+        self.kept_of: Final = only_table_of(clause) if kept else None
         self._spellings: dict[str, Spelling] = {}
 
     def spelled(self, dialect: Dialect) -> "Spelling":
@@ -44,7 +49,7 @@ class Statement:
 class Spelling:
     """The text of a statement for one database, and the order in which the driver wants its arguments."""
 
-    __slots__ = ("constants", "names", "order", "returns_rows", "sql", "writes")
+    __slots__ = ("constants", "names", "order", "returns_rows", "sql", "written")
 
     def __init__(self, clause: SelectBase | UpdateBase, dialect: Dialect) -> None:
         compiled = clause.compile(dialect=dialect)
@@ -57,18 +62,30 @@ class Spelling:
         self.order: Final = tuple(state.positiontup or ())
         self.names: Final = frozenset(given)
         self.constants: Final = {name: state.parameters[name] for name in self.order if name not in given}
-        self.writes: Final = isinstance(clause, UpdateBase)
+        self.written: Final = str(clause.table) if isinstance(clause, UpdateBase) else None
+        """The table that is written to."""
         self.returns_rows: Final = len(clause.exported_columns) > 0
 
     def arguments(self, params: Mapping[str, object]) -> list[object]:
         """Bring the parameters into the driver's order. TypeError names those that are missing or unknown."""
-        if params.keys() != self.names:
-            missing, unknown = sorted(self.names - params.keys()), sorted(params.keys() - self.names)
-            raise TypeError(
-                f"missing parameters {missing}, unknown parameters {unknown}: give exactly those of {self.sql!r}"
-            )
-        values = {**self.constants, **params} if self.constants else params
-        return [values[name] for name in self.order]
+        if len(params) == len(self.names):
+            values = {**self.constants, **params} if self.constants else params
+            try:
+                return [values[name] for name in self.order]
+            except KeyError:  # As many as there should be, and yet others.
+                pass
+        missing, unknown = sorted(self.names - params.keys()), sorted(params.keys() - self.names)
+        raise TypeError(
+            f"missing parameters {missing}, unknown parameters {unknown}: give exactly those of {self.sql!r}"
+        )
+
+
+def only_table_of(clause: SelectBase | UpdateBase) -> str:
+    """The one table that a SELECT reads. TypeError for what cannot be remembered by its table."""
+    named = {str(element) for element in visitors.iterate(clause) if isinstance(element, Table)}
+    if isinstance(clause, UpdateBase) or len(named) != 1:
+        raise TypeError(f"only a SELECT of one table can be kept: {clause}")
+    return named.pop()
 
 
 def refuse_surprises(clause: SelectBase | UpdateBase, compiled: SQLCompiler) -> None:

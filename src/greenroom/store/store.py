@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from importlib import import_module
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import MetaData
 
@@ -44,18 +45,24 @@ class Store:
         directory: Path,
         clock: Clock,
         *,
+        database: str | None = None,
         limits: Reliability = DEFAULTS,
         publish: Publish = to_nobody,
         deliver: Deliver = resolve_each,
         on_death: Callable[[str], None] = lambda name: None,
         tables: MetaData = metadata,
     ) -> "Store":
-        """Lock a data directory, open or make its database and start the writer's thread.
+        """Lock a data directory, open or make the database and start the writer's thread.
 
-        Raises AlreadyRunning, or ConfigurationError when the directory or what lies in it cannot be used.
+        The database is a file in that directory, or the one on PostgreSQL that the URL `database` names. Raises
+        AlreadyRunning, or ConfigurationError when the directory or the database cannot be used.
         """
         lock = hold_lock(directory / LOCK_NAME, "server")
-        engine = SqliteFile(directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s)
+        try:
+            engine = open_engine(directory, database, clock, limits)
+        except BaseException:
+            lock.release()
+            raise
         try:
             engine.prepare(tables)
             writer = Writer(
@@ -84,8 +91,24 @@ class Store:
         tables: MetaData = metadata,
     ) -> "Store":
         """A store that is gone when it is closed and has no thread: `write` does its work before it returns."""
-        engine = SqliteMemory()
-        engine.prepare(tables)
+        return cls.open_still(SqliteMemory(), clock, limits=limits, publish=publish, tables=tables)
+
+    @classmethod
+    def open_still(
+        cls,
+        engine: Engine,
+        clock: Clock,
+        *,
+        limits: Reliability = DEFAULTS,
+        publish: Publish = to_nobody,
+        tables: MetaData = metadata,
+    ) -> "Store":
+        """A store on any engine, without a thread and without a lock on a directory."""
+        try:
+            engine.prepare(tables)
+        except BaseException:
+            engine.close()
+            raise
         return cls(
             engine,
             Writer(
@@ -125,11 +148,22 @@ class Store:
         self.writer.publish = publish
 
     def keep_lock(self) -> None:
-        """Make sure that the store is still ours. If not, nothing more is written, and AlreadyRunning says so."""
+        """Make sure that the store is still ours, without waiting. If not, nothing more is written.
+
+        AlreadyRunning then says who has it now; StoreUnavailable, that somebody may, or had it for a while: a new start
+        will find out.
+        """
+        why = self.writer.overtaken
         if self.lock is not None and not self.lock.is_held():
             why = "The lock on the data directory was lost: its file was removed or replaced."
+        if self._engine.lost_to is not None:
+            self.writer.refuse(self._engine.lost_to)
+            raise AlreadyRunning(self._engine.lost_to, "This one has stopped. Use the other one, or stop it first.")
+        if why is not None:
             self.writer.refuse(why)
-            raise AlreadyRunning(why, "Start the server again; it writes no more, in case another one does.")
+            raise StoreUnavailable(why, "Start the server again; it writes no more, in case another one does.")
+        self._engine.keep_connected()
+        self.writer.catch_up()
 
     def close(self) -> None:
         """Write what is queued, close every connection and let the next server in."""
@@ -137,3 +171,18 @@ class Store:
         self._engine.close()
         if self.lock is not None:
             self.lock.release()
+
+
+def open_engine(directory: Path, database: str | None, clock: Clock, limits: Reliability) -> Engine:
+    """The engine for a URL, or for the file in a data directory. Only who uses PostgreSQL pays for its driver."""
+    if database is None:
+        return SqliteFile(directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s)
+    postgres: Any = import_module("greenroom.store.postgres.engine")
+    engine: Engine = postgres.Postgres(
+        database,
+        clock,
+        readers_max=limits.readers_max,
+        wait_s=limits.request_timeout_s,
+        answer_s=limits.database_timeout_s,
+    )
+    return engine

@@ -2,7 +2,21 @@
 
 from typing import Final
 
-from greenroom.store import answers, attentions, keys, log, machines, messages, rooms, schema, sittings, tasks
+from greenroom.store import (
+    answers,
+    attempts,
+    attentions,
+    keys,
+    log,
+    machines,
+    messages,
+    notes,
+    retention,
+    rooms,
+    schema,
+    sittings,
+    tasks,
+)
 
-NOUNS: Final = (answers, attentions, keys, log, machines, messages, rooms, sittings, tasks)
+NOUNS: Final = (answers, attempts, attentions, keys, log, machines, messages, notes, retention, rooms, sittings, tasks)
 metadata: Final = schema.metadata

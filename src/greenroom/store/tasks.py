@@ -1,4 +1,4 @@
-"""Tasks and late results, remembered. A write names the state it comes from and the holder; must not know the moves."""
+"""Tasks, remembered. A write names the state it comes from and the holder; must not know the moves."""
 
 from typing import Any
 
@@ -23,10 +23,10 @@ from greenroom.domain.task import (
     HELD_STATES,
     OCCUPYING_STATES,
     OPEN_STATES,
+    ORIGINS,
     PENDING,
     QUEUED,
     STATES,
-    LateResult,
     Task,
 )
 from greenroom.store import paging
@@ -62,37 +62,27 @@ class TaskColumns(TypedColumns):
     handed_to: Named[str | None] = Column(TEXT, nullable=True)
     next_task: Named[str | None] = Column(TEXT, nullable=True)
     promoted: Named[str | None] = Column(TEXT, nullable=True)
-
-
-class LateResultColumns(TypedColumns):
-    """Results of attempts that no longer counted."""
-
-    num: Named[int] = Column(INTEGER, primary_key=True)
-    task: Named[str] = Column(TEXT)
-    attempt: Named[int] = Column(INTEGER)
-    connection_id: Named[str] = Column(TEXT)
-    to: Named[str] = Column(TEXT)
-    text: Named[str] = Column(TEXT)
-    at: Named[str] = Column(TEXT)
+    origin: Named[str] = Column(TEXT)
+    released_at: Named[str | None] = Column(TEXT, nullable=True)
+    accepted_attempt: Named[int | None] = Column(INTEGER, nullable=True)
 
 
 _words = ", ".join(f"'{state}'" for state in STATES)
+_origins = ", ".join(f"'{origin}'" for origin in ORIGINS)
 _held = ", ".join(f"'{state}'" for state in HELD_STATES)
 tasks = Table(
     "tasks",
     metadata,
     TaskColumns,
     CheckConstraint(f"status IN ({_words})", name="status"),
+    CheckConstraint(f"origin IN ({_origins})", name="origin"),
     CheckConstraint(f"status NOT IN ({_held}) OR claimed_by IS NOT NULL", name="held"),
     **STRICT,
 )
 Index("ix_tasks_status", tasks.c.status, tasks.c.room, tasks.c.num)
 Index("ix_tasks_room", tasks.c.room, tasks.c.num)
-late_results = Table("late_results", metadata, LateResultColumns, **STRICT)
-Index("ix_late_results_task", late_results.c.task, late_results.c.num)
 
-FIELDS = tuple(name for name in Task.__struct_fields__ if name != "late_results")
-LATE_FIELDS = LateResult.__struct_fields__
+FIELDS = tuple(name for name in Task.__struct_fields__ if name not in ("late_results", "notes"))
 CHANGES = (
     "status",
     "attempt",
@@ -108,6 +98,9 @@ CHANGES = (
     "handed_to",
     "next_task",
     "promoted",
+    "handoffs",
+    "released_at",
+    "accepted_attempt",
 )
 # Where few tasks are wanted out of a long history: an expression, so that no index offers to walk the history in order.
 _by_age = tasks.c.num + 0
@@ -145,10 +138,21 @@ LOST_BY = Statement(
     .limit(1)
 )
 ALL_HELD = Statement(_task.where(tasks.c.status.in_(HELD_STATES)).order_by(_by_age))
+ALL_PENDING = Statement(_task.where(tasks.c.status == PENDING).order_by(_by_age))
 COUNT_OCCUPYING = Statement(
     select(func.count()).select_from(tasks).where(_in_room, tasks.c.status.in_(OCCUPYING_STATES))
 )
+OPEN_OF_REQUEST = Statement(
+    _task.where(_in_room, tasks.c.status.in_(OPEN_STATES), tasks.c.request == bindparam("request"))
+    .order_by(_by_age)
+    .limit(1)
+)
 OPEN_IN_ROOM = Statement(_task.where(_in_room, tasks.c.status.in_(OPEN_STATES)).order_by(_by_age).limit(_limit))
+OPEN_FOR_ROLE = Statement(
+    _task.where(_in_room, tasks.c.status.in_(OPEN_STATES), tasks.c.target_role == bindparam("role"))
+    .order_by(_by_age)
+    .limit(1)
+)
 ROOMS_WITH_QUEUE = Statement(select(tasks.c.room).distinct().where(tasks.c.status == QUEUED))
 NUM = Statement(select(tasks.c.num).where(tasks.c.id == bindparam("id"), _in_room))
 PAGE = Statement(
@@ -189,18 +193,12 @@ CLAIM = Statement(
         acknowledged_at=bindparam("at"),
         started_at=None,
         released_cause=None,
+        released_at=None,
         reason=None,
     )
+    .returning(*(tasks.c[name] for name in FIELDS))
 )
-ADD_LATE = Statement(insert(late_results).values(binds(late_results, ("task", *LATE_FIELDS))))
-LATE_OF = Statement(
-    select(*(late_results.c[name] for name in LATE_FIELDS))
-    .where(late_results.c.task == bindparam("task"))
-    .order_by(late_results.c.num)
-)
-
 _read = read_as(Task, FIELDS)
-_read_late = read_as(LateResult, LATE_FIELDS)
 
 
 def add(tx: Transaction, task: Task) -> None:
@@ -238,6 +236,11 @@ def all_held(reader: Reader) -> list[Task]:
     return [_read(row) for row in reader.rows(ALL_HELD)]
 
 
+def all_pending(reader: Reader) -> list[Task]:
+    """Every task that waits to be claimed."""
+    return [_read(row) for row in reader.rows(ALL_PENDING)]
+
+
 def occupying(reader: Reader, room: str) -> int:
     """How many tasks of a room are pending, acknowledged or in progress."""
     row = reader.row(COUNT_OCCUPYING, room=room)
@@ -247,6 +250,16 @@ def occupying(reader: Reader, room: str) -> int:
 def open_in(reader: Reader, room: str, limit: int) -> list[Task]:
     """Up to `limit` tasks of a room that are not over, oldest first."""
     return [_read(row) for row in reader.rows(OPEN_IN_ROOM, room=room, limit=limit)]
+
+
+def open_of(reader: Reader, room: str, request: str) -> Task | None:
+    """The task of a request that is not over: a request is a chain in which one is."""
+    return _first(reader, OPEN_OF_REQUEST, room=room, request=request)
+
+
+def open_for(reader: Reader, room: str, role: str) -> Task | None:
+    """The oldest task of a role that is not over."""
+    return _first(reader, OPEN_FOR_ROLE, room=room, role=role)
 
 
 def rooms_with_queue(reader: Reader) -> list[str]:
@@ -275,19 +288,9 @@ def save(tx: Transaction, before: Task, after: Task) -> None:
     assert changed == 1, f"task {before.id} changed under its own transaction"
 
 
-def claim(tx: Transaction, task: str, connection_id: str) -> bool:
-    """Give a pending task to the sitting that is present in its role; False when it is not present or not pending."""
-    return tx.change(CLAIM, id=task, connection_id=connection_id, at=tx.now.instant) == 1
-
-
-def add_late(tx: Transaction, task: str, late: LateResult) -> None:
-    """Keep a result of an attempt that no longer counts."""
-    tx.change(ADD_LATE, task=task, **fields_of(late, LATE_FIELDS))
-
-
-def late_of(reader: Reader, task: str) -> tuple[LateResult, ...]:
-    """The late results of a task, oldest first."""
-    return tuple(_read_late(row) for row in reader.rows(LATE_OF, task=task))
+def claim(tx: Transaction, task: str, connection_id: str) -> Task | None:
+    """Give a pending task to the sitting that is present in its role; None when it is not present or not pending."""
+    return _first(tx, CLAIM, id=task, connection_id=connection_id, at=tx.now.instant)
 
 
 def _first(reader: Reader, statement: Statement, **params: object) -> Task | None:

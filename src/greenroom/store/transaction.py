@@ -8,6 +8,7 @@ from sqlalchemy.engine import Dialect
 
 from greenroom.clock import Now
 from greenroom.store.engine import Cursor
+from greenroom.store.memory import Memory
 from greenroom.store.statement import Spelling, Statement
 
 Row = tuple[Any, ...]
@@ -24,8 +25,6 @@ class Recorded(NamedTuple):
 
 class Reader:
     """A consistent view of the store, good until the query returns."""
-
-    may_write = False
 
     def __init__(self, cursor: Cursor, dialect: Dialect) -> None:
         self._cursor = cursor
@@ -46,8 +45,8 @@ class Reader:
             raise ValueError(f"{len(rows)} rows where at most one can be: {statement.spelled(self._dialect).sql!r}")
         return rows[0] if rows else None
 
-    def unnumbered(self, stream: str) -> int:
-        """How many events of a stream this transaction has recorded, which have no number yet."""
+    def unwritten(self, stream: str) -> int:
+        """How many events of a stream come before this moment, and yet are not in the store."""
         return 0
 
     def end(self, why: str) -> None:
@@ -58,11 +57,14 @@ class Reader:
         if self._over is not None:
             raise RuntimeError(self._over)
         spelling = statement.spelled(self._dialect)
-        if spelling.writes and not self.may_write:
-            raise TypeError(f"a query only reads; do this in a mutation: {spelling.sql!r}")
+        if spelling.written is not None:
+            self._begin_write(spelling)
         if spelling.returns_rows is not gives_rows:
             raise TypeError(f"use {'rows() or row()' if spelling.returns_rows else 'change()'} for {spelling.sql!r}")
         return spelling
+
+    def _begin_write(self, spelling: Spelling) -> None:
+        raise TypeError(f"a query only reads; do this in a mutation: {spelling.sql!r}")
 
     def _run(self, run: Callable[[str, Sequence[Any]], object], sql: str, arguments: Sequence[Any]) -> None:
         try:
@@ -80,11 +82,19 @@ class Transaction(Reader):
     whole transaction, and a statement after it would commit by itself; PostgreSQL would refuse it anyway.
     """
 
-    may_write = True
-
-    def __init__(self, cursor: Cursor, dialect: Dialect, now: Now) -> None:
+    def __init__(
+        self,
+        cursor: Cursor,
+        dialect: Dialect,
+        now: Now,
+        memory: Memory,
+        unwritten: Callable[[str], int] = lambda stream: 0,
+    ) -> None:
+        """`unwritten` counts the events of a stream that came before this mutation and are not in the store yet."""
         super().__init__(cursor, dialect)
         self.now = now
+        self._memory = memory
+        self._unwritten = unwritten
         self.effects: list[Callable[[], None]] = []
         self.amends: list[Callable[[], None]] = []
         self._events: list[Recorded] = []
@@ -94,8 +104,19 @@ class Transaction(Reader):
         """What was recorded so far."""
         return self._events
 
-    def unnumbered(self, stream: str) -> int:
-        return sum(event.stream == stream for event in self._events)
+    def unwritten(self, stream: str) -> int:
+        return self._unwritten(stream) + sum(event.stream == stream for event in self._events)
+
+    def rows(self, statement: Statement, /, **params: object) -> list[Row]:
+        table = statement.kept_of
+        if table is None:
+            return super().rows(statement, **params)
+        question = (statement, *self._permitted(statement, gives_rows=True).arguments(params))
+        rows = self._memory.rows(table, question)
+        if rows is None:
+            rows = super().rows(statement, **params)
+            self._memory.keep(table, question, rows)
+        return [*rows]
 
     def change(self, statement: Statement, /, **params: object) -> int:
         """Run a statement that writes and gives no rows; the number of rows it touched."""
@@ -123,3 +144,7 @@ class Transaction(Reader):
     def if_abandoned(self, amend: Callable[[], None]) -> None:
         """Have `amend` run if this comes to nothing: the mutation raised, or its batch could not be committed."""
         self.amends.append(amend)
+
+    def _begin_write(self, spelling: Spelling) -> None:
+        assert spelling.written is not None
+        self._memory.forget_table(spelling.written)

@@ -11,7 +11,9 @@ from greenroom.clock import Clock
 from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
 from greenroom.domain.event import Event
 from greenroom.store.batch import Batch, Job, Mutation, Resolution, Settled, refusing
+from greenroom.store.continuity import Continuity
 from greenroom.store.engine import Engine
+from greenroom.store.memory import Memory
 
 logger = logging.getLogger("greenroom.store")
 
@@ -54,6 +56,8 @@ class Writer:
         """Effects, amends, publications and deliveries that raised."""
         self._engine = engine
         self._clock = clock
+        self._memory = Memory()
+        self._continuity = Continuity(engine, self._apply)
         self._queue_max = queue_max
         self._batch_max = batch_max
         self.publish = publish
@@ -108,6 +112,16 @@ class Writer:
             raise settled.fatal
         return [job.future for job in jobs]
 
+    @property
+    def overtaken(self) -> str | None:
+        """Who wrote while the store was not ours, in words: then this process knows less than the store."""
+        return self._continuity.overtaken
+
+    def catch_up(self) -> None:
+        """If it is not known whether the last batch was committed, find out as soon as the store can be asked."""
+        if self._continuity.doubt is not None and not self._queue and self._refusal is None:
+            self.submit(lambda transaction: None)
+
     def refuse(self, why: str) -> None:
         """Take nothing any more and give up what is queued: the store may be somebody else's by now."""
         with self._waiting:
@@ -153,15 +167,21 @@ class Writer:
                 raise RuntimeError("a mutation or an effect ran another mutation: submit it and do not wait for it")
             self._carrying = True
             try:
-                settled = Batch(self._engine, self._clock).carry([job for job in jobs if job.claim()])
+                batch = Batch(self._engine, self._clock, self._memory, self._continuity)
+                settled = batch.carry([job for job in jobs if job.claim()])
+                if not settled.is_committed:
+                    self._memory = Memory()
                 self.batches += 1
-                for effect in settled.after:
-                    self._guarded("an effect", effect)
-                if settled.events:
-                    self._guarded("the publication of a batch", lambda: self.publish(settled.events))
+                self._apply(settled)
                 return settled
             finally:
                 self._carrying = False
+
+    def _apply(self, settled: Settled) -> None:
+        for effect in settled.after:
+            self._guarded("an effect", effect)
+        if settled.events:
+            self._guarded("the publication of a batch", lambda: self.publish(settled.events))
 
     def _hand_out(self, resolutions: Sequence[Resolution]) -> None:
         if not self._guarded("a delivery", lambda: self._deliver(resolutions)):

@@ -20,17 +20,22 @@ from greenroom.domain.reliability import (
 )
 
 INTEGER_MAX = 2**53
+SECONDS_MAX = 10**9
+"""Some thirty years. Larger ones come near to where neighbouring whole numbers are the same float."""
+
+NO_NUL = r"^[^\x00]*$"
+"""No database keeps U+0000 in a text. (Texts that may be long are looked through where they are taken.)"""
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
 ConnectionId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:-]+(?!\n)$")]
 Text = Annotated[str, Meta(min_length=1, max_length=1024 * 1024)]
-Reason = Annotated[str, Meta(max_length=16 * 1024)]
-Detail = Annotated[str, Meta(max_length=16 * 1024)]
+Reason = Annotated[str, Meta(max_length=16 * 1024, pattern=NO_NUL)]
+Detail = Annotated[str, Meta(max_length=16 * 1024, pattern=NO_NUL)]
 Attempt = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
 Integer = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
-Seconds = Annotated[float, Meta(ge=0, le=INTEGER_MAX)]
-Label = Annotated[str, Meta(max_length=256)]
-Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+Label = Annotated[str, Meta(max_length=256, pattern=NO_NUL)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=NO_NUL)]
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,7 +109,49 @@ class Handoff(OnAttempt, frozen=True):
 
 
 class Decline(OnAttempt, frozen=True):
-    reason: Annotated[str, Meta(min_length=1, max_length=16 * 1024)]
+    reason: Annotated[str, Meta(min_length=1, max_length=16 * 1024, pattern=NO_NUL)]
+
+
+class Retry(Strict, frozen=True):
+    """`to` sends the work to another role: this task is closed, and one for that role is opened in its request."""
+
+    reason: Reason | None = None
+    to: Name | None = None
+
+
+class Accept(Strict, frozen=True):
+    """Take a result: the one that waits for a review, or, with `attempt`, a late one of that attempt."""
+
+    attempt: Attempt | None = None
+    reason: Reason | None = None
+
+
+class SendBack(Strict, frozen=True):
+    """What was handed in is not good yet (`pending`), or is not to be done now (`backlog`)."""
+
+    to: Literal["pending", "backlog"] | None = None
+    reason: Reason | None = None
+
+
+class AddNote(Strict, frozen=True):
+    text: Annotated[str, Meta(min_length=1, max_length=4 * 1024, pattern=NO_NUL)]
+
+
+class AddToBacklog(Strict, frozen=True):
+    """`to` is the role that gets it once it is queued; the room's entry role when left out."""
+
+    text: Text
+    to: Name | None = None
+
+
+class ChangeRoom(Strict, frozen=True):
+    """What is left out stays. `roles` is the whole list in its new order."""
+
+    name: Name | None = None
+    roles: Annotated[list[Name], Meta(min_length=1, max_length=ROLES_MAX)] | None = None
+    entry_role: Name | None = None
+    max_requests: Annotated[int, Meta(ge=1, le=REQUESTS_MAX)] | None = None
+    reason: Reason | None = None
 
 
 class Explain(Strict, frozen=True):
@@ -153,16 +200,16 @@ class Fact(Lenient, frozen=True):
 
     id: ConnectionId
     kind: Literal["started", "exited", "parked", "paused", "unparked"]
-    room: Annotated[str, Meta(max_length=128)]
-    role: Annotated[str, Meta(max_length=64)]
+    room: Annotated[str, Meta(max_length=128, pattern=NO_NUL)]
+    role: Annotated[str, Meta(max_length=64, pattern=NO_NUL)]
     connection_id: ConnectionId
-    task: Annotated[str, Meta(max_length=64)] | None = None
+    task: Annotated[str, Meta(max_length=64, pattern=NO_NUL)] | None = None
     attempt: Attempt | None = None
     code: Integer | None = None
     signal: Integer | None = None
     intended: bool = False
-    at: Annotated[str, Meta(max_length=40)] | None = None
-    until: Annotated[str, Meta(max_length=40)] | None = None
+    at: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
+    until: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
     detail: Detail | None = None
 
 

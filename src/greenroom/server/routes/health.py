@@ -7,9 +7,10 @@ from litestar import HttpMethod, Response
 
 from greenroom.domain.errors import Unavailable
 from greenroom.server import metrics
+from greenroom.server.answer import JSON
 from greenroom.server.ask import Ask
 from greenroom.server.doors import Doors
-from greenroom.server.operations import JSON, Operations
+from greenroom.server.operations import Operations
 from greenroom.service import access
 from greenroom.wire.replies import Health
 

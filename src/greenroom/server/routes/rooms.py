@@ -9,11 +9,11 @@ from greenroom.domain.room import Room
 from greenroom.server.ask import Ask
 from greenroom.server.operations import API, Operations
 from greenroom.server.queries import ListQuery
-from greenroom.service import messages, roles, rooms
+from greenroom.service import messages, reshaping, roles, rooms
 from greenroom.service.world import World
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import MessageReply, RoleView, RoomView, TokenReply
-from greenroom.wire.requests import CreateRoom, Explain, SendMessage, SetAgent
+from greenroom.wire.requests import ChangeRoom, CreateRoom, Explain, SendMessage, SetAgent
 
 calls = Operations()
 
@@ -38,6 +38,19 @@ def list_rooms(world: World, reader: Reader, ask: Ask[None]) -> object:
 def show_room(world: World, reader: Reader, ask: Ask[None]) -> object:
     """Show a room at one moment: roles, participants, open tasks, and the cursor from which its stream carries on."""
     return rooms.snapshot(world, reader, ask.caller, ask.room)
+
+
+@calls.write(HttpMethod.PATCH, ROOM, ChangeRoom, RoomView)
+def change_room(world: World, transaction: Transaction, ask: Ask[ChangeRoom]) -> object:
+    """Change a room's name, roles, entry role or how many requests it works on; what is left out stays."""
+    return reshaping.change(world, transaction, ask.caller, ask.room, ask.body)
+
+
+@calls.write(HttpMethod.DELETE, ROOM, None, None)
+def delete_room(world: World, transaction: Transaction, ask: Ask[None]) -> object:
+    """Delete a closed room, with all that was said and done in it."""
+    rooms.delete(world, transaction, ask.caller, ask.room)
+    return None
 
 
 @calls.move(HttpMethod.POST, f"{ROOM}/close", Explain, RoomView)

@@ -1,5 +1,7 @@
 """Calls about tasks: what agents and people do to them."""
 
+from http import HTTPStatus
+
 from litestar import HttpMethod
 
 from greenroom.domain.task import Task
@@ -8,11 +10,24 @@ from greenroom.server.ask import Ask
 from greenroom.server.doors import Doors
 from greenroom.server.operations import API, Operations
 from greenroom.server.queries import TasksQuery
-from greenroom.service import tasks
+from greenroom.service import decisions, tasks
 from greenroom.service.world import World
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import ClaimedTask
-from greenroom.wire.requests import Claim, Complete, Decline, Explain, Handoff, OnAttempt, Progress
+from greenroom.wire.requests import (
+    Accept,
+    AddNote,
+    AddToBacklog,
+    Claim,
+    Complete,
+    Decline,
+    Explain,
+    Handoff,
+    OnAttempt,
+    Progress,
+    Retry,
+    SendBack,
+)
 
 calls = Operations()
 
@@ -35,7 +50,7 @@ def list_tasks(world: World, reader: Reader, ask: Ask[None]) -> object:
 
 @calls.read(TASK, Task)
 def show_task(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """Show a task with its late results."""
+    """Show a task with its late results and the notes on it."""
     return tasks.show(world, reader, ask.caller, ask.task)
 
 
@@ -72,16 +87,46 @@ def decline_task(world: World, transaction: Transaction, ask: Ask[Decline]) -> o
 @calls.move(HttpMethod.POST, f"{TASK}/cancel", Explain, Task)
 def cancel_task(world: World, transaction: Transaction, ask: Ask[Explain]) -> object:
     """Close a task; who holds it is told to stop."""
-    return tasks.cancel(world, transaction, ask.caller, ask.task, ask.body)
+    return decisions.cancel(world, transaction, ask.caller, ask.task, ask.body)
 
 
-@calls.move(HttpMethod.POST, f"{TASK}/retry", Explain, Task)
-def retry_task(world: World, transaction: Transaction, ask: Ask[Explain]) -> object:
-    """Take a task out of quarantine and forget its deaths."""
-    return tasks.retry(world, transaction, ask.caller, ask.task, ask.body)
+@calls.move(HttpMethod.POST, f"{TASK}/retry", Retry, Task)
+def retry_task(world: World, transaction: Transaction, ask: Ask[Retry]) -> object:
+    """Take a task out of quarantine and forget its deaths; with `to`, open it for another role (`next_task`)."""
+    return decisions.retry(world, transaction, ask.caller, ask.task, ask.body)
 
 
 @calls.move(HttpMethod.POST, f"{TASK}/reset", Explain, Task)
 def reset_task(world: World, transaction: Transaction, ask: Ask[Explain]) -> object:
     """Take a task from who holds it and give it to the role anew."""
-    return tasks.reset(world, transaction, ask.caller, ask.task, ask.body)
+    return decisions.reset(world, transaction, ask.caller, ask.task, ask.body)
+
+
+@calls.move(HttpMethod.POST, f"{TASK}/accept", Accept, Task)
+def accept_task(world: World, transaction: Transaction, ask: Ask[Accept]) -> object:
+    """Take the result that waits for a review or, with `attempt`, the newest late result of that attempt."""
+    return decisions.accept(world, transaction, ask.caller, ask.task, ask.body)
+
+
+@calls.move(HttpMethod.POST, f"{TASK}/send-back", SendBack, Task)
+def send_back_task(world: World, transaction: Transaction, ask: Ask[SendBack]) -> object:
+    """Have a task done again, or put it off to the backlog; the reason becomes a note."""
+    return decisions.send_back(world, transaction, ask.caller, ask.task, ask.body)
+
+
+@calls.move(HttpMethod.POST, f"{TASK}/queue", Explain, Task)
+def queue_task(world: World, transaction: Transaction, ask: Ask[Explain]) -> object:
+    """Let the work on a backlog item begin, at once or when the room has a place."""
+    return decisions.queue(world, transaction, ask.caller, ask.task, ask.body)
+
+
+@calls.move(HttpMethod.POST, f"{TASK}/note", AddNote, Task)
+def note_task(world: World, transaction: Transaction, ask: Ask[AddNote]) -> object:
+    """Tell whoever works on a task something: with their next beat, or when they claim it."""
+    return decisions.note(world, transaction, ask.caller, ask.task, ask.body)
+
+
+@calls.move(HttpMethod.POST, f"{API}/rooms/{{room}}/backlog", AddToBacklog, Task, HTTPStatus.CREATED)
+def add_to_backlog(world: World, transaction: Transaction, ask: Ask[AddToBacklog]) -> object:
+    """Write down work that nobody begins until it is queued, and whose result waits for a review."""
+    return decisions.add_to_backlog(world, transaction, ask.caller, ask.room, ask.body)

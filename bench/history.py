@@ -1,0 +1,87 @@
+"""Whether a long history makes the work slow: the same load on a store with 1, 10,000 and 1,000,000 tasks behind it.
+
+The history is made of tasks that really were done: one in each room over HTTP, then copied in the file while no server
+runs, each with its message and its two kinds of index entries. Must not know what a task is.
+"""
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from bench.errands import Errand
+from bench.house import House, server
+from bench.sample import median
+from bench.table import Beside, Goal, Piece, Row
+from bench.tasks import repeat
+from greenroom.settings import paths
+from greenroom.store.store import DATABASE_NAME
+
+SIZES: Final = (1, 10_000, 1_000_000)
+WORKERS: Final = 8
+ROUNDS: Final = 5
+SECONDS: Final = 2.0
+FLAT: Final = 0.8
+"""From this part of the rate without a history on, a rate counts as the same: neighbours alone cost as much."""
+
+COPIED: Final = ("tasks", "messages", "events")
+COUNT: Final = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
+
+
+def measure() -> Piece:
+    """Measure all sizes in turn, round by round, so that a busy neighbour meets all of them."""
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder, ExitStack() as stack:
+        teams = {size: stack.enter_context(team(Path(folder) / str(size), size)) for size in SIZES}
+        rates: dict[int, list[float]] = {size: [] for size in SIZES}
+        for _ in range(ROUNDS):
+            for size in SIZES:
+                rates[size].append(uvloop.run(run(teams[size])))
+    none = median(rates[SIZES[0]])
+    rows = tuple(
+        Row(
+            what=f"tasks opened, claimed and completed with {size:,} in the history, {WORKERS} workers",
+            figure=median(rates[size]),
+            unit="tasks/s",
+            beside=Beside(f"{SIZES[0]} in the history", none),
+            goal=Goal(">=", FLAT, "ratio"),
+            samples=tuple(rates[size]),
+        )
+        for size in SIZES[1:]
+    )
+    return Piece(rows, (f"medians of {ROUNDS} rounds of {SECONDS:g} s, in turn; the history lies in the same rooms",))
+
+
+@contextmanager
+def team(data_dir: Path, size: int) -> Iterator[list[Errand]]:
+    """Workers at a server of their own, in rooms in which together `size` tasks were done before."""
+    data_dir.mkdir()
+    with server(data_dir) as (process, url):
+        first = house_at(data_dir, url, process.pid)
+        uvloop.run(do_one(Errand(first, f"room{number}") for number in range(WORKERS)))
+    lengthen(data_dir / DATABASE_NAME, size)
+    with server(data_dir) as (process, url):
+        again = house_at(data_dir, url, process.pid)
+        yield [Errand(again, f"room{number}", is_new=False) for number in range(WORKERS)]
+
+
+def house_at(data_dir: Path, url: str, pid: int) -> House:
+    token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
+    return House(url, token, data_dir, pid)
+
+
+async def do_one(errands: Iterator[Errand]) -> None:
+    """One task in each room."""
+    for errand in errands:
+        await errand.connect()
+        await repeat(errand, time.perf_counter())
+        errand.close()
+
+
+def lengthen(database: Path, size: int) -> None:
+    """Copy what was done until so many tasks are there."""

@@ -1,0 +1,133 @@
+"""What in the house needs a person, and the command that helps. Must not know how it is shown, or how it was read."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from greenroom.domain.attention import Attention
+from greenroom.domain.role import REMOTE, RUNNING
+from greenroom.domain.status import STOPPED, VACANT
+from greenroom.domain.task import PENDING, PENDING_REVIEW, QUARANTINED, Task
+from greenroom.wire.replies import MachineView, RoleView, RoomView
+
+LATE_RESULT = "late_result"
+
+# Under which heads the server raises what it wants looked at.
+UNATTENDED = "unattended"
+REVIEW = "review"
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that does not heal by itself: where, what, and the command to look at or mend it with."""
+
+    kind: str
+    where: str
+    detail: str
+    next: str
+
+
+def needs(
+    late_loops: tuple[str, ...],
+    raised: tuple[Attention, ...],
+    rooms: tuple[RoomView, ...],
+    machines: tuple[MachineView, ...],
+    late: tuple[Task, ...] = (),
+) -> Iterator[Need]:
+    """What a person should look at, the worst first. What the server raised is told as it is, if nothing here says it
+    with the command that helps.
+    """
+    for loop in late_loops:
+        yield Need(kind="healer_late", where="server", detail=f"{loop} is late", next="greenroom doctor")
+    ours = [*quarantined(rooms), *absent(rooms, machines), *(need for room in rooms for need in empty_seats(room))]
+    ours += [*under_review(rooms), *with_late_results(rooms, late)]
+    told = {key for need in ours for key in keys_of(need, rooms)}
+    yield from (need_of(each, rooms) for each in raised if each.key not in told)
+    yield from ours
+
+
+def need_of(raised: Attention, rooms: tuple[RoomView, ...]) -> Need:
+    """What the server raised, with the command to look at it by."""
+    kind, _, subject = raised.key.partition(":")
+    names = {room.id: room.name for room in rooms}
+    room, slash, role = subject.partition("/")
+    seat = f"{names.get(room, room)}/{role}" if slash else subject
+    look_at = {
+        UNATTENDED: f"greenroom why {seat}",
+        QUARANTINED: f"greenroom task show {subject}",
+        REVIEW: f"greenroom task show {subject}",
+    }
+    where = seat if kind == UNATTENDED else names.get(raised.room or "", raised.room or "server")
+    return Need(kind=raised.key, where=where, detail=raised.text, next=look_at.get(kind, "greenroom doctor"))
+
+
+def keys_of(need: Need, rooms: tuple[RoomView, ...]) -> Iterator[str]:
+    """By which keys the server may have raised the same, whose rooms it names by id or by name."""
+    if need.kind in (VACANT, STOPPED):
+        name, _, role = need.where.partition("/")
+        room = next(room for room in rooms if room.name == name)
+        yield from (f"{UNATTENDED}:{room.id}/{role}", f"{UNATTENDED}:{name}/{role}")
+    elif need.kind in (QUARANTINED, PENDING_REVIEW):
+        task = need.detail.partition(":")[0]
+        yield f"{QUARANTINED if need.kind == QUARANTINED else REVIEW}:{task}"
+
+
+def quarantined(rooms: tuple[RoomView, ...]) -> Iterator[Need]:
+    for room, task in in_state(rooms, QUARANTINED):
+        detail = f"{task.id}: {task.reason or f'died {task.deaths} times'}"
+        yield Need(kind=QUARANTINED, where=seat_of(room, task), detail=detail, next=f"greenroom task show {task.id}")
+
+
+def under_review(rooms: tuple[RoomView, ...]) -> Iterator[Need]:
+    for room, task in in_state(rooms, PENDING_REVIEW):
+        detail = f"{task.id}: its result waits to be accepted or sent back"
+        yield Need(kind=PENDING_REVIEW, where=seat_of(room, task), detail=detail, next=f"greenroom task show {task.id}")
+
+
+def with_late_results(rooms: tuple[RoomView, ...], late: tuple[Task, ...]) -> Iterator[Need]:
+    rooms_by_id = {room.id: room for room in rooms}
+    for task in late:
+        count = len(task.late_results)
+        detail = f"{task.id}: {count} late result{'' if count == 1 else 's'}"
+        where = seat_of(rooms_by_id[task.room], task) if task.room in rooms_by_id else task.room
+        yield Need(kind=LATE_RESULT, where=where, detail=detail, next=f"greenroom task show {task.id}")
+
+
+def absent(rooms: tuple[RoomView, ...], machines: tuple[MachineView, ...]) -> Iterator[Need]:
+    """The machines that are away and should run agents."""
+    for machine in machines:
+        waiting = [f"{room.name}/{role.name}" for room in rooms for role in room.roles if is_wished_on(role, machine)]
+        if waiting and not machine.daemon_connected:
+            detail = f"not connected; {', '.join(waiting)} should run there"
+            yield Need(
+                kind="machine_offline", where=machine.name, detail=detail, next="greenroom daemon start (over there)"
+            )
+
+
+def in_state(rooms: tuple[RoomView, ...], status: str) -> Iterator[tuple[RoomView, Task]]:
+    return ((room, task) for room in rooms for task in room.tasks if task.status == status)
+
+
+def seat_of(room: RoomView, task: Task) -> str:
+    return f"{room.name}/{task.target_role}"
+
+
+def is_wished_on(role: RoleView, machine: MachineView) -> bool:
+    """Tell whether the role's agent should run on that machine now."""
+    return role.kind == REMOTE and role.desired == RUNNING and role.machine in (machine.id, machine.name)
+
+
+def empty_seats(room: RoomView) -> Iterator[Need]:
+    """The roles that have work and nobody who will come by himself to do it."""
+    for role in room.roles:
+        count = sum(task.status == PENDING and task.target_role == role.name for task in room.tasks)
+        if not count or role.status not in (VACANT, STOPPED):
+            continue
+        where = f"{room.name}/{role.name}"
+        work = "a task waits" if count == 1 else f"{count} tasks wait"
+        come = f"greenroom wait-for-task {room.name} --role {role.name}"
+        yield Need(
+            kind=role.status,
+            where=where,
+            detail=f"{role.status} ({role.status_reason or 'no reason told'}); {work}",
+            next=f"greenroom agent start {where}" if role.status == STOPPED else come,
+        )

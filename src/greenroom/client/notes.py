@@ -1,0 +1,64 @@
+"""What people tell the run of one attempt while it works. Knows which notes are new; must not know who carries them.
+
+A beat's answer has all notes of the attempt each time, so that a lost answer loses none. What is new is told by its
+place: notes are only ever added.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenroom.domain.task import Note, Task
+
+VARIABLE = "GREENROOM_NOTES"
+HEAD = "Notes from people on this task:"
+
+
+class NotePad:
+    """The notes of one attempt, and the file in which its run finds them, one after another."""
+
+    def __init__(self, task: Task, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._early = [note.text for note in task.notes]
+        self._count = sum(note.attempt == task.attempt for note in task.notes)
+        self._is_open = False
+
+    def open(self) -> None:
+        """Lay the file out, with what was said before the run. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._lock:
+            self._path.write_text("".join(map(spell, self._early)), "utf-8")
+            self._is_open = True
+
+    def take(self, notes: Sequence[str]) -> list[str]:
+        """Take all notes of the attempt as the server has them; the new ones, which stand in the file by then.
+
+        Raises OSError when the file cannot be written; they are new once more the next time.
+        """
+        with self._lock:
+            new = list(notes[self._count :])
+            if new and self._is_open:
+                with open(self._path, "a", encoding="utf-8") as file:
+                    file.write("".join(map(spell, new)))
+            elif new:
+                self._early += new
+            self._count += len(new)
+            return new
+
+
+def spell(note: str) -> str:
+    """A note as it stands in the file: its lines as they are, and a line break at the end."""
+    return note.rstrip("\n") + "\n"
+
+
+def brief_of(task: Task) -> str:
+    """What a run reads on its standard input: the task's text, and below it what people said to it so far."""
+    if not task.notes:
+        return task.text
+    return "\n".join([task.text.rstrip("\n"), "", HEAD, *map(listed, task.notes), ""])
+
+
+def listed(note: Note) -> str:
+    """A note as one item of a list."""
+    return "- " + note.text.strip("\n").replace("\n", "\n  ")

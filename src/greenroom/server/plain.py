@@ -1,0 +1,59 @@
+"""Knows which requests need no explaining: what they may carry, whom they speak for. Must not know any call.
+
+What is odd in the least is not plain, and goes to the framework, which has the words for it.
+"""
+
+from typing import Any, Final
+
+from litestar.types import HTTPReceiveMessage, Receive
+
+from greenroom.domain.caller import Caller
+from greenroom.server.hosts import Hosts
+from greenroom.service.keys import Keys
+
+BEARER: Final = b"Bearer "
+JSON: Final = b"application/json"
+HEADERS_HEEDED: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"expect"})
+
+
+class Plain:
+    """Looks at requests whose body is JSON."""
+
+    def __init__(self, hosts: Hosts, keys: Keys, body_bytes_max: int) -> None:
+        self._hosts: Final = hosts.names
+        self._keys: Final = keys
+        self._body_bytes_max: Final = body_bytes_max
+
+    def caller_of(self, scope: Any) -> Caller | None:
+        """Whom a plain request speaks for; None for any other request."""
+        heeded = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
+        told = dict(heeded)
+        token = told.get(b"authorization", b"")
+        if (
+            len(heeded) != 3  # One of the three is missing or there twice, or there is an Origin, or an Expect.
+            or told.get(b"host") not in self._hosts
+            or told.get(b"content-type") != JSON
+            or not token.startswith(BEARER)
+            or scope["query_string"]
+        ):
+            return None
+        return self._keys.caller_of(token[len(BEARER) :].decode("latin-1"))
+
+    def body_of(self, message: Any) -> bytes | None:
+        """The body of a request that came whole; None for any other."""
+        if message["type"] != "http.request" or message.get("more_body"):
+            return None
+        body: bytes = message["body"]
+        return body if len(body) <= self._body_bytes_max else None
+
+
+class Replay:
+    """Gives out again the first message of a request, and then goes on with the others."""
+
+    def __init__(self, first: HTTPReceiveMessage, receive: Receive) -> None:
+        self._first: HTTPReceiveMessage | None = first
+        self._receive = receive
+
+    async def __call__(self) -> Any:
+        first, self._first = self._first, None
+        return first if first is not None else await self._receive()

@@ -1,0 +1,208 @@
+"""What people decide about tasks: cancel, reset, retry, accept, send back, queue, note. Must not know HTTP.
+
+Only operators do any of it. Each is one move of the table, from whatever state the task is in, whoever holds it.
+"""
+
+from greenroom.domain.caller import Caller
+from greenroom.domain.errors import Conflict, Unusable
+from greenroom.domain.ids import USER
+from greenroom.domain.room import Room
+from greenroom.domain.task import (
+    BACKLOG,
+    CLOSED,
+    HELD_STATES,
+    OPEN_STATES,
+    PENDING,
+    PENDING_REVIEW,
+    RESET,
+    LateResult,
+    Task,
+    move,
+)
+from greenroom.service import access, notes, results, texts, working
+from greenroom.service.world import World
+from greenroom.store import attempts, rooms, tasks
+from greenroom.store.transaction import Transaction
+from greenroom.wire.requests import Accept, AddNote, AddToBacklog, Explain, Retry, SendBack
+
+
+def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
+    """Close a task that is not over. Its holder's next beat no longer names it, and the holder stops."""
+    task, _ = find(world, tx, caller, task_id, request.reason)
+    move(task.status, "cancel")
+    reason = request.reason or "cancelled"
+    held = task.status in HELD_STATES
+    closed = working.step(
+        tx,
+        results.set_aside(tx, task),
+        "cancel",
+        claimed_by=None,
+        reason=reason,
+        completed_at=tx.now.instant,
+        released_at=tx.now.instant if held else task.released_at,
+    )
+    working.record(tx, "task.closed", reason, closed)
+    if held:
+        results.free_holder(world, tx, task)
+    return results.full(tx, working.leave_place(world, tx, closed))
+
+
+def reset(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
+    """Take a task from its holder and give it to whoever claims it next, as a new attempt."""
+    task, _ = find(world, tx, caller, task_id, request.reason)
+    move(task.status, "release")
+    released = working.release(world, tx, task, RESET, request.reason or "reset by a person")
+    results.free_holder(world, tx, task)
+    return results.full(tx, released)
+
+
+def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: Retry) -> Task:
+    """Let a quarantined task be tried again, by its own role or by another; it waits when the room is full.
+
+    What set it apart is forgotten: its deaths and the hand-offs of its request count anew.
+    """
+    task, room = find(world, tx, caller, task_id, request.reason)
+    move(task.status, "retry")
+    access.open_only(room)
+    if request.to is not None and request.to != task.target_role:
+        return send_elsewhere(world, tx, task, room, request.to, request.reason)
+    again = working.step(
+        tx,
+        task,
+        "retry",
+        working.place_for(tx, room),
+        deaths=0,
+        handoffs=0,
+        reason=None,
+        released_cause=None,
+        promoted=None,
+    )
+    working.record(tx, "task.released", request.reason or "tried again by a person", again)
+    working.wake_role(world, tx, again)
+    return results.full(tx, again)
+
+
+def send_elsewhere(world: World, tx: Transaction, task: Task, room: Room, role: str, reason: str | None) -> Task:
+    """Close a quarantined task, and open its work for another role in the same request."""
+    check_role(room, role)
+    sent = f"sent to {role}" + (f": {reason}" if reason else "")
+    opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a person")
+    closed = working.step(
+        tx, task, "retry", CLOSED, reason=sent, next_task=opened.id, completed_at=tx.now.instant, promoted=None
+    )
+    working.record(tx, "task.closed", sent, closed)
+    return results.full(tx, closed)
+
+
+def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request: Accept) -> Task:
+    """Take the result that waits for a review; or a late one, whose task is then over as if it had come in time."""
+    task, room = find(world, tx, caller, task_id, request.reason)
+    move(task.status, "accept")
+    by = request.reason or f"accepted by {caller.subject}"
+    late = late_result(tx, task, request.attempt)
+    if late is None:
+        done = working.step(tx, task, "accept", completed_at=tx.now.instant)
+        return results.conclude(world, tx, task, done, "task.completed", by)
+    if late.to != USER:
+        check_role(room, late.to)
+        access.open_only(room)
+    going_on = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
+    if going_on is not None:
+        raise Conflict(
+            f"The request of task {task.id} goes on with {going_on.id}, which is {going_on.status}.",
+            f"Take that one's result, or cancel it first (`greenroom task cancel {going_on.id}`).",
+        )
+    return results.take_late(world, tx, room, results.set_aside(tx, task), late, by)
+
+
+def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult | None:
+    """The newest late result of an attempt; None where the one that waits for a review is meant."""
+    waits = task.accepted_attempt if task.status == PENDING_REVIEW else None
+    if attempt is None and waits is not None:
+        return None
+    known = attempts.late_of(tx, task.id)
+    newest = next((late for late in reversed(known) if late.attempt == attempt), None)
+    if newest is None and (waits is None or waits != attempt):
+        named = ", ".join(str(number) for number in sorted({late.attempt for late in known}))
+        asked = (
+            "No result of it waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
+        )
+        raise Conflict(
+            f"Task {task.id} is {task.status}. {asked}.",
+            f"Name the attempt whose late result is to count: {named}." if named else "Nothing was handed in late.",
+        )
+    return newest
+
+
+def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, request: SendBack) -> Task:
+    """Let a task be done again, or put it off; the reason becomes a note that its next holder reads."""
+    task, room = find(world, tx, caller, task_id, request.reason)
+    again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
+    move(task.status, "send_back", PENDING if again else BACKLOG)
+    if again:
+        access.open_only(room)
+    if request.reason:
+        notes.write(world, tx, task, caller.subject, request.reason)
+    back = working.step(
+        tx,
+        results.set_aside(tx, task),
+        "send_back",
+        working.place_for(tx, room) if again else BACKLOG,
+        reason=None,
+        released_cause=None,
+        promoted=None,
+    )
+    working.record(tx, "task.sent_back", request.reason or caller.subject, back)
+    if again:
+        working.wake_role(world, tx, back)
+    return results.full(tx, working.leave_place(world, tx, back))
+
+
+def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
+    """Let the work on a backlog item begin: at once, or when the room has a place."""
+    task, room = find(world, tx, caller, task_id, request.reason)
+    move(task.status, "queue")
+    access.open_only(room)
+    queued = working.step(tx, task, "queue", working.place_for(tx, room), promoted=None)
+    working.record(tx, "task.queued", request.reason or caller.subject, queued)
+    working.wake_role(world, tx, queued)
+    return results.full(tx, queued)
+
+
+def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: AddNote) -> Task:
+    """Tell whoever works on a task something, now with their next beat, or when they claim it."""
+    task, _ = find(world, tx, caller, task_id, None)
+    texts.check(world, "text", request.text)
+    if task.status not in OPEN_STATES:
+        raise Conflict(
+            f"Task {task.id} is {task.status}; nobody will read a note on it.",
+            "Say it in a message to the room (`greenroom send`).",
+        )
+    notes.write(world, tx, task, caller.subject, request.text)
+    return results.full(tx, task)
+
+
+def add_to_backlog(world: World, tx: Transaction, caller: Caller, room_name: str, request: AddToBacklog) -> Task:
+    """Write down what is to be done one day; its result will wait for a review."""
+    room = access.room_for_operator(tx, caller, room_name)
+    access.open_only(room)
+    texts.check(world, "text", request.text)
+    role = request.to or room.entry_role
+    check_role(room, role)
+    return working.open_in_backlog(world, tx, room, role, request.text, caller.subject)
+
+
+def find(world: World, tx: Transaction, caller: Caller, task_id: str, reason: str | None) -> tuple[Task, Room]:
+    """The task that a person names, and its room; their reason must be a text that can be kept."""
+    task = access.task_to_move(tx, caller, task_id)
+    if reason is not None:
+        texts.check(world, "reason", reason)
+    room = rooms.get(tx, task.room)
+    assert room is not None
+    return task, room
+
+
+def check_role(room: Room, role: str) -> None:
+    """Raise Unusable for a role that the room does not have."""
+    if role not in room.roles:
+        raise Unusable(f"Room {room.name} has no role {role[:80]!r}.", f"Name one of {', '.join(room.roles)}.")

@@ -1,0 +1,195 @@
+"""What becomes of a result: it counts, it is kept as a late one, or answered again. Must not know who may send it.
+
+A result counts once: when the attempt that holds the task hands it in, or when a person takes it afterwards. Every
+other one is kept on the task, for people and for whoever holds it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from greenroom.domain.errors import GreenroomError, InvalidTransition, Superseded
+from greenroom.domain.event import room_stream
+from greenroom.domain.ids import USER
+from greenroom.domain.message import Message
+from greenroom.domain.room import Room
+from greenroom.domain.sitting import BEAT
+from greenroom.domain.task import (
+    COMPLETED,
+    FROM_BACKLOG,
+    HELD_STATES,
+    LATE_RESULTS_MAX,
+    PENDING_REVIEW,
+    TRANSITIONS,
+    LateResult,
+    Task,
+    allowed_moves,
+)
+from greenroom.service import seating, working
+from greenroom.service.world import World
+from greenroom.store import attempts, messages, notes, sittings
+from greenroom.store.transaction import Reader, Transaction
+
+KEPT = "What you wrote was kept as a late result; people and the new holder can see it."
+KEPT_IN_PLACE = (
+    f"What you wrote was kept as a late result, in place of the oldest one of this attempt: {LATE_RESULTS_MAX} are "
+    "kept for a task."
+)
+NOT_KEPT = (
+    f"What you wrote was NOT kept: the task has {LATE_RESULTS_MAX} late results of other attempts already. Write it "
+    "into a file, and tell people where it is."
+)
+
+
+def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text: str, by: str) -> Task:
+    """Let the result of the attempt that holds the task count.
+
+    What goes to the user, and was asked for from the backlog, waits for a review: the attempt is over, the task is not.
+    """
+    reviewed = to == USER and held.origin == FROM_BACKLOG
+    ends: dict[str, Any] = (
+        {"claimed_by": None, "released_at": tx.now.instant} if reviewed else {"completed_at": tx.now.instant}
+    )
+    said = pass_on(world, tx, room, held, to, text, by)
+    done = working.step(
+        tx, held, "complete", PENDING_REVIEW if reviewed else COMPLETED, accepted_attempt=held.attempt, **said, **ends
+    )
+    return conclude(world, tx, held, done, "task.handed_in" if reviewed else "task.completed", by)
+
+
+def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateResult, by: str) -> Task:
+    """Let a result count that came too late: the task is over, as if that attempt had handed it in."""
+    said = pass_on(world, tx, room, task, late.to, late.text, by)
+    done = working.step(
+        tx,
+        task,
+        "accept",
+        claimed_by=None,
+        accepted_attempt=late.attempt,
+        completed_at=tx.now.instant,
+        released_at=task.released_at or tx.now.instant,
+        **said,
+    )
+    return conclude(world, tx, task, done, "task.completed", by)
+
+
+def pass_on(world: World, tx: Transaction, room: Room, task: Task, to: str, text: str, by: str) -> dict[str, Any]:
+    """Tell whoever a result is for and open the next role's task; what the task itself is to say of it."""
+    role = task.target_role
+    following = None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
+    opened = following.id if following is not None else None
+    said = Message(id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=opened, at=tx.now.instant)
+    messages.add(tx, said)
+    data = {"message": said.id, "sender": said.sender, "to": to, "task": said.task}
+    tx.record(room_stream(room.id), "message.sent", by, data)
+    return {"result": text, "handed_to": to, "next_task": opened}
+
+
+def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str, by: str) -> Task:
+    """What follows when a task has its result: its holder is free, and its place is the next one's."""
+    working.record(tx, event, by, done, accepted_attempt=done.accepted_attempt)
+    if before.status in HELD_STATES:
+        free_holder(world, tx, before)
+    return full(tx, working.leave_place(world, tx, done))
+
+
+def free_holder(world: World, tx: Transaction, held: Task) -> None:
+    """Take a task from the sitting that holds it: its beats name none any more, and it is to beat again."""
+    assert held.claimed_by is not None
+    working.let_go(world, tx, held)
+    seating.rest_lease(world, tx, held.room, held.target_role, held.claimed_by, BEAT)
+
+
+# Results that do not count.
+
+
+def refuse(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> GreenroomError:
+    """Keep a result that does not count, and make the error that says so."""
+    return given_away(task, attempt, "complete", keep_late(tx, task, attempt, connection_id, to, text))
+
+
+def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> str:
+    """Keep a result that came too late, and say what became of it; the same one sent again is kept once.
+
+    What was kept for one attempt is never forgotten for another's sake: only its own newer results take its place.
+    """
+    known = attempts.late_of(tx, task.id)
+    said = (attempt, connection_id, to, text)
+    if any((each.attempt, each.connection_id, each.to, each.text) == said for each in known):
+        return KEPT
+    in_place = len(known) >= LATE_RESULTS_MAX
+    if in_place:
+        if all(each.attempt != attempt for each in known):
+            return NOT_KEPT
+        attempts.forget_oldest_late(tx, task.id, attempt)
+    late = LateResult(attempt=attempt, connection_id=connection_id, to=to, text=text, at=tx.now.instant)
+    attempts.add_late(tx, task.id, late)
+    data = {"task": task.id, "role": task.target_role, "attempt": attempt, "connection_id": connection_id, "to": to}
+    tx.record(room_stream(task.room), "task.late_result", "a result of an attempt that no longer counts", data)
+    return KEPT_IN_PLACE if in_place else KEPT
+
+
+def set_aside(tx: Transaction, reviewed: Task) -> Task:
+    """The task without the result that waited for a review, which is kept as a late one: a person may yet take it."""
+    if reviewed.status != PENDING_REVIEW:
+        return reviewed
+    assert reviewed.accepted_attempt is not None
+    assert reviewed.last_holder is not None
+    late = LateResult(
+        attempt=reviewed.accepted_attempt,
+        connection_id=reviewed.last_holder,
+        to=reviewed.handed_to or USER,
+        text=reviewed.result or "",
+        at=reviewed.released_at or tx.now.instant,
+    )
+    attempts.add_late(tx, reviewed.id, late)
+    return msgspec.structs.replace(reviewed, accepted_attempt=None, result=None, handed_to=None)
+
+
+def answer_again(tx: Transaction, task: Task, connection_id: str, to: str, text: str) -> Task | GreenroomError:
+    """Answer the accepted attempt as the first time. What it says otherwise now was not accepted, and yet is kept."""
+    assert task.accepted_attempt is not None
+    if (to, text) == (task.handed_to, task.result):
+        return full(tx, task)
+    told = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
+    return full(tx, task) if to == task.handed_to else told
+
+
+def is_accepted(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
+    """Tell whether that sitting and attempt are those whose result counts, or waits for a review."""
+    is_over = task.status in (COMPLETED, PENDING_REVIEW)
+    return is_over and task.accepted_attempt == attempt and had(reader, task, connection_id, attempt)
+
+
+def had(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
+    """Tell whether that sitting really had that attempt: only then is what it wrote work that must not be lost."""
+    if attempt == task.attempt:
+        return task.last_holder == connection_id
+    former = attempts.get(reader, task.id, attempt)
+    if former is not None:
+        return former[0] == connection_id
+    # Of an attempt older than the table of attempts nobody knows who had it: whoever can have had it is believed.
+    return attempt < task.attempt and sittings.get(reader, task.room, task.target_role, connection_id) is not None
+
+
+def given_away(task: Task, attempt: int, trigger: str, then: str) -> GreenroomError:
+    """The error for an attempt that does not count: no longer, or it was never there."""
+    if task.attempt == 0:
+        return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
+    now = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
+    because = f": {task.reason}" if task.reason and task.attempt == attempt else ""
+    fate = "no longer counts" if attempt <= task.attempt else "was never given to anybody"
+    return Superseded(f"Attempt {attempt} at task {task.id} {fate}: the task {now}{because}.", then)
+
+
+def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> GreenroomError:
+    """The error for a call about an attempt that ended: by the table, if its own task has no such move any more."""
+    if (task.last_holder, task.attempt) == (connection_id, attempt) and trigger not in TRANSITIONS[task.status]:
+        return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
+    return given_away(task, attempt, trigger, "Stop working on it, and wait for the next task.")
+
+
+def full(reader: Reader, task: Task) -> Task:
+    """The task with its late results and the notes on it."""
+    late, noted = attempts.late_of(reader, task.id), notes.of_task(reader, task.id)
+    return msgspec.structs.replace(task, late_results=late, notes=noted) if late or noted else task

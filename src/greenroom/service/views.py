@@ -1,0 +1,125 @@
+"""What rooms, roles and participants look like to whoever asks. Must not know what can be done with them, or HTTP."""
+
+from greenroom.clock import instant_of
+from greenroom.domain import status as statuses
+from greenroom.domain.event import room_stream
+from greenroom.domain.machine import Machine
+from greenroom.domain.role import Role
+from greenroom.domain.room import Room
+from greenroom.domain.sitting import Sitting
+from greenroom.domain.task import HELD_STATES
+from greenroom.service import guarding
+from greenroom.service.leases import seat_key
+from greenroom.service.world import World
+from greenroom.store import log, machines, rooms, sittings, tasks
+from greenroom.store.transaction import Reader
+from greenroom.wire.replies import ParticipantView, RoleView, RoomView
+
+
+def view(world: World, reader: Reader, room: Room) -> RoomView:
+    """Show a room: its roles as they do, who is present, what is open."""
+    present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
+    open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
+    # A connection's id is its client's own choice: only together with the role does it say who works.
+    working = {(task.target_role, task.claimed_by) for task in open_tasks if task.status in HELD_STATES}
+    wished = {
+        name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
+    }
+    views = []
+    participants = []
+    for role in rooms.roles_of(reader, room.id):
+        sitting = present.get(role.name)
+        machine = wished.get(role.machine) if role.machine else None
+        works = sitting is not None and (role.name, sitting.connection_id) in working
+        status = judge(world, role, sitting, machine, works)
+        views.append(role_view(world, role, sitting, status))
+        if sitting is not None:
+            participants.append(participant_view(world, sitting, status.status))
+    return RoomView(
+        id=room.id,
+        name=room.name,
+        status=room.status,
+        entry_role=room.entry_role,
+        max_requests=room.max_requests,
+        roles=tuple(views),
+        participants=tuple(participants),
+        tasks=tuple(open_tasks),
+        cursor=log.last_seq(reader, room_stream(room.id)),
+        created_at=room.created_at,
+    )
+
+
+def judge(
+    world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
+) -> statuses.RoleStatus:
+    """Say how a role is doing, from the store and the lease table."""
+    held_by_machine = sitting is not None and sitting.machine is not None
+    waits_for, waits_until = guarding.told(world, role.room, role.name)
+    resting = role.rests_until is not None and role.rests_until > world.now().instant
+    signs = statuses.Signs(
+        present=sitting is not None,
+        working=working,
+        machine=machine.name if machine is not None else role.machine,
+        machine_connected=machine is not None and machine.daemon_connected,
+        machine_silent=held_by_machine and is_silent(world, sitting.machine if sitting is not None else None),
+        backing_off_until=role.rests_until if resting else None,
+        last_exit=role.last_exit,
+        waits_for=waits_for,
+        waits_until=waits_until,
+    )
+    return statuses.judge(role, signs)
+
+
+def is_silent(world: World, machine: str | None) -> bool:
+    """Tell whether a connected machine has missed a beat."""
+    lease = world.leases.machines.get(machine or "")
+    return lease is not None and world.clock.monotonic() - lease.beaten_at > world.limits.daemon_heartbeat_interval_s
+
+
+def role_view(world: World, role: Role, sitting: Sitting | None, status: statuses.RoleStatus) -> RoleView:
+    """Show a role. Who is present was seen just now."""
+    return RoleView(
+        name=role.name,
+        kind=role.kind,
+        desired=role.desired,
+        status=status.status,
+        status_reason=status.reason,
+        status_until=status.until,
+        generation=role.generation,
+        machine=role.machine,
+        harness=role.harness,
+        model=role.model,
+        workdir=role.workdir,
+        desired_by=role.desired_by,
+        desired_reason=role.desired_reason,
+        last_seen_at=seen_at(world, role, sitting),
+    )
+
+
+def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
+    """When somebody was last heard of in a role, as far as memory and the store know."""
+    if sitting is None:
+        return role.last_seen_at
+    if sitting.machine is not None:
+        lease = world.leases.machines.get(sitting.machine)
+        return lease.seen_at if lease is not None else role.last_seen_at
+    seat = world.leases.seats.get(seat_key(role.room, role.name))
+    if seat is None:
+        return role.last_seen_at
+    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - (seat.deadline - seat.length_s)))
+
+
+def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
+    """Show who is present, and until when without another beat."""
+    seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
+    lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
+    return ParticipantView(
+        role=sitting.role,
+        connection_id=sitting.connection_id,
+        epoch=sitting.epoch,
+        status=status,
+        ready_until=instant_of(world.clock.wall() + left_s) if left_s is not None else None,
+        machine=sitting.machine,
+        joined_at=sitting.joined_at,
+    )

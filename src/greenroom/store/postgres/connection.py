@@ -1,0 +1,99 @@
+"""How a connection to PostgreSQL is made: where to, by what name, with which limits. Must not know what for."""
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from greenroom.domain.errors import ConfigurationError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_S_MAX: Final = 5
+NAME_BYTES_MAX: Final = 63
+NOTICE_S: Final = 5
+"""Seconds of silence after which either side asks whether the other is there, up to three times."""
+
+OVERRIDABLE: Final = {
+    "keepalives_idle": NOTICE_S,
+    "keepalives_interval": NOTICE_S,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 4 * NOTICE_S * 1000,
+}
+"""What a URL may say otherwise."""
+
+SETTINGS: Final = {
+    "idle_session_timeout": "0",
+    "jit": "off",
+    "synchronous_commit": "on",
+    "tcp_keepalives_idle": str(NOTICE_S),
+    "tcp_keepalives_interval": str(NOTICE_S),
+    "tcp_keepalives_count": "3",
+}
+# An answer "done" must survive a power cut; what waits for more than our disk is left as it is.
+APPLY: Final = """
+    SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)
+    WHERE name != 'synchronous_commit' OR current_setting(name) = 'off'
+"""
+LOOK_FOR_CLIENT: Final = "SET client_connection_check_interval = '1s'"
+
+
+class Address:
+    """A database and how to get there. What it shows of itself never holds a password."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._parts: Mapping[str, Any] = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            # The driver's own words would quote the URL, password and all.
+            raise ConfigurationError(
+                "The URL of the database cannot be read.",
+                "Write it like postgresql://USER@HOST:5432/DATABASE; in a password, @ is %40, / is %2F and % is %25.",
+            ) from None
+
+    def __str__(self) -> str:
+        told = self._parts
+        host = told.get("host") or told.get("hostaddr") or os.environ.get("PGHOST") or "this machine"
+        port = f":{told['port']}" if told.get("port") else ""
+        name = told.get("dbname") or os.environ.get("PGDATABASE") or told.get("user") or "the user's own"
+        return f"database {name} on {host}{port}"
+
+    def connect(self, name: str, wait_s: float, *, settings: Mapping[str, str] | None = None) -> Connection:
+        """Open a connection that commits by itself outside of BEGIN, called `name` in PostgreSQL's list of sessions.
+
+        `wait_s` limits what PostgreSQL may take for a statement, a lock, or our next word in a transaction.
+        """
+        limits = {
+            "statement_timeout": f"{wait_s * 900:.0f}",
+            "lock_timeout": f"{wait_s * 800:.0f}",
+            "idle_in_transaction_session_timeout": f"{wait_s * 3000:.0f}",
+        }
+        connect_s = max(2, min(CONNECT_S_MAX, round(wait_s)))  # libpq knows no less than 2
+        wanted = {
+            **OVERRIDABLE,
+            "connect_timeout": connect_s,
+            **self._parts,
+            "client_encoding": "utf8",
+            "application_name": name.encode()[:NAME_BYTES_MAX].decode("utf-8", "ignore"),
+            # Of several hosts the one that can be written to, for readers too: they must see what was written.
+            "target_session_attrs": "read-write",
+        }
+        connection = psycopg.connect(make_conninfo(**wanted), autocommit=True)
+        try:
+            wanted = {**SETTINGS, **limits, **(settings or {})}
+            connection.execute(APPLY, (list(wanted), list(wanted.values())))
+            with suppress(psycopg.Error):  # not every system can look
+                connection.execute(LOOK_FOR_CLIENT)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def name_of_process(what: str) -> str:
+    """What PostgreSQL's list of sessions shall say of ours, so that people find the process that holds the lock."""
+    return f"greenroom {what} {os.getpid()}@{socket.gethostname()}"

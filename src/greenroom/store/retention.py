@@ -1,0 +1,259 @@
+"""What is forgotten, a few rows at a time. Knows every table that grows; must not know when, or why so long.
+
+Each function that forgets goes through about `limit` rows at most, oldest first, and tells how many those were: 0 means
+that nothing is left to forget.
+"""
+
+from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, exists, select, tuple_
+
+from greenroom.domain.sitting import CLOSED
+from greenroom.domain.task import OPEN_STATES
+from greenroom.store.answers import answers
+from greenroom.store.attempts import attempts, late_results
+from greenroom.store.log import counters, events, streams
+from greenroom.store.machines import facts, incarnations, machines
+from greenroom.store.messages import messages
+from greenroom.store.notes import notes
+from greenroom.store.records import binds
+from greenroom.store.rooms import roles
+from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.sittings import sittings
+from greenroom.store.statement import Statement, upsert
+from greenroom.store.tasks import tasks
+from greenroom.store.transaction import Reader, Transaction
+
+
+class DeletionColumns(TypedColumns):
+    """The stream of a room or machine that was deleted, as long as something of it is left."""
+
+    stream: Named[str] = Column(TEXT, primary_key=True)
+    at: Named[str] = Column(TEXT)
+
+
+deletions = Table("deletions", metadata, DeletionColumns, **STRICT)
+
+FORGOTTEN_POS = "forgotten_pos"
+"""The counter of the newest place over all streams that was forgotten: only above it nothing is missing."""
+SITTING = ("ended_at", "room", "role", "epoch")
+NO_SITTING = ("", "", "", 0)
+
+_limit = bindparam("limit", type_=INTEGER)
+_before = bindparam("before", type_=TEXT)
+_room = bindparam("room", type_=TEXT)
+_stream = bindparam("stream", type_=TEXT)
+_last = bindparam("last", type_=INTEGER)
+
+ADD_DELETION = Statement(
+    upsert(deletions).values(binds(deletions, ("stream", "at"))).on_conflict_do_nothing(index_elements=["stream"])
+)
+REMOVE_DELETION = Statement(delete(deletions).where(deletions.c.stream == _stream))
+OLDEST_DELETION = Statement(
+    select(deletions.c.stream).where(deletions.c.at < _before).order_by(deletions.c.at, deletions.c.stream).limit(1)
+)
+
+FORGOTTEN = Statement(select(counters.c.value).where(counters.c.name == FORGOTTEN_POS))
+_counter = upsert(counters).values(name=FORGOTTEN_POS, value=bindparam("pos", type_=INTEGER))
+RAISE_FORGOTTEN = Statement(
+    _counter.on_conflict_do_update(
+        index_elements=[counters.c.name],
+        set_={"value": _counter.excluded.value},
+        where=counters.c.value < _counter.excluded.value,
+    )
+)
+OLDEST_EVENTS = Statement(select(events.c.pos, events.c.at).order_by(events.c.pos).limit(_limit))
+FORGET_EVENTS = Statement(delete(events).where(events.c.pos <= _last))
+OLDEST_OF_STREAM = Statement(
+    select(events.c.seq, events.c.pos)
+    .where(events.c.stream == _stream, events.c.seq <= _last)
+    .order_by(events.c.seq)
+    .limit(_limit)
+)
+FORGET_OF_STREAM = Statement(delete(events).where(events.c.stream == _stream, events.c.seq <= _last))
+LAST_SEQ = Statement(select(streams.c.last_seq).where(streams.c.stream == _stream))
+LONG_STREAMS = Statement(select(streams.c.stream).where(streams.c.last_seq > bindparam("events_max", type_=INTEGER)))
+FORGET_STREAM = Statement(delete(streams).where(streams.c.stream == _stream))
+
+OLDEST_TASKS = Statement(select(tasks.c.num).where(tasks.c.room == _room).order_by(tasks.c.num).limit(_limit))
+_first_tasks = (tasks.c.room == _room, tasks.c.num <= _last)
+_their_ids = select(tasks.c.id).where(*_first_tasks)
+FORGET_WITH_TASKS = tuple(
+    Statement(delete(table).where(table.c.task.in_(_their_ids))) for table in (late_results, attempts, notes)
+)
+FORGET_TASKS = Statement(delete(tasks).where(*_first_tasks))
+OLDEST_MESSAGES = Statement(
+    select(messages.c.num).where(messages.c.room == _room).order_by(messages.c.num).limit(_limit)
+)
+FORGET_MESSAGES = Statement(delete(messages).where(messages.c.room == _room, messages.c.num <= _last))
+OLDEST_SITTINGS = Statement(
+    select(sittings.c.role, sittings.c.epoch)
+    .where(sittings.c.room == _room)
+    .order_by(sittings.c.role, sittings.c.epoch)
+    .limit(_limit)
+)
+_sitting = (
+    sittings.c.room == _room,
+    sittings.c.role == bindparam("role", type_=TEXT),
+    sittings.c.epoch == bindparam("epoch", type_=INTEGER),
+)
+FORGET_SITTING = Statement(delete(sittings).where(*_sitting))
+
+_place = tuple_(*(sittings.c[name] for name in SITTING))
+ENDED_SITTINGS = Statement(
+    select(*(sittings.c[name] for name in SITTING))
+    .where(
+        sittings.c.status == CLOSED,
+        sittings.c.ended_at < _before,
+        _place > tuple_(*(bindparam(f"after_{name}", type_=sittings.c[name].type) for name in SITTING)),
+    )
+    .order_by(*(sittings.c[name] for name in SITTING))
+    .limit(_limit)
+)
+# Whoever sat when an open task was there may have had an attempt at it, and its result would still be kept.
+FORGET_SITTING_OF_NO_USE = Statement(
+    delete(sittings).where(
+        *_sitting,
+        exists().where(
+            roles.c.room == sittings.c.room, roles.c.name == sittings.c.role, roles.c.epoch > sittings.c.epoch
+        ),
+        ~exists().where(
+            tasks.c.room == sittings.c.room,
+            tasks.c.status.in_(OPEN_STATES),
+            tasks.c.target_role == sittings.c.role,
+            tasks.c.created_at <= sittings.c.ended_at,
+        ),
+    )
+)
+
+OLDEST_FACTS = Statement(select(facts.c.at).where(facts.c.at < _before).order_by(facts.c.at).limit(_limit))
+FORGET_FACTS = Statement(delete(facts).where(facts.c.at <= bindparam("newest", type_=TEXT)))
+OLDEST_ANSWERS = Statement(select(answers.c.at).where(answers.c.at < _before).order_by(answers.c.at).limit(_limit))
+FORGET_ANSWERS = Statement(delete(answers).where(answers.c.at <= bindparam("newest", type_=TEXT)))
+OLD_INCARNATIONS = Statement(
+    select(incarnations.c.machine, incarnations.c.incarnation)
+    .where(
+        incarnations.c.at < _before,
+        ~exists().where(machines.c.id == incarnations.c.machine, machines.c.incarnation == incarnations.c.incarnation),
+    )
+    .order_by(incarnations.c.at)
+    .limit(_limit)
+)
+FORGET_INCARNATION = Statement(
+    delete(incarnations).where(
+        incarnations.c.machine == bindparam("machine", type_=TEXT),
+        incarnations.c.incarnation == bindparam("incarnation", type_=TEXT),
+    )
+)
+
+
+def add_deletion(tx: Transaction, stream: str) -> None:
+    """Have everything that belongs to the stream of a room or machine forgotten, which is gone itself."""
+    tx.change(ADD_DELETION, stream=stream, at=tx.now.instant)
+
+
+def spare(tx: Transaction, stream: str) -> None:
+    """Forget no more of a stream: what it belongs to is there again."""
+    tx.change(REMOVE_DELETION, stream=stream)
+
+
+def next_deletion(reader: Reader, before: str) -> str | None:
+    """The stream of what was deleted first, if that was before an instant."""
+    row = reader.row(OLDEST_DELETION, before=before)
+    return row[0] if row else None
+
+
+def forgotten_pos(reader: Reader) -> int:
+    """The newest place over all streams that was forgotten; 0 as long as nothing was."""
+    row = reader.row(FORGOTTEN)
+    return row[0] if row else 0
+
+
+def forget_events(tx: Transaction, before: str, limit: int) -> int:
+    """Forget what happened before an instant, in whichever stream. Only the log's beginning: no gap comes to be."""
+    old = []
+    for pos, at in tx.rows(OLDEST_EVENTS, limit=limit):
+        if at >= before:
+            break
+        old.append(pos)
+    if old:
+        tx.change(FORGET_EVENTS, last=old[-1])
+        tx.change(RAISE_FORGOTTEN, pos=old[-1])
+    return len(old)
+
+
+def forget_of_stream(tx: Transaction, stream: str, kept_max: int, limit: int) -> int:
+    """Forget the beginning of a stream, down to its `kept_max` newest events."""
+    row = tx.row(LAST_SEQ, stream=stream)
+    old = tx.rows(OLDEST_OF_STREAM, stream=stream, last=row[0] - kept_max, limit=limit) if row else []
+    if old:
+        seq, pos = old[-1]
+        tx.change(FORGET_OF_STREAM, stream=stream, last=seq)
+        tx.change(RAISE_FORGOTTEN, pos=pos)
+    return len(old)
+
+
+def forget_stream(tx: Transaction, stream: str) -> None:
+    """Forget that there was a stream, all of whose events are forgotten, and that it was deleted."""
+    tx.change(FORGET_STREAM, stream=stream)
+    tx.change(REMOVE_DELETION, stream=stream)
+
+
+def long_streams(reader: Reader, events_max: int) -> list[str]:
+    """The streams that have had more events than that."""
+    return [row[0] for row in reader.rows(LONG_STREAMS, events_max=events_max)]
+
+
+def forget_tasks(tx: Transaction, room: str, limit: int) -> int:
+    """Forget the first tasks of a room that was deleted, with their late results, attempts and notes."""
+    old = tx.rows(OLDEST_TASKS, room=room, limit=limit)
+    if old:
+        for statement in (*FORGET_WITH_TASKS, FORGET_TASKS):
+            tx.change(statement, room=room, last=old[-1][0])
+    return len(old)
+
+
+def forget_messages(tx: Transaction, room: str, limit: int) -> int:
+    """Forget the first messages of a room that was deleted."""
+    old = tx.rows(OLDEST_MESSAGES, room=room, limit=limit)
+    if old:
+        tx.change(FORGET_MESSAGES, room=room, last=old[-1][0])
+    return len(old)
+
+
+def forget_sittings_of(tx: Transaction, room: str, limit: int) -> int:
+    """Forget sittings of a room that was deleted."""
+    old = tx.rows(OLDEST_SITTINGS, room=room, limit=limit)
+    tx.change_many(FORGET_SITTING, [{"room": room, "role": role, "epoch": epoch} for role, epoch in old])
+    return len(old)
+
+
+def forget_sittings(
+    tx: Transaction, before: str, after: tuple[str, str, str, int], limit: int
+) -> tuple[int, tuple[str, str, str, int]]:
+    """Forget sittings that ended before an instant and are of no use any more, going on after the one `after`.
+
+    Also tells up to where it went: those that are of use stay, and are not gone through again.
+    """
+    place = {f"after_{name}": value for name, value in zip(SITTING, after, strict=True)}
+    rows = tx.rows(ENDED_SITTINGS, before=before, limit=limit, **place)
+    names = ("room", "role", "epoch")
+    tx.change_many(FORGET_SITTING_OF_NO_USE, [dict(zip(names, row[1:], strict=True)) for row in rows])
+    return len(rows), rows[-1] if rows else after
+
+
+def forget_facts(tx: Transaction, before: str, limit: int) -> int:
+    """Forget which facts were taken before an instant."""
+    old = tx.rows(OLDEST_FACTS, before=before, limit=limit)
+    return tx.change(FORGET_FACTS, newest=old[-1][0]) if old else 0
+
+
+def forget_answers(tx: Transaction, before: str, limit: int) -> int:
+    """Forget what was answered before an instant under an idempotency key."""
+    old = tx.rows(OLDEST_ANSWERS, before=before, limit=limit)
+    return tx.change(FORGET_ANSWERS, newest=old[-1][0]) if old else 0
+
+
+def forget_incarnations(tx: Transaction, before: str, limit: int) -> int:
+    """Forget starts of daemons before an instant, but for the newest of each machine."""
+    old = tx.rows(OLD_INCARNATIONS, before=before, limit=limit)
+    tx.change_many(FORGET_INCARNATION, [{"machine": machine, "incarnation": name} for machine, name in old])
+    return len(old)

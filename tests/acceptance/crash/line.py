@@ -1,0 +1,111 @@
+"""A connection that tells what was never sent from what was never answered. Must not know what is asked."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.acceptance.proxy import RESET_ON_CLOSE
+
+TIMEOUT_S = 10.0
+PIECES = 20
+
+
+class Reply(NamedTuple):
+    """An answer, to the byte."""
+
+    status: int
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw) if self.raw else None
+
+
+class Unsent(Exception):
+    """Nobody took the request: nothing can have come of it."""
+
+
+class Unheard(Exception):
+    """The request was sent, at least in part, and no whole answer came back: it may have been done."""
+
+
+class Line:
+    """Keeps its connection from one request to the next, as a client does that has many."""
+
+    def __init__(self, url: str, token: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.address = urlsplit(url).netloc
+        self.token = token
+        self._timeout_s = timeout_s
+        self._connection: http.client.HTTPConnection | None = None
+
+    def ask(
+        self, method: str, path: str, body: object = None, key: str | None = None, token: str | None = None
+    ) -> Reply:
+        """Send one request and hear its answer. Raises Unsent or Unheard."""
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        connection = self._connected()
+        try:
+            connection.request(method, f"/api/v1/{path}", None if body is None else json.dumps(body).encode(), headers)
+            response = connection.getresponse()
+            return Reply(response.status, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unheard(repr(error)) from error
+
+    def hang_up(self, path: str, body: object, after_s: float = 0.0, part: float = 1.0) -> None:
+        """Send one request, or the first part of it, and reset the connection without reading an answer."""
+        whole = self._spelled(path, body)
+        with suppress(OSError), self._plain() as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            plain.sendall(whole[: int(len(whole) * part)])
+            time.sleep(after_s)
+
+    def drip(self, path: str, body: object, for_s: float) -> Reply:
+        """Send one request in small pieces, and hear its answer."""
+        whole = self._spelled(path, body)
+        step = max(1, len(whole) // PIECES)
+        with self._plain() as plain:
+            for start in range(0, len(whole), step):
+                plain.sendall(whole[start : start + step])
+                time.sleep(for_s / PIECES)
+            response = http.client.HTTPResponse(plain, method="POST")
+            response.begin()
+            with response:
+                return Reply(response.status, response.read())
+
+    def _plain(self) -> socket.socket:
+        host, _, port = self.address.rpartition(":")
+        return socket.create_connection((host, int(port)), self._timeout_s)
+
+    def _spelled(self, path: str, body: object) -> bytes:
+        content = json.dumps(body).encode()
+        head = (
+            f"POST /api/v1/{path} HTTP/1.1\r\nHost: {self.address}\r\nAuthorization: Bearer {self.token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        return head.encode() + content
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None or self._connection.sock is None:
+            connection = http.client.HTTPConnection(self.address, timeout=self._timeout_s)
+            try:
+                connection.connect()
+            except OSError as error:
+                raise Unsent(repr(error)) from error
+            with suppress(OSError):
+                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = connection
+        return self._connection

@@ -1,0 +1,196 @@
+"""Work that is taken from somebody: its run is stopped, what it had written is kept, and the next one sees it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.house import QUICK, ROOM, House
+from tests.acceptance.processes import Started, with_mark
+from tests.acceptance.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+HALF = "half of the door is blue"
+STUBBORN = f"cat >/dev/null; echo '{HALF}'; (trap '' TERM; sleep 600) & exec sleep 600"
+"""Writes, and then never ends; its child heeds no SIGTERM."""
+TOLD_S = 2 * float(QUICK["GREENROOM_HEARTBEAT_INTERVAL_S"]) + float(QUICK["GREENROOM_STOP_GRACE_S"]) + 2.0
+"""A beat that is lost to bad luck, one that tells, the stop, and the noise of a shared machine."""
+
+
+def start_work(house: House, *command: str) -> Started:
+    work = house.start("work", ROOM, "--role", "builder", "--", *(command or ("sh", "-c", STUBBORN)))
+    wait_until(lambda: house.seat("builder"), "it has sat down")
+    return work
+
+
+def has_written(path: Path) -> bool:
+    return HALF in path.read_text("utf-8")
+
+
+def begin(house: House) -> str:
+    """Give the worker a task; it has written half of its result on return."""
+    task = house.send("paint the door")
+    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.1" / "stdout"), "it has written something")
+    return task
+
+
+def painter(house: House) -> Path:
+    """A team whose builder is that stubborn command, run by a daemon."""
+    config = house.write_team()
+    config.write_text(
+        f'[room]\nname = "{ROOM}"\nroles = ["builder", "reviewer"]\n'
+        f'[agents.builder]\ncommand = ["sh", "-c", """{STUBBORN}"""]\n'
+    )
+    return config
+
+
+def late_texts(house: House, task: str) -> list[tuple[int, str]]:
+    return [(late["attempt"], late["text"]) for late in house.task(task)["late_results"]]
+
+
+def wait_until_late(house: House, task: str) -> None:
+    wait_until(lambda: late_texts(house, task) == [(1, HALF + "\n")], "it was handed in late", TOLD_S)
+
+
+def runs_of(house: House, task: str, attempt: int | None = None) -> dict[int, str]:
+    """The processes that live for a task, or for one attempt at it: in other houses there are attempts, too."""
+    mark = f"GREENROOM_ATTEMPT={attempt}" if attempt is not None else str(house.root)
+    of_attempt = with_mark(mark)
+    return {pid: line for pid, line in with_mark(f"GREENROOM_TASK={task}").items() if pid in of_attempt}
+
+
+def claim_of(said: str) -> list[str]:
+    found = re.search(r"greenroom task-started (--task \S+ --attempt \d+)", said)
+    assert found, said
+    return found[1].split()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "reset"])
+def test_what_a_person_takes_away_is_stopped_and_kept(house: House, verb: str) -> None:
+    work = start_work(house)
+    task = begin(house)
+    house.run("task", verb, task, "--reason", "no more paint")
+    wait_until_late(house, task)
+    wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "it says why")
+    assert ("cancelled (no more paint)" if verb == "cancel" else "taken back: reset") in work.err
+    assert {} == {pid: line for pid, line in runs_of(house, task, 1).items() if "sleep" in line}
+    assert work.poll() is None
+    if verb == "cancel":
+        house.run("task", "accept", task, "--attempt", "1")
+        accepted = house.task(task)
+        assert ("completed", 1, HALF + "\n") == (accepted["status"], accepted["accepted_attempt"], accepted["result"])
+
+
+def test_a_late_result_that_is_accepted_stops_the_run_of_the_newer_attempt(house: House) -> None:
+    start_work(house)
+    task = begin(house)
+    house.run("task", "reset", task)
+    wait_until_late(house, task)
+    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.2" / "stdout"), "it is tried again")
+    shown = house.run("status").out
+    assert f"{task}: 1 late result" in shown
+    assert f"greenroom task show {task}" in shown
+    assert f"greenroom task accept {task} --attempt 1" in house.run("task", "show", task).out
+    house.run("task", "accept", task, "--attempt", "1")
+    assert ["1 late result"] != [need["detail"] for need in house.run("status", "--json").data["needs"]]
+    wait_until(lambda: not runs_of(house, task, 2), "the newer run is stopped", TOLD_S)
+    done = house.task(task)
+    assert ("completed", 1, HALF + "\n") == (done["status"], done["accepted_attempt"], done["result"])
+    wait_until(lambda: house.seat("builder"), "its seat waits for more")
+
+
+def test_who_takes_over_waits_for_the_old_run_and_sees_what_it_had_written(house: House) -> None:
+    work = start_work(house)
+    task = begin(house)
+    began_at = time.monotonic()
+    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over", GREENROOM_TAKEOVER_GRACE_S="10")
+    assert work.wait() == 4
+    assert "call again" not in work.err
+    assert newer.wait() == 0
+    assert time.monotonic() - began_at < 9, "the word that the old run is stopped ends the wait, not its longest time"
+    assert HALF in newer.out
+    assert [(1, HALF + "\n")] == late_texts(house, task)
+    assert {} == runs_of(house, task, 1)
+    events = [event["type"] for event in house.api.events() if event["data"].get("task") == task]
+    assert events.index("task.late_result") < len(events) - 1 - events[::-1].index("task.claimed")
+
+
+def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
+    house.start_daemon(config=painter(house))
+    machine = house.machine()["id"]
+    house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
+    task = house.send("paint the door")
+    folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
+    wait_until(lambda: has_written(folder / "stdout"), "it has written something")
+    began_at = time.monotonic()
+    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+    assert newer.wait() == 0
+    assert time.monotonic() - began_at < 9
+    assert HALF in newer.out
+    assert [(1, HALF + "\n")] == late_texts(house, task)
+    assert {} == runs_of(house, task, 1)
+    assert 2 == house.task(task)["attempt"]
+
+
+def test_a_holder_that_slept_through_it_stops_when_it_wakes(house: House) -> None:
+    work = start_work(house)
+    task = begin(house)
+    work.send(signal.SIGSTOP)
+    newer = house.run("wait-for-task", ROOM, "--role", "builder", "--take-over")
+    assert 2 == house.task(task)["attempt"]
+    assert len(runs_of(house, task, 1)) >= 2, "nobody has stopped the old run yet"
+    work.send(signal.SIGCONT)
+    assert work.wait() == 4
+    assert {} == runs_of(house, task, 1)
+    assert [(1, HALF + "\n")] == late_texts(house, task)
+    house.run("task-complete", *claim_of(newer.out), "new paint")
+    assert ["new paint"] == house.heard_by_user()
+
+
+def test_a_daemon_s_run_is_cancelled_and_its_seat_waits_for_more(house: House) -> None:
+    house.start_daemon(config=painter(house))
+    machine = house.machine()["id"]
+    house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
+    task = house.send("paint the door")
+    wait_until(lambda: has_written(house.data_dir / "logs" / ROOM / "builder" / f"{task}.1" / "stdout"), "it writes")
+    house.run("task", "cancel", task)
+    wait_until_late(house, task)
+    assert {} == runs_of(house, task)
+    again = house.send("paint the window")
+    wait_until(lambda: house.task(again)["status"] == "in_progress", "the same seat has the next task")
+    assert 1 == house.api.count("participant.joined")
+
+
+def test_of_two_agents_of_one_role_the_older_one_s_text_is_a_late_result(house: House) -> None:
+    task = house.send("paint the door")
+    older = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
+    newer = claim_of(house.run("wait-for-task", ROOM, "--role", "builder", "--take-over").out)
+    assert older != newer
+    refused = house.run("handoff", "--to", "reviewer", *older, "-", text="old paint\n", expect=4)
+    assert "late result" in refused.err
+    assert "call again" not in refused.out + refused.err
+    house.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
+    done = house.task(task)
+    assert ("completed", "new paint", 2) == (done["status"], done["result"], done["accepted_attempt"])
+    assert [(1, "old paint")] == late_texts(house, task)
+    again = house.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
+    assert "is completed, handed to reviewer" in again.out
+    assert [(1, "old paint")] == late_texts(house, task), "what is said once more is answered, and not kept once more"
+    assert 2 == len(house.api.get(f"rooms/{ROOM}/tasks"))
+
+
+def test_a_result_is_handed_in_once_however_often_it_is_said(house: House) -> None:
+    task = house.send("paint the door")
+    claim = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
+    for _ in range(2):
+        assert "is completed" in house.run("task-complete", *claim, "blue").out
+    assert ["blue"] == house.heard_by_user()
+    house.run("task-complete", "blue", expect=2)
+    over = house.run("report-progress", *claim, "more", expect=4)
+    assert "over" in over.err
+    assert [] == house.task(task)["late_results"]

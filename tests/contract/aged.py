@@ -1,0 +1,98 @@
+"""Databases of both kinds: empty, new, or as the first version left them. Must not know what is asked of them."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import psycopg
+from alembic import command
+from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy.schema import CreateTable
+
+from greenroom.clock import MovedClock
+from greenroom.store import migrating, sqlite
+from greenroom.store.migrating import revisions
+from greenroom.store.migrations import upgrading
+from greenroom.store.postgres import engine as postgres
+from greenroom.store.store import DATABASE_NAME, Store
+
+FIRST: Final = "0001"
+ROWS: Final = Path(__file__).with_name("store_0001.sql")
+"""What a store of the first version holds, written by that version: rows in every table."""
+
+
+class Place(NamedTuple):
+    """Where a store is: a data directory, and the URL of its database if that is not a file in there."""
+
+    directory: Path
+    url: str | None = None
+
+    @property
+    def database(self) -> str:
+        return "sqlite" if self.url is None else "postgresql"
+
+    def connect(self) -> Any:
+        """A connection of the driver, which commits by itself outside of BEGIN."""
+        if self.url is None:
+            return sqlite3.connect(self.directory / DATABASE_NAME, isolation_level=None)
+        return psycopg.connect(self.url, autocommit=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction of SQLAlchemy's on a connection of its own."""
+        with upgrading.engine_of(self.connect, self.database, "BEGIN").begin() as connection:
+            yield connection
+
+    def run(self, statements: Iterable[str]) -> None:
+        """Run statements that have no parameters, each on its own."""
+        with closing(self.connect()) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def make(self, tables: MetaData) -> None:
+        """Make a store of today, as opening a fresh one does."""
+        dialect = sqlite.DIALECT if self.url is None else postgres.DIALECT
+        with closing(self.connect()) as connection:
+            migrating.create(connection.cursor(), dialect, "BEGIN", tables)
+
+    def make_first(self) -> None:
+        """Make a store as the first version did, with rows in every table.
+
+        On SQLite that version had no table of revisions; on PostgreSQL there never was one of that version.
+        """
+        with self.begin() as connection:
+            connection.execute(CreateTable(revisions))
+            command.upgrade(upgrading.configured(connection), FIRST)
+            for line in ROWS.read_text("utf-8").splitlines():
+                connection.exec_driver_sql(line, execution_options={"no_parameters": True})
+        if self.database == "sqlite":
+            self.run((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
+
+    def upgrade(self) -> None:
+        """Upgrade as opening an old one does, without its precautions."""
+        upgrading.upgrade(self.connect, self.database, "BEGIN")
+
+    def open(self, clock: MovedClock) -> Store:
+        """Open the store as a server does."""
+        return Store.open(self.directory, clock, database=self.url)
+
+    def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """Every row of every table, by the names of its columns."""
+        with self.begin() as connection:
+            return {
+                name: [
+                    dict(row) for row in connection.exec_driver_sql(f"SELECT * FROM {name} ORDER BY 1, 2").mappings()
+                ]
+                for name in inspect(connection).get_table_names()
+                if name != revisions.name
+            }
+
+    def stamp(self) -> list[str]:
+        """What the database says of its revision."""
+        with self.begin() as connection:
+            asked = ["PRAGMA user_version"] if self.database == "sqlite" else []
+            if inspect(connection).has_table(revisions.name):
+                asked.append(f"SELECT version_num FROM {revisions.name}")
+            return [str(value) for sql in asked for (value,) in connection.exec_driver_sql(sql)]

@@ -1,0 +1,47 @@
+"""Empty databases of each kind, and stores that are closed at the end. Must not know what is asked of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from greenroom.store.store import Store
+from tests.contract.aged import Place
+from tests.contract.hosted import Closing
+from tests.postgres import Server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+    """Makes empty databases of one kind, by name."""
+    with ExitStack() as stack:
+
+        def place(name: str) -> Place:
+            directory = tmp_path / name
+            directory.mkdir()
+            if request.param == "sqlite":
+                return Place(directory)
+            return Place(directory, stack.enter_context(request.getfixturevalue("postgres").database()))
+
+        yield place
+
+
+@pytest.fixture
+def url(postgres: Server) -> Iterator[str]:
+    with postgres.database() as made:
+        yield made
+
+
+@pytest.fixture
+def closing() -> Iterator[Closing]:
+    """Has each store closed that it is given."""
+    opened: list[Store] = []
+
+    def keep(store: Store) -> Store:
+        opened.append(store)
+        return store
+
+    yield keep
+    for store in opened:
+        store.close()

@@ -1,0 +1,56 @@
+"""Stores on PostgreSQL, and what a test does to their sessions. Must not know what it expects of them."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from greenroom.clock import SystemClock
+from greenroom.domain.event import Event
+from greenroom.store.postgres.engine import Postgres
+from greenroom.store.store import Store
+from tests.contract.things import DEADLINE_S, tables
+from tests.postgres import Server, engine_at
+
+Closing = Callable[[Store], Store]
+
+
+class Heard(list[Event]):
+    def publish(self, events: Any) -> None:
+        self.extend(events)
+
+
+def still(url: str, heard: Heard | None = None, **more: Any) -> Store:
+    """A store without a thread."""
+    publish = heard.publish if heard is not None else lambda events: None
+    return Store.open_still(engine_at(url, **more), SystemClock(), tables=tables, publish=publish)
+
+
+def engine_of(store: Store) -> Postgres:
+    engine = store._engine
+    assert isinstance(engine, Postgres)
+    return engine
+
+
+def backend_of(store: Store) -> int:
+    backend = engine_of(store)._backend
+    assert backend is not None
+    return backend.pid
+
+
+def end_writer(store: Store, server: Server) -> None:
+    """End the writer's session, and wait until it is gone."""
+    server.admin("SELECT pg_terminate_backend(%s, 5000)", backend_of(store))
+
+
+def name_in(url: str) -> str:
+    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(round(DEADLINE_S / 0.02)):
+        if holds():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it did not come to pass")

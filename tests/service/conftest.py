@@ -1,0 +1,45 @@
+"""Runs each test that has a house or a desk twice: in memory, and on PostgreSQL. Must not know what is tested."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from greenroom.clock import MovedClock
+from greenroom.domain.reliability import Reliability
+from greenroom.store.store import Store
+from greenroom.store.tables import metadata
+from tests.postgres import engine_at
+from tests.service import stores
+
+MAKERS = ("House", "Desk")
+DOORS = ("test_http_refusals", "test_http_scopes", "test_http_shell")
+"""Hundreds of tests of what is decided before the store is asked: once is enough."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module
+    has_store = any(hasattr(module, name) for name in MAKERS) and not module.__name__.endswith(DOORS)
+    if has_store:
+        metafunc.parametrize("database", ["memory", "postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What the stores of this test are kept in. They are closed when it is over."""
+    kind: str = getattr(request, "param", "memory")
+    if kind == "memory":
+        yield kind
+        return
+    server = request.getfixturevalue("postgres")
+    with ExitStack() as stack:
+
+        def open_store(clock: MovedClock, limits: Reliability) -> Store:
+            url = stack.enter_context(server.emptied(metadata))
+            store = Store.open_still(engine_at(url, clock, limits), clock, limits=limits)
+            stack.callback(store.close)
+            return store
+
+        stores.databases.open = open_store
+        stack.callback(setattr, stores.databases, "open", stores.in_memory)
+        yield kind

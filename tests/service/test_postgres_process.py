@@ -1,0 +1,164 @@
+"""A server as a process on PostgreSQL: how it starts, who else may, and how it ends without a database."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from greenroom.client.session import Session
+from greenroom.domain.errors import Unavailable
+from greenroom.domain.reliability import Reliability
+from greenroom.store.postgres.lock import KEY
+from greenroom.wire import requests
+from tests.postgres import Server, place_of
+
+pytestmark = pytest.mark.process
+
+PATIENCE_S = 30
+
+
+class Served:
+    """`greenroom server`, told of its database by a variable."""
+
+    def __init__(self, data_dir: Path, database: str, *flags: str, **more: str) -> None:
+        self.data_dir = data_dir
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
+        command = [sys.executable, "-m", "greenroom", "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+        self.process = subprocess.Popen(
+            [*command, *flags],
+            stderr=subprocess.PIPE,
+            env={**environ, "GREENROOM_DATABASE": database, **more},
+            encoding="utf-8",
+        )
+        assert self.process.stderr is not None
+        self.lines = self.process.stderr
+        self.session: Session | None = None
+
+    def ready(self) -> Session:
+        for line in self.lines:
+            if line.startswith("listening on "):
+                token = (self.data_dir / "operator.token").read_text().strip()
+                self.session = Session(line.removeprefix("listening on ").strip(), token, Reliability())
+                return self.session
+        raise AssertionError(f"the server ended with {self.process.wait()}")
+
+    def ended(self) -> tuple[int, str]:
+        return self.process.wait(PATIENCE_S), self.lines.read()
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    started: list[Served] = []
+
+    def start(data_dir: Path, database: str, *flags: str, **more: str) -> Served:
+        started.append(Served(data_dir, database, *flags, **more))
+        return started[-1]
+
+    yield start
+    for served in started:
+        served.process.kill()
+        served.process.wait()
+        served.lines.close()
+        if served.session is not None:
+            served.session.close()
+
+
+@pytest.fixture
+def url(postgres: Server) -> Iterator[str]:
+    with postgres.database() as made:
+        yield made
+
+
+def open_room(session: Session, name: str) -> None:
+    session.create_room(requests.CreateRoom(name=name, roles=["builder"]))
+
+
+def names_of(session: Session) -> list[str]:
+    return [room.name for room in session.rooms()]
+
+
+def test_killed_and_started_again_it_remembers(serve: Serve, tmp_path: Path, url: str) -> None:
+    first = serve(tmp_path, url)
+    open_room(first.ready(), "shop")
+    first.process.kill()
+    first.process.wait()
+    assert "greenroom.db" not in [path.name for path in tmp_path.iterdir()]
+
+    again = serve(tmp_path, url).ready()
+    assert names_of(again) == ["shop"]
+
+
+def test_a_second_server_on_the_same_database_says_who_has_it(serve: Serve, tmp_path: Path, url: str) -> None:
+    first = serve(tmp_path / "one", url)
+    first.ready()
+
+    code, said = serve(tmp_path / "two", url).ended()
+
+    assert code == 78
+    assert re.search(rf"greenroom server {first.process.pid}@.* since 20\d\d-", said)
+
+
+def test_it_ends_when_another_server_has_taken_the_lock(
+    serve: Serve, tmp_path: Path, url: str, postgres: Server
+) -> None:
+    first = serve(tmp_path, url)
+    first.ready()
+    with psycopg.connect(url, autocommit=True, application_name="another one") as other:
+        postgres.admin(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND datname = %s",
+            conninfo_to_dict(url)["dbname"],
+        )
+        other.execute(f"SELECT pg_advisory_lock({KEY})")
+        code, said = first.ended()
+    assert code == 78
+    assert "another one" in said
+
+
+def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> None:
+    own = Server(place_of(tmp_path))
+    with own.database() as url:
+        session = serve(tmp_path, url).ready()
+        open_room(session, "shop")
+        own.stop("immediate")
+        for call in (lambda: open_room(session, "other"), lambda: names_of(session)):
+            with pytest.raises(Unavailable):
+                call()
+
+        own.start()
+
+        assert names_of(session) == ["shop"]
+        open_room(session, "other")
+        assert names_of(session) == ["shop", "other"]
+        own.stop("fast")
+        own.start()
+        assert names_of(session) == ["shop", "other"]
+    own.close()
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [
+        ("postgresql://me:hush-hush@127.0.0.1:1/greenroom", "Start PostgreSQL"),
+        ("postgresql://me:hush@hush@127.0.0.1/greenroom", "%40"),
+        ("postgresql://me:hush/hush@127.0.0.1/greenroom", "%2F"),
+        ("host=127.0.0.1 password=hush", "no URL of PostgreSQL"),
+        ("mysql://me:hush@127.0.0.1/greenroom", "no URL of PostgreSQL"),
+    ],
+)
+def test_what_cannot_be_used_is_told_without_the_password(
+    serve: Serve, tmp_path: Path, database: str, says: str
+) -> None:
+    code, said = serve(tmp_path, database).ended()
+    assert code == 78
+    assert says in said
+    assert "hush" not in said

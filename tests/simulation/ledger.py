@@ -1,0 +1,68 @@
+"""What was said of work, and what must have become of it. Must not use the product's own rules."""
+
+from dataclasses import dataclass, field
+
+from greenroom.domain.event import Event
+from greenroom.domain.task import TRANSITIONS, Task
+
+
+@dataclass
+class Ledger:
+    """Who had which attempt, which results were handed in, and which one of each task counts."""
+
+    holder_of: dict[tuple[str, int], str] = field(default_factory=dict)
+    results: set[tuple[str, int, str]] = field(default_factory=set)
+    counting: dict[str, tuple[str, int]] = field(default_factory=dict)
+    taken_by_people: set[tuple[str, int]] = field(default_factory=set)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+
+    def claimed(self, task: Task, connection: str) -> None:
+        holder = self.holder_of.setdefault((task.id, task.attempt), connection)
+        assert holder == connection, "one attempt was given to two"
+
+    def counts(self, task: Task, connection: str, attempt: int, text: str) -> None:
+        """A result that its attempt handed in was taken."""
+        assert task.id not in self.counting, "two results were accepted"
+        assert task.accepted_attempt == attempt == task.attempt
+        self.counting[task.id] = (connection, attempt)
+        self.results.add((task.id, attempt, text))
+
+    def taken(self, task: Task) -> None:
+        """A person took a result, also one whose attempt had ended without it."""
+        assert task.accepted_attempt is not None
+        self.taken_by_people.add((task.id, task.accepted_attempt))
+        self.counting[task.id] = (self.holder_of[task.id, task.accepted_attempt], task.accepted_attempt)
+
+    def refused(self, task: str, connection: str, attempt: int, text: str, was_kept: bool) -> None:
+        """A result was refused: it is kept if it is of an attempt that its sender had, and only then."""
+        assert was_kept == (self.holder_of.get((task, attempt)) == connection), "kept for a stranger, or lost"
+        if was_kept:
+            self.results.add((task, attempt, text))
+
+    def check(self, task: Task) -> None:
+        """Hold a task against what was said of it."""
+        assert task.attempt >= self.attempts.get(task.id, 0), "an attempt number fell"
+        self.attempts[task.id] = task.attempt
+        late = {(each.attempt, each.text) for each in task.late_results}
+        for told, attempt, text in self.results:
+            if told == task.id:
+                assert (attempt, text) in late or (task.accepted_attempt, task.result) == (attempt, text), "a loss"
+        if task.status == "completed":
+            assert task.accepted_attempt is not None
+            by_people = (task.id, task.accepted_attempt) in self.taken_by_people
+            assert by_people or task.accepted_attempt == task.attempt, "an old attempt counts, and nobody took it"
+        written, read = self.notes.get(task.id, []), [note.text for note in task.notes]
+        assert written == read[len(read) - len(written) :], "a note is not where it was written"
+
+
+def check_moves(events: list[Event]) -> None:
+    """Every state that a task was told to be in follows from the one before by a move of the table."""
+    last: dict[str, str] = {}
+    for event in events:
+        if event.type.startswith("task.") and "status" in event.data:
+            task, status = event.data["task"], event.data["status"]
+            before = last.get(task, status)
+            reachable = {to for targets in TRANSITIONS[before].values() for to in targets}
+            assert status == before or status in reachable, f"{before} -> {status} by {event.type}"
+            last[task] = status

@@ -1,0 +1,35 @@
+"""What a server tells of a failure: where it happened, and nothing of what it worked on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from greenroom.server.logs import log_to_stderr
+
+
+@pytest.fixture(autouse=True)
+def told_as_before() -> Iterator[None]:
+    root, ours = logging.root, logging.getLogger("greenroom")
+    before = root.handlers, root.level, ours.level
+    yield
+    root.handlers, root.level = before[0], before[1]
+    ours.setLevel(before[2])
+
+
+def fail_over(token: str) -> None:
+    raise ValueError(f"of {len(token)} characters")
+
+
+def test_a_traceback_shows_no_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr()
+    try:
+        fail_over("grt_" + "x" * 30)
+    except ValueError:
+        logging.getLogger("greenroom.server").exception("it failed")
+    said = capsys.readouterr().err
+    assert "ValueError: of 34 characters" in said
+    assert "in fail_over" in said
+    assert "xxx" not in said
