@@ -1,0 +1,114 @@
+"""Greenroom and its peers in turn, round after round, and what that comes to. Must not know how any of them is run."""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from bench.commits import time_commits
+from bench.peers import celery, greenroom, procrastinate
+from bench.peers.contender import IN_FLIGHT, Contender
+from bench.peers.field import Field, Readings
+from bench.peers.postgres import postgres
+from bench.sample import median
+from bench.table import Beside, Goal, Grid, Piece, Row, spell
+
+ROUNDS: Final = 5
+OURS: Final = (greenroom.SQLITE, greenroom.POSTGRES)
+HEADINGS: Final = ("system", "tasks/s", "begun p50", "begun p99", "done p50", "done p99")
+
+
+def measure() -> Piece:
+    """Start all, ask them in turn for some rounds, stop them."""
+    commits = []
+    with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder, ExitStack() as stack:
+        present = Field(stack)
+        gather(present, Path(folder), stack)
+        readings = {contender.name: Readings() for contender in present.contenders}
+        for number in range(ROUNDS):
+            print(f"  round {number + 1} of {ROUNDS} ...", file=sys.stderr, flush=True)
+            commits += time_commits()
+            for contender in rotated(present.contenders, number):
+                ask(contender, readings[contender.name], present)
+    shown = {name: taken for name, taken in readings.items() if name not in present.absent}
+    return conclude(shown, present.absent, 1e3 * median(commits))
+
+
+def gather(present: Field, folder: Path, stack: ExitStack) -> None:
+    """Start everybody. Where there is no PostgreSQL, nobody can stand on it."""
+    present.seat(greenroom.greenroom(greenroom.SQLITE))
+    try:
+        server = stack.enter_context(postgres(folder))
+        ours, theirs = server.database("greenroom"), server.database("procrastinate")
+    except Exception as error:
+        present.excuse(greenroom.POSTGRES, error)
+        present.excuse(procrastinate.NAME, error)
+    else:
+        present.seat(greenroom.greenroom(greenroom.POSTGRES, ours))
+        present.invite(procrastinate.NAME, procrastinate.procrastinate(folder, theirs))
+    present.invite(celery.LATE, celery.celery(folder))
+    present.invite(celery.DURABLE, celery.durable_celery(folder))
+
+
+def rotated(contenders: list[Contender], by: int) -> list[Contender]:
+    """Each round begins with another one, so that nobody always follows the same neighbour."""
+    first = by % len(contenders)
+    return contenders[first:] + contenders[:first]
+
+
+def ask(contender: Contender, readings: Readings, present: Field) -> None:
+    """One round of one system. Greenroom must not fail in it."""
+    try:
+        readings.rates.append(contender.rate())
+        if contender.dispatches is not None:
+            readings.dispatches.extend(contender.dispatches())
+    except Exception as error:
+        if contender.name in OURS:
+            raise
+        present.excuse(contender.name, error)
+
+
+def conclude(readings: dict[str, Readings], absent: dict[str, str], commit_ms: float) -> Piece:
+    """All systems side by side, and the goals that ours has among them."""
+    lines = [line(name, taken) for name, taken in readings.items()]
+    lines += [(name, why, *("" for _ in HEADINGS[2:])) for name, why in absent.items()]
+    rows = [row for name in OURS if name in readings for row in goals(name, readings, commit_ms)]
+    rates = "; ".join(
+        f"{name} {spell(min(taken.rates))} to {spell(max(taken.rates))}" for name, taken in readings.items()
+    )
+    notes = (
+        f"tasks/s are medians of {ROUNDS} rounds, in which they were between: {rates}",
+        f"one durable commit of one row by SQLite alone took {commit_ms:.2f} ms (median)",
+    )
+    return Piece(tuple(rows), notes, Grid(HEADINGS, tuple(lines)))
+
+
+def line(name: str, taken: Readings) -> tuple[str, ...]:
+    """What one system showed."""
+    each = (taken.begun_ms(50), taken.begun_ms(99), taken.done_ms(50), taken.done_ms(99)) if taken.dispatches else ()
+    return (name, spell(taken.rate), *(f"{spell(ms)} ms" for ms in each), *("" for _ in HEADINGS[2 + len(each) :]))
+
+
+def goals(name: str, readings: dict[str, Readings], commit_ms: float) -> Iterable[Row]:
+    """What Greenroom holds itself to beside its peers. Where a peer is absent, nothing stands beside the figure."""
+    ours = readings[name]
+    for peer, times in ((celery.LATE, 2), (procrastinate.NAME, 5)):
+        yield Row(
+            what=f"{name}: whole tasks, {IN_FLIGHT} in flight",
+            figure=ours.rate,
+            unit="tasks/s",
+            beside=Beside(peer, readings[peer].rate) if peer in readings else None,
+            goal=Goal(">=", times, "ratio"),
+            samples=tuple(ours.rates),
+        )
+    late = readings.get(celery.LATE)
+    yield Row(
+        what=f"{name}: dispatch, submitted to begun, p50",
+        figure=ours.begun_ms(50),
+        unit="ms",
+        beside=Beside(f"{celery.LATE}, and one commit", late.begun_ms(50) + commit_ms) if late is not None else None,
+        goal=Goal("<=", 1, "ratio"),
+        samples=tuple(1e3 * taken.begun_s for taken in ours.dispatches),
+    )

@@ -1,0 +1,54 @@
+"""Who takes part in a comparison, what each has shown, and why some are absent. Must not know what is made of it."""
+
+import traceback
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+
+from bench.peers.contender import Contender, Dispatch
+from bench.peers.place import Missing
+from bench.sample import median, percentile
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What one system showed in all rounds."""
+
+    rates: list[float] = field(default_factory=list)
+    dispatches: list[Dispatch] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return median(self.rates)
+
+    def begun_ms(self, percent: float) -> float:
+        return 1e3 * percentile([taken.begun_s for taken in self.dispatches], percent)
+
+    def done_ms(self, percent: float) -> float:
+        return 1e3 * percentile([taken.done_s for taken in self.dispatches], percent)
+
+
+class Field:
+    """Who takes part, in the order of the table, and why some do not."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.contenders: list[Contender] = []
+        self.absent: dict[str, str] = {}
+        self._stack = stack
+
+    def seat(self, starting: AbstractContextManager[list[Contender]]) -> None:
+        """Start a system that has to start."""
+        self.contenders += self._stack.enter_context(starting)
+
+    def invite(self, name: str, starting: AbstractContextManager[list[Contender]]) -> None:
+        """Start a peer. One that does not start is absent: that is no failure of ours."""
+        try:
+            self.seat(starting)
+        except Exception as error:
+            self.excuse(name, error)
+
+    def excuse(self, name: str, error: Exception) -> None:
+        """From here on it takes no part."""
+        if not isinstance(error, Missing):
+            traceback.print_exc()
+        self.contenders = [contender for contender in self.contenders if contender.name != name]
+        self.absent[name] = (str(error).strip().splitlines() or [type(error).__name__])[-1]

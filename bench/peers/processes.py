@@ -1,0 +1,91 @@
+"""Processes of peers: started in a folder, asked, gone when the block ends. Must not know what they are for."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final
+
+from bench.house import environment
+from bench.peers import place
+
+STOP_S: Final = 10.0
+TAIL: Final = 2000
+
+
+class Client:
+    """A process that is asked in lines of words, and answers each with a line of JSON (`foreign/answering.py`)."""
+
+    def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def ask(self, *words: object) -> Any:
+        """Its answer. A client that ended instead has said why, and that is the error."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(" ".join(map(str, words)) + "\n")
+            self._process.stdin.flush()
+        if not (line := self._process.stdout.readline()):
+            raise RuntimeError(f"asked for {words[0]}, a peer's client ended:\n{tail(self._log)}")
+        return json.loads(line)
+
+
+@contextmanager
+def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator[Client]:
+    """A module of `foreign`, run by the peers' interpreter. It ends when nobody will ask it any more."""
+    log = folder / f"{module}.log"
+    command = [place.python(), "-m", f"bench.peers.foreign.{module}", *words]
+    with log.open("wb") as said, started(command, folder, variables, subprocess.PIPE, said) as process:
+        try:
+            yield Client(process, log)
+        finally:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+
+
+@contextmanager
+def server(folder: Path, name: str, command: list[str], **variables: str) -> Iterator[None]:
+    """A process that serves others, and what it says goes to a file."""
+    with (folder / f"{name}.log").open("wb") as said, started(command, folder, variables, said, said) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+
+
+@contextmanager
+def started(
+    command: list[str], folder: Path, variables: dict[str, str], stdout: int | IO[bytes], stderr: IO[bytes]
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that leads a session of its own; whoever is left of its group when the block ends is killed."""
+    environ = environment(folder, **variables)
+    with subprocess.Popen(
+        command,
+        cwd=place.ROOT,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def tail(log: Path) -> str:
+    """The last that was said."""
+    return log.read_text(encoding="utf-8", errors="replace")[-TAIL:]

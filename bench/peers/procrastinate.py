@@ -1,0 +1,35 @@
+"""Procrastinate on PostgreSQL: a worker and a client. Knows how they are started; must not know who is faster."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench.peers import place, processes
+from bench.peers.contender import DISPATCH_S, IN_FLIGHT, PAUSE_S, Contender, Dispatch
+
+APP: Final = "bench.peers.foreign.procrastinate_tasks.app"
+CONCURRENCY: Final = 32
+WARM_JOBS: Final = 50
+JOBS: Final = 500
+"""In each round: a fixed number, because nothing tells a client that a job has ended."""
+NAME: Final = "Procrastinate on PostgreSQL"
+
+
+@contextmanager
+def procrastinate(folder: Path, database: str) -> Iterator[list[Contender]]:
+    """A worker with its default settings but for the jobs it runs at a time."""
+    home = folder / "procrastinate"
+    home.mkdir()
+    variables = {"BENCH_DATABASE": database, "BENCH_LISTENER": str(home / "told")}
+    command = [place.python(), "-m", "procrastinate", "--app", APP, "worker", "--concurrency", str(CONCURRENCY)]
+    with processes.client(home, "procrastinate_client", **variables) as client:
+        client.ask("open")  # makes the tables that the worker looks for
+        with processes.server(home, "worker", command, **variables):
+            client.ask("rate", WARM_JOBS, 1)
+
+            def dispatches() -> list[Dispatch]:
+                return [Dispatch(*taken) for taken in client.ask("dispatches", DISPATCH_S, PAUSE_S)]
+
+            yield [Contender(NAME, partial(client.ask, "rate", JOBS, IN_FLIGHT), dispatches)]
