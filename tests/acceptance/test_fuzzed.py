@@ -1,0 +1,156 @@
+"""Requests that nobody thought of, made from the API's own document: one by one, and in chains by its links."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.acceptance import fuzzing
+from tests.acceptance.api import Api
+from tests.acceptance.house import QUICK, House
+
+HURRIED: Final = {
+    # A standing call would have each of thousands of requests wait for its time.
+    "GREENROOM_CLAIM_WAIT_MAX_S": "0.02",
+    "GREENROOM_WISHES_WAIT_MAX_S": "0.02",
+}
+ROOMS: Final = 8
+TASKS: Final = 12
+CHECKS: Final = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+)
+CONFIGURATION: Final = """
+[phases.stateful]
+max-steps = 30
+inference.algorithms = []
+"""
+"""Chains follow the links that the document has, and none that the tool thinks of."""
+CASES: Final = re.compile(r"(\d+) generated")
+FINDINGS_SHOWN: Final = 12_000
+SUMMARY_SHOWN: Final = 2_000
+PHASES: Final = ("coverage", "fuzzing", "stateful")
+EFFORT: Final = {
+    "coverage": ("--max-examples", "1"),
+    "fuzzing": ("--max-examples", "12"),
+    # Where an answer differs from the last time, chains end early; with a time they are begun anew.
+    "stateful": ("--max-examples", "150", "--max-time", "8"),
+}
+AT_LEAST: Final = {"coverage": 1000, "fuzzing": 300, "stateful": 30}
+EFFORT_AT_LENGTH: Final = ("--max-examples", "1400", "--max-time", "600")
+
+
+@pytest.fixture
+def furnished(tmp_path: Path) -> Iterator[House]:
+    """A server with rooms in which every kind of thing is there to be met."""
+    house = House(tmp_path / "house", QUICK | HURRIED)
+    house.start_server()
+    yield house
+    house.close()
+
+
+def furnish(api: Api) -> dict[str, list[Any]]:
+    """Make what requests may meet; the values that mean something, by the name of the parameter or field."""
+    tasks: list[str] = []
+    rooms = [f"room{number}" for number in range(ROOMS)]
+    api.call("PUT", "machines/m1", {"name": "m1", "harnesses": ["shell"]})
+    api.post("machines/m1/heartbeat", incarnation="i1")
+    for room in rooms:
+        api.post("rooms", name=room, roles=["builder", "reviewer"], max_requests=TASKS)
+        api.call("PUT", f"rooms/{room}/roles/reviewer/agent", {"kind": "remote", "machine": "m1", "harness": "shell"})
+        api.post(f"rooms/{room}/participants/builder/join", connection_id="c1")
+        tasks += [api.post(f"rooms/{room}/messages", sender="user", text="do it")["task"]["id"] for _ in range(TASKS)]
+        tasks.append(api.post(f"rooms/{room}/backlog", text="later")["id"])
+        for ending, more in (("complete", {}), ("decline", {"reason": "so"}), ("cancel", None), (None, None)):
+            task = api.post(f"rooms/{room}/tasks/claim", role="builder", connection_id="c1")["id"]
+            if ending is not None:
+                said = {} if more is None else {"connection_id": "c1", "attempt": 1, **more}
+                api.post(f"tasks/{task}/{ending}", **said)
+    return {
+        "room": rooms,
+        "role": ["builder", "reviewer"],
+        "task": tasks,
+        "machine": ["m1"],
+        "connection_id": ["c1"],
+        "incarnation": ["i1"],
+        "sender": ["user", "builder"],
+        "to": ["builder", "reviewer", "user"],
+        "entry_role": ["builder"],
+        "attempt": [1],
+        "after": tasks,
+    }
+
+
+def fuzz(house: House, phases: str, effort: tuple[str, ...], seed: int, deadline_s: float) -> int:
+    """Have requests made up and sent; the number of them. Fails with what was found."""
+    environment = dict(os.environ)
+    environment[fuzzing.KNOWN] = json.dumps(furnish(house.api))
+    environment["SCHEMATHESIS_HOOKS"] = fuzzing.__name__
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    configuration = house.root / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)),
+        *("run", f"{house.url}/openapi.json"),
+        *("--header", f"Authorization: Bearer {house.token}"),
+        *("--checks", ",".join(CHECKS)),
+        *("--phases", phases, *effort, "--seed", str(seed), "--no-color"),
+    ]
+    ran = subprocess.run(
+        command, env=environment, cwd=house.root, capture_output=True, text=True, timeout=deadline_s, check=False
+    )
+    print(ran.stdout[-SUMMARY_SHOWN:])
+    assert ran.returncode == 0, ran.stdout[-FINDINGS_SHOWN:] + ran.stderr[-FINDINGS_SHOWN:]
+    told = CASES.search(ran.stdout)
+    assert told is not None, ran.stdout
+    return int(told[1])
+
+
+def check_the_house_stands(house: House) -> None:
+    """The server lives, has raised nothing, and its store is whole."""
+    assert house.server is not None
+    assert house.server.poll() is None, "the server ended"
+    assert "Traceback" not in house.server.err
+    with closing(sqlite3.connect(house.data_dir / "greenroom.db")) as database:
+        assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
+        # No stream has a gap in its numbers.
+        assert (
+            []
+            == database.execute(
+                "SELECT stream FROM events GROUP BY stream HAVING max(seq) - min(seq) + 1 <> count(*)"
+            ).fetchall()
+        )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("phase", PHASES)
+def test_no_request_of_any_kind_breaks_anything(furnished: House, phase: str) -> None:
+    sent = fuzz(furnished, phase, EFFORT[phase], seed=20, deadline_s=110)
+
+    assert sent >= AT_LEAST[phase]
+    check_the_house_stands(furnished)
+
+
+@pytest.mark.prove
+def test_nor_does_one_of_a_hundred_thousand(furnished: House) -> None:
+    sent, seed = 0, 0
+    while sent < 100_000:
+        seed += 1
+        sent += fuzz(furnished, ",".join(PHASES), EFFORT_AT_LENGTH, seed, deadline_s=1700)
+        print(f"{sent} requests after seed {seed}")
+        check_the_house_stands(furnished)

@@ -1,0 +1,237 @@
+"""Every call for every kind of token: what each may do stands in one table, and a call that is missing in it fails."""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from greenroom.server.routes import OPERATIONS
+from greenroom.store import log
+from tests.service.desk import Answer, Desk
+
+SCOPES: Final = ("none", "operator", "machine", "agent", "attempt", "finished", "other_agent", "other_machine")
+"""In the order of the columns. `machine` runs the role builder of room r, `agent` is that role's, `attempt` holds a
+task of it and `finished` has completed one. `other_agent` and `other_machine` belong to room s."""
+
+R: Final = "/api/v1/rooms/r"
+BUILDER: Final = {"role": "builder", "connection_id": "c1"}
+ATTEMPT: Final = {"connection_id": "c1", "attempt": 1}
+JOIN: Final = {"connection_id": "c1"}
+LATE: Final = {"connection_id": "c1", "attempt": 1, "text": "something else"}
+
+
+class Row(NamedTuple):
+    """One request, and what it is answered for each scope."""
+
+    call: str
+    request: str
+    body: Any
+    answers: str
+
+
+# fmt: off
+ROWS: Final = (
+    #                                                                     none oper mach agen atte fini o.ag o.ma
+    # Rooms.
+    Row("create_room",   "POST /api/v1/rooms", {"name": "n", "roles": ["a"]},
+                                                                         "401 201 403 403 403 403 403 403"),
+    Row("list_rooms",    "GET /api/v1/rooms", None,                      "401 200 403 403 403 403 403 403"),
+    Row("show_room",     f"GET {R}", None,                               "401 200 200 200 200 403 403 403"),
+    Row("change_room",   f"PATCH {R}", {"max_requests": 20},             "401 200 403 403 403 403 403 403"),
+    Row("close_room",    "POST /api/v1/rooms/empty/close", {},           "401 200 403 403 403 403 403 403"),
+    Row("delete_room",   "DELETE /api/v1/rooms/closed", None,            "401 204 403 403 403 403 403 403"),
+    Row("send_message",  f"POST {R}/messages", {"sender": "user", "text": "do it"},
+                                                                         "401 201 403 403 403 403 403 403"),
+    Row("send_message",  f"POST {R}/messages", {"sender": "builder", "text": "I see", "connection_id": "c1"},
+                                                                         "401 201 201 201 201 403 403 403"),
+    Row("list_messages", f"GET {R}/messages", None,                      "401 200 200 200 200 403 403 403"),
+    Row("room_events",   f"GET {R}/events", None,                        "401 200 200 200 200 403 403 403"),
+    Row("set_agent",     f"PUT {R}/roles/builder/agent", {"kind": "custom"},
+                                                                         "401 200 403 403 403 403 403 403"),
+    Row("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
+    Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 403 403 403 403 403 403"),
+    # Being present.
+    Row("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
+    Row("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
+                                                                         "401 200 200 200 403 403 403 403"),
+    Row("leave",         f"POST {R}/participants/builder/leave", JOIN,   "401 200 200 200 403 403 403 403"),
+    # A role of the same room that is not theirs.
+    Row("join",          f"POST {R}/participants/reviewer/join", JOIN,   "401 200 403 403 403 403 403 403"),
+    Row("heartbeat",     f"POST {R}/participants/reviewer/heartbeat", JOIN,
+                                                                         "401 200 403 403 403 403 403 403"),
+    Row("leave",         f"POST {R}/participants/reviewer/leave", JOIN,  "401 200 403 403 403 403 403 403"),
+    # What agents do with tasks.
+    Row("claim_task",    f"POST {R}/tasks/claim", BUILDER,               "401 200 200 200 403 403 403 403"),
+    Row("list_tasks",    f"GET {R}/tasks", None,                         "401 200 200 200 200 403 403 403"),
+    Row("show_task",     "GET /api/v1/tasks/{held}", None,               "401 200 200 200 200 403 403 403"),
+    Row("start_task",    "POST /api/v1/tasks/{held}/start", ATTEMPT,     "401 200 200 200 200 403 403 403"),
+    Row("progress_task", "POST /api/v1/tasks/{held}/progress", {**ATTEMPT, "text": "half way"},
+                                                                         "401 200 200 200 200 403 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/{held}/complete", ATTEMPT,  "401 200 200 200 200 403 403 403"),
+    Row("hand_off_task", "POST /api/v1/tasks/{held}/handoff", {**ATTEMPT, "to": "reviewer", "text": "yours"},
+                                                                         "401 200 200 200 200 403 403 403"),
+    Row("decline_task",  "POST /api/v1/tasks/{held}/decline", {**ATTEMPT, "reason": "no"},
+                                                                         "401 200 200 200 200 403 403 403"),
+    # The same with the task that is over: the same call is answered again, another text is a late result, and no more.
+    Row("show_task",     "GET /api/v1/tasks/{over}", None,               "401 200 200 200 200 403 403 403"),
+    Row("start_task",    "POST /api/v1/tasks/{over}/start", ATTEMPT,     "401 409 409 409 403 403 403 403"),
+    Row("progress_task", "POST /api/v1/tasks/{over}/progress", {**ATTEMPT, "text": "half way"},
+                                                                         "401 409 409 409 403 403 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/{over}/complete", ATTEMPT,  "401 200 200 200 403 200 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/{given}/complete", LATE,    "401 409 409 409 403 409 403 403"),
+    Row("hand_off_task", "POST /api/v1/tasks/{given}/handoff", {**LATE, "to": "reviewer"},
+                                                                         "401 409 409 409 403 409 403 403"),
+    Row("decline_task",  "POST /api/v1/tasks/{given}/decline", {**ATTEMPT, "reason": "no"},
+                                                                         "401 409 409 409 403 403 403 403"),
+    # What people do with tasks.
+    Row("cancel_task",   "POST /api/v1/tasks/{held}/cancel", {},         "401 200 403 403 403 403 403 403"),
+    Row("reset_task",    "POST /api/v1/tasks/{held}/reset", {},          "401 200 403 403 403 403 403 403"),
+    Row("retry_task",    "POST /api/v1/tasks/{apart}/retry", {},         "401 200 403 403 403 403 403 403"),
+    Row("accept_task",   "POST /api/v1/tasks/{review}/accept", {},       "401 200 403 403 403 403 403 403"),
+    Row("send_back_task", "POST /api/v1/tasks/{review}/send-back", {},   "401 200 403 403 403 403 403 403"),
+    Row("queue_task",    "POST /api/v1/tasks/{item}/queue", {},          "401 200 403 403 403 403 403 403"),
+    Row("note_task",     "POST /api/v1/tasks/{held}/note", {"text": "mind the step"},
+                                                                         "401 200 403 403 403 403 403 403"),
+    Row("add_to_backlog", f"POST {R}/backlog", {"text": "later"},        "401 201 403 403 403 403 403 403"),
+    # Machines.
+    Row("list_machines", "GET /api/v1/machines", None,                   "401 200 403 403 403 403 403 403"),
+    Row("show_machine",  "GET /api/v1/machines/m1", None,                "401 200 200 403 403 403 403 403"),
+    Row("register_machine", "PUT /api/v1/machines/m1", {"name": "m1", "harnesses": ["shell"]},
+                                                                         "401 200 200 403 403 403 403 403"),
+    Row("delete_machine", "DELETE /api/v1/machines/idle", None,          "401 204 403 403 403 403 403 403"),
+    Row("machine_heartbeat", "POST /api/v1/machines/m1/heartbeat", {"incarnation": "i1"},
+                                                                         "401 200 200 403 403 403 403 403"),
+    Row("list_wishes",   "GET /api/v1/machines/m1/wishes", None,         "401 200 200 403 403 403 403 403"),
+    Row("post_facts",    "POST /api/v1/machines/m1/facts", {"incarnation": "i1", "facts": []},
+                                                                         "401 200 200 403 403 403 403 403"),
+    Row("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
+    Row("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
+    # The house.
+    Row("list_attention", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
+    Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
+    Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
+    Row("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
+    Row("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),
+    # What is not there: only an operator is told so.
+    Row("show_room",     "GET /api/v1/rooms/nowhere", None,              "401 404 403 403 403 403 403 403"),
+    Row("show_task",     "GET /api/v1/tasks/task_none", None,            "401 404 403 403 403 403 403 403"),
+    Row("show_machine",  "GET /api/v1/machines/nobody", None,            "401 404 403 403 403 403 403 403"),
+    Row("join",          f"POST {R}/participants/nobody/join", JOIN,     "401 404 403 403 403 403 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/task_none/complete", ATTEMPT,
+                                                                         "401 404 403 403 403 403 403 403"),
+)
+# fmt: on
+
+
+class Building:
+    """Rooms, machines and tasks in each state, and a token of each kind."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        for name in ("r", "s", "empty", "closed"):
+            desk.post("/api/v1/rooms", {"name": name, "roles": ["builder", "reviewer"], "max_requests": 20})
+        desk.post("/api/v1/rooms/closed/close", {})
+        for machine, room in (("m1", "r"), ("m2", "s")):
+            desk.put(f"/api/v1/machines/{machine}", {"name": machine, "harnesses": ["shell"]})
+            wish = {"kind": "remote", "machine": machine, "harness": "shell"}
+            assert 200 == desk.put(f"/api/v1/rooms/{room}/roles/builder/agent", wish).status
+            desk.post(f"/api/v1/machines/{machine}/heartbeat", {"incarnation": "i1"})
+        desk.put("/api/v1/machines/idle", {"name": "idle", "harnesses": []})
+        desk.post(f"{R}/participants/builder/join", JOIN)
+        self.tasks = self._tasks()
+        keys, room_of = desk.world.keys, {name: desk.get(f"/api/v1/rooms/{name}").json["id"] for name in ("r", "s")}
+        self.tokens: dict[str, str | None] = {
+            "none": None,
+            "operator": keys.operator_token(),
+            "machine": keys.machine_token("m1"),
+            "agent": keys.agent_token(room_of["r"], "builder"),
+            "other_agent": keys.agent_token(room_of["s"], "builder"),
+            "other_machine": keys.machine_token("m2"),
+            "attempt": self._token_of["held"],
+            "finished": self._token_of["over"],
+            "given": self._token_of["given"],
+        }
+
+    def _tasks(self) -> dict[str, str]:
+        """One task for each name in the table, the one in hand last: a sitting holds one at a time."""
+        desk = self.desk
+        self._token_of: dict[str, str] = {}
+        made: dict[str, str] = {}
+        item = desk.post(f"{R}/backlog", {"text": "later"}).json["id"]
+        review = desk.post(f"{R}/backlog", {"text": "first"}).json["id"]
+        assert 200 == desk.post(f"/api/v1/tasks/{review}/queue", {}).status
+        for name in ("review", "over", "given", "apart", "held"):
+            if name != "review":
+                desk.post(f"{R}/messages", {"sender": "user", "text": name})
+            task = desk.post(f"{R}/tasks/claim", BUILDER).json
+            made[name], self._token_of[name] = task["id"], task["token"]
+            path = f"/api/v1/tasks/{task['id']}"
+            if name in ("review", "over"):
+                assert 200 == desk.post(f"{path}/complete", ATTEMPT).status
+            elif name == "given":
+                assert 200 == desk.post(f"{path}/cancel", {}).status
+            elif name == "apart":
+                assert 200 == desk.post(f"{path}/decline", {**ATTEMPT, "reason": "no"}).status
+        return {**made, "item": item}
+
+    def ask(self, row: Row, scope: str) -> Answer:
+        method, _, path = row.request.partition(" ")
+        # The attempt that is over speaks of its own task: of the cancelled one where the table says so.
+        token = self.tokens["given" if scope == "finished" and "{given}" in path else scope]
+        return self.desk.call(method, path.format(**self.tasks), row.body, token=token)
+
+
+@pytest.fixture
+def building() -> Iterator[Building]:
+    with Desk() as desk:
+        yield Building(desk)
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Building]:
+    """One for all the requests that are refused, since they change nothing."""
+    with Desk() as desk:
+        yield Building(desk)
+
+
+def cells(refused: bool) -> list[Any]:
+    """Each cell of the table whose scope is refused there, or is not."""
+    return [
+        pytest.param(row, scope, int(status), id=f"{row.call}-{row.request.rpartition('/')[2]}-{scope}")
+        for row in ROWS
+        for scope, status in zip(SCOPES, row.answers.split(), strict=True)
+        if (status in ("401", "403")) is refused
+    ]
+
+
+@pytest.mark.parametrize(("row", "scope", "status"), cells(refused=False))
+def test_each_scope_may_do_what_the_table_says(building: Building, row: Row, scope: str, status: int) -> None:
+    answer = building.ask(row, scope)
+
+    assert status == answer.status, answer.body
+
+
+@pytest.mark.parametrize(("row", "scope", "status"), cells(refused=True))
+def test_and_no_more(standing: Building, row: Row, scope: str, status: int) -> None:
+    before = happened(standing)
+    answer = standing.ask(row, scope)
+
+    assert status == answer.status, answer.body
+    assert before == happened(standing)
+
+
+def happened(building: Building) -> int:
+    """How much has happened: each change of the store is an event."""
+    return building.desk.world.store.read(log.last_pos)
+
+
+def test_the_table_has_every_call() -> None:
+    assert {call.name for call in OPERATIONS} == {row.call for row in ROWS}
+
+
+@pytest.mark.parametrize("scope", SCOPES[2:])
+def test_what_is_not_theirs_is_refused_as_what_is_not_there(standing: Building, scope: str) -> None:
+    token = standing.tokens[scope]
+    theirs_not = standing.desk.get("/api/v1/rooms/empty", token=token).json
+    not_there = standing.desk.get("/api/v1/rooms/nowhere", token=token).json
+    assert theirs_not == not_there
