@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench import beats, dispatch, leases, serving, tasks, waiting, writes
+from bench import beats, dispatch, history, leases, serving, tasks, waiting, writes
 from bench.machine import Machine, Neighbours, look
 from bench.peers import comparison
 from bench.table import Piece, draw
@@ -22,6 +22,7 @@ PIECES: Final[dict[str, Callable[[], Piece]]] = {
     "beats": beats.measure,
     "dispatch": dispatch.measure,
     "tasks": tasks.measure,
+    "history": history.measure,
     "writes": writes.measure,
     "leases": leases.measure,
     "waiting": waiting.measure,

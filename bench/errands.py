@@ -20,16 +20,19 @@ Shape = TypeVar("Shape")
 class Errand:
     """A room of its own, an agent who sits in it, and a connection for each of the two who speak: people and agent."""
 
-    def __init__(self, house: House, name: str) -> None:
+    def __init__(self, house: House, name: str, *, is_new: bool = True) -> None:
+        """The room is made, and the agent joins it, unless that was done before."""
         self._room = name
         self._port = house.port
         self._operator = house.token
         self._connection_id = f"conn_{name}"
         with closing(house.session()) as operator:
-            operator.create_room(CreateRoom(name=name, roles=[ROLE]))
+            if is_new:
+                operator.create_room(CreateRoom(name=name, roles=[ROLE]))
             self._token = operator.room_token(name, ROLE).token
-        with closing(house.session(self._token)) as agent:
-            expect(agent.join(name, ROLE, self._connection_id).status, name)
+        if is_new:
+            with closing(house.session(self._token)) as agent:
+                expect(agent.join(name, ROLE, self._connection_id).status, name)
 
     async def connect(self) -> None:
         self._people, self._agent = await Caller.connect(self._port), await Caller.connect(self._port)

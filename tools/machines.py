@@ -107,6 +107,11 @@ def draw_statuses() -> str:
         ),
         ("somebody is present, and a stop is wished", stop, here),
         ("somebody is present and holds a task", run, change(here, working=True)),
+        (
+            "somebody is present, and a task of its role is held back after a takeover",
+            run,
+            change(here, waits_for="its task was taken over from conn_1, whose run is being stopped"),
+        ),
         ("somebody is present", run, here),
         ("nobody is present, and a stop is wished", stop, gone),
         ("nobody is present, and a person runs this agent", own, change(gone, machine=None)),

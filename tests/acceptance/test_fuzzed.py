@@ -49,9 +49,9 @@ EFFORT: Final = {
     "coverage": ("--max-examples", "1"),
     "fuzzing": ("--max-examples", "12"),
     # Where an answer differs from the last time, chains end early; with a time they are begun anew.
-    "stateful": ("--max-examples", "150", "--max-time", "8"),
+    "stateful": ("--max-examples", "150", "--max-time", "12"),
 }
-AT_LEAST: Final = {"coverage": 1000, "fuzzing": 300, "stateful": 30}
+AT_LEAST: Final = {"coverage": 1000, "fuzzing": 300, "stateful": 10}
 EFFORT_AT_LENGTH: Final = ("--max-examples", "1400", "--max-time", "600")
 
 
@@ -64,10 +64,10 @@ def furnished(tmp_path: Path) -> Iterator[House]:
     house.close()
 
 
-def furnish(api: Api) -> dict[str, list[Any]]:
+def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
     """Make what requests may meet; the values that mean something, by the name of the parameter or field."""
     tasks: list[str] = []
-    rooms = [f"room{number}" for number in range(ROOMS)]
+    rooms = [f"room{seed}.{number}" for number in range(ROOMS)]
     api.call("PUT", "machines/m1", {"name": "m1", "harnesses": ["shell"]})
     api.post("machines/m1/heartbeat", incarnation="i1")
     for room in rooms:
@@ -99,7 +99,7 @@ def furnish(api: Api) -> dict[str, list[Any]]:
 def fuzz(house: House, phases: str, effort: tuple[str, ...], seed: int, deadline_s: float) -> int:
     """Have requests made up and sent; the number of them. Fails with what was found."""
     environment = dict(os.environ)
-    environment[fuzzing.KNOWN] = json.dumps(furnish(house.api))
+    environment[fuzzing.KNOWN] = json.dumps(furnish(house.api, seed))
     environment["SCHEMATHESIS_HOOKS"] = fuzzing.__name__
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     configuration = house.root / "schemathesis.toml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,23 @@ def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
     assert 2 == house.task(task)["attempt"]
 
 
+def test_a_daemon_that_beats_seldom_hears_of_it_at_once(tmp_path: Path) -> None:
+    """Otherwise its run would go on beside the new one, from the end of the guard to its next beat."""
+    seldom = {"GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "30", "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "120"}
+    with closing(House(tmp_path / "house", QUICK | seldom)) as house:
+        house.start_server()
+        house.open_room()
+        house.start_daemon(config=painter(house))
+        house.run("agent", "set", f"{ROOM}/builder", "--machine", house.machine()["id"], "--harness", f"{ROOM}.builder")
+        task = house.send("paint the door")
+        folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
+        wait_until(lambda: has_written(folder / "stdout"), "it has written something")
+        newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+        assert newer.wait() == 0
+        assert {} == runs_of(house, task, 1), "the old run is stopped before the new one begins"
+        assert HALF in newer.out
+
+
 def test_a_holder_that_slept_through_it_stops_when_it_wakes(house: House) -> None:
     work = start_work(house)
     task = begin(house)
@@ -194,3 +212,41 @@ def test_a_result_is_handed_in_once_however_often_it_is_said(house: House) -> No
     over = house.run("report-progress", *claim, "more", expect=4)
     assert "over" in over.err
     assert [] == house.task(task)["late_results"]
+
+
+def test_agents_stay_in_a_room_that_is_renamed(house: House) -> None:
+    waiting = house.start("wait-for-task", ROOM, "--role", "reviewer")
+    work = start_work(house)
+    task = begin(house)
+    wait_until(lambda: house.seat("reviewer"), "the reviewer waits")
+    house.run("room", "change", ROOM, "--name", "studio")
+    # Beyond a heartbeat of each: both have asked for the room since.
+    before = house.api.get("rooms/studio")["participants"]
+    wait_until(lambda: later(before, house.api.get("rooms/studio")["participants"]), "both beat on")
+    house.api.post("rooms/studio/messages", sender="user", text="look at the fence", to="reviewer")
+    house.run("task", "cancel", task)
+    assert waiting.wait() == 0
+    assert "look at the fence" in waiting.out
+    assert work.poll() is None
+    wait_until(lambda: not runs_of(house, task, 1), "its run is stopped", TOLD_S)
+
+
+def later(before: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
+    was = {each["role"]: each["ready_until"] for each in before}
+    return len(now) == 2 and all(each["ready_until"] > was[each["role"]] for each in now)
+
+
+def test_work_that_beats_seldom_hears_of_a_takeover_before_the_guard_is_over(bare: House) -> None:
+    beats = {"GREENROOM_HEARTBEAT_INTERVAL_S": "30", "GREENROOM_HEARTBEAT_TTL_S": "90"}
+    house = House(bare.root / "seldom", {**QUICK, **beats, "GREENROOM_TAKEOVER_GRACE_S": "6"})
+    try:
+        house.start_server()
+        house.open_room()
+        work = start_work(house)
+        begin(house)
+        newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+        assert work.wait() == 4
+        assert newer.wait() == 0
+        assert HALF in newer.out, "it was told to stop, and had its say, before anybody else began"
+    finally:
+        house.close()

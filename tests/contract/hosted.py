@@ -34,9 +34,7 @@ def engine_of(store: Store) -> Postgres:
 
 
 def backend_of(store: Store) -> int:
-    backend = engine_of(store)._backend
-    assert backend is not None
-    return backend.pid
+    return engine_of(store)._backends[-1].pid
 
 
 def end_writer(store: Store, server: Server) -> None:

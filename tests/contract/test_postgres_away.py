@@ -1,5 +1,7 @@
 """PostgreSQL goes away, hangs and comes back; and it keeps to what we need, whatever it is set to."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import psycopg
 import pytest
 
 from greenroom.clock import SystemClock
-from greenroom.domain.errors import StoreUnavailable, Unusable
+from greenroom.domain.errors import ConfigurationError, StoreUnavailable, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.connection import SETTINGS
 from greenroom.store.postgres.engine import DIALECT
@@ -17,6 +19,20 @@ from greenroom.store.tables import NOUNS
 from tests.contract.hosted import Closing, Heard, engine_of, name_in, still, wait_until
 from tests.contract.things import DEADLINE_S, SIZE, adding, everything, last_pos, names, tables
 from tests.postgres import Server, engine_at, place_of
+
+
+def message(kind: bytes, content: bytes) -> bytes:
+    return kind + (len(content) + 4).to_bytes(4) + content
+
+
+WELCOME = (
+    message(b"R", bytes(4))
+    + message(b"S", b"server_version\0" + b"18.0\0")
+    + message(b"S", b"default_transaction_read_only\0off\0")
+    + message(b"S", b"in_hot_standby\0off\0")
+    + message(b"Z", b"I")
+)
+"""What PostgreSQL says to a user that it lets in without a password."""
 
 
 @pytest.fixture
@@ -63,6 +79,48 @@ def test_a_database_that_says_nothing_is_given_up(url: str, postgres: Server, cl
     with pytest.raises(StoreUnavailable, match=r"statement timeout|did not answer"):
         store.run(lambda transaction: transaction._cursor.execute("SELECT pg_sleep(30)"))
     assert store.run(adding("a")) == "a"
+
+
+def test_after_a_silence_nobody_waits_as_long_to_find_the_same(own: Server, closing: Closing) -> None:
+    clock, wait_s = SystemClock(), 1.0
+    assert Reliability().database_timeout_s < Reliability().request_timeout_s, "clients hear of it before they give up"
+    with own.database() as url:
+        store = closing(still(url, limits=Reliability(database_timeout_s=wait_s)))
+        store.run(adding("a"))
+        assert names(store) == ["a"]
+        with own.hanging():
+            began_at = clock.monotonic()
+            with pytest.raises(StoreUnavailable, match="did not answer"):
+                store.run(adding("b"))
+            with pytest.raises(StoreUnavailable, match="did not answer"):
+                store.run(adding("c"))
+            assert wait_s <= clock.monotonic() - began_at < 1.8 * wait_s
+        wait_until(lambda: is_regained(store))
+        store.run(adding("d"))
+        assert names(store) == ["a", "d"]
+        store.close()
+
+
+def test_a_server_that_lets_us_in_and_then_says_nothing_is_given_up() -> None:
+    clock, done = SystemClock(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def let_in() -> None:
+            line, _ = listener.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(WELCOME)
+                done.wait(DEADLINE_S)
+
+        threading.Thread(target=let_in).start()
+        began_at = clock.monotonic()
+        url = f"postgresql://me@127.0.0.1:{listener.getsockname()[1]}/house?sslmode=disable&gssencmode=disable"
+        try:
+            with pytest.raises(ConfigurationError, match=r"did not answer for 0\.5 s"):
+                still(url, limits=Reliability(database_timeout_s=0.5))
+        finally:
+            done.set()
+        assert clock.monotonic() - began_at < 2
 
 
 def test_a_table_that_somebody_locks_is_an_outage_that_passes(url: str, closing: Closing) -> None:

@@ -83,7 +83,7 @@ def test_what_a_commit_came_to_is_made_good_when_the_store_can_be_asked_again(
     store.run(told_by(told, "first"))
     cut_at_commit(monkeypatch, postgres, store, after=after)
     away = psycopg.OperationalError("nobody there")
-    monkeypatch.setattr(Postgres, "_connect", raising(away))
+    monkeypatch.setattr(Postgres, "_open", raising(away))
 
     with pytest.raises(StoreUnavailable, match="may have been done"):
         store.run(told_by(told, "a"))
@@ -96,6 +96,28 @@ def test_what_a_commit_came_to_is_made_good_when_the_store_can_be_asked_again(
     assert told == ["first done", "a done" if after else "a not", "b done"]
     assert names(store) == (["a", "b", "first"] if after else ["b", "first"])
     assert heard == everything(store)
+
+
+def test_another_server_that_came_to_the_same_place_is_not_taken_for_our_commit(
+    url: str, postgres: Server, closing: Closing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, told = Heard(), list[str]()
+    store = closing(still(url, heard))
+    store.run(told_by(told, "first"))
+    cut_at_commit(monkeypatch, postgres, store, after=False)
+    monkeypatch.setattr(Postgres, "_open", raising(psycopg.OperationalError("nobody there")))
+    with pytest.raises(StoreUnavailable, match="may have been done"):
+        store.run(told_by(told, "a"))
+    monkeypatch.undo()
+    other = still(url)
+    other.run(adding("theirs"))
+    other.close()
+
+    with pytest.raises(StoreUnavailable, match="Another server wrote"):
+        store.run(told_by(told, "b"))
+    assert told == ["first done"]
+    assert [event.pos for event in heard] == [1]
+    assert names(store) == ["first", "theirs"]
 
 
 def raising(error: Exception) -> Callable[..., Any]:

@@ -10,7 +10,9 @@ import pytest
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
-from greenroom.store.postgres.lock import KEY, Backend
+from greenroom.store.postgres import engine
+from greenroom.store.postgres.lock import KEY, Backend, take_lock
+from greenroom.store.postgres.session import Session
 from greenroom.store.store import Store
 from tests.contract.hosted import Closing, Heard, backend_of, end_writer, engine_of, still, wait_until
 from tests.contract.things import DEADLINE_S, adding, everything, names, tables
@@ -123,10 +125,32 @@ def test_a_half_open_session_of_our_own_is_ended(url: str, postgres: Server, clo
             " WHERE pid = pg_backend_pid()"
         ).fetchall()
         # As if this were what PostgreSQL still has of the line that we lost.
-        engine_of(store)._backend = Backend(dead.info.backend_pid, started_us)
+        engine_of(store)._backends.append(Backend(dead.info.backend_pid, started_us))
         assert store.run(adding("a")) == "a"
         with pytest.raises(psycopg.OperationalError):
             dead.execute("SELECT 1")
+
+
+def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
+    url: str, postgres: Server, closing: Closing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, lost = closing(still(url, lock_wait_s=0.5)), list[Session]()
+
+    def take_and_lose(session: Session, *arguments: Any) -> None:
+        take_lock(session, *arguments)
+        lost.append(session)
+        raise psycopg.OperationalError("the line broke before the answer")
+
+    monkeypatch.setattr(engine, "take_lock", take_and_lose)
+    monkeypatch.setattr(Session, "close", lambda session: None)  # and PostgreSQL does not hear that we left
+    end_writer(store, postgres)
+    with pytest.raises(StoreUnavailable, match="the line broke"):
+        store.run(adding("lost"))
+    monkeypatch.undo()
+
+    assert store.run(adding("a")) == "a"
+    assert names(store) == ["a"]
+    lost[0].close()
 
 
 def test_a_stranger_with_the_number_of_our_session_is_left_alone(url: str, postgres: Server, closing: Closing) -> None:
@@ -134,7 +158,7 @@ def test_a_stranger_with_the_number_of_our_session_is_left_alone(url: str, postg
     end_writer(store, postgres)
     with psycopg.connect(url, autocommit=True) as stranger:
         stranger.execute(f"SELECT pg_advisory_lock({KEY})")
-        engine_of(store)._backend = Backend(stranger.info.backend_pid, 1)
+        engine_of(store)._backends.append(Backend(stranger.info.backend_pid, 1))
         for name in "ab":
             with pytest.raises(StoreUnavailable):
                 store.run(adding(name))

@@ -90,3 +90,13 @@ def test_the_seat_of_a_task_that_a_person_cancels_goes_back_to_the_ordinary_leas
     assert ["a"] == present(house)
     house.pass_time(3)
     assert [] == present(house)
+
+
+def test_who_comes_back_to_find_its_task_gone_is_to_beat_as_anybody() -> None:
+    house, task, attempt = handed()
+    house.start(task, "a", attempt)
+    house.pass_time(house.limits.work_lease_s + house.limits.task_lost_after_s + 3)
+    house.cancel(task)
+    house.join("builder", "a")
+    house.pass_time(house.limits.heartbeat_ttl_s + 2)
+    assert [] == present(house), "its seat lasts as long as that of an agent at work"

@@ -1,8 +1,8 @@
 import pytest
 
 from greenroom.clock import instant_of
-from greenroom.domain.caller import MACHINE, Caller
-from greenroom.domain.errors import Refused
+from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
+from greenroom.domain.errors import Refused, Superseded
 from greenroom.wire.requests import Fact
 from tests.service.house import House
 
@@ -46,3 +46,50 @@ def a_house_with_an_agent() -> House:
     house.join("builder", "c1")
     house.caller = operator
     return house
+
+
+# What it ran, although its role was wished elsewhere meanwhile.
+
+
+def at_work_when_wished_away() -> tuple[House, str]:
+    house = a_house_with_an_agent()
+    house.register("m2")
+    task = house.send().task
+    assert task is not None
+    house.caller = Caller(scope=MACHINE, machine="m1")
+    assert house.claim("builder", "c1") is not None
+    house.caller = THE_OPERATOR
+    house.wish("builder", machine="m2")
+    house.caller = Caller(scope=MACHINE, machine="m2")
+    house.beat_machine(machine="m2", incarnation="i2")
+    house.caller = Caller(scope=MACHINE, machine="m1")
+    return house, task.id
+
+
+def test_its_result_counts_as_long_as_nobody_else_has_the_task() -> None:
+    house, task = at_work_when_wished_away()
+    assert "completed" == house.complete(task, "c1", 1).status
+
+
+def test_its_result_is_a_late_one_when_the_other_machine_has_taken_over() -> None:
+    house, task = at_work_when_wished_away()
+    house.caller = Caller(scope=MACHINE, machine="m2")
+    house.join("builder", "c2")
+    house.caller = Caller(scope=MACHINE, machine="m3")
+    with pytest.raises(Refused):
+        house.complete(task, "c1", 1)
+    house.caller = Caller(scope=MACHINE, machine="m1")
+    with pytest.raises(Superseded):
+        house.complete(task, "c1", 1, "what c1 had")
+    house.caller = THE_OPERATOR
+    assert ["what c1 had"] == [late.text for late in house.task(task).late_results]
+
+
+def test_its_silence_is_no_death_although_the_other_machine_is_connected() -> None:
+    house, task = at_work_when_wished_away()
+    house.caller = Caller(scope=MACHINE, machine="m2")
+    for _ in range(10):
+        house.pass_time(house.limits.daemon_heartbeat_interval_s)
+        house.beat_machine(machine="m2", incarnation="i2")
+    house.caller = THE_OPERATOR
+    assert ("pending", "lost", 0) == (house.task(task).status, house.task(task).released_cause, house.task(task).deaths)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ from greenroom.domain.errors import Unavailable
 from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.lock import KEY
 from greenroom.wire import requests
+from tests.contract.hosted import wait_until
 from tests.postgres import Server, place_of
 
 pytestmark = pytest.mark.process
@@ -143,6 +145,30 @@ def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> No
         own.start()
         assert names_of(session) == ["shop", "other"]
     own.close()
+
+
+def test_beats_go_on_while_a_database_hangs(serve: Serve, tmp_path: Path) -> None:
+    own = Server(place_of(tmp_path))
+    with own.database() as url:
+        session = serve(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="1").ready()
+        open_room(session, "shop")
+        session.join("shop", "builder", "a")
+        with own.hanging():
+            for call in (lambda: open_room(session, "other"), lambda: names_of(session)):
+                with pytest.raises(Unavailable, match=r"did not answer|timeout"):
+                    call()
+            beat = session.beat("shop", "builder", "a")
+            assert beat.status == "ok"
+        wait_until(lambda: is_answered(lambda: open_room(session, "third")))
+        assert names_of(session) == ["shop", "third"]
+    own.close()
+
+
+def is_answered(call: Callable[[], object]) -> bool:
+    with suppress(Unavailable):
+        call()
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

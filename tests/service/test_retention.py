@@ -1,12 +1,14 @@
 """What grows is forgotten, and nothing that is still of use: each limit by its effect."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
-from greenroom.domain.errors import Superseded
+from greenroom.domain.errors import StoreUnavailable, Superseded
 from greenroom.domain.reliability import Reliability
+from greenroom.service import retention
 from greenroom.service.leases import LeaseTable
 from greenroom.store import tables
 from greenroom.store.statement import Statement
@@ -263,3 +265,23 @@ def test_what_cannot_be_forgotten_keeps_nothing_else(monkeypatch: pytest.MonkeyP
     house.report(fact(1))
     house.pass_time(130)
     assert rows(house, "facts") == 0
+
+
+def test_forgetting_waits_for_its_next_round_while_the_store_is_away(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = a_house(events_kept_s=DAY_S)
+    kept = house.event_types()
+    refused: Future[None] = Future()
+    refused.set_exception(StoreUnavailable("The store could not commit.", "Send it again."))
+    house.clock.move(2 * DAY_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "write", lambda mutation: refused)
+        retention.forget_on(house.world)
+        for _ in range(3):
+            retention.forget_on(house.world)
+    said = [record for record in caplog.records if record.name == "greenroom.retention"]
+    assert ["WARNING"] == [record.levelname for record in said], "an outage is told once a round"
+    assert kept == house.event_types()
+    house.pass_time(2 * house.limits.retention_interval_s)
+    assert kept != house.event_types()

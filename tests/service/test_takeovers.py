@@ -6,9 +6,10 @@ import pytest
 
 from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
 from greenroom.domain.errors import Superseded
-from greenroom.service.signals import claim_key
+from greenroom.service import decisions
+from greenroom.service.signals import claim_key, wishes_key
 from greenroom.store.transaction import Transaction
-from greenroom.wire.requests import Fact
+from greenroom.wire.requests import AddNote, Fact
 from tests.service.house import House
 
 DAEMON = Caller(scope=MACHINE, machine="m1")
@@ -177,6 +178,44 @@ def test_a_beat_that_still_names_the_former_holder_changes_nothing(machine: Hous
     assert machine.beat_machine(("builder", "a")).agents[0].status == "superseded"
     machine.caller = THE_OPERATOR
     assert machine.claim("builder", "b") is None
+
+
+def test_its_daemon_need_not_wait_for_its_next_beat_to_hear_of_it() -> None:
+    made = House()
+    made.room()
+    made.register()
+    made.wish("builder")
+    made.caller = DAEMON
+    made.beat_machine()
+    made.working_as(DAEMON, "builder", "a")
+    known = made.beat_machine(("builder", "a")).wishes_version
+    woken: list[str] = []
+    made.world.signals.watch(wishes_key("m1"), lambda: woken.append("m1"))
+    made.caller = THE_OPERATOR
+    made.join("builder", "b")
+    assert ["m1"] == woken
+    made.caller = DAEMON
+    assert known + 1 == made.beat_machine(("builder", "a")).wishes_version
+
+
+@pytest.mark.parametrize("decision", ["cancel", "reset", "note"])
+def test_nor_to_hear_what_people_decide_about_its_task(decision: str) -> None:
+    made = House()
+    made.room()
+    made.register()
+    made.wish("builder")
+    made.caller = DAEMON
+    made.beat_machine()
+    task = made.working_as(DAEMON, "builder", "a").id
+    known = made.beat_machine(("builder", "a")).wishes_version
+    made.caller = THE_OPERATOR
+    if decision == "note":
+        said = AddNote(text="mind the step")
+        made.write(lambda tx: decisions.note(made.world, tx, THE_OPERATOR, task, said))
+    else:
+        made.move(getattr(decisions, decision), task)
+    made.caller = DAEMON
+    assert known + 1 == made.beat_machine(("builder", "a")).wishes_version
 
 
 def test_a_beat_that_names_it_no_more_ends_the_wait(machine: House) -> None:

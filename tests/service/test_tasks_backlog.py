@@ -3,7 +3,7 @@
 import pytest
 
 from greenroom.domain.errors import Conflict, InvalidTransition, Superseded, Unusable
-from greenroom.domain.task import Task
+from greenroom.domain.task import LATE_RESULTS_MAX, Task
 from greenroom.service import messages, rooms
 from greenroom.wire import requests
 from tests.service.house import House
@@ -176,6 +176,20 @@ def test_what_is_put_off_goes_back_to_the_backlog_and_makes_place(house: House) 
     assert ["after the holidays"] == [note.text for note in put_off.notes]
     assert "backlog" == house.send_back(house.send().task.id).status  # type: ignore[union-attr]
     assert "queued" == house.queue(first.id).status
+
+
+def test_it_is_sent_back_as_often_as_its_results_are_kept(house: House) -> None:
+    task = done(house, "try 0").id
+    for number in range(1, LATE_RESULTS_MAX + 1):
+        house.send_back(task)
+        claimed = house.claim("builder", "A")
+        assert claimed is not None
+        house.complete(task, "A", claimed.attempt, f"try {number}")
+    before = house.task(task)
+    with pytest.raises(Conflict, match="results already"):
+        house.send_back(task, reason="once more")
+    assert before == house.task(task)
+    assert "try 20" == house.accept(task).result
 
 
 def test_only_what_waits_for_a_review_is_sent_back_to_be_done_again(house: House) -> None:

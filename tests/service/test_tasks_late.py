@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenroom.domain.errors import Conflict, InvalidTransition, Superseded
+from greenroom.domain.errors import Conflict, InvalidTransition, NotKept, Superseded
 from greenroom.domain.task import LATE_RESULTS_MAX, Task
 from greenroom.service import messages, rooms
 from greenroom.wire import requests
@@ -256,7 +256,7 @@ def test_a_task_keeps_so_many_and_says_what_became_of_one_more(house: House) -> 
     assert [*(f"try {number}" for number in range(1, LATE_RESULTS_MAX)), "one more"] == texts
 
     house.reset(task)
-    with pytest.raises(Superseded) as refused:
+    with pytest.raises(NotKept) as refused:
         house.complete(task, "B", 2, "of another attempt")
     assert "NOT kept" in refused.value.guidance
     assert texts == [text for _, _, text in late(house, task)], "what was kept for one is not forgotten for another"

@@ -61,7 +61,7 @@ def test_it_acts_no_more_once_its_attempt_is_over(desk: Desk, how: str) -> None:
     refused = [
         act(desk, task, "start"),
         act(desk, task, "progress", text="half way"),
-        act(desk, task, "decline", reason="no"),
+        act(desk, task, "decline", reason="not now"),
         act(desk, task, "complete", attempt=9),
         desk.post("/api/v1/rooms/r/tasks/claim", CLAIM, token=task["token"]),
         desk.post("/api/v1/rooms/r/messages", MESSAGE, token=task["token"]),
@@ -160,3 +160,45 @@ def test_a_token_is_good_for_its_own_attempt_only(desk: Desk) -> None:
     wrong = {**second, "token": task["token"]}
     assert 403 == act(desk, wrong, "complete", connection_id="B").status
     assert 200 == act(desk, second, "complete", connection_id="B").status
+
+
+def test_a_decline_is_answered_again_as_the_first_time(desk: Desk) -> None:
+    desk.say()
+    task = claimed(desk)
+    first = act(desk, task, "decline", reason="no key")
+    again = act(desk, task, "decline", reason="no key")
+    assert (200, first.body) == (again.status, again.body)
+    assert 1 == len([event for event in desk.get("/api/v1/events").json if event["type"] == "task.quarantined"])
+
+    assert 200 == desk.post(f"/api/v1/tasks/{task['id']}/retry", {}).status
+    assert 403 == act(desk, task, "decline", reason="no key").status, "a person has decided otherwise since"
+
+
+def test_a_decline_is_answered_again_for_a_day(desk: Desk) -> None:
+    desk.say()
+    task = claimed(desk)
+    act(desk, task, "decline", reason="no key")
+    desk.pass_time(DAY_S + 60)
+    assert 403 == act(desk, task, "decline", reason="no key").status
+
+
+@pytest.mark.parametrize("how", ["cancelled", "sent back", "superseded"])
+def test_the_day_of_an_attempt_that_silence_interrupted_begins_when_it_cannot_go_on(desk: Desk, how: str) -> None:
+    desk.say()
+    task = claimed(desk)
+    desk.pass_time(desk.limits.heartbeat_ttl_s + desk.limits.task_lost_after_s + 3)
+    desk.clock.move(2 * DAY_S)
+    desk.run(desk.tick())
+    if how == "sent back":
+        assert 200 == desk.post(f"/api/v1/tasks/{task['id']}/send-back", {"to": "backlog"}).status
+    elif how == "superseded":
+        desk.join(connection="B")
+        assert 2 == claimed(desk, "B")["attempt"]
+    else:
+        ways_to_end(desk, task, how)
+
+    assert 409 == act(desk, task, "complete", text="late").status
+
+    assert ["late"] == [each["text"] for each in desk.get(f"/api/v1/tasks/{task['id']}").json["late_results"]]
+    desk.clock.move(desk.limits.attempt_token_kept_s + 1)
+    assert 403 == act(desk, task, "complete", text="later").status

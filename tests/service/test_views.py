@@ -3,6 +3,7 @@
 import pytest
 
 from greenroom.domain.errors import Unusable
+from greenroom.domain.reliability import Reliability
 from greenroom.service import machines, messages, rooms, tasks
 from greenroom.wire import requests
 from tests.service.house import House
@@ -31,6 +32,22 @@ def test_the_answer_of_a_change_has_the_cursor_after_it() -> None:
 
     closed = house.write(lambda tx: rooms.close(house.world, tx, house.caller, "r", requests.Explain()))
     assert house.look().cursor == closed.cursor == 2
+
+
+def test_in_a_closed_room_nobody_is_about_to_come() -> None:
+    house = House()
+    house.room()
+    house.register()
+    house.beat_machine()
+    house.wish("builder")
+    house.join("reviewer", "A")
+    assert ["starting", "waiting"] == [role.status for role in house.look().roles]
+
+    house.write(lambda tx: rooms.close(house.world, tx, house.caller, "r", requests.Explain()))
+
+    assert [("stopped", "the room is closed"), ("stopping", "the room is closed")] == [
+        (role.status, role.status_reason) for role in house.look().roles
+    ]
 
 
 def test_who_fell_silent_was_last_seen_at_the_last_beat() -> None:
@@ -78,3 +95,12 @@ def test_a_page_after_nothing_known_is_refused() -> None:
     ):
         with pytest.raises(Unusable, match="gone"):
             house.store.read(read)
+
+
+def test_who_works_is_shown_behind_any_number_of_older_items() -> None:
+    house = House(Reliability(page_default=2, page_max=2))
+    house.room()
+    for _ in range(3):
+        house.backlog()
+    house.working("builder", "A")
+    assert ["working", "vacant"] == [role.status for role in house.look().roles]

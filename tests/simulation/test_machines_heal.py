@@ -1,5 +1,6 @@
 """Machines that drop out and come back, with the agents they hold, under every order of calls and passing of time."""
 
+from contextlib import suppress
 from itertools import pairwise
 
 from hypothesis import settings
@@ -34,6 +35,7 @@ class MachinesHeal(RuleBasedStateMachine):
         self.connection = dict.fromkeys(ROLES, "c0")
         self.count = 0
         self.held: dict[str, tuple[str, str, int]] = {}
+        self.seated_here: set[tuple[str, str]] = set()
         self.facts = 0
 
     @property
@@ -66,6 +68,7 @@ class MachinesHeal(RuleBasedStateMachine):
             assert (verdict.status == "ok") == is_here, f"{verdict} but {shown}"
             if is_here:
                 assert shown[verdict.role].machine == "m1"
+                self.seated_here.add((verdict.role, self.connection[verdict.role]))
 
     @rule(role=st.sampled_from(ROLES), anew=st.booleans())
     def daemon_joins(self, role: str, anew: bool) -> None:
@@ -74,6 +77,7 @@ class MachinesHeal(RuleBasedStateMachine):
             self.count += 1
             self.connection[role] = f"c{self.count}"
         status = self.house.join(role, self.connection[role]).status
+        self.forget_unless_connected(role, self.connection[role])
         assert status == "ok" or not anew
 
     @rule(role=st.sampled_from(ROLES))
@@ -93,6 +97,30 @@ class MachinesHeal(RuleBasedStateMachine):
             return
         if task is not None:
             self.held[role] = (self.connection[role], task.id, task.attempt)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), wished_away=st.booleans())
+    def hand_in(self, data: st.DataObject, wished_away: bool) -> None:
+        """The result of a run counts or is kept, also while its role is not its machine's any more."""
+        role = data.draw(st.sampled_from(sorted(self.held)))
+        connection, task, attempt = self.held[role]
+        if wished_away and (role, connection) not in self.seated_here:
+            return
+        self.house.caller = THE_OPERATOR
+        self.house.wish(role, machine=None if wished_away else "m1")
+        self.as_daemon()
+        with suppress(Superseded):
+            self.house.complete(task, connection, attempt, said := f"{connection} did {task}")
+        self.forget_unless_connected(role, connection)
+        self.house.caller = THE_OPERATOR
+        self.house.wish(role, machine="m1")
+        kept = self.house.task(task)
+        assert said in (kept.result, *(late.text for late in kept.late_results)), "what was done is lost"
+
+    def forget_unless_connected(self, role: str, connection: str) -> None:
+        """Whose machine is not connected sits for itself until that names it."""
+        if not self.shown_connected():
+            self.seated_here.discard((role, connection))
 
     @precondition(lambda self: self.held and self.order)
     @rule(data=st.data(), intended=st.booleans(), again=st.booleans())

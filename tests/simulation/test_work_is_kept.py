@@ -36,6 +36,9 @@ SENSIBLE = {
 }
 """What a person may well want to do to a task; other decisions are tried as well."""
 
+A_MOMENT_S = 0.01
+"""Goes by before each note, so that the times tell what came before what."""
+
 roles_drawn = st.sampled_from(ROLES)
 results_drawn = st.sampled_from(["done", "another thing"])
 
@@ -198,6 +201,7 @@ class WorkIsKept(RuleBasedStateMachine):
             case "send_back":
                 return self.house.send_back(task, to="backlog" if to == ROLES[0] else None)
             case "note":
+                self.house.clock.move(A_MOMENT_S)
                 noted = self.house.note(task, text := f"note {len(self.ledger.notes.get(task, []))}")
                 self.ledger.notes.setdefault(task, []).append(text)
                 return noted

@@ -288,6 +288,17 @@ def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result
     assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_the_server_has_no_place_for_stays_where_it_was_written(tmp_path: Path, code: int) -> None:
+    another = answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    script = f"import sys; print('half'); sys.exit({code})"
+    trying = Trying(tmp_path, script, HELD, another, refusal("not_kept", "Attempt 1 no longer counts."))
+    outcome = trying.go()
+    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert f"It is in {trying.plan.stdout}." in outcome.detail
+    assert "was kept as a late result" not in outcome.detail
+
+
 def test_what_cannot_even_be_handed_in_late_is_kept_and_told(tmp_path: Path) -> None:
     script = "import sys; print('half'); sys.exit(1)"
     another = answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2"))

@@ -55,6 +55,19 @@ def test_it_joins_at_once_and_beats_when_it_is_told_to() -> None:
     assert [] == beating.notices
 
 
+def test_it_keeps_a_quicker_pace_while_asked_to() -> None:
+    beating = Beating([joined()], [beaten() for _ in range(20)])
+    beating.pass_by(1.0)
+    beating.heartbeat.keep_pace(5.0)
+    beating.pass_by(20.0)
+    # The next beat comes within the pace, and those after it keep their share of what the server asks for.
+    paced = len(beating.beats.calls)
+    assert 4 <= paced <= 6
+    beating.heartbeat.keep_pace(None)
+    beating.pass_by(30.0)
+    assert paced + 2 >= len(beating.beats.calls)
+
+
 def test_it_never_waits_longer_than_a_step_so_that_a_wake_is_seen() -> None:
     beating = Beating([joined()], [])
     assert 0 < beating.heartbeat.step() <= DEFAULTS.wait_step_s

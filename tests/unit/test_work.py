@@ -164,6 +164,16 @@ def test_an_interrupted_run_is_stopped_and_its_task_given_back(server: TinyServe
     assert [] == working.left_behind()
 
 
+def test_what_an_interrupted_run_had_written_is_kept_and_told(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = claims(answer(claimed()))
+    script = f"import os, signal, time; print('half', flush=True); os.kill({os.getpid()}, 15); time.sleep(9)"
+    working = Working(server, tmp_path)
+    assert 130 == working.work(script)
+    kept = next(path for path in working.left_behind() if path.name == "stdout")
+    assert "half\n" == kept.read_text()
+    assert f"its whole output is in {kept}" in working.err.getvalue()
+
+
 def test_a_beat_that_names_another_task_stops_the_run_if_the_server_stands_by_it(
     server: TinyServer, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def show_note(note: Note) -> list[str]:
 
 def show_late(late: LateResult) -> list[str]:
     return [
-        f"Attempt {late.attempt} handed this in too late, at {late.at}, for {late.to}; use what is good of it:",
+        f"What attempt {late.attempt} handed in at {late.at}, for {late.to}, did not count; use what is good of it:",
         "",
         late.text,
         "",

@@ -1,7 +1,7 @@
 """What an agent says about its task: started, progress, complete, handoff, decline. Must not know how the task was got.
 
-A text that an agent has written is never thrown away: what is too late is kept by the server, and what finds no server
-is kept in a file.
+A text that an agent has written is never thrown away: what is too late is kept by the server, and what the server does
+not take is kept in a file.
 """
 
 import contextlib
@@ -18,7 +18,16 @@ from greenroom.agent.claim_file import Claim, Wanted
 from greenroom.agent.guide import Guide, show_note
 from greenroom.client import transport
 from greenroom.client.session import Session
-from greenroom.domain.errors import Conflict, Superseded, Unavailable, Unusable
+from greenroom.domain.errors import (
+    Conflict,
+    GreenroomError,
+    Refused,
+    Superseded,
+    Unauthorized,
+    Unavailable,
+    Unusable,
+)
+from greenroom.domain.sitting import SUPERSEDED as SEAT_SUPERSEDED
 from greenroom.domain.task import Note, Task
 from greenroom.settings import paths
 from greenroom.settings.private_file import write_text
@@ -57,15 +66,15 @@ def run_handoff(arguments: Namespace, settings: Settings, out: TextIO, err: Text
 def run_decline(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Say why the agent cannot do it: a person looks at the task then."""
     reason = arguments.text
-    report = Report(arguments, settings, out, err, "decline", reason, is_repeatable=False)
+    report = Report(arguments, settings, out, err, "decline", reason)
     return report.run(lambda session, claim: session.decline(claim.task, claim.connection_id, claim.attempt, reason))
 
 
 class Report:
     """One call of one of these commands. `result` is the text with which the task is over; None while it goes on.
 
-    A result that was handed in may be handed in once more, and is answered as the first time, if it is `repeatable`:
-    an agent cannot always know whether its command had come through.
+    A result that was handed in may be handed in once more, and is answered as the first time: an agent cannot always
+    know whether its command had come through.
     """
 
     def __init__(
@@ -77,13 +86,11 @@ class Report:
         verb: str,
         result: str | None = None,
         words: tuple[str, ...] = (),
-        is_repeatable: bool = True,
     ) -> None:
         self._wanted = Wanted(task=arguments.task, attempt=arguments.attempt, room=arguments.room, role=arguments.role)
         self._is_json = arguments.json
         self._settings, self._out, self._err = settings, out, err
         self._verb, self._result, self._words = verb, result, words
-        self._is_repeatable = is_repeatable and result is not None
         self._guide = Guide(settings)
 
     def run(self, call: Callable[[Session, Claim], Task]) -> int:
@@ -92,16 +99,20 @@ class Report:
         except Unusable as error:
             print(f"error: {error.detail}\n{error.guidance}", file=self._err)
             return USAGE
-        if not claim.is_open and not self._is_repeatable:
+        if not claim.is_open and self._result is None:
             return self._is_over(claim)
         limits = self._settings.limits
         session = Session(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
         try:
             task = call(session, claim)
-        except Superseded as error:
-            return self._too_late(claim, error)
+        except Conflict as error:
+            return self._too_late(claim, error, is_kept=type(error) is Superseded)
         except Unavailable as error:
             return self._unreachable(claim, error)
+        except GreenroomError as error:
+            if is_word_of_the_end(error):
+                return self._too_late(claim, error, is_kept=False)
+            raise self._refused(claim, error) from None
         finally:
             session.close()
         if self._result is not None:
@@ -112,7 +123,7 @@ class Report:
     def _answer(self, claim: Claim, task: Task) -> None:
         following = self._next(claim)
         notes = self._new_notes(claim, task)
-        if self._is_repeatable and not claim.is_open and self._result != task.result:
+        if not claim.is_open and task.result not in (None, self._result):
             print("note: this attempt had another result, which counts; this one was kept beside it.", file=self._err)
         if self._is_json:
             document = {"task": task, "notes": notes, "next": following}
@@ -157,23 +168,53 @@ class Report:
         )
         return SUPERSEDED
 
-    def _too_late(self, claim: Claim, error: Conflict) -> int:
+    def _too_late(self, claim: Claim, error: GreenroomError, is_kept: bool) -> int:
         """Tell an agent that works on what is another's by now to stop; never to call again."""
-        print(f"error: {error.detail}", file=self._err)
-        if self._result is not None:
-            self._finish(claim)
-            print(
-                f"Your text was kept as a late result of {claim.task}, for people and for the new holder. "
-                "Stop working on this task.",
-                file=self._err,
-            )
-        else:
+        over = f"Attempt {claim.attempt} at {claim.task} is over: it was given away, or its task is."
+        print(f"error: {over if isinstance(error, Refused) else error.detail}", file=self._err)
+        if self._result is None:
             print(
                 "Stop working on this task. If you have a result already, hand it in: it is kept as a late result. "
                 f"next: {self._guide.at_work(claim)['task-complete']}",
                 file=self._err,
             )
+        else:
+            self._finish(claim)
+            path = None if is_kept else self._keep(claim)
+            if is_kept:
+                kept = f"Your text was kept as a late result of {claim.task}, for people and for the new holder."
+            elif path is not None:
+                kept = f"Your text was not taken; it is kept in {path}: tell people where it is."
+            else:
+                kept = "Your text was not taken."
+            print(f"{kept} Stop working on this task.", file=self._err)
+        if not self._is_run_for_task(claim):
+            self._say_stopped(claim)
         return SUPERSEDED
+
+    def _say_stopped(self, claim: Claim) -> None:
+        """Tell the server that an agent whose seat is another's by now was told to stop: the other one waits for it.
+
+        Only then: an attempt may be over while its sitting goes on, perhaps with another task already.
+        """
+        session = Session(claim.url, self._settings.token, self._settings.limits)
+        with contextlib.closing(session), contextlib.suppress(GreenroomError):
+            if session.beat(claim.room, claim.role, claim.connection_id).status != SEAT_SUPERSEDED:
+                print(f"next, for another task: {self._guide.wait(claim.room, claim.role)}", file=self._err)
+                return
+            print(f"Another agent has the role {claim.role}: do not wait for its tasks unless told to.", file=self._err)
+            session.leave(claim.room, claim.role, claim.connection_id, "stopped", "its agent was told to stop")
+
+    def _refused(self, claim: Claim, error: GreenroomError) -> GreenroomError:
+        """The error of a call that was wrong; its text is kept, so that it can be sent by the right one."""
+        # Who was named wrong is not to be named once more.
+        words = ("--to", "ROLE") if self._words and isinstance(error, Unusable) else self._words
+        again = self._guide.on(self._verb, claim, *words)
+        path = self._keep(claim)
+        kept = f"Your text is kept in {path}. " if path is not None else ""
+        following = f"{again} - < {path}" if path is not None else again
+        error.guidance += f"\n{kept}next, when that is put right: {following}"
+        return error
 
     def _unreachable(self, claim: Claim, error: Unavailable) -> int:
         print(f"error: {error.detail}\n{error.guidance}", file=self._err)
@@ -214,3 +255,8 @@ class Report:
     def _is_run_for_task(self, claim: Claim) -> bool:
         """Tell whether this was called by a process that was run for this one task, and has no file of its own."""
         return claim_file.told_by(os.environ, self._settings.url) == claim
+
+
+def is_word_of_the_end(error: GreenroomError) -> bool:
+    """Tell whether an attempt's token was refused because its attempt is over: for anything else it was good."""
+    return isinstance(error, Refused) and not isinstance(error, Unauthorized) and error.code == Refused.code

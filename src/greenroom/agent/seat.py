@@ -6,7 +6,7 @@ does: a presence that may be lost drops the claim, a claim that has no seat poke
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from greenroom.agent.interruption import SIGNALS
 from greenroom.client.claiming import StandingClaim
@@ -47,6 +47,7 @@ class Seat:
         on_end: Callable[[str], None] | None = None,
     ) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id
+        self._place = room  # The room as it is asked for: by its name, and once that was answered by its id.
         self._say = say
         self._clock = clock
         self._calls, self._beats, self._claims = connect(), connect(), connect()
@@ -101,6 +102,15 @@ class Seat:
             raise self._why_ended()
         return task
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hear what changes while a run is on twice within the time that a takeover waits for it to be stopped."""
+        self._heartbeat.keep_pace(min(self._limits.heartbeat_interval_s, self._limits.takeover_grace_s / 2))
+        try:
+            yield
+        finally:
+            self._heartbeat.keep_pace(None)
+
     def rise(self) -> None:
         """Beat and claim no more, and tell the server nothing: the sitting stays until its lease ends."""
         self._claim.end()
@@ -115,7 +125,7 @@ class Seat:
         self.rise()
         session = self._calls.patient(self._calls.timeout_s if patience_s is None else patience_s)
         try:
-            session.leave(self.room, self.role, self.connection_id, cause, reason)
+            session.leave(self._place, self.role, self.connection_id, cause, reason)
         except Unavailable:
             return False
         except GreenroomError:
@@ -127,12 +137,14 @@ class Seat:
     def _send_join(self) -> JoinReply:
         # Only the first join asks politely. Later ones come back to a seat that was ours: the fences decide.
         is_polite = self._if_vacant and not self._has_joined.is_set()
-        return self._beats.join(self.room, self.role, self.connection_id, is_polite)
+        return self._beats.join(self._place, self.role, self.connection_id, is_polite)
 
     def _send_beat(self, slept_s: float) -> HeartbeatReply:
-        return self._beats.beat(self.room, self.role, self.connection_id, slept_s)
+        return self._beats.beat(self._place, self.role, self.connection_id, slept_s)
 
     def _take_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+        if isinstance(answer, JoinReply) and answer.room:
+            self._place = self._claim.room = answer.room  # A name may change while somebody sits here.
         self._has_joined.set()
         self._on_beat(answer, sent_at)
 
@@ -161,7 +173,7 @@ class Seat:
         if self._end == words.STOP_DRAINED:
             return Conflict(
                 f"The server asks {self.role} in {self.room} to take no more tasks.",
-                "It was wished so. Do not wait for tasks in this role until a person says so.",
+                "It was wished so, or the room was closed. Do not wait for tasks in this role until a person says so.",
                 DRAINED,
             )
         return Superseded(

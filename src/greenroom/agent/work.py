@@ -13,7 +13,17 @@ from typing import TextIO
 from greenroom.agent.guide import Guide
 from greenroom.agent.interruption import Interrupted, interruptible
 from greenroom.agent.seat import DRAINED, Seat, new_connection_id
-from greenroom.client.errand import DID_ITSELF, DONE, FAILED, Errand, Outcome, Plan, next_in_line, task_environment
+from greenroom.client.errand import (
+    DID_ITSELF,
+    DONE,
+    FAILED,
+    STOPPED,
+    Errand,
+    Outcome,
+    Plan,
+    next_in_line,
+    task_environment,
+)
 from greenroom.client.session import Cause, Session
 from greenroom.clock import SystemClock
 from greenroom.domain import supervision
@@ -143,18 +153,19 @@ class Work:
         errand = Errand(session, task, seat.connection_id, plan, self._clock)
         self._say(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
         self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
-        is_kept = False
+        outcome = None
         try:
-            outcome = errand.carry_out()
-            is_kept = outcome.is_kept
+            with seat.at_work():
+                outcome = errand.carry_out()
+            return outcome
         finally:
             self._errand = None
             session.close()
-            if not is_kept:
+            # What a run had written that was stopped, by a signal perhaps, was handed in nowhere.
+            if has_written(plan) if outcome is None or outcome.kind == STOPPED else outcome.is_kept:
+                self._say(f"{task.id}: its whole output is in {plan.stdout}")
+            else:
                 shutil.rmtree(folder, ignore_errors=True)
-        if is_kept:
-            self._say(f"{task.id}: its whole output is in {plan.stdout}")
-        return outcome
 
     def _take_beat(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
         """Compare what the server believes with what we do; only a beat sent after the claim can tell."""
@@ -205,6 +216,13 @@ class Work:
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
             print(line, file=self._err, flush=True)
+
+
+def has_written(plan: Plan) -> bool:
+    """Tell whether the command has put anything out."""
+    with contextlib.suppress(OSError):
+        return plan.stdout.stat().st_size > 0
+    return False
 
 
 def environment_for(parent: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:

@@ -31,6 +31,9 @@ USAGE_CODES = ("usage", "no_claim", "invalid_request", "too_large")
 """What was typed cannot be meant: as this program found out, or the server."""
 
 
+LOGIN = "To store a token for a server on another machine: greenroom login (it asks for the token)."
+
+
 class WrongUsage(errors.GreenroomError):
     """What was typed cannot be meant, as only the verb itself could find out."""
 
@@ -56,4 +59,5 @@ def code_of(error: errors.GreenroomError) -> int:
 
 def explain(error: errors.GreenroomError) -> str:
     """What a person or an agent is told: what is wrong, and what to do next."""
-    return f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
+    said = f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
+    return f"{said}\n{LOGIN}" if error.code == errors.Unauthorized.code else said

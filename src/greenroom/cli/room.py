@@ -59,7 +59,10 @@ def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     if "roles" in named:
         named["roles"] = names_in(named["roles"])
     body = ChangeRoom(**named, reason=arguments.reason)
-    print_room(session_of(settings).change_room(arguments.room, body), arguments, out)
+    room = session_of(settings).change_room(arguments.room, body)
+    print_room(room, arguments, out)
+    if "name" in named:
+        print(f"Agents that sit there stay; what is called from now on finds it as {room.name}.", file=err)
     return 0
 
 

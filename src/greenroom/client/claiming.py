@@ -36,7 +36,7 @@ class StandingClaim:
     ) -> None:
         limits = limits or session.limits
         self._session = session
-        self._room, self._role, self._connection_id = room, role, connection_id
+        self.room, self._role, self._connection_id = room, role, connection_id
         self._is_present = is_present
         self._on_seat_lost = on_seat_lost
         self._clock = clock
@@ -87,7 +87,7 @@ class StandingClaim:
 
     def _ask(self, wait_s: float) -> ClaimedTask | None:
         try:
-            return self._session.claim(self._room, self._role, self._connection_id, wait_s, self._hand_over)
+            return self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
         except RejoinRequired:
             self._on_seat_lost()
             self._pause()

@@ -15,7 +15,7 @@ from greenroom.client.notes import NotePad
 from greenroom.client.session import Session
 from greenroom.clock import Clock
 from greenroom.domain import task as tasks
-from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
+from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, NotKept, Superseded, Unavailable
 from greenroom.domain.ids import USER
 from greenroom.domain.task import Task
 from greenroom.process.group import Exit, Group, kill_leftover
@@ -187,7 +187,9 @@ class Errand:
             self._hand_on(to)
             return Outcome(kind=DONE, detail=f"Its output went to {to}.", exit=ended, is_kept=self._is_cut())
         except Superseded as error:
-            return Outcome(kind=GONE, detail=str(error), exit=ended)
+            is_lost = isinstance(error, NotKept)
+            detail = f"{error} It is in {self._plan.stdout}." if is_lost else str(error)
+            return Outcome(kind=GONE, detail=detail, exit=ended, is_kept=is_lost or self._is_cut())
         except Unavailable:
             return self._stopped(ended)
         except GreenroomError as error:
@@ -220,6 +222,8 @@ class Errand:
             return plain
         try:
             self._hand_on(self._plan.then)
+        except NotKept as error:
+            return msgspec.structs.replace(plain, detail=f"{why} {error} It is in {self._plan.stdout}.", is_kept=True)
         except Superseded:
             kept = f"{why} What it had written was kept as a late result."
             return msgspec.structs.replace(plain, detail=kept, is_kept=self._is_cut())

@@ -92,6 +92,12 @@ class Heartbeat:
             self._presence.poke(self._clock.boottime())
         self._look.set()
 
+    def keep_pace(self, pace_s: float | None) -> None:
+        """Beat about every `pace_s` seconds for the time being, so as to hear sooner; None ends that."""
+        with self._lock:
+            self._presence.keep_pace(self._clock.boottime(), pace_s)
+        self._look.set()
+
     def is_present(self) -> bool:
         """Tell whether the last word of the server was ok."""
         with self._lock:

@@ -27,7 +27,7 @@ from greenroom.entropy import Entropy
 from greenroom.process.ending import CONFLICT, FAILED, Ending
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
-from greenroom.wire.replies import MachineHeartbeatReply, Wish
+from greenroom.wire.replies import MachineHeartbeatReply, Wish, Wishes
 from greenroom.wire.requests import Fact, PostFacts
 
 log = logging.getLogger("greenroom.daemon")
@@ -82,7 +82,7 @@ class Daemon:
             machine.id,
             limits,
             entropy,
-            self._supervisor.take_wishes,
+            self._take_wishes,
             self._beat_now,
             partial(self._die, "the watch of wishes"),
         )
@@ -129,6 +129,11 @@ class Daemon:
 
     def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
         return Seat(self._premises, wish, history, on_end)
+
+    def _take_wishes(self, wishes: Wishes) -> None:
+        """Make them true; and beat, since what is new may be that somebody has taken a role over from us."""
+        self._supervisor.take_wishes(wishes)
+        self._beat_now()
 
     def _beat_now(self) -> None:
         self._heartbeat.poke()

@@ -106,7 +106,7 @@ class Seat:
         self._look.set()
         self._claim.end()
         if errand is not None:
-            errand.lose(TAKEN_OVER)
+            errand.lose("Somebody else took the role over.")
 
     def drain(self) -> None:
         """Take no more tasks; the one in hand is finished."""

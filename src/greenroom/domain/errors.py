@@ -8,6 +8,7 @@
     ├── Conflict                it was well-formed, but the state of things says no
     │   ├── InvalidTransition   the state machine has no such move from here
     │   ├── Superseded          a newer sitting has this role, or the attempt was given away
+    │   │   └── NotKept         and the result that came with it has no place: its author must keep it
     │   └── RejoinRequired      the caller lost its seat and may take it again
     ├── Unavailable             nothing was done; the same request may be sent again
     │   ├── StoreUnavailable    the transaction did not commit
@@ -74,6 +75,10 @@ class InvalidTransition(Conflict):
 
 class Superseded(Conflict):
     code = "superseded"
+
+
+class NotKept(Superseded):
+    code = "not_kept"
 
 
 class RejoinRequired(Conflict):

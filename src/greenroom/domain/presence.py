@@ -39,6 +39,7 @@ class Presence(msgspec.Struct, kw_only=True):
     failing_since: float | None = None
     has_noted: bool = False
     is_crowded: bool = False
+    pace_s: float | None = None
     ended: str | None = None
 
     def is_due(self, now: float) -> bool:
@@ -106,13 +107,20 @@ class Presence(msgspec.Struct, kw_only=True):
         if self.failing_since is None:
             self.call_at = now
 
+    def keep_pace(self, now: float, pace_s: float | None) -> None:
+        """Beat more often than the server asks for: about every `pace_s` seconds; None ends that."""
+        self.pace_s = pace_s
+        if pace_s is not None and self.failing_since is None:
+            self.call_at = min(self.call_at, now + pace_s)
+
     def silent_s(self, now: float) -> float:
         """Seconds since the sending of what was last answered ok, or since the first failure of one never answered."""
         since = self.failing_since if self.ok_at is None else self.ok_at
         return 0.0 if since is None else now - since
 
     def _pause_s(self, next_in_s: float) -> float:
-        return max(self.interval_s * PAUSE_SHARE_MIN, min(next_in_s, self.interval_s))
+        pace = 1.0 if self.pace_s is None else min(1.0, self.pace_s / self.interval_s)
+        return max(self.interval_s * PAUSE_SHARE_MIN, min(next_in_s, self.interval_s) * pace)
 
     def _contact_made(self) -> list[str]:
         """Close an outage, if there was one."""

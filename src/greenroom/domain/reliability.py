@@ -80,7 +80,7 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     writer_batch_max: int = 256
     readers_max: int = 8
     reads_waiting_max: int = 1000
-    database_timeout_s: float = 10.0
+    database_timeout_s: float = 4.0
     sweep_batch_max: int = 1000
     sweep_looks_max: int = 250
     # What is kept.

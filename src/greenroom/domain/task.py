@@ -177,6 +177,12 @@ def can_resume(task: Task, connection_id: str, attempt: int) -> bool:
     )
 
 
+def is_under_way(task: Task) -> bool:
+    """Tell whether somebody has the task in hand, or comes back to it without another claim if they come back."""
+    held = task.status in HELD_STATES
+    return held or (task.last_holder is not None and can_resume(task, task.last_holder, task.attempt))
+
+
 def is_completed_by(task: Task, connection_id: str, attempt: int) -> bool:
     """Tell whether that sitting and attempt are those whose result was accepted."""
     over = task.status in (COMPLETED, PENDING_REVIEW)

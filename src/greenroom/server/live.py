@@ -11,11 +11,13 @@ from typing import Final
 import msgspec
 from litestar.response import Stream
 
+from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Unavailable, Unusable
 from greenroom.domain.event import Event
 from greenroom.server.ask import Ask
 from greenroom.server.doors import Doors
 from greenroom.server.notice import wait_any
+from greenroom.server.permission import Permission
 from greenroom.store import log, retention
 from greenroom.store.transaction import Reader
 from greenroom.wire.requests import INTEGER_MAX
@@ -38,15 +40,16 @@ class Missed(Exception):
 class Follower:
     """One reader: `cursor` is the number of the last event it was sent, `seq` of a stream or `pos` of all."""
 
-    def __init__(self, doors: Doors, stream: str | None, cursor: int) -> None:
+    def __init__(self, doors: Doors, caller: Caller, stream: str | None, cursor: int) -> None:
         self._doors = doors
+        self._permission = Permission(doors, caller, stream)
         self._stream = stream
         self._cursor = cursor
         self._pos: int | None = None
         """The place in the feed up to which everything was seen; None while the store has to be read."""
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """The stream, until the server stops or nobody reads it any more."""
+        """The stream, until the server stops, nobody reads it any more or its reader may not read it any more."""
         doors = self._doors
         doors.tally.streams += 1
         try:
@@ -54,11 +57,15 @@ class Follower:
             while not doors.closing.is_set():
                 ring = doors.bell.next()
                 frames = await self._next_frames()
+                if frames and not await self._permission.stands(has_news=True):
+                    return
                 for frame in frames:
                     yield frame
                 if self._pos is not None and self._pos >= doors.world.feed.last_pos:
                     await wait_any(ring, doors.closing, timeout_s=doors.world.limits.stream_comment_s)
                     if not ring.is_set() and not doors.closing.is_set():
+                        if not await self._permission.stands(has_news=False):
+                            return
                         yield COMMENT
         except Unavailable as error:
             logger.warning("a stream was ended, and its reader will come back: %s", error)
@@ -133,4 +140,4 @@ def stream_response(doors: Doors, ask: Ask[None], stream: str | None) -> Stream:
     if told and not (told.isascii() and told.isdigit() and int(told) <= INTEGER_MAX):
         raise Unusable(f"Last-Event-ID is {told[:40]!r}.", "Send the `id` of the last event, or leave it out.")
     cursor = int(told) if told else ask.query.after
-    return Stream(Follower(doors, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)
+    return Stream(Follower(doors, ask.caller, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)

@@ -91,11 +91,17 @@ def seat_to_leave(
     """
     room = rooms.get(reader, room_name)
     role = rooms.role(reader, room.id, role_name) if room is not None else None
-    if room is not None and role is not None and caller.machine is not None:
-        known = sittings.get(reader, room.id, role.name, connection_id)
-        if known is not None and known.machine == caller.machine:
-            return room, role
+    if room is not None and role is not None and sits_itself(reader, caller, role, connection_id):
+        return room, role
     return seat(reader, caller, room_name, role_name)
+
+
+def sits_itself(reader: Reader, caller: Caller, role: Role, connection_id: str) -> bool:
+    """Tell whether the caller is the machine whose daemon beats for that sitting, or did to its end."""
+    if caller.machine is None:
+        return False
+    known = sittings.get(reader, role.room, role.name, connection_id)
+    return known is not None and known.machine == caller.machine
 
 
 def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
@@ -114,8 +120,13 @@ def task_to_move(reader: Reader, caller: Caller, task_id: str) -> Task:
     return task_to_read(reader, caller, task_id)
 
 
-def task_to_work_on(reader: Reader, caller: Caller, task_id: str, attempt: int) -> tuple[Task, Role]:
-    """Find a task for the agent that speaks for one attempt at it."""
+def task_to_work_on(
+    reader: Reader, caller: Caller, task_id: str, connection_id: str, attempt: int
+) -> tuple[Task, Role]:
+    """Find a task for the agent that speaks for one attempt at it.
+
+    A machine speaks for what it ran, although the role was wished away from it meanwhile: a result is not to be lost.
+    """
     task = tasks.get(reader, task_id)
     if task is None:
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
@@ -124,7 +135,8 @@ def task_to_work_on(reader: Reader, caller: Caller, task_id: str, attempt: int) 
     if role is None:  # The room was deleted, and its tasks are on their way.
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
     machine = role.machine if role.is_run_by_daemon else None
-    if not callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt):
+    may = callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt)
+    if not may and not sits_itself(reader, caller, role, connection_id):
         raise refused()
     return task, role
 

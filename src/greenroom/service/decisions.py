@@ -11,6 +11,7 @@ from greenroom.domain.task import (
     BACKLOG,
     CLOSED,
     HELD_STATES,
+    LATE_RESULTS_MAX,
     OPEN_STATES,
     PENDING,
     PENDING_REVIEW,
@@ -19,7 +20,7 @@ from greenroom.domain.task import (
     Task,
     move,
 )
-from greenroom.service import access, notes, results, texts, working
+from greenroom.service import access, notes, results, seating, texts, working
 from greenroom.service.world import World
 from greenroom.store import attempts, rooms, tasks
 from greenroom.store.transaction import Transaction
@@ -39,11 +40,12 @@ def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request:
         claimed_by=None,
         reason=reason,
         completed_at=tx.now.instant,
-        released_at=tx.now.instant if held else task.released_at,
+        released_at=results.ended_at(tx, task),
     )
     working.record(tx, "task.closed", reason, closed)
     if held:
         results.free_holder(world, tx, task)
+        seating.call_up(world, tx, task)
     return results.full(tx, working.leave_place(world, tx, closed))
 
 
@@ -53,6 +55,7 @@ def reset(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
     move(task.status, "release")
     released = working.release(world, tx, task, RESET, request.reason or "reset by a person")
     results.free_holder(world, tx, task)
+    seating.call_up(world, tx, task)
     return results.full(tx, released)
 
 
@@ -112,6 +115,7 @@ def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request:
             f"The request of task {task.id} goes on with {going_on.id}, which is {going_on.status}.",
             f"Take that one's result, or cancel it first (`greenroom task cancel {going_on.id}`).",
         )
+    seating.call_up(world, tx, task)
     return results.take_late(world, tx, room, results.set_aside(tx, task), late, by)
 
 
@@ -143,6 +147,7 @@ def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, reque
         access.open_only(room)
     if request.reason:
         notes.write(world, tx, task, caller.subject, request.reason)
+    check_room_for_result(tx, task)
     back = working.step(
         tx,
         results.set_aside(tx, task),
@@ -150,12 +155,22 @@ def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, reque
         working.place_for(tx, room) if again else BACKLOG,
         reason=None,
         released_cause=None,
+        released_at=results.ended_at(tx, task),
         promoted=None,
     )
     working.record(tx, "task.sent_back", request.reason or caller.subject, back)
     if again:
         working.wake_role(world, tx, back)
     return results.full(tx, working.leave_place(world, tx, back))
+
+
+def check_room_for_result(tx: Transaction, task: Task) -> None:
+    """Refuse to send a result back that could not be kept beside the late ones: then it has gone round too often."""
+    if task.status == PENDING_REVIEW and len(attempts.late_of(tx, task.id)) >= LATE_RESULTS_MAX:
+        raise Conflict(
+            f"Task {task.id} has {LATE_RESULTS_MAX} results already that did not count, and no more are kept.",
+            f"Accept one (`greenroom task accept {task.id}`), or cancel it and ask anew (`greenroom backlog add`).",
+        )
 
 
 def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
@@ -179,6 +194,7 @@ def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: A
             "Say it in a message to the room (`greenroom send`).",
         )
     notes.write(world, tx, task, caller.subject, request.text)
+    seating.call_up(world, tx, task)
     return results.full(tx, task)
 
 

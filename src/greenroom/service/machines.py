@@ -117,7 +117,8 @@ def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMac
         newest = sittings.newest(reader, role.room, role.name)
         present = newest if newest is not None and newest.status == PRESENT else None
         held = working.held_by(reader, present) if present is not None else []
-        status = views.judge(world, role, present, machine, bool(held))
+        wished = views.as_wished_in(room, role) if room is not None else role
+        status = views.judge(world, wished, present, machine, bool(held))
         shown.append(
             AgentOnMachine(
                 room=room.name if room is not None else role.room,

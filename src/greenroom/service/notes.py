@@ -6,7 +6,7 @@ import msgspec
 
 from greenroom.domain.errors import Conflict
 from greenroom.domain.event import room_stream
-from greenroom.domain.task import HELD_STATES, NOTES_MAX, Note, Task, can_resume
+from greenroom.domain.task import HELD_STATES, NOTES_MAX, Note, Task, is_under_way
 from greenroom.service.leases import seat_key
 from greenroom.service.world import World
 from greenroom.store import notes
@@ -42,9 +42,3 @@ def carry_over(tx: Transaction, task: str, to: str) -> None:
     """Write the notes on one task on another as well: they are of none of its attempts."""
     for note in notes.of_task(tx, task):
         notes.add(tx, to, msgspec.structs.replace(note, attempt=None))
-
-
-def is_under_way(task: Task) -> bool:
-    """Tell whether somebody has the task in hand, or comes back to it without another claim if they come back."""
-    held = task.status in HELD_STATES
-    return held or (task.last_holder is not None and can_resume(task, task.last_holder, task.attempt))

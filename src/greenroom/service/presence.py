@@ -1,7 +1,5 @@
 """Joining, beating and leaving. A beat is answered from memory; must not know how it was sent."""
 
-import msgspec
-
 from greenroom.clock import instant_of
 from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
@@ -37,7 +35,12 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
     step = decide_join(known, role.epoch)
     if step == REFUSE:
         return JoinReply(
-            status=SUPERSEDED, epoch=role.epoch, ready_until=None, next_in_s=world.next_beat_in_s(), task=None
+            status=SUPERSEDED,
+            room=room.id,
+            epoch=role.epoch,
+            ready_until=None,
+            next_in_s=world.next_beat_in_s(),
+            task=None,
         )
     machine = caller.machine if caller.scope == callers.MACHINE else None
     if step == SIT_NEW:
@@ -54,6 +57,7 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
     held = working.held_by(tx, present)
     return JoinReply(
         status=DRAIN if role.is_drained else OK,
+        room=room.id,
         epoch=present.epoch,
         ready_until=ready_until(world, tx, present),
         next_in_s=world.next_beat_in_s(),
@@ -99,10 +103,6 @@ def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_na
     if known is None or known.status == CLOSED or known.epoch < role.epoch:
         return LeaveReply(judge(known, role.epoch))
     said = f"{request.cause}: {request.reason}" if request.reason else request.cause
-    lost = tasks.lost_by(tx, room.id, role.name, request.connection_id)
-    if lost is not None:
-        # It gives up the way back to what silence took from it, so that the task is simply free.
-        tasks.save(tx, lost, msgspec.structs.replace(lost, released_cause=request.cause))
     seating.end(world, tx, known, request.cause, said, release_as=request.cause)
     return LeaveReply(OK)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.domain.errors import GreenroomError, InvalidTransition, Superseded
+from greenroom.domain.errors import GreenroomError, InvalidTransition, NotKept, Superseded
 from greenroom.domain.event import room_stream
 from greenroom.domain.ids import USER
 from greenroom.domain.message import Message
@@ -24,6 +24,7 @@ from greenroom.domain.task import (
     LateResult,
     Task,
     allowed_moves,
+    is_under_way,
 )
 from greenroom.service import seating, working
 from greenroom.service.world import World
@@ -67,7 +68,7 @@ def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateR
         claimed_by=None,
         accepted_attempt=late.attempt,
         completed_at=tx.now.instant,
-        released_at=task.released_at or tx.now.instant,
+        released_at=ended_at(tx, task),
         **said,
     )
     return conclude(world, tx, task, done, "task.completed", by)
@@ -93,6 +94,11 @@ def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str
     return full(tx, working.leave_place(world, tx, done))
 
 
+def ended_at(tx: Transaction, task: Task) -> str | None:
+    """When the attempt ended that a person's decision ends, at the latest: now, if it was under way until now."""
+    return tx.now.instant if is_under_way(task) else task.released_at
+
+
 def free_holder(world: World, tx: Transaction, held: Task) -> None:
     """Take a task from the sitting that holds it: its beats name none any more, and it is to beat again."""
     assert held.claimed_by is not None
@@ -105,7 +111,8 @@ def free_holder(world: World, tx: Transaction, held: Task) -> None:
 
 def refuse(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> GreenroomError:
     """Keep a result that does not count, and make the error that says so."""
-    return given_away(task, attempt, "complete", keep_late(tx, task, attempt, connection_id, to, text))
+    fate = keep_late(tx, task, attempt, connection_id, to, text)
+    return given_away(task, attempt, "complete", fate, NotKept if fate == NOT_KEPT else Superseded)
 
 
 def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> str:
@@ -152,7 +159,7 @@ def answer_again(tx: Transaction, task: Task, connection_id: str, to: str, text:
     if (to, text) == (task.handed_to, task.result):
         return full(tx, task)
     told = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
-    return full(tx, task) if to == task.handed_to else told
+    return full(tx, task) if to == task.handed_to and not isinstance(told, NotKept) else told
 
 
 def is_accepted(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
@@ -172,14 +179,16 @@ def had(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
     return attempt < task.attempt and sittings.get(reader, task.room, task.target_role, connection_id) is not None
 
 
-def given_away(task: Task, attempt: int, trigger: str, then: str) -> GreenroomError:
+def given_away(
+    task: Task, attempt: int, trigger: str, then: str, kind: type[Superseded] = Superseded
+) -> GreenroomError:
     """The error for an attempt that does not count: no longer, or it was never there."""
     if task.attempt == 0:
         return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
     now = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
     because = f": {task.reason}" if task.reason and task.attempt == attempt else ""
     fate = "no longer counts" if attempt <= task.attempt else "was never given to anybody"
-    return Superseded(f"Attempt {attempt} at task {task.id} {fate}: the task {now}{because}.", then)
+    return kind(f"Attempt {attempt} at task {task.id} {fate}: the task {now}{because}.", then)
 
 
 def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> GreenroomError:

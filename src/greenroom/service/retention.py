@@ -66,7 +66,11 @@ def go_on(world: World, batches: int, forgetting: "Future[None]") -> None:
     state = world.retention
     state.is_forgetting = False
     error = None if forgetting.cancelled() else forgetting.exception()
-    if error is not None:
+    if isinstance(error, GreenroomError):
+        # The whole round can wait for the next one: an outage may last, and is told by those who have it.
+        logger.warning("what is old is forgotten later: %s", error)
+        state.steps.clear()
+    elif error is not None:
         logger.error("what is old was not forgotten", exc_info=error)
         if state.steps:
             state.steps.popleft()

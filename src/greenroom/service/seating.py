@@ -11,9 +11,9 @@ import msgspec
 from greenroom.domain import sweep, takeover
 from greenroom.domain.event import room_stream
 from greenroom.domain.role import Role
-from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, SUPERSEDED, Sitting
+from greenroom.domain.sitting import ABSENT, BEAT, CLOSED, PRESENT, SUPERSEDED, Sitting
 from greenroom.domain.task import Task
-from greenroom.service import attention, guarding, notes, working
+from greenroom.service import attention, guarding, notes, wishing, working
 from greenroom.service.leases import seat_key
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
@@ -47,9 +47,10 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
 
 
 def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | None, cause: str) -> Sitting:
-    """Bring an absent sitting back to its seat, and the task it lost by silence back to it."""
-    again = lasting(tx, machine)
-    present = msgspec.structs.replace(absent, status=PRESENT, machine=again, ended_at=None, end_cause=None)
+    """Bring an absent sitting back to its seat. If its task is not its own any more, it is to beat again."""
+    kind = absent.lease if working.held_by(tx, absent) else BEAT
+    again = msgspec.structs.replace(absent, status=PRESENT, lease=kind, ended_at=None, end_cause=None)
+    present = msgspec.structs.replace(again, machine=lasting(tx, machine))
     sittings.save(tx, absent, present)
     record(tx, "participant.rejoined", cause, present)
     after_seated(world, tx, present)
@@ -97,9 +98,13 @@ def end(
     closed = msgspec.structs.replace(open_sitting, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
     sittings.save(tx, open_sitting, closed)
     released = [working.release(world, tx, task, release_as, cause) for task in working.held_by(tx, open_sitting)]
+    working.close_way_back(tx, open_sitting, release_as)
     if end_cause == SUPERSEDED and takeover.is_needed(open_sitting):
         for task in released:
             guarding.hold_back(world, tx, task, open_sitting)
+        if released and open_sitting.machine is not None:
+            # Its daemon waits for wishes, and beats when there are any: so it hears of this before the guard is over.
+            wishing.touch(world, tx, open_sitting.machine)
     record(tx, "participant.superseded" if end_cause == SUPERSEDED else "participant.left", cause, open_sitting)
     seen(tx, open_sitting, tx.now.instant)
     key = seat_key(open_sitting.room, open_sitting.role)
@@ -107,6 +112,16 @@ def end(
     tx.after_commit(partial(attention.is_back, world, key))
     after_vacated(world, tx, open_sitting)
     return released
+
+
+def call_up(world: World, tx: Transaction, held: Task) -> None:
+    """Have the daemon of a task's holder beat at once: there is something that it should hear of.
+
+    A daemon waits for wishes, and beats when there are any. Who beats for itself beats often while it works.
+    """
+    holder = sittings.get(tx, held.room, held.target_role, held.claimed_by) if held.claimed_by is not None else None
+    if holder is not None and holder.status == PRESENT and holder.machine is not None:
+        wishing.touch(world, tx, holder.machine)
 
 
 def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:

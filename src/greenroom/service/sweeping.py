@@ -130,6 +130,6 @@ def give_up_waiting(world: World, tx: Transaction, task_id: str) -> None:
     if task is not None and task.status in HELD_STATES and task.claimed_by is not None:
         holder = sittings.get(tx, task.room, task.target_role, task.claimed_by)
         if holder is None or holder.status != PRESENT:
-            working.release_lost(world, tx, task)
+            working.release_lost(world, tx, task, holder)
             world.healer.released += 1
     tx.after_commit(partial(world.leases.stop_timer, task_id))

@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 
 from greenroom.domain.caller import Caller
-from greenroom.domain.errors import GreenroomError, RejoinRequired, Superseded, Unusable
+from greenroom.domain.errors import GreenroomError, NotKept, RejoinRequired, Superseded, Unusable
 from greenroom.domain.event import room_stream
 from greenroom.domain.ids import USER
 from greenroom.domain.role import Role
 from greenroom.domain.room import Room
 from greenroom.domain.sitting import ABSENT, BEAT, HANDED, OK, SUPERSEDED, WORK, judge
-from greenroom.domain.task import HELD_STATES, IN_PROGRESS, STATES, Task
+from greenroom.domain.task import HELD_STATES, IN_PROGRESS, QUARANTINED, STATES, Task
 from greenroom.service import access, results, seating, texts, working
 from greenroom.service.world import World
 from greenroom.store import rooms, sittings, tasks
@@ -82,7 +82,7 @@ def hand_on(
     world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt, to: str, text: str
 ) -> Task | GreenroomError:
     """End a task with its result. A result that no longer counts is kept, and the error says so."""
-    task, role = access.task_to_work_on(tx, caller, task_id, request.attempt)
+    task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
     may = may_take_up(tx, role, task, request)
     if not may:
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
@@ -98,7 +98,8 @@ def hand_on(
         held = seat_holder(world, tx, task, role, request)
         return results.hand_in(world, tx, room, held, to, text, caller.subject)
     if not results.had(tx, task, connection_id, attempt):
-        raise results.given_away(task, attempt, "complete", "Name the task and the attempt that you were given.")
+        then = "Name the task and the attempt that you were given. What you wrote is nowhere but with you."
+        raise results.given_away(task, attempt, "complete", then, NotKept)
     return results.refuse(tx, task, attempt, connection_id, to, text)
 
 
@@ -111,10 +112,18 @@ def check_receiver(room: Room, to: str) -> None:
 
 
 def decline(world: World, tx: Transaction, caller: Caller, task_id: str, request: Decline) -> Task:
-    """Give a task back as one that cannot be done: it is set apart, with the reason, until a person looks at it."""
+    """Give a task back as one that cannot be done: it is set apart, with the reason, until a person looks at it.
+
+    Said again by the same attempt, it is answered as the first time.
+    """
     texts.check(world, "reason", request.reason)
-    held = take_up(world, tx, caller, task_id, request, "quarantine")
     reason = f"declined: {request.reason}"
+    task, _ = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
+    of = (task.last_holder, task.attempt)
+    if (task.status, task.reason) == (QUARANTINED, reason) and of == (request.connection_id, request.attempt):
+        access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
+        return results.full(tx, task)
+    held = take_up(world, tx, caller, task_id, request, "quarantine")
     apart = working.step(tx, held, "quarantine", claimed_by=None, reason=reason, released_at=tx.now.instant)
     working.record(tx, "task.quarantined", reason, apart)
     results.free_holder(world, tx, held)
@@ -141,7 +150,7 @@ def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request
 
     `trigger` is what is to be done with it.
     """
-    task, role = access.task_to_work_on(tx, caller, task_id, request.attempt)
+    task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
     if not may_take_up(tx, role, task, request):
         if not access.attempt_is_current(tx, caller):
             raise access.refused()

@@ -1,13 +1,14 @@
 """What rooms, roles and participants look like to whoever asks. Must not know what can be done with them, or HTTP."""
 
+import msgspec
+
 from greenroom.clock import instant_of
 from greenroom.domain import status as statuses
 from greenroom.domain.event import room_stream
 from greenroom.domain.machine import Machine
-from greenroom.domain.role import Role
-from greenroom.domain.room import Room
+from greenroom.domain.role import STOPPED, Role
+from greenroom.domain.room import OPEN, Room
 from greenroom.domain.sitting import Sitting
-from greenroom.domain.task import HELD_STATES
 from greenroom.service import guarding
 from greenroom.service.leases import seat_key
 from greenroom.service.world import World
@@ -21,7 +22,7 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
     present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
     open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
     # A connection's id is its client's own choice: only together with the role does it say who works.
-    working = {(task.target_role, task.claimed_by) for task in open_tasks if task.status in HELD_STATES}
+    working = {(task.target_role, task.claimed_by) for task in tasks.held_in(reader, room.id)}
     wished = {
         name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
     }
@@ -31,7 +32,7 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
         sitting = present.get(role.name)
         machine = wished.get(role.machine) if role.machine else None
         works = sitting is not None and (role.name, sitting.connection_id) in working
-        status = judge(world, role, sitting, machine, works)
+        status = judge(world, as_wished_in(room, role), sitting, machine, works)
         views.append(role_view(world, role, sitting, status))
         if sitting is not None:
             participants.append(participant_view(world, sitting, status.status))
@@ -47,6 +48,13 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
         cursor=log.last_seq(reader, room_stream(room.id)),
         created_at=room.created_at,
     )
+
+
+def as_wished_in(room: Room, role: Role) -> Role:
+    """The role as its agent is to take it: in a closed room nobody is to come, and whoever sits there is to leave."""
+    if room.status == OPEN:
+        return role
+    return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed")
 
 
 def judge(

@@ -200,12 +200,21 @@ def release(
     return after
 
 
-def release_lost(world: World, tx: Transaction, task: Task) -> None:
-    """Release a task whose holder stayed silent. It is a death only if the holder's machine was there all along."""
-    role = rooms.role(tx, task.room, task.target_role)
-    machine = machines.get(tx, role.machine) if role is not None and role.machine is not None else None
+def release_lost(world: World, tx: Transaction, task: Task, holder: Sitting | None) -> None:
+    """Release a task whose holder stayed silent. It is a death only if the holder's machine was there all along.
+
+    That is the machine that it sat on: its role may be wished onto another one by now.
+    """
+    machine = machines.get(tx, holder.machine) if holder is not None and holder.machine is not None else None
     silent = f"its holder has been silent for {world.limits.task_lost_after_s:g} s after its lease"
     release(world, tx, task, LOST, silent, machine_connected=machine is not None and machine.daemon_connected)
+
+
+def close_way_back(tx: Transaction, ended: Sitting, cause: str) -> None:
+    """Let what silence took from a sitting be simply free: it will not come back, and its attempt is over only now."""
+    lost = tasks.lost_by(tx, ended.room, ended.role, ended.connection_id)
+    if lost is not None:
+        tasks.save(tx, lost, msgspec.structs.replace(lost, released_cause=cause, released_at=tx.now.instant))
 
 
 def resume(world: World, tx: Transaction, lost: Task, cause: str) -> Task:

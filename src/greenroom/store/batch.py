@@ -114,8 +114,8 @@ class Batch:
 
     def _ask(self, undone: Settled) -> Settled | None:
         """Ask a new session whether a COMMIT was done that was not answered; None when only a later one will tell."""
-        last_pos = self._events[-1].pos if self._events else None
-        self._continuity.doubt = Doubt(last_pos, self._done(), undone)
+        last = self._events[-1] if self._events else None
+        self._continuity.doubt = Doubt(last, self._done(), undone)
         try:
             return self._continuity.settle(self._engine.writing())
         except Exception as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from greenroom.domain.errors import StoreUnavailable
+from greenroom.domain.event import Event
 from greenroom.store import log
 from greenroom.store.engine import Cursor, Engine
 from greenroom.store.transaction import Reader
@@ -17,9 +18,9 @@ Outcome = TypeVar("Outcome")
 
 
 class Doubt(NamedTuple, Generic[Outcome]):
-    """A batch whose COMMIT was not answered: the place it would end at, and what follows in either case."""
+    """A batch whose COMMIT was not answered: the event it would end with, and what follows in either case."""
 
-    last_pos: int | None
+    last: Event | None
     done: Outcome
     undone: Outcome
 
@@ -54,8 +55,9 @@ class Continuity(Generic[Outcome]):
         """Do as `check` does, but give back what was in doubt instead of applying it; None when nothing was."""
         if self._session == self._engine.sessions:
             return None
-        found, doubt = log.last_pos(Reader(cursor, self._engine.dialect)), self.doubt
-        is_done = doubt is not None and doubt.last_pos == found
+        reader, doubt = Reader(cursor, self._engine.dialect), self.doubt
+        found = log.last_pos(reader)
+        is_done = doubt is not None and doubt.last is not None and is_newest(reader, doubt.last, found)
         if not is_done and self._last_pos not in (None, found):
             self.overtaken = (
                 f"Another server wrote to this store while we had lost it: it is at {found}, and we left it at"
@@ -64,3 +66,8 @@ class Continuity(Generic[Outcome]):
             raise StoreUnavailable(self.overtaken, "Start the server again; it writes no more.")
         self._session, self._last_pos, self.doubt = self._engine.sessions, found, None
         return None if doubt is None else doubt.done if is_done else doubt.undone
+
+
+def is_newest(reader: Reader, event: Event, last_pos: int) -> bool:
+    """Tell whether the log ends with this very event: another server's may have come to the same place."""
+    return event.pos == last_pos and log.all_after(reader, last_pos - 1, 1) == [event]

@@ -148,6 +148,7 @@ OPEN_OF_REQUEST = Statement(
     .limit(1)
 )
 OPEN_IN_ROOM = Statement(_task.where(_in_room, tasks.c.status.in_(OPEN_STATES)).order_by(_by_age).limit(_limit))
+HELD_IN_ROOM = Statement(_task.where(_in_room, tasks.c.status.in_(HELD_STATES)).order_by(_by_age))
 OPEN_FOR_ROLE = Statement(
     _task.where(_in_room, tasks.c.status.in_(OPEN_STATES), tasks.c.target_role == bindparam("role"))
     .order_by(_by_age)
@@ -250,6 +251,11 @@ def occupying(reader: Reader, room: str) -> int:
 def open_in(reader: Reader, room: str, limit: int) -> list[Task]:
     """Up to `limit` tasks of a room that are not over, oldest first."""
     return [_read(row) for row in reader.rows(OPEN_IN_ROOM, room=room, limit=limit)]
+
+
+def held_in(reader: Reader, room: str) -> list[Task]:
+    """Every task of a room that somebody holds: no more than it has roles."""
+    return [_read(row) for row in reader.rows(HELD_IN_ROOM, room=room)]
 
 
 def open_of(reader: Reader, room: str, request: str) -> Task | None:

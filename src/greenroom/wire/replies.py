@@ -14,9 +14,13 @@ class TaskRef(msgspec.Struct, frozen=True):
 
 
 class JoinReply(msgspec.Struct, frozen=True, kw_only=True):
-    """`crowded` asks for longer pauses before retries, since so many beat that they would come back in one wave."""
+    """`room` is the room's id, by which it is still found when it is renamed.
+
+    `crowded` asks for longer pauses before retries, since so many beat that they would come back in one wave.
+    """
 
     status: str
+    room: str = ""
     epoch: int
     ready_until: str | None
     next_in_s: float

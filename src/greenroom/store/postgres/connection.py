@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from greenroom.domain.errors import ConfigurationError
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from greenroom.store.postgres.session import Session, Silence
 
 CONNECT_S_MAX: Final = 5
 NAME_BYTES_MAX: Final = 63
@@ -36,7 +36,7 @@ SETTINGS: Final = {
 }
 # An answer "done" must survive a power cut; what waits for more than our disk is left as it is.
 APPLY: Final = """
-    SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)
+    SELECT set_config(name, value, false) FROM json_each_text($1::json) AS wanted (name, value)
     WHERE name != 'synchronous_commit' OR current_setting(name) = 'off'
 """
 LOOK_FOR_CLIENT: Final = "SET client_connection_check_interval = '1s'"
@@ -62,10 +62,13 @@ class Address:
         name = told.get("dbname") or os.environ.get("PGDATABASE") or told.get("user") or "the user's own"
         return f"database {name} on {host}{port}"
 
-    def connect(self, name: str, wait_s: float, *, settings: Mapping[str, str] | None = None) -> Connection:
-        """Open a connection that commits by itself outside of BEGIN, called `name` in PostgreSQL's list of sessions.
+    def connect(
+        self, name: str, wait_s: float, on_silence: Silence, *, settings: Mapping[str, str] | None = None
+    ) -> Session:
+        """Open a session that commits by itself outside of BEGIN, called `name` in PostgreSQL's list.
 
-        `wait_s` limits what PostgreSQL may take for a statement, a lock, or our next word in a transaction.
+        `wait_s` limits what PostgreSQL may take for a statement, a lock, or our next word in a transaction. When it
+        says nothing at all for as long, `on_silence` is called.
         """
         limits = {
             "statement_timeout": f"{wait_s * 900:.0f}",
@@ -82,16 +85,16 @@ class Address:
             # Of several hosts the one that can be written to, for readers too: they must see what was written.
             "target_session_attrs": "read-write",
         }
-        connection = psycopg.connect(make_conninfo(**wanted), autocommit=True)
+        session = Session(psycopg.connect(make_conninfo(**wanted), autocommit=True), wait_s, on_silence)
         try:
             wanted = {**SETTINGS, **limits, **(settings or {})}
-            connection.execute(APPLY, (list(wanted), list(wanted.values())))
+            session.execute(APPLY, (msgspec.json.encode(wanted).decode(),))
             with suppress(psycopg.Error):  # not every system can look
-                connection.execute(LOOK_FOR_CLIENT)
+                session.execute(LOOK_FOR_CLIENT)
         except BaseException:
-            connection.close()
+            session.close()
             raise
-        return connection
+        return session
 
 
 def name_of_process(what: str) -> str:

@@ -2,9 +2,10 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 from sqlalchemy import MetaData
@@ -15,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from greenroom.clock import Clock
 from greenroom.domain.errors import AlreadyRunning
 from greenroom.store import migrating
+from greenroom.store.engine import CommitUnknown
 from greenroom.store.migrating import unusable
 from greenroom.store.postgres import outages
-from greenroom.store.postgres.connection import Address, Connection, name_of_process
-from greenroom.store.postgres.lock import Backend, take_lock
+from greenroom.store.postgres.connection import Address, name_of_process
+from greenroom.store.postgres.lock import Backend, ourselves, take_lock
 from greenroom.store.postgres.readers import Readers
 from greenroom.store.postgres.session import Session
 
@@ -28,6 +30,17 @@ DIALECT: Final[Dialect] = postgresql.dialect(paramstyle="numeric_dollar")  # typ
 VERSION_MIN: Final = 14
 LOCK_WAIT_S: Final = 3.0
 """Seconds that a predecessor's session may take to go: PostgreSQL looks once a second whether its client is there."""
+
+
+BACKENDS_KEPT: Final = 16
+"""Sessions of ours, the last of them now, that may have got the lock without our hearing of it."""
+
+
+class Away(NamedTuple):
+    """That the database could not be reached: until when nobody need try again, and why."""
+
+    until: float
+    why: str
 
 
 class Postgres:
@@ -55,9 +68,8 @@ class Postgres:
         self._answer_s = answer_s
         self._lock_wait_s = lock_wait_s
         self._writer: Session | None = None
-        self._backend: Backend | None = None
-        self._away_until = 0.0
-        self._away_because: psycopg.OperationalError | None = None
+        self._backends = deque[Backend](maxlen=BACKENDS_KEPT)
+        self._away: Away | None = None
         self._regaining: threading.Thread | None = None
         self._readers = Readers(self._open_reader, readers_max=readers_max, wait_s=wait_s)
 
@@ -72,9 +84,9 @@ class Postgres:
                 tables,
                 name=place,
                 way_out="Name a database that is empty or Greenroom's own: --database postgresql://...",
-                connect=lambda: self._connect("upgrade", {"statement_timeout": "0", "lock_timeout": "0"}),
+                connect=lambda: self._open("upgrade", {"statement_timeout": "0", "lock_timeout": "0"}).release(),
             )
-        except (psycopg.Error, SQLAlchemyError) as error:
+        except (psycopg.Error, SQLAlchemyError, CommitUnknown) as error:
             raise unusable(f"{place} cannot be used: {outages.told(error)}.", outages.way_out_of(error)) from error
 
     def _examine(self, session: Session) -> None:
@@ -144,7 +156,9 @@ class Postgres:
             raise AlreadyRunning(self.lost_to, "Start the server again.")
         session = self._open("server")
         try:
-            self._backend = take_lock(session, self._backend, self._lock_wait_s, f"the {self._address}")
+            # Known before it may have the lock: a line may break that has just carried our asking for it.
+            self._backends.append(ourselves(session))
+            take_lock(session, self._backends, self._lock_wait_s, f"the {self._address}")
         except AlreadyRunning as error:
             self.lost_to = error.detail
             session.close()
@@ -177,22 +191,25 @@ class Postgres:
             self._drop_writer()
 
     def _open(self, what: str, settings: Mapping[str, str] | None = None) -> Session:
-        return Session(self._connect(what, settings), self._answer_s)
-
-    def _connect(self, what: str, settings: Mapping[str, str] | None = None) -> Connection:
-        """Connect, or fail as the last attempt did: after one that took long, nobody tries for as long again."""
-        began_at = self._clock.monotonic()
-        if self._away_because is not None and began_at < self._away_until:
-            raise psycopg.OperationalError(outages.told(self._away_because))
+        """Open a session, or fail as the last attempt did: after one that took long, nobody tries for as long again."""
+        away, began_at = self._away, self._clock.monotonic()
+        if away is not None and began_at < away.until:
+            raise psycopg.OperationalError(away.why)
         try:
-            connection = self._address.connect(name_of_process(what), self._answer_s, settings=settings)
+            session = self._address.connect(name_of_process(what), self._answer_s, self._fall_silent, settings=settings)
         except psycopg.OperationalError as error:
-            if self._away_because is None and self.sessions:
-                logger.error("the %s is away: %s", self._address, outages.told(error))
-            now = self._clock.monotonic()
-            self._away_because, self._away_until = error, now + (now - began_at)
+            self._leave(error, self._clock.monotonic() - began_at)
             raise
-        if self._away_because is not None and self.sessions:
+        if self._away is not None and self.sessions:
             logger.warning("the %s is back", self._address)
-        self._away_because = None
-        return connection
+        self._away = None
+        return session
+
+    def _fall_silent(self, error: psycopg.OperationalError) -> None:
+        """A session was given up: whoever comes next need not wait as long to find the same."""
+        self._leave(error, self._answer_s)
+
+    def _leave(self, error: psycopg.OperationalError, for_s: float) -> None:
+        if self._away is None and self.sessions:
+            logger.error("the %s is away: %s", self._address, outages.told(error))
+        self._away = Away(self._clock.monotonic() + for_s, outages.told(error))

@@ -5,6 +5,7 @@ has to be looked at before each write.
 """
 
 import threading
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import psycopg
@@ -54,8 +55,15 @@ class Holder(NamedTuple):
         return f"{self.name or 'a session'} (backend {self.backend.pid} from {self.host or 'its own machine'}{since})"
 
 
-def take_lock(session: Session, before: Backend | None, wait_s: float, place: str) -> Backend:
-    """Take the lock for this session; how PostgreSQL counts it. `before` is the session that we had, if we lost one.
+def ourselves(session: Session) -> Backend:
+    """How PostgreSQL counts this session."""
+    session.execute(OURSELVES)
+    [(pid, started_us)] = session.fetchall()
+    return Backend(pid, started_us)
+
+
+def take_lock(session: Session, lost: Collection[Backend], wait_s: float, place: str) -> None:
+    """Take the lock for this session. `lost` are the sessions that we had, and that may have got it.
 
     A dying server's session may live on for a moment, so somebody else is waited for, for `wait_s` seconds: then
     AlreadyRunning. What we lost ourselves is ended: it may be a half-open line, and could still commit. When that takes
@@ -65,14 +73,12 @@ def take_lock(session: Session, before: Backend | None, wait_s: float, place: st
     for _ in range(max(1, round(wait_s / LOOK_EVERY_S))):
         session.execute(TAKE, (KEY,))
         if session.fetchall() == [(1,)]:
-            session.execute(OURSELVES)
-            [(pid, started_us)] = session.fetchall()
-            return Backend(pid, started_us)
+            return
         holder = holder_of(session)
-        if holder is not None and holder.backend == before:
+        if holder is not None and holder.backend in lost:
             session.execute(END, holder.backend)
         threading.Event().wait(LOOK_EVERY_S)
-    if holder is not None and holder.backend == before:
+    if holder is not None and holder.backend in lost:
         raise psycopg.OperationalError("the session that was lost has not ended yet, and still has the lock")
     raise AlreadyRunning(
         f"Another server uses {place}: {holder or 'one that has just gone'}.",

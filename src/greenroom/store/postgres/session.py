@@ -31,6 +31,8 @@ READ: Final[dict[int, Callable[[bytes], Any]]] = {
 }
 """How a value is read, by the number of its type. There are no others: see greenroom.store.schema."""
 
+Silence = Callable[[psycopg.OperationalError], None]
+
 IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 GOOD: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
@@ -38,9 +40,10 @@ GOOD: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 class Session:
     """A cursor on a connection of its own; for one thread at a time, but for `seems_sound`."""
 
-    def __init__(self, connection: psycopg.Connection[Any], wait_s: float) -> None:
-        """Give the connection up when it says nothing for `wait_s` seconds."""
+    def __init__(self, connection: psycopg.Connection[Any], wait_s: float, on_silence: Silence) -> None:
+        """Give the connection up when it says nothing for `wait_s` seconds, and tell `on_silence`."""
         self.rowcount = -1
+        self._on_silence = on_silence
         self._connection = connection
         self._line = connection.pgconn
         self._line.nonblocking = 1
@@ -122,6 +125,11 @@ class Session:
         if self.in_transaction:
             self.execute("ROLLBACK")
 
+    def release(self) -> psycopg.Connection[Any]:
+        """Give the connection to somebody who speaks to it as psycopg does; this session is over."""
+        self._line.exit_pipeline_mode()
+        return self._connection
+
     def close(self) -> None:
         """End the session, whatever its state."""
         self._connection.close()
@@ -192,7 +200,9 @@ class Session:
         ready = self._poll.poll(self._wait_s * 1000)
         if not ready:
             self._line.finish()
-            raise psycopg.OperationalError(f"the database did not answer for {self._wait_s:g} s")
+            silence = psycopg.OperationalError(f"the database did not answer for {self._wait_s:g} s")
+            self._on_silence(silence)
+            raise silence
         return ready[0][1]
 
 

@@ -1,0 +1,71 @@
+"""Ends the PostgreSQL of tests that are no more, however they ended. Must not know what tests do with it.
+
+Whoever uses a server holds its `.owners` file, shared; a killed process lets go of it too. As a program this waits
+until the last one has, and clears up.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+OWNERS = ".owners"
+
+
+@contextmanager
+def turn(root: Path) -> Iterator[None]:
+    """One at a time starts or removes a server under `root`."""
+    with open(root / ".turn", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def own(folder: Path) -> bool:
+    """Become an owner of the server in `folder`, until this process ends; False while that is being removed."""
+    descriptor = os.open(folder.with_suffix(OWNERS), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
+
+
+def keep_watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
+    """Start a process that clears up when the last owner has gone."""
+    command = [sys.executable, "-S", __file__, str(folder), str(pg_ctl), user or ""]
+    with subprocess.Popen(["/bin/sh", "-c", '"$@" &', "watch", *command], start_new_session=True):
+        pass  # the shell ends at once, and what it started belongs to nobody
+
+
+def clear_all(root: Path, pg_ctl: Path, user: str | None) -> None:
+    """Remove whatever nobody owns, should even those have been killed who keep watch. It is the caller's turn."""
+    for owners in root.glob(f"*{OWNERS}"):
+        with open(owners) as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(owners, pg_ctl, user)
+
+
+def remove(owners: Path, pg_ctl: Path, user: str | None) -> None:
+    folder = owners.with_suffix("")
+    if folder.exists():
+        stop = [str(pg_ctl), "-w", "-D", str(folder), "stop", "-m", "immediate"]
+        subprocess.run(stop, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+    owners.unlink(missing_ok=True)
+
+
+def watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
+    """Wait until nobody owns the server in `folder`, and remove it."""
+    with suppress(FileNotFoundError), open(folder.with_suffix(OWNERS)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with turn(folder.parent):
+            remove(folder.with_suffix(OWNERS), pg_ctl, user)
+
+
+if __name__ == "__main__":
+    watch(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] or None)

@@ -1,0 +1,90 @@
+"""An agent's commands called in this process, with a server of their own. Must not know what is expected of them."""
+
+import io
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.agent import sitting_file, wait
+from greenroom.agent.claim_file import Claim
+from greenroom.domain.reliability import Reliability
+from greenroom.process.identity import Identity
+from greenroom.settings.private_file import write_record
+from greenroom.settings.project import DaemonSettings
+from greenroom.settings.resolve import Settings
+from tests.unit.scripted import answer, beaten, claimed, joined
+from tests.unit.tiny_server import Answer
+
+LIMITS = Reliability(first_contact_s=0.5, retry_pause_s=0.02)
+
+
+ANSWERS: dict[str, Answer] = {
+    "POST join": lambda server, body: answer(joined()),
+    "POST heartbeat": lambda server, body: answer(beaten()),
+    "POST leave": lambda server, body: answer({"status": "ok"}),
+    "POST claim": lambda server, body: answer(claimed()),
+}
+
+
+def leave_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may themselves be run by an agent, with a cap or a task of its own."""
+    for name in os.environ:
+        if name.startswith(("CLAUDECODE", "CODEX_", "OPENCODE", "QWEN_CODE", "GEMINI_CLI", "GREENROOM_")):
+            monkeypatch.delenv(name)
+
+
+def settings_of(url: str, folder: Path) -> Settings:
+    return Settings(
+        url=url,
+        token="t",
+        data_dir=folder,
+        database=None,
+        limits=LIMITS,
+        project=None,
+        user_daemon=DaemonSettings(),
+        origins={"data_dir": "flag --data-dir"},
+    )
+
+
+class Call:
+    """One call of the command, in this process."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.settings = settings_of(url, folder)
+        self.out, self.err = io.StringIO(), io.StringIO()
+
+    def wait(self, timeout: float | None = None, take_over: bool = False, json: bool = False) -> int:
+        arguments = Namespace(room="demo", role="builder", timeout=timeout, take_over=take_over, json=json)
+        return wait.run(arguments, self.settings, self.out, self.err)
+
+    def files(self, kind: str) -> list[Path]:
+        return [path for path in (self.settings.data_dir / kind).rglob("*") if path.is_file()]
+
+    def claims(self) -> list[Claim]:
+        return [msgspec.json.decode(path.read_bytes(), type=Claim) for path in self.files("claims")]
+
+    def sitting(self) -> sitting_file.SittingFile:
+        return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=sitting_file.SittingFile)
+
+    def end_process(self) -> None:
+        """Make the sitting that of a process which has ended."""
+        gone = msgspec.structs.replace(self.sitting(), process=Identity(os.getpid(), "an earlier start"))
+        write_record(self.files("sittings")[0], gone)
+
+
+class Said:
+    """One of the later commands, in this process."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.settings = settings_of(url, folder)
+        self.out, self.err = io.StringIO(), io.StringIO()
+
+    def say(self, function: Any, **given: Any) -> int:
+        plain = {"task": None, "attempt": None, "room": None, "role": None, "json": False, "text": ""}
+        code = function(Namespace(**plain | given), self.settings, self.out, self.err)
+        assert isinstance(code, int)
+        return code
