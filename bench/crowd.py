@@ -109,7 +109,7 @@ def seat_many(table: LeaseTable, count: int, now: float) -> None:
 def spread_beats(table: LeaseTable, now: float) -> None:
     """Let everybody have beaten within the last interval."""
     count = len(table.seats)
-    for number, (key, seat) in enumerate(table.seats.items()):
+    for number, (key, seat) in enumerate(list(table.seats.items())):  # The writer may empty seats meanwhile.
         table.beat(key, seat.connection, now - INTERVAL_S * number / count)
 
 

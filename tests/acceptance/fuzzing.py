@@ -18,6 +18,7 @@ import schemathesis
 KNOWN: Final = "GREENROOM_FUZZ_KNOWN"
 known: Final[dict[str, list[Any]]] = json.loads(os.environ.get(KNOWN, "{}"))
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+INTEGER_MAX: Final = 2**53
 LEFT_ALONE: Final = 3
 """Every third value, by its own bytes, stays as it was made up."""
 
@@ -25,7 +26,10 @@ LEFT_ALONE: Final = 3
 def known_for(name: str, made_up: Any) -> Any:
     """A value that means something, or the one that was made up."""
     values = known.get(name)
-    fits = NAME.fullmatch(made_up) is not None if isinstance(made_up, str) else type(made_up) is int and made_up > 0
+    if isinstance(made_up, str):
+        fits = NAME.fullmatch(made_up) is not None
+    else:
+        fits = type(made_up) is int and 0 < made_up <= INTEGER_MAX
     if not values or not fits or type(values[0]) is not type(made_up):
         return made_up
     draw = zlib.crc32(repr(made_up).encode())
