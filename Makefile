@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 PEERS := .cache/peers
+FLEET := tests/acceptance/fleet
+HEALING := .cache/healing
 CODE := $(shell find src tests bench examples tools -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 
 # A virtual environment names its own place: one that came along with a copied checkout would run the code it was copied from.
@@ -38,7 +40,10 @@ bench: setup ## measure, and print the table that the README quotes
 	@$(BIN)/python -m bench
 
 prove: setup ## the long tests
-	@$(BIN)/pytest -m prove -o faulthandler_timeout=1800
+	@$(BIN)/pytest -m prove -o faulthandler_timeout=1800 --ignore=$(FLEET)
+	@rm -rf $(HEALING)
+	@HEALING_REPORT=$(HEALING) $(BIN)/pytest -m "prove or process" -o faulthandler_timeout=1800 $(FLEET)
+	@$(BIN)/python -m $(subst /,.,$(FLEET)).healing $(HEALING)
 
 format: setup ## rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix $(CODE)

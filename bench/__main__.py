@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench import beats, dispatch, history, leases, serving, tasks, waiting, writes
+from bench import beats, dispatch, fleet, history, leases, recovery, serving, tasks, waiting, writes
 from bench.machine import Machine, Neighbours, look
 from bench.peers import comparison
 from bench.table import Piece, draw
@@ -27,6 +27,8 @@ PIECES: Final[dict[str, Callable[[], Piece]]] = {
     "leases": leases.measure,
     "waiting": waiting.measure,
     "serving": serving.measure,
+    "fleet": fleet.measure,
+    "recovery": recovery.measure,
     "peers": comparison.measure,
 }
 FAILED: Final = 1

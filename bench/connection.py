@@ -48,6 +48,10 @@ class Connection(asyncio.Protocol):
             raise ValueError("more came than was asked for: this client sends one request at a time")
         self._on_answer(self, int(data[9:12]), data[body_at:])
 
+    @property
+    def is_lost(self) -> bool:
+        return self._lost is not None
+
     def send(self, request: bytes) -> None:
         assert self._transport is not None
         if self._lost is not None:
@@ -77,6 +81,11 @@ class Caller:
         self._awaited = asyncio.get_running_loop().create_future()
         self._connection.send(request)
         return await self._awaited
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has closed it."""
+        return self._connection.is_lost
 
     def close(self) -> None:
         self._connection.close()

@@ -4,10 +4,8 @@ The history is made of tasks that really were done: one in each room over HTTP, 
 its messages, while no server runs. Events are not copied, because the server forgets them beyond a limit of its own.
 """
 
-import asyncio
 import sqlite3
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -16,11 +14,10 @@ from typing import Final
 import uvloop
 
 from bench.errands import Errand
-from bench.house import House, server
+from bench.house import house_at, server
 from bench.sample import median
 from bench.table import Beside, Goal, Piece, Row
-from bench.tasks import repeat
-from greenroom.settings import paths
+from bench.tasks import run
 from greenroom.store.store import DATABASE_NAME
 
 SIZES: Final = (8, 10_000, 1_000_000)
@@ -41,7 +38,7 @@ def measure() -> Piece:
         rates: dict[int, list[float]] = {size: [] for size in SIZES}
         for _ in range(ROUNDS):
             for size in SIZES:
-                rates[size].append(uvloop.run(run(teams[size])))
+                rates[size].append(uvloop.run(run(teams[size], SECONDS)))
     none = median(rates[SIZES[0]])
     rows = tuple(
         Row(
@@ -70,11 +67,6 @@ def team(data_dir: Path, size: int) -> Iterator[list[Errand]]:
         yield [Errand(again, f"room{number}", is_new=False) for number in range(WORKERS)]
 
 
-def house_at(data_dir: Path, url: str, pid: int) -> House:
-    token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
-    return House(url, token, data_dir, pid)
-
-
 async def do_one(errands: Iterator[Errand]) -> None:
     """One task in each room."""
     for errand in errands:
@@ -95,15 +87,3 @@ def lengthen(database: Path, size: int) -> None:
                 f" SELECT id || '-' || number, {names} FROM {table} CROSS JOIN counted",
                 (size // WORKERS - 1,),
             )
-
-
-async def run(errands: list[Errand]) -> float:
-    """Tasks per second by all workers together."""
-    for errand in errands:
-        await errand.connect()
-    began_at = time.perf_counter()
-    counts = await asyncio.gather(*(repeat(errand, began_at + SECONDS) for errand in errands))
-    passed_s = time.perf_counter() - began_at
-    for errand in errands:
-        errand.close()
-    return sum(counts) / passed_s

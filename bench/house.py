@@ -1,6 +1,7 @@
 """A real Greenroom server in a process and folder of its own. Knows how it starts and stops; must not know what for."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,17 +44,28 @@ def house(database: str | None = None) -> Iterator[House]:
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         data_dir = Path(folder) / "state"
         with server(data_dir, database) as (process, url):
-            token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
-            yield House(url, token, data_dir, process.pid)
+            yield house_at(data_dir, url, process.pid)
+
+
+def house_at(data_dir: Path, url: str, pid: int) -> House:
+    """A server that listens, as those who call it know it."""
+    token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
+    return House(url, token, data_dir, pid)
 
 
 @contextmanager
-def server(data_dir: Path, database: str | None = None) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """The process of a server that listens, and its address."""
-    command = [str(GREENROOM), "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+def server(data_dir: Path, database: str | None = None, port: int = 0) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The process of a server that listens, and its address; 0 is a port that it chooses."""
+    command = [str(GREENROOM), "server", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data_dir)]
     command += ["--database", database] if database is not None else []
     with stopped_at_end(command, environment(data_dir.parent)) as process:
         yield process, address_of(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now, for whoever has to know it beforehand or come back to it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def address_of(process: "subprocess.Popen[str]") -> str:

@@ -13,6 +13,7 @@ from greenroom.wire.requests import CreateRoom, Heartbeat, HeldAgent, MachineHea
 INCARNATION = "inc_bench"
 API = "/api/v1"
 ROLES_PER_ROOM = 50
+AT_ONCE_MAX = 8
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -57,9 +58,9 @@ def seat_machine(house: House, name: str, count: int) -> list[Seat]:
 
 
 def seat_machines(house: House, machines: int, agents: int) -> dict[str, list[Seat]]:
-    """Seat the agents of several machines, all machines at once."""
+    """Seat the agents of several machines, many machines at once."""
     names = [f"machine{number}" for number in range(machines)]
-    with ThreadPoolExecutor(machines) as threads:
+    with ThreadPoolExecutor(min(machines, AT_ONCE_MAX)) as threads:
         return dict(zip(names, threads.map(lambda name: seat_machine(house, name, agents), names), strict=True))
 
 

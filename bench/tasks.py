@@ -22,7 +22,7 @@ def measure() -> Piece:
     """Measure with few and many workers, each in a room of its own."""
     commits = time_commits()
     with house() as greenroom:
-        rates = {workers: uvloop.run(run(greenroom, workers)) for workers in WORKERS}
+        rates = {workers: uvloop.run(run(team(greenroom, workers), SECONDS)) for workers in WORKERS}
     floor = 1 / (COMMITS * median(commits + time_commits()))
     rows = tuple(
         Row(
@@ -36,13 +36,17 @@ def measure() -> Piece:
     return Piece(rows, ("the client shares the machine's cores with the server it measures",))
 
 
-async def run(greenroom: House, workers: int) -> float:
-    """Tasks per second by that many workers at once."""
-    errands = [Errand(greenroom, f"team{workers}-{number}") for number in range(workers)]
+def team(greenroom: House, workers: int) -> list[Errand]:
+    """That many workers in rooms of their own."""
+    return [Errand(greenroom, f"team{workers}-{number}") for number in range(workers)]
+
+
+async def run(errands: list[Errand], seconds: float) -> float:
+    """Tasks per second by all those workers at once."""
     for errand in errands:
         await errand.connect()
     began_at = time.perf_counter()
-    counts = await asyncio.gather(*(repeat(errand, began_at + SECONDS) for errand in errands))
+    counts = await asyncio.gather(*(repeat(errand, began_at + seconds) for errand in errands))
     passed_s = time.perf_counter() - began_at
     for errand in errands:
         errand.close()

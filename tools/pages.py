@@ -10,7 +10,15 @@ from pathlib import Path
 
 from tools.calls import draw_calls
 from tools.durations import draw_relations, draw_variables
-from tools.machines import draw_joins, draw_presence, draw_statuses, draw_supervision, draw_tasks, draw_verdicts
+from tools.machines import (
+    draw_joins,
+    draw_presence,
+    draw_rests,
+    draw_statuses,
+    draw_supervision,
+    draw_tasks,
+    draw_verdicts,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("docs/state-machine.md", "docs/operations.md", "docs/protocol.md")
@@ -20,6 +28,7 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "joins": draw_joins,
     "presence": draw_presence,
     "relations": draw_relations,
+    "rests": draw_rests,
     "statuses": draw_statuses,
     "supervision": draw_supervision,
     "tasks": draw_tasks,

@@ -51,4 +51,9 @@ class Field:
         if not isinstance(error, Missing):
             traceback.print_exc()
         self.contenders = [contender for contender in self.contenders if contender.name != name]
-        self.absent[name] = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        self.absent[name] = reason_of(error)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a peer is absent, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

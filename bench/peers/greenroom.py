@@ -38,14 +38,7 @@ class Load:
         """Tasks per second, each opened, claimed and completed."""
         number = next(self._rounds)
         errands = [Errand(self._house, f"round{number}-{worker}") for worker in range(IN_FLIGHT)]
-        for errand in errands:
-            await errand.connect()
-        started_at = time.perf_counter()
-        counts = await asyncio.gather(*(tasks.repeat(errand, started_at + RATE_S) for errand in errands))
-        passed_s = time.perf_counter() - started_at
-        for errand in errands:
-            errand.close()
-        return sum(counts) / passed_s
+        return await tasks.run(errands, RATE_S)
 
     async def dispatches(self) -> list[Dispatch]:
         """One task after another for an agent whose claim stands at the server."""

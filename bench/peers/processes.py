@@ -52,11 +52,11 @@ def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator
 
 
 @contextmanager
-def server(folder: Path, name: str, command: list[str], **variables: str) -> Iterator[None]:
+def server(folder: Path, name: str, command: list[str], **variables: str) -> Iterator["subprocess.Popen[str]"]:
     """A process that serves others, and what it says goes to a file."""
-    with (folder / f"{name}.log").open("wb") as said, started(command, folder, variables, said, said) as process:
+    with (folder / f"{name}.log").open("ab") as said, started(command, folder, variables, said, said) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from bench.house import free_port
 from bench.peers import place, processes
 
 PATIENCE_S: Final = 10.0
@@ -19,18 +20,12 @@ def redis(folder: Path, name: str, **options: str) -> Iterator[str]:
     """The URL of a server with its default configuration but for the options."""
     home = folder / name
     home.mkdir()
-    port = free_port()
+    port = free_port()  # Redis cannot choose one for itself and tell.
     settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(home)} | options
     words = [word for option, value in settings.items() for word in (f"--{option}", value)]
     with processes.server(folder, name, [place.redis_server(), *words]):
         wait_for(port)
         yield f"redis://127.0.0.1:{port}/0"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now: Redis cannot choose one for itself and tell."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def wait_for(port: int) -> None:

@@ -22,6 +22,7 @@ from tests.acceptance.waiting import PATIENCE_S, NotYet, wait_until
 PROGRAM = (sys.executable, "-m", "greenroom")
 HAND = Path(__file__).with_name("hand.py")
 KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE")
+LOOPBACK = "127.0.0.1"
 ROOM = "shop"
 ROLES = ("builder", "reviewer")
 
@@ -63,6 +64,7 @@ class House:
         self.data_dir = root / "data"
         self.home = root / "home"
         self.home.mkdir(parents=True)
+        self.host = LOOPBACK
         self.port = 0
         self.server: Started | None = None
         self.store_words: tuple[str, ...] = ()
@@ -76,6 +78,8 @@ class House:
         """What everything here is started with: nothing of the surroundings but what any program needs."""
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         own = {"HOME": str(self.home), "GREENROOM_DATA_DIR": str(self.data_dir)}
+        if self.host != LOOPBACK and self.port:
+            own["GREENROOM_TOKEN"] = self.token  # a server elsewhere is not taken to be this data directory's
         return kept | self._durations | own | ({"GREENROOM_URL": url or self.url} if self.port else {})
 
     def start(self, *words: str, url: str | None = None, **more: str) -> Started:
@@ -87,7 +91,7 @@ class House:
 
     def launch_server(self) -> Started:
         """Have the server start, again on the port and the store that it had before; do not wait for it."""
-        self.server = self.start("server", "--listen", f"127.0.0.1:{self.port}", *self.store_words)
+        self.server = self.start("server", "--listen", f"{self.host}:{self.port}", *self.store_words)
         return self.server
 
     def start_server(self) -> Started:
@@ -160,7 +164,7 @@ class House:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def token(self) -> str:

@@ -87,6 +87,11 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process of one thread has started and not yet waited for."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def with_mark(mark: str) -> dict[int, str]:
     """The living processes in whose environment stands `mark`, each with its command line."""
     found = {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import pytest
 
-from tests.acceptance.house import ROOM, House
+from tests.acceptance.house import HAND, ROOM, House
 from tests.acceptance.journal import Journal
 from tests.acceptance.processes import is_alive, with_mark
 from tests.acceptance.waiting import stays, wait_until
@@ -53,11 +54,50 @@ def test_a_run_that_is_killed_is_run_again(house: House) -> None:
 def test_a_group_that_is_killed_whole_is_run_again(house: House) -> None:
     journal = start_builder(house)
     task = house.send("hold:again and paint")
-    os.killpg(journal.wait_for("begins", task=task)["pid"], signal.SIGKILL)
+    os.killpg(os.getpgid(journal.wait_for("begins", task=task)["pid"]), signal.SIGKILL)
     journal.wait_for("begins", task=task, attempt=2)
     journal.open_gate("again")
     assert 2 == house.wait_for_task(task, "completed")["attempt"]
     assert 1 == house.api.count("task.released", task=task)
+
+
+def test_a_run_whose_wrapper_is_killed_is_ended_whole_and_run_again(house: House) -> None:
+    journal = start_builder(house)
+    task = house.send("fork hold:again and paint", to="builder")
+    pid = journal.wait_for("forked", task=task)["pid"]
+    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    group = run_of(house, task)
+    os.kill(os.getpgid(pid), signal.SIGKILL)
+    journal.wait_for("begins", task=task, attempt=2)
+    assert [] == [pid for pid in group if is_alive(pid)]
+    journal.open_gate("again")
+    assert (2, 1) == (house.wait_for_task(task, "completed")["attempt"], house.task(task)["deaths"])
+    (said,) = [event["cause"] for event in house.api.events() if event["type"] == "task.released"]
+    assert "nobody saw how the command ended" in said
+
+
+def test_a_wrapper_that_stood_still_has_missed_nothing(house: House) -> None:
+    journal = start_builder(house)
+    task = house.send("hold:on and paint")
+    wrapper = os.getpgid(journal.wait_for("begins", task=task)["pid"])
+    os.kill(wrapper, signal.SIGSTOP)
+    journal.open_gate("on")
+    journal.wait_for("ends", task=task)
+    stays(lambda: house.task(task)["status"] == "in_progress", "nobody has seen the end", 1.0)
+    os.kill(wrapper, signal.SIGCONT)
+    assert (1, 0) == (house.wait_for_task(task, "completed")["attempt"], house.task(task)["deaths"])
+
+
+def test_nothing_of_a_command_outlives_a_work_that_is_killed(house: House) -> None:
+    words = (sys.executable, str(HAND))
+    work = house.start("work", ROOM, "--role", "builder", "--", *words, HAND_FOLDER=str(house.hands))
+    wait_until(lambda: house.seat("builder"), "it has sat down")
+    journal = Journal(house.hands)
+    task = house.send("fork hold:again and paint")
+    journal.wait_for("forked", task=task)
+    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    work.kill()
+    wait_until(lambda: not run_of(house, task), "nothing of the run is left", 10)
 
 
 def test_a_run_that_always_dies_is_put_into_quarantine(house: House) -> None:

@@ -70,6 +70,16 @@ class Place(NamedTuple):
         if self.database == "sqlite":
             self.run((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
 
+    def upgrade_to(self, version: int) -> None:
+        """Upgrade a store of the first version as a later one did that is older than today's."""
+        with self.begin() as connection:
+            if not inspect(connection).has_table(revisions.name):
+                for text in migrating.spell_stamp(connection.dialect, 1):
+                    connection.exec_driver_sql(text)
+            command.upgrade(upgrading.configured(connection), f"{version:04}")
+        if self.database == "sqlite":
+            self.run((f"PRAGMA user_version = {version}",))
+
     def upgrade(self) -> None:
         """Upgrade as opening an old one does, without its precautions."""
         upgrading.upgrade(self.connect, self.database, "BEGIN")

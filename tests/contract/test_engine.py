@@ -367,9 +367,6 @@ def test_pages_of_the_log(store: Store) -> None:
     assert named(lambda reader: log.events_after(reader, "red", 1, 10)) == ["c", "e"]
     assert named(lambda reader: log.events_after(reader, "red", 0, 2)) == ["a", "c"]
     assert named(lambda reader: log.all_after(reader, 2, 3)) == ["c", "d", "e"]
-    assert store.read(log.oldest_pos) == 1
-    assert store.read(lambda reader: log.oldest_seq(reader, "blue")) == 1
-    assert store.read(lambda reader: log.oldest_seq(reader, "grey")) is None
 
 
 def test_what_was_committed_is_there_after_a_restart(tmp_path: Path, clock: MovedClock) -> None:

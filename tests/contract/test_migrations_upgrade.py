@@ -67,6 +67,32 @@ def test_what_is_new_of_a_task_is_filled_in(old: Place) -> None:
     }
 
 
+def test_who_rested_backed_off_and_a_closed_room_was_closed_when_the_log_says_so(old: Place) -> None:
+    old.upgrade_to(2)
+    assert old.stamp()[-1] == "0002"
+    old.run(
+        (
+            "UPDATE roles SET rests_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
+            "INSERT INTO events SELECT max(pos) + 1, 'room:' || (SELECT id FROM rooms WHERE name = 'shop'), 1000,"
+            " 'room.closed', '2026-02-02T00:00:00.000Z', 'operator', '{}' FROM events",
+            "UPDATE rooms SET status = 'closed' WHERE name = 'shop'",
+        )
+    )
+
+    before = old.rows()
+    old.upgrade()
+
+    after = old.rows()
+    for name, rows in before.items():
+        assert [{column: row[column] for column in rows[0]} if rows else {} for row in after[name]] == rows
+    rests = {role["name"]: (role["rests_as"], role["wished_at"], role["task_timeout_s"]) for role in after["roles"]}
+    assert rests.pop("till") == ("backing_off", None, None)
+    assert set(rests.values()) == {(None, None, None)}
+    closed = {room["name"]: room["closed_at"] for room in after["rooms"]}
+    assert closed.pop("shop") == "2026-02-02T00:00:00.000Z"
+    assert set(closed.values()) <= {None}
+
+
 def test_opening_it_upgrades_it(old: Place, clock: MovedClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "greenroom.store")
     before = facts_of(old)

@@ -28,9 +28,12 @@ def test_who_is_told_so_spreads_its_retries_over_half_an_interval() -> None:
     presence = presence_of_agent(DEFAULTS)
     presence.failed(0.0, 0.5)
     assert DEFAULTS.retry_pause_s / 2 == presence.call_at
+    presence = presence_of_agent(DEFAULTS)
     presence.is_crowded = True
     presence.failed(0.0, 0.5)
     assert DEFAULTS.heartbeat_interval_s / 4 == presence.call_at
+    presence.failed(10.0, 0.5)
+    assert 10.0 + DEFAULTS.heartbeat_interval_s / 2 == presence.call_at
     assert 2 * presence.timeout_s + DEFAULTS.heartbeat_interval_s / 2 <= DEFAULTS.heartbeat_interval_s
 
 

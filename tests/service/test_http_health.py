@@ -206,3 +206,9 @@ def test_answers_are_as_described(desk: Desk) -> None:
         assert set(document) <= set(schemas[name]["properties"]), name
         assert set(schemas[name]["required"]) <= set(document), name
     assert msgspec.json.encode(schemas)
+
+
+def test_the_limits_in_force_are_told_by_name(desk: Desk) -> None:
+    told = desk.get("/api/v1/limits").json
+
+    assert msgspec.structs.asdict(desk.limits) == told

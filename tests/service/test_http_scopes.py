@@ -49,7 +49,8 @@ ROWS: Final = (
     Row("set_agent",     f"PUT {R}/roles/builder/agent", {"kind": "custom"},
                                                                          "401 200 403 403 403 403 403 403"),
     Row("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
-    Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 403 403 403 403 403 403"),
+    Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 200 403 403 403 403 403"),
+    Row("make_agent_token", f"POST {R}/roles/reviewer/token", None,      "401 200 403 403 403 403 403 403"),
     # Being present.
     Row("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
     Row("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
@@ -109,6 +110,7 @@ ROWS: Final = (
     # The house.
     Row("list_attention", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
     Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
+    Row("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
     Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
     Row("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
     Row("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),

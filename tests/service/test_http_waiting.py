@@ -193,22 +193,34 @@ def test_who_left_before_its_turn_changes_nothing(tmp_path: Path, path: str, bod
         desk.room()
         desk.join()
         desk.say()
-
-        async def story() -> None:
-            with delivery.on(asyncio.get_running_loop()):
-                with Halted(store):
-                    request = desk.send("POST", path, body)
-                    async with asyncio.timeout(PATIENCE_S):
-                        while not store.writer.queued:
-                            await pause()
-                    request.leave()
-                    await pause()
-                await request.answer()
-
-        desk.run(story())
+        desk.run(asked_in_vain(desk, delivery, path, body))
         room = desk.look()
         assert ["pending"] == [task["status"] for task in room["tasks"]]
         assert ["A"] == [participant["connection_id"] for participant in room["participants"]]
+
+
+def test_the_late_beat_of_a_daemon_that_is_dead_is_no_clone(tmp_path: Path) -> None:
+    clock, delivery = MovedClock(), Delivery()
+    store = Store.open(tmp_path, clock, deliver=delivery.deliver)
+    with Desk(store=store, clock=clock) as desk:
+        desk.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
+        for incarnation in ("i1", "i2"):
+            desk.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation})
+        desk.run(asked_in_vain(desk, delivery, "/api/v1/machines/m1/heartbeat", {"incarnation": "i1"}))
+        assert [] == desk.get("/api/v1/attention").json
+
+
+async def asked_in_vain(desk: Desk, delivery: Delivery, path: str, body: dict[str, Any]) -> None:
+    """A request of a client that has hung up by the time the writer comes to it."""
+    with delivery.on(asyncio.get_running_loop()):
+        with Halted(desk.store):
+            request = desk.send("POST", path, body)
+            async with asyncio.timeout(PATIENCE_S):
+                while not desk.store.writer.queued:
+                    await pause()
+            request.leave()
+            await pause()
+        await request.answer()
 
 
 def test_the_end_of_a_wait_is_no_sign_of_life(desk: Desk) -> None:

@@ -4,15 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
+from greenroom.domain.caller import THE_OPERATOR
 from greenroom.domain.errors import Superseded
 from greenroom.service import decisions
 from greenroom.service.signals import claim_key, wishes_key
 from greenroom.store.transaction import Transaction
 from greenroom.wire.requests import AddNote, Fact
 from tests.service.house import House
-
-DAEMON = Caller(scope=MACHINE, machine="m1")
+from tests.service.team import DAEMON, at_work_for_daemon
 
 
 @pytest.fixture
@@ -160,15 +159,7 @@ def test_a_chain_of_takeovers_waits_for_the_last_who_worked(house: House) -> Non
 @pytest.fixture
 def machine() -> House:
     """A daemon's builder at work, whose role a person takes."""
-    made = House()
-    made.room()
-    made.register()
-    made.wish("builder")
-    made.caller = DAEMON
-    made.beat_machine()
-    made.working_as(DAEMON, "builder", "a")
-    made.beat_machine(("builder", "a"))
-    made.caller = THE_OPERATOR
+    made, _ = at_work_for_daemon()
     made.join("builder", "b")
     return made
 
@@ -181,13 +172,8 @@ def test_a_beat_that_still_names_the_former_holder_changes_nothing(machine: Hous
 
 
 def test_its_daemon_need_not_wait_for_its_next_beat_to_hear_of_it() -> None:
-    made = House()
-    made.room()
-    made.register()
-    made.wish("builder")
+    made, _ = at_work_for_daemon()
     made.caller = DAEMON
-    made.beat_machine()
-    made.working_as(DAEMON, "builder", "a")
     known = made.beat_machine(("builder", "a")).wishes_version
     woken: list[str] = []
     made.world.signals.watch(wishes_key("m1"), lambda: woken.append("m1"))
@@ -200,13 +186,8 @@ def test_its_daemon_need_not_wait_for_its_next_beat_to_hear_of_it() -> None:
 
 @pytest.mark.parametrize("decision", ["cancel", "reset", "note"])
 def test_nor_to_hear_what_people_decide_about_its_task(decision: str) -> None:
-    made = House()
-    made.room()
-    made.register()
-    made.wish("builder")
-    made.caller = DAEMON
-    made.beat_machine()
-    task = made.working_as(DAEMON, "builder", "a").id
+    made, held = at_work_for_daemon()
+    task, made.caller = held.id, DAEMON
     known = made.beat_machine(("builder", "a")).wishes_version
     made.caller = THE_OPERATOR
     if decision == "note":
@@ -266,13 +247,8 @@ def test_a_daemon_that_is_stopped_ends_the_wait(machine: House) -> None:
 
 def test_a_new_generation_does_not_wait_for_itself() -> None:
     """A daemon stops its run and leaves before it sits down anew, so nothing is taken over."""
-    house = House()
-    house.room()
-    house.register()
-    house.wish("builder")
+    house, task = at_work_for_daemon()
     house.caller = DAEMON
-    house.beat_machine()
-    task = house.working_as(DAEMON, "builder", "a")
     house.report(exited("a", task.id, 1))
     house.leave("builder", "a", cause="stopped")
     house.join("builder", "a2", if_vacant=True)

@@ -4,25 +4,21 @@ import pytest
 
 from greenroom.domain.errors import Conflict, InvalidTransition, Superseded, Unusable
 from greenroom.domain.task import LATE_RESULTS_MAX, Task
-from greenroom.service import messages, rooms
+from greenroom.service import rooms
 from greenroom.wire import requests
 from tests.service.house import House
+from tests.service.team import claimed, said, standing
 
 
 @pytest.fixture
 def house() -> House:
-    made = House()
-    made.room()
-    made.join("builder", "A")
-    made.join("reviewer", "R")
-    return made
+    return standing()
 
 
 def done(house: House, text: str = "there you are") -> Task:
     """A backlog item whose result was handed to the user."""
     item = house.queue(house.backlog("tidy up").id)
-    held = house.claim("builder", "A")
-    assert held is not None
+    held = claimed(house)
     assert item.id == held.id
     return house.complete(held.id, "A", held.attempt, text)
 
@@ -37,11 +33,6 @@ def attentions(house: House) -> list[str]:
     return from_events
 
 
-def said(house: House) -> list[tuple[str, str]]:
-    told = house.store.read(lambda reader: messages.list_all(house.world, reader, house.caller, "r", None, 100))
-    return [(each.to, each.text) for each in told]
-
-
 def test_an_item_waits_in_the_backlog_until_it_is_queued(house: House) -> None:
     item = house.backlog("tidy up", to="reviewer")
 
@@ -50,9 +41,8 @@ def test_an_item_waits_in_the_backlog_until_it_is_queued(house: House) -> None:
     assert [item.id] == [each.id for each in house.look().tasks]
 
     assert "pending" == house.queue(item.id).status
-    claimed = house.claim("reviewer", "R")
-    assert claimed is not None
-    assert item.id == claimed.id
+    again = claimed(house, "R", "reviewer")
+    assert item.id == again.id
     assert ["task.opened", "task.queued", "task.claimed"] == [t for t in house.event_types() if t.startswith("task.")]
 
 
@@ -76,8 +66,7 @@ def test_its_result_waits_for_a_review_and_its_place_is_free(house: House) -> No
     item = house.queue(house.backlog().id)
     waiting = house.send().task
     assert waiting is not None
-    held = house.claim("builder", "A")
-    assert held is not None
+    held = claimed(house)
 
     handed = house.complete(held.id, "A", 1, "there you are")
 
@@ -86,19 +75,16 @@ def test_its_result_waits_for_a_review_and_its_place_is_free(house: House) -> No
     assert [("user", "there you are")] == said(house)[1:]
     assert [f"review:{item.id}"] == attentions(house)
     assert house.beat("builder", "A").task is None
-    again = house.claim("builder", "A")
-    assert again is not None
+    again = claimed(house)
     assert waiting.id == again.id
 
 
 def test_a_handoff_to_the_user_at_the_end_of_the_chain_is_reviewed_as_well(house: House) -> None:
     house.queue(house.backlog().id)
-    held = house.claim("builder", "A")
-    assert held is not None
+    held = claimed(house)
     handed = house.handoff(held.id, "A", 1, to="reviewer")
     assert "completed" == handed.status
-    following = house.claim("reviewer", "R")
-    assert following is not None
+    following = claimed(house, "R", "reviewer")
     assert "backlog" == following.origin
 
     assert "pending_review" == house.handoff(following.id, "R", 1, to="user", text="fine").status
@@ -106,8 +92,7 @@ def test_a_handoff_to_the_user_at_the_end_of_the_chain_is_reviewed_as_well(house
 
 def test_what_a_message_began_is_never_reviewed(house: House) -> None:
     house.send()
-    held = house.claim("builder", "A")
-    assert held is not None
+    held = claimed(house)
     assert "completed" == house.complete(held.id, "A", 1).status
 
 
@@ -128,13 +113,12 @@ def test_a_person_sends_it_back_and_the_next_holder_reads_why(house: House) -> N
 
     assert ("pending", None, None) == (back.status, back.result, back.accepted_attempt)
     assert [] == attentions(house)
-    claimed = house.claim("builder", "A")
-    assert claimed is not None
-    assert 2 == claimed.attempt
-    assert ["the door is still open"] == [note.text for note in claimed.notes]
-    assert [(1, "there you are")] == [(late.attempt, late.text) for late in claimed.late_results]
-    assert "pending_review" == house.complete(claimed.id, "A", 2, "now it is shut").status
-    assert "now it is shut" == house.accept(claimed.id).result
+    again = claimed(house)
+    assert 2 == again.attempt
+    assert ["the door is still open"] == [note.text for note in again.notes]
+    assert [(1, "there you are")] == [(late.attempt, late.text) for late in again.late_results]
+    assert "pending_review" == house.complete(again.id, "A", 2, "now it is shut").status
+    assert "now it is shut" == house.accept(again.id).result
 
 
 def test_what_was_sent_back_may_be_accepted_after_all(house: House) -> None:
@@ -182,9 +166,9 @@ def test_it_is_sent_back_as_often_as_its_results_are_kept(house: House) -> None:
     task = done(house, "try 0").id
     for number in range(1, LATE_RESULTS_MAX + 1):
         house.send_back(task)
-        claimed = house.claim("builder", "A")
-        assert claimed is not None
-        house.complete(task, "A", claimed.attempt, f"try {number}")
+        again = house.claim("builder", "A")
+        assert again is not None
+        house.complete(task, "A", again.attempt, f"try {number}")
     before = house.task(task)
     with pytest.raises(Conflict, match="results already"):
         house.send_back(task, reason="once more")
@@ -213,8 +197,7 @@ def test_who_lost_a_task_by_silence_does_not_get_it_back_from_the_backlog(house:
     house.queue(task.id)
 
     assert house.join("builder", "A").task is None
-    again = house.claim("builder", "A")
-    assert again is not None
+    again = claimed(house)
     assert 2 == again.attempt
 
 

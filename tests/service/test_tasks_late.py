@@ -3,31 +3,16 @@
 import pytest
 
 from greenroom.domain.errors import Conflict, InvalidTransition, NotKept, Superseded
-from greenroom.domain.task import LATE_RESULTS_MAX, Task
-from greenroom.service import messages, rooms
+from greenroom.domain.task import LATE_RESULTS_MAX
+from greenroom.service import rooms
 from greenroom.wire import requests
 from tests.service.house import House
+from tests.service.team import claimed, opened, said, standing
 
 
 @pytest.fixture
 def house() -> House:
-    made = House()
-    made.room()
-    made.join("builder", "A")
-    made.join("reviewer", "R")
-    return made
-
-
-def claimed(house: House, connection: str = "A") -> Task:
-    task = house.claim("builder", connection)
-    assert task is not None
-    return task
-
-
-def opened(house: House) -> str:
-    task = house.send().task
-    assert task is not None
-    return task.id
+    return standing()
 
 
 def given_away(house: House, result: str | None = "what A had", to: str = "user") -> str:
@@ -45,11 +30,6 @@ def given_away(house: House, result: str | None = "what A had", to: str = "user"
 
 def late(house: House, task: str) -> list[tuple[int, str, str]]:
     return [(each.attempt, each.connection_id, each.text) for each in house.task(task).late_results]
-
-
-def said(house: House) -> list[tuple[str, str]]:
-    told = house.store.read(lambda reader: messages.list_all(house.world, reader, house.caller, "r", None, 100))
-    return [(each.to, each.text) for each in told]
 
 
 def test_it_is_kept_whatever_became_of_the_task(house: House) -> None:

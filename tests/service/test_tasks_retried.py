@@ -4,29 +4,9 @@ import pytest
 
 from greenroom.domain.errors import Unusable
 from greenroom.domain.reliability import Reliability
-from greenroom.domain.task import Task
 from greenroom.wire.requests import Fact
 from tests.service.house import House
-
-
-def standing(limits: Reliability | None = None) -> House:
-    house = House(limits)
-    house.room()
-    house.join("builder", "A")
-    house.join("reviewer", "R")
-    return house
-
-
-def claimed(house: House, role: str = "builder", connection: str = "A") -> Task:
-    task = house.claim(role, connection)
-    assert task is not None
-    return task
-
-
-def opened(house: House) -> str:
-    task = house.send().task
-    assert task is not None
-    return task.id
+from tests.service.team import claimed, opened, standing
 
 
 def dead_three_times(house: House) -> str:
@@ -100,7 +80,7 @@ def test_it_may_be_sent_to_another_role_with_all_that_was_noted() -> None:
 
     assert closed.next_task is not None
     assert ("closed", "sent to reviewer: has the key") == (closed.status, closed.reason)
-    sent = claimed(house, "reviewer", "R")
+    sent = claimed(house, "R", "reviewer")
     assert (closed.next_task, task, closed.text, 0) == (sent.id, sent.request, sent.text, sent.deaths)
     assert ["it is in the cellar"] == [note.text for note in sent.notes]
     assert ("attention.resolved", f"quarantined:{task}") == attentions(house)[-1]
@@ -140,7 +120,7 @@ def test_a_request_that_a_person_let_go_on_may_be_handed_on_as_often_again() -> 
         for turn in range(10):
             held = house.task(task)
             role, connection = held.target_role, {"builder": "A", "reviewer": "R"}[held.target_role]
-            attempt = claimed(house, role, connection).attempt
+            attempt = claimed(house, connection, role).attempt
             following = house.handoff(task, connection, attempt, to="reviewer" if role == "builder" else "builder")
             assert following.next_task is not None
             task = following.next_task

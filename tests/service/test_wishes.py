@@ -75,3 +75,24 @@ def test_restarting_is_always_a_new_generation(house: House) -> None:
     again = house.write(lambda tx: roles.restart(house.world, tx, house.caller, "r", "builder", body))
 
     assert 2 == again.generation
+
+
+def test_what_was_wished_of_a_machine_that_was_away_is_not_made_up_for(house: House) -> None:
+    """It is a state and no order: whoever comes back reads what holds now, and nothing that held in between."""
+    house.pass_time(house.limits.daemon_heartbeat_ttl_s + 2)
+    for desired in ("stopped", "running", "stopped"):
+        house.wish("builder", desired=desired)
+
+    house.beat_machine()
+
+    assert [(wish.desired, wish.generation) for wish in house.wishes().wishes] == [("stopped", 4)]
+
+
+def test_how_long_a_task_may_take_is_part_of_the_wish(house: House) -> None:
+    body = requests.SetAgent(kind="remote", machine="m1", harness="shell", task_timeout_s=90.5)
+
+    wished = house.write(lambda tx: roles.wish(house.world, tx, house.caller, "r", "builder", body))
+
+    assert (2, 90.5) == (wished.generation, wished.task_timeout_s)
+    assert [90.5] == [wish.task_timeout_s for wish in house.wishes().wishes]
+    assert wished.wished_at == house.look().roles[0].wished_at == house.world.now().instant

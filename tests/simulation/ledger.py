@@ -1,9 +1,10 @@
 """What was said of work, and what must have become of it. Must not use the product's own rules."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from greenroom.domain.event import Event
-from greenroom.domain.task import TRANSITIONS, Task
+from greenroom.domain.task import OCCUPYING_STATES, TRANSITIONS, Task
 
 
 @dataclass
@@ -66,3 +67,11 @@ def check_moves(events: list[Event]) -> None:
             reachable = {to for targets in TRANSITIONS[before].values() for to in targets}
             assert status == before or status in reachable, f"{before} -> {status} by {event.type}"
             last[task] = status
+
+
+def check_places(open_tasks: Iterable[Task], places: int) -> None:
+    """A room has so many places for requests: none is taken twice, and none is empty while somebody waits for it."""
+    statuses = [task.status for task in open_tasks]
+    occupying = sum(status in OCCUPYING_STATES for status in statuses)
+    assert "queued" not in statuses or occupying >= places, "a queued request waits although a place is free"
+    assert occupying <= places, "more is worked on than the room allows"

@@ -91,16 +91,16 @@ def claim_without_the_seat(patch: Patch) -> None:
 
 
 def completion_by_id_only(patch: Patch) -> None:
-    patch.setattr(tasks, "may_take_up", lambda tx, role, task, request: True)
+    patch.setattr(access, "has", lambda reader, task, role, connection_id, attempt: True)
 
 
 def resume_although_somebody_newer_came(patch: Patch) -> None:
-    def may_take_up(tx: Any, role: Any, task: Any, request: Any) -> bool:
-        known = sittings.get(tx, task.room, role.name, request.connection_id)
-        holder = (task, request.connection_id, request.attempt)
+    def has(reader: Any, task: Any, role: Any, connection_id: str, attempt: int) -> bool:
+        known = sittings.get(reader, task.room, role.name, connection_id)
+        holder = (task, connection_id, attempt)
         return known is not None and (is_held_by(*holder) or can_resume(*holder))
 
-    patch.setattr(tasks, "may_take_up", may_take_up)
+    patch.setattr(access, "has", has)
     patch.setattr(seating, "end", without_release(seating.end))
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from greenroom.domain.errors import Conflict, GreenroomError, InvalidTransition, RejoinRequired, Superseded, Unusable
-from greenroom.domain.task import HELD_STATES, OCCUPYING_STATES, Task
+from greenroom.domain.task import HELD_STATES, Task
 from greenroom.service import sweeping
 from greenroom.service.leases import seat_key
 from tests.service.house import House
-from tests.simulation.ledger import check_moves
+from tests.simulation.ledger import check_moves, check_places
 from tests.simulation.reference import Seat
 
 ROLES = ("builder", "reviewer")
@@ -261,11 +261,7 @@ class SelfHealing(RuleBasedStateMachine):
 
     @invariant()
     def no_place_is_left_empty_or_taken_twice(self) -> None:
-        open_tasks = self.house.look().tasks
-        occupying = sum(task.status in OCCUPYING_STATES for task in open_tasks)
-        queued = sum(task.status == "queued" for task in open_tasks)
-        assert queued == 0 or occupying >= MAX_REQUESTS, "a queued request waits although a place is free"
-        assert occupying <= MAX_REQUESTS, "more is worked on than the room allows"
+        check_places(self.house.look().tasks, MAX_REQUESTS)
 
     @invariant()
     def the_log_has_no_gaps(self) -> None:

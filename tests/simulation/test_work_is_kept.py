@@ -12,11 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from greenroom.domain.errors import Conflict
 from greenroom.domain.reliability import Reliability
-from greenroom.domain.task import HELD_STATES, OCCUPYING_STATES, Task
+from greenroom.domain.task import HELD_STATES, Task
 from greenroom.service import attention
 from greenroom.service.leases import seat_key
 from tests.service.house import House
-from tests.simulation.ledger import Ledger, check_moves
+from tests.simulation.ledger import Ledger, check_moves, check_places
 
 ROLES = ("builder", "reviewer")
 OTHER = {"builder": "reviewer", "reviewer": "builder"}
@@ -219,10 +219,7 @@ class WorkIsKept(RuleBasedStateMachine):
     @invariant()
     def no_place_is_left_empty_or_taken_twice(self) -> None:
         open_tasks = self.house.look().tasks
-        occupying = sum(task.status in OCCUPYING_STATES for task in open_tasks)
-        queued = sum(task.status == "queued" for task in open_tasks)
-        assert queued == 0 or occupying >= MAX_REQUESTS, "a queued request waits although a place is free"
-        assert occupying <= MAX_REQUESTS, "more is worked on than the room allows"
+        check_places(open_tasks, MAX_REQUESTS)
         requests = [task.request for task in open_tasks]
         assert len(set(requests)) == len(requests), "a request has two open tasks"
 

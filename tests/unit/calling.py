@@ -13,8 +13,8 @@ from greenroom.agent import sitting_file, wait
 from greenroom.agent.claim_file import Claim
 from greenroom.domain.reliability import Reliability
 from greenroom.process.identity import Identity
+from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.private_file import write_record
-from greenroom.settings.project import DaemonSettings
 from greenroom.settings.resolve import Settings
 from tests.unit.scripted import answer, beaten, claimed, joined
 from tests.unit.tiny_server import Answer

@@ -89,8 +89,10 @@ def claimed(**changes: Any) -> ClaimedTask:
     return ClaimedTask(**{**msgspec.structs.asdict(task_of(status="acknowledged")), "token": "secret", **changes})
 
 
-def joined(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None) -> JoinReply:
-    return JoinReply(status=status, epoch=1, ready_until=None, next_in_s=next_in_s, task=task)
+def joined(
+    status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None, crowded: bool = False
+) -> JoinReply:
+    return JoinReply(status=status, epoch=1, ready_until=None, next_in_s=next_in_s, task=task, crowded=crowded)
 
 
 def beaten(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None) -> HeartbeatReply:

@@ -51,6 +51,8 @@ class Server:
             return answer(joined())
         if verb == "leave":
             return answer({"status": "ok"})
+        if verb == "token":
+            return answer({"token": "of-the-role"})
         if verb == "claim":
             return self._claim(body, is_dropped)
         task = path.split("/")[4]

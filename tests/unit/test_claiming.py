@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,18 @@ class Hurried(SeededEntropy):
 
     def fraction(self) -> float:
         return 0.0
+
+
+class MovingEvent(threading.Event):
+    """Whoever waits for it lets the time pass."""
+
+    def __init__(self, clock: MovedClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.clock.move(timeout or 0.0)
+        return self.is_set()
 
 
 class Waiting:
@@ -133,3 +146,60 @@ def test_an_ended_claim_is_dropped_and_not_sent_again() -> None:
     assert waiting.claim.next_task() is None
     assert waiting.claim.next_task() is None
     assert 1 == waiting.transport.drops
+
+
+class Crowd(SeededEntropy):
+    """Always draws the same, so that a pause is known beforehand."""
+
+    def fraction(self) -> float:
+        return 0.5
+
+
+class Crowded(Waiting):
+    """One of very many, whose waiting lets the time pass. Notes when it asked."""
+
+    def __init__(self, *steps: Step, is_present: Callable[[], bool] = lambda: True) -> None:
+        super().__init__(*(self.noting(step) for step in steps), is_present=is_present)
+        self.claim._entropy = Crowd(1)
+        self.claim._is_crowded = lambda: True
+        self.claim._look = MovingEvent(self.clock)
+        self.began_at = self.clock.boottime()
+        self.asked_after_s: list[float] = []
+
+    def noting(self, step: Step) -> Callable[[], Response]:
+        def noted() -> Response:
+            self.asked_after_s.append(self.clock.boottime() - self.began_at)
+            given = step() if callable(step) else step
+            if isinstance(given, BaseException):
+                raise given
+            return given
+
+        return noted
+
+
+def test_in_a_crowd_the_first_retry_is_random_and_the_later_ones_keep_their_distance() -> None:
+    crowded = Crowded(silence(), silence(), silence(), answer(claimed()))
+    assert claimed() == crowded.claim.next_task()
+    assert [0.0, 7.5, 22.5, 37.5] == crowded.asked_after_s
+
+
+def test_in_a_crowd_a_renewed_claim_sits_its_pause_out() -> None:
+    def renewed() -> Response:
+        crowded.claim.renew()
+        raise silence()
+
+    crowded = Crowded(renewed, answer(claimed()))
+    assert claimed() == crowded.claim.next_task()
+    assert [0.0, 7.5] == crowded.asked_after_s
+
+
+def test_in_a_crowd_not_all_agents_of_a_machine_ask_when_its_seat_is_sure_again() -> None:
+    crowded = Crowded(answer(claimed()), is_present=lambda: crowded.clock.boottime() >= crowded.began_at + 3.0)
+    assert claimed() == crowded.claim.next_task()
+    assert [3.0 + 5.0] == crowded.asked_after_s
+
+
+def test_in_a_crowd_too_the_time_to_wait_is_not_overspent() -> None:
+    crowded = Crowded(silence(), answer(claimed()))
+    assert crowded.claim.next_task(timeout_s=4.0) is None
+    assert 4.0 == crowded.clock.boottime() - crowded.began_at

@@ -32,6 +32,8 @@ ROLE = {
     "workdir": "/srv/shop",
     "desired_by": "operator",
     "desired_reason": "because",
+    "task_timeout_s": None,
+    "wished_at": None,
     "last_seen_at": AT,
 }
 REVIEWER = ROLE | {"name": "reviewer", "kind": "custom", "status": "vacant", "machine": None, "harness": None}
@@ -58,7 +60,8 @@ ROOM = {
     "created_at": AT,
 }
 LISTED = {name: ROOM[name] for name in ("id", "name", "status", "entry_role", "max_requests", "created_at")} | {
-    "roles": ["builder", "reviewer"]
+    "roles": ["builder", "reviewer"],
+    "closed_at": None,
 }
 MACHINE = {
     "id": "m1",
@@ -166,8 +169,8 @@ def ask(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
 def test_status_says_first_what_needs_a_person(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     shown = ask(capsys, "status")
 
-    needs, room, machines = (shown.index(part) for part in ("Needs a person", "Room shop", "Machines"))
-    assert needs < room < machines
+    needs, machines, room = (shown.index(part) for part in ("Needs a person", "Machines", "Room shop"))
+    assert needs < machines < room
     assert "greenroom task show task_2" in shown
     assert "greenroom wait-for-task shop --role reviewer" in shown
     assert "shop/builder should run there" in shown
@@ -244,7 +247,7 @@ def test_a_stop_keeps_the_rest_of_the_wish(script: Script, capsys: pytest.Captur
     ask(capsys, "agent", "stop", "shop/builder", "--reason", "lunch")
 
     _, _, body = script.asked[-1]
-    kept = {name: ROLE[name] for name in ("kind", "machine", "harness", "model", "workdir")}
+    kept = {name: ROLE[name] for name in ("kind", "machine", "harness", "model", "workdir", "task_timeout_s")}
     assert kept | {"desired": "stopped", "reason": "lunch"} == body
 
 
@@ -253,6 +256,20 @@ def test_a_wish_changes_what_is_named(script: Script, capsys: pytest.CaptureFixt
 
     _, _, body = script.asked[-1]
     assert {"model": "small", "machine": "m1", "desired": "running"}.items() <= body.items()
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("90.5", 90.5), ("0", None), ("none", None)])
+def test_a_task_timeout_is_set_and_taken_off(
+    script: Script, capsys: pytest.CaptureFixture[str], typed: str, sent: float | None
+) -> None:
+    script.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"task_timeout_s": 5.0}, REVIEWER]}
+    ask(capsys, "agent", "set", "shop/builder", "--task-timeout", typed)
+
+    assert sent == script.asked[-1][2]["task_timeout_s"]
+
+    ask(capsys, "agent", "stop", "shop/builder")
+    assert 5.0 == script.asked[-1][2]["task_timeout_s"]
+    ask(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=exits.USAGE)
 
 
 def test_naming_a_machine_means_that_its_daemon_runs_it(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,17 +289,37 @@ def test_why_tells_the_story_of_one_role(script: Script, capsys: pytest.CaptureF
     shown = ask(capsys, "why", "shop/builder")
 
     assert shown.startswith("shop/builder is offline: machine m1 is not connected\n")
-    assert "wished: running, remote on m1 with careful (generation 4, by operator: because)" in shown
-    assert "10:05:00Z to 10:05:42Z, 42.5 s (silent); the same agent came back" in shown
-    assert shown.index("participant.joined") < shown.index("participant.expired") < shown.index("participant.rejoined")
+    assert "wished: running, remote on attic with careful (generation 4, by operator: because)" in shown
+    assert "the role: 10:05:00Z to 10:05:42Z, 42.5 s (silent); it came back" in shown
+    told = [shown.index(part) for part in ("Z  sat down", "Z  was not heard of any more", "Z  came back")]
+    assert sorted(told) == told
     assert "task_9" not in shown
-    assert "heartbeat_ttl_s = 90   (GREENROOM_HEARTBEAT_TTL_S)" in shown
+    assert "as this shell knows them" in shown  # this server is of a version that does not say
+    assert "daemon_heartbeat_ttl_s = 120   (GREENROOM_DAEMON_HEARTBEAT_TTL_S)" in shown
+    assert shown.endswith("\nnext: a task of it waits for a person: greenroom task show task_2\n")
+
+
+def test_why_goes_by_the_limits_of_the_server(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    script.answers["GET", "/api/v1/limits"] = {"daemon_heartbeat_ttl_s": 17, "of_a_newer_version_s": 1.5}
+
+    shown = ask(capsys, "why", "shop/builder")
+    told = json.loads(ask(capsys, "why", "shop/builder", "--json"))
+
+    assert "by the server's word" in shown
+    assert "daemon_heartbeat_ttl_s = 17 " in shown
+    assert ("server", 17.0, 90.0) == (
+        told["limits_of"],
+        told["limits"]["daemon_heartbeat_ttl_s"],
+        told["limits"]["heartbeat_ttl_s"],
+    )
+    assert "of_a_newer_version_s" not in told["limits"]
 
 
 def test_why_as_one_document(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(ask(capsys, "why", "shop/builder", "--json"))
 
-    assert ["room", "role", "participant", "machine", "tasks", "gaps", "events", "limits"] == list(told)
+    known = ["room", "role", "participant", "machine", "tasks", "gaps", "events", "room_status", "machine_names"]
+    assert [*known, "limits", "limits_of", "next"] == list(told)
     assert [42.5] == [gap["seconds"] for gap in told["gaps"]]
     assert [1, 2, 3] == [one["seq"] for one in told["events"]]
 

@@ -9,15 +9,15 @@ import pytest
 from greenroom.client.session import Session
 from greenroom.daemon.beat import MachineBeat
 from greenroom.daemon.desk import Desk
-from greenroom.daemon.leftovers import Leftovers
+from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.machine import Machine
-from greenroom.daemon.runs import Run, RunBook
+from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.wishing import WishWatch
 from greenroom.domain.errors import NotFound, Refused, RejoinRequired, Unavailable
 from greenroom.domain.reliability import DEFAULTS
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef, Wishes
-from greenroom.wire.requests import MachineHeartbeat, PostFacts
+from greenroom.wire.requests import Fact, MachineHeartbeat, PostFacts, PutMachine
 
 
 @dataclass
@@ -48,6 +48,7 @@ class FakeSession(Session):
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1", None, DEFAULTS)
         self.errors: list[Exception] = []
+        self.facts_errors: list[Exception] = []
         self.calls: list[str] = []
         self.bodies: list[MachineHeartbeat] = []
         self.answers: list[Wishes] = []
@@ -62,6 +63,8 @@ class FakeSession(Session):
 
     def facts(self, machine: str, body: PostFacts) -> Any:
         self.calls.append("facts")
+        if self.facts_errors:
+            raise self.facts_errors.pop(0)
 
     def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Wishes:
         self.afters.append(after)
@@ -74,7 +77,9 @@ class FakeDesk(Desk):
     """A desk where registering always succeeds, and is counted."""
 
     def __init__(self) -> None:
-        super().__init__("http://127.0.0.1:1", lambda: None, Machine(id="m1", name="m1"), [], DEFAULTS)
+        introduction = PutMachine(name="m1", harnesses=[])
+        machine = Machine(id="m1", name="m1")
+        super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, DEFAULTS)
         self.session = FakeSession()
 
     def register(self) -> Session:
@@ -83,24 +88,48 @@ class FakeDesk(Desk):
 
 
 def beat_of(tmp_path: Path, *seats: Seat) -> tuple[MachineBeat, FakeSession, list[int]]:
-    book = RunBook(tmp_path / "runs")
-    book.note(Run(task="task_1", attempt=1, room="room_1", role="builder", connection_id="conn_0"))
-    leftovers = Leftovers(book, DEFAULTS, "2026-11-21T00:00:00.000Z")
-    leftovers.end_all()
+    outbox = Outbox(tmp_path / "outbox", 10)
+    outbox.put(Fact(id="exit:task_1.1.conn_0", kind="exited", room="r", role="builder", connection_id="conn_0"))
+    teller = FactTeller(outbox, lambda facts: None, DEFAULTS, SeededEntropy(1), lambda: None, lambda: None)
     desk, versions = FakeDesk(), list[int]()
-    return MachineBeat(desk, "inc_1", lambda: seats, versions.append, leftovers), desk.session, versions
+    beat = MachineBeat(desk, "inc_1", lambda: seats, versions.append, teller.deliver_all)
+    return beat, desk.session, versions
 
 
 def reply(*agents: AgentVerdict) -> MachineHeartbeatReply:
     return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4, agents=agents)
 
 
-def test_what_was_left_behind_is_told_before_the_first_beat_and_once(tmp_path: Path) -> None:
+def test_what_an_earlier_daemon_could_not_tell_is_told_before_the_first_beat_and_once(tmp_path: Path) -> None:
     beat, session, _ = beat_of(tmp_path)
     beat.register_and_beat()
     beat.beat(0.0)
     beat.register_and_beat()
     assert session.calls == ["register", "facts", "beat", "beat", "register", "beat"]
+
+
+def test_facts_that_cannot_be_told_hold_up_the_first_beat(tmp_path: Path) -> None:
+    beat, session, _ = beat_of(tmp_path)
+    session.facts_errors.append(Unavailable("d", "g"))
+    with pytest.raises(Unavailable):
+        beat.register_and_beat()
+    assert "beat" not in session.calls  # its inventory would say less than they do
+    beat.register_and_beat()
+    assert session.calls[-2:] == ["facts", "beat"]
+
+
+def test_who_ends_while_the_first_beat_is_prepared_is_told_before_it_or_named_in_it(tmp_path: Path) -> None:
+    told: list[str] = []
+    seats = [Seat("builder")]
+
+    def tell_all(post: object) -> None:
+        told.append("facts")
+        seats.clear()  # it told of its end just then, too late for these facts
+
+    desk = FakeDesk()
+    MachineBeat(desk, "inc_1", lambda: list(seats), lambda version: None, tell_all).register_and_beat()
+    assert told == ["facts"]
+    assert [agent.role for agent in desk.session.bodies[0].agents] == ["builder"]
 
 
 def test_a_beat_carries_every_agent(tmp_path: Path) -> None:

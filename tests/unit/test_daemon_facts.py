@@ -1,11 +1,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from greenroom.daemon.facts import Outbox
-from greenroom.domain.errors import GreenroomError, NotFound, Unavailable, Unusable
+from greenroom.daemon.facts import FactTeller
+from greenroom.daemon.outbox import Outbox
+from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavailable, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.requests import Fact
@@ -20,7 +22,7 @@ class Server:
         self.refusals = list(refusals)
         self.poison: str | None = None
         self.posts: list[list[str]] = []
-        self.forgotten = 0
+        self.forgotten = threading.Event()
         self.deaths = 0
 
     def post(self, facts: list[Fact]) -> None:
@@ -30,86 +32,176 @@ class Server:
             raise Unusable("This fact makes no sense.", "Correct it.")
         self.posts.append([fact.id for fact in facts])
 
-    def forget(self) -> None:
-        self.forgotten += 1
-
     def die(self) -> None:
         self.deaths += 1
+
+    @property
+    def told(self) -> list[str]:
+        return [name for post in self.posts for name in post]
 
 
 def fact(name: str) -> Fact:
     return Fact(id=name, kind="exited", room="r", role="builder", connection_id="c1")
 
 
+def box(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "outbox", LIMITS.facts_waiting_max)
+
+
+def files(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "outbox").iterdir())
+
+
+def ids(outbox: Outbox) -> list[str]:
+    return [each.id for each in outbox.first(100)]
+
+
 @contextmanager
-def outbox_to(server: Server) -> Iterator[Outbox]:
-    outbox = Outbox(server.post, LIMITS, SeededEntropy(1), server.forget, server.die)
-    yield outbox
-    assert outbox.close(20) == 0
+def teller_to(server: Server, outbox: Outbox) -> Iterator[FactTeller]:
+    teller = FactTeller(outbox, server.post, LIMITS, SeededEntropy(1), server.forgotten.set, server.die)
+    yield teller
+    assert teller.close(20) == 0
 
 
 def gone() -> Unavailable:
     return Unavailable("The server cannot be reached.", "Check that it runs.", "unreachable")
 
 
-def test_facts_arrive_in_order_in_bounded_posts() -> None:
-    server = Server()
-    with outbox_to(server) as outbox:
+# What waits.
+
+
+def test_what_a_daemon_could_not_tell_waits_on_disk_in_its_order(tmp_path: Path) -> None:
+    before = box(tmp_path)
+    for name in "abc":
+        before.put(fact(name))
+    before.settle([fact("a")])
+    after = box(tmp_path)
+    after.put(fact("d"))
+    assert ids(after) == ["b", "c", "d"]
+    assert ids(box(tmp_path)) == ["b", "c", "d"]
+
+
+def test_a_fact_that_waits_already_is_not_put_again(tmp_path: Path) -> None:
+    outbox = box(tmp_path)
+    first, again = outbox.put(fact("a")), outbox.put(fact("a"))
+    assert ids(outbox) == ["a"]
+    outbox.settle([fact("a")])
+    assert (first.is_set(), again.is_set(), files(tmp_path)) == (True, True, [])
+
+
+def test_a_file_that_tells_of_no_fact_is_put_aside(tmp_path: Path) -> None:
+    before = box(tmp_path)
+    for name in "ab":
+        before.put(fact(name))
+    (tmp_path / "outbox" / "000000000001.json").write_text("{")
+    (tmp_path / "outbox" / "notes.json").write_text("{}")
+    after = box(tmp_path)
+    assert ids(after) == ["b"]
+    assert files(tmp_path) == ["000000000001.unreadable", "000000000002.json", "notes.unreadable"]
+
+
+def test_a_full_disk_keeps_facts_in_memory_and_writes_them_when_there_is_room(tmp_path: Path) -> None:
+    safe: list[str] = []
+    (tmp_path / "outbox").write_text("no folder, so nothing can be written in it")
+    outbox = box(tmp_path)
+    outbox.put(fact("a"), lambda: safe.append("a"))
+    outbox.put(fact("b"), lambda: safe.append("b"))
+    assert (ids(outbox), safe) == (["a", "b"], [])
+    (tmp_path / "outbox").unlink()
+    outbox.put(fact("c"), lambda: safe.append("c"))
+    assert safe == ["a", "b", "c"]
+    assert ids(box(tmp_path)) == ["a", "b", "c"]
+
+
+def test_a_fact_that_was_never_written_is_safe_when_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outbox").write_text("no folder")
+    safe = threading.Event()
+    server, outbox = Server(), box(tmp_path)
+    with teller_to(server, outbox) as teller:
+        told = outbox.put(fact("a"), safe.set)
+        assert not safe.is_set()
+        teller.start()
+        assert told.wait(20)
+        assert safe.is_set()
+
+
+def test_what_waits_is_bounded_and_the_oldest_is_let_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = box(tmp_path)
+    told = [outbox.put(fact(name)) for name in "abcdefg"]
+    assert [event.is_set() for event in told] == [True, True, False, False, False, False, False]
+    assert ids(box(tmp_path)) == list("cdefg")
+    assert "the oldest is let go" in caplog.text
+
+
+# How it is told.
+
+
+def test_facts_arrive_in_order_in_bounded_posts(tmp_path: Path) -> None:
+    server, outbox = Server(), box(tmp_path)
+    with teller_to(server, outbox) as teller:
         told = [outbox.put(fact(name)) for name in "abcde"]
-        outbox.start()
+        teller.start()
         assert all(event.wait(20) for event in told)
     assert server.posts == [["a", "b", "c"], ["d", "e"]]
-    assert server.deaths == 0
+    assert (server.deaths, files(tmp_path)) == (0, [])
 
 
-def test_an_absent_server_is_tried_until_it_is_back() -> None:
-    server = Server(gone(), gone(), gone())
-    with outbox_to(server) as outbox:
-        outbox.start()
-        assert outbox.put(fact("a")).wait(20)
-    assert server.posts == [["a"]]
-
-
-def test_a_server_that_forgot_the_machine_is_told_of_it_first() -> None:
-    server = Server(NotFound("There is no machine 'm1'.", "Register it."))
-    with outbox_to(server) as outbox:
-        outbox.start()
-        assert outbox.put(fact("a")).wait(20)
-    assert server.forgotten == 1
-    assert server.posts == [["a"]]
-
-
-def test_a_fact_that_is_refused_for_good_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_an_earlier_daemon_could_not_tell_is_told_at_once(tmp_path: Path) -> None:
+    for name in "abcd":
+        box(tmp_path).put(fact(name))
     server = Server()
+    with teller_to(server, box(tmp_path)) as teller:
+        teller.deliver_all(server.post)
+        assert server.posts == [["a", "b", "c"], ["d"]]
+        teller.start()
+    assert server.told == list("abcd")
+
+
+def test_what_cannot_be_told_now_stays(tmp_path: Path) -> None:
+    outbox, server = box(tmp_path), Server(gone())
+    outbox.put(fact("a"))
+    with teller_to(server, outbox) as teller:
+        with pytest.raises(Unavailable):
+            teller.deliver_all(server.post)
+        assert ids(box(tmp_path)) == ["a"]
+        teller.start()
+    assert server.posts == [["a"]]
+
+
+def test_an_absent_server_is_tried_until_it_is_back(tmp_path: Path) -> None:
+    server, outbox = Server(gone(), gone(), gone()), box(tmp_path)
+    with teller_to(server, outbox) as teller:
+        teller.start()
+        assert outbox.put(fact("a")).wait(20)
+    assert server.posts == [["a"]]
+
+
+@pytest.mark.parametrize(
+    "refusal", [NotFound("There is no machine 'm1'.", "Register it."), Superseded("Another runs.", "Stop.")]
+)
+def test_who_is_not_known_or_no_longer_the_newest_loses_no_fact(tmp_path: Path, refusal: GreenroomError) -> None:
+    server, outbox = Server(refusal), box(tmp_path)
+    with teller_to(server, outbox) as teller:
+        teller.start()
+        assert outbox.put(fact("a")).wait(20)
+    assert server.forgotten.is_set()
+    assert server.posts == [["a"]]
+
+
+def test_a_fact_that_is_refused_for_good_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    server, outbox = Server(), box(tmp_path)
     server.poison = "b"
-    with outbox_to(server) as outbox:
+    with teller_to(server, outbox) as teller:
         told = [outbox.put(fact(name)) for name in "abc"]
-        outbox.start()
+        teller.start()
         assert all(event.wait(20) for event in told)
     assert server.posts == [["a"], ["c"]]
     assert "refuses a fact for good" in caplog.text
 
 
-def test_what_waits_is_bounded_and_the_oldest_is_let_go(caplog: pytest.LogCaptureFixture) -> None:
-    server = Server()
-    with outbox_to(server) as outbox:
-        told = [outbox.put(fact(name)) for name in "abcdefg"]
-        assert [event.is_set() for event in told] == [True, True, False, False, False, False, False]
-        outbox.start()
-    assert [name for post in server.posts for name in post] == list("cdefg")
-    assert "the oldest is let go" in caplog.text
-
-
-def test_then_is_called_before_the_event_is_set() -> None:
-    called = threading.Event()
-    server = Server()
-    with outbox_to(server) as outbox:
-        outbox.start()
-        assert outbox.put(fact("a"), called.set).wait(20)
-        assert called.is_set()
-
-
-def test_a_close_says_how_much_could_not_be_told() -> None:
-    outbox = Outbox(Server().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
+def test_a_close_says_how_much_could_not_be_told(tmp_path: Path) -> None:
+    outbox = box(tmp_path)
+    teller = FactTeller(outbox, Server().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
     outbox.put(fact("a"))
-    assert outbox.close(0) == 1  # nobody has started it
+    assert teller.close(0) == 1  # nobody has started it
+    assert ids(box(tmp_path)) == ["a"]

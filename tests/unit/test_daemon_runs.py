@@ -2,94 +2,26 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from greenroom.daemon.leftovers import Leftovers
 from greenroom.daemon.machine import slug, this_machine
-from greenroom.daemon.runs import LogShelf, Run, RunBook
-from greenroom.domain.errors import ConfigurationError, Unavailable
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.daemon.runs import Run, RunBook
+from greenroom.daemon.shelf import LogShelf
+from greenroom.domain.errors import ConfigurationError
 from greenroom.entropy import SeededEntropy
 from greenroom.process.group import Group
-from greenroom.wire.requests import Fact
 
-RUN = Run(task="task_1", attempt=2, room="room_1", role="builder", connection_id=f"conn_{os.getpid()}")
-NOW = "2026-11-21T00:00:00.000Z"
+RUN = Run(task="task_1", attempt=2, room="room_1", role="builder", connection_id="conn_1")
 
 
-def sleeper(tmp_path: Path, run: Run) -> Group:
-    marks = {
-        "GREENROOM_TASK": run.task,
-        "GREENROOM_ATTEMPT": str(run.attempt),
-        "GREENROOM_CONNECTION": run.connection_id,
-    }
-    env = {"PATH": os.environ["PATH"], **marks}
-    return Group.spawn(["sleep", "1000"], tmp_path, env, b"", tmp_path / "out", tmp_path / "err")
-
-
-def leftovers(book: RunBook) -> tuple[Leftovers, list[Fact]]:
-    left, told = Leftovers(book, DEFAULTS, NOW), list[Fact]()
-    left.end_all()
-    left.tell(told.extend)
-    return left, told
-
-
-@pytest.mark.parametrize("is_known", [True, False], ids=["number known", "killed before it was written down"])
-def test_what_a_killed_daemon_left_is_ended_and_told(tmp_path: Path, is_known: bool) -> None:
-    run = msgspec.structs.replace(RUN, connection_id=f"conn_{tmp_path.name}"[:64])
-    group = sleeper(tmp_path, run)
-    book = RunBook(tmp_path / "runs")
-    book.note(msgspec.structs.replace(run, identity=group.identity if is_known else None))
-    _, told = leftovers(book)
-    ended = group.wait(20)
-    assert ended is not None
-    assert ended.signal == 9
-    assert [(fact.kind, fact.task, fact.attempt, fact.intended) for fact in told] == [("exited", "task_1", 2, False)]
-    assert list(book.read_all()) == []
-
-
-def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
-    stranger = sleeper(tmp_path, msgspec.structs.replace(RUN, connection_id="conn_of_another"))
-    boot, _, _ = stranger.identity.started.rpartition(":")
-    book = RunBook(tmp_path / "runs")
-    book.note(msgspec.structs.replace(RUN, identity=msgspec.structs.replace(stranger.identity, started=f"{boot}:1")))
-    _, told = leftovers(book)
-    assert stranger.poll() is None
-    assert told[0].signal is None
-    stranger.stop(5)
-
-
-def test_how_a_run_ended_is_told_as_it_was_when_the_daemon_knew(tmp_path: Path) -> None:
-    known = Fact(
-        id="fact_1",
-        kind="exited",
-        room="room_1",
-        role="builder",
-        connection_id=RUN.connection_id,
-        intended=True,
-        code=0,
-    )
-    book = RunBook(tmp_path / "runs")
-    book.note(msgspec.structs.replace(RUN, fact=known))
-    assert leftovers(book)[1] == [known]
-
-
-def test_what_could_not_be_told_stays_written_down(tmp_path: Path) -> None:
-    def refuse(facts: list[Fact]) -> None:
-        raise Unavailable("The server cannot be reached.", "Check that it runs.")
-
+def test_a_run_is_written_for_its_owner_alone_and_forgotten_when_its_end_is_safe(tmp_path: Path) -> None:
     book = RunBook(tmp_path / "runs")
     book.note(RUN)
-    left = Leftovers(book, DEFAULTS, NOW)
-    left.end_all()
-    with pytest.raises(Unavailable):
-        left.tell(refuse)
-    assert list(book.read_all()) == [RUN]
-    told: list[Fact] = []
-    left.tell(told.extend)
-    left.tell(told.extend)
-    assert len(told) == 1
+    (path,) = (tmp_path / "runs").iterdir()
+    assert (path.name, path.stat().st_mode & 0o777, list(book.read_all())) == ("task_1.2.json", 0o600, [RUN])
+    book.forget(RUN)
+    book.forget(RUN)
+    assert list(book.read_all()) == []
 
 
 def test_a_file_that_tells_of_no_run_is_put_aside(tmp_path: Path) -> None:
@@ -108,13 +40,43 @@ def test_seats_that_look_at_the_same_moment_do_not_disturb_each_other(tmp_path: 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_only_the_newest_logs_of_a_role_are_kept(tmp_path: Path) -> None:
-    shelf = LogShelf(tmp_path, kept_max=3)
-    for attempt in range(1, 7):
+def lay_out(shelf: LogShelf, *sizes: int) -> None:
+    """Let runs begin one after the other, each of which writes so many bytes."""
+    for attempt, size in enumerate(sizes, 1):
         folder = shelf.place("r", "builder", "task_1", attempt)
         folder.mkdir()
+        (folder / "stdout").write_bytes(bytes(size))
         os.utime(folder, (attempt, attempt))
-    assert sorted(path.name for path in (tmp_path / "r" / "builder").iterdir()) == ["task_1.4", "task_1.5", "task_1.6"]
+
+
+def kept(tmp_path: Path, role: str = "builder") -> list[str]:
+    return sorted(path.name for path in (tmp_path / "r" / role).iterdir())
+
+
+def test_only_the_newest_logs_of_a_role_are_kept(tmp_path: Path) -> None:
+    lay_out(LogShelf(tmp_path, 3, 1000), *[1] * 6)
+    assert kept(tmp_path) == ["task_1.4", "task_1.5", "task_1.6"]
+
+
+def test_the_oldest_logs_of_all_make_room_for_new_ones(tmp_path: Path) -> None:
+    shelf = LogShelf(tmp_path, 50, 1000)
+    lay_out(shelf, 400, 400, 400)
+    assert shelf.place("r", "reviewer", "task_2", 1).name == "task_2.1"
+    assert kept(tmp_path) == ["task_1.2", "task_1.3"]
+
+
+def test_what_is_not_handed_in_or_still_written_to_stays(tmp_path: Path) -> None:
+    in_use = [tmp_path / "r" / "builder" / "task_1.1"]
+    shelf = LogShelf(tmp_path, 1, 10, lambda: in_use)
+    lay_out(shelf, 400)
+    folder = shelf.place("r", "builder", "task_1", 2)
+    group = Group.spawn(["sleep", "1000"], tmp_path, {"PATH": os.environ["PATH"]}, bytes(100), folder)
+    shelf.place("r", "builder", "task_1", 3)
+    assert kept(tmp_path) == ["task_1.1", "task_1.2"]
+    group.stop(5)
+    in_use.clear()
+    shelf.place("r", "builder", "task_1", 3)
+    assert kept(tmp_path) == []
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:

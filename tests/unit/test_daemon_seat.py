@@ -1,5 +1,3 @@
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -7,100 +5,10 @@ import pytest
 
 from greenroom.client.session import Session
 from greenroom.clock import SystemClock, seconds_of
-from greenroom.daemon.desk import Desk
-from greenroom.daemon.facts import Outbox
-from greenroom.daemon.harness import House
-from greenroom.daemon.machine import Machine
-from greenroom.daemon.premises import Premises
-from greenroom.daemon.runs import LogShelf, RunBook
-from greenroom.daemon.seat import Seat
-from greenroom.domain.reliability import Reliability
-from greenroom.domain.supervision import History
-from greenroom.entropy import SystemEntropy
-from greenroom.settings.project import Harness
-from greenroom.wire.replies import TaskRef, Wish
-from greenroom.wire.requests import Fact
+from greenroom.domain.supervision import BACKING_OFF, PARKED, PAUSED, YIELDED, History
+from greenroom.wire.replies import TaskRef
+from tests.unit.stage import LIMITS, WISH, Stage, wait_until
 from tests.unit.stand_in import Server, StandInTransport
-
-LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=2.0)
-ENVIRON = {"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"}
-WISH = Wish(
-    room="room_1",
-    room_name="r",
-    role="builder",
-    roles=("builder", "reviewer"),
-    desired="running",
-    generation=3,
-    harness="sh",
-    model=None,
-    workdir=None,
-)
-
-
-class ScriptedDesk(Desk):
-    """Sessions that lead to the scripted server."""
-
-    def __init__(self, server: Server) -> None:
-        super().__init__("http://127.0.0.1:1", lambda: None, Machine(id="m1", name="m1"), [], LIMITS)
-        self._server = server
-        self.lines: list[StandInTransport] = []
-
-    def open_session(self) -> Session:
-        self.lines.append(StandInTransport(self._server))
-        return Session(self.url, None, LIMITS, self.lines[-1])
-
-
-class Stage:
-    """One seat with a scripted server before it and real processes behind it."""
-
-    def __init__(
-        self, tmp_path: Path, server: Server, script: str, wish: Wish = WISH, environ: dict[str, str] = ENVIRON
-    ) -> None:
-        self.server = server
-        self.facts: list[Fact] = []
-        self.ended = threading.Event()
-        self.beats = threading.Event()
-        entropy = SystemEntropy()  # runs are known by their ids: those of another test process must be others
-        outbox = Outbox(self.facts.extend, LIMITS, entropy, lambda: None, lambda: None)
-        outbox.start()
-        self.book = RunBook(tmp_path / "runs")
-        self.logs = tmp_path / "logs"
-        harness = Harness(command=("sh", "-c", script), env={"OWN": "own"})
-        self.desk = ScriptedDesk(server)
-        premises = Premises(
-            desk=self.desk,
-            house=House({"sh": harness}, (), tmp_path / "work"),
-            outbox=outbox,
-            book=self.book,
-            shelf=LogShelf(self.logs, 5),
-            clock=SystemClock(),
-            entropy=entropy,
-            limits=LIMITS,
-            environ=environ,
-            is_connected=lambda: True,
-            beat_now=self.beats.set,
-        )
-        self.seat = Seat(premises, wish, History(generation=wish.generation), self.ended.set)
-        self.seat.start()
-
-    def told(self) -> list[tuple[str, bool, int | None, int | None]]:
-        return [(fact.kind, fact.intended, fact.code, fact.signal) for fact in self.facts]
-
-    def wait_for_facts(self, count: int) -> list[Fact]:
-        wait_until(lambda: len(self.facts) >= count, lambda: f"facts: {self.facts}")
-        return self.facts
-
-    def end(self, reason: str = "stopped by wish") -> None:
-        self.seat.stop(reason)
-        assert self.ended.wait(20), "the seat did not end"
-
-
-def wait_until(condition: Callable[[], bool], say: Callable[[], str]) -> None:
-    clock = SystemClock()
-    deadline = clock.monotonic() + 20
-    while not condition():
-        assert clock.monotonic() < deadline, say()
-        threading.Event().wait(0.01)
 
 
 def test_tasks_are_run_one_after_the_other_and_handed_on(tmp_path: Path) -> None:
@@ -122,10 +30,12 @@ def test_a_run_is_told_what_it_needs_and_no_other_secret(tmp_path: Path) -> None
     stage = Stage(tmp_path, server, "env | grep -E 'GREENROOM|SECRET' | sort")
     handed = server.wait_for("handoff")
     stage.end()
+    folder = stage.logs / "r" / "builder" / "task_1.1"
     assert handed[0]["text"].splitlines() == [
         "GREENROOM_ATTEMPT=1",
         f"GREENROOM_CONNECTION={stage.seat.connection_id}",
-        f"GREENROOM_NOTES={tmp_path / 'logs' / 'r' / 'builder' / 'task_1.1' / 'notes'}",
+        f"GREENROOM_NOTES={folder / 'notes'}",
+        f"GREENROOM_RESULT={folder / 'result.json'}",
         "GREENROOM_ROLE=builder",
         "GREENROOM_ROOM=r",
         "GREENROOM_TASK=task_1",
@@ -144,7 +54,7 @@ def test_a_bad_end_is_a_fact_ends_the_sitting_and_rests(tmp_path: Path) -> None:
     assert "it broke" in (exited.detail or "")
     assert exited.until is not None
     assert seconds_of(exited.until) > SystemClock().wall()
-    assert stage.seat.history.ends == 1
+    assert len(stage.seat.history.ends) == 1
     assert server.called("leave") == []  # the fact has ended the sitting
     assert server.waiting == ["task_2"]  # and no task is taken in between
     assert (stage.logs / "r" / "builder" / "task_1.1" / "stderr").read_text() == "it broke\n"
@@ -185,7 +95,7 @@ def test_what_this_machine_may_not_run_takes_no_task(tmp_path: Path) -> None:
     assert (fact.kind, fact.intended, fact.task) == ("exited", False, None)
     assert "defines no harness 'rm'" in (fact.detail or "")
     assert server.called("claim") == []
-    assert stage.seat.history.ends == 1
+    assert (stage.seat.history.rest, stage.seat.history.ends) == (BACKING_OFF, ())  # nobody died
 
 
 def test_an_absent_server_is_waited_for(tmp_path: Path) -> None:
@@ -204,7 +114,7 @@ def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     stage.wait_for_facts(1)
     stage.seat.yield_role()
     assert stage.ended.wait(20)
-    assert stage.seat.history.has_yielded
+    assert stage.seat.history.rest == YIELDED
     assert stage.wait_for_facts(2)[1].intended
     assert server.called("leave") == []
 
@@ -244,7 +154,7 @@ def test_who_cannot_write_a_run_down_takes_no_task_and_tells_why(tmp_path: Path)
     assert "runs" in str(stage.facts[0].detail)
     assert server.called("claim") == [], "the task is for somebody who can do it"
     assert stage.ended.wait(20)
-    assert stage.seat.history.ends == 1
+    assert stage.seat.history.ends == ()
 
 
 def test_a_disk_that_fills_up_before_a_run_ends_the_seat_with_a_word(tmp_path: Path) -> None:
@@ -256,9 +166,12 @@ def test_a_disk_that_fills_up_before_a_run_ends_the_seat_with_a_word(tmp_path: P
     with server.changed:
         server.waiting.append("task_1")
         server.changed.notify_all()
-    assert [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)] == [("exited", False)]
+    given_back, told = stage.wait_for_facts(2)
+    assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
+    assert (told.kind, told.intended, told.task) == ("exited", False, None)
     assert stage.ended.wait(20)
     assert server.called("start") == []
+    assert stage.seat.history.ends == ()
 
 
 def test_a_disk_that_fills_up_during_a_run_does_not_take_its_result(tmp_path: Path) -> None:
@@ -277,7 +190,7 @@ def test_a_claim_that_is_superseded_yields_too(tmp_path: Path) -> None:
     server.claims = (409, problem)
     stage = Stage(tmp_path, server, "true")
     assert stage.ended.wait(20)
-    assert stage.seat.history.has_yielded
+    assert stage.seat.history.rest == YIELDED
 
 
 def test_a_role_that_is_no_longer_ours_is_left_and_nobody_died(tmp_path: Path) -> None:
@@ -295,8 +208,8 @@ def test_a_verdict_on_a_sitting_that_ended_by_its_own_word_is_not_a_takeover(tmp
     stage = Stage(tmp_path, Server("task_1"), "exit 1")
     assert stage.ended.wait(20)
     stage.seat.yield_role()  # a beat was under way when the sitting ended
-    assert not stage.seat.history.has_yielded
-    assert stage.seat.history.ends == 1
+    assert stage.seat.history.rest == BACKING_OFF
+    assert len(stage.seat.history.ends) == 1
 
 
 def test_a_lost_seat_asks_for_a_beat_and_a_rejoin_renews_the_claim(tmp_path: Path) -> None:
@@ -340,3 +253,93 @@ def test_a_run_that_the_server_does_not_name_is_asked_about(
         assert server.called("task_1") == []
     stage.end()
     assert len(stage.wait_for_facts(2)) == 2
+
+
+def test_a_command_that_cannot_be_started_gives_its_task_back_and_nobody_died(tmp_path: Path) -> None:
+    server = Server()
+    stage = Stage(tmp_path, server, "true")
+    server.wait_for("claim")
+    (stage.logs / "r" / "builder").mkdir(parents=True)
+    (stage.logs / "r" / "builder" / "task_1.1").write_text("no folder, so nothing can be kept of the run")
+    with server.changed:
+        server.waiting.append("task_1")
+        server.changed.notify_all()
+    given_back, told = stage.wait_for_facts(2)
+    assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
+    assert (told.kind, told.intended, told.task) == ("exited", False, None)
+    assert stage.ended.wait(20)
+    assert (stage.seat.history.rest, stage.seat.history.ends) == (BACKING_OFF, ())
+
+
+def test_a_run_that_takes_longer_than_wished_is_stopped_and_counts_as_a_death(tmp_path: Path) -> None:
+    wish = msgspec.structs.replace(WISH, task_timeout_s=0.3)
+    stage = Stage(tmp_path, Server("task_1"), "sleep 1000", wish)
+    assert stage.ended.wait(20)
+    exited = stage.wait_for_facts(2)[1]
+    assert (exited.intended, exited.signal) == (False, 15)
+    assert "did not end within its 0.3 s" in (exited.detail or "")
+    assert len(stage.seat.history.ends) == 1
+
+
+def test_an_exit_has_an_id_of_its_own_that_does_not_change(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Server("task_1"), "exit 1")
+    assert stage.ended.wait(20)
+    run = f"task_1.1.{stage.seat.connection_id}"
+    assert [fact.id for fact in stage.wait_for_facts(2)] == [f"started:{run}", f"exit:{run}"]
+    assert {fact.generation for fact in stage.facts} == {3}
+
+
+# Parks and pauses.
+
+
+def died_often(count: int) -> History:
+    """An agent that died so often, the last time just now."""
+    now = SystemClock().boottime()
+    return History(generation=3, ends=(now,) * count, in_a_row=count, last_end_at=now)
+
+
+def on_trial() -> History:
+    return History(generation=3, rest=PARKED, rests_until=0.0, reason="it died too often")
+
+
+def test_one_death_too_many_parks_the_role(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Server("task_1"), "exit 1", history=died_often(LIMITS.park_after_ends - 1))
+    assert stage.ended.wait(20)
+    _, exited, parked = stage.wait_for_facts(3)
+    assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
+    assert (parked.kind, parked.until, parked.task) == ("parked", exited.until, "task_1")
+    assert seconds_of(parked.until or "") > SystemClock().wall()
+    assert "3 unintended ends" in (parked.detail or "")
+    assert stage.seat.history.rest == PARKED
+
+
+def test_a_death_on_trial_parks_until_a_person_comes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, Server("task_1"), "exit 1", history=on_trial())
+    assert stage.ended.wait(20)
+    _, exited, parked = stage.wait_for_facts(3)
+    assert (exited.trial, exited.until, parked.kind, parked.until) == (True, None, "parked", None)
+    assert stage.seat.history.needs_person
+
+
+def test_a_success_on_trial_unparks(tmp_path: Path) -> None:
+    server = Server("task_1", "task_2")
+    stage = Stage(tmp_path, server, "cat", history=on_trial())
+    server.wait_for("handoff", 2)
+    stage.wait_for_facts(5)
+    stage.end()
+    assert stage.kinds() == ["started", "exited", "unparked", "started", "exited"]
+    assert stage.seat.history == History(generation=3)
+
+
+@pytest.mark.parametrize("until", ["2099-01-01T00:00:00.000Z", None])
+def test_an_agent_that_says_it_cannot_go_on_is_paused_and_nobody_died(tmp_path: Path, until: str | None) -> None:
+    status = f'"rate_limited", "until": "{until}"' if until else '"login_required"'
+    told = f'{{"status": {status}, "reason": "the month is over"}}'
+    stage = Stage(tmp_path, Server("task_1", "task_2"), f"echo '{told}' > $GREENROOM_RESULT; exit 1")
+    assert stage.ended.wait(20)
+    _, exited, paused = stage.wait_for_facts(3)
+    assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
+    assert (paused.kind, "the month is over" in (paused.detail or "")) == ("paused", True)
+    assert (paused.until or "")[:19] == (until or "")[:19]
+    assert (stage.seat.history.rest, stage.seat.history.ends) == (PAUSED, ())
+    assert stage.server.called("leave") == []  # the fact has ended the sitting

@@ -3,6 +3,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.client.errand import (
@@ -10,11 +11,14 @@ from greenroom.client.errand import (
     DONE,
     FAILED,
     GONE,
+    NOT_BEGUN,
     NOTHING_WRITTEN,
+    PAUSED,
     STOPPED,
     Errand,
     Outcome,
     Plan,
+    marks_of,
     next_in_line,
     task_environment,
     why_gone,
@@ -25,6 +29,7 @@ from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import task as tasks
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
+from greenroom.process.group import Group
 from greenroom.process.identity import Identity, identity_of, is_alive
 from tests.unit.scripted import CONNECTION, ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
 
@@ -33,6 +38,7 @@ pytestmark = pytest.mark.process
 LIMITS = Reliability(stop_grace_s=2.0, text_bytes_max=10_000, stderr_bytes_kept=100)
 HELD = answer(task_of())
 FINISHED = answer(task_of(status="completed", claimed_by=None))
+SOON, IN_A_WHILE = "2026-11-21T12:00:00.000Z", "2025-10-09T08:58:20.000Z"
 OURS_COMPLETED = task_of(status="completed", claimed_by=None, accepted_attempt=1)
 
 
@@ -113,13 +119,13 @@ def test_a_bad_end_is_told_with_the_end_of_what_it_said(tmp_path: Path) -> None:
     assert len(outcome.detail) < 200
 
 
-def test_a_command_that_cannot_be_started_is_a_bad_end(tmp_path: Path) -> None:
+def test_a_command_that_cannot_be_started_has_not_begun(tmp_path: Path) -> None:
     trying = Trying(tmp_path, "", HELD)
     trying.errand._plan = Plan(
         command=("/no/such/program",), cwd=tmp_path, env={}, then="user", folder=tmp_path / "run"
     )
     outcome = trying.go()
-    assert FAILED == outcome.kind
+    assert NOT_BEGUN == outcome.kind
     assert "/no/such/program" in outcome.detail
 
 
@@ -154,6 +160,136 @@ def test_a_late_result_is_no_bad_end(tmp_path: Path) -> None:
     assert GONE == late.go().kind
     died = Trying(tmp_path, "raise SystemExit(1)", HELD, another)
     assert GONE == died.go().kind
+
+
+TELLING = "import os, sys; open(os.environ['GREENROOM_RESULT'], 'w').write({said!r}); print('noise'); sys.exit({code})"
+
+
+def test_the_text_of_a_result_is_handed_on_instead_of_what_was_printed(tmp_path: Path) -> None:
+    script = TELLING.format(said='{"status": "done", "text": "the answer"}', code=0)
+    trying = Trying(tmp_path, script, HELD, HELD, FINISHED)
+    assert DONE == trying.go().kind
+    assert "the answer" == trying.calls()[-1][1]["text"]
+
+
+def test_a_result_that_says_failed_is_a_bad_end_whatever_the_exit_code(tmp_path: Path) -> None:
+    script = TELLING.format(said='{"status": "failed", "reason": "no such branch"}', code=0)
+    outcome = Trying(tmp_path, script, HELD, HELD).go()
+    assert (FAILED, "no such branch") == (outcome.kind, outcome.detail)
+
+
+def test_a_result_that_says_done_makes_no_good_end_of_a_bad_exit_code(tmp_path: Path) -> None:
+    script = TELLING.format(said='{"status": "done", "text": "the answer"}', code=3)
+    outcome = Trying(tmp_path, script, HELD, HELD).go()
+    assert (FAILED, "exit code 3") == (outcome.kind, outcome.detail)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(
+    ("said", "until", "detail"),
+    [
+        ({"status": "rate_limited", "until": SOON}, SOON, f"It is rate-limited until {SOON}: too much"),
+        ({"status": "rate_limited"}, IN_A_WHILE, f"It is rate-limited until {IN_A_WHILE}: too much"),
+        (
+            {"status": "rate_limited", "until": "2020-01-01T00:00:00Z"},
+            IN_A_WHILE,
+            f"It is rate-limited until {IN_A_WHILE}: too much",
+        ),
+        ({"status": "login_required"}, None, "Its login is needed: too much"),
+    ],
+    ids=["until then", "for a while", "for a while, as it should be over", "until somebody logs in"],
+)
+def test_a_limit_and_a_missing_login_pause(
+    tmp_path: Path, said: dict[str, str], until: str | None, detail: str, code: int
+) -> None:
+    script = TELLING.format(said=msgspec.json.encode({**said, "reason": "too much"}).decode(), code=code)
+    trying = Trying(tmp_path, script, HELD, HELD)
+    trying.errand._clock = trying.clock
+    outcome = trying.go()
+    assert (PAUSED, until, detail) == (outcome.kind, outcome.until, outcome.detail)
+
+
+def test_what_a_former_run_said_in_the_same_folder_says_nothing_of_this_one(tmp_path: Path) -> None:
+    first = Trying(tmp_path, TELLING.format(said='{"status": "failed"}', code=0), HELD, HELD)
+    assert FAILED == first.go().kind
+    assert DONE == Trying(tmp_path, "print('fine')", HELD, HELD, FINISHED).go().kind
+
+
+def test_an_end_that_nobody_saw_is_a_bad_one_and_what_was_written_is_named(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, time; print('half', flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+    )
+    trying = Trying(tmp_path, script, HELD, HELD)
+    outcome = trying.go()
+    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert "nobody saw how the command ended" in outcome.detail
+    assert str(trying.plan.stdout) in outcome.detail
+
+
+class Adopting(Trying):
+    """The errand of a run that an earlier process began, and of which it has left a group."""
+
+    def begin(self) -> Group:
+        env = {**self.plan.env, **self.marks, "GREENROOM_NOTES": str(self.plan.notes)}
+        return Group.spawn(self.plan.command, self.plan.cwd, env, b"given", self.plan.folder, self.marks)
+
+    @property
+    def marks(self) -> dict[str, str]:
+        return marks_of("task_1", 1, CONNECTION)
+
+    def go(self) -> Outcome:
+        outcome = self.errand.carry_on()
+        assert [] == self.transport.steps, "the script was played to its end"
+        return outcome
+
+
+def test_an_adopted_run_hands_on_what_it_wrote_under_its_own_attempt(tmp_path: Path) -> None:
+    trying = Adopting(tmp_path, "import sys; print('made of', sys.stdin.read())", HELD, FINISHED)
+    group = trying.begin()
+    assert DONE == trying.go().kind
+    on = {"connection_id": CONNECTION, "attempt": 1, "to": "reviewer", "text": "made of given\n"}
+    assert [("task_1", None), ("handoff", on)] == trying.calls(), "it is not started once more"
+    assert [group.identity] == trying.started
+    group.stop(0)
+
+
+def test_an_adopted_run_has_the_time_that_is_left_of_its_own(tmp_path: Path) -> None:
+    began_at = SystemClock().wall() - 600.0
+    trying = Adopting(tmp_path, "import time; time.sleep(600)", HELD, timeout_s=600.1, began_at=began_at)
+    group = trying.begin()
+    outcome = trying.go()
+    assert (FAILED, True) == (outcome.kind, "did not end within its 600.1 s" in outcome.detail)
+    assert not is_alive(group.identity)
+    group.stop(0)
+
+
+def test_an_adopted_run_that_ended_meanwhile_ended_as_it_did(tmp_path: Path) -> None:
+    trying = Adopting(tmp_path, "import sys; sys.stderr.write('the reason'); sys.exit(3)", HELD)
+    group = trying.begin()
+    group.wait(20)
+    assert (FAILED, "exit code 3\nthe reason") == ((outcome := trying.go()).kind, outcome.detail)
+    group.stop(0)
+
+
+def test_an_adopted_run_that_was_never_started_has_not_begun(tmp_path: Path) -> None:
+    assert NOT_BEGUN == Adopting(tmp_path, "").go().kind
+
+
+def test_an_adopted_run_gets_each_note_once(tmp_path: Path) -> None:
+    trying = Adopting(tmp_path, SLOW, HELD, FINISHED)
+    trying.plan.folder.mkdir()
+    trying.plan.notes.write_text("make it blue\n")
+    group = trying.begin()
+
+    def note(identity: Identity) -> None:
+        assert ["and round"] == trying.errand.take_notes(("make it blue", "and round"))
+        assert [] == trying.errand.take_notes(("make it blue", "and round"))
+        (tmp_path / "go").touch()
+
+    trying.errand._on_started = note
+    assert DONE == trying.go().kind
+    assert "make it blue\nand round\n" == trying.plan.notes.read_text()
+    group.stop(0)
 
 
 def test_what_the_server_will_not_take_is_kept_and_told(tmp_path: Path) -> None:
@@ -256,6 +392,28 @@ def test_a_start_that_lay_in_its_socket_through_the_night_is_asked_for_again(tmp
     trying.transport.steps += [overnight, refusal("superseded")]
     assert GONE == trying.go().kind
     assert [] == trying.started
+
+
+def test_a_night_s_sleep_is_no_time_that_the_command_had(tmp_path: Path) -> None:
+    alive, gate = tmp_path / "alive", tmp_path / "gate"
+    script = (
+        "import pathlib, time\n"
+        f"pathlib.Path({str(alive)!r}).touch()\n"
+        f"while not pathlib.Path({str(gate)!r}).exists():\n    time.sleep(0.01)\n"
+        "print('done')"
+    )
+    trying = Trying(tmp_path, script, HELD, HELD, answer(OURS_COMPLETED), timeout_s=600.0)
+    trying.errand._clock = trying.clock
+
+    def sleep() -> None:
+        while not alive.exists():
+            threading.Event().wait(0.01)
+        trying.clock.sleep(8 * 3600.0)
+        threading.Event().wait(0.2)  # for whoever would end it now
+        gate.touch()
+
+    threading.Thread(target=sleep, daemon=True).start()
+    assert DONE == trying.go().kind
 
 
 def test_the_next_in_line_is_the_next_role_and_at_last_the_user() -> None:

@@ -1,31 +1,25 @@
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
-from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError
-from greenroom.process.group import Exit, Group, kill_leftover
+from greenroom.process.group import Exit, Group
 from greenroom.process.identity import Identity, identity_of, is_alive
+from greenroom.process.members import kill_leftover
+from tests.unit.living import has_ended, survivors, wait_until, wait_until_written
+
+pytestmark = pytest.mark.process
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 STUBBORN = "trap '' TERM; (trap '' TERM; sleep 1000) & setsid sleep 1000 & echo $! $$; wait"
 
 
 def spawn(tmp_path: Path, script: str, stdin: bytes = b"") -> Group:
-    return Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT, stdin, tmp_path / "out", tmp_path / "err")
-
-
-def wait_until_written(path: Path, text: str = "\n") -> str:
-    deadline = SystemClock().monotonic() + 20
-    while text not in (said := path.read_text()):
-        assert SystemClock().monotonic() < deadline, f"{path} never held {text!r}: {said!r}"
-        threading.Event().wait(0.01)
-    return said
+    return Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT, stdin, tmp_path)
 
 
 def living_below(group: Group) -> list[psutil.Process]:
@@ -33,26 +27,16 @@ def living_below(group: Group) -> list[psutil.Process]:
 
 
 def wait_until_below(group: Group, count: int) -> list[psutil.Process]:
-    deadline = SystemClock().monotonic() + 20
-    while len(found := living_below(group)) < count:
-        assert SystemClock().monotonic() < deadline
-        threading.Event().wait(0.01)
-    return found
-
-
-def has_ended(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    wait_until(lambda: len(living_below(group)) >= count, f"{count} processes run")
+    return living_below(group)
 
 
 def test_a_command_reads_its_input_and_its_output_is_in_files(tmp_path: Path) -> None:
     group = spawn(tmp_path, "cat; echo oops >&2; exit 3", b"hello")
     assert group.wait(20) == Exit(3, None)
-    assert (tmp_path / "out").read_bytes() == b"hello"
-    assert (tmp_path / "err").read_bytes() == b"oops\n"
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "stdout").read_bytes() == b"hello"
+    assert (tmp_path / "stderr").read_bytes() == b"oops\n"
+    assert (tmp_path / "stdout").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_signal_is_told_from_a_code(tmp_path: Path) -> None:
@@ -72,15 +56,17 @@ def test_a_running_command_has_no_exit_yet(tmp_path: Path) -> None:
 
 def test_nothing_survives_a_stop_of_a_group_that_ignores_term(tmp_path: Path) -> None:
     group = spawn(tmp_path, STUBBORN)
-    wait_until_written(tmp_path / "out")
-    below = wait_until_below(group, 2)  # a subshell that ignores TERM and a grandchild in a session of its own
+    wait_until_written(tmp_path / "stdout")
+    below = wait_until_below(
+        group, 3
+    )  # the shell, a subshell that ignores TERM and a grandchild in a session of its own
     assert group.stop(0.2) == Exit(None, signal.SIGKILL)
-    assert [process for process in below if not has_ended(process)] == []
+    assert survivors(below) == []
 
 
 def test_a_stop_after_the_end_takes_whoever_was_left_behind(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep 1000 & echo $!")
-    left = psutil.Process(int(wait_until_written(tmp_path / "out")))
+    left = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
     assert group.wait(20) == Exit(0, None)
     assert not has_ended(left)
     assert group.stop(5) == Exit(0, None)
@@ -98,29 +84,29 @@ def test_stopping_what_does_not_run_is_success(tmp_path: Path) -> None:
 def test_a_mebibyte_of_input_blocks_nobody(tmp_path: Path, script: str) -> None:
     group = spawn(tmp_path, script, b"x" * 1024 * 1024)
     assert group.wait(20) == Exit(0, None)
-    assert (tmp_path / "out").read_text().strip() in ("1048576", "")
+    assert (tmp_path / "stdout").read_text().strip() in ("1048576", "")
 
 
 def test_a_command_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no-such-command"):
-        Group.spawn(["no-such-command"], tmp_path, ENVIRONMENT, b"", tmp_path / "out", tmp_path / "err")
+        Group.spawn(["no-such-command"], tmp_path, ENVIRONMENT, b"", tmp_path)
     with pytest.raises(ConfigurationError, match="nowhere"):
-        Group.spawn(["true"], tmp_path / "nowhere", ENVIRONMENT, b"", tmp_path / "out", tmp_path / "err")
+        Group.spawn(["true"], tmp_path / "nowhere", ENVIRONMENT, b"", tmp_path)
 
 
 def test_a_leftover_is_ended_by_its_identity(tmp_path: Path) -> None:
     group = spawn(tmp_path, STUBBORN)
-    wait_until_written(tmp_path / "out")
-    below = wait_until_below(group, 2)
+    wait_until_written(tmp_path / "stdout")
+    below = wait_until_below(group, 3)
     assert kill_leftover(group.identity)
     assert group.wait(20) == Exit(None, signal.SIGKILL)
-    assert [process for process in below if not has_ended(process)] == []
+    assert survivors(below) == []
     assert not kill_leftover(group.identity)
 
 
 def test_children_of_a_dead_leader_are_ended_too(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep 1000 & echo $!")
-    left = psutil.Process(int(wait_until_written(tmp_path / "out")))
+    left = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
     assert group.wait(20) == Exit(0, None)
     assert kill_leftover(group.identity)
     assert has_ended(left)
@@ -129,9 +115,8 @@ def test_children_of_a_dead_leader_are_ended_too(tmp_path: Path) -> None:
 def test_who_left_group_and_session_is_known_by_the_marks_it_was_started_with(tmp_path: Path) -> None:
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
     script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; sleep 0.2"
-    paths = (tmp_path / "out", tmp_path / "err")
-    group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", *paths, marks)
-    daemon = psutil.Process(int(wait_until_written(tmp_path / "out")))
+    group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path, marks)
+    daemon = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
     assert group.wait(20) == Exit(0, None)
     assert not has_ended(daemon)
     assert not kill_leftover(None, {**marks, "MARK_OF_ANOTHER": ""})
@@ -153,7 +138,7 @@ def test_a_process_that_got_the_number_later_is_not_touched(tmp_path: Path) -> N
 
 def test_a_group_of_an_earlier_boot_is_gone_even_if_its_number_is_a_group_again(tmp_path: Path) -> None:
     stranger = spawn(tmp_path, "sleep 1000 & echo $!")
-    wait_until_written(tmp_path / "out")
+    wait_until_written(tmp_path / "stdout")
     stranger.wait(20)  # the number names nobody now, but a group still bears it
     assert not kill_leftover(Identity(stranger.identity.pid, "another-boot:1"))
     assert kill_leftover(stranger.identity)

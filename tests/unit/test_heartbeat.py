@@ -2,15 +2,17 @@ import signal
 import threading
 from typing import Any
 
+import pytest
+
 from greenroom.client.heartbeat import Heartbeat, Notice
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import presence as words
 from greenroom.domain.errors import Conflict, RejoinRequired, Superseded
 from greenroom.domain.presence import presence_of_agent
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.reliability import DEFAULTS, Reliability
 from greenroom.domain.sitting import SUPERSEDED
 from greenroom.entropy import SeededEntropy
-from greenroom.wire.replies import JoinReply
+from greenroom.wire.replies import HeartbeatReply, JoinReply
 from tests.unit.scripted import Script, beaten, joined, silence
 
 
@@ -119,6 +121,22 @@ def test_retries_are_random_within_the_pause() -> None:
     assert len(set(pauses)) > 10
 
 
+def test_a_crowd_is_scattered_by_its_first_retry_and_stays_so() -> None:
+    beating = Beating([joined(crowded=True)], [silence() for _ in range(4)])
+    beating.pass_by(25.0)
+    pauses = []
+    while len(beating.beats.calls) < 4:
+        asked = len(beating.beats.calls)
+        at = beating.clock.monotonic()
+        while len(beating.beats.calls) == asked:
+            beating.clock.move(0.05)
+            beating.heartbeat.step()
+        pauses.append(beating.clock.monotonic() - at)
+    longest_s = DEFAULTS.heartbeat_interval_s / 2
+    assert 0 <= pauses[0] < longest_s
+    assert all(pause == pytest.approx(longest_s, abs=0.1) for pause in pauses[1:])
+
+
 def test_a_long_outage_is_one_note_and_no_warning() -> None:
     beating = Beating([joined()], [*(silence() for _ in range(400)), beaten()])
     beating.pass_by(25.0 + 200.0)
@@ -214,11 +232,25 @@ def test_a_stopped_heartbeat_tells_nothing_any_more() -> None:
     assert [] == beating.notices
 
 
-def test_the_thread_beats_and_stops() -> None:
-    beating = Beating([joined()], [])
-    beating.heartbeat.start()
-    beating.heartbeat.stop(timeout_s=10.0)
-    assert len(beating.joins.calls) <= 1
+def test_it_beats_on_while_its_party_is_busy() -> None:
+    limits = Reliability(heartbeat_interval_s=0.04, heartbeat_ttl_s=0.12, sweep_interval_s=0.02)
+    beats: list[float] = []
+
+    def beat(slept_s: float) -> HeartbeatReply:
+        beats.append(slept_s)
+        return beaten(next_in_s=0.02)
+
+    heart = Heartbeat(
+        presence_of_agent(limits), beat, lambda: joined(next_in_s=0.02), lambda notice: None, SystemClock(),
+        SeededEntropy(1),
+    )  # fmt: skip
+    heart.start()
+    gives_up_at = SystemClock().monotonic() + 20.0
+    while len(beats) < 5:
+        assert SystemClock().monotonic() < gives_up_at, "no beat while the party did its work"
+        sum(range(1000))  # It never waits, and so nothing else could run on its thread.
+    heart.stop(20)
+    assert not heart._thread.is_alive()
 
 
 def test_signals_are_left_to_the_main_thread() -> None:

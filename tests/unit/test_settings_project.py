@@ -9,6 +9,7 @@ from greenroom.domain.errors import ConfigurationError
 from greenroom.settings.project import Project, load_project
 
 ROOM = '[room]\nname = "shop"\nroles = ["builder", "reviewer"]\n'
+HARNESS = '[daemon.harnesses.h]\ncommand = ["h"]\n'
 
 
 def load(tmp_path: Path, text: str) -> Project:
@@ -52,6 +53,29 @@ def test_agents_may_work_beside_their_file_and_nowhere_else_by_default(tmp_path:
     assert () == load(tmp_path, ROOM).daemon.allowed_dirs
 
 
+def test_what_is_said_for_one_agent_alone_makes_a_harness_of_its_own(tmp_path: Path) -> None:
+    project = load(
+        tmp_path,
+        ROOM
+        + '[agents.builder]\nharness = "h"\nthen = "user"\ntask_timeout_s = 9\nenv = { A = "{here}/a" }\n'
+        + '[agents.reviewer]\nharness = "h"\ntask_timeout_s = 7\n'
+        + '[daemon.harnesses.h]\ncommand = ["h"]\nenv = { A = "1", B = "2" }\nresult = "claude-code"\n',
+    )
+
+    assert ["shop.builder", "h"] == [project.harness_of(role) for role in ("builder", "reviewer")]
+    own, shared = project.harnesses()["shop.builder"], project.harnesses()["h"]
+    assert (("h",), {"A": f"{tmp_path}/a", "B": "2"}, "user", 9) == (own.command, own.env, own.then, own.task_timeout_s)
+    assert "claude-code" == own.result
+    assert ({"A": "1", "B": "2"}, None, None) == (shared.env, shared.then, shared.task_timeout_s)
+    assert 7 == project.agents["reviewer"].task_timeout_s
+
+
+def test_a_machine_is_told_its_labels_and_who_stays(tmp_path: Path) -> None:
+    text = '[daemon.labels]\ngpu = "two"\n[daemon.harnesses.a]\ncommand = ["a"]\nresident = true\n'
+    daemon = load(tmp_path, text).daemon
+    assert ({"gpu": "two"}, True) == (daemon.labels, daemon.harnesses["a"].resident)
+
+
 def test_another_machines_paths_are_left_as_they_are(tmp_path: Path) -> None:
     project = load(tmp_path, ROOM + '[agents.builder]\nharness = "h"\nmachine = "m"\nworkdir = "/there"\n')
 
@@ -83,6 +107,50 @@ def test_another_machines_paths_are_left_as_they_are(tmp_path: Path) -> None:
         ('[agents.x]\ncommand = ["a"]', "`agents`: there is no room", "Add a [room]"),
         (ROOM + '[agents.builder]\ncommand = ["a"]\nharness = "h"', "both `command` and `harness`", "Keep one"),
         (ROOM + '[agents.builder]\ncommand = ["a"]\nmachine = "m"', "`agents.builder.machine`", "Remove `machine`"),
+        (ROOM + '[agents.builder]\nthen = "user"', "`then` would have no effect", "Give it a `command` or a `harness`"),
+        (ROOM + "[agents.builder]\ntask_timeout_s = 9", "`task_timeout_s` would have no effect", "Give it a `command`"),
+        (
+            ROOM + '[agents.builder]\nharness = "h"\nenv = { A = "b" }',
+            "`env` would not reach the harness `h`",
+            "Put them into [daemon.harnesses] where it is defined",
+        ),
+        (
+            ROOM + HARNESS + '[agents.builder]\nharness = "h"\nmachine = "m"\nthen = "user"\ntask_timeout_s = 9',
+            "`then` would not reach the harness `h`",
+            "leave `machine` out",
+        ),
+        (
+            ROOM + '[agents.builder]\ncommand = ["a"]\n[daemon.harnesses."shop.builder"]\ncommand = ["b"]',
+            "`daemon.harnesses.shop.builder`",
+            "another name",
+        ),
+        (ROOM + HARNESS + 'result = "claude"', "`daemon.harnesses.h.result`", "Did you mean `claude-code`?"),
+        (ROOM + HARNESS + 'result = "codex"', "unknown format `codex`", "GREENROOM_RESULT"),
+        (ROOM + HARNESS + "resident = 1", "`daemon.harnesses.h.resident`", "Correct the value."),
+        (HARNESS + 'resident = true\nresult = "opencode"', "`daemon.harnesses.h.result`", "Remove `result`"),
+        (HARNESS + 'resident = true\nthen = "user"', "`daemon.harnesses.h.then`", "Remove `then`"),
+        (HARNESS + "resident = true\ntask_timeout_s = 9", "`daemon.harnesses.h.task_timeout_s`", "or `resident`"),
+        (
+            ROOM + HARNESS + 'resident = true\n[agents.builder]\nharness = "h"\nthen = "user"',
+            "`agents.builder.then`",
+            "Remove `then`",
+        ),
+        (HARNESS + "task_timeout_s = inf", "`daemon.harnesses.h.task_timeout_s`", "Correct the value."),
+        (HARNESS + 'env = { "A=B" = "c" }', "'A=B' cannot be a variable", "no `=`"),
+        ('[daemon.harnesses.h]\ncommand = ["a\\u0000"]', "`daemon.harnesses.h.command`", "remove it"),
+        ("[daemon.label]\n", "`daemon.label`: unknown key", "Did you mean `labels`?"),
+        ('[daemon.labels]\nos = "mine"', "`daemon.labels.os`: the machine tells that by itself", "another name"),
+        ('[daemon.labels]\nfound = "x"', "`daemon.labels.found`", "another name"),
+        ('[daemon.labels]\n"a b" = "x"', "`daemon.labels.a b`", "ASCII letters"),
+        (f'[daemon.labels]\na = "{257 * "x"}"', "at most 256", "Shorten it."),
+        ("[daemon.labels]\n" + "".join(f'a{n} = ""\n' for n in range(61)), "more than 60", "Leave some out."),
+        ('[daemon]\nallowed_dirs = ["~nobody-of-that-name/x"]', "no home of that user", "from /"),
+        (
+            ROOM + '[agents.builder]\ncommand = ["a"]\nworkdir = "~nobody-of-that-name"',
+            "`agents.builder.workdir`",
+            "from /",
+        ),
+        ('[daemon]\nallowed_dirs = ["a\\u0000"]', "`daemon.allowed_dirs`", "Remove it."),
     ],
 )
 def test_what_cannot_be_meant_is_told_with_file_key_and_way_out(

@@ -124,6 +124,31 @@ def test_what_may_run_here_is_put_together_from_user_and_project(home: dict[str,
     assert "flag --config" == settings.origins["project"]
 
 
+def test_a_path_of_the_user_s_config_is_meant_from_where_it_lies(home: dict[str, str], tmp_path: Path) -> None:
+    user = write_user_config(tmp_path, '[daemon]\nallowed_dirs = ["work", "~/src", "../x"]\n')
+
+    told = settle(home, tmp_path).allowed_dirs()
+
+    assert (user.parent / "work", Path.home() / "src", user.parent / ".." / "x") == told
+
+
+def test_labels_are_put_together_and_the_project_s_count_more(home: dict[str, str], tmp_path: Path) -> None:
+    write_user_config(tmp_path, '[daemon.labels]\ngpu = "none"\nrack = "a"\n')
+    project = tmp_path / "greenroom.toml"
+    project.write_text('[daemon.labels]\ngpu = "two"\n', "utf-8")
+
+    assert {"gpu": "two", "rack": "a"} == settle(home, tmp_path).labels()
+    assert f"project {project}, user config" in settle(home, tmp_path).origins["daemon"]
+
+
+def test_the_user_s_harnesses_are_looked_at_as_a_project_s(home: dict[str, str], tmp_path: Path) -> None:
+    user = write_user_config(tmp_path, '[daemon.harnesses."a b"]\ncommand = ["a"]\n')
+
+    with pytest.raises(ConfigurationError, match=r"daemon\.harnesses\.a b") as caught:
+        settle(home)
+    assert str(user) in caught.value.detail
+
+
 def test_a_database_comes_from_flag_environment_or_user_and_from_no_project(
     home: dict[str, str], tmp_path: Path
 ) -> None:

@@ -34,9 +34,7 @@ class Stage:
             self.tell,
             self.give_up,
             hopeless_at_first=frozenset({78}),
-            hopeless=frozenset({4}),
-            wished=frozenset({0}),
-            wished_hint="start it",
+            stays_down={0: "was stopped; start it", 4: "gave way"},
         )
         self.child.start()
 
@@ -89,10 +87,10 @@ def test_what_cannot_run_at_all_is_not_tried_again(stages: list[Stage]) -> None:
     assert stage.hopeless == [78]
 
 
-def test_what_ran_once_is_tried_again_but_for_what_no_start_can_mend(stages: list[Stage]) -> None:
+def test_what_ran_once_is_tried_again_until_it_means_to_stay_down(stages: list[Stage]) -> None:
     stages.append(stage := Stage("raise SystemExit(1)", "raise SystemExit(78)", "raise SystemExit(4)"))
-    stage.wait_until_hopeless()
-    assert stage.hopeless == [4]
+    stage.wait_for("gave way")
+    assert stage.hopeless == []
     assert sum("runs again" in line for line in stage.said) == 2
 
 
@@ -108,7 +106,7 @@ def test_a_stop_ends_who_does_not_want_to(stages: list[Stage]) -> None:
 
 
 def test_a_child_notices_the_end_of_who_started_it(stages: list[Stage]) -> None:
-    reading = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(4)"
+    reading = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(78)"
     stage = Stage(reading)
     stages.append(stage)
     os.close(os.dup(stage.held))  # a copy that was closed is not the end
@@ -137,7 +135,7 @@ def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper(
 
 def test_whoever_was_stopped_on_purpose_stays_so() -> None:
     stage = Stage("raise SystemExit(0)")
-    stage.wait_for("was stopped and stays so; start it")
+    stage.wait_for("was stopped; start it")
     stage.child.stop(5)
     assert not any("runs again" in line for line in stage.said)
     assert stage.hopeless == []

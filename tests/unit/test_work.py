@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import signal
 import sys
@@ -11,10 +12,12 @@ import pytest
 
 from greenroom.agent import work
 from greenroom.agent.work import environment_for
+from greenroom.cli.exits import FAILED, code_of
 from greenroom.client.transport import Response
-from greenroom.domain.errors import ConfigurationError, Superseded, Unusable
+from greenroom.clock import SystemClock, instant_of
+from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unusable
 from greenroom.domain.reliability import Reliability
-from greenroom.settings.project import DaemonSettings
+from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import TaskRef
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal, task_of
@@ -28,6 +31,7 @@ LIMITS = Reliability(
     stop_grace_s=2.0,
     restart_pause_s_min=0.01,
     restart_pause_s_max=0.02,
+    park_pause_s=0.2,
     retry_pause_s=0.02,
 )
 ECHO = "print('made of', input())"
@@ -89,7 +93,7 @@ class Working:
         self.server, self.folder = server, folder
         self.out, self.err = io.StringIO(), io.StringIO()
 
-    def work(self, script: str, role: str = "builder", then: str | None = None) -> int:
+    def work(self, script: str, role: str = "builder", then: str | None = None, program: str = sys.executable) -> int:
         settings = Settings(
             url=self.server.url,
             token="t",
@@ -100,7 +104,7 @@ class Working:
             user_daemon=DaemonSettings(),
             origins={},
         )
-        arguments = Namespace(room="demo", role=role, then=then, command=[sys.executable, "-c", script], json=False)
+        arguments = Namespace(room="demo", role=role, then=then, command=[program, "-c", script], json=False)
         return work.run(arguments, settings, self.out, self.err)
 
     def bodies(self, key: str) -> list[Any]:
@@ -153,6 +157,79 @@ def test_a_bad_end_ends_the_sitting_with_its_reason_and_a_new_one_begins(server:
     assert "left" == second["cause"]
     assert "POST complete" not in server.asked()
     assert [] == working.left_behind()
+
+
+def test_who_dies_again_and_again_is_parked_tried_once_and_then_left_to_a_person(
+    server: TinyServer, tmp_path: Path
+) -> None:
+    """Without a park, a command that dies at once runs all night, and with it every task into quarantine."""
+    server.answers["POST claim"] = claims(*[answer(claimed())] * 9)
+    working = Working(server, tmp_path)
+    with pytest.raises(GreenroomError, match="until a person starts it again: its run on trial ended too") as caught:
+        working.work("import sys; sys.exit(3)")
+    assert FAILED == code_of(caught.value)
+    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    said = working.err.getvalue().splitlines()
+    assert 1 == len([line for line in said if line.startswith("parked, with one run on trial to come: 3 ")])
+    assert 1 == said.count("parked before, it gets one run on trial")
+    causes = [body["cause"] for body in working.bodies("POST leave")]
+    assert ["exited", "exited", "exited", "stopped"] == causes, "the death on trial is none of its task's"
+    assert 4 == len(working.bodies("POST join"))
+
+
+def test_a_trial_that_does_its_task_is_a_new_beginning(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = claims(*[answer(claimed())] * 6)
+    working = Working(server, tmp_path)
+    runs = str(tmp_path / "runs.txt")
+    script = f"import sys; open({runs!r}, 'a').write('x'); sys.exit(open({runs!r}).read() != 'xxxx')"
+    assert 130 == working.work(script)
+    assert 6 == len((tmp_path / "runs.txt").read_text())
+    assert ["exited"] * 5 + ["left"] == [body["cause"] for body in working.bodies("POST leave")]
+    assert 1 == working.err.getvalue().count("parked before, it gets one run on trial")
+
+
+def test_who_has_to_log_in_is_left_to_a_person(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = claims(*[answer(claimed())] * 3)
+    working = Working(server, tmp_path)
+    with pytest.raises(GreenroomError, match=r"paused until a person starts it again: .*the key is void") as caught:
+        working.work(saying(status="login_required", reason="the key is void"))
+    assert FAILED == code_of(caught.value)
+    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    assert ["stopped"] == [body["cause"] for body in working.bodies("POST leave")]
+
+
+def test_who_is_rate_limited_waits_until_then_and_nobody_died(server: TinyServer, tmp_path: Path) -> None:
+    """Counted as deaths, an hour without quota would park the agent and put its tasks into quarantine."""
+    server.answers["POST claim"] = claims(*[answer(claimed())] * 5)
+    working = Working(server, tmp_path)
+    until_s = SystemClock().wall() + 2.0
+    until = instant_of(until_s)
+    assert 130 == working.work(saying(status="rate_limited", until=until, reason="too many requests"))
+    assert SystemClock().wall() >= until_s
+    said = [line for line in working.err.getvalue().splitlines() if line.startswith("paused: ")]
+    assert until in said[0]
+    assert "too many requests" in said[0]
+    causes = [body["cause"] for body in working.bodies("POST leave")]
+    assert ["stopped"] * 5 + ["left"] == causes
+
+
+def test_a_command_that_cannot_be_run_any_more_is_no_death_and_never_parks(server: TinyServer, tmp_path: Path) -> None:
+    """Counted as deaths, an update of the agent in the middle of the day would put its tasks into quarantine."""
+    program = tmp_path / "agent"
+    program.write_text('#!/bin/sh\nrm "$0"\n')
+    program.chmod(0o700)
+    server.answers["POST claim"] = claims(*[answer(claimed())] * 6)
+    working = Working(server, tmp_path)
+    assert 130 == working.work("", program=str(program))
+    assert 1 == len(working.bodies("POST complete"))
+    assert ["stopped"] * 5 + ["left"] == [body["cause"] for body in working.bodies("POST leave")]
+    assert 5 == working.err.getvalue().count("backing off: nothing could be run: ")
+    assert "parked" not in working.err.getvalue()
+
+
+def saying(**result: str) -> str:
+    """A command that says in data how it ended."""
+    return f"import os; open(os.environ['GREENROOM_RESULT'], 'w').write({json.dumps(result)!r})"
 
 
 def test_an_interrupted_run_is_stopped_and_its_task_given_back(server: TinyServer, tmp_path: Path) -> None:
@@ -246,10 +323,7 @@ def test_the_command_gets_its_users_environment_but_of_ours_only_what_its_task_n
     assert {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "attempt"} == environment_for(parent, told)
 
 
-def test_a_command_that_is_not_there_is_told_before_anybody_sits(
-    server: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", "no-such-program")
+def test_a_command_that_is_not_there_is_told_before_anybody_sits(server: TinyServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no-such-program"):
-        Working(server, tmp_path).work("")
+        Working(server, tmp_path).work("", program="no-such-program")
     assert [] == server.asked()

@@ -103,8 +103,6 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
     if told is not None and wanted.task in (None, told.task) and wanted.attempt in (None, told.attempt):
         return told
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
-    room = wanted.room or environ.get("GREENROOM_ROOM")
-    role = wanted.role or environ.get("GREENROOM_ROLE")
     known = all_claims(data_dir, url)
     fitting = [
         claim
@@ -112,12 +110,24 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
         if task in (None, claim.task)
         and wanted.attempt in (None, claim.attempt)
         # A task that is named needs no role beside it, which the environment may have from another place.
-        and (task is not None or (room in (None, claim.room) and role in (None, claim.role)))
+        and (task is not None or is_of_role(claim, wanted, environ))
     ]
     meant = [claim for claim in fitting if claim.is_open] or (fitting if task is not None else [])
     if len(meant) == 1:
         return meant[0]
     raise unclear(meant, [claim for claim in known if claim.is_open], data_dir)
+
+
+def is_of_role(claim: Claim, wanted: Wanted, environ: Mapping[str, str]) -> bool:
+    """Tell whether a claim is of the role that is meant, which is in the room that is meant."""
+    room = wanted.room or environ.get("GREENROOM_ROOM")
+    role = wanted.role or environ.get("GREENROOM_ROLE")
+    return role in (None, claim.role) and (room in (None, claim.room) or kept_as(claim, environ))
+
+
+def kept_as(claim: Claim, environ: Mapping[str, str]) -> bool:
+    """Tell whether it was got in the sitting in which a daemon keeps this process, however its room is spelled."""
+    return claim.connection_id == environ.get("GREENROOM_CONNECTION")
 
 
 def told_by(environ: Mapping[str, str], url: str) -> Claim | None:

@@ -78,6 +78,7 @@ class Seat:
             clock,
             entropy,
             hand_over=hand_over,
+            is_crowded=self._heartbeat.is_crowded,
         )
 
     def sit(self, patience_s: float | None = None) -> None:

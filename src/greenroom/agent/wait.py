@@ -6,17 +6,15 @@ gives it back.
 
 import contextlib
 import os
-import sys
 from argparse import Namespace
 from typing import TextIO
 
-import msgspec
-
 from greenroom.agent import claim_file, sitting_file
-from greenroom.agent.claim_file import Claim
 from greenroom.agent.guide import Guide
+from greenroom.agent.handing import Handing
 from greenroom.agent.harness import slice_s
 from greenroom.agent.interruption import Interrupted, interruptible
+from greenroom.agent.residence import ResidentWait, connection_of
 from greenroom.agent.seat import Seat, sit_down
 from greenroom.client.session import Session
 from greenroom.clock import SystemClock
@@ -35,6 +33,9 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     check_name("role", arguments.role)
     if not is_name(arguments.room):  # an id is not a name that a room may be given, but it is one to look for
         check_name("room", arguments.room)
+    kept_as = connection_of(os.environ, settings.url, arguments.role)
+    if kept_as is not None:
+        return ResidentWait(arguments, settings, out, err, kept_as).run()
     return Wait(arguments, settings, out, err).run()
 
 
@@ -45,13 +46,12 @@ class Wait:
         self._room, self._role = arguments.room, arguments.role
         self._take_over = arguments.take_over
         self._timeout_s = slice_s(os.environ) if arguments.timeout is None else arguments.timeout
-        self._is_json = arguments.json
-        self._settings, self._out, self._err = settings, out, err
+        self._settings, self._err = settings, err
+        self._handing = Handing(settings, self._room, self._role, out, arguments.json)
         self._guide = Guide(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._folder = paths.sittings(settings.data_dir, settings.url, self._room, self._role)
         self._seat: Seat | None = None
-        self._claim: Claim | None = None
 
     def run(self) -> int:
         try:
@@ -93,43 +93,19 @@ class Wait:
 
     def _hand_over(self, seat: Seat, task: ClaimedTask) -> int:
         """Make the task the agent's: first what its later commands need, then the text."""
-        self._claim = Claim(
-            url=self._settings.url,
-            room=self._room,
-            role=self._role,
-            task=task.id,
-            attempt=task.attempt,
-            connection_id=seat.connection_id,
-            token=task.token,
-            notes_seen=len(task.notes),
-        )
         try:
-            claim_file.write(self._settings.data_dir, self._claim)
+            self._handing.keep(task, seat.connection_id)
             sitting_file.note(self._folder, seat.connection_id, sitting_file.HANDED)
-            self._out.write(self._spell(task, self._claim))
-            self._out.flush()
+            self._handing.show(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
             self._say(
                 f"error: {task.id} could not be printed ({error}); it was given back, and waits for {self._role}."
             )
-            if self._out is sys.stdout:
-                # Python flushes once more when it ends, and would complain once more.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
+            self._handing.silence()
             return FAILED
         seat.rise()
         return DONE
-
-    def _spell(self, task: ClaimedTask, claim: Claim) -> str:
-        if not self._is_json:
-            return self._guide.show(task, claim)
-        shown = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
-        document = {
-            "task": shown,
-            "connection_id": claim.connection_id,
-            "next": {**self._guide.at_work(claim), "wait-for-task": self._guide.wait(claim.room, claim.role)},
-        }
-        return msgspec.json.encode(document).decode() + "\n"
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
         self._end_sitting(False)  # The one before, which the server closed.
@@ -175,8 +151,7 @@ class Wait:
 
     def _give_up(self, reason: str) -> None:
         """Leave, and take back what was written for later commands."""
-        if self._claim is not None:
-            claim_file.remove(self._settings.data_dir, self._claim)
+        self._handing.take_back()
         if self._seat is not None:
             sitting_file.remove(self._folder, self._seat.connection_id)
             if not self._seat.leave(reason=reason):

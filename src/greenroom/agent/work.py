@@ -17,6 +17,8 @@ from greenroom.client.errand import (
     DID_ITSELF,
     DONE,
     FAILED,
+    NOT_BEGUN,
+    PAUSED,
     STOPPED,
     Errand,
     Outcome,
@@ -25,13 +27,13 @@ from greenroom.client.errand import (
     task_environment,
 )
 from greenroom.client.session import Cause, Session
-from greenroom.clock import SystemClock
+from greenroom.clock import SystemClock, instant_of, seconds_of
 from greenroom.domain import supervision
 from greenroom.domain.errors import GreenroomError, Unusable
 from greenroom.domain.ids import USER
 from greenroom.domain.presence import STOP_DRAINED, STOP_SUPERSEDED
 from greenroom.domain.reliability import PREFIX
-from greenroom.domain.supervision import History
+from greenroom.domain.supervision import History, Step
 from greenroom.entropy import SystemEntropy
 from greenroom.process.program import check_program
 from greenroom.settings import paths
@@ -40,7 +42,9 @@ from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
 DONE_AS_WISHED, INTERRUPTED = 0, 130
 FOR_EVER = float("inf")
-REASON_MAX = 4096
+GENERATION = 0
+"""Nobody writes wishes for an agent that a person runs: calling the command again is the new beginning."""
+REASON_MAX = 16 * 1024
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -97,15 +101,24 @@ class Work:
         return self._then or next_in_line(roles, self._role)
 
     def _rest(self) -> None:
-        """Wait out the pause after an unintended end: whatever ended it may need time to come right."""
-        rests_until = self._history.rests_until
-        if rests_until is None:
-            return
-        pause_s = rests_until - self._clock.monotonic()
-        if pause_s > 0:
-            self._say(f"resting for {pause_s:.0f} s after {self._history.ends} unintended ends in a row")
-        while (left_s := rests_until - self._clock.monotonic()) > 0:
-            self._wait(min(left_s, self._limits.wait_step_s))
+        """Wait for as long as the policy says, and say so once. Raises GreenroomError where only a person can help."""
+        step = self._next_step()
+        if self._history.needs_person:
+            raise GreenroomError(
+                f"{self._role} in {self._room} is {step.reason}",
+                f"Nothing is run any more. Put right what that names, then start it again: {self._again()}",
+            )
+        if step.until is not None:
+            until = instant_of(self._clock.wall() + step.until - self._clock.boottime())
+            self._say(f"{step.reason} (until {until})")
+        while step.until is not None:
+            self._wait(min(step.until - self._clock.boottime(), self._limits.wait_step_s))
+            step = self._next_step()
+        if self._history.is_parked:
+            self._say(step.reason)
+
+    def _next_step(self) -> Step:
+        return supervision.decide(True, GENERATION, None, self._history, self._clock.boottime())
 
     def _sit_and_work(self, patience_s: float) -> None:
         """Sit until a run ends badly: that ends the sitting, and with it the attempt."""
@@ -129,15 +142,29 @@ class Work:
             self._say(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
             if outcome.kind in (DONE, DID_ITSELF):
-                self._history = supervision.succeeded(0)
-            elif outcome.kind == FAILED:
-                fraction = self._entropy.fraction()
-                now = self._clock.monotonic()
-                self._history = supervision.ended(self._history, 0, now, fraction, self._limits)
-                # Whoever counts deaths must hear of this one, so it is told until it is heard.
-                seat.leave("exited", outcome.detail, FOR_EVER)
-                self._seat = None
+                self._history = supervision.succeeded(self._history, GENERATION)
+            elif outcome.kind in (FAILED, PAUSED, NOT_BEGUN):
+                self._close(seat, outcome)
                 return
+
+    def _close(self, seat: Seat, outcome: Outcome) -> None:
+        """End the sitting with a run that did not do its task, and settle for how long to rest.
+
+        Whoever counts deaths must hear of one, so it is told until it is heard; that of a run on trial is none of its
+        task's.
+        """
+        is_death = outcome.kind == FAILED and not self._history.is_parked
+        self._history = self._history_after(outcome)
+        seat.leave("exited" if is_death else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
+        self._seat = None
+
+    def _history_after(self, outcome: Outcome) -> History:
+        now, fraction = self._clock.boottime(), self._entropy.fraction()
+        if outcome.kind == PAUSED:
+            until = None if outcome.until is None else now + seconds_of(outcome.until) - self._clock.wall()
+            return supervision.paused(self._history, GENERATION, now, until, outcome.detail)
+        take_down = supervision.ended if outcome.kind == FAILED else supervision.hindered
+        return take_down(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
 
     def _carry_out(self, seat: Seat, task: ClaimedTask) -> Outcome:
         folder = paths.run(self._settings.data_dir, task.id, task.attempt)
@@ -148,6 +175,7 @@ class Work:
             env=environment_for(os.environ, told),
             then=str(self._then),
             folder=folder,
+            is_mortal=True,
         )
         session = self._connect()
         errand = Errand(session, task, seat.connection_id, plan, self._clock)

@@ -6,6 +6,7 @@ A wish is sent whole. What a person does not name stays as it was, so the presen
 from argparse import Namespace
 from typing import Any, TextIO
 
+from greenroom.cli.amounts import duration
 from greenroom.cli.connection import session_of
 from greenroom.cli.evidence import role_of
 from greenroom.cli.output import print_json
@@ -15,11 +16,13 @@ from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoleView
 from greenroom.wire.requests import SetAgent
 
-WISHED = ("kind", "machine", "harness", "model", "workdir", "desired")
+WISHED = ("kind", "machine", "harness", "model", "workdir", "desired", "task_timeout_s")
 
 
 def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     named = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
+    if "task_timeout_s" in named:
+        named["task_timeout_s"] = named["task_timeout_s"] or None  # 0 takes it off
     if "kind" not in named and ("machine" in named or "harness" in named):
         named["kind"] = REMOTE
     if named.get("kind") == CUSTOM:
@@ -63,8 +66,9 @@ def print_role(role: RoleView, arguments: Namespace, out: TextIO) -> int:
     if arguments.json:
         print_json(out, role)
         return 0
-    heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "GENERATION")
-    wished = (role.machine, role.harness, role.model, role.workdir)
+    heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "TIMEOUT", "GENERATION")
+    timeout = duration(role.task_timeout_s) if role.task_timeout_s is not None else None
+    wished = (role.machine, role.harness, role.model, role.workdir, timeout)
     row = (role.name, role.kind, role.desired, role.status, *(value or "-" for value in wished), str(role.generation))
     print_table(out, Table("", heads, [row]))
     return 0

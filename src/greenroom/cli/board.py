@@ -1,74 +1,109 @@
 """The overview as tables. Knows which columns people look for; must not know where they are drawn."""
 
+from greenroom.cli.amounts import duration
+from greenroom.cli.condition import spell
 from greenroom.cli.output import clock_time, first_line
 from greenroom.cli.overview import UNREACHABLE, Overview, ServerView
 from greenroom.cli.table import Table
+from greenroom.clock import seconds_of
 from greenroom.domain.task import BACKLOG, Task
 from greenroom.wire.replies import MachineView, RoleView, RoomView
 
 ROLE_HEADS = ("ROLE", "STATUS", "SEEN", "KIND", "MACHINE", "WHY")
 TASK_HEADS = ("TASK", "ROLE", "STATUS", "ATTEMPT", "DEATHS", "TEXT")
 NO_ROOM = "No room is open yet. Open one: greenroom room create NAME --roles A,B"
-MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "AGENTS")
+MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "LABELS", "AGENTS")
+WORDS_CHARACTERS = 160
+NAMES_SHOWN = 4
+"""So many of a machine's harnesses and labels are named where everything is shown; `machine list` has them all."""
 
 
-def headlines(overview: Overview) -> list[str]:
+def headlines(overview: Overview, now: float) -> list[str]:
     """A line about the server itself, and what to begin with where there is nothing yet."""
-    line = headline(overview.server)
+    line = headline(overview.server, now)
     return [line] if overview.rooms or overview.server.status == UNREACHABLE else [line, NO_ROOM]
 
 
-def headline(server: ServerView) -> str:
+def headline(server: ServerView, now: float) -> str:
     if server.status == UNREACHABLE:
-        return f"server {server.url}: not reachable since {clock_time(server.since)}; what follows was true before"
+        since = f"since {clock_time(server.since)}"
+        if server.since is not None:
+            since += f", {duration(now - seconds_of(server.since))} ago"
+        return f"server {server.url}: not reachable {since}; what follows was true before"
     if server.late:
         return f"server {server.url}: late: {', '.join(server.late)}"
     return f"server {server.url}: ok"
 
 
-def tables_of(overview: Overview) -> list[Table]:
-    """Everything there is to show, what needs a person first."""
+def tables_of(overview: Overview, now: float) -> list[Table]:
+    """Everything there is to show: what needs a person, the machines, then the rooms with their agents."""
     tables = []
     if overview.needs:
-        rows = [(need.where, first_line(need.detail, 120), need.next) for need in overview.needs]
+        rows = [(need.where, first_line(need.detail, WORDS_CHARACTERS), need.next) for need in overview.needs]
         tables.append(Table("Needs a person", ("WHERE", "WHAT", "NEXT"), rows))
+    if overview.machines:
+        tables.append(machines_table(overview.machines, NAMES_SHOWN))
+    names = {machine.id: machine.name for machine in overview.machines}
     for room in overview.rooms:
-        tables.append(roles_table(room))
+        tables.append(roles_table(room, now, names))
         under_way = [task for task in room.tasks if task.status != BACKLOG]
         if under_way:
             tables.append(tasks_table(f"Open tasks of {room.name}", under_way))
-    if overview.machines:
-        tables.append(machines_table(overview.machines))
     return tables
 
 
-def roles_table(room: RoomView) -> Table:
+def roles_table(room: RoomView, now: float, machine_names: dict[str, str] | None = None) -> Table:
     title = f"Room {room.name}" + ("" if room.status == "open" else f" ({room.status})")
     if count := sum(task.status == BACKLOG for task in room.tasks):
         title += f", {count} in the backlog: greenroom backlog list {room.name}"
-    return Table(title, ROLE_HEADS, [role_row(role) for role in room.roles])
+    rows = [role_row(role, now, machine_names or {}) for role in room.roles]
+    return Table(title, ROLE_HEADS, rows, spare=("KIND", "SEEN"))
 
 
-def role_row(role: RoleView) -> tuple[str, ...]:
-    until = f" until {clock_time(role.status_until)}" if role.status_until else ""
+def role_row(role: RoleView, now: float, machine_names: dict[str, str]) -> tuple[str, ...]:
     seen = clock_time(role.last_seen_at)
-    return (role.name, role.status + until, seen, role.kind, role.machine or "-", first_line(role.status_reason or ""))
+    machine = machine_names.get(role.machine, role.machine) if role.machine else "-"
+    return (
+        role.name,
+        spell(role, now),
+        seen,
+        role.kind,
+        machine,
+        first_line(role.status_reason or "", WORDS_CHARACTERS),
+    )
 
 
 def tasks_table(title: str, tasks: tuple[Task, ...] | list[Task]) -> Table:
-    return Table(title, TASK_HEADS, [task_row(task) for task in tasks])
+    return Table(title, TASK_HEADS, [task_row(task) for task in tasks], spare=("DEATHS", "ATTEMPT"))
 
 
 def task_row(task: Task) -> tuple[str, ...]:
     return (task.id, task.target_role, task.status, str(task.attempt), str(task.deaths), first_line(task.text, 60))
 
 
-def machines_table(machines: tuple[MachineView, ...] | list[MachineView]) -> Table:
-    return Table("Machines", MACHINE_HEADS, [machine_row(machine) for machine in machines])
+def machines_table(machines: tuple[MachineView, ...] | list[MachineView], names_shown: int | None = None) -> Table:
+    """The machines; of each so many harnesses and labels are named, and the rest counted."""
+    rows = [machine_row(machine, names_shown) for machine in machines]
+    return Table("Machines", MACHINE_HEADS, rows, spare=("ID", "LABELS", "SEEN"))
 
 
-def machine_row(machine: MachineView) -> tuple[str, ...]:
+def machine_row(machine: MachineView, names_shown: int | None) -> tuple[str, ...]:
     agents = ", ".join(f"{agent.room}/{agent.role}: {agent.status}" for agent in machine.agents)
     status = "connected" if machine.daemon_connected else "not connected"
-    seen = clock_time(machine.last_seen_at)
-    return (machine.name, machine.id, status, seen, ", ".join(machine.harnesses) or "-", agents or "-")
+    labels = [f"{name}={value}" if value else name for name, value in sorted(machine.labels.items())]
+    return (
+        machine.name,
+        machine.id,
+        status,
+        clock_time(machine.last_seen_at),
+        some_of(list(machine.harnesses), names_shown),
+        some_of(labels, names_shown),
+        agents or "-",
+    )
+
+
+def some_of(names: list[str], shown: int | None) -> str:
+    """The first of them, and how many more there are."""
+    if shown is None or len(names) <= shown:
+        return ", ".join(names) or "-"
+    return f"{', '.join(names[:shown])} and {len(names) - shown} more"

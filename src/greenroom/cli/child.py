@@ -18,9 +18,9 @@ class Child:
     """Runs a command until it is stopped. `command` is asked anew for each start.
 
     It has a session of its own, so that Ctrl-C reaches only the one who stops everything in order; `inherited` is a
-    descriptor by whose end it notices that we are gone. `on_hopeless` is told an exit code that no new start can mend:
-    one of `hopeless`, or, before it ever ran otherwise, one of `hopeless_at_first`. One that ends with a code of
-    `wished` was stopped by somebody who meant it, and stays so; `wished_hint` says how it is started again.
+    descriptor by whose end it notices that we are gone. `on_hopeless` is told a code of `hopeless_at_first`, which no
+    new start can mend, if it never ran otherwise. A code of `stays_down` is meant, and it is not started again; what
+    is said of it there tells why, and how it comes back.
     """
 
     def __init__(
@@ -34,9 +34,7 @@ class Child:
         tell: Tell,
         on_hopeless: Callable[[int], None],
         hopeless_at_first: frozenset[int],
-        hopeless: frozenset[int] = frozenset(),
-        wished: frozenset[int] = frozenset(),
-        wished_hint: str = "",
+        stays_down: Mapping[int, str] = {},
     ) -> None:
         self.name = name
         self._command = command
@@ -47,8 +45,7 @@ class Child:
         self._tell = tell
         self._on_hopeless = on_hopeless
         self._hopeless_at_first = hopeless_at_first
-        self._hopeless = hopeless
-        self._wished, self._wished_hint = wished, wished_hint
+        self._stays_down = stays_down
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
@@ -81,7 +78,7 @@ class Child:
 
     def _keep(self) -> None:
         pause_s = self._limits.house_pause_s_min
-        hopeless = self._hopeless_at_first | self._hopeless
+        hopeless = self._hopeless_at_first
         while not self._is_stopping.is_set():
             try:
                 process = self._spawn()
@@ -95,14 +92,14 @@ class Child:
             code = process.wait()
             if self._is_stopping.is_set():
                 return
-            if code in self._wished:
-                self._tell(f"{self.name} (process {process.pid}) was stopped and stays so; {self._wished_hint}")
+            if code in self._stays_down:
+                self._tell(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
                 return
             if code in hopeless:
                 self._tell(f"{self.name} cannot run ({how(code)})")
                 self._on_hopeless(code)
                 return
-            hopeless = self._hopeless  # it could run once, so it can run again
+            hopeless = frozenset()  # it could run once, so it can run again
             if self._clock.monotonic() - started_at >= HEALTHY_S:
                 pause_s = self._limits.house_pause_s_min
             self._tell(f"{self.name} (process {process.pid}) ended: {how(code)}; it is started again in {pause_s:g} s")

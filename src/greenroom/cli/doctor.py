@@ -7,12 +7,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from greenroom.cli import examination
+from greenroom.cli import examination, storeroom, workshop
 from greenroom.cli.examination import OK, PROBLEM, WARNING, Finding
 from greenroom.cli.exits import DONE, FAILED
 from greenroom.cli.output import print_json, visible
 from greenroom.clock import SystemClock
+from greenroom.daemon.run import take_inventory
 from greenroom.domain.errors import GreenroomError
+from greenroom.process.discovery import discover
 from greenroom.settings.resolve import Settings, resolve
 
 MARKS = {OK: "ok     ", WARNING: "warning", PROBLEM: "problem"}
@@ -40,11 +42,18 @@ def examine_configured(arguments: Namespace) -> Iterator[Finding]:
         yield Finding(what="configuration", level=PROBLEM, detail=error.detail, next=error.guidance)
         return
     yield Finding(what="configuration", level=OK, detail=told(settings))
+    clock = SystemClock()
     yield from examination.examine_data_dir(settings)
+    yield from storeroom.examine_sizes(settings)
     yield from examination.examine_database(settings)
     yield from examination.examine_token(settings)
-    yield from examination.examine_server(settings, SystemClock())
-    yield from examination.examine_processes(settings)
+    yield from examination.examine_server(settings, clock)
+    found, now = take_inventory(settings), clock.wall()
+    yield from workshop.examine_machine(settings, found.machine)
+    yield from workshop.examine_harnesses(settings, os.environ)
+    yield from workshop.examine_clis(settings, discover(os.environ))
+    yield from storeroom.examine_runs(settings, found.runs, now)
+    yield from storeroom.examine_outbox(settings, found.facts_at, now)
 
 
 def told(settings: Settings) -> str:

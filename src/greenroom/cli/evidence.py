@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from greenroom.cli.connection import all_of
 from greenroom.cli.verbs import Seat
 from greenroom.client.session import Session
 from greenroom.clock import seconds_of
@@ -17,16 +18,21 @@ EVENTS_READ_MAX = 5000
 """So far back is read; a role's story of today is in there."""
 GONE = ("participant.expired", "participant.left", "participant.superseded")
 CAME = ("participant.joined", "participant.rejoined")
+MACHINE_GONE = ("machine.disconnected",)
+MACHINE_CAME = ("machine.reconnected",)
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A time in which nobody was in the role; `until` is None while it lasts."""
+    """A time in which nobody was in the role, or (`machine`) its machine was not heard of; `until` is None while it
+    lasts.
+    """
 
     since: str
     until: str | None
     seconds: float | None
     ended_by: str | None
     cause: str
+    machine: str | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,25 +45,30 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[Task, ...]
     gaps: tuple[Gap, ...]
     events: tuple[Event, ...]
+    room_status: str
+    machine_names: dict[str, str]
 
 
 def gather(session: Session, seat: Seat) -> Evidence:
     """Read what there is. Raises NotFound."""
     room = session.snapshot(seat.room)
     role = role_of(room, seat.role)
-    events = [event for event in recent(session, room) if concerns(event, role.name)]
-    machine = machine_of(session, role.machine)
-    if machine is not None:
-        events += machine_events(session, machine.id, events[0].pos if events else 0)
-        events.sort(key=lambda event: event.pos)
+    tasks = tuple(task for task in room.tasks if task.target_role == role.name)
+    events = story_of(session, room, role.name)
+    machines = machines_known(session, role.machine)
+    for machine in sorted(machines_in(events, role.machine) & machines.keys()):
+        events += machine_events(session, machine, events[0].pos if events else 0)
+    events.sort(key=lambda event: event.pos)
     return Evidence(
         room=room.name,
         role=role,
         participant=next((one for one in room.participants if one.role == role.name), None),
-        machine=machine,
-        tasks=tuple(task for task in room.tasks if task.target_role == role.name),
-        gaps=tuple(gaps(events)),
+        machine=machines.get(role.machine or ""),
+        tasks=tasks,
+        gaps=tuple(sorted(all_gaps(events), key=lambda gap: gap.since)),
         events=tuple(events),
+        room_status=room.status,
+        machine_names={machine.id: machine.name for machine in machines.values()},
     )
 
 
@@ -69,6 +80,13 @@ def role_of(room: RoomView, name: str) -> RoleView:
     raise NotFound(f"Room {room.name} has no role {name!r}.", suggestion(name, [role.name for role in room.roles]))
 
 
+def story_of(session: Session, room: RoomView, role: str) -> list[Event]:
+    """The newest events of a room that are part of a role's story."""
+    found = list(recent(session, room))
+    its_tasks = {event.data.get("task") for event in found if event.data.get("role") == role} - {None}
+    return [event for event in found if concerns(event, role, its_tasks)]
+
+
 def recent(session: Session, room: RoomView) -> Iterator[Event]:
     """The newest events of a room."""
     after = max(0, room.cursor - EVENTS_READ_MAX)
@@ -77,21 +95,34 @@ def recent(session: Session, room: RoomView) -> Iterator[Event]:
         after = page[-1].seq
 
 
-def concerns(event: Event, role: str) -> bool:
-    """Tell whether an event is part of a role's story: its own, or the whole room's."""
-    return event.data.get("role") == role or event.type.startswith(("room.", "attention."))
+def concerns(event: Event, role: str, its_tasks: set[object]) -> bool:
+    """Tell whether an event is part of a role's story: its own, the whole room's, or what people were told of it."""
+    if event.type.startswith("attention."):
+        subject = str(event.data.get("key", "")).partition(":")[2]
+        return subject in its_tasks or subject.rpartition("/")[2] == role
+    return event.data.get("role") == role or event.type.startswith("room.")
 
 
-def machine_of(session: Session, machine: str | None) -> MachineView | None:
-    """The machine that the role is wished onto, where there is one and we may look at it."""
+def machines_known(session: Session, machine: str | None) -> dict[str, MachineView]:
+    """All machines by their ids; for whoever may not list them the role's own, where that may be looked at."""
     try:
-        return session.machine(machine) if machine is not None else None
+        return {each.id: each for each in all_of(lambda after: session.machines(after, session.limits.page_max))}
+    except Refused:
+        pass
+    try:
+        return {machine: session.machine(machine)} if machine is not None else {}
     except (NotFound, Refused):
-        return None
+        return {}
+
+
+def machines_in(events: list[Event], machine: str | None) -> set[str]:
+    """The machines that the role was wished onto, as far back as its story goes."""
+    wished = (event.data.get("machine") for event in events if event.type == "role.wished")
+    return {name for name in (machine, *wished) if name is not None}
 
 
 def machine_events(session: Session, machine: str, since_pos: int) -> list[Event]:
-    """When the machine came and went, from the role's first event on."""
+    """When a machine came and went, from the role's first event on."""
     gathered: list[Event] = []
     after = 0
     while page := session.machine_events(machine, after, session.limits.page_max):
@@ -100,15 +131,24 @@ def machine_events(session: Session, machine: str, since_pos: int) -> list[Event
     return gathered
 
 
-def gaps(events: list[Event]) -> Iterator[Gap]:
-    """The absences between the departures and the arrivals of a role."""
-    gone: Event | None = None
+def all_gaps(events: list[Event]) -> Iterator[Gap]:
+    """The absences of the role's agents, and those of its machines."""
+    yield from gaps(events, GONE, CAME)
+    for machine in sorted({str(event.data["name"]) for event in events if event.type in MACHINE_GONE}):
+        its_own = [event for event in events if event.data.get("name") == machine]
+        for gap in gaps(its_own, MACHINE_GONE, MACHINE_CAME):
+            yield msgspec.structs.replace(gap, machine=machine)
+
+
+def gaps(events: list[Event], gone: tuple[str, ...], came: tuple[str, ...]) -> Iterator[Gap]:
+    """The absences between departures and arrivals."""
+    left: Event | None = None
     for event in events:
-        if event.type in GONE:
-            gone = gone or event
-        elif event.type in CAME and gone is not None:
-            away_s = round(seconds_of(event.at) - seconds_of(gone.at), 3)
-            yield Gap(since=gone.at, until=event.at, seconds=away_s, ended_by=event.type, cause=gone.cause)
-            gone = None
-    if gone is not None:
-        yield Gap(since=gone.at, until=None, seconds=None, ended_by=None, cause=gone.cause)
+        if event.type in gone:
+            left = left or event
+        elif event.type in came and left is not None:
+            away_s = round(seconds_of(event.at) - seconds_of(left.at), 3)
+            yield Gap(since=left.at, until=event.at, seconds=away_s, ended_by=event.type, cause=left.cause)
+            left = None
+    if left is not None:
+        yield Gap(since=left.at, until=None, seconds=None, ended_by=None, cause=left.cause)

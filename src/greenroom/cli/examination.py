@@ -21,7 +21,6 @@ from greenroom.client.transport import HttpTransport
 from greenroom.clock import Clock
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.lock import holder_of
-from greenroom.process.identity import Identity, is_alive
 from greenroom.settings import paths
 from greenroom.settings.database import check_database, without_password
 from greenroom.settings.resolve import Settings, unknown_variables
@@ -43,16 +42,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     level: str
     detail: str
     next: str | None = None
-
-
-class LeftRun(msgspec.Struct, frozen=True, kw_only=True):
-    """What a daemon noted of a run: as much of it as tells whether it still goes on."""
-
-    room: str
-    role: str
-    task: str
-    attempt: int
-    identity: Identity | None = None
 
 
 def examine_python() -> Iterator[Finding]:
@@ -175,26 +164,3 @@ def examine_clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
         yield Finding(what="clock", level=WARNING, detail=detail, next=told)
     else:
         yield Finding(what="clock", level=OK, detail=f"this machine and the server agree within {CLOCK_SKEW_S:g} s")
-
-
-def examine_processes(settings: Settings) -> Iterator[Finding]:
-    """Agents that outlived the daemon that ran them."""
-    daemon, _ = holder_of(paths.daemon_lock(settings.data_dir))
-    if daemon is not None:
-        yield Finding(what="daemon", level=OK, detail=f"process {daemon} runs this machine's agents")
-        return
-    left = [run for run in runs_noted(settings.data_dir) if run.identity is not None and is_alive(run.identity)]
-    for run in left:
-        assert run.identity is not None
-        detail = f"process {run.identity.pid} of {run.room}/{run.role} ({run.task}) runs on without a daemon"
-        yield Finding(what="processes", level=WARNING, detail=detail, next="greenroom daemon start brings it to an end")
-    if not left:
-        yield Finding(what="processes", level=OK, detail="no daemon runs here, and no process of one is left")
-
-
-def runs_noted(data_dir: Path) -> Iterator[LeftRun]:
-    for path in sorted(paths.runs(data_dir).glob("*.json")):
-        try:
-            yield msgspec.json.decode(path.read_bytes(), type=LeftRun)
-        except (OSError, msgspec.MsgspecError):
-            continue  # The daemon itself puts aside what it cannot read.

@@ -6,7 +6,7 @@ import msgspec
 
 from greenroom.domain.attention import Attention
 from greenroom.domain.role import REMOTE, RUNNING
-from greenroom.domain.status import STOPPED, VACANT
+from greenroom.domain.status import PARKED, PAUSED, STOPPED, VACANT
 from greenroom.domain.task import PENDING, PENDING_REVIEW, QUARANTINED, Task
 from greenroom.wire.replies import MachineView, RoleView, RoomView
 
@@ -15,6 +15,8 @@ LATE_RESULT = "late_result"
 # Under which heads the server raises what it wants looked at.
 UNATTENDED = "unattended"
 REVIEW = "review"
+CLONED = "cloned"
+OF_SEATS = (UNATTENDED, PARKED, PAUSED)
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +54,12 @@ def need_of(raised: Attention, rooms: tuple[RoomView, ...]) -> Need:
     room, slash, role = subject.partition("/")
     seat = f"{names.get(room, room)}/{role}" if slash else subject
     look_at = {
-        UNATTENDED: f"greenroom why {seat}",
+        **dict.fromkeys(OF_SEATS, f"greenroom why {seat}"),
+        CLONED: "greenroom doctor (on each machine of that name)",
         QUARANTINED: f"greenroom task show {subject}",
         REVIEW: f"greenroom task show {subject}",
     }
-    where = seat if kind == UNATTENDED else names.get(raised.room or "", raised.room or "server")
+    where = seat if kind in (*OF_SEATS, CLONED) else names.get(raised.room or "", raised.room or "server")
     return Need(kind=raised.key, where=where, detail=raised.text, next=look_at.get(kind, "greenroom doctor"))
 
 

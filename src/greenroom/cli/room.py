@@ -8,6 +8,7 @@ from greenroom.cli.connection import all_of, session_of
 from greenroom.cli.exits import WrongUsage
 from greenroom.cli.output import print_json
 from greenroom.cli.table import Table, print_table
+from greenroom.clock import SystemClock
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoomView
 from greenroom.wire.requests import ChangeRoom, CreateRoom
@@ -88,6 +89,6 @@ def print_room(room: RoomView, arguments: Namespace, out: TextIO) -> None:
     if arguments.json:
         print_json(out, room)
         return
-    print_table(out, roles_table(room))
+    print_table(out, roles_table(room, SystemClock().wall()))
     if room.tasks:
         print_table(out, tasks_table("Open tasks", room.tasks))

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from greenroom.cli.output import visible
-from greenroom.cli.table import Table
+from greenroom.cli.table import GAP, Table, fitted
 
 COLOURS = {
     "ok": "green",
@@ -25,6 +25,8 @@ COLOURS = {
     "starting": "yellow",
     "stopping": "yellow",
     "backing_off": "yellow",
+    "parked": "red",
+    "paused": "magenta",
     "unknown": "yellow",
     "not": "red",
     "offline": "red",
@@ -36,7 +38,8 @@ COLOURS = {
 
 
 def print_table(out: TextIO, table: Table) -> None:
-    Console(file=out).print(drawn(table))
+    console = Console(file=out)
+    console.print(drawn(table, console.width))
 
 
 def live_screen(out: TextIO) -> Live:
@@ -44,19 +47,26 @@ def live_screen(out: TextIO) -> Live:
     return Live(console=Console(file=out), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
 
 
-def board(headlines: Sequence[str], is_well: bool, tables: Sequence[Table]) -> RenderableType:
-    """Headlines above tables."""
+def board(headlines: Sequence[str], is_well: bool, tables: Sequence[Table], width: int) -> RenderableType:
+    """Headlines above tables, for a screen that is so many characters wide."""
     above = Text(visible("\n".join(headlines)), style="bold green" if is_well else "bold red")
-    return Group(above, *(part for table in tables for part in (Text(), drawn(table))))
+    return Group(above, *(part for table in tables for part in (Text(), drawn(table, width))))
 
 
-def drawn(table: Table) -> RichTable:
+def drawn(table: Table, width: int) -> RichTable:
     """Spell a table for Rich. Cells are plain text: what agents wrote is never read as markup."""
+    table = fitted(table, width)
     rich = RichTable(
-        title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
+        title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0)
     )
     for head in table.heads:
         rich.add_column(head, header_style="dim", overflow="fold")
     for row in table.rows:
-        rich.add_row(*(Text(visible(cell), style=COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
+        rich.add_row(*(Text(visible(cell), style=colour_of(cell)) for cell in row))
     return rich
+
+
+def colour_of(cell: str) -> str:
+    """The colour of a cell that begins with a word of a state; what is late is red, whatever state it is in."""
+    word = cell.partition(" ")[0].rstrip(",")
+    return "red" if word in COLOURS and ", late by " in cell else COLOURS.get(word, "")

@@ -26,14 +26,16 @@ Show = Callable[[Overview], None]
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     if arguments.watch:
-        with shower(out, arguments.json) as show:
-            watch(settings, show, SystemClock())
+        clock = SystemClock()
+        with shower(out, arguments.json, clock) as show:
+            watch(settings, show, clock)
     overview = look(session_of(settings))
     if arguments.json:
         print_json(out, overview)
         return 0
-    print_lines(out, headlines(overview))
-    for table in tables_of(overview):
+    now = SystemClock().wall()
+    print_lines(out, headlines(overview, now))
+    for table in tables_of(overview, now):
         print(file=out)
         print_table(out, table)
     return 0
@@ -74,16 +76,22 @@ def follow(settings: Settings, something_happened: threading.Event) -> None:
 
 
 @contextmanager
-def shower(out: TextIO, as_json: bool) -> Iterator[Show]:
+def shower(out: TextIO, as_json: bool, clock: Clock) -> Iterator[Show]:
     """How to show an overview: lines of JSON, a live screen, or plain text where nobody can look at a screen."""
     if as_json or not out.isatty():
-        yield only_changes(lambda overview: print_json_line(out, overview) if as_json else print_plain(out, overview))
+        yield only_changes(
+            lambda overview: print_json_line(out, overview) if as_json else print_plain(out, overview, clock.wall())
+        )
         return
     screen = import_module("greenroom.cli.screen")
     with screen.live_screen(out) as live:
-        yield lambda overview: live.update(
-            screen.board(headlines(overview), overview.server.status == "ok", tables_of(overview)), refresh=True
-        )
+
+        def draw(overview: Overview) -> None:
+            now, is_well = clock.wall(), overview.server.status == "ok"
+            tables = tables_of(overview, now)
+            live.update(screen.board(headlines(overview, now), is_well, tables, live.console.width), refresh=True)
+
+        yield draw
 
 
 def only_changes(show: Show) -> Show:
@@ -99,9 +107,9 @@ def only_changes(show: Show) -> Show:
     return show_if_new
 
 
-def print_plain(out: TextIO, overview: Overview) -> None:
+def print_plain(out: TextIO, overview: Overview, now: float) -> None:
     """One state of the house as text, with an empty line after each part."""
-    print_lines(out, headlines(overview))
-    for table in tables_of(overview):
+    print_lines(out, headlines(overview, now))
+    for table in tables_of(overview, now):
         print("\n".join(["", *plain_lines(table)]), file=out)
     print(file=out, flush=True)

@@ -10,12 +10,18 @@ BESIDE = ("role", "connection_id", "request", "status", "at", "by", "detail")
 def spell(event: Event, where: str) -> str:
     """One line: when, where, what, with which particulars, and why."""
     seat = f"{where}/{event.data['role']}" if event.data.get("role") else where
-    particulars = " ".join(
+    return " ".join(
+        filter(None, (clock_time(event.at), f"{seat:24}", f"{event.type:24}", particulars(event), reason(event)))
+    )
+
+
+def particulars(event: Event) -> str:
+    """The parts of an event's data that its line has no other place for."""
+    return " ".join(
         f"{name}={first_line(spell_value(value), 60)}"
         for name, value in event.data.items()
         if name not in BESIDE and value not in (None, "", 0, [], {})
     )
-    return " ".join(filter(None, (clock_time(event.at), f"{seat:24}", f"{event.type:24}", particulars, reason(event))))
 
 
 def spell_value(value: object) -> str:

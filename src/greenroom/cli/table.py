@@ -6,13 +6,19 @@ from typing import NamedTuple, TextIO
 
 from greenroom.cli.output import visible
 
+GAP = 2
+"""Characters between two columns."""
+
 
 class Table(NamedTuple):
-    """A title, the heads of the columns and the cells."""
+    """A title, the heads of the columns and the cells. `spare` are the columns that a narrow terminal does without, the
+    least needed first.
+    """
 
     title: str
     heads: tuple[str, ...]
     rows: Sequence[Sequence[str]]
+    spare: tuple[str, ...] = ()
 
 
 def print_table(out: TextIO, table: Table) -> None:
@@ -27,5 +33,28 @@ def plain_lines(table: Table) -> list[str]:
     """The table as aligned text."""
     cells = [tuple(table.heads), *(tuple(visible(cell) for cell in row) for row in table.rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    gap = " " * GAP
+    lines = [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [f"{table.title}", *lines] if table.title else lines
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table as it fits into so many characters: without the columns it can spare, as far as that is needed."""
+    for head in table.spare:
+        if width_of(table) <= width:
+            break
+        table = without(table, head)
+    return table
+
+
+def width_of(table: Table) -> int:
+    """How wide the table is when no cell is broken over lines, with the gaps between its columns."""
+    cells = [table.heads, *table.rows]
+    return sum(max(len(row[column]) for row in cells) + GAP for column in range(len(table.heads))) - GAP
+
+
+def without(table: Table, head: str) -> Table:
+    """The table without one of its columns."""
+    place = table.heads.index(head)
+    rows = [(*row[:place], *row[place + 1 :]) for row in table.rows]
+    return table._replace(heads=(*table.heads[:place], *table.heads[place + 1 :]), rows=rows)

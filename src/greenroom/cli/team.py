@@ -11,6 +11,7 @@ from greenroom.wire.replies import RoleView, RoomView
 from greenroom.wire.requests import CreateRoom, SendMessage, SetAgent
 
 REMOTE: Final = "remote"
+WISHED: Final = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
 Tell = Callable[[str], None]
 
 
@@ -75,6 +76,7 @@ def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: st
         harness=harness,
         model=agent.model,
         workdir=agent.workdir,
+        task_timeout_s=agent.task_timeout_s,
         desired="stopped" if (known.desired if is_decided else agent.desired) == "stopped" else "running",
         reason=known.desired_reason if is_decided else None,
     )
@@ -82,5 +84,4 @@ def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: st
 
 def differs(known: RoleView, wished: SetAgent) -> bool:
     """Tell whether writing the wish would change it; each writing is a new generation and starts the agent anew."""
-    now = (known.kind, known.machine, known.harness, known.model, known.workdir, known.desired)
-    return now != (wished.kind, wished.machine, wished.harness, wished.model, wished.workdir, wished.desired)
+    return any(getattr(known, name) != getattr(wished, name) for name in WISHED)

@@ -27,8 +27,11 @@ from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loo
 from greenroom.wire.replies import RoomView
 
 HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
-SUPERSEDED = frozenset({exits.CONFLICT})
-STOPPED = frozenset({exits.DONE})
+DAEMON_STAYS_DOWN = {
+    exits.DONE: "was stopped and stays so; to have its agents run again: greenroom daemon start",
+    exits.CONFLICT: "gave way to another daemon of this machine's name; the server goes on. Once that other one is "
+    "stopped, or is a machine of its own: greenroom daemon start",
+}
 LOOK_EVERY_S = 0.05
 READY_S_MAX = 30.0
 DAEMON_STOP_S = 25.0
@@ -108,9 +111,7 @@ class House:
             self._daemon_command,
             environ=environ,
             hopeless_at_first=HOPELESS_AT_FIRST,
-            hopeless=SUPERSEDED,
-            wished=STOPPED,
-            wished_hint="to have its agents run again: greenroom daemon start",
+            stays_down=DAEMON_STAYS_DOWN,
         )
 
     def open(self) -> None:

@@ -78,6 +78,11 @@ def seconds(typed: str) -> float:
     return value
 
 
+def limit(typed: str) -> float:
+    """Read a duration in seconds, where `none` and 0 stand for no limit; 0.0 is that."""
+    return 0.0 if typed == "none" else seconds(typed)
+
+
 ROOM = argument("room", metavar="ROOM", help="the room's name or id")
 ROOM_MAYBE = argument("room", metavar="ROOM", nargs="?", help="the room's name or id; all rooms when left out")
 SEAT = argument("seat", metavar="ROOM/ROLE", type=seat, help="one role of one room")
@@ -108,6 +113,13 @@ WISH = (
     argument("--harness", help="which of that machine's harnesses"),
     argument("--model", help="which model the harness is to use"),
     argument("--workdir", help="where it works, on that machine"),
+    argument(
+        "--task-timeout",
+        dest="task_timeout_s",
+        metavar="S",
+        type=limit,
+        help="after how many seconds a run is stopped, which counts as a death; 0 or `none`: never",
+    ),
     argument("--desired", choices=("running", "stopped"), help="whether it should run"),
 )
 
@@ -204,7 +216,18 @@ HOUSE = (
         "daemon start",
         "run this machine's agents",
         "greenroom.daemon.run:start",
-        (CONFIG, FOLLOW, argument("--machine", help="this machine's name (default: the host's)")),
+        (
+            CONFIG,
+            FOLLOW,
+            argument("--machine", help="this machine's name (default: the host's)"),
+            argument(
+                "--token",
+                help="the token for the server; `-` reads it from standard input, so that it is in no list of "
+                "processes (default: GREENROOM_TOKEN, what `greenroom login` stored, or this machine's own)",
+            ),
+        ),
+        "It starts also while the server cannot be reached, and tries until it can. For a server on another machine,\n"
+        "make a token there: greenroom machine token NAME, and here: greenroom daemon start --machine NAME.",
         json=False,
         reads=PROJECT,
     ),

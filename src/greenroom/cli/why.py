@@ -6,72 +6,91 @@ from typing import TextIO
 
 import msgspec
 
+from greenroom.cli.amounts import duration, seconds_to
+from greenroom.cli.condition import advice, spell
 from greenroom.cli.connection import session_of
 from greenroom.cli.evidence import Evidence, Gap, gather
-from greenroom.cli.output import clock_time, print_json, print_lines
-from greenroom.cli.story import spell
-from greenroom.domain.reliability import Reliability, variable_of
+from greenroom.cli.force import InForce, in_force
+from greenroom.cli.narration import narrate
+from greenroom.cli.output import clock_time, first_line, print_json, print_lines
+from greenroom.clock import SystemClock, seconds_of
+from greenroom.domain.room import OPEN
+from greenroom.domain.task import QUARANTINED
 from greenroom.settings.resolve import Settings
 
-LIMITS = (
-    "heartbeat_interval_s",
-    "heartbeat_ttl_s",
-    "daemon_heartbeat_interval_s",
-    "daemon_heartbeat_ttl_s",
-    "sweep_interval_s",
-    "task_lost_after_s",
-    "task_deaths_max",
-    "restart_pause_s_max",
-)
+REASON_CHARACTERS = 300
+EXACT_S = 60.0
+"""Shorter absences are told with what comes after the point."""
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    evidence = gather(session_of(settings), arguments.seat)
-    limits = {name: getattr(settings.limits, name) for name in LIMITS}
+    session = session_of(settings)
+    evidence = gather(session, arguments.seat)
+    limits = in_force(session)
+    now = SystemClock().wall()
     if arguments.json:
-        print_json(out, msgspec.structs.asdict(evidence) | {"limits": limits})
+        document = {"limits": limits.values, "limits_of": limits.origin, "next": following(evidence, now)}
+        print_json(out, msgspec.structs.asdict(evidence) | document)
     else:
-        print_lines(out, tell(evidence, settings.limits))
+        print_lines(out, tell(evidence, limits, now))
     return 0
 
 
-def tell(evidence: Evidence, limits: Reliability) -> Iterator[str]:
+def tell(evidence: Evidence, limits: InForce, now: float) -> Iterator[str]:
     """The story: how it is, who is there, what work there is, when nobody was there, and everything that happened."""
-    yield from present(evidence)
+    yield from present(evidence, now)
     yield from work(evidence)
     if evidence.gaps:
         yield "\nnobody was there:"
-        yield from (f"  {spell_gap(gap)}" for gap in evidence.gaps)
+        yield from (f"  {spell_gap(gap, now)}" for gap in evidence.gaps)
     yield "\nwhat happened, oldest first (UTC):"
-    names = {f"machine:{evidence.machine.id}": evidence.machine.name} if evidence.machine else {}
-    for event in evidence.events:
-        yield f"  {spell(event, names.get(event.stream, evidence.room))}"
+    yield from (f"  {line}" for line in narrate(evidence.events, evidence.machine_names))
     if not evidence.events:
         yield "  nothing yet"
-    yield "\nlimits in force as this shell knows them (a server started with other variables goes by its own):"
-    yield from (f"  {name} = {getattr(limits, name):g}   ({variable_of(name)})" for name in LIMITS)
+    yield ""
+    yield from limits.tell(evidence.role)
+    yield f"\nnext: {following(evidence, now)}"
 
 
-def present(evidence: Evidence) -> Iterator[str]:
-    """How the role is now and what is wished for it."""
+def following(evidence: Evidence, now: float) -> str:
+    """What to do next."""
+    apart = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
+    if apart is not None:
+        return f"a task of it waits for a person: greenroom task show {apart.id}"
+    held = next((task.id for task in evidence.tasks if task.claimed_by), None)
+    return advice(evidence.room, evidence.room_status == OPEN, evidence.role, held, now)
+
+
+def present(evidence: Evidence, now: float) -> Iterator[str]:
+    """How the role is now, what is wished for it, who sits there and when that was last heard of."""
     role = evidence.role
-    until = f" until {clock_time(role.status_until)}" if role.status_until else ""
-    yield f"{evidence.room}/{role.name} is {role.status}{until}" + (
-        f": {role.status_reason}" if role.status_reason else ""
-    )
+    until = f" (until {clock_time(role.status_until)})" if role.status_until else ""
+    because = f": {first_line(role.status_reason, REASON_CHARACTERS)}" if role.status_reason else ""
+    yield f"{evidence.room}/{role.name} is {spell(role, now)}{until}{because}"
     by = f", by {role.desired_by}" if role.desired_by else ""
+    at = f" at {clock_time(role.wished_at)}" if role.wished_at else ""
     why = f": {role.desired_reason}" if role.desired_reason else ""
-    where = f" on {role.machine} with {role.harness}" if role.machine else ""
-    yield f"  wished: {role.desired}, {role.kind}{where} (generation {role.generation}{by}{why})"
+    on = evidence.machine_names.get(role.machine or "", role.machine)
+    where = f" on {on} with {role.harness}" if role.machine else ""
+    yield f"  wished: {role.desired}, {role.kind}{where} (generation {role.generation}{by}{at}{why})"
+    if role.task_timeout_s is not None:
+        yield f"  a task may take {duration(role.task_timeout_s)}; then its run is stopped, which counts as a death"
     sitting = evidence.participant
     if sitting is not None:
         yield f"  present: {sitting.connection_id} (epoch {sitting.epoch}) since {clock_time(sitting.joined_at)}"
         yield f"  its presence lasts until {clock_time(sitting.ready_until)} and is renewed by every beat"
-    yield f"  last seen: {clock_time(role.last_seen_at)}"
+    yield f"  last seen: {spell_seen(role.last_seen_at, now)}"
     machine = evidence.machine
     if machine is not None:
         state = "connected" if machine.daemon_connected else "not connected"
-        yield f"  machine {machine.name}: {state}, last seen {clock_time(machine.last_seen_at)}"
+        yield f"  machine {machine.name}: {state}, its last beat: {spell_seen(machine.last_seen_at, now)}"
+
+
+def spell_seen(at: str | None, now: float) -> str:
+    """When a sign of life came, and how long ago that is."""
+    if at is None:
+        return "never"
+    return f"{clock_time(at)}, {duration(-seconds_to(at, now))} ago"
 
 
 def work(evidence: Evidence) -> Iterator[str]:
@@ -79,13 +98,16 @@ def work(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks:
         held = f", held by {task.claimed_by}" if task.claimed_by else ""
         freed = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
-        why = f": {task.reason}" if task.reason else ""
+        why = f": {first_line(task.reason, REASON_CHARACTERS)}" if task.reason else ""
         yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {task.deaths} deaths{held}{freed}){why}"
 
 
-def spell_gap(gap: Gap) -> str:
+def spell_gap(gap: Gap, now: float) -> str:
     """One absence."""
+    who = f"machine {gap.machine}" if gap.machine else "the role"
     if gap.until is None:
-        return f"since {clock_time(gap.since)} ({gap.cause})"
-    by = "the same agent came back" if gap.ended_by == "participant.rejoined" else "a new one came"
-    return f"{clock_time(gap.since)} to {clock_time(gap.until)}, {gap.seconds:g} s ({gap.cause}); {by}"
+        return f"{who}: since {clock_time(gap.since)}, for {duration(now - seconds_of(gap.since))} ({gap.cause})"
+    away_s = gap.seconds or 0.0
+    seconds = f"{away_s:g} s" if away_s < EXACT_S else duration(away_s)
+    back = "it came back" if gap.machine or gap.ended_by == "participant.rejoined" else "a new one came"
+    return f"{who}: {clock_time(gap.since)} to {clock_time(gap.until)}, {seconds} ({gap.cause}); {back}"

@@ -2,6 +2,7 @@
 
 Presence and claim are two lines to the server, and a claim can stand on a line that died without a word. So whoever
 keeps the presence says `renew` whenever that line may be dead, and the claim is sent anew once the presence is sure.
+In a crowd "once" is a random while later: what renews one claim renews thousands.
 """
 
 import threading
@@ -11,6 +12,7 @@ from greenroom.client.session import Session
 from greenroom.clock import Clock
 from greenroom.domain.errors import RejoinRequired, Unavailable
 from greenroom.domain.reliability import Reliability
+from greenroom.domain.standing import standing_for
 from greenroom.entropy import Entropy
 from greenroom.wire.replies import ClaimedTask
 
@@ -33,6 +35,7 @@ class StandingClaim:
         limits: Reliability | None = None,
         interval_s: float | None = None,
         ttl_s: float | None = None,
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         limits = limits or session.limits
         self._session = session
@@ -44,8 +47,8 @@ class StandingClaim:
         self._hand_over = hand_over
         interval_s = interval_s or limits.heartbeat_interval_s
         self._ttl_s = ttl_s or limits.heartbeat_ttl_s
-        self._wait_s_max = limits.claim_wait_for(interval_s)
-        self._pause_s_max = limits.retry_pause_for(interval_s)
+        self._standing = standing_for(limits, interval_s)
+        self._is_crowded = is_crowded
         self._step_s = limits.wait_step_s
         self._look = threading.Event()
         self._is_ended = False
@@ -66,18 +69,24 @@ class StandingClaim:
         An unreachable server is tried again until then. Raises Superseded, or what else the server refuses.
         """
         ends_at = None if timeout_s is None else self._clock.boottime() + timeout_s
-        has_asked = False
+        has_asked = was_away = False
         while not self._is_ended:
-            left_s = self._wait_s_max if ends_at is None else ends_at - self._clock.boottime()
+            left_s = self._standing.wait_s_max if ends_at is None else ends_at - self._clock.boottime()
             if left_s <= 0 and (has_asked or not self._is_present()):
                 return None
             # Cleared before the look at the presence: what changes after that wakes us.
             self._look.clear()
             if not self._is_present():
                 self._look.wait(max(0.0, min(left_s, self._step_s)))
+                was_away = True
                 continue
+            if was_away and self._is_crowded():
+                was_away = False
+                self._sit_out(self._standing.returned_in_crowd(self._entropy.fraction()), ends_at)
+                continue
+            was_away = False
             sent_at = self._clock.boottime()
-            task = self._ask(max(0.0, min(left_s, self._wait_s_max)))
+            task = self._ask(max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at)
             has_asked = True
             # An answer that lay in its socket through a night's sleep starts nothing: asked again, the server says
             # whether the task is still ours.
@@ -85,17 +94,34 @@ class StandingClaim:
                 return task
         return None
 
-    def _ask(self, wait_s: float) -> ClaimedTask | None:
+    def _ask(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
         try:
-            return self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
+            task = self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
         except RejoinRequired:
             self._on_seat_lost()
-            self._pause()
+            self._pause(self._standing.pause_s_max * self._entropy.fraction())
         except Unavailable:
-            self._pause()
+            is_crowded = self._is_crowded()
+            pause_s = self._standing.failed(is_crowded, self._entropy.fraction())
+            if is_crowded:
+                self._sit_out(pause_s, ends_at)
+            else:
+                self._pause(pause_s)
+        else:
+            self._standing.answered()
+            return task
         return None
 
-    def _pause(self) -> None:
-        """Wait a random while, or until the seat is sure again."""
+    def _pause(self, pause_s: float) -> None:
+        """Wait a while, or until the seat is sure again."""
         if not self._is_ended:
-            self._look.wait(self._pause_s_max * self._entropy.fraction())
+            self._look.wait(pause_s)
+
+    def _sit_out(self, pause_s: float, ends_at: float | None) -> None:
+        """Wait a while, or until the claim ends; not less because the seat is sure: so it is for the whole crowd."""
+        until = self._clock.boottime() + pause_s
+        if ends_at is not None:
+            until = min(until, ends_at)
+        while not self._is_ended and (left_s := until - self._clock.boottime()) > 0:
+            self._look.wait(min(left_s, self._step_s))
+            self._look.clear()

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.client import notes
+from greenroom.client import notes, result
 from greenroom.client.notes import NotePad
+from greenroom.client.result import Result, read_result
 from greenroom.client.session import Session
-from greenroom.clock import Clock
+from greenroom.clock import Clock, instant_of, seconds_of
 from greenroom.domain import task as tasks
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, NotKept, Superseded, Unavailable
 from greenroom.domain.ids import USER
 from greenroom.domain.task import Task
-from greenroom.process.group import Exit, Group, kill_leftover
+from greenroom.process.group import Exit, Group
 from greenroom.process.identity import Identity
-from greenroom.process.output import tail_of, text_of
+from greenroom.process.members import kill_leftover
+from greenroom.process.output import is_whole_in, tail_of, text_of
 from greenroom.wire.replies import ClaimedTask
 
 # How an errand ends.
@@ -29,6 +31,8 @@ DID_ITSELF = "did_itself"
 FAILED = "failed"
 GONE = "gone"
 STOPPED = "stopped"
+PAUSED = "paused"
+NOT_BEGUN = "not_begun"
 
 STEP_S = 0.2
 FOR_EVER = float("inf")
@@ -36,7 +40,12 @@ NOTHING_WRITTEN = "(The command ended well and wrote nothing.)"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run for a task: `env` is the whole environment, `then` who gets the output, `folder` this run's own."""
+    """What to run for a task: `env` is the whole environment, `then` who gets the output, `folder` this run's own.
+
+    `result` is the format in which the command prints how it ended, where it does. `began_at` is when an earlier
+    process of ours began the run, by the wall clock; of such a run command, directory and environment do not matter.
+    One that `is_mortal` ends with this process, however that ends; any other can be carried on by the next one.
+    """
 
     command: tuple[str, ...]
     cwd: Path
@@ -44,6 +53,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     then: str
     folder: Path
     timeout_s: float | None = None
+    result: str | None = None
+    is_mortal: bool = False
+    began_at: float | None = None
 
     @property
     def stdout(self) -> Path:
@@ -57,23 +69,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def notes(self) -> Path:
         return self.folder / "notes"
 
+    @property
+    def result_file(self) -> Path:
+        return self.folder / "result.json"
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent."""
+    """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent.
+
+    `until` is when one that paused may go on, as ISO; None where a person has to do something first.
+    """
 
     kind: str
     detail: str
     exit: Exit | None = None
     is_kept: bool = False
+    until: str | None = None
 
 
 class Errand:
-    """One task on its way. `carry_out` blocks; `doubt`, `lose`, `stop` and `take_notes` are for other threads."""
+    """One task on its way. `carry_out` and `carry_on` block; the other methods are for other threads."""
 
     def __init__(
         self,
         session: Session,
-        task: ClaimedTask,
+        task: Task,
         connection_id: str,
         plan: Plan,
         clock: Clock,
@@ -120,29 +140,56 @@ class Errand:
         try:
             group = self._spawn()
         except (ConfigurationError, OSError) as error:
-            return Outcome(kind=FAILED, detail=str(error))
+            return Outcome(kind=NOT_BEGUN, detail=str(error))
+        return self._see_through(group)
+
+    def carry_on(self) -> Outcome:
+        """Go on with what an earlier process of ours began under the same attempt and connection, and was killed."""
+        group = Group.adopt(self._plan.folder, self._marks)
+        if group is None:
+            return Outcome(kind=NOT_BEGUN, detail="The command was never started.")
+        self._notes.open_again()
+        return self._see_through(group)
+
+    @property
+    def _marks(self) -> dict[str, str]:
+        return marks_of(self._task.id, self._task.attempt, self._connection_id)
+
+    def _spawn(self) -> Group:
+        plan, text = self._plan, notes.brief_of(self._task).encode()
+        self._notes.open()
+        plan.result_file.unlink(missing_ok=True)
+        env = {**plan.env, notes.VARIABLE: str(plan.notes), result.VARIABLE: str(plan.result_file)}
+        try:
+            return Group.spawn(
+                plan.command,
+                plan.cwd,
+                env,
+                text,
+                plan.folder,
+                self._marks,
+                self._limits.run_output_bytes_max,
+                plan.is_mortal,
+                self._limits.stop_grace_s,
+            )
+        except BaseException:
+            kill_leftover(None, self._marks)  # A signal may come when the command runs and nobody knows its number yet.
+            raise
+
+    def _see_through(self, group: Group) -> Outcome:
         try:
             self._on_started(group.identity)
             cut_short = self._watch(group)
         finally:
             ended = self._end(group)
+        if ended is not None and ended.refused is not None:
+            return Outcome(kind=NOT_BEGUN, detail=f"The command was {ended}.")
         if cut_short is None or (cut_short.kind == FAILED and ended is not None):
             assert ended is not None
             return self._conclude(ended, cut_short)
         if cut_short.kind == GONE:
             return self._gone(cut_short.detail, ended)
         return msgspec.structs.replace(cut_short, exit=ended)
-
-    def _spawn(self) -> Group:
-        plan, text = self._plan, notes.brief_of(self._task).encode()
-        marks = marks_of(self._task.id, self._task.attempt, self._connection_id)
-        self._notes.open()
-        env = {**plan.env, notes.VARIABLE: str(plan.notes)}
-        try:
-            return Group.spawn(plan.command, plan.cwd, env, text, plan.stdout, plan.stderr, marks)
-        except BaseException:
-            kill_leftover(None, marks)  # A signal may come when the command runs and nobody knows its number yet.
-            raise
 
     def _end(self, group: Group) -> Exit | None:
         try:
@@ -160,8 +207,9 @@ class Errand:
 
     def _watch(self, group: Group) -> Outcome | None:
         """Wait until the command has ended; say why where it has to be ended."""
-        limit_s = self._plan.timeout_s
-        ends_at = None if limit_s is None else self._clock.monotonic() + limit_s
+        limit_s, began_at, now = self._plan.timeout_s, self._plan.began_at, self._clock.monotonic()
+        ran_s = 0.0 if began_at is None else max(0.0, self._clock.wall() - began_at)
+        ends_at = None if limit_s is None else now + limit_s - ran_s
         while group.wait(STEP_S) is None:
             if self._stop_reason is not None:
                 return self._stopped(None)
@@ -181,8 +229,9 @@ class Errand:
             now = self._insistent.task(self._task.id)
             if self._is_settled(now):
                 return Outcome(kind=DID_ITSELF, detail=f"The command itself left the task {now.status}.", exit=ended)
-            if cut_short is not None or not ended.is_success:
-                return self._failed(now, ended, cut_short)
+            said = self._said()
+            if cut_short is not None or not ended.is_success or (said is not None and said.status != result.DONE):
+                return self._failed(now, ended, cut_short, said)
             to = self._plan.then
             self._hand_on(to)
             return Outcome(kind=DONE, detail=f"Its output went to {to}.", exit=ended, is_kept=self._is_cut())
@@ -196,19 +245,47 @@ class Errand:
             detail = f"The output could not be handed on: {error} It is in {self._plan.stdout}."
             return Outcome(kind=FAILED, detail=detail, exit=ended, is_kept=True)
 
-    def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None) -> Outcome:
+    def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None, said: Result | None) -> Outcome:
         if not self._is_ours(now):
             return self._gone(why_gone(now), ended)
         if cut_short is not None:
             return msgspec.structs.replace(cut_short, exit=ended)
-        said = tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)
-        return Outcome(kind=FAILED, detail=f"{ended}\n{said}".strip(), exit=ended)
+        if said is not None and said.status in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
+            return self._paused(ended, said)
+        lines = [said.reason] if said is not None and said.status == result.FAILED else []
+        lines += [] if ended.is_success else [str(ended)]
+        if ended.is_unseen:
+            lines += [f"What it had written is in {self._plan.stdout} and {self._plan.stderr}."]
+        lines += [tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)]
+        return Outcome(kind=FAILED, detail="\n".join(lines).strip(), exit=ended, is_kept=ended.is_unseen)
+
+    def _paused(self, ended: Exit, said: Result) -> Outcome:
+        """Say until when there is no use in trying again. A limit that does not say so is tried again after a while,
+
+        and so is one that should be over: otherwise it would be met again and again without a pause.
+        """
+        until, now = said.until, self._clock.wall()
+        if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
+            until = instant_of(now + self._limits.restart_pause_s_max)
+        what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
+        return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
+
+    def _said(self) -> Result | None:
+        plan = self._plan
+        return read_result(plan.result, plan.result_file, plan.stdout, self._limits.text_bytes_max)
+
+    def _text(self) -> str:
+        """What is handed on: the text of the command's own result, where it says one, or what it printed."""
+        said = self._said()
+        if said is not None and said.text is not None:
+            return said.text
+        return text_of(self._plan.stdout, self._limits.text_bytes_max)
 
     def _stopped(self, ended: Exit | None) -> Outcome:
         return Outcome(kind=STOPPED, detail=self._stop_reason or "stopped", exit=ended, is_kept=ended is not None)
 
     def _hand_on(self, to: str) -> Task:
-        text = text_of(self._plan.stdout, self._limits.text_bytes_max)
+        text = self._text()
         if to == USER:
             return self._insistent.complete(self._task.id, self._connection_id, self._task.attempt, text)
         return self._insistent.handoff(
@@ -218,7 +295,7 @@ class Errand:
     def _gone(self, why: str, ended: Exit | None) -> Outcome:
         """Hand in what a run had written whose task is another's by now: the server keeps it as a late result."""
         plain = Outcome(kind=GONE, detail=why, exit=ended)
-        if self._plan.stdout.stat().st_size == 0:
+        if not self._text():
             return plain
         try:
             self._hand_on(self._plan.then)
@@ -233,7 +310,8 @@ class Errand:
         return plain  # It came back to us while the run was being ended.
 
     def _is_cut(self) -> bool:
-        return self._plan.stdout.stat().st_size > self._limits.text_bytes_max
+        streams = (self._plan.stdout, self._plan.result_file)
+        return not all(is_whole_in(stream, self._limits.text_bytes_max) for stream in streams)
 
     def _why_gone(self) -> str | None:
         """Why the task is no longer this run's; None while it is, or while nobody can say."""

@@ -103,6 +103,11 @@ class Heartbeat:
         with self._lock:
             return self._presence.is_present()
 
+    def is_crowded(self) -> bool:
+        """Tell whether the server said that many others beat."""
+        with self._lock:
+            return self._presence.is_crowded
+
     def may_begin(self) -> bool:
         """Tell whether a run may begin: only on an ok younger than the TTL."""
         with self._lock:

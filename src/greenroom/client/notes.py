@@ -23,6 +23,7 @@ class NotePad:
         self._early = [note.text for note in task.notes]
         self._count = sum(note.attempt == task.attempt for note in task.notes)
         self._is_open = False
+        self._is_sure = True
 
     def open(self) -> None:
         """Lay the file out, with what was said before the run. Raises OSError."""
@@ -31,12 +32,20 @@ class NotePad:
             self._path.write_text("".join(map(spell, self._early)), "utf-8")
             self._is_open = True
 
+    def open_again(self) -> None:
+        """Go on with the file as an earlier process of ours left it; which notes it has is seen with the next ones."""
+        with self._lock:
+            self._is_open, self._is_sure = True, False
+
     def take(self, notes: Sequence[str]) -> list[str]:
         """Take all notes of the attempt as the server has them; the new ones, which stand in the file by then.
 
         Raises OSError when the file cannot be written; they are new once more the next time.
         """
         with self._lock:
+            if not self._is_sure:
+                self._count = self._count_in_file(notes)
+                self._is_sure = True
             new = list(notes[self._count :])
             if new and self._is_open:
                 with open(self._path, "a", encoding="utf-8") as file:
@@ -45,6 +54,12 @@ class NotePad:
                 self._early += new
             self._count += len(new)
             return new
+
+    def _count_in_file(self, notes: Sequence[str]) -> int:
+        """How many of the notes the file ends with."""
+        written = self._path.read_text("utf-8") if self._path.exists() else ""
+        ends = (count for count in range(len(notes), 0, -1) if written.endswith("".join(map(spell, notes[:count]))))
+        return next(ends, 0)
 
 
 def spell(note: str) -> str:

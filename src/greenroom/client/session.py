@@ -249,6 +249,10 @@ class Session:
     def attention(self) -> list[Attention]:
         return self._get("/attention", list[Attention])
 
+    def server_limits(self) -> dict[str, float]:
+        """The durations and limits in force in the server, by name; one of another version may know other names."""
+        return self._get("/limits", dict[str, float])
+
     def healthz(self) -> replies.Health:
         """Ask the server how its own loops do. A late loop is an answer, not an error."""
         response = self._transport.request("GET", "/healthz", None, self._headers, self.timeout_s)

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from greenroom.client.session import Session
 from greenroom.daemon.desk import Desk
-from greenroom.daemon.leftovers import Leftovers
 from greenroom.domain.errors import GreenroomError, NotFound, Refused, RejoinRequired, Unavailable
 from greenroom.domain.sitting import DRAIN, REJOIN_REQUIRED, SUPERSEDED
 from greenroom.wire.replies import MachineHeartbeatReply, TaskRef
@@ -38,18 +37,19 @@ class MachineBeat:
         incarnation: str,
         held: Callable[[], Sequence[Held]],
         on_version: Callable[[int], None],
-        leftovers: Leftovers,
+        tell_all: Callable[[Callable[[list[Fact]], object]], None],
     ) -> None:
         self._desk = desk
         self._incarnation = incarnation
         self._held = held
         self._on_version = on_version
-        self._leftovers = leftovers
+        self._tell_all = tell_all
         self._session: Session | None = None
         self._has_registered = False
+        self._told: str | None = None
 
     def register_and_beat(self) -> MachineHeartbeatReply:
-        """Say who this machine is and what an earlier daemon left behind, and beat.
+        """Say who this machine is and what an earlier daemon could not tell, and beat.
 
         A refusal before the first contact is raised as it is, for a person to read; later it is as if nobody had
         answered, since a server that was set up anew may take us again.
@@ -58,10 +58,15 @@ class MachineBeat:
             session, self._session = self._session, self._desk.register()
             if session is not None:
                 session.close()
-            # Before the first beat, whose inventory is empty: a fact says more than an absence.
-            self._leftovers.tell(self._post)
-            reply = self._send(self._session, 0.0)
-        except Unavailable:
+            held = self._inventory()
+            if not self._has_registered:
+                # Before the first beat, and after the list for it was made: a fact says more than an absence.
+                self._tell_all(self._post)
+            reply = self._send(self._session, 0.0, held)
+        except Unavailable as error:
+            if not self._has_registered and str(error) != self._told:
+                self._told = str(error)  # who has just started it must hear why nothing happens, and hear it once
+                log.warning("the server is not reached yet, which is tried on: %s", error)
             raise
         except GreenroomError as error:
             if not self._has_registered:
@@ -75,7 +80,7 @@ class MachineBeat:
         """Beat. A server that has forgotten this machine asks for nothing else than a rejoin does."""
         assert self._session is not None, "a machine registers before it beats"
         try:
-            return self._send(self._session, slept_s)
+            return self._send(self._session, slept_s, self._inventory())
         except (NotFound, Refused) as error:
             raise RejoinRequired(error.detail, error.guidance) from error
 
@@ -115,9 +120,12 @@ class MachineBeat:
             return False
         return True
 
-    def _send(self, session: Session, slept_s: float) -> MachineHeartbeatReply:
-        agents = [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._held()]
-        body = MachineHeartbeat(incarnation=self._incarnation, agents=agents, slept_s=slept_s)
+    def _inventory(self) -> list[HeldAgent]:
+        """Every agent that is held now."""
+        return [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._held()]
+
+    def _send(self, session: Session, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:
+        body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
         return session.machine_beat(self._desk.machine.id, body)
 
     def _post(self, facts: list[Fact]) -> None:

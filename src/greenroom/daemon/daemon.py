@@ -5,26 +5,32 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from greenroom.client.heartbeat import Heartbeat, Notice
-from greenroom.client.session import Session
-from greenroom.clock import Clock, instant_of
+from greenroom.clock import Clock
+from greenroom.daemon import adoption
 from greenroom.daemon.beat import MachineBeat
 from greenroom.daemon.desk import Desk
-from greenroom.daemon.facts import Outbox
+from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.harness import House
-from greenroom.daemon.leftovers import Leftovers
+from greenroom.daemon.histories import Histories
+from greenroom.daemon.introduction import introduction
 from greenroom.daemon.machine import Machine
+from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.premises import Premises
-from greenroom.daemon.runs import LogShelf, RunBook
+from greenroom.daemon.resident import ResidentSeat
+from greenroom.daemon.residents import Resident, ResidentBook
+from greenroom.daemon.runs import Run, RunBook
 from greenroom.daemon.seat import Seat
+from greenroom.daemon.shelf import LogShelf
 from greenroom.daemon.supervisor import Supervisor
 from greenroom.daemon.wishing import WishWatch
-from greenroom.domain import presence
+from greenroom.domain import presence, supervision
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.ids import ID_BYTES, spell_id
 from greenroom.domain.presence import presence_of_daemon
 from greenroom.domain.supervision import History
 from greenroom.entropy import Entropy
 from greenroom.process.ending import CONFLICT, FAILED, Ending
+from greenroom.process.identity import this_boot
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import MachineHeartbeatReply, Wish, Wishes
@@ -35,6 +41,8 @@ log = logging.getLogger("greenroom.daemon")
 TELL_S_MAX = 2.0
 """How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
 STOP_MARGIN_S = 3.0
+
+AnySeat = Seat | ResidentSeat
 
 
 class Daemon:
@@ -54,39 +62,45 @@ class Daemon:
         self.error: GreenroomError | None = None
         self._limits = limits
         self._machine = machine
+        self._machine_path = paths.machine(settings.data_dir)
         self._ending = ending
         self._incarnation = spell_id("inc", entropy.token(ID_BYTES))
         self._has_begun = False
         house = House(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
-        self._desk = Desk(settings.url, read_token, machine, house.names, limits)
+        introduce = partial(introduction, machine, house, settings.labels(), environ)
+        self._desk = Desk(settings.url, read_token, machine, introduce, limits)
+        outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
+        self._teller = FactTeller(
+            outbox, self._post, limits, entropy, self._beat_now, partial(self._die, "the way of facts")
+        )
+        self._fact_session = self._desk.open_session()
         book = RunBook(paths.runs(settings.data_dir))
-        self._leftovers = Leftovers(book, limits, instant_of(clock.wall()))
-        self._outbox = Outbox(self._post, limits, entropy, self._beat_now, partial(self._die, "the way of facts"))
-        self._fact_session: Session | None = None
+        histories = Histories(paths.histories(settings.data_dir), this_boot(), clock, limits)
         self._premises = Premises(
             desk=self._desk,
             house=house,
-            outbox=self._outbox,
+            outbox=outbox,
             book=book,
-            shelf=LogShelf(paths.logs(settings.data_dir), limits.run_logs_kept),
+            shelf=LogShelf(
+                paths.logs(settings.data_dir), limits.run_logs_kept, limits.run_logs_bytes_max, book.folders_in_use
+            ),
+            histories=histories,
             clock=clock,
             entropy=entropy,
             limits=limits,
             environ=environ,
             is_connected=lambda: self._heartbeat.is_present(),
             beat_now=self._beat_now,
+            is_crowded=lambda: self._heartbeat.is_crowded(),
         )
-        self._supervisor: Supervisor[Seat] = Supervisor(self._make_seat, clock, partial(self._die, "the supervisor"))
-        self._watch = WishWatch(
-            self._desk.open_session,
-            machine.id,
-            limits,
-            entropy,
-            self._take_wishes,
-            self._beat_now,
-            partial(self._die, "the watch of wishes"),
+        self._residents = ResidentBook(paths.residents(settings.data_dir))
+        self._supervisor: Supervisor[AnySeat] = Supervisor(
+            self._make_seat, histories, clock, partial(self._die, "the supervisor")
         )
-        self._beat = MachineBeat(self._desk, self._incarnation, self._seated, self._watch.heard_of, self._leftovers)
+        self._watch = self._make_watch(entropy)
+        self._beat = MachineBeat(
+            self._desk, self._incarnation, self._seated, self._watch.heard_of, self._teller.deliver_all
+        )
         self._heartbeat = Heartbeat(
             presence_of_daemon(limits),
             self._beat.beat,
@@ -99,36 +113,73 @@ class Daemon:
         )
 
     def start(self) -> None:
-        """End what an earlier daemon left, then begin to beat. The rest begins with the server's first ok."""
-        self._leftovers.end_all()
+        """Take over what an earlier daemon left running, then begin to beat. The rest begins with the first ok."""
+        self._adopt()
         self._heartbeat.start()
 
     def stop(self, reason: str) -> None:
         """Stop every agent, tell the server, and end."""
         if self._has_begun:
             self._watch.stop()
-            if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
-                log.warning("the server could not be told that every agent has left; it will notice by itself")
-            untold = self._outbox.close(TELL_S_MAX)
-            if untold:
-                log.warning("%d facts could not be told; the next start tells them", untold)
+        if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
+            log.warning("the server could not be told that every agent has left; it will notice by itself")
+        untold = self._teller.close(TELL_S_MAX if self._has_begun else 0.0)
+        if untold:
+            log.warning("%d facts could not be told; the next start tells them", untold)
         self._heartbeat.stop(TELL_S_MAX)
         if self._has_begun:
             self._beat.leave()
 
+    def _make_watch(self, entropy: Entropy) -> WishWatch:
+        return WishWatch(
+            self._desk.open_session,
+            self._machine.id,
+            self._limits,
+            entropy,
+            self._take_wishes,
+            self._beat_now,
+            partial(self._die, "the watch of wishes"),
+            lambda: self._heartbeat.is_crowded(),
+        )
+
+    def _adopt(self) -> None:
+        """Sit in the seats of an earlier daemon's runs, before the first beat, which names them."""
+        premises = self._premises
+        runs = adoption.take_over(premises.book, premises.outbox, premises.clock)
+        seats: list[AnySeat] = [self._seat_of(run) for run in runs]
+        stayed = self._residents.take_over({(run.room, run.role) for run in runs})
+        seats += [self._seat_of_resident(resident) for resident in stayed]
+        for seat in seats:
+            self._supervisor.adopt(seat)
+        for seat in seats:
+            seat.start()
+
     def _begin(self) -> None:
         """Known to the server, and what was left behind is told: from now on wishes are made true."""
         self._has_begun = True
-        self._outbox.start()
+        self._teller.start()
         self._supervisor.start()
         self._watch.start()
         log.info("machine %s is connected to %s", self._machine.id, self._desk.url)
 
-    def _seated(self) -> list[Seat]:
+    def _seated(self) -> list[AnySeat]:
         return [seat for seat in self._supervisor.seats() if seat.is_seated]
 
-    def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
+    def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> AnySeat:
+        if self._premises.house.is_resident(wish):
+            return ResidentSeat(self._premises, self._residents, wish, history, on_end)
         return Seat(self._premises, wish, history, on_end)
+
+    def _seat_of(self, run: Run) -> Seat:
+        assert run.wish is not None
+        history = supervision.under(self._premises.histories.of(run.room, run.role), run.wish.generation)
+        end = partial(self._supervisor.take_end, run.room, run.role)
+        return Seat(self._premises, run.wish, history, end, run)
+
+    def _seat_of_resident(self, resident: Resident) -> ResidentSeat:
+        history = supervision.under(self._premises.histories.of(*resident.key), resident.wish.generation)
+        end = partial(self._supervisor.take_end, *resident.key)
+        return ResidentSeat(self._premises, self._residents, resident.wish, history, end, resident)
 
     def _take_wishes(self, wishes: Wishes) -> None:
         """Make them true; and beat, since what is new may be that somebody has taken a role over from us."""
@@ -155,20 +206,19 @@ class Daemon:
         elif notice.kind == presence.NOTE_BACK:
             log.info("the server is back")
         elif notice.kind == presence.STOP_SUPERSEDED:
-            log.error("another daemon runs as machine %s by now; this one stops", self._machine.id)
+            log.error(
+                "another daemon runs as machine %s by now, so this one stops. If this is a copy of that machine,"
+                " remove %s: then it registers as a machine of its own",
+                self._machine.id,
+                self._machine_path,
+            )
             self._ending.tell(CONFLICT)
         elif notice.kind == presence.STOP_REFUSED:
             self.error = self._heartbeat.last_error
             self._ending.tell(FAILED)
 
     def _post(self, facts: list[Fact]) -> None:
-        session = self._fact_session = self._fact_session or self._desk.open_session()
-        try:
-            session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
-        except GreenroomError:
-            self._fact_session = None  # it may have spoken with a token that is no longer good
-            session.close()
-            raise
+        self._fact_session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
 
     def _die(self, what: str) -> None:
         log.critical("%s died, so the daemon stops", what)

@@ -1,12 +1,11 @@
-"""The way of facts to the server: kept in order, posted in order, told once. Must not know what the facts mean."""
+"""The daemon's way of telling facts: posted in order, tried again, told once. Must not know what the facts mean."""
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
-from greenroom.domain.errors import GreenroomError, NotFound, Refused, Unavailable
+from greenroom.daemon.outbox import Outbox
+from greenroom.domain.errors import GreenroomError, NotFound, Refused, Superseded, Unavailable
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import Entropy
 from greenroom.wire.requests import Fact
@@ -16,107 +15,78 @@ log = logging.getLogger("greenroom.daemon.facts")
 Post = Callable[[list[Fact]], object]
 
 
-class Waiting(NamedTuple):
-    """A fact on its way. `told` is set when the server has it, or has refused it for good; `then` is called before."""
-
-    fact: Fact
-    told: threading.Event
-    then: Callable[[], None]
-
-
-class Outbox:
-    """Facts that the server has not confirmed yet. A lost answer is harmless: the same fact has the same id.
-
-    At most `facts_waiting_max` wait. Then the oldest is let go, with a line in the log: a newer sitting of its role
-    tells the server the same on its own.
-    """
+class FactTeller:
+    """A thread that empties the outbox. A lost answer is harmless: the same fact has the same id."""
 
     def __init__(
         self,
+        outbox: Outbox,
         post: Post,
         limits: Reliability,
         entropy: Entropy,
         on_forgotten: Callable[[], None],
         on_death: Callable[[], None],
     ) -> None:
+        self._outbox = outbox
         self._post = post
         self._limits = limits
         self._entropy = entropy
         self._on_forgotten = on_forgotten
         self._on_death = on_death
-        self._waiting: deque[Waiting] = deque()
-        self._changed = threading.Condition()
         self._batch_size = limits.facts_per_post_max
-        self._is_closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, fact: Fact, then: Callable[[], None] = lambda: None) -> threading.Event:
-        """Send a fact on its way; when it has arrived `then` is called, short as it must be, and the event is set."""
-        waiting = Waiting(fact, threading.Event(), then)
-        with self._changed:
-            if len(self._waiting) >= self._limits.facts_waiting_max:
-                dropped = self._waiting.popleft()
-                dropped.then()
-                dropped.told.set()
-                log.error("too many facts wait for the server; the oldest is let go: %s", dropped.fact)
-            self._waiting.append(waiting)
-            self._changed.notify_all()
-        return waiting.told
-
     def close(self, timeout_s: float) -> int:
         """Deliver what waits, for at most `timeout_s`; the number of facts that could not be told."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._waiting, timeout_s)
-            return len(self._waiting)
+        self._closing.set()
+        self._outbox.wake()
+        return self._outbox.wait(lambda count: count == 0, timeout_s)
+
+    def deliver_all(self, post: Post) -> None:
+        """Tell by `post` everything that waits. Raises Unavailable, and what else is the matter with the caller."""
+        while self._deliver_next(post):
+            pass
 
     def _run(self) -> None:
         try:
-            while self._deliver_next():
-                pass
+            while self._outbox.wait(lambda count: count > 0 or self._closing.is_set()):
+                self._outbox.write_down()
+                try:
+                    self._deliver_next(self._post)
+                except Unavailable:
+                    self._pause()
+                except (NotFound, Refused, Superseded):
+                    # Registered anew, the machine may tell what it saw; or its beat learns that another runs as it.
+                    self._on_forgotten()
+                    self._pause()
         finally:
-            if not self._is_closing:
+            if not self._closing.is_set():
                 self._on_death()
 
-    def _deliver_next(self) -> bool:
-        """Deliver one batch; False when there is nothing more to do for ever."""
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing)
-            batch = list(self._waiting)[: self._batch_size]
+    def _deliver_next(self, post: Post) -> bool:
+        """Deliver one batch; False when nothing waits."""
+        batch = self._outbox.first(self._batch_size)
         if not batch:
+            self._batch_size = self._limits.facts_per_post_max
             return False
         try:
-            self._post([waiting.fact for waiting in batch])
-        except Unavailable:
-            self._pause()
-        except (NotFound, Refused):
-            self._on_forgotten()  # registered anew, the machine may tell what it saw
-            self._pause()
+            post(batch)
+        except (Unavailable, NotFound, Refused, Superseded):
+            raise
         except GreenroomError as error:
             if len(batch) > 1:
                 self._batch_size = 1  # one of them is at fault: from now on each stands for itself
-            else:
-                log.error("the server refuses a fact for good, and it is let go: %s: %s", error, batch[0].fact)
-                self._settle(batch)
-        else:
-            self._settle(batch)
+                return True
+            log.error("the server refuses a fact for good, and it is let go: %s: %s", error, batch[0])
+        self._outbox.settle(batch)
         return True
 
     def _pause(self) -> None:
-        interval_s = self._limits.daemon_heartbeat_interval_s
-        threading.Event().wait(self._limits.retry_pause_for(interval_s) * self._entropy.fraction())
-
-    def _settle(self, told: list[Waiting]) -> None:
-        with self._changed:
-            for waiting in told:
-                if self._waiting and self._waiting[0] is waiting:
-                    self._waiting.popleft()
-                waiting.then()
-                waiting.told.set()
-            if not self._waiting:
-                self._batch_size = self._limits.facts_per_post_max
-            self._changed.notify_all()
+        """Wait a random while, or until it is time to try for the last times."""
+        longest_s = self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s)
+        pause = threading.Event() if self._closing.is_set() else self._closing
+        pause.wait(longest_s * self._entropy.fraction())

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from greenroom.clock import Clock
 from greenroom.daemon.desk import Desk
-from greenroom.daemon.facts import Outbox
 from greenroom.daemon.harness import House
-from greenroom.daemon.runs import LogShelf, RunBook
+from greenroom.daemon.histories import Histories
+from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.runs import RunBook
+from greenroom.daemon.shelf import LogShelf
 from greenroom.domain.ids import ID_BYTES, spell_id
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import Entropy
@@ -22,12 +24,14 @@ class Premises:
     outbox: Outbox
     book: RunBook
     shelf: LogShelf
+    histories: Histories
     clock: Clock
     entropy: Entropy
     limits: Reliability
     environ: Mapping[str, str]
     is_connected: Callable[[], bool]
     beat_now: Callable[[], None]
+    is_crowded: Callable[[], bool] = lambda: False
 
     def new_id(self, prefix: str) -> str:
         """Mint an id that nobody can guess."""

@@ -1,27 +1,35 @@
 """The daemon's front door: what `greenroom daemon start`, `stop` and `status` do. Must not know the daemon's parts."""
 
+import getpass
 import logging
 import os
 import signal
+import sys
 import threading
 from argparse import Namespace
 from contextlib import suppress
 from typing import TextIO
+from urllib.parse import urlsplit
 
 import msgspec
 
 from greenroom.client.session import Session
 from greenroom.clock import SystemClock
 from greenroom.daemon.daemon import Daemon
-from greenroom.daemon.machine import this_machine
-from greenroom.domain.errors import GreenroomError
+from greenroom.daemon.inventory import Inventory, NotedRun, take_inventory
+from greenroom.daemon.machine import Machine, this_machine
+from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
 from greenroom.lock import hold_lock, holder_of
 from greenroom.process.ending import DONE, FAILED, INTERRUPTED, Ending
 from greenroom.settings import paths
-from greenroom.settings.resolve import Settings, find_token
+from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
 from greenroom.wire.replies import AgentOnMachine
 
+__all__ = ["Inventory", "Machine", "NotedRun", "take_inventory"]
+"""What whoever examines this machine may use beside what is defined here."""
+
+LINE_CHARACTERS_MAX = 64 * 1024
 STOP_S_MAX = 30.0
 LOOK_EVERY_S = 0.05
 NOT_FOUND = 3
@@ -40,20 +48,44 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Run this machine's daemon until it is told to stop."""
+    token = told_token(arguments.token, sys.stdin, err)
+    if urlsplit(settings.url).scheme == "http" and not is_loopback(settings.url):
+        print(f"warning: {settings.url} is not encrypted: whoever is in between can read the token.", file=err)
     log_to(err)
-    return run(settings, arguments.machine, arguments.follow)
+    return run(settings, arguments.machine, arguments.follow, token)
 
 
-def run(settings: Settings, machine_name: str | None = None, follow: int | None = None) -> int:
+def told_token(told: str | None, given: TextIO, err: TextIO) -> str | None:
+    """The token for this start alone. Raises ConfigurationError for what is none, without repeating it."""
+    if told is None:
+        return None
+    if told != "-":
+        print("note: a token on the command line is in the list of processes; `--token -` reads it instead.", file=err)
+        token, origin = told.strip(), "--token"
+    elif given.isatty():
+        token, origin = getpass.getpass("Token: ", err).strip(), "What was typed"
+    else:
+        token, origin = given.readline(LINE_CHARACTERS_MAX).strip(), "Standard input"
+    if not token:
+        raise ConfigurationError(
+            f"{origin} holds no token.", "Pipe it in, as `... --token - < FILE`, or leave --token out."
+        )
+    return check_token(token, origin)
+
+
+def run(
+    settings: Settings, machine_name: str | None = None, follow: int | None = None, token: str | None = None
+) -> int:
     """Run a daemon until a signal, the end of who started it (`follow`), or a newer daemon; its exit code.
 
+    It speaks with `token`, or else with what the environment, the user or the data directory holds at that time.
     Raises AlreadyRunning when one runs on this data directory, and what the server refused at the first contact.
     """
     clock, entropy, ending = SystemClock(), SystemEntropy(), Ending()
     environ = dict(os.environ)
 
     def read_token() -> str | None:
-        return find_token(settings.url, settings.data_dir, environ)[0]
+        return token or find_token(settings.url, settings.data_dir, environ)[0]
 
     with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.on_signals():
         lock.tell(settings.url)

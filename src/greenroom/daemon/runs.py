@@ -1,16 +1,16 @@
 """What is written down about runs, so that nothing of a killed daemon is forgotten. Must not know the server."""
 
 import logging
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from greenroom.domain.errors import ConfigurationError
 from greenroom.process.identity import Identity
-from greenroom.wire.requests import Fact
+from greenroom.settings.private_file import write_record
+from greenroom.wire.replies import ClaimedTask, Wish
 
 PROBE_BYTES = 64 * 1024
 """A disk that has no more room than this is as good as full: a run writes too."""
@@ -19,19 +19,31 @@ log = logging.getLogger("greenroom.daemon.runs")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of an agent's command. `identity` is None until the command was started; `fact` is how it ended."""
+    """One run of an agent's command, with everything that a daemon needs which comes later and is to carry it on.
+
+    `identity` is None until the command was started. `claimed` is the task as it was claimed, but for its text, which
+    lies in the `folder`, and its token, which nobody needs any more. What an earlier version wrote has neither that
+    nor a `wish`, and cannot be carried on.
+    """
 
     task: str
     attempt: int
     room: str
     role: str
     connection_id: str
+    wish: Wish | None = None
+    claimed: ClaimedTask | None = None
+    then: str = ""
+    result: str | None = None
+    timeout_s: float | None = None
+    began_at: float = 0.0
+    folder: str = ""
+    trial: bool = False
     identity: Identity | None = None
-    fact: Fact | None = None
 
 
 class RunBook:
-    """One file for each run whose end the server has not been told of."""
+    """One file for each run whose end is not safely on its way to the server."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,14 +62,11 @@ class RunBook:
             ) from error
 
     def note(self, run: Run) -> None:
-        """Write the run down, whole or not at all: before its command is started, after that, and when it has ended."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self._folder / f"{run.task}.{run.attempt}.unfinished"
-        unfinished.write_bytes(msgspec.json.encode(run))
-        os.replace(unfinished, self._file(run))
+        """Write the run down, whole or not at all: before its command is started, and after that."""
+        write_record(self._file(run), run)
 
     def forget(self, run: Run) -> None:
-        """The server has been told: the run is no concern of ours any more."""
+        """How it ended is in the outbox: the run is no concern of ours any more."""
         try:
             self._file(run).unlink(missing_ok=True)
         except OSError as error:
@@ -70,24 +79,12 @@ class RunBook:
                 yield msgspec.json.decode(path.read_bytes(), type=Run)
             except (OSError, msgspec.MsgspecError) as error:
                 log.error("%s tells of no run and is put aside: %s", path, error)
-                path.replace(path.with_suffix(".unreadable"))
+                with suppress(OSError):
+                    path.replace(path.with_suffix(".unreadable"))
+
+    def folders_in_use(self) -> set[Path]:
+        """The folders of the runs that are written down: what they hold has not been handed in yet."""
+        return {Path(run.folder) for run in self.read_all()}
 
     def _file(self, run: Run) -> Path:
         return self._folder / f"{run.task}.{run.attempt}.json"
-
-
-class LogShelf:
-    """Where the output of runs is kept: the newest of each role, and no more than that."""
-
-    def __init__(self, folder: Path, kept_max: int) -> None:
-        self._folder = folder
-        self._kept_max = kept_max
-
-    def place(self, room: str, role: str, task: str, attempt: int) -> Path:
-        """Make room for one more run of the role; the folder for what it writes."""
-        shelf = self._folder / room / role
-        shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept = sorted((path for path in shelf.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-        for path in kept[: max(0, len(kept) - self._kept_max + 1)]:
-            shutil.rmtree(path, ignore_errors=True)
-        return shelf / f"{task}.{attempt}"

@@ -1,62 +1,60 @@
 """One role that this daemon sits in: join, claim, run, report. Must not know what is wished next or who beats.
 
-A seat is one sitting. Whatever ends the sitting ends the seat, and sitting down again is a new seat's work.
+A seat is one sitting. Whatever ends the sitting ends the seat, and sitting down again is a new seat's work. A seat can
+also be an earlier daemon's sitting, adopted with the run that was left in it.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
 
 import msgspec
 
 from greenroom.client.claiming import StandingClaim
-from greenroom.client.errand import (
-    DID_ITSELF,
-    DONE,
-    FAILED,
-    FOR_EVER,
-    STOPPED,
-    Errand,
-    Outcome,
-    Plan,
-    task_environment,
-)
+from greenroom.client.errand import FAILED, NOT_BEGUN, PAUSED, STOPPED, Errand, Outcome
 from greenroom.client.session import Session
-from greenroom.clock import instant_of
-from greenroom.daemon.harness import Recipe
+from greenroom.daemon import errands
+from greenroom.daemon.chair import Chair
+from greenroom.daemon.chronicle import Chronicle
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run
-from greenroom.domain import supervision
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
-from greenroom.domain.sitting import DRAIN, SUPERSEDED
+from greenroom.domain.sitting import DRAIN
 from greenroom.domain.supervision import History
 from greenroom.process.environment import child_environment
-from greenroom.process.group import Exit
 from greenroom.process.identity import Identity
 from greenroom.process.program import check_program
 from greenroom.wire.replies import ClaimedTask, TaskRef, Wish
-from greenroom.wire.requests import Fact
 
 log = logging.getLogger("greenroom.daemon.seat")
 
-DETAIL_CHARACTERS_MAX = 8 * 1024
 LOOK_EVERY_S = 0.2
 TAKEN_OVER = "somebody else took the role over"
 
 
 class Seat:
-    """A thread that sits in a role until it is stopped, superseded, or an agent's run ends badly."""
+    """A thread that sits in a role until it is stopped, superseded, or an agent's run ends badly.
 
-    def __init__(self, premises: Premises, wish: Wish, history: History, on_end: Callable[[], None]) -> None:
+    `adopted` is a run that an earlier daemon left: the seat is that sitting, and carries it on.
+    """
+
+    def __init__(
+        self,
+        premises: Premises,
+        wish: Wish,
+        history: History,
+        on_end: Callable[[], None],
+        adopted: Run | None = None,
+    ) -> None:
         self.wish = wish
-        self.history = history
         self.room, self.role = wish.room, wish.role
-        self.connection_id = premises.new_id("conn")
-        self.is_seated = False
-        self._may_be_seated = False
+        self.connection_id = adopted.connection_id if adopted is not None else premises.new_id("conn")
+        self._chair = Chair(self.room, self.role, self.connection_id, is_taken=adopted is not None)
+        self._is_over = False
+        self._adopted = adopted
         self._premises = premises
         self._on_end = on_end
+        self._chronicle = Chronicle(premises, wish, self.connection_id, history)
         self._session = premises.desk.open_session()
         self._claim = StandingClaim(
             premises.desk.open_session(),
@@ -69,15 +67,24 @@ class Seat:
             premises.entropy,
             interval_s=premises.limits.daemon_heartbeat_interval_s,
             ttl_s=premises.limits.daemon_heartbeat_ttl_s,
+            is_crowded=premises.is_crowded,
         )
         self._errand: Errand | None = None
-        self._run_in_hand: Run | None = None
+        self._in_hand: Run | None = None
         self._began_at = 0.0
         self._stop_reason: str | None = None
         self._has_yielded = False
         self._lock = threading.Lock()
         self._look = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{wish.room_name}/{wish.role}", daemon=True)
+
+    @property
+    def is_seated(self) -> bool:
+        return self._chair.is_taken
+
+    @property
+    def history(self) -> History:
+        return self._chronicle.history
 
     def start(self) -> None:
         self._thread.start()
@@ -97,7 +104,7 @@ class Seat:
 
         A sitting that ended by our own word is closed as well, and that is not meant.
         """
-        if not self.is_seated:
+        if not self.is_seated or self._is_over:
             return
         self._has_yielded = True
         with self._lock:
@@ -131,7 +138,7 @@ class Seat:
         `notes` are all that people sent to that attempt.
         """
         with self._lock:
-            errand, run, began_at = self._errand, self._run_in_hand, self._began_at
+            errand, run, began_at = self._errand, self._in_hand, self._began_at
         if errand is None or run is None or began_at >= asked_at:
             return
         if task is None or (task.id, task.attempt) != (run.task, run.attempt):
@@ -152,26 +159,32 @@ class Seat:
             self._has_yielded = True
         except ConfigurationError as error:
             log.warning("%s cannot be run: %s", self._thread.name, error)
-            self._die(str(error), self._run_in_hand)
+            self._hinder(str(error), self._in_hand)
         except GreenroomError as error:
             # The room was closed, or the role wished away, and that wish is still on its way to us: nobody died.
             log.warning("%s gets up: %s", self._thread.name, error)
-            self._rest()
+            self._chronicle.rests(str(error))
         except Exception as error:
             log.exception("%s failed by an error of Greenroom's own", self._thread.name)
-            self._die(f"the daemon failed: {error!r}", self._run_in_hand)
+            if self.is_seated:
+                detail = f"the daemon failed: {error!r}"
+                self._close(lambda: self._chronicle.died(detail, self._in_hand))
         finally:
             self._get_up()
 
     def _live(self) -> None:
-        self._join()
+        if self._adopted is None:
+            self._join()
+        elif not self._settle(self._carry_on(self._adopted), is_adopted=True):
+            return
         if self._stop_reason is None:
             self._check()
         while self._stop_reason is None and (task := self._claim.next_task()) is not None:
             if not self._settle(self._carry_out(task)):
                 return
         if self._stop_reason is None:
-            self._rest()  # asked to leave: there is no sitting down again at once
+            # There is no sitting down again at once.
+            self._chronicle.rests("the server asked it to take no more tasks")
 
     def _check(self) -> None:
         """Who could run nothing takes no task. Raises ConfigurationError with what is missing."""
@@ -194,151 +207,109 @@ class Seat:
 
     def _take_join(self, session: Session) -> None:
         asked_at = self._premises.clock.boottime()
-        try:
-            reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.is_seated)
-        except Unavailable:
-            self._may_be_seated = True
-            raise
-        if reply.status == SUPERSEDED:
-            raise Superseded(TAKEN_OVER, "It is taken again when it is vacant.")
-        self.is_seated, self._may_be_seated = True, False
+        reply = self._chair.take(session)
         if reply.status == DRAIN:
             self.drain()
         self.confirm(reply.task, asked_at)
 
+    # The run.
+
     def _carry_out(self, task: ClaimedTask) -> Outcome:
         """Run the agent's command for one task. The run is written down before it begins and until its end is told."""
         premises = self._premises
-        run = Run(task=task.id, attempt=task.attempt, room=self.room, role=self.role, connection_id=self.connection_id)
-        try:
-            plan = self._plan(premises.house.recipe(self.wish), task)
-            premises.book.note(run)
-        except (ConfigurationError, OSError) as error:
-            return Outcome(kind=FAILED, detail=str(error))
+        run = self._in_hand = Run(
+            task=task.id,
+            attempt=task.attempt,
+            room=self.room,
+            role=self.role,
+            connection_id=self.connection_id,
+            wish=self.wish,
+            trial=self.history.is_parked,
+        )
+        run, plan = errands.prepare(premises, run, task)
+        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, lambda it: self._begin(run, it))
+        return self._see_through(errand, run, errand.carry_out)
 
-        def started(identity: Identity) -> None:
-            self._note(msgspec.structs.replace(run, identity=identity))
-            premises.outbox.put(self._fact("started", run))
+    def _carry_on(self, run: Run) -> Outcome:
+        """Go on with a run that an earlier daemon began."""
+        errand = errands.again(self._premises, self._session, run, lambda it: self._begin(run, it))
+        return self._see_through(errand, run, errand.carry_on)
 
-        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, started)
+    def _see_through(self, errand: Errand, run: Run, carry: Callable[[], Outcome]) -> Outcome:
         with self._lock:
-            self._errand, self._run_in_hand = errand, run
-            self._began_at = premises.clock.boottime()
-            reason = self._stop_reason
-        if reason is not None:
+            self._errand, self._in_hand = errand, run
+            self._began_at = self._premises.clock.boottime()
+            reason, has_yielded = self._stop_reason, self._has_yielded
+        if has_yielded:
+            errand.lose("Somebody else took the role over.")
+        elif reason is not None:
             errand.stop(reason)
         try:
-            return errand.carry_out()
+            return carry()
         finally:
             with self._lock:
                 self._errand = None
 
-    def _plan(self, recipe: Recipe, task: ClaimedTask) -> Plan:
-        premises, wish = self._premises, self.wish
-        told = task_environment(premises.desk.url, wish.room_name, wish.role, task, self.connection_id)
-        return Plan(
-            command=recipe.command,
-            cwd=recipe.workdir,
-            env=child_environment(premises.environ, {**recipe.env, **told}),
-            then=recipe.then,
-            folder=premises.shelf.place(wish.room_name, wish.role, task.id, task.attempt),
-            timeout_s=recipe.timeout_s,
-        )
+    def _begin(self, run: Run, identity: Identity) -> None:
+        """Its command runs. A disk that takes nothing more must not stop the run, or the word of its end."""
+        try:
+            self._premises.book.note(msgspec.structs.replace(run, identity=identity))
+        except OSError as error:
+            log.error("%s: a daemon that was killed now would not know its process: %s", run.task, error)
+        self._chronicle.began(run)
 
     # How it ends.
 
-    def _settle(self, outcome: Outcome) -> bool:
+    def _settle(self, outcome: Outcome, is_adopted: bool = False) -> bool:
         """Take down how a run ended; False when the sitting ends with it."""
-        run, self._run_in_hand = self._run_in_hand, None
-        name = f"{run.task}, attempt {run.attempt}" if run is not None else "no run"
+        run, self._in_hand = self._in_hand, None
+        assert run is not None
         level = logging.WARNING if outcome.kind == FAILED else logging.INFO
-        log.log(level, "%s: %s: %s", self._thread.name, name, outcome.detail)
+        log.log(level, "%s: %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
         if outcome.kind == FAILED:
-            self._die(outcome.detail, run, outcome.exit)
-            return False
-        self._report(outcome.detail, run, outcome.exit)
-        if outcome.kind in (DONE, DID_ITSELF):
-            self.history = supervision.succeeded(self.wish.generation)
-        return outcome.kind != STOPPED
+            self._close(lambda: self._chronicle.died(outcome.detail, run, outcome.exit))
+        elif outcome.kind == PAUSED:
+            self._close(lambda: self._chronicle.paused(run, outcome))
+        elif outcome.kind == NOT_BEGUN and not is_adopted:
+            self._hinder(outcome.detail, run)
+        else:
+            told = self._chronicle.ended(run, outcome)
+            if outcome.kind == NOT_BEGUN:
+                self._wait_for(told)  # Until then a claim is answered with the same attempt, which then is given back.
+            return outcome.kind != STOPPED
+        return False
 
-    def _die(self, detail: str, run: Run | None = None, ended: Exit | None = None) -> None:
-        """Take down an end that nobody wished. The server ends the sitting on that word, and no earlier one may.
+    def _hinder(self, detail: str, run: Run | None) -> None:
+        """Take down that nothing could be run, which nobody died of."""
+        if self.is_seated:
+            self._close(lambda: self._chronicle.hindered(detail, run))
+        else:
+            self._chronicle.rests(detail)
 
-        So it is waited for: sitting down anew first would make a death look like a takeover.
+    def _close(self, tell: Callable[[], threading.Event]) -> None:
+        """End the sitting by a fact. The server ends it on that word, and no earlier one may.
+
+        So it is waited for: sitting down anew first would make a death look like a takeover. Until the fact is on its
+        way the beats name the sitting: a daemon's first one would end it, without a word of how.
         """
-        until = self._rest()
-        if not self.is_seated:
-            return
-        self.is_seated = False
-        told = self._report(detail, run, ended, intended=False, until=until)
+        self._is_over = True
+        told = tell()
+        self._chair.is_taken = False
+        self._wait_for(told)
+
+    def _wait_for(self, told: threading.Event) -> None:
+        """Wait until the server knows, or we are told to stop."""
         while self._stop_reason is None and not told.wait(LOOK_EVERY_S):
             pass
 
-    def _rest(self) -> str:
-        """Rest before the next try; the instant until which."""
-        premises = self._premises
-        now = premises.clock.boottime()
-        self.history = supervision.ended(
-            self.history, self.wish.generation, now, premises.entropy.fraction(), premises.limits
-        )
-        assert self.history.rests_until is not None
-        return instant_of(premises.clock.wall() + self.history.rests_until - now)
-
-    def _report(
-        self, detail: str, run: Run | None, ended: Exit | None, intended: bool = True, until: str | None = None
-    ) -> threading.Event:
-        """Send on its way how a run, or a sitting without one, ended; the run stays written down until that is told."""
-        fact = self._fact(
-            "exited",
-            run,
-            code=ended.code if ended is not None else None,
-            signal=ended.signal if ended is not None else None,
-            intended=intended,
-            until=until,
-            detail=detail[:DETAIL_CHARACTERS_MAX],
-        )
-        if run is None:
-            return self._premises.outbox.put(fact)
-        self._note(msgspec.structs.replace(run, fact=fact))
-        return self._premises.outbox.put(fact, lambda: self._premises.book.forget(run))
-
-    def _note(self, run: Run) -> None:
-        """Write down how far a run is. A disk that takes nothing more must not stop the run, or the word of its end."""
-        try:
-            self._premises.book.note(run)
-        except OSError as error:
-            log.error("%s: a daemon that was killed now would not know of it: %s", run.task, error)
-
-    def _fact(self, kind: Literal["started", "exited"], run: Run | None, **more: Any) -> Fact:
-        return Fact(
-            id=self._premises.new_id("fact"),
-            kind=kind,
-            room=self.room,
-            role=self.role,
-            connection_id=self.connection_id,
-            task=run.task if run is not None else None,
-            attempt=run.attempt if run is not None else None,
-            at=instant_of(self._premises.clock.wall()),
-            **more,
-        )
-
     def _get_up(self) -> None:
-        """Leave, unless the server knows already that this sitting is over.
-
-        A join whose answer was lost may have been heard. Nobody would name that sitting in a beat, and the next one
-        would find the role taken until its lease has run out.
-        """
         try:
             if self._has_yielded:
-                now = self._premises.clock.boottime()
-                self.history = supervision.yielded(self.wish.generation, now, self._premises.limits)
-            elif self.is_seated or self._may_be_seated:
-                session = self._session.patient(FOR_EVER)
-                session.leave(self.room, self.role, self.connection_id, "stopped", self._stop_reason)
-        except GreenroomError as error:
-            log.warning("%s could not leave: %s", self._thread.name, error)
+                self._chair.is_taken = False
+                self._chronicle.yielded()
+            else:
+                self._chair.get_up(self._session, self._stop_reason)
         finally:
-            self.is_seated = False
             self._claim.end()
             self._session.close()
             self._on_end()

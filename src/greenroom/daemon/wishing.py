@@ -7,6 +7,7 @@ from collections.abc import Callable
 from greenroom.client.session import Session
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.reliability import Reliability
+from greenroom.domain.standing import standing_for
 from greenroom.entropy import Entropy
 from greenroom.wire.replies import Wishes
 
@@ -28,10 +29,12 @@ class WishWatch:
         on_wishes: Callable[[Wishes], None],
         on_forgotten: Callable[[], None],
         on_death: Callable[[], None],
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._open_session = open_session
         self._machine = machine
-        self._limits = limits
+        self._standing = standing_for(limits, limits.daemon_heartbeat_interval_s, limits.wishes_wait_max_s)
+        self._is_crowded = is_crowded
         self._entropy = entropy
         self._on_wishes = on_wishes
         self._on_forgotten = on_forgotten
@@ -83,7 +86,7 @@ class WishWatch:
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
-            wishes = session.wishes(self._machine, after, self._wait_s)
+            wishes = session.wishes(self._machine, after, self._standing.wait_s(self._entropy.fraction()))
         except Unavailable:
             self._pause()
         except GreenroomError as error:
@@ -93,15 +96,11 @@ class WishWatch:
             self._on_forgotten()
             self._pause()
         else:
+            self._standing.answered()
             if wishes.version != after:
                 self._version = wishes.version
                 self._on_wishes(wishes)
 
-    @property
-    def _wait_s(self) -> float:
-        interval_s = self._limits.daemon_heartbeat_interval_s
-        return min(self._limits.wishes_wait_max_s, self._limits.claim_wait_for(interval_s))
-
     def _pause(self) -> None:
-        pause_s = self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s)
-        self._look.wait(pause_s * self._entropy.fraction())
+        """Wait a random while, or until the beat has found the server: daemons come back at times of their own."""
+        self._look.wait(self._standing.failed(self._is_crowded(), self._entropy.fraction()))

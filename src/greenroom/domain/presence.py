@@ -33,6 +33,7 @@ class Presence(msgspec.Struct, kw_only=True):
     ttl_s: float
     timeout_s: float
     pause_s_max: float
+    crowd_pause_s_max: float
     call: str = JOIN
     call_at: float = 0.0
     ok_at: float | None = None
@@ -90,8 +91,8 @@ class Presence(msgspec.Struct, kw_only=True):
         first = self.failing_since is None
         if self.failing_since is None:
             self.failing_since = now
-        longest_s = self.interval_s / 2 if self.is_crowded else self.pause_s_max
-        self.call_at = now + longest_s * fraction
+        longest_s = self.crowd_pause_s_max if self.is_crowded else self.pause_s_max
+        self.call_at = now + retry_pause_s(longest_s, self.is_crowded, not first, fraction)
         if not self.has_noted and now - self.failing_since >= self.ttl_s:
             self.has_noted = True
             return [NOTE_UNREACHABLE]
@@ -142,11 +143,21 @@ def presence_of_daemon(limits: Reliability) -> Presence:
     return _presence(limits, limits.daemon_heartbeat_interval_s, limits.daemon_heartbeat_ttl_s, JOIN)
 
 
+def retry_pause_s(longest_s: float, is_crowded: bool, was_failing: bool, fraction: float) -> float:
+    """The seconds before something that found no server is tried again: random, and never more than `longest_s`.
+
+    A crowd is scattered by its first pause, and every later one is the longest: so as many try in this second as in
+    any other, whenever the server comes back. Drawn anew each time, most of them would be just about to try.
+    """
+    return longest_s if is_crowded and was_failing else longest_s * fraction
+
+
 def _presence(limits: Reliability, interval_s: float, ttl_s: float, call: str) -> Presence:
     return Presence(
         interval_s=interval_s,
         ttl_s=ttl_s,
         timeout_s=limits.request_timeout_for(interval_s),
         pause_s_max=limits.retry_pause_for(interval_s),
+        crowd_pause_s_max=limits.retry_pause_for(interval_s, is_crowded=True),
         call=call,
     )

@@ -58,6 +58,11 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     restart_pause_s_min: float = 1.0
     restart_pause_s_max: float = 300.0
     restart_reset_s: float = 600.0
+    park_after_ends: int = 3
+    park_window_s: float = 300.0
+    park_pause_s: float = 300.0
+    start_timeout_s: float = 60.0
+    clone_told_s: float = 3600.0
     house_pause_s_min: float = 0.2
     house_pause_s_max: float = 5.0
     # Waiting and streaming.
@@ -71,6 +76,8 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     text_bytes_max: int = 1024 * 1024
     body_bytes_max: int = 7 * 1024 * 1024
     stderr_bytes_kept: int = 4096
+    run_output_bytes_max: int = 64 * 1024 * 1024
+    run_logs_bytes_max: int = 1024 * 1024 * 1024
     page_default: int = 100
     page_max: int = 1000
     facts_per_post_max: int = FACTS_PER_POST_MAX
@@ -145,12 +152,12 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
         """Rq: seconds after which a request of a party that beats every `interval_s` is given up."""
         return min(self.request_timeout_s, interval_s / 4)
 
-    def retry_pause_for(self, interval_s: float, beating: int = 0) -> float:
-        """Rt: the longest random pause in seconds before a retry, when `beating` parties share the server.
+    def retry_pause_for(self, interval_s: float, is_crowded: bool = False) -> float:
+        """Rt: the longest random pause in seconds before a retry, longer where the server says that many beat.
 
         Rq + Rt + Rq never exceeds the interval, so a lost request is made good inside one interval.
         """
-        if beating > CROWD:
+        if is_crowded:
             return interval_s / 2
         return min(self.retry_pause_s, interval_s / 4)
 

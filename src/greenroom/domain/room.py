@@ -21,6 +21,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     max_requests: int
     roles: tuple[str, ...]
     created_at: str
+    closed_at: str | None = None
 
 
 def check_roles(roles: Sequence[str], entry_role: str) -> None:

@@ -202,9 +202,14 @@ def is_death(cause: str, machine_connected: bool) -> bool:
     return cause == EXITED or (cause == LOST and machine_connected)
 
 
-def decide_release(task: Task, cause: str, machine_connected: bool, deaths_max: int) -> tuple[str, int]:
-    """Decide where a released task goes (`pending`, or `quarantined` after too many deaths) and count its deaths."""
-    deaths = task.deaths + is_death(cause, machine_connected)
+def decide_release(
+    task: Task, cause: str, machine_connected: bool, deaths_max: int, on_trial: bool = False
+) -> tuple[str, int]:
+    """Decide where a released task goes (`pending`, or `quarantined` after too many deaths) and count its deaths.
+
+    One whose agent was run on trial, after it was parked, is not to blame for that agent's death.
+    """
+    deaths = task.deaths + (is_death(cause, machine_connected) and not on_trial)
     if deaths >= deaths_max and deaths > task.deaths:
         return move(task.status, "quarantine"), deaths
     return move(task.status, "release"), deaths

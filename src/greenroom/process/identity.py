@@ -42,7 +42,7 @@ def is_alive(identity: Identity) -> bool:
 def is_of_this_boot(identity: Identity) -> bool:
     """Tell whether the process was started since this computer was. Every process of an earlier boot has ended."""
     boot, _, _ = identity.started.rpartition(":")
-    return boot == _boot()
+    return boot == this_boot()
 
 
 if sys.platform == "linux":
@@ -55,7 +55,7 @@ if sys.platform == "linux":
     def _started(pid: int) -> str | None:
         """When the process started, with the boot. In ticks: a corrected wall clock would move anything else."""
         fields = _fields(pid)
-        return None if fields is None else f"{_boot()}:{fields[19].decode()}"
+        return None if fields is None else f"{this_boot()}:{fields[19].decode()}"
 
     def _fields(pid: int) -> list[bytes] | None:
         """What the kernel says of a process behind its name: first its state, as the twentieth when it started."""
@@ -65,7 +65,8 @@ if sys.platform == "linux":
             return None
 
     @cache
-    def _boot() -> str:
+    def this_boot() -> str:
+        """What no other start of this computer is called."""
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 else:
@@ -81,10 +82,11 @@ else:
 
     def _started(pid: int) -> str | None:
         try:
-            return f"{_boot()}:{psutil.Process(pid).create_time():.2f}"
+            return f"{this_boot()}:{psutil.Process(pid).create_time():.2f}"
         except psutil.Error:
             return None
 
     @cache
-    def _boot() -> str:
+    def this_boot() -> str:
+        """What no other start of this computer is called."""
         return f"{psutil.boot_time():.0f}"

@@ -1,38 +1,48 @@
 """Knows how the output of a command is read back within bounds. Must not know what it means or who is told."""
 
-import os
 from pathlib import Path
+
+from greenroom.process.journal import bytes_of, kept_of, parts_of, size_of
 
 
 def text_of(path: Path, bytes_max: int) -> str:
-    """What the file holds as text of at most `bytes_max` bytes: head and tail where it is longer, naming the file.
+    """What was written as text of at most `bytes_max` bytes: head and tail where it is longer, naming the files.
 
     What is no UTF-8 is replaced, and so is U+0000, which no text of ours may hold.
     """
-    size = path.stat().st_size
-    if size <= bytes_max:
-        text = _clean(path.read_bytes())
+    size, kept = size_of(path), kept_of(path)
+    if size <= bytes_max and kept == size:
+        text = _clean(bytes_of(path, 0, size))
         if len(text.encode()) <= bytes_max:  # a replaced byte takes three
             return text
-    remark = f"\n[... the middle is left out here; all {size} bytes are in {path} ...]\n"
-    room = max(0, bytes_max - len(remark.encode()))
-    half = room // 2
-    with open(path, "rb") as file:
-        head = _clean(file.read(half)).encode()[:half]
-        file.seek(-min(half, size), os.SEEK_END)
-        tail = _last(_clean(file.read()), half)
+    remark = f"\n[... the middle is left out here; {_where(path, size, kept)} ...]\n"
+    half = min(max(0, bytes_max - len(remark.encode())), size) // 2
+    head = _clean(bytes_of(path, 0, half)).encode()[:half]
+    tail = _last(_clean(bytes_of(path, size - half, size)), half)
     return head.decode("utf-8", "ignore") + remark + tail
 
 
 def tail_of(path: Path, bytes_max: int) -> str:
-    """The end of the file as text of at most `bytes_max` bytes; empty when there is no such file."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(-min(bytes_max, size), os.SEEK_END)
-            return _last(_clean(file.read()), bytes_max)
-    except FileNotFoundError:
-        return ""
+    """The end of what was written as text of at most `bytes_max` bytes; empty when there is no such file."""
+    return _last(_clean(end_of(path, bytes_max)), bytes_max)
+
+
+def end_of(path: Path, bytes_max: int) -> bytes:
+    """The end of what was written and kept, as it was written; empty when there is no such file."""
+    size = size_of(path)
+    return bytes_of(path, size - min(bytes_max, size), size)
+
+
+def is_whole_in(path: Path, bytes_max: int) -> bool:
+    """Tell whether a text of that length can hold all that was written."""
+    return kept_of(path) == size_of(path) <= bytes_max
+
+
+def _where(path: Path, size: int, kept: int) -> str:
+    files = " and ".join(map(str, (part for _, part in parts_of(path))))
+    if kept == size:
+        return f"all {size} bytes are in {files}"
+    return f"{size - kept} of {size} bytes were not kept, the others are in {files}"
 
 
 def _clean(raw: bytes) -> str:

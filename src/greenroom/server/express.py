@@ -8,20 +8,16 @@ it. A test sends every case to both.
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from greenroom.domain.caller import Caller
-from greenroom.domain.errors import GreenroomError
 from greenroom.server.answer import refusal, send_answer, spelled
 from greenroom.server.ask import Ask, Sent
 from greenroom.server.doors import Doors
 from greenroom.server.hosts import Hosts
 from greenroom.server.junction import Found, Junction
 from greenroom.server.operations import Operation
-from greenroom.server.plain import Plain, Replay
-
-UNREADABLE: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+from greenroom.server.plain import UNREADABLE, Plain, Replay
 
 
 class Express:

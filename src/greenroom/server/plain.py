@@ -5,14 +5,18 @@ What is odd in the least is not plain, and goes to the framework, which has the 
 
 from typing import Any, Final
 
+import msgspec
 from litestar.types import HTTPReceiveMessage, Receive
 
 from greenroom.domain.caller import Caller
+from greenroom.domain.errors import GreenroomError
 from greenroom.server.hosts import Hosts
 from greenroom.service.keys import Keys
 
 BEARER: Final = b"Bearer "
 JSON: Final = b"application/json"
+UNREADABLE: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What reading a body raises that is not plain."""
 HEADERS_HEEDED: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"expect"})
 
 

@@ -10,16 +10,14 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from greenroom.domain.caller import Caller
-from greenroom.domain.errors import GreenroomError
 from greenroom.server.doors import Doors
 from greenroom.server.hosts import Hosts
-from greenroom.server.plain import Plain, Replay
+from greenroom.server.plain import UNREADABLE, Plain, Replay
 from greenroom.service import connecting, presence
 from greenroom.wire.requests import Heartbeat, MachineHeartbeat
 
 HEADERS: Final = (b"content-type", b"application/json")
 BEAT_SUFFIX: Final = "/heartbeat"
-UNREADABLE: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 decode_agent_beat: Final = msgspec.json.Decoder(Heartbeat).decode
 decode_machine_beat: Final = msgspec.json.Decoder(MachineHeartbeat).decode

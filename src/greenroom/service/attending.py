@@ -3,7 +3,6 @@
 What is told was noticed in memory, and is looked at once more in the store. Must not know leases.
 """
 
-from greenroom.domain.sitting import PRESENT
 from greenroom.service import attention
 from greenroom.service.leases import seat_key
 from greenroom.service.world import World
@@ -41,8 +40,7 @@ def take_back(world: World, tx: Transaction, key: str) -> None:
 
 def is_attended(reader: Reader, room: str, role: str) -> bool:
     """Tell whether somebody is present in a role."""
-    newest = sittings.newest(reader, room, role)
-    return newest is not None and newest.status == PRESENT
+    return sittings.present(reader, room, role) is not None
 
 
 def settle_after(world: World, tx: Transaction, key: str) -> None:

@@ -5,6 +5,7 @@ new incarnation, an agent that must be seated again, the last one of all) goes t
 the commit.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -14,7 +15,7 @@ from greenroom.domain.caller import Caller
 from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
 from greenroom.domain.sitting import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge
-from greenroom.service import access, attention, guarding, notes, presence, seating, working
+from greenroom.service import access, attention, cloning, guarding, notes, presence, seating, working
 from greenroom.service.leases import MachineLease
 from greenroom.service.world import World
 from greenroom.store import machines, sittings
@@ -60,13 +61,23 @@ def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbea
 
 
 def reconnect(
-    world: World, tx: Transaction, caller: Caller, machine_id: str, request: MachineHeartbeat
+    world: World,
+    tx: Transaction,
+    caller: Caller,
+    machine_id: str,
+    request: MachineHeartbeat,
+    is_gone: Callable[[], bool] = lambda: False,
 ) -> MachineHeartbeatReply:
-    """Take a beat that changes something: the machine is connected and its agents are seated, in one transaction."""
+    """Take a beat that changes something: the machine is connected and its agents are seated, in one transaction.
+
+    `is_gone` tells whether whoever sent it has hung up by now.
+    """
     machine = access.machine(tx, caller, machine_id)
     epoch = machines.incarnation_epoch(tx, machine.id, request.incarnation)
     verdict = judge_incarnation(epoch, machine.incarnation_epoch)
     if verdict == SUPERSEDED:
+        if not request.leaving and not is_gone():
+            cloning.heard(world, tx, machine, request.incarnation)
         return MachineHeartbeatReply(
             status=SUPERSEDED,
             daemon_connected=machine.daemon_connected,
@@ -156,19 +167,23 @@ def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, a
 def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
     """End the sittings that a newly started daemon does not hold: whoever ran them is gone."""
     names = {(agent.room, agent.role, agent.connection_id) for agent in held}
-    for sitting in sittings.present_on(tx, machine.id):
+    for sitting in sittings.open_on(tx, machine.id):
         room = stored.get(tx, sitting.room)
-        assert room is not None
+        if room is None or stored.role(tx, sitting.room, sitting.role) is None:
+            continue  # It is gone with its room or role, of which only what is handed in late is still kept.
         if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
             cause = f"the daemon of machine {machine.name} was started anew without it"
             seating.end(world, tx, sitting, "exited", cause, release_as="exited")
 
 
 def connect(world: World, machine: Machine) -> None:
-    """Count a machine as connected from now."""
+    """Count a machine as connected, from now if it was not."""
     now = world.now()
+    before = world.leases.machines.get(machine.id)
+    known = before if before is not None and before.connection == machine.incarnation else None
     length_s = world.limits.daemon_heartbeat_ttl_s
     lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
     lease.wishes_version, lease.beaten_at, lease.seen_at = machine.wishes_version, now.monotonic, now.instant
+    lease.since = known.since if known is not None else now.instant
     world.leases.grant_machine(machine.id, lease)
     attention.is_back(world, machine.id)

@@ -54,7 +54,7 @@ def reset(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
     task, _ = find(world, tx, caller, task_id, request.reason)
     move(task.status, "release")
     released = working.release(world, tx, task, RESET, request.reason or "reset by a person")
-    results.free_holder(world, tx, task)
+    results.rest_holder(world, tx, task)
     seating.call_up(world, tx, task)
     return results.full(tx, released)
 

@@ -48,10 +48,3 @@ def page_of_all(world: World, reader: Reader, caller: Caller, after: int, limit:
     """Up to `limit` events of all streams after place `after`, in commit order."""
     access.operator_only(caller)
     return log.all_after(reader, after, limit)
-
-
-def bounds(world: World, reader: Reader, stream: str | None) -> tuple[int, int]:
-    """The oldest number still kept and the newest given, in a stream or (None) over all; (1, 0) when there is none."""
-    if stream is None:
-        return log.oldest_pos(reader) or 1, log.last_pos(reader)
-    return log.oldest_seq(reader, stream) or 1, log.last_seq(reader, stream)

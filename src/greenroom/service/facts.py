@@ -1,22 +1,30 @@
-"""Facts that daemons report: what happened to processes. Taken once each, in order; must not know processes."""
+"""Facts that daemons report: what happened to processes. Taken once each, in order; must not know processes.
 
-import msgspec
+Each is logged. What it changes depends on whose word it is: an attempt is released by whoever ran it, but how a role
+rests is said only by its newest sitting, on the machine that is wished for it, under the wish that holds now.
+"""
+
+from typing import Final
 
 from greenroom.clock import instant_of, seconds_of
 from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Superseded
 from greenroom.domain.event import room_stream
-from greenroom.domain.machine import judge_incarnation
-from greenroom.domain.role import Role
-from greenroom.domain.sitting import CLOSED, SUPERSEDED
+from greenroom.domain.machine import Machine, judge_incarnation
+from greenroom.domain.role import BACKING_OFF, PARKED, PAUSED, Role
+from greenroom.domain.room import Room
+from greenroom.domain.sitting import CLOSED, SUPERSEDED, Sitting
 from greenroom.domain.task import EXITED, STOPPED, is_held_by
-from greenroom.service import access, guarding, seating, working
+from greenroom.service import access, guarding, resting, seating, working
 from greenroom.service.world import World
 from greenroom.store import machines, rooms, sittings, tasks
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import FactsReply
 from greenroom.wire.requests import Fact, PostFacts
+
+RESTS: Final = (PARKED, PAUSED)
+"""Kinds of facts that are called as what they make of a role."""
 
 
 def take(world: World, tx: Transaction, caller: Caller, machine_id: str, request: PostFacts) -> FactsReply:
@@ -30,11 +38,11 @@ def take(world: World, tx: Transaction, caller: Caller, machine_id: str, request
     accepted = 0
     for fact in request.facts:
         if machines.take_fact(tx, machine.id, fact.id):
-            accepted += take_one(world, tx, caller, fact)
+            accepted += take_one(world, tx, caller, machine, fact)
     return FactsReply(status="ok", accepted=accepted)
 
 
-def take_one(world: World, tx: Transaction, caller: Caller, fact: Fact) -> bool:
+def take_one(world: World, tx: Transaction, caller: Caller, machine: Machine, fact: Fact) -> bool:
     """Take one fact; False when it is about a role that is not there or not the machine's, and so is of no use."""
     room = rooms.get(tx, fact.room)
     role = rooms.role(tx, room.id, fact.role) if room is not None else None
@@ -52,8 +60,34 @@ def take_one(world: World, tx: Transaction, caller: Caller, fact: Fact) -> bool:
         guarding.has_stopped(world, tx, room.id, role.name, fact.connection_id, fact.task)
         release_attempt(world, tx, role, fact)
         if not fact.intended:
-            end_sitting(world, tx, role, fact)
+            end_sitting(world, tx, role, known, "exited", fact)
+    if counts(role, machine, known, fact):
+        if fact.kind in RESTS:
+            end_sitting(world, tx, role, known, "stopped", fact)
+        take_rest(tx, room, fact)
     return True
+
+
+def counts(role: Role, machine: Machine, known: Sitting | None, fact: Fact) -> bool:
+    """Tell whether a fact says how its role rests now. One that is about what was before changes only the log."""
+    is_wished_here = role.is_run_by_daemon and role.machine == machine.id
+    is_newest = known is not None and known.epoch == role.epoch
+    return is_wished_here and is_newest and fact.generation in (None, role.generation)
+
+
+def take_rest(tx: Transaction, room: Room, fact: Fact) -> None:
+    """Note until when, and why, a role's daemon lets its agent rest, or that it does no more."""
+    role = rooms.role(tx, room.id, fact.role)
+    assert role is not None
+    until = read_instant(fact.until)
+    if fact.kind in RESTS:
+        resting.rest(tx, room, role, fact.kind, until, first_line(fact) or role.last_exit or fact.kind)
+    elif fact.kind == "exited" and not fact.intended:
+        rests_as = PARKED if fact.trial else BACKING_OFF
+        # That one is parked for a person is said by the fact that follows, with the reason.
+        resting.rest(tx, room, role, rests_as, until or (role.rests_until if fact.trial else None), describe(fact))
+    elif fact.kind == "unparked" and role.rests_as == PARKED:
+        resting.end(tx, room, role, "it did its task on trial")
 
 
 def release_attempt(world: World, tx: Transaction, role: Role, fact: Fact) -> None:
@@ -64,30 +98,31 @@ def release_attempt(world: World, tx: Transaction, role: Role, fact: Fact) -> No
     if is_held_by(task, fact.connection_id, fact.attempt):
         # Whoever is to mend it needs the command's last words, which are in the detail.
         cause = describe(fact) if fact.intended else fact.detail or describe(fact)
-        working.release(world, tx, task, STOPPED if fact.intended else EXITED, cause)
+        working.release(world, tx, task, STOPPED if fact.intended else EXITED, cause, on_trial=fact.trial)
 
 
-def end_sitting(world: World, tx: Transaction, role: Role, fact: Fact) -> None:
-    """End the sitting of an agent that died, and note until when its daemon lets it rest."""
-    known = sittings.get(tx, role.room, role.name, fact.connection_id)
-    if known is None or known.status == CLOSED or known.epoch < role.epoch:
-        return
-    seating.end(world, tx, known, "exited", describe(fact), release_as=EXITED)
-    current = rooms.role(tx, role.room, role.name)
-    assert current is not None
-    rests_until = read_instant(fact.until)
-    rooms.save_role(tx, current, msgspec.structs.replace(current, rests_until=rests_until, last_exit=describe(fact)))
+def end_sitting(world: World, tx: Transaction, role: Role, known: Sitting | None, how: str, fact: Fact) -> None:
+    """End the sitting of an agent that died, or that its daemon lets rest."""
+    if known is not None and known.status != CLOSED and known.epoch >= role.epoch:
+        seating.end(world, tx, known, how, describe(fact), release_as=how, on_trial=fact.trial)
 
 
 def describe(fact: Fact) -> str:
     """Say in a person's words how a process ended."""
+    if fact.kind != "exited":
+        return first_line(fact) or fact.kind
     if fact.intended:
         return "stopped as wished" if fact.code != 0 else "ended as expected"
     if fact.signal is not None:
         return f"killed by signal {fact.signal}"
     if fact.code is not None:
         return f"exited with code {fact.code}"
-    return fact.detail.strip().partition("\n")[0] if fact.detail and fact.detail.strip() else "ended"
+    return first_line(fact) or "ended"
+
+
+def first_line(fact: Fact) -> str | None:
+    """The first line of what a fact tells in words, if it tells anything."""
+    return fact.detail.strip().partition("\n")[0] or None if fact.detail else None
 
 
 def read_instant(text: str | None) -> str | None:

@@ -41,11 +41,12 @@ class Seat(Filed, gc=False):
 
 
 class MachineLease(Lease, gc=False):
-    """A connected machine; `connection` is its incarnation."""
+    """A connected machine; `connection` is its incarnation, `since` the instant from which it could be heard."""
 
     wishes_version: int = 0
     beaten_at: float = 0.0
     seen_at: str = ""
+    since: str = ""
 
 
 Marked = TypeVar("Marked", bound=Lease)

@@ -10,8 +10,7 @@ from greenroom.domain.errors import Conflict
 from greenroom.domain.event import SERVER_STREAM, machine_stream
 from greenroom.domain.ids import check_name
 from greenroom.domain.machine import Machine
-from greenroom.domain.sitting import PRESENT
-from greenroom.service import access, attention, seating, views, working
+from greenroom.service import access, attention, cloning, seating, views, working
 from greenroom.service.world import World
 from greenroom.store import machines, retention, sittings
 from greenroom.store import rooms as stored
@@ -88,6 +87,7 @@ def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> No
     seen_at = lease.seen_at if lease is not None and lease.seen_at else tx.now.instant
     for sitting in sittings.present_on(tx, machine.id):
         seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
+    cloning.settle(world, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
     retention.add_deletion(tx, machine_stream(machine.id))
     tx.record(SERVER_STREAM, "machine.deleted", caller.subject, {"machine": machine.id, "name": machine.name})
@@ -114,8 +114,7 @@ def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMac
     shown = []
     for role in stored.roles_on(reader, machine.id):
         room = stored.get(reader, role.room)
-        newest = sittings.newest(reader, role.room, role.name)
-        present = newest if newest is not None and newest.status == PRESENT else None
+        present = sittings.present(reader, role.room, role.name)
         held = working.held_by(reader, present) if present is not None else []
         wished = views.as_wished_in(room, role) if room is not None else role
         status = views.judge(world, wished, present, machine, bool(held))

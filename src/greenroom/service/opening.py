@@ -7,7 +7,7 @@ from greenroom.domain.event import SERVER_STREAM, Event
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
-from greenroom.service import attending, attention, guarding, notes, retention
+from greenroom.service import attending, attention, cloning, guarding, notes, retention
 from greenroom.service.directory import Directory
 from greenroom.service.feed import Feed
 from greenroom.service.keys import SECRET_BYTES, Keys
@@ -78,10 +78,11 @@ def fill(world: World, reader: Reader) -> None:
                 machine.incarnation, world.limits.daemon_heartbeat_ttl_s, now + world.limits.daemon_heartbeat_ttl_s
             )
             lease.wishes_version, lease.beaten_at = machine.wishes_version, now
-            lease.seen_at = machine.last_seen_at or ""
+            lease.seen_at, lease.since = machine.last_seen_at or "", world.now().instant
             world.leases.grant_machine(machine.id, lease)
     guarding.hold_back_again(world, reader)
     attending.remember(world, reader)
+    cloning.remember(world, reader)
     retention.remember(world, reader)
 
 

@@ -9,7 +9,6 @@ from greenroom.domain.sitting import (
     CLOSED,
     DRAIN,
     OK,
-    PRESENT,
     REFUSE,
     SIT_AGAIN,
     SIT_NEW,
@@ -45,7 +44,7 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
     machine = caller.machine if caller.scope == callers.MACHINE else None
     if step == SIT_NEW:
         if request.if_vacant:
-            refuse_if_taken(tx, room.id, role)
+            refuse_if_taken(tx, role, machine)
         present = seating.sit_new(world, tx, role, request.connection_id, machine, caller.subject)
     else:
         assert known is not None
@@ -124,13 +123,17 @@ def resume_lost(world: World, tx: Transaction, known: Sitting) -> None:
         working.resume(world, tx, lost, "its holder came back")
 
 
-def refuse_if_taken(tx: Transaction, room: str, role: Role) -> None:
-    """Refuse to take a seat in which somebody is present."""
-    newest = sittings.newest(tx, room, role.name)
-    if newest is not None and newest.status == PRESENT:
-        on = f" on machine {newest.machine}" if newest.machine else ""
+def refuse_if_taken(tx: Transaction, role: Role, machine: str | None) -> None:
+    """Refuse to take a seat in which somebody is present: to `machine`, unless that one sits on another machine still.
+
+    The wish says where the role is to be run: its machine need not wait until the other one has heard of it, or until
+    its lease is over. It takes the role over, as people do on purpose.
+    """
+    present = sittings.present(tx, role.room, role.name)
+    if present is not None and (machine is None or present.machine in (None, machine)):
+        on = f" on machine {present.machine}" if present.machine else ""
         raise Conflict(
-            f"{role.name} is taken by {newest.connection_id}{on}, since {newest.joined_at}.",
+            f"{role.name} is taken by {present.connection_id}{on}, since {present.joined_at}.",
             "Choose another role, stop that agent first, or take its place on purpose (--take-over).",
         )
 

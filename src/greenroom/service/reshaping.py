@@ -13,8 +13,7 @@ from greenroom.domain.errors import Conflict, Unusable
 from greenroom.domain.event import room_stream
 from greenroom.domain.role import Role
 from greenroom.domain.room import OPEN, Room, check_roles
-from greenroom.domain.sitting import PRESENT
-from greenroom.service import access, attention, naming, wishing, working
+from greenroom.service import access, attention, naming, resting, wishing, working
 from greenroom.service.leases import seat_key
 from greenroom.service.signals import claim_key
 from greenroom.service.views import view
@@ -78,10 +77,10 @@ def set_roles(world: World, tx: Transaction, room: Room, changed: Room, before: 
 
 def take_out(world: World, tx: Transaction, room: Room, role: Role) -> None:
     """Take a role out in which nobody sits and for which nothing is left to do. Its wish ends with it."""
-    newest = sittings.newest(tx, room.id, role.name)
-    if newest is not None and newest.status == PRESENT:
+    present = sittings.present(tx, room.id, role.name)
+    if present is not None:
         raise Conflict(
-            f"{newest.connection_id} is present in the role {role.name}.",
+            f"{present.connection_id} is present in the role {role.name}.",
             "Stop that agent or have it leave (`greenroom agent stop`), then take the role out.",
         )
     task = tasks.open_for(tx, room.id, role.name)
@@ -92,6 +91,8 @@ def take_out(world: World, tx: Transaction, room: Room, role: Role) -> None:
         )
     gone = msgspec.structs.replace(role, generation=role.generation + 1, removed_at=tx.now.instant)
     rooms.save_role(tx, role, gone)
+    if role.awaits_person:
+        resting.tell(tx, room, gone, "the role was taken out")
     tx.after_commit(partial(attention.is_back, world, seat_key(room.id, role.name)))
     tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
 

@@ -101,8 +101,13 @@ def ended_at(tx: Transaction, task: Task) -> str | None:
 
 def free_holder(world: World, tx: Transaction, held: Task) -> None:
     """Take a task from the sitting that holds it: its beats name none any more, and it is to beat again."""
-    assert held.claimed_by is not None
     working.let_go(world, tx, held)
+    rest_holder(world, tx, held)
+
+
+def rest_holder(world: World, tx: Transaction, held: Task) -> None:
+    """Have the sitting that held a task beat again, as one that waits does."""
+    assert held.claimed_by is not None
     seating.rest_lease(world, tx, held.room, held.target_role, held.claimed_by, BEAT)
 
 

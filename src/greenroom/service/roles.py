@@ -9,8 +9,7 @@ from greenroom.domain.errors import Unusable
 from greenroom.domain.event import room_stream
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, Role
 from greenroom.domain.room import Room
-from greenroom.domain.sitting import PRESENT
-from greenroom.service import access, views, wishing
+from greenroom.service import access, resting, views, wishing
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
 from greenroom.store import machines, sittings, tasks
@@ -42,6 +41,7 @@ def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
         harness=request.harness,
         model=request.model,
         workdir=request.workdir,
+        task_timeout_s=request.task_timeout_s,
         desired=request.desired,
         desired_by=caller.subject,
         desired_reason=request.reason,
@@ -66,13 +66,13 @@ def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
 
     A new generation of it would stop an agent at its work only to start it again.
     """
-    same = ("kind", "machine", "harness", "model", "workdir", "desired")
+    same = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
     if role.generation == 0 or any(getattr(role, name) != getattr(wished, name) for name in same):
         return False
     if role.desired != RUNNING or not role.is_run_by_daemon:
         return True
-    newest = sittings.newest(tx, role.room, role.name)
-    return newest is not None and newest.status == PRESENT and newest.machine == role.machine
+    present = sittings.present(tx, role.room, role.name)
+    return present is not None and present.machine == role.machine
 
 
 def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role) -> RoleView:
@@ -87,8 +87,15 @@ def change(
     world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role, reason: str | None
 ) -> RoleView:
     """Save a changed wish and tell everybody whom it concerns."""
-    wished = msgspec.structs.replace(wished, generation=role.generation + 1, rests_until=None, last_exit=None)
+    wished = msgspec.structs.replace(
+        wished,
+        generation=role.generation + 1,
+        wished_at=tx.now.instant,
+        **resting.NO_REST,
+    )
     stored.save_role(tx, role, wished)
+    if role.awaits_person:
+        resting.tell(tx, room, wished, reason or f"{caller.subject} wished otherwise")
     for machine in sorted({name for name in (role.machine, wished.machine) if name is not None}):
         wishing.touch(world, tx, machine)
     record(tx, caller, room, wished, reason)
@@ -113,8 +120,7 @@ def record(tx: Transaction, caller: Caller, room: Room, wished: Role, reason: st
 
 def show(world: World, tx: Transaction, wished: Role) -> RoleView:
     """Show the role under its wish."""
-    newest = sittings.newest(tx, wished.room, wished.name)
-    present = newest if newest is not None and newest.status == PRESENT else None
+    present = sittings.present(tx, wished.room, wished.name)
     target = machines.get(tx, wished.machine) if wished.machine is not None else None
     working = present is not None and tasks.held_by(tx, wished.room, wished.name, present.connection_id) is not None
     status = views.judge(world, wished, present, target, working)

@@ -4,12 +4,13 @@ from functools import partial
 
 import msgspec
 
+from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Conflict
 from greenroom.domain.event import SERVER_STREAM, room_stream
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, OPEN, Room, check_roles
-from greenroom.service import access, attention, naming, seating, wishing
+from greenroom.service import access, attention, naming, resting, seating, wishing
 from greenroom.service.leases import seat_key
 from greenroom.service.views import view
 from greenroom.service.world import World
@@ -52,11 +53,14 @@ def close(world: World, tx: Transaction, caller: Caller, room_name: str, request
                 f"Room {room.name} still has work: {still_open[0].id} is {still_open[0].status}.",
                 "Wait for it or cancel it (`greenroom task cancel TASK`), then close the room.",
             )
-        closed = msgspec.structs.replace(room, status=CLOSED)
+        closed = msgspec.structs.replace(room, status=CLOSED, closed_at=tx.now.instant)
         rooms.save(tx, room, closed)
         data = {"room": room.id, "name": room.name}
         tx.record(room_stream(room.id), "room.closed", request.reason or caller.subject, data)
         roles = rooms.roles_of(tx, room.id)
+        for role in roles:
+            if role.awaits_person:
+                resting.tell(tx, closed, role, "the room was closed")
         tx.after_commit(partial(world.directory.put, closed, roles))
         wishing.touch_all(world, tx, roles)
         room = closed
@@ -104,7 +108,8 @@ def snapshot(world: World, reader: Reader, caller: Caller, room_name: str) -> Ro
 
 
 def token(world: World, reader: Reader, caller: Caller, room_name: str, role_name: str) -> TokenReply:
-    """Make the token of one role's agent."""
-    access.operator_only(caller)
+    """Make the token of one role's agent, for people, or for the machine that is to run it."""
+    if not caller.is_operator and caller.scope != callers.MACHINE:
+        raise access.refused()
     room, role = access.seat(reader, caller, room_name, role_name)
     return TokenReply(world.keys.agent_token(room.id, role.name))

@@ -13,7 +13,7 @@ from greenroom.domain.event import room_stream
 from greenroom.domain.role import Role
 from greenroom.domain.sitting import ABSENT, BEAT, CLOSED, PRESENT, SUPERSEDED, Sitting
 from greenroom.domain.task import Task
-from greenroom.service import attention, guarding, notes, wishing, working
+from greenroom.service import attention, guarding, notes, resting, wishing, working
 from greenroom.service.leases import seat_key
 from greenroom.service.signals import claim_key
 from greenroom.service.world import World
@@ -36,12 +36,13 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
         machine=lasting(tx, machine),
         joined_at=tx.now.instant,
     )
-    current = msgspec.structs.replace(
-        role, epoch=made.epoch, last_seen_at=tx.now.instant, rests_until=None, last_exit=None
-    )
+    rested = resting.seated(role, by_daemon=machine is not None)
+    current = msgspec.structs.replace(rested, epoch=made.epoch, last_seen_at=tx.now.instant)
     rooms.save_role(tx, role, current)
     sittings.add(tx, made)
     record(tx, "participant.joined", cause, made)
+    if role.awaits_person:
+        tell_of_rest(tx, current, f"{connection_id} joined")
     after_seated(world, tx, made)
     return made
 
@@ -53,6 +54,9 @@ def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | Non
     present = msgspec.structs.replace(again, machine=lasting(tx, machine))
     sittings.save(tx, absent, present)
     record(tx, "participant.rejoined", cause, present)
+    role = rooms.role(tx, absent.room, absent.role)
+    if role is not None and role.awaits_person:
+        tell_of_rest(tx, role, cause)
     after_seated(world, tx, present)
     return present
 
@@ -89,7 +93,13 @@ def lapse(world: World, tx: Transaction, present: Sitting, cause: str, seen_at: 
 
 
 def end(
-    world: World, tx: Transaction, open_sitting: Sitting, end_cause: str, cause: str, release_as: str
+    world: World,
+    tx: Transaction,
+    open_sitting: Sitting,
+    end_cause: str,
+    cause: str,
+    release_as: str,
+    on_trial: bool = False,
 ) -> list[Task]:
     """End a sitting for ever: by a leave, an exit or a newer one. What it held is released at once.
 
@@ -97,14 +107,16 @@ def end(
     """
     closed = msgspec.structs.replace(open_sitting, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
     sittings.save(tx, open_sitting, closed)
-    released = [working.release(world, tx, task, release_as, cause) for task in working.held_by(tx, open_sitting)]
+    released = [
+        working.release(world, tx, task, release_as, cause, on_trial=on_trial)
+        for task in working.held_by(tx, open_sitting)
+    ]
     working.close_way_back(tx, open_sitting, release_as)
     if end_cause == SUPERSEDED and takeover.is_needed(open_sitting):
         for task in released:
             guarding.hold_back(world, tx, task, open_sitting)
-        if released and open_sitting.machine is not None:
-            # Its daemon waits for wishes, and beats when there are any: so it hears of this before the guard is over.
-            wishing.touch(world, tx, open_sitting.machine)
+        if released:
+            call_up_daemon(world, tx, open_sitting)  # So it hears of this before the guard is over.
     record(tx, "participant.superseded" if end_cause == SUPERSEDED else "participant.left", cause, open_sitting)
     seen(tx, open_sitting, tx.now.instant)
     key = seat_key(open_sitting.room, open_sitting.role)
@@ -115,13 +127,19 @@ def end(
 
 
 def call_up(world: World, tx: Transaction, held: Task) -> None:
-    """Have the daemon of a task's holder beat at once: there is something that it should hear of.
+    """Have the daemon of a task's holder beat at once: there is something that it should hear of."""
+    holder = sittings.get(tx, held.room, held.target_role, held.claimed_by) if held.claimed_by is not None else None
+    if holder is not None and holder.status == PRESENT:
+        call_up_daemon(world, tx, holder)
+
+
+def call_up_daemon(world: World, tx: Transaction, sitting: Sitting) -> None:
+    """Have the daemon of a sitting beat at once.
 
     A daemon waits for wishes, and beats when there are any. Who beats for itself beats often while it works.
     """
-    holder = sittings.get(tx, held.room, held.target_role, held.claimed_by) if held.claimed_by is not None else None
-    if holder is not None and holder.status == PRESENT and holder.machine is not None:
-        wishing.touch(world, tx, holder.machine)
+    if sitting.machine is not None:
+        wishing.touch(world, tx, sitting.machine)
 
 
 def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
@@ -184,10 +202,19 @@ def start_timer(world: World, task: str) -> None:
 
 
 def seen(tx: Transaction, sitting: Sitting, at: str) -> None:
-    """Note on the role until when somebody was there."""
+    """Note on the role until when somebody was there, which is over."""
     role = rooms.role(tx, sitting.room, sitting.role)
     assert role is not None
     rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=at))
+    if role.awaits_person:
+        tell_of_rest(tx, role, "nobody sits there any more")
+
+
+def tell_of_rest(tx: Transaction, role: Role, cause: str) -> None:
+    """Have people told anew, now that somebody sat down or got up, whether a role whose agent rests needs them."""
+    room = rooms.get(tx, role.room)
+    assert room is not None
+    resting.tell(tx, room, role, cause)
 
 
 def record(tx: Transaction, type: str, cause: str, sitting: Sitting) -> None:

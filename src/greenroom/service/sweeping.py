@@ -12,7 +12,7 @@ from greenroom.domain import sweep
 from greenroom.domain.room import OPEN
 from greenroom.domain.sitting import PRESENT
 from greenroom.domain.task import HELD_STATES
-from greenroom.service import attending, attention, connecting, guarding, retention, seating, working
+from greenroom.service import attending, attention, cloning, connecting, guarding, retention, seating, working
 from greenroom.service.world import World
 from greenroom.store import machines, rooms, sittings, tasks
 from greenroom.store.transaction import Transaction
@@ -31,6 +31,7 @@ def tick(world: World) -> bool:
         world.leases.extend_all(now, limits.task_lost_after_s)
         world.guards.extend_all(now, limits.takeover_grace_s)
         world.attendance.begin_anew(now)
+        cloning.begin_anew(world, now)
         healer.extensions += 1
         return False
     guarding.lift_due(world, now)
@@ -49,6 +50,7 @@ def tick(world: World) -> bool:
     )
     plan = sweep.decide(due, limits.sweep_batch_max)
     attention.watch_silence(world)
+    cloning.watch(world, now)
     if plan or now >= healer.promoted_at:
         if now >= healer.promoted_at:
             healer.promoted_at = now + limits.heartbeat_interval_s

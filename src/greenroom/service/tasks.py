@@ -83,7 +83,7 @@ def hand_on(
 ) -> Task | GreenroomError:
     """End a task with its result. A result that no longer counts is kept, and the error says so."""
     task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    may = may_take_up(tx, role, task, request)
+    may = access.has(tx, task, role, request.connection_id, request.attempt)
     if not may:
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
     texts.check(world, "text", text)
@@ -151,7 +151,7 @@ def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request
     `trigger` is what is to be done with it.
     """
     task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    if not may_take_up(tx, role, task, request):
+    if not access.has(tx, task, role, request.connection_id, request.attempt):
         if not access.attempt_is_current(tx, caller):
             raise access.refused()
         raise results.out_of_turn(task, request.connection_id, request.attempt, trigger)
@@ -169,11 +169,6 @@ def seat_holder(world: World, tx: Transaction, task: Task, role: Role, request: 
     if known.lease != BEAT:
         seating.rest_lease(world, tx, task.room, role.name, request.connection_id, WORK)
     return held
-
-
-def may_take_up(tx: Transaction, role: Role, task: Task, request: OnAttempt) -> bool:
-    """Tell whether that attempt holds the task, or lost it by silence alone while nobody newer came to its role."""
-    return access.has(tx, task, role, request.connection_id, request.attempt)
 
 
 def lost_seat(verdict: str, role: Role) -> GreenroomError:

@@ -2,11 +2,11 @@
 
 import msgspec
 
-from greenroom.clock import instant_of
+from greenroom.clock import instant_of, seconds_of
 from greenroom.domain import status as statuses
 from greenroom.domain.event import room_stream
 from greenroom.domain.machine import Machine
-from greenroom.domain.role import STOPPED, Role
+from greenroom.domain.role import PARKED, STOPPED, Role
 from greenroom.domain.room import OPEN, Room
 from greenroom.domain.sitting import Sitting
 from greenroom.service import guarding
@@ -23,12 +23,11 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
     open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
     # A connection's id is its client's own choice: only together with the role does it say who works.
     working = {(task.target_role, task.claimed_by) for task in tasks.held_in(reader, room.id)}
-    wished = {
-        name: machines.get(reader, name) for name in {role.machine for role in rooms.roles_of(reader, room.id)} if name
-    }
+    roles = rooms.roles_of(reader, room.id)
+    wished = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
     views = []
     participants = []
-    for role in rooms.roles_of(reader, room.id):
+    for role in roles:
         sitting = present.get(role.name)
         machine = wished.get(role.machine) if role.machine else None
         works = sitting is not None and (role.name, sitting.connection_id) in working
@@ -54,28 +53,53 @@ def as_wished_in(room: Room, role: Role) -> Role:
     """The role as its agent is to take it: in a closed room nobody is to come, and whoever sits there is to leave."""
     if room.status == OPEN:
         return role
-    return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed")
+    return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed", wished_at=room.closed_at)
 
 
 def judge(
     world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
 ) -> statuses.RoleStatus:
     """Say how a role is doing, from the store and the lease table."""
-    held_by_machine = sitting is not None and sitting.machine is not None
+    place = world.directory.find(role.room)
     waits_for, waits_until = guarding.told(world, role.room, role.name)
-    resting = role.rests_until is not None and role.rests_until > world.now().instant
+    sits_on = sitting.machine if sitting is not None else None
+    run_on = role.machine if role.is_run_by_daemon else None
     signs = statuses.Signs(
+        seat=f"{place.name if place is not None else role.room}/{role.name}",
+        now=world.now().instant,
         present=sitting is not None,
         working=working,
+        on_trial=sits_on is not None and role.rests_as == PARKED,
         machine=machine.name if machine is not None else role.machine,
+        moves_from=sits_on if sits_on != run_on else None,
         machine_connected=machine is not None and machine.daemon_connected,
-        machine_silent=held_by_machine and is_silent(world, sitting.machine if sitting is not None else None),
-        backing_off_until=role.rests_until if resting else None,
-        last_exit=role.last_exit,
+        machine_silent=is_silent(world, sits_on if sitting is not None else run_on),
+        starts_until=starts_until(world, role),
+        stops_until=stops_until(world, role) if sits_on is not None else None,
         waits_for=waits_for,
         waits_until=waits_until,
     )
     return statuses.judge(role, signs)
+
+
+def starts_until(world: World, role: Role) -> str | None:
+    """When a daemon should have sat down at the latest: counted from when nothing held it back any more.
+
+    That is since it was wished, since its machine can be heard, since the rest was over, since somebody left the seat.
+    """
+    lease = world.leases.machines.get(role.machine or "")
+    since = (role.wished_at, lease.since if lease is not None else None, role.rests_until, role.last_seen_at)
+    return later(max(filter(None, since), default=None), world.limits.start_timeout_s)
+
+
+def stops_until(world: World, role: Role) -> str | None:
+    """When a daemon should have stopped its agent: it hears of the wish with its next beat, if not before."""
+    return later(role.wished_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
+
+
+def later(instant: str | None, seconds: float) -> str | None:
+    """The instant that comes `seconds` after another."""
+    return instant_of(seconds_of(instant) + seconds) if instant is not None else None
 
 
 def is_silent(world: World, machine: str | None) -> bool:
@@ -98,8 +122,10 @@ def role_view(world: World, role: Role, sitting: Sitting | None, status: statuse
         harness=role.harness,
         model=role.model,
         workdir=role.workdir,
+        task_timeout_s=role.task_timeout_s,
         desired_by=role.desired_by,
         desired_reason=role.desired_reason,
+        wished_at=role.wished_at,
         last_seen_at=seen_at(world, role, sitting),
     )
 

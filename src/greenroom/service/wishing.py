@@ -34,6 +34,7 @@ def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wis
                 harness=role.harness,
                 model=role.model,
                 workdir=role.workdir,
+                task_timeout_s=role.task_timeout_s,
             )
             wished.append(wish)
     return Wishes(version=machine.wishes_version, wishes=tuple(wished))

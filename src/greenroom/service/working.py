@@ -176,11 +176,17 @@ def claim(world: World, tx: Transaction, pending: Task, connection_id: str, caus
 
 
 def release(
-    world: World, tx: Transaction, held: Task, release_as: str, cause: str, machine_connected: bool = False
+    world: World,
+    tx: Transaction,
+    held: Task,
+    release_as: str,
+    cause: str,
+    machine_connected: bool = False,
+    on_trial: bool = False,
 ) -> Task:
     """Give a held task back to its role: to whoever sits there next, or to nobody after too many deaths."""
     assert held.claimed_by is not None
-    status, deaths = decide_release(held, release_as, machine_connected, world.limits.task_deaths_max)
+    status, deaths = decide_release(held, release_as, machine_connected, world.limits.task_deaths_max, on_trial)
     apart = status == QUARANTINED
     after = step(
         tx,

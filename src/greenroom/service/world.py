@@ -15,6 +15,7 @@ from greenroom.service.guards import Guards
 from greenroom.service.keys import Keys
 from greenroom.service.leases import LeaseTable
 from greenroom.service.signals import Signals
+from greenroom.store.retention import NO_SITTING
 from greenroom.store.store import Store
 
 
@@ -28,6 +29,8 @@ class Healer:
     silent_since: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     gone_at_first: int = 0
+    clones: dict[str, float] = field(default_factory=dict)
+    """Machines of which two daemons were heard, and when the older one last was."""
     extensions: int = 0
     expired: int = 0
     disconnected: int = 0
@@ -42,7 +45,7 @@ class Retention:
     is_forgetting: bool = False
     rows: int = 0
     steps: deque[str] = field(default_factory=deque)
-    after_sitting: tuple[str, str, str, int] = ("", "", "", 0)
+    after_sitting: tuple[str, str, str, int] = NO_SITTING
     long_streams: set[str] = field(default_factory=set)
     forgotten: int = 0
 

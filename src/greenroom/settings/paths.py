@@ -54,6 +54,11 @@ def machine(data_dir: Path) -> Path:
     return data_dir / "machine.json"
 
 
+def histories(data_dir: Path) -> Path:
+    """What happened to the agents of this machine, for the daemon that comes next."""
+    return data_dir / "histories.json"
+
+
 def database(data_dir: Path) -> Path:
     return data_dir / "greenroom.db"
 
@@ -79,6 +84,16 @@ def runs(data_dir: Path) -> Path:
 def run(data_dir: Path, task: str, attempt: int) -> Path:
     """The folder of one run: its input, its output, how it ended."""
     return runs(data_dir) / f"{task}.{attempt}"
+
+
+def residents(data_dir: Path) -> Path:
+    """The processes that are kept alive in roles."""
+    return data_dir / "residents"
+
+
+def outbox(data_dir: Path) -> Path:
+    """The facts that the server has not been told of."""
+    return data_dir / "outbox"
 
 
 def logs(data_dir: Path) -> Path:

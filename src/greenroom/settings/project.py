@@ -1,6 +1,6 @@
 """Knows `greenroom.toml`: one room, who works in it, and what this machine may run. Must not know who starts them."""
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,13 +8,24 @@ import msgspec
 from msgspec import Meta
 
 from greenroom.domain import ids
-from greenroom.domain.errors import ConfigurationError, Unusable
+from greenroom.domain.errors import ConfigurationError
 from greenroom.settings.document import read, wrong
+from greenroom.settings.harness import (
+    Command,
+    DaemonSettings,
+    Harness,
+    Timeout,
+    check_daemon,
+    check_name,
+    check_path,
+    check_resident,
+    check_words,
+    settle_daemon,
+)
+from greenroom.settings.placeholders import fill_all, fill_env, settle_path
 from greenroom.settings.spelling import suggestion
 
 FILE_NAME = "greenroom.toml"
-
-Command = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
 class RoomSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +38,10 @@ class RoomSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who works in a role: a `command` of this file, a `harness` of a machine, or, with neither, a person's own."""
+    """Who works in a role: a `command` of this file, a `harness` of a machine, or, with neither, a person's own.
+
+    With a harness that this same file defines, `env` and `then` make a harness of its own of it, for this role.
+    """
 
     harness: str | None = None
     command: Command | None = None
@@ -37,26 +51,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     desired: Literal["running", "stopped"] = "running"
     then: str | None = None
     env: dict[str, str] = {}
-    task_timeout_s: Annotated[float, Meta(gt=0)] | None = None
-
-
-class Harness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A command that a machine may run for a task; `then` is the role that its output goes to.
-
-    `{model}` in the command stands for the model that is wished for the role.
-    """
-
-    command: Command
-    env: dict[str, str] = {}
-    then: str | None = None
-    task_timeout_s: Annotated[float, Meta(gt=0)] | None = None
-
-
-class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What this machine's daemon may run, and below which directories."""
-
-    harnesses: dict[str, Harness] = {}
-    allowed_dirs: tuple[str, ...] = ()
+    task_timeout_s: Timeout | None = None
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,24 +71,40 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     daemon: DaemonSettings
 
     def harness_of(self, role: str) -> str | None:
-        """The harness that a role's agent is run by; None where a person runs it."""
+        """The harness that a role's agent is run by; None where a person runs it. Its own is named `ROOM.ROLE`."""
         agent = self.agents.get(role)
         if agent is None:
             return None
-        if agent.command is not None and self.room is not None:
-            return f"{self.room.name}.{role}"
-        return agent.harness
+        return self._own_name(role) if has_own_harness(agent) else agent.harness
 
     def harnesses(self) -> dict[str, Harness]:
-        """Every command of this file by its harness's name; an agent's own command is named `ROOM.ROLE`."""
-        own = {
-            str(self.harness_of(role)): Harness(
-                command=agent.command, env=agent.env, then=agent.then, task_timeout_s=agent.task_timeout_s
-            )
-            for role, agent in self.agents.items()
-            if agent.command is not None
-        }
+        """Every command of this file by its harness's name."""
+        own = {self._own_name(role): self._own(agent) for role, agent in self.agents.items() if has_own_harness(agent)}
         return {**self.daemon.harnesses, **own}
+
+    def _own_name(self, role: str) -> str:
+        assert self.room is not None, "there is no agent without a room"
+        return own_name(self.room, role)
+
+    def _own(self, agent: AgentSettings) -> Harness:
+        if agent.command is not None:
+            return Harness(command=agent.command, env=agent.env, then=agent.then, task_timeout_s=agent.task_timeout_s)
+        harness = self.daemon.harnesses[str(agent.harness)]
+        return msgspec.structs.replace(
+            harness,
+            env={**harness.env, **agent.env},
+            then=agent.then or harness.then,
+            task_timeout_s=agent.task_timeout_s or harness.task_timeout_s,
+        )
+
+
+def has_own_harness(agent: AgentSettings) -> bool:
+    """Tell whether an agent is run by a harness that no other role has."""
+    return agent.command is not None or (agent.harness is not None and bool(agent.env or agent.then))
+
+
+def own_name(room: RoomSettings, role: str) -> str:
+    return f"{room.name}.{role}"
 
 
 def find_project(start: Path) -> Path | None:
@@ -120,13 +131,20 @@ def load_project(path: Path) -> Project:
 
 def check(path: Path, spelled: ProjectFile) -> None:
     """Raise ConfigurationError where the parts of the file do not fit together."""
+    check_daemon(path, spelled.daemon)
     room = spelled.room
-    for name in spelled.daemon.harnesses:
-        check_name(path, f"daemon.harnesses.{name}", "harness", name)
     if room is None:
         if spelled.agents:
             raise wrong(path, "agents", "there is no room for them", "Add a [room] with its name and roles.")
         return
+    check_room(path, room)
+    for role, agent in spelled.agents.items():
+        check_agent(path, room, role, agent)
+        check_harness_of(path, room, role, agent, spelled.daemon.harnesses)
+
+
+def check_room(path: Path, room: RoomSettings) -> None:
+    """Raise ConfigurationError where a room does not fit itself."""
     check_name(path, "room.name", "room", room.name)
     for role in room.roles:
         check_name(path, "room.roles", "role", role)
@@ -134,8 +152,6 @@ def check(path: Path, spelled: ProjectFile) -> None:
         raise wrong(path, "room.roles", "a role stands there twice", "Give every role a name of its own.")
     if room.entry_role is not None and room.entry_role not in room.roles:
         raise unknown_role(path, "room.entry_role", room.entry_role, room.roles)
-    for role, agent in spelled.agents.items():
-        check_agent(path, room, role, agent)
 
 
 def check_agent(path: Path, room: RoomSettings, role: str, agent: AgentSettings) -> None:
@@ -145,13 +161,14 @@ def check_agent(path: Path, room: RoomSettings, role: str, agent: AgentSettings)
         raise unknown_role(path, key, role, room.roles)
     if agent.command is not None and agent.harness is not None:
         raise wrong(path, key, "it has both `command` and `harness`", "Keep one of them.")
+    if agent.workdir is not None and agent.machine is None:
+        check_path(path, f"{key}.workdir", agent.workdir)
+    check_words(path, key, agent.command or (), agent.env)
     if agent.command is not None and agent.machine is not None:
         raise wrong(
             path, f"{key}.machine", "a command of this file runs on this machine",
             "Remove `machine`, or define a harness on that machine and name it in `harness`.",
         )  # fmt: skip
-    if agent.command is not None:
-        check_name(path, key, "harness", f"{room.name}.{role}")
     if agent.harness is not None:
         check_name(path, f"{key}.harness", "harness", agent.harness)
     if agent.machine is not None:
@@ -160,12 +177,35 @@ def check_agent(path: Path, room: RoomSettings, role: str, agent: AgentSettings)
         raise unknown_role(path, f"{key}.then", agent.then, (*room.roles, ids.USER))
 
 
-def check_name(path: Path, key: str, what: str, name: str) -> None:
-    """Raise ConfigurationError when `name` may not name a `what`."""
-    try:
-        ids.check_name(what, name)
-    except Unusable as error:
-        raise wrong(path, key, error.detail.rstrip("."), error.guidance) from None
+def check_harness_of(
+    path: Path, room: RoomSettings, role: str, agent: AgentSettings, harnesses: Mapping[str, Harness]
+) -> None:
+    """Raise ConfigurationError where what is said for one agent alone could not reach what runs it."""
+    key = f"agents.{role}"
+    said = [f"`{name}`" for name in ("env", "then", "task_timeout_s") if getattr(agent, name)]
+    if said and agent.command is None and agent.harness is None:
+        raise wrong(
+            path, key, f"{' and '.join(said)} would have no effect: a person runs this agent",
+            "Give it a `command` or a `harness`, or remove them.",
+        )  # fmt: skip
+    harness = harnesses.get(agent.harness or "") if agent.machine is None else None
+    if harness is not None and harness.resident:
+        check_resident(path, key, agent.then, None, agent.task_timeout_s)
+    if not has_own_harness(agent):
+        return
+    if agent.command is None and harness is None:
+        raise wrong(
+            path, key, f"{' and '.join(one for one in said if one != '`task_timeout_s`')} would not reach the harness "
+            f"`{agent.harness}`, which this file does not define for this machine",
+            "Put them into [daemon.harnesses] where it is defined, or define it here and leave `machine` out.",
+        )  # fmt: skip
+    name = own_name(room, role)
+    check_name(path, key, "harness", name)
+    if name in harnesses:
+        raise wrong(
+            path, f"daemon.harnesses.{name}", f"the agent of role `{role}` has that name for its own",
+            "Give this harness another name.",
+        )  # fmt: skip
 
 
 def unknown_role(path: Path, key: str, role: str, roles: tuple[str, ...]) -> ConfigurationError:
@@ -179,7 +219,7 @@ def settle_agent(agent: AgentSettings, here: Path) -> AgentSettings:
         agent,
         command=None if agent.command is None else fill_all(agent.command, here),
         workdir=settle_workdir(agent, here),
-        env={name: fill(value, here) for name, value in agent.env.items()},
+        env=fill_env(agent.env, here),
     )
 
 
@@ -190,33 +230,3 @@ def settle_workdir(agent: AgentSettings, here: Path) -> str | None:
     if agent.workdir is None:
         return None if agent.command is None and agent.harness is None else str(here)
     return settle_path(agent.workdir, here)
-
-
-def settle_daemon(daemon: DaemonSettings, here: Path, has_agents: bool) -> DaemonSettings:
-    """Fill in what the daemon's settings leave to where their file lies. By default agents may work beside it."""
-    default = (str(here),) if has_agents else ()
-    return DaemonSettings(
-        harnesses={
-            name: msgspec.structs.replace(
-                harness,
-                command=fill_all(harness.command, here),
-                env={key: fill(value, here) for key, value in harness.env.items()},
-            )
-            for name, harness in daemon.harnesses.items()
-        },
-        allowed_dirs=tuple(settle_path(folder, here) for folder in daemon.allowed_dirs) or default,
-    )
-
-
-def settle_path(text: str, here: Path) -> str:
-    """Spell a path of the file as an absolute one."""
-    return str((here / Path(fill(text, here)).expanduser()).absolute())
-
-
-def fill_all(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
-    return tuple(fill(word, here) for word in command)
-
-
-def fill(text: str, here: Path) -> str:
-    """Fill in `{python}`, this very interpreter, and `{here}`, the folder of the file."""
-    return text.replace("{python}", sys.executable).replace("{here}", str(here))

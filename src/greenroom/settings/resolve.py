@@ -16,7 +16,8 @@ from greenroom.domain.errors import ConfigurationError
 from greenroom.lock import holder_of
 from greenroom.settings import logins, paths
 from greenroom.settings.document import read
-from greenroom.settings.project import DaemonSettings, Harness, Project, find_project, load_project, settle_daemon
+from greenroom.settings.harness import DaemonSettings, Harness, check_daemon, settle_daemon
+from greenroom.settings.project import Project, find_project, load_project
 from greenroom.settings.spelling import suggestion
 
 DEFAULT_URL = "http://127.0.0.1:6464"
@@ -35,6 +36,7 @@ OWN_VARIABLES = (
     "ATTEMPT",
     "CONNECTION",
     "NOTES",
+    "RESULT",
     "MODEL",
 )
 
@@ -67,6 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def harnesses(self) -> dict[str, Harness]:
         """Every command that this machine may run, by its harness's name; the project's count more than the user's."""
         return {**self.user_daemon.harnesses, **(self.project.harnesses() if self.project else {})}
+
+    def labels(self) -> dict[str, str]:
+        """What people are told of this machine beside what it tells of itself; the project's count more."""
+        return {**self.user_daemon.labels, **(self.project.daemon.labels if self.project else {})}
 
     def allowed_dirs(self) -> tuple[Path, ...]:
         """The directories below which this machine may run them."""
@@ -135,6 +141,7 @@ def read_user(path: Path) -> UserFile:
     if not path.is_file():
         return UserFile()
     user = read(path, UserFile)
+    check_daemon(path, user.daemon)
     return msgspec.structs.replace(user, daemon=settle_daemon(user.daemon, path.parent, has_agents=False))
 
 
@@ -207,7 +214,9 @@ def is_loopback(url: str) -> bool:
 
 def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) -> str:
     """Which files say what this machine may run: both may, and are put together."""
-    told = [f"project {project.path}"] if project and (project.harnesses() or project.daemon.allowed_dirs) else []
+    told = (
+        [f"project {project.path}"] if project and (project.harnesses() or project.daemon != DaemonSettings()) else []
+    )
     told += [from_user] if user.daemon != DaemonSettings() else []
     return ", ".join(told) or DEFAULT
 

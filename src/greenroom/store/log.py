@@ -1,7 +1,7 @@
 """The log: what was committed, numbered. Knows streams and the order of commits; must not know any type of event."""
 
 import msgspec
-from sqlalchemy import Column, Named, Table, TypedColumns, UniqueConstraint, bindparam, func, insert, select
+from sqlalchemy import Column, Named, Table, TypedColumns, UniqueConstraint, bindparam, insert, select
 
 from greenroom.domain.event import Event
 from greenroom.store.memory import Memory
@@ -48,8 +48,6 @@ SAVE_SEQ = Statement(
 )
 APPEND = Statement(insert(events))
 LAST_SEQ = Statement(select(streams.c.last_seq).where(streams.c.stream == bindparam("stream")))
-OLDEST_SEQ = Statement(select(func.min(events.c.seq)).where(events.c.stream == bindparam("stream")))
-OLDEST_POS = Statement(select(func.min(events.c.pos)))
 LAST_POS = Statement(select(counters.c.value).where(counters.c.name == POS))
 _counter = upsert(counters).values(name=POS, value=bindparam("value"))
 SAVE_POS = Statement(
@@ -133,18 +131,6 @@ def stored_seq(reader: Reader, stream: str) -> int:
     """The number of a stream's newest event that is written; 0 before the first."""
     row = reader.row(LAST_SEQ, stream=stream)
     return row[0] if row else 0
-
-
-def oldest_seq(reader: Reader, stream: str) -> int | None:
-    """The number of the oldest event of a stream that is still kept."""
-    row = reader.row(OLDEST_SEQ, stream=stream)
-    return row[0] if row else None
-
-
-def oldest_pos(reader: Reader) -> int | None:
-    """The place of the oldest event that is still kept."""
-    row = reader.row(OLDEST_POS)
-    return row[0] if row else None
 
 
 def events_after(reader: Reader, stream: str, seq: int, limit: int) -> list[Event]:

@@ -10,7 +10,7 @@ from greenroom.domain.sitting import CLOSED
 from greenroom.domain.task import OPEN_STATES
 from greenroom.store.answers import answers
 from greenroom.store.attempts import attempts, late_results
-from greenroom.store.log import counters, events, streams
+from greenroom.store.log import counters, events, stored_seq, streams
 from greenroom.store.machines import facts, incarnations, machines
 from greenroom.store.messages import messages
 from greenroom.store.notes import notes
@@ -69,7 +69,6 @@ OLDEST_OF_STREAM = Statement(
     .limit(_limit)
 )
 FORGET_OF_STREAM = Statement(delete(events).where(events.c.stream == _stream, events.c.seq <= _last))
-LAST_SEQ = Statement(select(streams.c.last_seq).where(streams.c.stream == _stream))
 LONG_STREAMS = Statement(select(streams.c.stream).where(streams.c.last_seq > bindparam("events_max", type_=INTEGER)))
 FORGET_STREAM = Statement(delete(streams).where(streams.c.stream == _stream))
 
@@ -182,8 +181,8 @@ def forget_events(tx: Transaction, before: str, limit: int) -> int:
 
 def forget_of_stream(tx: Transaction, stream: str, kept_max: int, limit: int) -> int:
     """Forget the beginning of a stream, down to its `kept_max` newest events."""
-    row = tx.row(LAST_SEQ, stream=stream)
-    old = tx.rows(OLDEST_OF_STREAM, stream=stream, last=row[0] - kept_max, limit=limit) if row else []
+    last = stored_seq(tx, stream) - kept_max
+    old = tx.rows(OLDEST_OF_STREAM, stream=stream, last=last, limit=limit)
     if old:
         seq, pos = old[-1]
         tx.change(FORGET_OF_STREAM, stream=stream, last=seq)

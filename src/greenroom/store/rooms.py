@@ -22,7 +22,7 @@ from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, OPEN, Room
 from greenroom.store import paging
 from greenroom.store.records import binds, fields_of, read_as
-from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
+from greenroom.store.schema import INTEGER, REAL, STRICT, TEXT, metadata
 from greenroom.store.statement import Statement
 from greenroom.store.transaction import Reader, Row, Transaction
 
@@ -38,10 +38,11 @@ class RoomColumns(TypedColumns):
     max_requests: Named[int] = Column(INTEGER)
     roles: Named[str] = Column(TEXT)
     created_at: Named[str] = Column(TEXT)
+    closed_at: Named[str | None] = Column(TEXT, nullable=True)
 
 
 class RoleColumns(TypedColumns):
-    """`rests_until` and `last_exit` are what its daemon last said of an agent that it will run again.
+    """`rests_as`, `rests_until` and `last_exit` are what its daemon last said of an agent that it does not run now.
 
     A role with `removed_at` was taken out of its room. Its row only keeps its numbers, until it comes back.
     """
@@ -54,12 +55,15 @@ class RoleColumns(TypedColumns):
     harness: Named[str | None] = Column(TEXT, nullable=True)
     model: Named[str | None] = Column(TEXT, nullable=True)
     workdir: Named[str | None] = Column(TEXT, nullable=True)
+    task_timeout_s: Named[float | None] = Column(REAL, nullable=True)
     desired: Named[str] = Column(TEXT)
     desired_by: Named[str | None] = Column(TEXT, nullable=True)
     desired_reason: Named[str | None] = Column(TEXT, nullable=True)
+    wished_at: Named[str | None] = Column(TEXT, nullable=True)
     generation: Named[int] = Column(INTEGER)
     epoch: Named[int] = Column(INTEGER)
     last_seen_at: Named[str | None] = Column(TEXT, nullable=True)
+    rests_as: Named[str | None] = Column(TEXT, nullable=True)
     rests_until: Named[str | None] = Column(TEXT, nullable=True)
     last_exit: Named[str | None] = Column(TEXT, nullable=True)
     removed_at: Named[str | None] = Column(TEXT, nullable=True)
@@ -74,6 +78,7 @@ roles = Table(
     RoleColumns,
     CheckConstraint("kind IN ('remote', 'custom')", name="kind"),
     CheckConstraint("desired IN ('running', 'stopped')", name="desired"),
+    CheckConstraint("rests_as IN ('backing_off', 'parked', 'paused')", name="rests_as"),
     **STRICT,
 )
 Index("ix_roles_machine", roles.c.machine)
@@ -81,7 +86,7 @@ Index("ix_roles_machine", roles.c.machine)
 ROOM_FIELDS = Room.__struct_fields__
 ROLE_FIELDS = Role.__struct_fields__
 ROLE_CHANGES = tuple(name for name in ROLE_FIELDS if name not in ("room", "name"))
-ROOM_CHANGES = ("name", "status", "entry_role", "max_requests", "roles")
+ROOM_CHANGES = ("name", "status", "entry_role", "max_requests", "roles", "closed_at")
 
 _room = select(*(rooms.c[name] for name in ROOM_FIELDS))
 _role = select(*(roles.c[name] for name in ROLE_FIELDS))

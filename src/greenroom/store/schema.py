@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The number of the newest revision in `migrations/`. A store of an older one is upgraded, one of a newer refused."""
 
 TEXT: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

@@ -54,6 +54,9 @@ GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam(
 NEWEST = Statement(_sitting.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
 PRESENT_IN_ROOM = Statement(_sitting.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
 PRESENT_ON_MACHINE = Statement(_sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT))
+OPEN_ON_MACHINE = Statement(
+    _sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status.in_((PRESENT, ABSENT)))
+)
 ALL_PRESENT = Statement(_sitting.where(sittings.c.status == PRESENT))
 NEWEST_CLOSED = Statement(
     _sitting.where(sittings.c.status == CLOSED)
@@ -91,6 +94,12 @@ def newest(reader: Reader, room: str, role: str) -> Sitting | None:
     return _read(row) if row else None
 
 
+def present(reader: Reader, room: str, role: str) -> Sitting | None:
+    """Who is present in a role."""
+    last = newest(reader, room, role)
+    return last if last is not None and last.status == PRESENT else None
+
+
 def present_in(reader: Reader, room: str) -> list[Sitting]:
     """Who is present in a room."""
     return [_read(row) for row in reader.rows(PRESENT_IN_ROOM, room=room)]
@@ -99,6 +108,11 @@ def present_in(reader: Reader, room: str) -> list[Sitting]:
 def present_on(reader: Reader, machine: str) -> list[Sitting]:
     """Whom a machine's daemon beats for."""
     return [_read(row) for row in reader.rows(PRESENT_ON_MACHINE, machine=machine)]
+
+
+def open_on(reader: Reader, machine: str) -> list[Sitting]:
+    """Whom it beats for or did, as far as they may come back."""
+    return [_read(row) for row in reader.rows(OPEN_ON_MACHINE, machine=machine)]
 
 
 def all_present(reader: Reader) -> list[Sitting]:

@@ -14,9 +14,9 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
-from greenroom.domain.errors import StoreOverloaded
 from greenroom.store import migrating
 from greenroom.store.migrating import unusable
+from greenroom.store.readers import Readers
 
 logger = logging.getLogger("greenroom.store")
 
@@ -82,10 +82,14 @@ class SqliteFile(Sqlite):
         super().__init__()
         self._path = path
         self._wait_s = wait_s
-        self._readers_max = readers_max
-        self._places = threading.BoundedSemaphore(readers_max)
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
+        self._readers = Readers(
+            self._open_reader,
+            is_sound=lambda idle: True,
+            # One that could not end its transaction is broken.
+            end=lambda lent: not lent.in_transaction,
+            readers_max=readers_max,
+            wait_s=wait_s,
+        )
 
     def prepare(self, tables: MetaData) -> None:
         elsewhere = "choose another --data-dir."
@@ -129,41 +133,17 @@ class SqliteFile(Sqlite):
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Cursor]:
-        if not self._places.acquire(timeout=self._wait_s):
-            raise StoreOverloaded(
-                f"All {self._readers_max} readers of the store were busy for {self._wait_s:g} s.",
-                "Nothing was done: send the request again after a pause.",
-            )
-        try:
-            connection = self._take()
-            try:
-                with read_transaction(connection) as cursor:
-                    yield cursor
-            finally:
-                self._put_back(connection)
-        finally:
-            self._places.release()
+        with self._readers.lend() as connection, read_transaction(connection) as cursor:
+            yield cursor
 
     def close(self) -> None:
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._readers.close()
         self.abandon()
 
-    def _take(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only = ON")
-            return connection
-
-    def _put_back(self, connection: sqlite3.Connection) -> None:
-        # One that could not end its transaction is broken, and one that comes back late is not wanted any more.
-        if connection.in_transaction or self._closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
+    def _open_reader(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(str(self._path), self._wait_s)

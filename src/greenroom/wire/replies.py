@@ -63,8 +63,10 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     harness: str | None
     model: str | None
     workdir: str | None
+    task_timeout_s: float | None = None
     desired_by: str | None
     desired_reason: str | None
+    wished_at: str | None = None
     last_seen_at: str | None
 
 
@@ -131,7 +133,10 @@ class MachineHeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a machine should make true for one role. `roles` are the room's: the next in order is the default `then`."""
+    """What a machine should make true for one role. `roles` are the room's: the next in order is the default `then`.
+
+    A run that takes longer than `task_timeout_s` is stopped, and counts as a death.
+    """
 
     room: str
     room_name: str
@@ -142,6 +147,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     harness: str | None
     model: str | None
     workdir: str | None
+    task_timeout_s: float | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):

@@ -169,6 +169,7 @@ class SetAgent(Strict, frozen=True):
     model: Label | None = None
     workdir: Path | None = None
     desired: Literal["running", "stopped"] = "running"
+    task_timeout_s: Annotated[float, Meta(gt=0, le=SECONDS_MAX)] | None = None
     reason: Reason | None = None
 
 
@@ -196,7 +197,11 @@ class MachineHeartbeat(Lenient, frozen=True):
 
 
 class Fact(Lenient, frozen=True):
-    """What a daemon saw happen. `until` is the instant to which an agent rests before it is run again."""
+    """What a daemon saw happen. `until` is the instant to which an agent rests before it is run again.
+
+    `trial`: it was the one run that a parked role gets, and its death does not count against its task. `generation` is
+    that of the wish under which it happened: what was so under an earlier one says nothing of the role any more.
+    """
 
     id: ConnectionId
     kind: Literal["started", "exited", "parked", "paused", "unparked"]
@@ -208,6 +213,8 @@ class Fact(Lenient, frozen=True):
     code: Integer | None = None
     signal: Integer | None = None
     intended: bool = False
+    trial: bool = False
+    generation: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
     at: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
     until: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
     detail: Detail | None = None

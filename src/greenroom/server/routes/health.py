@@ -6,12 +6,15 @@ import msgspec
 from litestar import HttpMethod, Response
 
 from greenroom.domain.errors import Unavailable
+from greenroom.domain.reliability import Reliability
 from greenroom.server import metrics
 from greenroom.server.answer import JSON
 from greenroom.server.ask import Ask
 from greenroom.server.doors import Doors
-from greenroom.server.operations import Operations
+from greenroom.server.operations import API, Operations
 from greenroom.service import access
+from greenroom.service.world import World
+from greenroom.store.transaction import Reader
 from greenroom.wire.replies import Health
 
 calls = Operations()
@@ -33,6 +36,12 @@ async def readyz(doors: Doors, ask: Ask[None]) -> object:
         raise Unavailable("The server is stopping.", "Send the request again when it is back.")
     await doors.write(lambda world, transaction: None)
     return Health(status="ok")
+
+
+@calls.read(f"{API}/limits", Reliability)
+def show_limits(world: World, reader: Reader, ask: Ask[None]) -> object:
+    """Show the durations and limits that are in force in this server, by name."""
+    return world.limits
 
 
 @calls.call(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")

@@ -4,6 +4,7 @@ from litestar import HttpMethod
 
 from greenroom.server import claims
 from greenroom.server.ask import Ask
+from greenroom.server.departure import watched
 from greenroom.server.doors import Doors
 from greenroom.server.operations import API, Operations
 from greenroom.server.queries import ListQuery, WishesQuery
@@ -49,7 +50,10 @@ async def machine_heartbeat(doors: Doors, ask: Ask[MachineHeartbeat]) -> object:
     """Say that a daemon lives, and with it its agents; a disconnected machine is answered when it is back for good."""
     reply = connecting.beat(doors.world, ask.caller, ask.machine, ask.body)
     if reply is None:
-        reply = await doors.write(lambda world, tx: connecting.reconnect(world, tx, ask.caller, ask.machine, ask.body))
+        with watched(ask.sent) as gone:
+            reply = await doors.write(
+                lambda world, tx: connecting.reconnect(world, tx, ask.caller, ask.machine, ask.body, gone.is_set)
+            )
     doors.tally.machine_beats[reply.status] += 1
     doors.tally.agents_in_machine_beats += len(ask.body.agents)
     return reply

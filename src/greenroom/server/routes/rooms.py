@@ -85,5 +85,5 @@ def restart_agent(world: World, transaction: Transaction, ask: Ask[Explain]) -> 
 
 @calls.mint(f"{ROLE}/token", TokenReply)
 def make_agent_token(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """Make the token of a role's agent; only an operator may."""
+    """Make the token of a role's agent, for an operator or for the machine onto which it is wished."""
     return rooms.token(world, reader, ask.caller, ask.room, ask.role)

@@ -21,8 +21,8 @@ from greenroom.store.migrating import unusable
 from greenroom.store.postgres import outages
 from greenroom.store.postgres.connection import Address, name_of_process
 from greenroom.store.postgres.lock import Backend, ourselves, take_lock
-from greenroom.store.postgres.readers import Readers
 from greenroom.store.postgres.session import Session
+from greenroom.store.readers import Readers
 
 logger = logging.getLogger("greenroom.store")
 
@@ -48,6 +48,7 @@ class Postgres:
 
     dialect: Dialect = DIALECT
     begin_write = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+    begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(
         self,
@@ -71,7 +72,13 @@ class Postgres:
         self._backends = deque[Backend](maxlen=BACKENDS_KEPT)
         self._away: Away | None = None
         self._regaining: threading.Thread | None = None
-        self._readers = Readers(self._open_reader, readers_max=readers_max, wait_s=wait_s)
+        self._readers = Readers(
+            self._open_reader,
+            is_sound=lambda idle: idle.seems_sound() or idle.listen(),
+            end=ended_whole,
+            readers_max=readers_max,
+            wait_s=wait_s,
+        )
 
     # What is there.
 
@@ -173,7 +180,8 @@ class Postgres:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with self._readers.reading() as session:
+        with self._readers.lend() as session:
+            session.execute(self.begin_read)
             yield session
 
     def _open_reader(self) -> Session:
@@ -213,3 +221,12 @@ class Postgres:
         if self._away is None and self.sessions:
             logger.error("the %s is away: %s", self._address, outages.told(error))
         self._away = Away(self._clock.monotonic() + for_s, outages.told(error))
+
+
+def ended_whole(session: Session) -> bool:
+    """End what a session was used for; whether it is as it was before."""
+    try:
+        session.end()
+    except psycopg.Error:
+        session.close()
+    return session.is_open

@@ -1,0 +1,161 @@
+"""Daemons without processes, hundreds in one: they beat, ask for wishes and have a claim standing for each agent.
+
+When each of them does what is decided by the product's own rules (`domain.presence`, `domain.standing`); what it takes
+to say it over a socket is kept small, because the server is to be measured. Must not know what becomes of the server.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from bench.connection import Caller, spell_request
+from bench.house import House
+from bench.seating import API, Seat, spell_machine_beat
+from greenroom.domain.presence import RENEW_CLAIM, presence_of_daemon
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.sitting import OK
+from greenroom.domain.standing import Standing, standing_for
+from greenroom.wire.replies import MachineHeartbeatReply, Wishes
+from greenroom.wire.requests import Claim
+
+INTERVAL_S: Final = DEFAULTS.daemon_heartbeat_interval_s
+ANSWERED: Final = (200, 204)
+
+
+class Unanswered(Exception):
+    """Nobody answered, or not in time."""
+
+
+class Line:
+    """One kept-alive connection, opened anew after anything that went wrong on it. Every request is noted."""
+
+    def __init__(self, port: int, sent: list[float]) -> None:
+        self._port = port
+        self._sent = sent
+        self._caller: Caller | None = None
+
+    async def ask(self, request: bytes, timeout_s: float) -> bytes:
+        """Send a request; the body of its answer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                caller, self._caller = self._caller, None
+                if caller is None or caller.is_lost:
+                    caller = await Caller.connect(self._port)
+                self._sent.append(time.monotonic())
+                status, body = await caller.ask(request)
+        except (OSError, TimeoutError) as error:
+            raise Unanswered(str(error)) from error
+        if status not in ANSWERED:
+            caller.close()
+            raise Unanswered(f"{status}: {body[:200]!r}")
+        self._caller = caller
+        return body
+
+
+class Call:
+    """A call that waits at the server. `stands_since` says since when it does, as far as its sender can know."""
+
+    def __init__(self, daemon: "Daemon", standing: Standing, spell: Callable[[float], bytes], is_gated: bool) -> None:
+        self.stands_since: float | None = None
+        self.body = b""
+        self._daemon, self._standing, self._spell, self._is_gated = daemon, standing, spell, is_gated
+        self._line = daemon.line()
+
+    async def run(self) -> None:
+        """Ask, and ask again, for ever."""
+        presence, was_away = self._daemon.presence, False
+        while True:
+            if self._is_gated and not presence.is_present():
+                was_away = True
+                await self._daemon.back.wait()
+            elif was_away and presence.is_crowded:
+                was_away = False
+                await asyncio.sleep(self._standing.returned_in_crowd(random.random()))
+            else:
+                was_away = False
+                await self._ask()
+
+    async def _ask(self) -> None:
+        wait_s = self._standing.wait_s(random.random())
+        self.stands_since = time.monotonic()
+        try:
+            self.body = await self._line.ask(self._spell(wait_s), wait_s + self._daemon.presence.timeout_s)
+        except Unanswered:
+            self.stands_since = None
+            await asyncio.sleep(self._standing.failed(self._daemon.presence.is_crowded, random.random()))
+        else:
+            self._standing.answered()
+
+
+class Daemon:
+    """One machine: its heart, its question for wishes, and a claim for each of its agents."""
+
+    def __init__(self, house: House, name: str, seats: list[Seat], sent: list[float]) -> None:
+        self.presence = presence_of_daemon(DEFAULTS)
+        self.back = asyncio.Event()
+        self.beaten_at: float | None = None
+        self._house, self._sent = house, sent
+        self._beat = spell_machine_beat(house, name, seats)
+        waits, token, version = standing_for(DEFAULTS, INTERVAL_S), seats[0].token, 0
+
+        def spell_wishes(wait_s: float) -> bytes:
+            nonlocal version
+            if self.watch.body:
+                version = msgspec.json.decode(self.watch.body, type=Wishes).version
+            path = f"{API}/machines/{name}/wishes?after={version}&wait_s={wait_s:.3f}"
+            return spell_request("GET", house.port, path, token, None)
+
+        self.watch = Call(self, msgspec.structs.replace(waits), spell_wishes, is_gated=False)
+        self.claims = [
+            Call(self, msgspec.structs.replace(waits), claim_of(house, seat, token), is_gated=True) for seat in seats
+        ]
+
+    def line(self) -> Line:
+        return Line(self._house.port, self._sent)
+
+    def calls(self) -> list[Call]:
+        return [self.watch, *self.claims]
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Beat for ever; what is to stand at the server begins with the first ok."""
+        await asyncio.sleep(random.random() * INTERVAL_S)
+        line, presence = self.line(), self.presence
+        await self._call(line)
+        for call in self.calls():
+            tasks.create_task(call.run())
+        while True:
+            await asyncio.sleep(presence.wait_s(time.monotonic(), INTERVAL_S))
+            if presence.is_due(time.monotonic()):
+                await self._call(line)
+
+    async def _call(self, line: Line) -> None:
+        sent_at = time.monotonic()
+        try:
+            body = await line.ask(self._beat, self.presence.timeout_s)
+        except Unanswered:
+            self.back.clear()
+            self.presence.failed(time.monotonic(), random.random())
+            return
+        reply = msgspec.json.decode(body, type=MachineHeartbeatReply)
+        wrong = [agent for agent in reply.agents if agent.status != OK]
+        if reply.status != OK or wrong:
+            raise RuntimeError(f"told {reply.status}, and of agents {wrong[:3]}")
+        self.presence.is_crowded = reply.crowded
+        notices = self.presence.answered(sent_at, reply.status, reply.next_in_s, time.monotonic())
+        self.beaten_at = sent_at
+        if RENEW_CLAIM in notices or not self.back.is_set():
+            self.back.set()
+
+
+def claim_of(house: House, seat: Seat, token: str) -> Callable[[float], bytes]:
+    """How one agent's claim is spelled."""
+
+    def spell(wait_s: float) -> bytes:
+        body = Claim(role=seat.role, connection_id=seat.connection_id, wait_s=wait_s)
+        return spell_request("POST", house.port, f"{API}/rooms/{seat.room}/tasks/claim", token, body)
+
+    return spell

@@ -1,0 +1,26 @@
+"""Jobs of Procrastinate that are killed in the middle, and its documents' way of finding those that stalled."""
+
+from typing import Any
+
+from bench.peers.foreign.mortal import live
+from bench.peers.foreign.procrastinate_tasks import app, listener
+
+
+def run(key: str) -> None:
+    """The whole job, on a thread, so that the worker's own heartbeat goes on."""
+    live(key, listener)
+
+
+mortal = app.task(run, name="mortal")
+
+
+async def retry_stalled_jobs(context: Any, timestamp: int) -> None:
+    """Run again what a worker held whose heartbeat has been missing for thirty seconds."""
+    for job in await app.job_manager.get_stalled_jobs():
+        await app.job_manager.retry_job(job)
+
+
+retrying = app.periodic(cron="* * * * *")(
+    app.task(retry_stalled_jobs, name="retry_stalled_jobs", queueing_lock="retry_stalled_jobs", pass_context=True)
+)
+"""Every minute, the most often that its notation knows; in the documents it is every tenth minute."""

@@ -1,0 +1,31 @@
+"""Submits jobs to Procrastinate whose processes will be killed. Must not know how or when."""
+
+import asyncio
+import os
+
+from bench.peers.foreign.answering import answer
+from bench.peers.foreign.procrastinate_mortals import mortal
+from bench.peers.foreign.procrastinate_tasks import app
+
+
+async def open_app() -> None:
+    """Connect, and make the tables."""
+    await app.open_async()
+    await app.schema_manager.apply_schema_async()
+
+
+async def submit(key: str) -> None:
+    """One job."""
+    await mortal.defer_async(key=key)
+
+
+def main() -> None:
+    """Answer until stdin ends, on one loop: the pool of connections belongs to it."""
+    with asyncio.Runner() as runner:
+        runner.run(open_app())
+        answer({"open": os.getpid, "submit": lambda key: runner.run(submit(key))})
+        runner.run(app.close_async())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Makes a claimed task the agent's: first what its later commands need, then its text. Must not know who claimed it."""
+
+import os
+import sys
+from typing import TextIO
+
+import msgspec
+
+from greenroom.agent import claim_file
+from greenroom.agent.claim_file import Claim
+from greenroom.agent.guide import Guide
+from greenroom.settings.resolve import Settings
+from greenroom.wire.replies import ClaimedTask
+
+
+class Handing:
+    """One task handed to the agent that called. `room` is spelled as the agent spelled it."""
+
+    def __init__(self, settings: Settings, room: str, role: str, out: TextIO, is_json: bool) -> None:
+        self._settings = settings
+        self._room, self._role = room, role
+        self._out = out
+        self._is_json = is_json
+        self._guide = Guide(settings)
+        self._claim: Claim | None = None
+
+    def keep(self, task: ClaimedTask, connection_id: str) -> None:
+        """Write down what later commands need to speak for the task. Raises OSError."""
+        self._claim = Claim(
+            url=self._settings.url,
+            room=self._room,
+            role=self._role,
+            task=task.id,
+            attempt=task.attempt,
+            connection_id=connection_id,
+            token=task.token,
+            notes_seen=len(task.notes),
+        )
+        claim_file.write(self._settings.data_dir, self._claim)
+
+    def show(self, task: ClaimedTask) -> None:
+        """Print the task, and the commands to use. Raises OSError."""
+        assert self._claim is not None, "what is shown was kept before"
+        self._out.write(self._spell(task, self._claim))
+        self._out.flush()
+
+    def take_back(self) -> None:
+        """Have no later command speak for it."""
+        if self._claim is not None:
+            claim_file.remove(self._settings.data_dir, self._claim)
+
+    def silence(self) -> None:
+        """Nobody reads the output: Python flushes once more when it ends, and would complain once more."""
+        if self._out is sys.stdout:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
+
+    def _spell(self, task: ClaimedTask, claim: Claim) -> str:
+        if not self._is_json:
+            return self._guide.show(task, claim)
+        shown = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
+        document = {
+            "task": shown,
+            "connection_id": claim.connection_id,
+            "next": {**self._guide.at_work(claim), "wait-for-task": self._guide.wait(claim.room, claim.role)},
+        }
+        return msgspec.json.encode(document).decode() + "\n"

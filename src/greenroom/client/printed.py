@@ -1,0 +1,155 @@
+"""What known agent CLIs print of how a run ended, format by format. Must not know files, nor what is done about it.
+
+Each was recorded by running that CLI against a small API of our own, and the records are the data of its tests:
+Claude Code 2.1.197 and opencode 1.18.33. Only fields are judged that hold a status or a word of a fixed list, never a
+sentence. So some have no format here: `codex exec --json` (0.169.0) says a rate limit in prose alone, and qwen-code
+(0.15.10) calls a refused login a success.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from greenroom.clock import instant_of
+
+# What a command may say of its end.
+DONE: Final = "done"
+FAILED: Final = "failed"
+RATE_LIMITED: Final = "rate_limited"
+LOGIN_REQUIRED: Final = "login_required"
+
+OF_STATUS: Final = {401: LOGIN_REQUIRED, 429: RATE_LIMITED}
+"""What an API's refusal means by its HTTP status. A 403 may mean too many things to be among them."""
+
+Objects = Sequence[Mapping[str, Any]]
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, in the command's own words. `until`: when a rate limit is over (ISO), None if it did not say."""
+
+    status: str
+    until: str | None = None
+    reason: str = ""
+    text: str | None = None
+
+
+# Claude Code: `claude -p --output-format json`, or better `--output-format stream-json --verbose`, whose messages tell
+# a missing login from other failures, and when a limit is over; the plain one does neither.
+
+CLAUDE_ERRORS: Final = {
+    "rate_limit": RATE_LIMITED,
+    "authentication_failed": LOGIN_REQUIRED,
+    "billing_error": LOGIN_REQUIRED,  # an account without credit waits for a person as one without a login does
+}
+
+
+class ClaudeResult(msgspec.Struct, frozen=True):
+    """The last thing that it prints. Its `subtype` is `success` also where the API refused."""
+
+    subtype: str
+    is_error: bool
+    result: str = ""
+    api_error_status: int | None = None
+
+
+class ClaudeMessage(msgspec.Struct, frozen=True):
+    """A message of the model, or one that stands for it: `error` says what happened instead."""
+
+    error: str | None = None
+    parent_tool_use_id: str | None = None
+
+
+class ClaudeLimit(msgspec.Struct, frozen=True, rename={"resets_at": "resetsAt"}):
+    """What the API said of the account's limits, in seconds since the epoch."""
+
+    status: str
+    resets_at: Annotated[float, Meta(gt=0, lt=1e11)] | None = None
+
+
+class ClaudeLimitEvent(msgspec.Struct, frozen=True):
+    rate_limit_info: ClaudeLimit
+
+
+def of_claude_code(objects: Objects) -> Result | None:
+    """The last word of Claude Code."""
+    told = last(objects, "result", ClaudeResult)
+    if told is None:
+        return None
+    if not told.is_error and told.subtype == "success":
+        return Result(status=DONE, text=told.result)
+    own = [one for one in all_of(objects, "assistant", ClaudeMessage) if one.parent_tool_use_id is None]
+    error = own[-1].error if own else None
+    status = CLAUDE_ERRORS.get(error or "") or OF_STATUS.get(told.api_error_status or 0, FAILED)
+    until = None
+    if status == RATE_LIMITED:
+        limits = [one.rate_limit_info for one in all_of(objects, "rate_limit_event", ClaudeLimitEvent)]
+        resets = [one.resets_at for one in limits if one.status == "rejected" and one.resets_at is not None]
+        until = instant_of(resets[-1]) if resets else None
+    return Result(status=status, until=until, reason=told.result or told.subtype)
+
+
+# opencode: `opencode run --format json`. A rate limit it waits out by itself, however long, and prints nothing of it.
+
+
+class OpencodePart(msgspec.Struct, frozen=True, rename={"message": "messageID"}):
+    text: str
+    message: str
+
+
+class OpencodeText(msgspec.Struct, frozen=True):
+    part: OpencodePart
+
+
+class OpencodeErrorData(msgspec.Struct, frozen=True, rename={"status": "statusCode"}):
+    message: str = ""
+    status: int | None = None
+
+
+class OpencodeError(msgspec.Struct, frozen=True):
+    name: str
+    data: OpencodeErrorData = OpencodeErrorData()
+
+
+class OpencodeErrorEvent(msgspec.Struct, frozen=True):
+    error: OpencodeError
+
+
+def of_opencode(objects: Objects) -> Result | None:
+    """The last word of opencode: an error, else the text of its last message once a step has come to its end."""
+    event = last(objects, "error", OpencodeErrorEvent)
+    if event is not None:
+        error = event.error
+        status = OF_STATUS.get(error.data.status or 0, FAILED)
+        return Result(status=status, reason=error.data.message or error.name)
+    if not any(one.get("type") == "step_finish" for one in objects):
+        return None
+    parts = [one.part for one in all_of(objects, "text", OpencodeText)]
+    return Result(status=DONE, text="\n".join(one.text for one in parts if one.message == parts[-1].message))
+
+
+def all_of(objects: Objects, kind: str, shape: type[Record]) -> list[Record]:
+    """Those of one kind that have the shape that we know."""
+    found = []
+    for one in objects:
+        if one.get("type") == kind:
+            try:
+                found.append(msgspec.convert(one, shape))
+            except msgspec.ValidationError:
+                continue
+    return found
+
+
+def last(objects: Objects, kind: str, shape: type[Record]) -> Record | None:
+    """The last of one kind."""
+    found = all_of(objects, kind, shape)
+    return found[-1] if found else None
+
+
+FORMATS: Final[dict[str, Callable[[Objects], Result | None]]] = {
+    "claude-code": of_claude_code,
+    "opencode": of_opencode,
+}
+"""By the name that a harness's `result` says."""

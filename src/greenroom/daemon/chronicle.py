@@ -1,0 +1,160 @@
+"""What happens to one agent, taken down in its history and told to the server. Must not know how it is run.
+
+The history is what the policy of restarts goes by; the facts are what people see, and what releases a task.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+from greenroom.client.errand import DID_ITSELF, DONE, Outcome
+from greenroom.clock import instant_of, seconds_of
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.runs import Run
+from greenroom.domain import supervision
+from greenroom.domain.supervision import PARKED, History
+from greenroom.process.group import Exit
+from greenroom.wire.replies import Wish
+from greenroom.wire.requests import Fact
+
+ID_CHARACTERS_MAX = 128
+DETAIL_CHARACTERS_MAX = 8 * 1024
+
+
+class Chronicle:
+    """One sitting's part of an agent's story. Each method that tells gives what is set once the server knows.
+
+    What is told without a run is about the sitting as a whole, and of that it ended there is one word only. `when_over`
+    is called once that word cannot be lost any more.
+    """
+
+    def __init__(
+        self,
+        premises: Premises,
+        wish: Wish,
+        connection_id: str,
+        history: History,
+        when_over: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.history = history
+        self._when_over = when_over
+        self._premises = premises
+        self._wish = wish
+        self._connection_id = connection_id
+
+    def began(self, run: Run | None) -> None:
+        """Its command runs. Told a second time, by a daemon that carries it on, that changes nothing."""
+        self._put(self._fact("started", run, id=self._id_of("started", run)))
+
+    def ended(self, run: Run, outcome: Outcome) -> threading.Event:
+        """A run is over, and nobody died of it."""
+        told = self._put_exit(run, outcome.detail, outcome.exit, intended=True)
+        if outcome.kind in (DONE, DID_ITSELF):
+            return self._succeeded(run, "it did its task on trial") or told
+        return told
+
+    def is_well(self) -> None:
+        """It has lived for so long that nothing speaks against it any more."""
+        self._succeeded(None, "it has lived through its trial")
+
+    def is_over(self, detail: str, how: Exit | None = None) -> threading.Event:
+        """The sitting is over as a whole, as was wished."""
+        return self._put_exit(None, detail, how, intended=True)
+
+    def died(self, detail: str, run: Run | None, how: Exit | None = None) -> threading.Event:
+        """It ended, and nobody had wished that."""
+        premises, on_trial = self._premises, self._is_on_trial(run)
+        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
+        generation = self._wish.generation
+        self._note(supervision.ended(self.history, generation, now, fraction, premises.limits, detail))
+        until = self._rests_until()
+        told = self._put_exit(run, detail, how, intended=False, until=until, trial=on_trial)
+        if self.history.rest == PARKED:
+            told = self._put(self._fact("parked", run, until=until, detail=self.history.reason))
+        return told
+
+    def hindered(self, detail: str, run: Run | None = None) -> threading.Event:
+        """It could not be run at all. Its task is given back, and has nothing to do with it."""
+        on_trial = self._is_on_trial(run)
+        self.rests(detail)
+        if run is not None:
+            self._put_exit(run, detail, None, intended=True)
+        return self._put_exit(None, detail, None, intended=False, until=self._rests_until(), trial=on_trial)
+
+    def paused(self, run: Run | None, outcome: Outcome) -> threading.Event:
+        """It said itself that it cannot go on before an instant, or before a person has seen to it."""
+        now, wall = self._premises.clock.boottime(), self._premises.clock.wall()
+        until = None if outcome.until is None else now + seconds_of(outcome.until) - wall
+        self._note(supervision.paused(self.history, self._wish.generation, now, until, outcome.detail))
+        self._put_exit(run, outcome.detail, outcome.exit, intended=True)
+        return self._put(self._fact("paused", run, until=self._rests_until(), detail=outcome.detail))
+
+    def rests(self, reason: str) -> None:
+        """It cannot sit there just now, for a reason that the server knows of."""
+        premises = self._premises
+        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
+        generation = self._wish.generation
+        self._note(supervision.hindered(self.history, generation, now, fraction, premises.limits, reason))
+
+    def yielded(self) -> None:
+        """Somebody else has the role."""
+        now, limits = self._premises.clock.boottime(), self._premises.limits
+        self._note(supervision.yielded(self.history, self._wish.generation, now, limits))
+
+    def _succeeded(self, run: Run | None, detail: str) -> threading.Event | None:
+        was_parked = self.history.is_parked
+        self._note(supervision.succeeded(self.history, self._wish.generation))
+        return self._put(self._fact("unparked", run, detail=detail)) if was_parked else None
+
+    def _is_on_trial(self, run: Run | None) -> bool:
+        return run.trial if run is not None else self.history.is_parked
+
+    def _note(self, history: History) -> None:
+        self.history = history
+        self._premises.histories.note(self._wish.room, self._wish.role, history)
+
+    def _rests_until(self) -> str | None:
+        """The instant until which it rests; None where that is for a person to say."""
+        clock, until = self._premises.clock, self.history.rests_until
+        return None if until is None else instant_of(clock.wall() + until - clock.boottime())
+
+    def _put_exit(self, run: Run | None, detail: str, how: Exit | None, **more: Any) -> threading.Event:
+        """Send on its way how a run, or a sitting without one, ended. Then the run need not be remembered."""
+        code, signal = (how.code, how.signal) if how is not None else (None, None)
+        fact = self._fact("exited", run, id=self._id_of("exit", run), code=code, signal=signal, detail=detail, **more)
+        over = self._when_over if run is None else partial(self._premises.book.forget, run)
+        return self._premises.outbox.put(fact, over)
+
+    def _id_of(self, what: str, run: Run | None) -> str:
+        return id_of(what, run) if run is not None else f"{what}:{self._connection_id}"
+
+    def _put(self, fact: Fact) -> threading.Event:
+        return self._premises.outbox.put(fact)
+
+    def _fact(
+        self,
+        kind: Literal["started", "exited", "parked", "paused", "unparked"],
+        run: Run | None,
+        detail: str | None = None,
+        id: str | None = None,
+        **more: Any,
+    ) -> Fact:
+        return Fact(
+            id=id or self._premises.new_id("fact"),
+            kind=kind,
+            room=self._wish.room,
+            role=self._wish.role,
+            connection_id=self._connection_id,
+            task=run.task if run is not None else None,
+            attempt=run.attempt if run is not None else None,
+            generation=self._wish.generation,
+            at=instant_of(self._premises.clock.wall()),
+            detail=None if detail is None else detail[:DETAIL_CHARACTERS_MAX],
+            **more,
+        )
+
+
+def id_of(what: str, run: Run) -> str:
+    """The id of a fact that can be true of a run only once, so that telling it twice changes nothing."""
+    return f"{what}:{run.task}.{run.attempt}.{run.connection_id}"[:ID_CHARACTERS_MAX]

@@ -1,0 +1,72 @@
+"""How one run of an agent's command is made up: from a claimed task, or from what an earlier daemon wrote down.
+
+Must not know when it is run, nor what follows from how it ends.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from greenroom.client.errand import Errand, Plan, task_environment
+from greenroom.client.session import Session
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.runs import Run
+from greenroom.domain.errors import ConfigurationError
+from greenroom.process.environment import child_environment
+from greenroom.process.identity import Identity
+from greenroom.process.program import check_program
+from greenroom.wire.replies import ClaimedTask
+
+NOT_KEPT = "kept elsewhere"
+"""Stands for the text and the token of a task in the file of a run: the one is in its folder, the other in no file."""
+
+
+def prepare(premises: Premises, run: Run, task: ClaimedTask) -> tuple[Run, Plan]:
+    """Settle how a task is done here, and write that down. Raises ConfigurationError where it cannot be done."""
+    assert run.wish is not None
+    wish = run.wish
+    recipe = premises.house.recipe(wish)
+    env = child_environment(premises.environ, recipe.env)
+    check_program(recipe.command, recipe.workdir, env)
+    told = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
+    plan = Plan(
+        command=recipe.command,
+        cwd=recipe.workdir,
+        env={**env, **told},
+        then=recipe.then,
+        folder=premises.shelf.place(wish.room_name, wish.role, task.id, task.attempt),
+        timeout_s=wish.task_timeout_s or recipe.timeout_s,
+        result=recipe.result,
+    )
+    run = msgspec.structs.replace(
+        run,
+        claimed=msgspec.structs.replace(task, text=NOT_KEPT, token=NOT_KEPT),
+        then=plan.then,
+        result=plan.result,
+        timeout_s=plan.timeout_s,
+        began_at=premises.clock.wall(),
+        folder=str(plan.folder),
+    )
+    try:
+        premises.book.note(run)
+    except OSError as error:
+        raise ConfigurationError(f"The run cannot be written down: {error}.", "Make room on the disk.") from error
+    return run, plan
+
+
+def again(premises: Premises, session: Session, run: Run, on_started: Callable[[Identity], None]) -> Errand:
+    """The errand of a run that an earlier daemon began. Its command runs, or has ended, and is not needed any more."""
+    assert run.claimed is not None
+    folder = Path(run.folder)
+    plan = Plan(
+        command=(),
+        cwd=folder,
+        env={},
+        then=run.then,
+        folder=folder,
+        timeout_s=run.timeout_s,
+        result=run.result,
+        began_at=run.began_at,
+    )
+    return Errand(session, run.claimed, run.connection_id, plan, premises.clock, on_started)

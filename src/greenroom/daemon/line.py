@@ -1,0 +1,42 @@
+"""A line to the server on which a daemon speaks for its machine. Knows the token of the moment; must not know calls."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from greenroom.client.transport import UNREACHABLE, Response, Transport
+from greenroom.domain.errors import Unavailable
+
+
+class MachineLine:
+    """Another line, with the machine's token added to whatever goes out on it.
+
+    The token is asked for each time: a server that was set up anew made new tokens. Before the machine is registered
+    it has none, and then it is as if the server could not be reached: who is patient tries again.
+    """
+
+    def __init__(self, line: Transport, token_now: Callable[[], str | None]) -> None:
+        self._line = line
+        self._token_now = token_now
+
+    def request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> Response:
+        return self._line.request(method, path, body, self._signed(headers), timeout_s)
+
+    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
+        return self._line.stream(path, self._signed(headers), silence_s)
+
+    def drop(self) -> None:
+        self._line.drop()
+
+    def close(self) -> None:
+        self._line.close()
+
+    def _signed(self, headers: Mapping[str, str]) -> dict[str, str]:
+        token = self._token_now()
+        if token is None:
+            raise Unavailable(
+                "This machine is not registered with the server yet.",
+                "Wait until the daemon has reached it.",
+                UNREACHABLE,
+            )
+        return {**headers, "Authorization": f"Bearer {token}"}

@@ -1,0 +1,90 @@
+"""How a process that stays in a role is started, and what its end says. Must not know what follows from that."""
+
+from pathlib import Path
+
+from greenroom.client import result
+from greenroom.client.errand import PAUSED, Outcome
+from greenroom.client.result import Result, read_result
+from greenroom.clock import instant_of
+from greenroom.daemon.harness import Recipe
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.residents import Resident, ResidentBook
+from greenroom.domain.errors import ConfigurationError
+from greenroom.process.environment import child_environment
+from greenroom.process.group import Exit, Group
+from greenroom.process.output import tail_of
+from greenroom.process.program import check_program
+from greenroom.wire.replies import Wish
+
+OWN_FOLDER = "agent"
+RESULT_FILE = "result.json"
+
+
+def recipe_of(premises: Premises, wish: Wish) -> Recipe:
+    """Settle what is started. Raises ConfigurationError with what is missing, so that nobody sits down for nothing."""
+    recipe = premises.house.recipe(wish)
+    check_program(recipe.command, recipe.workdir, child_environment(premises.environ, recipe.env))
+    premises.book.check()
+    return recipe
+
+
+def prepare(premises: Premises, book: ResidentBook, wish: Wish, connection_id: str) -> Resident:
+    """Write down what is about to be started. Raises ConfigurationError where that cannot be."""
+    folder = premises.shelf.place(wish.room_name, wish.role, connection_id, 1)
+    resident = Resident(connection_id=connection_id, wish=wish, folder=str(folder), began_at=premises.clock.wall())
+    try:
+        book.note(resident)
+    except OSError as error:
+        raise ConfigurationError(f"The process cannot be written down: {error}.", "Make room on the disk.") from error
+    return resident
+
+
+def start(premises: Premises, resident: Resident, recipe: Recipe, token: str) -> Group:
+    """Start the process. Raises ConfigurationError."""
+    told = environment_of(premises.desk.url, resident, token)
+    env = child_environment(premises.environ, {**recipe.env, **told})
+    folder, bytes_max = Path(resident.folder), premises.limits.run_output_bytes_max
+    return Group.spawn(recipe.command, recipe.workdir, env, b"", folder, resident.marks, bytes_max)
+
+
+def environment_of(url: str, resident: Resident, token: str) -> dict[str, str]:
+    """What it is told of Greenroom: which role it has, where, and a token for that role alone.
+
+    The room by its id, which it keeps when it is renamed. What its commands write down lies with its output, apart
+    from the daemon's own files.
+    """
+    folder = Path(resident.folder)
+    return {
+        "GREENROOM_URL": url,
+        "GREENROOM_ROOM": resident.wish.room,
+        "GREENROOM_ROLE": resident.wish.role,
+        "GREENROOM_TOKEN": token,
+        "GREENROOM_DATA_DIR": str(folder / OWN_FOLDER),
+        result.VARIABLE: str(folder / RESULT_FILE),
+        **resident.marks,
+    }
+
+
+def pause_of(premises: Premises, resident: Resident, ended: Exit | None) -> Outcome | None:
+    """The pause that the process itself asked for at its end; None where it was an end like any other."""
+    said = said_by(resident)
+    if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
+        return None
+    until = said.until
+    if until is None and said.status == result.RATE_LIMITED:
+        until = instant_of(premises.clock.wall() + premises.limits.restart_pause_s_max)
+    what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
+    return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
+
+
+def last_words(premises: Premises, resident: Resident, ended: Exit | None) -> str:
+    """How it ended, and what it said last."""
+    said = said_by(resident)
+    reason = said.reason if said is not None else ""
+    printed = tail_of(Path(resident.folder) / "stderr", premises.limits.stderr_bytes_kept)
+    return "\n".join(line for line in (reason, str(ended or ""), printed) if line).strip()
+
+
+def said_by(resident: Resident) -> Result | None:
+    folder = Path(resident.folder)
+    return read_result(None, folder / RESULT_FILE, folder / "stdout")

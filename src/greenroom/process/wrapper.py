@@ -1,0 +1,369 @@
+"""Starts one command, keeps all it reads and writes in files, and writes down how it ended. Must not know for whom.
+
+A program of its own, run by its path with nothing but the standard library: it stays beside the command for as long as
+that runs, through the death of whoever started it, and there may be hundreds of it. It leads the command's session and
+group, so that the group's number is not given out again while anybody is in it.
+"""
+
+import errno
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+FATAL = {signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS}
+CHUNK_BYTES = 64 * 1024
+PIPE_BYTES_MAX = 1024 * 1024
+"""More than this no pipe holds; what is read beyond it was written after the command had ended."""
+RETRY_MS = 250
+LOOK_MS = 50
+KILL_ROUNDS_MAX = 100
+EXIT = "exit.json"
+GONE = (errno.ENOENT, errno.ENOTDIR)
+"""The folder was taken away. Nobody will read what would be written there."""
+
+
+class Refused(Exception):
+    """The command was not started: a word for it, an error number, and what else there is to say."""
+
+
+class Journal:
+    """One stream of the command, from its pipe into files of at most `bytes_max` bytes altogether.
+
+    The first half of them is in `path`, and what comes after that in `path.OFFSET`, two files at a time: the older is
+    taken away when the newer is full. An error of the disk loses nothing: what was read is written later, and nothing
+    more is read until then.
+    """
+
+    def __init__(self, path: str, bytes_max: int) -> None:
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        self.is_open = True
+        self.pending = b""
+        self._path = path
+        self._offset = 0
+        self._room = bytes_max // 2
+        self._segment_bytes = max(1, bytes_max // 4)
+        self._segments: list[str] = []
+        self._file = open_new(path)
+
+    def read(self) -> bool:
+        """Take in some of what is there; False when there is nothing."""
+        try:
+            chunk = os.read(self.reading, CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        self.is_open = bool(chunk)
+        self.pending += chunk
+        return self.is_open
+
+    def finish(self) -> None:
+        """Take in what the command had written when it ended; whoever else holds the pipe is not waited for."""
+        while len(self.pending) < PIPE_BYTES_MAX and self.is_open and self.read():
+            pass
+        self.is_open = False
+        os.close(self.reading)
+
+    def keep(self) -> bool:
+        """Write out what was read; False when the disk takes nothing for now."""
+        try:
+            while self.pending:
+                if self._room == 0:
+                    self._begin_segment()
+                written = os.write(self._file, self.pending[: self._room])
+                self.pending = self.pending[written:]
+                self._room -= written
+                self._offset += written
+        except OSError as error:
+            if error.errno not in GONE:
+                return False
+            self.pending = b""
+        return True
+
+    def sync(self) -> None:
+        """Have it on the disk before anybody is told that the command ended well."""
+        with suppress(OSError):  # not every file system can; it was taken, and no more can be done
+            os.fsync(self._file)
+
+    def _begin_segment(self) -> None:
+        if len(self._segments) > 1:
+            os.unlink(self._segments[0])
+            del self._segments[0]
+        segment = f"{self._path}.{self._offset}"
+        file = open_new(segment)
+        os.close(self._file)
+        self._file, self._room = file, self._segment_bytes
+        self._segments.append(segment)
+
+
+class Lifeline:
+    """The pipe to whoever started us, where nothing of the command may outlive it: its end is the command's."""
+
+    def __init__(self, descriptor: int, grace_s: float, marks: list[bytes]) -> None:
+        self.descriptor = descriptor
+        self.is_cut = False
+        self.is_over = False
+        self._grace_s = grace_s
+        self._marks = marks
+
+    def look(self) -> None:
+        """Ask everybody to end, if whoever started us has ended."""
+        if os.read(self.descriptor, 1):
+            return
+        self.is_cut = True
+        signal.setitimer(signal.ITIMER_REAL, max(self._grace_s, 0.001))
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            os.kill(0, number)
+            signal_all([pid for pid, group in self.others().items() if group != os.getpid()], number)
+
+    def end_all(self) -> None:
+        """End whoever is left, and this process with them."""
+        for _ in range(KILL_ROUNDS_MAX):
+            if not (others := self.others()):
+                break
+            signal_all(others, signal.SIGKILL)
+            select.poll().poll(LOOK_MS)
+        os.kill(0, signal.SIGKILL)
+
+    def others(self) -> dict[int, int]:
+        """Everybody in our session or group, whoever bears the marks of the run, and all their children; their groups.
+
+        Where there is no /proc nobody can be listed, and the group as a whole is all there is.
+        """
+        us, parents, groups, found = os.getpid(), {}, {}, set()
+        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()) if os.path.exists("/proc") else ():
+            fields = fields_of(pid)
+            if fields is None or fields[0] in (b"Z", b"X"):
+                continue
+            parents[pid], groups[pid] = int(fields[1]), int(fields[2])
+            if us in (groups[pid], int(fields[3])) or self._bears_marks(pid):
+                found.add(pid)
+        while born := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= born
+        return {pid: groups[pid] for pid in found - {us}}
+
+    def _bears_marks(self, pid: int) -> bool:
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                variables = file.read().split(b"\0")
+        except OSError:
+            return False
+        return bool(self._marks) and all(mark in variables for mark in self._marks)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command that is written down in the folder."""
+    folder, directory, bytes_max, grace_s, character_type, names, ready, lifeline = arguments
+    woken = take_signals()
+    for descriptor in {int(ready), int(lifeline)} - {-1}:
+        os.set_inheritable(descriptor, False)
+    if character_type:
+        os.environ["LC_CTYPE"] = character_type
+    else:
+        os.environ.pop("LC_CTYPE", None)  # the interpreter sets it for itself, and the command is not to see that
+    marks = [os.fsencode(f"{name}={os.environ.get(name, '')}") for name in names.split(",") if name]
+    try:
+        check_directory(directory)
+        journals = prepare(folder, int(bytes_max))
+        # Whoever comes after a starter that was killed finds us written down, or finds that we refuse.
+        tell(int(ready), "ready")
+        child = start(folder, journals)
+    except Refused as refusal:
+        refuse(folder, int(ready), *refusal.args)
+        return
+    write_if_room(folder, "command.json", spell_identity(child))
+    tell_if_heard(int(ready), "begun")
+    os.close(int(ready))
+    line = Lifeline(int(lifeline), float(grace_s), marks)
+    code = watch(child, journals, line, woken)
+    if code is not None:
+        for journal in journals:
+            journal.sync()
+        write_down(folder, spell_exit(code), line, woken)
+    if line.is_cut:
+        while not line.is_over and line.others():
+            wait([], line, woken, LOOK_MS)
+        line.end_all()
+
+
+def take_signals() -> int:
+    """Live through whatever the group is told; a descriptor on which each signal is a byte.
+
+    By handlers and not by ignoring them: what is ignored or blocked, perhaps by who started us, would be so for the
+    command too.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL if number in FATAL else lambda number, frame: None)
+    return reading
+
+
+def check_directory(directory: str) -> None:
+    """Raise Refused if this is not the very directory that was allowed: a part of its path may be a link by now."""
+    try:
+        found = os.getcwd()
+    except OSError as error:
+        raise Refused("moved", error.errno, "nowhere") from error
+    if found != directory:
+        raise Refused("moved", 0, found)
+
+
+def prepare(folder: str, bytes_max: int) -> list[Journal]:
+    """Say who we are, and lay out the files. Raises Refused."""
+    try:
+        write_whole(folder, "wrapper.json", spell_identity(os.getpid()))
+        return [Journal(f"{folder}/{name}", bytes_max) for name in ("stdout", "stderr")]
+    except OSError as error:
+        raise Refused("disk", error.errno, "") from error
+
+
+def start(folder: str, journals: list[Journal]) -> int:
+    """Start the command in our group, with signals as a command expects them; its number. Raises Refused.
+
+    It stands in a file and not among our arguments: who looks for the command by its words is to find it, and not us.
+    """
+    try:
+        with open(f"{folder}/command", "rb") as file:
+            command = file.read().split(b"\0")
+        streams = [os.open(f"{folder}/stdin", os.O_RDONLY), *(journal.writing for journal in journals)]
+        child = os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, stream, number) for number, stream in enumerate(streams)],
+        )
+    except OSError as error:
+        raise Refused("program", error.errno, "") from error
+    for stream in streams:
+        os.close(stream)
+    return child
+
+
+def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> int | None:
+    """Keep what the command writes until it has ended and all is kept; its exit code, below 0 for a signal.
+
+    None where it has to be ended, since whoever started us has ended and the grace is over.
+    """
+    code = None
+    while True:
+        is_kept = not [journal for journal in journals if not journal.keep()]
+        if line.is_over or (code is not None and is_kept):
+            return code
+        wait(journals, line, woken, None if is_kept else RETRY_MS)
+        for journal in journals:
+            if journal.is_open and not journal.pending:
+                journal.read()
+        if code is None:
+            number, status = os.waitpid(child, os.WNOHANG)
+            if number:
+                code = os.waitstatus_to_exitcode(status)
+                for journal in journals:
+                    journal.finish()
+
+
+def wait(journals: list[Journal], line: Lifeline, woken: int, wait_ms: int | None) -> None:
+    """Sleep until there is something to do, at most `wait_ms`."""
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    if line.descriptor >= 0 and not line.is_cut:
+        poll.register(line.descriptor, select.POLLIN)
+    for journal in journals:
+        if journal.is_open and not journal.pending:
+            poll.register(journal.reading, select.POLLIN)
+    ready = [descriptor for descriptor, _ in poll.poll(wait_ms)]
+    if woken in ready and signal.SIGALRM in os.read(woken, CHUNK_BYTES) and line.is_cut:
+        line.is_over = True
+    if line.descriptor in ready:
+        line.look()
+
+
+def write_down(folder: str, text: str, line: Lifeline, woken: int) -> None:
+    """Write down how the command ended, however long the disk takes nothing."""
+    while not line.is_over:
+        try:
+            write_whole(folder, EXIT, text)
+            return
+        except OSError as error:
+            if error.errno in GONE:
+                return
+        wait([], line, woken, RETRY_MS)
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(OSError):  # ended meanwhile, or not ours to signal
+            os.kill(pid, number)
+
+
+def spell_exit(code: int) -> str:
+    return f'{{"code":null,"signal":{-code}}}' if code < 0 else f'{{"code":{code},"signal":null}}'
+
+
+def refuse(folder: str, ready: int, word: str, number: int, detail: str) -> None:
+    """Tell whoever started us why the command was not started, and who comes after them that it was not."""
+    tell_if_heard(ready, f"{word} {number} {detail}")
+    write_if_room(folder, EXIT, f'{{"code":null,"signal":null,"refused":"{word}"}}')
+
+
+def tell(ready: int, line: str) -> None:
+    """Say something to whoever started us. Raises Refused when they are no more."""
+    try:
+        os.write(ready, os.fsencode(line) + b"\n")
+    except OSError as error:
+        raise Refused("alone", error.errno, "") from error
+
+
+def tell_if_heard(ready: int, line: str) -> None:
+    with suppress(Refused):
+        tell(ready, line)
+
+
+def write_whole(folder: str, name: str, text: str) -> None:
+    """Write a file whole or not at all. Raises OSError."""
+    unfinished = f"{folder}/{name}.unfinished"
+    file = open_new(unfinished)
+    try:
+        os.write(file, text.encode())
+        if name == EXIT:
+            os.fsync(file)  # an end without an exit code would have to be called a death, also where the power failed
+    finally:
+        os.close(file)
+    os.rename(unfinished, f"{folder}/{name}")
+
+
+def write_if_room(folder: str, name: str, text: str) -> None:
+    """The same for what can be done without."""
+    with suppress(OSError):
+        write_whole(folder, name, text)
+
+
+def open_new(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+
+def spell_identity(pid: int) -> str:
+    """A process as `process/identity.py` knows it; where there is no /proc, as one that never was."""
+    fields, started = fields_of(pid), ""
+    if fields is not None:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            started = f"{file.read().strip()}:{fields[19].decode()}"
+    return f'{{"pid":{pid},"started":"{started}"}}'
+
+
+def fields_of(pid: int) -> list[bytes] | None:
+    """What the kernel says of a process behind its name: state, parent, group, session, and as twentieth its start."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,191 @@
+"""The promises, each as a check of what was seen from outside. Knows no fault: they hold after every one of them.
+
+A check yields a sentence for each promise that was broken. The instants of the server's events and of the diaries are
+of one wall clock, since all machines of a fleet live on one computer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+from tests.acceptance.fleet.diaries import Run
+from tests.acceptance.fleet.evidence import Attempt, Evidence, attempt_of, seat_of, seconds
+
+SLACK_S = 0.3
+"""Between two processes that write down the same moment on a busy computer."""
+EARLY_S = 0.05
+"""Between two instants that one daemon told: its clock is read in more than one step."""
+Check = Callable[[Evidence], Iterator[str]]
+
+
+def each_attempt_has_one_result(seen: Evidence) -> Iterator[str]:
+    """I1: at most one accepted result, and it is the current attempt's unless a person decided otherwise."""
+    current: dict[str, int] = {}
+    results: Counter[str] = Counter()
+    for event in seen.of("task.claimed", "task.completed"):
+        task, attempt = attempt_of(event)
+        if event["type"] == "task.claimed":
+            current[task] = attempt
+            continue
+        results[task] += 1
+        if event["data"]["accepted_attempt"] != current.get(task):
+            yield f"{task}: attempt {event['data']['accepted_attempt']} was accepted, {current.get(task)} is current"
+    yield from (f"{task}: {count} results were accepted" for task, count in results.items() if count > 1)
+
+
+def numbers_only_rise(seen: Evidence) -> Iterator[str]:
+    """I4: epochs, generations and attempts; and the log's own numbers, without a gap inside a stream."""
+    last: dict[tuple[str, ...], int] = {}
+    named = {"participant.joined": "epoch", "role.wished": "generation", "task.claimed": "attempt"}
+    for event in seen.events:
+        told = [("pos",), ("seq", event["stream"])]
+        numbers = [event["pos"], event["seq"]]
+        if event["type"] in named:
+            name = named[event["type"]]
+            told.append((name, event["data"]["task"]) if name == "attempt" else (name, *seat_of(event)))
+            numbers.append(event["data"][name])
+        for key, number in zip(told, numbers, strict=True):
+            if number <= last.get(key, 0):
+                yield f"{' of '.join(key)} fell from {last[key]} to {number} at event {event['pos']}"
+            if key[0] in ("seq", "attempt") and number > last.get(key, 0) + 1:
+                yield f"{' of '.join(key)} leapt from {last.get(key, 0)} to {number} at event {event['pos']}"
+            last[key] = number
+
+
+def tasks_of_the_dead_are_free_in_time(seen: Evidence) -> Iterator[str]:
+    """I6: within lease, patience and one sweep after the last sign of life of a dead holder."""
+    ends = ("task.released", "task.completed", "task.quarantined", "task.closed")
+    freed: dict[Attempt, float] = {}
+    for event in seen.of(*ends):
+        freed.setdefault(attempt_of(event), seconds(event["at"]))
+    for death in seen.deaths:
+        at = freed.get((death.task, death.attempt))
+        if at is None:
+            yield f"{death.task}: attempt {death.attempt} died and still holds it"
+        elif at - death.at > death.bound_s:
+            yield f"{death.task}: free {at - death.at:.2f} s after its holder's death, promised {death.bound_s:g} s"
+
+
+def nothing_is_lost(seen: Evidence) -> Iterator[str]:
+    """I7: what was answered is there, was told of once, and has the result of the attempt that was accepted."""
+    opened = Counter(event["data"]["task"] for event in seen.of("task.opened"))
+    for task in seen.answered:
+        if task not in seen.tasks or opened[task] != 1:
+            yield f"{task} was answered, and is {'there' if task in seen.tasks else 'not there'}, {opened[task]} events"
+    for name, shown in seen.tasks.items():
+        attempt, result = shown["accepted_attempt"], shown["result"] or ""
+        if shown["status"] == "completed" and f"did {name} in attempt {attempt}" not in result:
+            yield f"{name} has not the result of attempt {attempt}: {result[-80:]!r}"
+
+
+def silence_does_nothing(seen: Evidence) -> Iterator[str]:
+    """I8: while a machine cannot be heard, none of its runs begins, and none is ended but by its own hand."""
+    for silence in seen.silences:
+        for run in seen.runs:
+            if run.machine != silence.machine:
+                continue
+            if silence.began_at + SLACK_S < run.began_at < silence.ended_at:
+                yield f"{run} began in a silence"
+            if silence.began_at < run.last_at < silence.ended_at - SLACK_S and run.end is None:
+                yield f"{run} was ended in a silence"
+
+
+def runs_begin_on_a_fresh_word(seen: Evidence) -> Iterator[str]:
+    """I10: the attempt was given to this very sitting, and it was said to be so for less than a TTL."""
+    given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
+    told: dict[Attempt, list[float]] = {}
+    for event in seen.of("task.claimed", "task.started", "task.resumed"):
+        told.setdefault(attempt_of(event), []).append(seconds(event["at"]))
+    for run in seen.runs:
+        key = (run.task, run.attempt)
+        words = [at for at in told.get(key, []) if at <= run.began_at + SLACK_S]
+        if given.get(key) != run.connection:
+            yield f"{run} was begun by {run.connection}, and given to {given.get(key)}"
+        elif not words or run.began_at - max(words) >= seen.budget.ttl_s:
+            yield f"{run} began on a word that was {run.began_at - max(words, default=0):.1f} s old"
+
+
+def restarts_stay_in_budget(seen: Evidence) -> Iterator[str]:
+    """I11: no run of a role begins before its rest is over, and not more ends fall into a window than may."""
+    ends: dict[tuple[str, str], list[float]] = {}
+    rests: dict[tuple[str, str], float] = {}
+    for event in seen.of("agent.exited", "agent.started", "role.wished"):
+        seat = seat_of(event)
+        if event["type"] == "role.wished":  # a person's word is a new beginning
+            ends.pop(seat, None), rests.pop(seat, None)
+        elif event["type"] == "agent.started":
+            early_s = rests.get(seat, 0.0) - seconds(event["data"]["at"])
+            if early_s > EARLY_S:
+                yield f"{seat[1]} was run {early_s:.2f} s before its rest was over"
+        elif not event["data"]["intended"]:
+            at = seconds(event["data"]["at"])
+            ends.setdefault(seat, []).append(at)
+            recent = [each for each in ends[seat] if at - each < seen.budget.window_s]
+            if len(recent) > seen.budget.ends:
+                yield f"{seat[1]} ended {len(recent)} times in {seen.budget.window_s:g} s and was run on"
+            if event["data"]["until"] is not None:
+                rests[seat] = seconds(event["data"]["until"])
+
+
+def nothing_runs_twice(seen: Evidence) -> Iterator[str]:
+    """One run for an attempt; and no two of one task at a time on one machine, or after the first was told as ended.
+
+    An attempt that silence or a takeover has ended may live on elsewhere for a while: it is fenced off, not dead.
+    """
+    begun = Counter((run.task, run.attempt) for run in seen.runs)
+    yield from (f"{task}: attempt {attempt} was run {n} times" for (task, attempt), n in begun.items() if n > 1)
+    exited = {attempt_of(event): seconds(event["at"]) for event in seen.of("agent.exited") if event["data"]["task"]}
+    for older, newer in pairs(seen.runs):
+        if older.machine == newer.machine and newer.began_at < older.last_at:
+            yield f"{newer} began while {older} lived"
+    for run in seen.runs:
+        if (told_at := exited.get((run.task, run.attempt))) is not None and run.last_at > told_at + SLACK_S:
+            yield f"{run} lived on for {run.last_at - told_at:.2f} s after its end was told"
+
+
+def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
+    """Each run's beginning and end are told at most once, in this order, and in the order in which they happened."""
+    times: Counter[tuple[str, Attempt, str]] = Counter()
+    ended: set[Attempt] = set()
+    last: dict[str, float] = {}
+    for event in seen.of("agent.started", "agent.exited"):
+        data, attempt = event["data"], attempt_of(event)
+        if data["task"] is None:
+            continue
+        times[event["type"], attempt, data["connection_id"]] += 1
+        if event["type"] == "agent.exited":
+            ended.add(attempt)
+        elif attempt in ended:
+            yield f"{attempt} was told to have started after it was told to have ended"
+        at = seconds(data["at"])
+        if at < last.get(data["connection_id"], 0.0):
+            yield f"{event['type']} of {attempt} came after what happened later"
+        last[data["connection_id"]] = at
+    yield from (f"{kind} of {attempt} came {n} times" for (kind, attempt, _), n in times.items() if n > 1)
+
+
+def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
+    """Every two runs of one task, the one that began first before the other."""
+    for one, other in combinations(sorted(runs, key=lambda run: run.began_at), 2):
+        if one.task == other.task:
+            yield one, other
+
+
+CHECKS: tuple[Check, ...] = (
+    each_attempt_has_one_result,
+    numbers_only_rise,
+    tasks_of_the_dead_are_free_in_time,
+    nothing_is_lost,
+    silence_does_nothing,
+    runs_begin_on_a_fresh_word,
+    restarts_stay_in_budget,
+    nothing_runs_twice,
+    facts_come_once_and_in_order,
+)
+
+
+def complaints(seen: Evidence) -> list[str]:
+    """Every broken promise, each with the name of its check."""
+    return [f"{check.__name__}: {said}" for check in CHECKS for said in check(seen)]

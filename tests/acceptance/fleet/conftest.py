@@ -1,0 +1,46 @@
+"""Gives a trial a fleet of its own, and looks for what any of them has left behind. Must not know what befalls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.fleet.fleet import DURATIONS, Fleet
+from tests.acceptance.house import House
+
+Build = Callable[..., Fleet]
+
+
+@pytest.fixture
+def durations() -> Mapping[str, str]:
+    return DURATIONS
+
+
+@pytest.fixture
+def bare(tmp_path: Path, durations: Mapping[str, str]) -> House:
+    """A house in which nothing runs yet; the fleet that is built on it closes it."""
+    return House(tmp_path / "house", durations)
+
+
+@pytest.fixture
+def build(bare: House) -> Iterator[Build]:
+    """Builds a fleet of so many machines, in which nothing runs yet."""
+    built: list[Fleet] = []
+
+    def make(machines: int = 2, network: str | None = None) -> Fleet:
+        built.append(Fleet(bare, machines, network))
+        return built[-1]
+
+    yield make
+    for fleet in built:
+        fleet.close()
+
+
+@pytest.fixture
+def fleet(build: Build) -> Fleet:
+    """Two machines with four agents, all of whom wait for work."""
+    made = build()
+    made.open(agents=4)
+    return made

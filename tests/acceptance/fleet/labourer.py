@@ -1,0 +1,77 @@
+"""Plays an agent that keeps a diary of its own: when it began, that it still works, when it ended. Knows no Greenroom.
+
+The words of the task say what it does; a word that it does not know is only said back.
+
+    until:NAME   work on until a file NAME lies among the gates
+    for:SECONDS  work on for so long
+    fail:N       end badly as long as the attempt is not above N
+    fork         start a child that has a child, both of which pay no heed to SIGTERM
+    write:BYTES  print so much
+
+Each process has a diary of its own, one line of JSON a moment, outside of everything that Greenroom keeps.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+STEP_S = 0.1
+FOLDER = Path(os.environ["DIARIES"])
+TASK, ATTEMPT = os.environ.get("GREENROOM_TASK", "none"), int(os.environ.get("GREENROOM_ATTEMPT", "0"))
+NOTES = os.environ.get("GREENROOM_NOTES")
+STUBBORN = "trap '' TERM; (trap '' TERM; while :; do sleep 0.5; done) & while :; do sleep 0.5; done"
+DIARY = os.open(FOLDER / f"{TASK}.{ATTEMPT}.{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def main() -> int:
+    tell("begins")
+    for word in sys.stdin.read().split():
+        verb, _, value = word.partition(":")
+        if verb == "until":
+            while not (FOLDER / "gates" / value).exists():
+                work()
+        elif verb == "for":
+            ends_at = time.monotonic() + float(value)
+            while time.monotonic() < ends_at:
+                work()
+        elif verb == "fork":
+            subprocess.Popen(["sh", "-c", STUBBORN], stdin=subprocess.DEVNULL)
+        elif verb == "write":
+            print("x" * int(value), flush=True)
+        elif verb == "fail" and int(value) >= ATTEMPT:
+            tell("fails")
+            return 7
+    print(f"did {TASK} in attempt {ATTEMPT}")
+    sys.stdout.flush()
+    tell("ends")
+    return 0
+
+
+def work() -> None:
+    """One step, after which the notes that people sent are read."""
+    time.sleep(STEP_S)
+    notes = Path(NOTES).read_text("utf-8") if NOTES and Path(NOTES).exists() else ""
+    tell("works", notes=notes)
+
+
+def tell(what: str, **more: str) -> None:
+    """Write a line. The monotonic clock is the same for all processes of a computer, in whatever namespace."""
+    line = {
+        "what": what,
+        "task": TASK,
+        "attempt": ATTEMPT,
+        "machine": os.environ["MACHINE"],
+        "role": os.environ.get("GREENROOM_ROLE"),
+        "connection": os.environ.get("GREENROOM_CONNECTION"),
+        "pid": os.getpid(),
+        "at": time.time(),
+        **more,
+    }
+    os.write(DIARY, (json.dumps(line) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Two daemons run on copies of one machine's data directory: one of them ends, people are told, nothing runs twice."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.acceptance.fleet.fleet import INTERVAL_S, SLACK_S, Fleet
+from tests.acceptance.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+CONFLICT = 4
+
+
+def test_a_machine_that_was_copied(fleet: Fleet) -> None:
+    machine = fleet.machines[0]
+    run, *_ = fleet.begin_all("until:done")
+    assert machine.name == run.machine
+    original = machine.daemon
+    assert original is not None
+    copy = machine.root / "copy"
+    shutil.copytree(machine.data_dir, copy)
+    clone = machine.launch(data_dir=copy)
+    try:
+        assert CONFLICT == original.wait(INTERVAL_S + 5.0)
+        assert f"another daemon runs as machine {machine.name} by now" in original.err
+        cloned = wait_until(lambda: fleet.house.api.count("machine.cloned"), "it is noticed", INTERVAL_S + SLACK_S)
+        assert 1 == cloned
+        wait_until(lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "people are told")
+        fleet.finish("done")
+        fleet.check()
+        assert clone.poll() is None
+    finally:
+        clone.end()

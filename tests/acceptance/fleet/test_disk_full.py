@@ -1,0 +1,97 @@
+"""A disk has no room for a while, a machine's or the server's: nothing that was done is lost, and all goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.fleet.conftest import Build
+from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, Fleet, kill
+from tests.acceptance.fleet.healing import report
+from tests.acceptance.waiting import stays, wait_until
+
+pytestmark = pytest.mark.process
+
+DISK_MB = 24
+FULL_S = 3.0
+RESTS_S_MAX = 1.0
+Mount = Callable[[Path], "Disk"]
+
+
+class Disk:
+    """A small disk of its own below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ballast = folder / "ballast"
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(folder)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+    def fill(self) -> None:
+        with self._ballast.open("ab", buffering=0) as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self._folder)], check=True)
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mounts disks; asked for before the fleet, so that they go when it has gone."""
+    mounted: list[Disk] = []
+
+    def make(folder: Path) -> Disk:
+        mounted.append(Disk(folder))
+        return mounted[-1]
+
+    yield make
+    for disk in mounted:
+        disk.unmount()
+
+
+def fill_up(fleet: Fleet, disk: Disk) -> None:
+    """Have one end well and one be killed on a full disk; free it, and see that each was done, and how often."""
+    tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abcc", strict=True)]
+    ends, dies, *_ = [fleet.diaries.wait_for(task) for task in tasks]
+    disk.fill()
+    try:
+        fleet.diaries.open_gate("a")
+        kill(dies.pid)
+        wait_until(lambda: fleet.diaries.runs(ends.task)[0].end, "one ends on a full disk")
+        stays(lambda: all(machine.is_connected() for machine in fleet.machines), "all stay online", FULL_S)
+        assert not fleet.diaries.runs(dies.task, 2), "nothing is begun that could not be written down"
+    finally:
+        disk.free()
+    bound_s = HEALED_WITHIN_S + RESTS_S_MAX
+    report("a full disk freed: all at work again", fleet.heals(time.monotonic(), bound_s), bound_s)
+    accepted = fleet.finish("b", "c")
+    assert [[1], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
+    assert 0 == fleet.house.api.count("machine.disconnected")
+    fleet.check()
+
+
+def test_of_one_machine(mount: Mount, build: Build) -> None:
+    """Both of those who are at work for the first machine and not only wait are on the disk that is full."""
+    fleet = build()
+    disk = mount(fleet.machines[0].data_dir)
+    fleet.open(agents=4, on=fleet.machines[:1])
+    fill_up(fleet, disk)
+
+
+def test_of_the_server(mount: Mount, build: Build) -> None:
+    fleet = build()
+    disk = mount(fleet.house.data_dir)
+    fleet.open(agents=4)
+    fill_up(fleet, disk)

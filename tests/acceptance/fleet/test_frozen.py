@@ -1,0 +1,55 @@
+"""Whatever of a fleet stands still for longer than its lease, and goes on: nothing was started or killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.fleet.evidence import Silence
+from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LONGER_THAN_TTL_S, Fleet, leader_of
+from tests.acceptance.fleet.healing import report
+
+pytestmark = pytest.mark.process
+
+
+def freeze_for_long(fleet: Fleet, *pids: int) -> float:
+    """Let these stand still for longer than a lease; when they went on, by the monotonic clock."""
+    began_at = time.time()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(LONGER_THAN_TTL_S)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    fleet.silences += [Silence(machine.name, began_at, time.time()) for machine in fleet.machines]
+    return time.monotonic()
+
+
+def test_an_agent_a_wrapper_and_another_machine_s_daemon(fleet: Fleet) -> None:
+    """The first machine keeps its lease, so that two of its processes stand still; the second one loses its own."""
+    runs = fleet.begin_all("until:done")
+    agent, elsewhere, wrapped, _ = runs
+    daemon = fleet.machine_of(elsewhere.role).daemon
+    assert daemon is not None
+    assert daemon is not fleet.machine_of(agent.role).daemon
+    went_on_at = freeze_for_long(fleet, agent.pid, leader_of(wrapped), daemon.pid)
+    report("SIGSTOP of a daemon: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
+    assert 1 == fleet.house.api.count("machine.disconnected")
+    assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
+    assert len(fleet.sent) == len(fleet.check().runs)
+
+
+def test_the_server(fleet: Fleet) -> None:
+    fleet.begin_all("until:done")
+    server = fleet.house.server
+    assert server is not None
+    went_on_at = freeze_for_long(fleet, server.pid)
+    report("SIGSTOP of the server: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
+    assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
+    fleet.check()
+    for kind in ("machine.disconnected", "participant.expired", "participant.left", "task.released"):
+        assert 0 == fleet.house.api.count(kind), kind

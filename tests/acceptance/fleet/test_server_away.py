@@ -1,0 +1,74 @@
+"""The server is away for long: work in hand is finished, and when it is back every fact arrives once and in order."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from tests.acceptance.fleet.conftest import Build
+from tests.acceptance.fleet.evidence import Budget, Silence, attempt_of
+from tests.acceptance.fleet.fleet import DURATIONS, SLACK_S, TTL_S, Fleet, kill
+from tests.acceptance.fleet.healing import exits_of, report
+from tests.acceptance.processes import is_alive
+from tests.acceptance.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+AWAY_S = 12.0
+
+
+def endure(fleet: Fleet, away_s: float, interval_s: float) -> None:
+    """Let the server be away for so long; one ends well, one is killed, one daemon dies, and the rest works on."""
+    tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abccca", strict=True)]
+    ends, dies, _, _, goes_on, ends_unseen = [fleet.diaries.wait_for(task) for task in tasks]
+    server, daemon = fleet.house.server, fleet.machines[1]
+    assert server is not None
+    assert daemon.name == dies.machine == ends_unseen.machine != ends.machine
+    wait_until(lambda: fleet.house.api.count("agent.started") == len(tasks), "every beginning is told")
+    gone_at, began_at = time.monotonic(), time.time()
+    server.kill()
+    kill(dies.pid)
+    time.sleep(away_s / 4)
+    daemon.kill()
+    fleet.diaries.open_gate("a")
+    wait_until(lambda: not is_alive(ends.pid) and not is_alive(ends_unseen.pid), "they end while nobody can be told")
+    daemon.launch()
+    time.sleep(max(0.0, gone_at + away_s - time.monotonic()))
+    assert len(tasks) == len(fleet.diaries.runs()), "nobody has given out a task"
+    assert is_alive(goes_on.pid)
+    fleet.silences.append(Silence(ends.machine, began_at, time.time()))
+
+    fleet.house.start_server()
+    healed_s = fleet.heals(time.monotonic(), interval_s + SLACK_S)
+    report(f"the server away for {away_s:g} s: all online after its return", healed_s, interval_s + SLACK_S)
+    fleet.diaries.wait_for(dies.task, 2)
+    accepted = fleet.finish("b", "c")
+    assert [[1], [2], [1], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
+    wait_until(lambda: all(exits_of(fleet, run) for run in fleet.diaries.runs()), "every end is told")
+    told = Counter((event["type"], attempt_of(event)) for event in fleet.check().of("agent.started", "agent.exited"))
+    for run in fleet.diaries.runs():
+        for kind in ("agent.started", "agent.exited"):
+            assert 1 == told[kind, (run.task, run.attempt)], f"{kind} of {run}"
+
+
+def test_for_a_while(build: Build) -> None:
+    fleet = build()
+    fleet.open(agents=6)
+    endure(fleet, AWAY_S, interval_s=TTL_S / 4)
+
+
+@pytest.mark.prove
+class TestForTenMinutes:
+    @pytest.fixture
+    def durations(self) -> Mapping[str, str]:
+        """The defaults, but for how often an agent of a test may die."""
+        return {name: DURATIONS[name] for name in ("GREENROOM_PARK_AFTER_ENDS", "GREENROOM_TASK_DEATHS_MAX")}
+
+    def test_with_the_durations_that_are_the_default(self, build: Build) -> None:
+        fleet = build()
+        fleet.budget = Budget(ttl_s=120.0)
+        fleet.open(agents=6)
+        endure(fleet, 600.0, interval_s=30.0)

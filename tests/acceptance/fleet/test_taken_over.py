@@ -1,0 +1,68 @@
+"""What people do to an agent at work reaches its very process: a takeover, a note, a cancellation, a limit of time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.acceptance.fleet.conftest import Build
+from tests.acceptance.fleet.evidence import seconds
+from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, TAKEOVER_S, Fleet
+from tests.acceptance.fleet.healing import exits_of, report, runs_again
+from tests.acceptance.house import ROOM
+from tests.acceptance.processes import is_alive
+from tests.acceptance.waiting import wait_until
+
+pytestmark = pytest.mark.process
+
+LIMIT_S = 1.5
+
+
+def test_a_takeover_stops_the_run_first(fleet: Fleet) -> None:
+    """The task is the new one's when the end of the run was told, and not before."""
+    run, *_ = fleet.begin_all("fork until:done")
+    taken_at = time.time()
+    taker = fleet.house.start("wait-for-task", ROOM, "--role", run.role, "--take-over")
+    assert 0 == taker.wait()
+    claimed = next(
+        event for event in fleet.house.api.events()
+        if event["type"] == "task.claimed" and (event["data"]["task"], event["data"]["attempt"]) == (run.task, 2)
+    )  # fmt: skip
+    report("a role taken over: its task is the new one's", seconds(claimed["at"]) - taken_at, TAKEOVER_S)
+    assert not is_alive(run.pid)
+    exited = exits_of(fleet, run)
+    assert 1 == len(exited)
+    assert exited[0]["pos"] < claimed["pos"]
+    said = ("--task", run.task, "--attempt", "2", f"did {run.task} in attempt 2")
+    fleet.house.run("task-complete", *said)
+    assert [2] == fleet.finish("done")[run.role]
+    assert 0 == fleet.house.task(run.task)["deaths"]
+    fleet.check()
+
+
+def test_notes_cancellations_and_limits_reach_the_run(build: Build) -> None:
+    fleet = build()
+    fleet.open(agents=3)
+    fleet.wish("r2", fleet.machines[0], task_timeout_s=LIMIT_S)
+    noted, cancelled = fleet.begin_all("write:9 until:done", roles=["r0", "r1"])
+
+    noted_at = time.monotonic()
+    fleet.house.run("note", noted.task, "mind the step")
+    wait_until(lambda: "mind the step" in fleet.diaries.runs(noted.task)[0].notes, "the agent reads it")
+    report("a note: its agent can read it", time.monotonic() - noted_at, HEALED_WITHIN_S)
+
+    cancelled_at = time.monotonic()
+    fleet.house.run("task", "cancel", cancelled.task, "--reason", "enough")
+    wait_until(lambda: not is_alive(cancelled.pid), "its run is stopped")
+    report("a task cancelled: its run is stopped", time.monotonic() - cancelled_at, HEALED_WITHIN_S)
+    late = wait_until(lambda: fleet.house.task(cancelled.task)["late_results"], "what it wrote is kept")
+    assert ["xxxxxxxxx\n"] == [result["text"] for result in late]
+
+    hangs = fleet.begin("r2", "until:done")
+    wait_until(lambda: not is_alive(hangs.pid), "its time is over", LIMIT_S + 5.0)
+    runs_again(fleet, "a run over its limit of time", hangs, fleet.diaries.runs(hangs.task)[0].last_at)
+    fleet.diaries.open_gate("done")
+    assert [1] == fleet.finish()["r0"]
+    assert fleet.house.task(hangs.task)["deaths"] >= 1
+    fleet.check()

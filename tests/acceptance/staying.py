@@ -1,0 +1,46 @@
+"""A resident agent: one process that asks for its tasks itself, by the command. Must not know what a test is about.
+
+It notes its process number, and of each task that it gets number, text and attempt, in the folder of `STAYING_FOLDER`.
+A task that says `hang` it does not finish at the first attempt.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+GREENROOM = [sys.executable, "-m", "greenroom"]
+FOLDER = Path(os.environ["STAYING_FOLDER"])
+
+
+def note(line: str) -> None:
+    with (FOLDER / "notes").open("a") as notes:
+        notes.write(f"{os.getpid()} {line}\n")
+
+
+def main() -> int:
+    room, role = os.environ["GREENROOM_ROOM"], os.environ["GREENROOM_ROLE"]
+    wait = [*GREENROOM, "wait-for-task", room, "--role", role, "--json", "--timeout", "2", "--take-over"]
+    note("began")
+    while True:
+        got = subprocess.run(wait, stdout=subprocess.PIPE, check=False)
+        if got.returncode == 75:
+            continue
+        if got.returncode != 0:
+            return 9
+        task = json.loads(got.stdout)["task"]
+        note(f"{task['text']} {task['attempt']}")
+        # Once by what the environment tells, once by name.
+        subprocess.run([*GREENROOM, "task-started"], stdout=subprocess.DEVNULL, check=True)
+        if task["text"] == "hang" and task["attempt"] == 1:
+            while not (FOLDER / "go").exists():
+                time.sleep(0.05)
+        named = ["--task", task["id"], "--attempt", str(task["attempt"])]
+        done = [*GREENROOM, "task-complete", *named, f"did {task['text']}"]
+        subprocess.run(done, stdout=subprocess.DEVNULL, check=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,175 @@
+"""What people are told of agents: why a role is as it is, what needs them, what a machine has; by the real command.
+
+No daemon runs here: the states are made by what a daemon would post.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.acceptance.api import Api
+from tests.acceptance.house import QUICK, ROOM, House
+
+pytestmark = pytest.mark.process
+
+SEAT = f"{ROOM}/builder"
+
+
+class Hand:
+    """A machine whose daemon is this test: it beats when it is told to, sits down, and posts facts."""
+
+    def __init__(self, house: House, name: str = "attic") -> None:
+        self.id = name
+        body = {"name": name, "harnesses": ["careful"], "labels": {"os": "toy"}}
+        assert house.api.call("PUT", f"machines/{name}", body).status in (200, 201)
+        self._api = Api(house.url, house.api.post(f"machines/{name}/token")["token"])
+        self._numbers = itertools.count(1)
+        self._room = house.room()["id"]
+        self.connection = ""
+        self.beat()
+
+    def beat(self, incarnation: str = "inc_1") -> Any:
+        agents = [{"room": self._room, "role": "builder", "connection_id": self.connection}] if self.connection else []
+        body = {"incarnation": incarnation, "agents": agents}
+        return self._api.call("POST", f"machines/{self.id}/heartbeat", body).body
+
+    def sit(self, connection: str) -> None:
+        self.connection = connection
+        path = f"rooms/{self._room}/participants/builder/join"
+        assert self._api.call("POST", path, {"connection_id": connection}).status == 200
+
+    def claim(self) -> Any:
+        body = {"role": "builder", "connection_id": self.connection}
+        return self._api.call("POST", f"rooms/{self._room}/tasks/claim", body).body
+
+    def say(self, kind: str, **data: Any) -> None:
+        fact = {"id": f"fact-{next(self._numbers)}", "kind": kind, "room": self._room, "role": "builder"}
+        body = {"incarnation": "inc_1", "facts": [fact | {"connection_id": self.connection} | data]}
+        answer = self._api.call("POST", f"machines/{self.id}/facts", body)
+        assert answer.status == 200, answer
+
+
+def in_time(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+@pytest.fixture
+def hand(house: House) -> Hand:
+    hand = Hand(house)
+    house.run("agent", "set", SEAT, "--machine", "attic", "--harness", "careful", "--reason", "let it build")
+    return hand
+
+
+def died(hand: Hand, connection: str, until: str) -> str:
+    """A run for a task that ended badly; its task."""
+    hand.sit(connection)
+    task = hand.claim()
+    on = {"task": task["id"], "attempt": task["attempt"]}
+    hand.say("started", **on)
+    hand.say("exited", code=3, until=until, detail="exit code 3\nno such brick", **on)
+    return str(task["id"])
+
+
+def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand: Hand) -> None:
+    house.send("lay a brick")
+    task = died(hand, "c1", in_time(20))
+    told = house.run("why", SEAT).out
+    assert f"{SEAT} is backing_off, runs again in " in told
+    assert "wished: running, remote on attic with careful (generation 1, by operator" in told
+    assert "restart_pause_s_max = 1 " in told, "the server's own limits"
+    assert "by the server's word" in told
+    assert told.endswith(f"at once: greenroom agent restart {SEAT}\n")
+
+    died(hand, "c2", in_time(300))
+    hand.say("parked", until=in_time(300), detail="2 unintended ends within 300 s, the last: exit code 3")
+    told = house.run("why", SEAT).out
+    assert f"{SEAT} is parked, on trial in 4 min " in told or f"{SEAT} is parked, on trial in 5 min " in told
+    assert f"its command ended by itself for {task} (attempt 2): exit code 3 no such brick" in told
+    assert ", then it gets one run on trial: 2 unintended ends within 300 s" in told
+    assert "park_pause_s = 300 " in told
+
+    hand.say("parked", detail="its run on trial ended too: exit code 3")
+    told = house.run("why", SEAT).out
+    assert f"{SEAT} is parked, until a person restarts it: its run on trial ended too" in told
+    assert "people were told that it needs them: " in told
+    assert told.endswith(f"next: once that is mended: greenroom agent restart {SEAT}\n")
+    [need] = [need for need in house.run("status", "--json").data["needs"] if need["kind"].startswith("parked:")]
+    assert (SEAT, f"greenroom why {SEAT}") == (need["where"], need["next"])
+
+    house.run("agent", "restart", SEAT, "--reason", "bricks bought")
+    hand.sit("c3")
+    told = house.run("why", SEAT).out
+    assert f"{SEAT} is waiting" in told
+    assert "(generation 2): bricks bought" in told
+    assert "people were told that it needs them no more: " in told
+    assert [] == [need for need in house.run("status", "--json").data["needs"] if need["kind"].startswith("parked:")]
+
+
+def test_why_tells_of_a_pause_a_stop_and_a_move(house: House, hand: Hand) -> None:
+    hand.sit("c1")
+    hand.say("paused", until=in_time(7_200), detail="the plan's limit is reached")
+    assert f"{SEAT} is paused, runs again in 1 h 59 min" in house.run("why", SEAT).out
+    house.run("agent", "stop", SEAT, "--reason", "lunch")
+    told = house.run("why", SEAT).out
+    assert f"{SEAT} is stopped: lunch" in told
+    assert "paused until " in told
+    assert "operator wished it stopped on machine attic with careful (generation 2): lunch" in told
+    assert told.endswith(f"to have it run: greenroom agent start {SEAT}\n")
+
+    Hand(house, "cellar")
+    house.run("agent", "set", SEAT, "--machine", "cellar", "--desired", "running")
+    told = house.run("why", SEAT).out
+    assert "moved it from machine attic to machine cellar with careful (generation 3)" in told
+    assert f"{SEAT} is starting, " in told
+
+
+def test_why_as_one_document_has_its_keys(house: House, hand: Hand) -> None:
+    told = house.run("why", SEAT, "--json").data
+    assert {"room", "role", "participant", "machine", "tasks", "gaps", "events", "limits", "limits_of", "next"} <= set(
+        told
+    )
+    assert ("server", 2.0) == (told["limits_of"], told["limits"]["heartbeat_interval_s"])
+    shell = house.run("why", SEAT, "--json", GREENROOM_DAEMON_HEARTBEAT_TTL_S="9").data
+    assert float(QUICK["GREENROOM_DAEMON_HEARTBEAT_TTL_S"]) == shell["limits"]["daemon_heartbeat_ttl_s"]
+
+
+def test_what_should_be_over_by_now_is_marked_as_late(house: House, hand: Hand) -> None:
+    hand.sit("c1")
+    house.run("agent", "stop", SEAT)
+    shown = house.run("status").out
+    assert "stopping, " in shown
+    assert " left" in shown
+    ends_at = time.monotonic() + 15
+    while "stopping, late by " not in (shown := house.run("status").out):
+        hand.beat()
+        assert time.monotonic() < ends_at, shown
+    told = house.run("why", SEAT).out
+    assert "should have stopped by now" in told
+    assert told.endswith("on machine attic: greenroom doctor\n")
+
+
+def test_machines_are_listed_with_what_they_have(house: House, hand: Hand) -> None:
+    listed = house.run("machine", "list").out
+    assert "os=toy" in listed
+    assert "careful" in listed
+    assert "connected" in listed
+    shown = house.run("status").out
+    assert shown.index("Machines") < shown.index(f"Room {ROOM}")
+    assert {"os": "toy"} == json.loads(house.run("machine", "list", "--json").out)[0]["labels"]
+
+
+def test_a_task_timeout_is_kept_until_it_is_taken_off(house: House, hand: Hand) -> None:
+    house.run("agent", "set", SEAT, "--task-timeout", "90")
+    assert 90.0 == house.role("builder")["task_timeout_s"]
+    assert "a task may take 1 min 30 s" in house.run("why", SEAT).out
+    house.run("agent", "stop", SEAT)
+    assert 90.0 == house.role("builder")["task_timeout_s"]
+    house.run("agent", "set", SEAT, "--task-timeout", "none")
+    assert house.role("builder")["task_timeout_s"] is None
+    house.run("agent", "set", SEAT, "--task-timeout", "soon", expect=2)

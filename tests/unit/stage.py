@@ -1,0 +1,143 @@
+"""One seat of a daemon with a made-up server before it and real processes behind it. Must not know any test."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from greenroom.client.session import Session
+from greenroom.clock import SystemClock
+from greenroom.daemon.desk import Desk
+from greenroom.daemon.facts import FactTeller
+from greenroom.daemon.harness import House
+from greenroom.daemon.histories import Histories
+from greenroom.daemon.machine import Machine
+from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.runs import Run, RunBook
+from greenroom.daemon.seat import Seat
+from greenroom.daemon.shelf import LogShelf
+from greenroom.domain.reliability import Reliability
+from greenroom.domain.supervision import History
+from greenroom.entropy import SystemEntropy
+from greenroom.settings.harness import Harness
+from greenroom.wire.replies import Wish
+from greenroom.wire.requests import Fact, PutMachine
+from tests.unit.stand_in import Server, StandInTransport
+
+LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=2.0)
+ENVIRON = {"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"}
+WISH = Wish(
+    room="room_1",
+    room_name="r",
+    role="builder",
+    roles=("builder", "reviewer"),
+    desired="running",
+    generation=3,
+    harness="sh",
+    model=None,
+    workdir=None,
+)
+
+
+class ScriptedDesk(Desk):
+    """Sessions that lead to the scripted server."""
+
+    def __init__(self, server: Server) -> None:
+        introduction = PutMachine(name="m1", harnesses=[])
+        machine = Machine(id="m1", name="m1")
+        super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, LIMITS)
+        self._server = server
+        self.lines: list[StandInTransport] = []
+
+    def open_session(self) -> Session:
+        self.lines.append(StandInTransport(self._server))
+        return Session(self.url, None, LIMITS, self.lines[-1])
+
+
+class Stage:
+    """One seat with a scripted server before it and real processes behind it."""
+
+    def __init__(
+        self,
+        tmp_path: Path,
+        server: Server,
+        script: str,
+        wish: Wish = WISH,
+        environ: dict[str, str] = ENVIRON,
+        history: History | None = None,
+        adopted: Run | None = None,
+        takes_facts: bool = True,
+    ) -> None:
+        self.server = server
+        self.facts: list[Fact] = []
+        self.put: list[tuple[str, bool]] = []
+        self.ended = threading.Event()
+        self.beats = threading.Event()
+        entropy = SystemEntropy()  # runs are known by their ids: those of another test process must be others
+        outbox = WatchedOutbox(self, tmp_path / "outbox", LIMITS.facts_waiting_max)
+        self.takes_facts = threading.Event()
+        if takes_facts:
+            self.takes_facts.set()
+        FactTeller(outbox, self.post, LIMITS, entropy, lambda: None, lambda: None).start()
+        self.book = RunBook(tmp_path / "runs")
+        self.logs = tmp_path / "logs"
+        harness = Harness(command=("sh", "-c", script), env={"OWN": "own"})
+        self.desk = ScriptedDesk(server)
+        premises = Premises(
+            desk=self.desk,
+            house=House({"sh": harness}, (), tmp_path / "work"),
+            outbox=outbox,
+            book=self.book,
+            shelf=LogShelf(self.logs, 5, 1024 * 1024, self.book.folders_in_use),
+            histories=Histories(tmp_path / "histories.json", "boot", SystemClock(), LIMITS),
+            clock=SystemClock(),
+            entropy=entropy,
+            limits=LIMITS,
+            environ=environ,
+            is_connected=lambda: True,
+            beat_now=self.beats.set,
+        )
+        history = history or History(generation=wish.generation)
+        self.seat = self.make_seat(premises, wish, history, adopted)
+        self.seat.start()
+
+    def make_seat(self, premises: Premises, wish: Wish, history: History, adopted: Run | None) -> Seat:
+        return Seat(premises, wish, history, self.ended.set, adopted)
+
+    def post(self, facts: list[Fact]) -> None:
+        assert self.takes_facts.wait(20)
+        self.facts.extend(facts)
+
+    def kinds(self) -> list[str]:
+        return [fact.kind for fact in self.facts]
+
+    def told(self) -> list[tuple[str, bool, int | None, int | None]]:
+        return [(fact.kind, fact.intended, fact.code, fact.signal) for fact in self.facts]
+
+    def wait_for_facts(self, count: int) -> list[Fact]:
+        wait_until(lambda: len(self.facts) >= count, lambda: f"facts: {self.facts}")
+        return self.facts
+
+    def end(self, reason: str = "stopped by wish") -> None:
+        self.seat.stop(reason)
+        assert self.ended.wait(20), "the seat did not end"
+
+
+class WatchedOutbox(Outbox):
+    """Notes of each fact whether the seat that tells it was still named in the beats."""
+
+    def __init__(self, stage: Stage, folder: Path, waiting_max: int) -> None:
+        super().__init__(folder, waiting_max)
+        self._stage = stage
+
+    def put(self, fact: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
+        self._stage.put.append((fact.kind, self._stage.seat.is_seated))
+        return super().put(fact, when_safe)
+
+
+def wait_until(condition: Callable[[], bool], say: Callable[[], str]) -> None:
+    clock = SystemClock()
+    deadline = clock.monotonic() + 20
+    while not condition():
+        assert clock.monotonic() < deadline, say()
+        threading.Event().wait(0.01)

@@ -1,0 +1,28 @@
+"""How much, how long and until when, in words."""
+
+import pytest
+
+from greenroom.cli.amounts import duration, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (45, "45 s"),
+        (60, "1 min"),
+        (250, "4 min 10 s"),
+        (7_200, "2 h"),
+        (7_205, "2 h"),
+        (3_600 + 59 * 60 + 59, "1 h 59 min"),
+        (3 * 86_400 + 4 * 3_600, "3 d 4 h"),
+    ],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
+    assert said == duration(seconds)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")])
+def test_a_size_is_told_in_the_unit_that_fits(count: int, said: str) -> None:
+    assert said == size(count)

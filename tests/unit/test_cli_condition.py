@@ -1,0 +1,90 @@
+"""How a role stands is said in a few words with a countdown, and each state ends with the command that helps."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.cli.board import role_row, roles_table
+from greenroom.cli.condition import advice, is_late, spell
+from greenroom.cli.screen import colour_of
+from greenroom.cli.table import Table, fitted, width_of
+from greenroom.clock import instant_of
+from greenroom.domain import status as statuses
+from greenroom.wire.replies import RoleView
+from tests.unit.test_cli_people import role_of, room_of
+
+NOW = 1_760_000_000.0
+
+
+def role(status: str, left_s: float | None = None, **more: Any) -> RoleView:
+    until = instant_of(NOW + left_s) if left_s is not None else None
+    return msgspec.structs.replace(role_of("builder", status), status_until=until, machine="m1", **more)
+
+
+@pytest.mark.parametrize(
+    ("status", "left_s", "said"),
+    [
+        ("waiting", None, "waiting"),
+        ("waiting", 4, "waiting, 4 s left"),
+        ("starting", 50, "starting, 50 s left"),
+        ("starting", -20, "starting, late by 20 s"),
+        ("stopping", -0.6, "stopping, late by 1 s"),
+        ("backing_off", 12, "backing_off, runs again in 12 s"),
+        ("parked", 250, "parked, on trial in 4 min 10 s"),
+        ("parked", None, "parked, until a person restarts it"),
+        ("paused", 7200, "paused, runs again in 2 h"),
+        ("paused", None, "paused, until a person restarts it"),
+    ],
+)
+def test_a_state_is_said_with_its_countdown(status: str, left_s: float | None, said: str) -> None:
+    assert said == spell(role(status, left_s), NOW)
+    assert said == role_row(role(status, left_s), NOW, {})[1]
+
+
+def test_what_is_late_looks_late() -> None:
+    assert is_late(role("starting", -1), NOW)
+    assert not is_late(role("starting", 1), NOW)
+    assert not is_late(role("backing_off", -1), NOW)
+    assert ("yellow", "red") == (colour_of("starting, 50 s left"), colour_of("starting, late by 20 s"))
+    assert "" == colour_of("a text, late by nature")
+
+
+@pytest.mark.parametrize(
+    ("status", "left_s", "command"),
+    [
+        ("parked", None, "greenroom agent restart shop/builder"),
+        ("parked", 60, "greenroom agent restart shop/builder"),
+        ("paused", None, "greenroom agent restart shop/builder"),
+        ("backing_off", 5, "greenroom agent restart shop/builder"),
+        ("stopped", None, "greenroom agent start shop/builder"),
+        ("offline", None, "on machine m1: greenroom daemon start"),
+        ("starting", -1, "on machine m1: greenroom doctor"),
+        ("starting", 9, "greenroom status --watch"),
+        ("unknown", None, "greenroom machine list"),
+        ("working", None, "greenroom task show task_1"),
+        ("waiting", None, "greenroom send shop TEXT --to builder"),
+        ("vacant", None, "greenroom wait-for-task shop --role builder"),
+    ],
+)
+def test_each_state_ends_with_the_command_that_helps(status: str, left_s: float | None, command: str) -> None:
+    assert advice("shop", True, role(status, left_s), "task_1", NOW).endswith(command)
+
+
+def test_no_state_is_without_advice() -> None:
+    words = {value for name, value in vars(statuses).items() if name.isupper() and isinstance(value, str)}
+    assert {"parked", "paused", "starting", "working"} < words
+    for word in words:
+        assert "greenroom " in advice("shop", True, role(word, kind="remote"), None, NOW), word
+    assert "agent start" not in advice("shop", False, role("stopped"), None, NOW)
+
+
+def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
+    table = roles_table(room_of(builder="waiting", reviewer="vacant"), NOW)
+    assert table == fitted(table, width_of(table))
+    narrow = fitted(table, width_of(table) - 1)
+    assert ("ROLE", "STATUS", "SEEN", "MACHINE", "WHY") == narrow.heads
+    assert {5} == {len(row) for row in narrow.rows}
+    assert ("ROLE", "STATUS", "MACHINE", "WHY") == fitted(table, 10).heads
+    plain = Table("", ("A",), [("x" * 50,)])
+    assert plain == fitted(plain, 10)

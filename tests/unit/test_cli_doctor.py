@@ -1,0 +1,189 @@
+"""What `doctor` finds in a data directory and on a machine: each state is one that a daemon's own files make."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from greenroom.cli.examination import OK, WARNING, Finding
+from greenroom.cli.storeroom import examine_outbox, examine_runs, examine_sizes, size_of
+from greenroom.cli.workshop import examine_clis, examine_harnesses, examine_machine
+from greenroom.clock import SystemClock
+from greenroom.daemon.inventory import take_inventory
+from greenroom.daemon.machine import Machine
+from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.residents import Resident, ResidentBook
+from greenroom.daemon.runs import Run, RunBook
+from greenroom.domain.reliability import Reliability
+from greenroom.lock import hold_lock
+from greenroom.process.discovery import discover
+from greenroom.process.identity import Identity, identity_of
+from greenroom.process.journal import Record
+from greenroom.settings import paths
+from greenroom.settings.harness import DaemonSettings, Harness
+from greenroom.settings.private_file import write_record
+from greenroom.settings.resolve import Settings
+from greenroom.wire.requests import Fact
+from tests.unit.calling import settings_of
+from tests.unit.stage import WISH
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of("http://127.0.0.1:9", tmp_path)
+
+
+def fact(name: str) -> Fact:
+    return Fact(id=name, kind="started", room="room_1", role="builder", connection_id="c1")
+
+
+def run_of(folder: Path, identity: Identity | None = None) -> Run:
+    return Run(
+        task="task_1",
+        attempt=2,
+        room="room_1",
+        role="builder",
+        connection_id="c1",
+        began_at=CLOCK.wall() - 90,
+        folder=str(folder),
+        identity=identity,
+    )
+
+
+def only(findings: Iterable[Finding]) -> Finding:
+    [finding] = findings
+    return finding
+
+
+def facts_of(settings: Settings) -> Finding:
+    return only(examine_outbox(settings, take_inventory(settings).facts_at, CLOCK.wall()))
+
+
+def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
+    assert OK == facts_of(settings).level
+
+    outbox = Outbox(paths.outbox(settings.data_dir), 100)
+    for name in ("one", "two"):
+        outbox.put(fact(name))
+    oldest = min(paths.outbox(settings.data_dir).glob("*.json"))
+    os.utime(oldest, (CLOCK.wall() - 3_700, CLOCK.wall() - 3_700))
+    (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no fact")
+
+    waiting = facts_of(settings)
+    assert (WARNING, "greenroom daemon start tells them") == (waiting.level, waiting.next)
+    assert waiting.detail.startswith("2 facts still to be told, the oldest for 1 h 1 min (")
+
+    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.tell("")
+        assert "as soon as it reaches http://127.0.0.1:9" in str(facts_of(settings).next)
+        oldest.unlink()
+        assert OK == facts_of(settings).level
+
+
+def runs_of(settings: Settings) -> Finding:
+    return only(examine_runs(settings, take_inventory(settings).runs, CLOCK.wall()))
+
+
+def test_a_run_without_a_daemon_is_told_with_what_becomes_of_it(settings: Settings, tmp_path: Path) -> None:
+    assert OK == runs_of(settings).level
+    book, folder = RunBook(paths.runs(settings.data_dir)), tmp_path / "run"
+    folder.mkdir()
+
+    book.note(run_of(folder, identity_of(os.getpid())))
+    alive = runs_of(settings)
+    assert (
+        WARNING,
+        f"room_1/builder: task_1 (attempt 2) goes on without a daemon since 1 min 30 s (process {os.getpid()})",
+        "greenroom daemon start carries it on, and hands its result in",
+    ) == (alive.level, alive.detail, alive.next)
+
+    book.note(run_of(folder, Identity(os.getpid(), "an earlier start")))
+    killed = runs_of(settings)
+    assert (True, "greenroom daemon start tells the server, which gives the task out again") == (
+        killed.detail.endswith("was killed, and nobody saw how it ended"),
+        killed.next,
+    )
+
+    write_record(folder / "exit.json", Record(3, None))
+    ended = runs_of(settings)
+    assert ("room_1/builder: task_1 (attempt 2) has ended without a daemon (exit code 3)", True) == (
+        ended.detail,
+        str(ended.next).endswith("hands it in"),
+    )
+
+    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.tell("")
+        daemon = runs_of(settings)
+        assert (OK, f"process {os.getpid()} runs this machine's agents, with 1 at work") == (
+            daemon.level,
+            daemon.detail,
+        )
+
+
+def test_what_takes_more_than_it_may_is_told(settings: Settings) -> None:
+    shelf = paths.logs(settings.data_dir) / "shop" / "builder" / "task_1.1"
+    shelf.mkdir(parents=True)
+    (shelf / "stdout").write_bytes(bytes(3_000))
+    (shelf / "loop").symlink_to(settings.data_dir)
+    (settings.data_dir / "greenroom.db").write_bytes(bytes(2_048))
+    assert 3_000 == size_of(paths.logs(settings.data_dir))
+
+    levels = {finding.what: finding.level for finding in examine_sizes(settings)}
+    assert {"store": OK, "logs": OK, "runs": OK, "claims": OK} == levels
+
+    tight = msgspec.structs.replace(settings, limits=Reliability(run_logs_bytes_max=2_000))
+    logs = next(finding for finding in examine_sizes(tight) if finding.what == "logs")
+    assert (WARNING, True) == (logs.level, logs.detail.startswith("2.9 KiB of 2.0 KiB"))
+    assert logs.next
+
+
+def test_harnesses_whose_program_is_missing_are_told(settings: Settings) -> None:
+    assert "none is configured" in only(examine_harnesses(settings, os.environ)).detail
+    there, gone = Harness(command=("sh",)), Harness(command=("no-such-program-at-all",))
+    beside = Harness(command=("./agent.sh",))
+    found = with_harnesses(settings, there=there, beside=beside)
+    assert (OK, "beside, there: their programs are there") == (
+        only(examine_harnesses(found, os.environ)).level,
+        only(examine_harnesses(found, os.environ)).detail,
+    )
+    missing = only(examine_harnesses(with_harnesses(settings, there=there, gone=gone), os.environ))
+    assert ("harness gone", WARNING) == (missing.what, missing.level)
+    assert "no-such-program-at-all" in missing.detail
+
+
+def with_harnesses(settings: Settings, **harnesses: Harness) -> Settings:
+    return msgspec.structs.replace(settings, user_daemon=DaemonSettings(harnesses=harnesses))
+
+
+def test_the_machine_is_named(settings: Settings) -> None:
+    assert "it has no id yet" in only(examine_machine(settings, take_inventory(settings).machine)).detail
+    write_record(paths.machine(settings.data_dir), Machine(id="attic-1", name="attic"))
+    assert only(examine_machine(settings, take_inventory(settings).machine)).detail.startswith("attic (id attic-1)")
+    paths.machine(settings.data_dir).write_text("{}")
+    assert WARNING == only(examine_machine(settings, take_inventory(settings).machine)).level
+
+
+def test_installed_agents_that_nobody_runs_are_told_with_what_would(settings: Settings, tmp_path: Path) -> None:
+    for name in ("claude", "codex"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o700)
+    configured = with_harnesses(settings, mine=Harness(command=(str(tmp_path / "codex"), "exec")))
+    found = only(examine_clis(configured, discover({"PATH": str(tmp_path)})))
+    assert (OK, f"claude is installed ({tmp_path / 'claude'}), and no harness runs it") == (found.level, found.detail)
+    assert "[daemon.harnesses.claude]" in str(found.next)
+
+
+def test_a_process_that_stays_is_told_of_as_one(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "stays"
+    folder.mkdir()
+    resident = Resident(connection_id="c1", wish=WISH, folder=str(folder), began_at=CLOCK.wall() - 5)
+    ResidentBook(paths.residents(settings.data_dir)).note(resident)
+
+    assert "r/builder: the process that stays there was killed" in runs_of(settings).detail
+    write_record(folder / "wrapper.json", identity_of(os.getpid()))  # type: ignore[arg-type]
+    assert f"goes on without a daemon since 5 s (process {os.getpid()})" in runs_of(settings).detail
+    assert "greenroom daemon start keeps it on" == runs_of(settings).next

@@ -1,0 +1,76 @@
+"""What a machine tells of itself: the harnesses that it can run now, and the agent CLIs that nobody may run yet."""
+
+import logging
+import platform
+from pathlib import Path
+
+import pytest
+
+from greenroom.daemon.harness import House
+from greenroom.daemon.introduction import introduction
+from greenroom.daemon.machine import Machine
+from greenroom.process.discovery import SNIPPETS, discover
+from greenroom.process.program import check_program
+from greenroom.settings.harness import Harness
+from greenroom.settings.resolve import resolve
+
+MACHINE = Machine(id="m-1", name="m")
+
+
+def install(folder: Path, *names: str) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text("#!/bin/sh\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder), "HOME": str(folder)}
+
+
+def test_what_is_installed_is_found_where_a_run_would_find_it(tmp_path: Path) -> None:
+    environ = install(tmp_path / "bin", "claude", "codex", "vim")
+    (tmp_path / "bin" / "qwen").write_text("no program")
+    assert [("claude", tmp_path / "bin" / "claude"), ("codex", tmp_path / "bin" / "codex")] == [
+        (found.name, found.path) for found in discover(environ)
+    ]
+    assert [] == discover({"PATH": "/nowhere"})
+
+
+def test_a_relative_place_of_the_path_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "bin", "claude")
+    monkeypatch.chdir(tmp_path)
+    assert [] == discover({"PATH": "bin:."})
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_each_snippet_makes_the_cli_a_harness_once_it_is_pasted(tmp_path: Path, name: str) -> None:
+    environ = install(tmp_path, name)
+    config = tmp_path / ".config" / "greenroom" / "config.toml"
+    config.parent.mkdir(parents=True)
+    assert {} == resolve({}, environ, None).harnesses(), "nothing becomes runnable by being there"
+    config.write_text(SNIPPETS[name])
+    harness = resolve({}, environ, None).harnesses()[name]
+    check_program(harness.command, Path("/"), environ)
+
+
+def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = install(tmp_path, "claude", "codex", "opencode")
+    harnesses = {
+        "mine": Harness(command=("codex", "exec")),
+        "wrapped": Harness(command=("env", "A=b", str(tmp_path / "opencode"))),
+        "gone": Harness(command=("codexx",)),
+    }
+    install(tmp_path, "env")
+    house = House(harnesses, (), tmp_path / "work")
+    with caplog.at_level(logging.WARNING):
+        told = introduction(MACHINE, house, {"gpu": "two", "os": "mine"}, environ)
+    assert ["mine", "wrapped"] == told.harnesses
+    assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
+    assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
+    assert ["the harness gone is not offered: There is no program 'codexx'"] == [
+        record.getMessage().partition(" that")[0] for record in caplog.records
+    ]
+    (tmp_path / "claude").unlink()
+    (tmp_path / "codex").unlink()
+    later = introduction(MACHINE, house, {}, environ)
+    assert (["wrapped"], False) == (later.harnesses, "found" in later.labels)
