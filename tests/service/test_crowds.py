@@ -1,7 +1,7 @@
 """What a crowd changes, and what the daemon's word is worth: retries are spread, and who is not named lapses alone."""
 
 from greenroom.domain.presence import presence_of_agent
-from greenroom.domain.reliability import CROWD, DEFAULTS
+from greenroom.domain.reliability import CROWD, DEFAULTS, SEATS_CROWD
 from tests.service.house import House
 from tests.service.test_machines import statuses, team
 
@@ -22,6 +22,15 @@ def test_a_crowd_is_told_that_it_is_one() -> None:
     house.room("more", ("late",))
     house.join("late", "c-late", room="more")
     assert house.beat("role0", "c-0-role0", room="room0").crowded
+
+
+def test_many_agents_of_few_machines_are_a_crowd_too_for_each_has_a_claim_standing() -> None:
+    house = team()
+    for number in range(SEATS_CROWD - 2):
+        house.world.leases.grant(f"r/{number}", "c", 120.0, house.machine().id, house.world.clock.monotonic())
+    assert not house.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
+    house.world.leases.grant("r/one-more", "c", 120.0, house.machine().id, house.world.clock.monotonic())
+    assert house.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
 
 
 def test_who_is_told_so_spreads_its_retries_over_half_an_interval() -> None:

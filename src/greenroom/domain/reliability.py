@@ -13,7 +13,8 @@ from greenroom.domain.errors import ConfigurationError
 
 PREFIX = "GREENROOM_"
 CROWD = 200
-"""From this many beating parties on, retries are spread over half an interval instead of two seconds."""
+SEATS_CROWD = 1000
+"""Of more beating parties, or more seats with a claim in each, retries are spread over half an interval, not 2 s."""
 
 # What one request may carry. The wire's own bounds, and so the API's document, are made from these.
 ROLES_MAX = 64

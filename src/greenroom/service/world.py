@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from greenroom.clock import Clock, Now, now
 from greenroom.domain.ids import ID_BYTES, spell_id
-from greenroom.domain.reliability import CROWD, Reliability
+from greenroom.domain.reliability import CROWD, SEATS_CROWD, Reliability
 from greenroom.domain.sitting import HANDED, WORK, Sitting
 from greenroom.entropy import Entropy
 from greenroom.service.attendance import Attendance
@@ -86,8 +86,8 @@ class World:
 
     @property
     def is_crowded(self) -> bool:
-        """Tell whether so many beat that their retries must be spread further."""
-        return self.leases.beating > CROWD
+        """Tell whether so many beat, or have a claim standing, that their retries must be spread further."""
+        return self.leases.beating > CROWD or len(self.leases.seats) > SEATS_CROWD
 
     def next_beat_in_s(self) -> float:
         """Seconds to an agent's next beat, spread anew each time so that a crowd does not stay one."""

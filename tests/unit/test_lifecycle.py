@@ -1,0 +1,21 @@
+"""What a server asks of Python's cycle collector."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import gc
+from greenroom.lifecycle import settle_memory
+
+settle_memory()
+rounds = [0, 0, 0]
+gc.callbacks.append(lambda phase, told: rounds.__setitem__(told["generation"], rounds[told["generation"]] + 1))
+standing = [[number] for number in range(500_000)]
+print(rounds[2], gc.get_freeze_count() > 1000)
+"""
+
+
+def test_what_stands_at_a_server_is_not_looked_through_again_and_again() -> None:
+    """Half a million objects more: by default the collector would look at all of them several times on the way."""
+    said = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
+    assert ["0", "True"] == said.stdout.split()
