@@ -286,14 +286,18 @@ def test_a_daemon_whose_place_another_took_ends_and_says_what_a_copy_must_do(hou
     stays(lambda: house.machine()["daemon_connected"], "the newest stays", 1.0)
 
 
-def test_up_does_not_start_a_daemon_again_whose_place_another_took(bare: House, tmp_path: Path) -> None:
+def test_up_keeps_its_server_and_does_not_start_a_daemon_again_whose_place_another_took(
+    bare: House, tmp_path: Path
+) -> None:
     up = bare.start_up(bare.write_team())
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("machine.json", "operator.token"):
         (copy / name).write_bytes((bare.data_dir / name).read_bytes())
     bare.start("daemon", "start", "--data-dir", str(copy))
-    assert 4 == up.wait()
+    wait_until(lambda: "gave way to another daemon" in up.err, "its daemon has given way")
+    assert 200 == bare.api.call("GET", "/healthz").status
+    assert up.poll() is None
     assert 0 == up.err.count("runs again as process")
 
 

@@ -90,7 +90,7 @@ def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand
     hand.say("parked", until=in_time(300), detail="2 unintended ends within 300 s, the last: exit code 3")
     told = house.run("why", SEAT).out
     assert f"{SEAT} is parked, on trial in 4 min " in told or f"{SEAT} is parked, on trial in 5 min " in told
-    assert f"its command ended by itself for {task} (attempt 2): exit code 3 no such brick" in told
+    assert f"its command died for {task} (attempt 2): exit code 3 no such brick" in told
     assert ", then it gets one run on trial: 2 unintended ends within 300 s" in told
     assert "park_pause_s = 300 " in told
 

@@ -1,5 +1,7 @@
 """What a crowd changes, and what the daemon's word is worth: retries are spread, and who is not named lapses alone."""
 
+from collections.abc import Callable
+
 from greenroom.domain.presence import presence_of_agent
 from greenroom.domain.reliability import CROWD, DEFAULTS, SEATS_CROWD
 from tests.service.house import House
@@ -65,3 +67,19 @@ def test_the_next_beat_that_names_it_seats_it_again_after_a_join() -> None:
     assert {"builder": "rejoin_required", "reviewer": "ok"} == verdicts
     assert "ok" == house.join("builder", "a").status
     assert ["ok", "ok"] == [agent.status for agent in house.beat_machine(("builder", "a"), ("reviewer", "b")).agents]
+
+
+def test_every_answer_tells_another_time_to_the_next_beat() -> None:
+    """Who came together once would come together for ever. An agent's join and beat, a daemon's beat."""
+    house = team()
+    house.room("plain", ("tester",))
+    ways: tuple[tuple[float, Callable[[], float]], ...] = (
+        (DEFAULTS.heartbeat_interval_s, lambda: house.join("tester", "t", room="plain").next_in_s),
+        (DEFAULTS.heartbeat_interval_s, lambda: house.beat("tester", "t", room="plain").next_in_s),
+        (DEFAULTS.daemon_heartbeat_interval_s, lambda: house.beat_machine().next_in_s),
+    )
+    for interval_s, ask in ways:
+        shares = [ask() / interval_s for _ in range(200)]
+        assert 0.80 <= min(shares) < 0.82, "some come early"
+        assert 0.93 < max(shares) < 0.95, "some come late"
+        assert len(set(shares)) > 150, "many come together"

@@ -238,9 +238,12 @@ def test_a_person_who_falls_silent_and_comes_back_likewise(house: House) -> None
     assert raised(house) == []
 
 
-def test_a_daemon_that_sits_down_where_a_person_was_waited_for_has_begun_anew(house: House) -> None:
+def test_a_daemon_that_sits_down_where_a_person_was_waited_for_has_begun_anew_once_it_did_a_task(house: House) -> None:
     park_for_good(house)
     sit(house, "b")
+    assert (shown(house)[0], raised(house)) == ("waiting", [])
+    task, attempt = work(house, "b")
+    house.complete(task, "b", attempt)
     assert (shown(house), raised(house)) == (("waiting", None, None), [])
 
 

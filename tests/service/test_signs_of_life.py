@@ -1,4 +1,4 @@
-"""Only what an agent does itself keeps it present: what people do to its task does not."""
+"""Only what an agent does itself keeps it present, and only what could be heard counts against it."""
 
 from collections.abc import Callable
 
@@ -21,3 +21,17 @@ def test_what_a_person_does_to_a_task_does_not_keep_its_holder(how: Callable[...
     house.move(how, task.id)
     house.pass_time(35)
     assert [] == list(house.look().participants)
+
+
+def test_an_absence_of_the_server_does_not_count_against_a_task_whose_holder_is_silent() -> None:
+    """Its holder may have called all the time, and nobody was there to hear it."""
+    house = House()
+    house.room()
+    task = house.working("builder", "a").id
+    house.pass_time(house.limits.heartbeat_ttl_s + house.limits.sweep_interval_s)
+    assert [] == list(house.look().participants)
+    house.clock.move(10 * house.limits.task_lost_after_s)
+    house.pass_time(house.limits.task_lost_after_s - 1)
+    assert "a" == house.task(task).claimed_by
+    house.pass_time(1 + house.limits.sweep_interval_s)
+    assert ("pending", "lost") == (house.task(task).status, house.task(task).released_cause)

@@ -14,15 +14,29 @@ from sqlalchemy import bindparam, update
 
 from greenroom.domain import sitting, sweep, task
 from greenroom.domain.sitting import OK, PRESENT, SIT_AGAIN
-from greenroom.domain.task import PENDING, can_resume, is_held_by
-from greenroom.service import access, guarding, notes, opening, presence, results, seating, tasks, working
+from greenroom.domain.task import HELD_STATES, PENDING, can_resume, is_held_by
+from greenroom.service import (
+    access,
+    connecting,
+    facts,
+    guarding,
+    notes,
+    opening,
+    presence,
+    resting,
+    results,
+    seating,
+    tasks,
+    working,
+)
 from greenroom.service.guards import Guards
 from greenroom.service.leases import LeaseTable
-from greenroom.store import sittings
+from greenroom.store import machines, sittings
 from greenroom.store import tasks as stored
 from greenroom.store.statement import Statement
 from greenroom.wire.replies import LeaveReply
 from tests.simulation.test_machines_heal import MachinesHeal
+from tests.simulation.test_machines_move import MachinesMove
 from tests.simulation.test_self_healing import SelfHealing
 from tests.simulation.test_work_is_kept import WorkIsKept
 
@@ -212,6 +226,60 @@ def result_of_a_role_that_was_wished_away_is_refused(patch: Patch) -> None:
     patch.setattr(access, "sits_itself", lambda reader, caller, role, connection_id: False)
 
 
+def fact_of_the_past_that_counts(patch: Patch) -> None:
+    patch.setattr(facts, "counts", lambda role, machine, known, fact: True)
+
+
+def fact_that_is_taken_twice(patch: Patch) -> None:
+    original = machines.take_fact
+
+    def take_fact(tx: Any, machine: str, fact: str) -> bool:
+        original(tx, machine, fact)
+        return True
+
+    patch.setattr(machines, "take_fact", take_fact)
+
+
+def death_on_trial_that_nobody_knows_as_one(patch: Patch) -> None:
+    patch.setattr(
+        facts, "completed", lambda role, known, fact: msgspec.structs.replace(fact, intended=bool(fact.intended))
+    )
+
+
+def exit_of_a_former_sitting_that_ends_the_present_one(patch: Patch) -> None:
+    def end_sitting(world: Any, tx: Any, role: Any, known: Any, how: str, fact: Any) -> None:
+        present = sittings.present(tx, role.room, role.name)
+        original(world, tx, role, present, how, fact)
+
+    original = facts.end_sitting
+    patch.setattr(facts, "end_sitting", end_sitting)
+
+
+def exit_that_releases_whatever_its_role_has(patch: Patch) -> None:
+    patch.setattr(facts, "is_held_by", lambda task, connection, attempt: task.status in HELD_STATES)
+
+
+def stopped_agent_that_keeps_its_seat(patch: Patch) -> None:
+    patch.setattr(facts, "is_wished_here", lambda room, role, machine: True)
+
+
+def clone_that_takes_the_machine_back(patch: Patch) -> None:
+    patch.setattr(connecting, "judge_incarnation", lambda known, newest: "new" if known is None else OK)
+
+
+def moved_role_that_waits_for_its_former_machine(patch: Patch) -> None:
+    original = presence.refuse_if_taken
+    patch.setattr(presence, "refuse_if_taken", lambda tx, role, machine: original(tx, role, None))
+
+
+def parked_role_that_nobody_is_told_of(patch: Patch) -> None:
+    patch.setattr(resting, "tell", lambda tx, room, role, cause: None)
+
+
+def disconnection_that_leaves_the_agents(patch: Patch) -> None:
+    patch.setattr(sittings, "present_on", lambda reader, machine: [])
+
+
 FAULTS: Faults = {
     beat_that_revives: 2,
     beat_that_says_ok_for_nothing: 2,
@@ -242,10 +310,28 @@ FAULTS_OF_WORK: Faults = {
     move_that_is_not_in_the_table: 8,
 }
 FAULTS_OF_MACHINES: Faults = {result_of_a_role_that_was_wished_away_is_refused: 3}
+FAULTS_OF_MOVES: Faults = {
+    fact_of_the_past_that_counts: 0,
+    fact_that_is_taken_twice: 0,
+    death_on_trial_that_nobody_knows_as_one: 0,
+    exit_of_a_former_sitting_that_ends_the_present_one: 0,
+    exit_that_releases_whatever_its_role_has: 0,
+    stopped_agent_that_keeps_its_seat: 0,
+    clone_that_takes_the_machine_back: 0,
+    moved_role_that_waits_for_its_former_machine: 0,
+    parked_role_that_nobody_is_told_of: 0,
+    disconnection_that_leaves_the_agents: 0,
+}
+MODELS = (
+    (SelfHealing, FAULTS),
+    (WorkIsKept, FAULTS_OF_WORK),
+    (MachinesHeal, FAULTS_OF_MACHINES),
+    (MachinesMove, FAULTS_OF_MOVES),
+)
 
 CASES = [
     pytest.param(machine, plant, number, id=plant.__name__)
-    for machine, faults in ((SelfHealing, FAULTS), (WorkIsKept, FAULTS_OF_WORK), (MachinesHeal, FAULTS_OF_MACHINES))
+    for machine, faults in MODELS
     for plant, number in faults.items()
 ]
 

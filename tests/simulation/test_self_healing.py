@@ -273,10 +273,10 @@ class SelfHealing(RuleBasedStateMachine):
             assert event.seq == last.get(event.stream, 0) + 1
             last[event.stream] = event.seq
 
-    def teardown(self) -> None:
-        if hasattr(self, "house"):
-            for task in self.sent:
-                assert self.house.task(task).id == task, "an accepted task was lost"
+    @invariant()
+    def no_accepted_task_is_lost(self) -> None:
+        for task in self.sent:
+            assert self.house.task(task).id == task
 
 
 TestSelfHealing = SelfHealing.TestCase

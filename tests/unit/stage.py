@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenroom.client.session import Session
-from greenroom.clock import SystemClock
+from greenroom.clock import Clock, SystemClock
 from greenroom.daemon.desk import Desk
 from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.harness import House
@@ -67,7 +67,9 @@ class Stage:
         history: History | None = None,
         adopted: Run | None = None,
         takes_facts: bool = True,
+        clock: Clock | None = None,
     ) -> None:
+        clock = clock or SystemClock()
         self.server = server
         self.facts: list[Fact] = []
         self.put: list[tuple[str, bool]] = []
@@ -89,8 +91,8 @@ class Stage:
             outbox=outbox,
             book=self.book,
             shelf=LogShelf(self.logs, 5, 1024 * 1024, self.book.folders_in_use),
-            histories=Histories(tmp_path / "histories.json", "boot", SystemClock(), LIMITS),
-            clock=SystemClock(),
+            histories=Histories(tmp_path / "histories.json", "boot", clock, LIMITS),
+            clock=clock,
             entropy=entropy,
             limits=LIMITS,
             environ=environ,
@@ -111,7 +113,7 @@ class Stage:
     def kinds(self) -> list[str]:
         return [fact.kind for fact in self.facts]
 
-    def told(self) -> list[tuple[str, bool, int | None, int | None]]:
+    def told(self) -> list[tuple[str, bool | None, int | None, int | None]]:
         return [(fact.kind, fact.intended, fact.code, fact.signal) for fact in self.facts]
 
     def wait_for_facts(self, count: int) -> list[Fact]:

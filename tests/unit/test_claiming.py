@@ -135,17 +135,34 @@ def test_a_renewed_claim_is_dropped_and_sent_anew() -> None:
     assert claimed() == waiting.claim.next_task()
 
 
-def test_an_ended_claim_is_dropped_and_not_sent_again() -> None:
-    waiting = Waiting()
+@pytest.mark.parametrize("lost", [0, 2])
+def test_an_ended_claim_is_dropped_until_it_is_out_and_not_sent_again(lost: int) -> None:
+    """A drop that comes while the claim is only about to be sent is lost. It would stand for a whole wait."""
+    waiting, is_asked, is_dropped = Waiting(), threading.Event(), threading.Event()
 
-    def ended() -> Response:
-        waiting.claim.end()
+    class Losing(ScriptedTransport):
+        def drop(self) -> None:
+            super().drop()
+            if self.drops > lost:
+                is_dropped.set()
+
+    def standing() -> Response:
+        is_asked.set()
+        assert is_dropped.wait(20)
         raise silence()
 
-    waiting.transport.steps += [ended]
+    waiting.transport = Losing(standing)
+    waiting.claim._session._transport = waiting.transport
+    answers: list[object] = []
+    asking = threading.Thread(target=lambda: answers.append(waiting.claim.next_task()))
+    asking.start()
+    assert is_asked.wait(20)
+    waiting.claim.end()
+    asking.join(20)
+    assert [None] == answers
     assert waiting.claim.next_task() is None
-    assert waiting.claim.next_task() is None
-    assert 1 == waiting.transport.drops
+    assert 1 == len(waiting.transport.asked)
+    assert lost < waiting.transport.drops
 
 
 class Crowd(SeededEntropy):

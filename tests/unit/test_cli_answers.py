@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from greenroom.cli import connection, exits, main, status
-from greenroom.cli.overview import Overview
+from greenroom.cli.overview import Overview, ServerView
 from greenroom.cli.table import Table, print_table
 from greenroom.client import session
 from greenroom.client.transport import Response
@@ -404,6 +405,33 @@ def test_following_messages_shows_each_once(script: Script, capsys: pytest.Captu
     assert ["/api/v1/rooms/shop/messages?after=m&limit=1000"] * 2 == [
         path for _, path, _ in script.asked if "messages?after" in path
     ]
+
+
+def test_what_changes_by_time_alone_is_looked_for_within_a_second_where_a_look_is_quick(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, takes_s, waits = MovedClock(), iter([0.01, 2.0]), list[float]()
+
+    def look(_: object) -> Overview:
+        clock.move(next(takes_s))
+        return Overview(server=ServerView(url="", status="ok"), needs=(), rooms=(), machines=())
+
+    class Bell(threading.Event):
+        """Rung by nobody."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0.0)
+            if len(waits) == 2:
+                raise KeyboardInterrupt
+            return False
+
+    monkeypatch.setattr(status, "look", look)
+    monkeypatch.setattr(status, "follower_of", lambda *_: Bell())
+    with pytest.raises(KeyboardInterrupt):
+        status.watch(resolve({}, {"HOME": str(tmp_path)}, None), lambda _: None, clock)
+
+    assert 0.01 + waits[0] < 1.0
+    assert waits[1] >= 4.0, "who looks at many rooms is busy with nothing else"
 
 
 def test_a_watched_house_is_shown_when_it_changes_and_when_its_server_is_away(

@@ -25,13 +25,13 @@ def event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: Any) -
     [
         (
             event("agent.exited", "exit code 3\nno such file", task="task_1", attempt=2, code=3, until=LATER),
-            "its command ended by itself for task_1 (attempt 2): exit code 3 no such file; it rests until 10:05:00Z",
+            "its command died for task_1 (attempt 2): exit code 3 no such file; it rests until 10:05:00Z",
         ),
         (
             event("agent.exited", "exited", task="task_1", attempt=1, signal=9, trial=True),
-            "its command ended by itself for task_1 (attempt 1), on trial: killed by signal 9",
+            "its command died for task_1 (attempt 1), on trial: killed by signal 9",
         ),
-        (event("agent.exited", "exited"), "its command ended by itself: nobody saw how it ended"),
+        (event("agent.exited", "exited"), "nothing runs there: nobody saw how it ended"),
         (
             event("agent.exited", "the wish changed", intended=True, task="task_1", attempt=1),
             "its command ended as intended for task_1 (attempt 1): the wish changed",

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.client.errand import marks_of
+from greenroom.client.briefing import marks_of
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.daemon import adoption
+from greenroom.daemon.chronicle import id_of
 from greenroom.daemon.errands import NOT_KEPT
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.runs import Run, RunBook
@@ -218,6 +219,22 @@ def test_a_role_has_one_run_and_what_was_before_it_is_over(tmp_path: Path) -> No
     assert runs == [later]
     assert [(fact.id, fact.intended) for fact in told] == [(f"exit:task_2.1.{earlier.connection_id}", True)]
     assert list(book.read_all()) == [later]
+
+
+def test_a_run_whose_end_is_on_its_way_already_ends_once(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    RunBook(tmp_path / "runs").note(run)
+    end = Fact(id=id_of("exit", run), kind="exited", room=run.room, role=run.role, connection_id="conn_1")
+    Outbox(tmp_path / "outbox", 100).put(end)
+    assert found(tmp_path) == ([], [end])
+    assert list(RunBook(tmp_path / "runs").read_all()) == []
+
+
+def test_what_is_let_go_is_told_with_the_wish_and_the_trial_it_ran_under(tmp_path: Path) -> None:
+    for run in (run_in(tmp_path), run_in(tmp_path, "task_2", began_at=1.0, trial=True)):
+        RunBook(tmp_path / "runs").note(run)
+    _, told = found(tmp_path)
+    assert [(fact.task, fact.trial, fact.generation) for fact in told] == [("task_2", True, WISH.generation)]
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["number known", "killed before it was written down"])

@@ -50,6 +50,7 @@ class FakeSession(Session):
         self.errors: list[Exception] = []
         self.facts_errors: list[Exception] = []
         self.calls: list[str] = []
+        self.told: list[Fact] = []
         self.bodies: list[MachineHeartbeat] = []
         self.answers: list[Wishes] = []
         self.afters: list[int | None] = []
@@ -65,6 +66,7 @@ class FakeSession(Session):
         self.calls.append("facts")
         if self.facts_errors:
             raise self.facts_errors.pop(0)
+        self.told += body.facts
 
     def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Wishes:
         self.afters.append(after)
@@ -90,6 +92,10 @@ class FakeDesk(Desk):
 def beat_of(tmp_path: Path, *seats: Seat) -> tuple[MachineBeat, FakeSession, list[int]]:
     outbox = Outbox(tmp_path / "outbox", 10)
     outbox.put(Fact(id="exit:task_1.1.conn_0", kind="exited", room="r", role="builder", connection_id="conn_0"))
+    return beat_telling(outbox, *seats)
+
+
+def beat_telling(outbox: Outbox, *seats: Seat) -> tuple[MachineBeat, FakeSession, list[int]]:
     teller = FactTeller(outbox, lambda facts: None, DEFAULTS, SeededEntropy(1), lambda: None, lambda: None)
     desk, versions = FakeDesk(), list[int]()
     beat = MachineBeat(desk, "inc_1", lambda: seats, versions.append, teller.deliver_all)
@@ -183,6 +189,31 @@ def test_each_verdict_reaches_its_seat(tmp_path: Path, caplog: pytest.LogCapture
     }
     assert versions == [4]
     assert [record.levelname for record in caplog.records if "joined again" in record.message] == ["WARNING"]
+
+
+def test_a_verdict_is_for_the_sitting_that_was_named_and_not_for_the_next_one(tmp_path: Path) -> None:
+    seat = Seat("builder")
+    beat, _, _ = beat_of(tmp_path, seat)
+    beat.register_and_beat()
+    seat.connection_id = "conn_2"  # the one that was named has ended, and the next one sits there
+    for status in ("superseded", "drain", "ok", "rejoin_required"):
+        beat.take(reply(AgentVerdict(room="room_1", role="builder", status=status)), 7.0)
+    assert seat.told == []
+
+
+def test_a_server_that_goes_away_again_is_not_waited_for_once_for_each_agent(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Away(Seat):
+        def join_again(self, session: Session) -> None:
+            asked.append(self.role)
+            raise Unavailable("d", "g")
+
+    seats = [Away(f"role-{number}") for number in range(50)]
+    beat, _, _ = beat_of(tmp_path, *seats)
+    beat.register_and_beat()
+    beat.take(reply(*[AgentVerdict(room="room_1", role=seat.role, status="rejoin_required") for seat in seats]), 7.0)
+    assert asked == ["role-0"]
 
 
 class Watch:

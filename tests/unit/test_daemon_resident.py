@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.clock import SystemClock
+from greenroom.clock import SystemClock, seconds_of
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.resident import ResidentSeat
 from greenroom.daemon.residents import Resident, ResidentBook, marks_of
@@ -113,6 +113,15 @@ def test_what_it_says_of_a_limit_pauses_it(tmp_path: Path) -> None:
     assert (True, None) == (stage.facts[1].intended, stage.facts[2].until)
     assert "log in again" in str(stage.facts[2].detail)
     assert (PAUSED, ()) == (stage.seat.history.rest, stage.seat.history.ends)
+
+
+def test_a_limit_that_has_passed_is_not_met_again_at_once(tmp_path: Path) -> None:
+    said = '{"status": "rate_limited", "until": "2020-01-01T00:00:00Z"}'
+    stage = Residence(tmp_path, Server(), f"echo '{said}' > $GREENROOM_RESULT; exit 1")
+    assert stage.ended.wait(20)
+    stage.wait_for_facts(3)
+    assert PAUSED == stage.seat.history.rest
+    assert seconds_of(str(stage.facts[2].until)) > SystemClock().wall() + 1
 
 
 def test_one_that_has_lived_long_enough_is_well(tmp_path: Path) -> None:

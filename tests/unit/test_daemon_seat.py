@@ -117,6 +117,7 @@ def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     assert stage.seat.history.rest == YIELDED
     assert stage.wait_for_facts(2)[1].intended
     assert server.called("leave") == []
+    assert [body["if_vacant"] for body in server.called("join")] == [True]  # a daemon takes nobody's seat
 
 
 def test_a_join_whose_answer_was_lost_may_have_been_heard_and_is_taken_back(tmp_path: Path) -> None:

@@ -1,34 +1,23 @@
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from greenroom.client.errand import (
-    DID_ITSELF,
-    DONE,
-    FAILED,
-    GONE,
-    NOT_BEGUN,
-    NOTHING_WRITTEN,
-    PAUSED,
-    STOPPED,
-    Errand,
-    Outcome,
-    Plan,
-    marks_of,
-    next_in_line,
-    task_environment,
-    why_gone,
-)
+from greenroom.client.briefing import marks_of
+from greenroom.client.errand import NOTHING_WRITTEN, Errand
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.plan import Plan
 from greenroom.client.session import Session
 from greenroom.client.transport import Response
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import task as tasks
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
+from greenroom.process import journal
 from greenroom.process.group import Group
 from greenroom.process.identity import Identity, identity_of, is_alive
 from tests.unit.scripted import CONNECTION, ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
@@ -394,6 +383,35 @@ def test_a_start_that_lay_in_its_socket_through_the_night_is_asked_for_again(tmp
     assert [] == trying.started
 
 
+def test_a_night_between_the_word_and_the_command_lets_nothing_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trying = Trying(tmp_path, "open('began', 'w')", HELD, refusal("superseded"))
+    trying.errand._clock = trying.clock
+    begin = journal.begin
+
+    def overnight(folder: Path, command: Sequence[str], stdin: bytes) -> None:
+        trying.clock.sleep(8 * 3600.0)
+        begin(folder, command, stdin)
+
+    monkeypatch.setattr(journal, "begin", overnight)
+    assert GONE == trying.go().kind
+    assert not (tmp_path / "began").exists()
+
+
+@pytest.mark.parametrize(("how", "kind"), [("stop", STOPPED), ("lose", GONE)])
+def test_what_is_ended_between_the_word_and_the_command_does_not_begin(tmp_path: Path, how: str, kind: str) -> None:
+    trying = Trying(tmp_path, "open('began', 'w')")
+
+    def ended() -> Response:
+        getattr(trying.errand, how)("no more")
+        return HELD
+
+    trying.transport.steps.append(ended)
+    assert kind == trying.go().kind
+    assert not (tmp_path / "began").exists()
+
+
 def test_a_night_s_sleep_is_no_time_that_the_command_had(tmp_path: Path) -> None:
     alive, gate = tmp_path / "alive", tmp_path / "gate"
     script = (
@@ -414,18 +432,6 @@ def test_a_night_s_sleep_is_no_time_that_the_command_had(tmp_path: Path) -> None
 
     threading.Thread(target=sleep, daemon=True).start()
     assert DONE == trying.go().kind
-
-
-def test_the_next_in_line_is_the_next_role_and_at_last_the_user() -> None:
-    roles = ("planner", "builder", "reviewer")
-    assert ["builder", "reviewer", "user"] == [next_in_line(roles, role) for role in roles]
-
-
-def test_a_run_is_told_its_own_token_and_no_other() -> None:
-    told = task_environment("http://there", "demo", "builder", claimed(), CONNECTION)
-    names = ("URL", "ROOM", "ROLE", "TASK", "ATTEMPT", "CONNECTION", "TOKEN")
-    assert {f"GREENROOM_{name}" for name in names} == set(told)
-    assert ("secret", "1") == (told["GREENROOM_TOKEN"], told["GREENROOM_ATTEMPT"])
 
 
 def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result(tmp_path: Path) -> None:
@@ -483,17 +489,3 @@ while "blue" not in notes.read_text():
     assert DONE == trying.go().kind
     assert "build it\n" == trying.calls()[-1][1]["text"]
     assert "make it blue\n" == trying.plan.notes.read_text()
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"status": "completed", "accepted_attempt": 1, "attempt": 2}, "the result of attempt 1 was taken"),
-        ({"status": "backlog"}, "put back into the backlog"),
-        ({"status": "closed", "reason": "no more"}, "cancelled (no more)"),
-        ({"status": "pending", "released_cause": "reset"}, "taken back: reset"),
-        ({"status": "in_progress", "attempt": 3}, "another's now: in_progress, attempt 3"),
-    ],
-)
-def test_why_a_task_is_gone_is_said_for_people(changes: dict[str, Any], why: str) -> None:
-    assert why in why_gone(task_of(**changes))

@@ -160,6 +160,16 @@ def test_a_wake_beats_at_once_tells_how_long_it_slept_and_renews_the_claim() -> 
     assert (0.0,) == beating.beats.calls[-1]
 
 
+def test_a_wake_renews_the_claim_also_where_its_beat_is_answered() -> None:
+    """The line that the claim waits on may be dead, and be that for the claim alone."""
+    beating = Beating([joined()], [beaten()])
+    beating.pass_by(10.0)
+    beating.clock.sleep(60.0)
+    beating.heartbeat.step()
+    assert [(60.0,)] == beating.beats.calls
+    assert [words.RENEW_CLAIM] == beating.kinds()
+
+
 def test_a_run_may_not_begin_on_an_answer_from_before_the_night() -> None:
     beating = Beating([joined()], [silence()])
     beating.pass_by(1.0)

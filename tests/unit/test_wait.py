@@ -122,6 +122,16 @@ def test_who_is_superseded_while_it_waits_is_told_to_stop(server: TinyServer, tm
     assert [] == call.files("sittings")
 
 
+def test_a_seat_that_another_took_is_never_asked_for_again(server: TinyServer, tmp_path: Path) -> None:
+    """Two sessions of which each is told to come back take a role from each other for ever."""
+    server.answers["POST join"] = lambda server, body: answer(joined("superseded"))
+    call = Call(server.url, tmp_path)
+    with pytest.raises(Superseded) as caught:
+        call.wait()
+    assert caught.value.guidance.startswith("Stop.")
+    assert "again" not in f"{caught.value.detail} {caught.value.guidance}"
+
+
 def test_a_server_that_is_not_there_is_given_up_and_the_sitting_kept(tmp_path: Path) -> None:
     call = Call("http://127.0.0.1:9", tmp_path)
     with pytest.raises(Unavailable) as caught:

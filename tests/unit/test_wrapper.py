@@ -1,6 +1,7 @@
 import os
-import py_compile
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,12 +12,14 @@ import msgspec
 import psutil
 import pytest
 
+import greenroom
 from greenroom.domain.errors import ConfigurationError
 from greenroom.process import members, start, wrapper
 from greenroom.process.group import Exit, Group
 from greenroom.process.identity import Identity
 from greenroom.process.journal import begin, parts_of, size_of
 from greenroom.process.output import text_of
+from greenroom.process.start import NotNow
 from tests.unit.living import has_ended, survivors, wait_until, wait_until_written
 
 pytestmark = pytest.mark.process
@@ -109,17 +112,37 @@ def test_who_looks_for_the_command_by_its_words_finds_it_alone(tmp_path: Path) -
     group.stop(5)
 
 
-def test_a_compiled_program_is_used_only_where_it_is_of_this_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "wrapper.py"
-    source.write_text("pass")
-    monkeypatch.setattr(wrapper, "__file__", str(source))
-    assert start.program() == str(source)
-    compiled = py_compile.compile(str(source))
-    assert start.program() == compiled
-    source.write_text("pass  # and something else")
-    assert start.program() == str(source)
+UPGRADED = """
+import os, sys
+from pathlib import Path
+from greenroom.process import group, wrapper
+Path(wrapper.__file__).write_text("the next version speaks otherwise")
+folder = Path(sys.argv[1])
+print(group.Group.spawn(["true"], folder, {"PATH": os.environ["PATH"]}, b"", folder / "run").wait(20))
+"""
+
+
+def test_an_upgrade_beneath_a_process_that_runs_stops_no_run(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(greenroom.__file__).parent, tmp_path / "greenroom", ignore=ignored)
+    told, env = [sys.executable, "-c", UPGRADED, str(tmp_path)], ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(told, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.stdout, ended.stderr) == ("exit code 0\n", "")
+
+
+def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(tmp_path: Path) -> None:
+    asked = []
+
+    def refuse() -> bool:
+        asked.append((tmp_path / "run" / "wrapper.json").exists())
+        return False
+
+    with pytest.raises(NotNow):
+        Group.spawn(["touch", "started"], tmp_path, ENVIRONMENT, b"", tmp_path / "run", may_begin=refuse)
+    assert asked == [True], "asked once, when the wrapper was ready"
+    assert not (tmp_path / "started").exists()
+    assert spawn(tmp_path, "touch", "started").wait(20) == Exit(0, None)
+    assert not (tmp_path / "run" / wrapper.PROGRAM).exists()
 
 
 def test_it_is_small(tmp_path: Path) -> None:
@@ -388,14 +411,21 @@ def test_whose_starter_and_wrapper_were_killed_is_ended_though_it_bears_no_marks
     assert survivors(everybody) == []
 
 
-def test_a_wrapper_whose_starter_has_ended_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["before", "before the word"])
+def test_a_wrapper_whose_starter_has_ended_starts_nothing(tmp_path: Path, when: str) -> None:
     folder = tmp_path / "run"
     begin(folder, ["touch", "started"], b"")
-    hearing, telling = os.pipe()
-    os.close(hearing)
-    told = [str(folder), str(tmp_path), "1000", "0", "", "", str(telling), "-1"]
-    subprocess.run([sys.executable, "-I", "-S", wrapper.__file__, *told], cwd=tmp_path, pass_fds=[telling], timeout=20)
-    os.close(telling)
+    ours, its = socket.socketpair()
+    if when == "before":
+        ours.close()
+    told = [str(folder), str(tmp_path), "1000", "0", "", "", str(its.fileno()), "-1"]
+    words = [sys.executable, "-I", "-S", wrapper.__file__, *told]
+    with subprocess.Popen(words, cwd=tmp_path, pass_fds=[its.fileno()]) as started:
+        its.close()
+        if when != "before":
+            assert ours.recv(100) == start.READY
+            ours.close()
+        assert started.wait(20) == 0
     assert not (tmp_path / "started").exists()
     assert Group.adopt(folder, {}) is None
     assert Group.adopt(tmp_path / "nowhere", {}) is None

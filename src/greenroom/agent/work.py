@@ -13,19 +13,10 @@ from typing import TextIO
 from greenroom.agent.guide import Guide
 from greenroom.agent.interruption import Interrupted, interruptible
 from greenroom.agent.seat import DRAINED, Seat, new_connection_id
-from greenroom.client.errand import (
-    DID_ITSELF,
-    DONE,
-    FAILED,
-    NOT_BEGUN,
-    PAUSED,
-    STOPPED,
-    Errand,
-    Outcome,
-    Plan,
-    next_in_line,
-    task_environment,
-)
+from greenroom.client.briefing import next_in_line, task_environment
+from greenroom.client.errand import Errand
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.plan import Plan
 from greenroom.client.session import Cause, Session
 from greenroom.clock import SystemClock, instant_of, seconds_of
 from greenroom.domain import supervision

@@ -4,11 +4,13 @@ A wish is sent whole. What a person does not name stays as it was, so the presen
 """
 
 from argparse import Namespace
+from pathlib import PurePosixPath
 from typing import Any, TextIO
 
 from greenroom.cli.amounts import duration
 from greenroom.cli.connection import session_of
 from greenroom.cli.evidence import role_of
+from greenroom.cli.exits import WrongUsage
 from greenroom.cli.output import print_json
 from greenroom.cli.table import Table, print_table
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, STOPPED
@@ -21,6 +23,7 @@ WISHED = ("kind", "machine", "harness", "model", "workdir", "desired", "task_tim
 
 def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     named = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
+    check_workdir(arguments.workdir)
     if "task_timeout_s" in named:
         named["task_timeout_s"] = named["task_timeout_s"] or None  # 0 takes it off
     if "kind" not in named and ("machine" in named or "harness" in named):
@@ -28,6 +31,15 @@ def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
     if named.get("kind") == CUSTOM:
         named = {"machine": None, "harness": None} | named  # what a person runs is run by no machine
     return wish(arguments, settings, out, named)
+
+
+def check_workdir(told: str | None) -> None:
+    """Raise WrongUsage for what no machine takes; whether the directory is there only its machine knows."""
+    if told and (not PurePosixPath(told).is_absolute() or ".." in PurePosixPath(told).parts):
+        raise WrongUsage(
+            f"The working directory {told} is not spelled out.",
+            "Wish the absolute path that it has on the machine, without `~` and `..`.",
+        )
 
 
 def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:

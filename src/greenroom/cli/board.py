@@ -1,5 +1,7 @@
 """The overview as tables. Knows which columns people look for; must not know where they are drawn."""
 
+from collections import Counter
+
 from greenroom.cli.amounts import duration
 from greenroom.cli.condition import spell
 from greenroom.cli.output import clock_time, first_line
@@ -15,7 +17,7 @@ NO_ROOM = "No room is open yet. Open one: greenroom room create NAME --roles A,B
 MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "LABELS", "AGENTS")
 WORDS_CHARACTERS = 160
 NAMES_SHOWN = 4
-"""So many of a machine's harnesses and labels are named where everything is shown; `machine list` has them all."""
+"""So many of a machine's harnesses, labels and agents are named beside everything else; `machine list` has them all."""
 
 
 def headlines(overview: Overview, now: float) -> list[str]:
@@ -82,13 +84,12 @@ def task_row(task: Task) -> tuple[str, ...]:
 
 
 def machines_table(machines: tuple[MachineView, ...] | list[MachineView], names_shown: int | None = None) -> Table:
-    """The machines; of each so many harnesses and labels are named, and the rest counted."""
+    """The machines; of each so many harnesses, labels and agents are named, and the rest counted."""
     rows = [machine_row(machine, names_shown) for machine in machines]
     return Table("Machines", MACHINE_HEADS, rows, spare=("ID", "LABELS", "SEEN"))
 
 
 def machine_row(machine: MachineView, names_shown: int | None) -> tuple[str, ...]:
-    agents = ", ".join(f"{agent.room}/{agent.role}: {agent.status}" for agent in machine.agents)
     status = "connected" if machine.daemon_connected else "not connected"
     labels = [f"{name}={value}" if value else name for name, value in sorted(machine.labels.items())]
     return (
@@ -98,8 +99,16 @@ def machine_row(machine: MachineView, names_shown: int | None) -> tuple[str, ...
         clock_time(machine.last_seen_at),
         some_of(list(machine.harnesses), names_shown),
         some_of(labels, names_shown),
-        agents or "-",
+        agents_of(machine, names_shown),
     )
+
+
+def agents_of(machine: MachineView, shown: int | None) -> str:
+    """Who should run there, by name; where they are many and their rooms are shown anyway, how many are how."""
+    if shown is None or len(machine.agents) <= shown:
+        return ", ".join(f"{agent.room}/{agent.role}: {agent.status}" for agent in machine.agents) or "-"
+    counted = Counter(agent.status for agent in machine.agents)
+    return f"{len(machine.agents)}: " + ", ".join(f"{count} {status}" for status, count in counted.most_common())
 
 
 def some_of(names: list[str], shown: int | None) -> str:

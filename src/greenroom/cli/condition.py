@@ -56,7 +56,7 @@ def advice(room: str, is_open: bool, role: RoleView, task: str | None, now: floa
     found = {
         PARKED: f"mend what is wrong; it gets one run on trial by itself; {at_once}",
         PAUSED: f"nothing, it goes on by itself; {at_once}",
-        BACKING_OFF: f"nothing, it is run again by itself; {at_once}",
+        BACKING_OFF: f"it is run again by itself; what lasts, mend on machine {role.machine}; {at_once}",
         STOPPED: f"to have it run: greenroom agent start {seat}",
         OFFLINE: f"on machine {role.machine}: greenroom daemon start",
         UNKNOWN: "wait for its machine's next beat, and look whether it comes: greenroom machine list",

@@ -77,7 +77,7 @@ def started(data: Data, cause: str, names: Names) -> str:
 
 
 def exited(data: Data, cause: str, names: Names) -> str:
-    """How a run ended: as intended, or by itself; then until when its role rests."""
+    """How a run ended: as intended, or not; then until when its role rests. What could not be begun has no task."""
     if data.get("intended"):
         return f"its command ended as intended{run_of(data)}{why(cause, 'exited')}"
     how = cause if cause and cause != "exited" else NOBODY_SAW
@@ -87,7 +87,12 @@ def exited(data: Data, cause: str, names: Names) -> str:
         how = f"exit code {data['code']}{why(cause, 'exited')}"
     trial = ", on trial" if data.get("trial") else ""
     rest = f"; it rests until {clock_time(data['until'])}" if data.get("until") else ""
-    return f"its command ended by itself{run_of(data)}{trial}: {how}{rest}"
+    what = "its command died" if began(data) else "nothing runs there"
+    return f"{what}{run_of(data)}{trial}: {how}{rest}"
+
+
+def began(data: Data) -> bool:
+    return any(data.get(sign) is not None for sign in ("task", "code", "signal"))
 
 
 def parked(data: Data, cause: str, names: Names) -> str:

@@ -18,7 +18,10 @@ from greenroom.clock import Clock, SystemClock, instant_of
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.settings.resolve import Settings
 
-REFRESH_S = 2.0
+REFRESH_S = 0.8
+"""What changes by time alone, as a rest that is over, is no event, and yet is to be seen within a second."""
+LOOK_SHARE_MAX = 0.25
+"""A watcher looks for no more than that part of the time: many rooms are many calls."""
 RETRY_S = 1.0
 
 Show = Callable[[Overview], None]
@@ -44,14 +47,13 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 def watch(settings: Settings, show: Show, clock: Clock) -> None:
     """Show the house whenever something happens in it, until interrupted. A server that is away is shown as away."""
     session = session_of(settings)
-    something_happened = threading.Event()
-    follower = threading.Thread(target=follow, args=(settings, something_happened), name="follow", daemon=True)
-    follower.start()
+    something_happened = follower_of(settings)
     unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
     seen = unknown
     away_since: str | None = None
     while True:
         something_happened.clear()
+        begun = clock.monotonic()
         try:
             seen, away_since = look(session), None
         except Unavailable:
@@ -59,7 +61,16 @@ def watch(settings: Settings, show: Show, clock: Clock) -> None:
             away = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
             seen = msgspec.structs.replace(seen, server=away)
         show(seen)
-        something_happened.wait(RETRY_S if away_since else REFRESH_S)
+        looked_s = clock.monotonic() - begun
+        something_happened.wait(RETRY_S if away_since else max(REFRESH_S, looked_s / LOOK_SHARE_MAX))
+
+
+def follower_of(settings: Settings) -> threading.Event:
+    """What is set whenever something happens in the house."""
+    something_happened = threading.Event()
+    follower = threading.Thread(target=follow, args=(settings, something_happened), name="follow", daemon=True)
+    follower.start()
+    return something_happened
 
 
 def follow(settings: Settings, something_happened: threading.Event) -> None:

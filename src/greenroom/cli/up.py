@@ -212,7 +212,7 @@ class House:
             "Pull the plug; what you killed comes back by itself:",
             *columns(
                 (f"kill -9 {self._server.pid}", "the server"),
-                (f"kill -9 {self._daemon.pid}", "the daemon, with the agents it runs"),
+                (f"kill -9 {self._daemon.pid}", "the daemon; what its agents run goes on without it"),
             ),
             "",
             "Ctrl-C stops everything.",

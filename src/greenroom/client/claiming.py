@@ -16,6 +16,9 @@ from greenroom.domain.standing import standing_for
 from greenroom.entropy import Entropy
 from greenroom.wire.replies import ClaimedTask
 
+DROP_EVERY_S = 0.02
+DROPS_MAX = 500
+
 
 class StandingClaim:
     """Asks for the next task of a role until there is one. `session` is this claim's alone: it is dropped with it."""
@@ -52,6 +55,8 @@ class StandingClaim:
         self._step_s = limits.wait_step_s
         self._look = threading.Event()
         self._is_ended = False
+        self._is_out = threading.Event()
+        self._is_out.set()
 
     def renew(self) -> None:
         """Drop the claim that stands, from another thread; a new one is sent as soon as the seat is sure."""
@@ -59,9 +64,18 @@ class StandingClaim:
         self._session.drop()
 
     def end(self) -> None:
-        """Drop the claim and send no more, from another thread: `next_task` returns None."""
+        """Drop the claim and send no more, from another thread: `next_task` returns None. Waits for nothing itself."""
         self._is_ended = True
         self.renew()
+        if not self._is_out.is_set():
+            threading.Thread(target=self._drop_until_out, name="dropping", daemon=True).start()
+
+    def _drop_until_out(self) -> None:
+        """A claim that is only about to be sent cannot be dropped yet, and would stand for a whole wait."""
+        for _ in range(DROPS_MAX):
+            if self._is_out.wait(DROP_EVERY_S):
+                return
+            self.renew()
 
     def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
         """Wait for the next task; None when `timeout_s` is over or the claim was ended.
@@ -86,13 +100,22 @@ class StandingClaim:
                 continue
             was_away = False
             sent_at = self._clock.boottime()
-            task = self._ask(max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at)
+            task = self._ask_unless_ended(
+                max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at
+            )
             has_asked = True
             # An answer that lay in its socket through a night's sleep starts nothing: asked again, the server says
             # whether the task is still ours.
             if task is not None and self._clock.boottime() - sent_at < self._ttl_s:
                 return task
         return None
+
+    def _ask_unless_ended(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
+        self._is_out.clear()
+        try:
+            return None if self._is_ended else self._ask(wait_s, ends_at)
+        finally:
+            self._is_out.set()
 
     def _ask(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
         try:

@@ -6,16 +6,18 @@ different ways.
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from greenroom.client import notes, result
+from greenroom.client.briefing import marks_of
 from greenroom.client.notes import NotePad
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.plan import Plan
 from greenroom.client.result import Result, read_result
 from greenroom.client.session import Session
+from greenroom.client.tenure import Tenure, why_gone
 from greenroom.clock import Clock, instant_of, seconds_of
-from greenroom.domain import task as tasks
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, NotKept, Superseded, Unavailable
 from greenroom.domain.ids import USER
 from greenroom.domain.task import Task
@@ -23,68 +25,11 @@ from greenroom.process.group import Exit, Group
 from greenroom.process.identity import Identity
 from greenroom.process.members import kill_leftover
 from greenroom.process.output import is_whole_in, tail_of, text_of
-from greenroom.wire.replies import ClaimedTask
-
-# How an errand ends.
-DONE = "done"
-DID_ITSELF = "did_itself"
-FAILED = "failed"
-GONE = "gone"
-STOPPED = "stopped"
-PAUSED = "paused"
-NOT_BEGUN = "not_begun"
+from greenroom.process.start import NotNow
 
 STEP_S = 0.2
 FOR_EVER = float("inf")
 NOTHING_WRITTEN = "(The command ended well and wrote nothing.)"
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run for a task: `env` is the whole environment, `then` who gets the output, `folder` this run's own.
-
-    `result` is the format in which the command prints how it ended, where it does. `began_at` is when an earlier
-    process of ours began the run, by the wall clock; of such a run command, directory and environment do not matter.
-    One that `is_mortal` ends with this process, however that ends; any other can be carried on by the next one.
-    """
-
-    command: tuple[str, ...]
-    cwd: Path
-    env: dict[str, str]
-    then: str
-    folder: Path
-    timeout_s: float | None = None
-    result: str | None = None
-    is_mortal: bool = False
-    began_at: float | None = None
-
-    @property
-    def stdout(self) -> Path:
-        return self.folder / "stdout"
-
-    @property
-    def stderr(self) -> Path:
-        return self.folder / "stderr"
-
-    @property
-    def notes(self) -> Path:
-        return self.folder / "notes"
-
-    @property
-    def result_file(self) -> Path:
-        return self.folder / "result.json"
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent.
-
-    `until` is when one that paused may go on, as ISO; None where a person has to do something first.
-    """
-
-    kind: str
-    detail: str
-    exit: Exit | None = None
-    is_kept: bool = False
-    until: str | None = None
 
 
 class Errand:
@@ -107,6 +52,7 @@ class Errand:
         self._plan = plan
         self._clock = clock
         self._on_started = on_started or (lambda identity: None)
+        self._tenure = Tenure(task, connection_id)
         self._notes = NotePad(task, plan.notes)
         self._is_doubted = threading.Event()
         self._lost_reason: str | None = None
@@ -131,17 +77,20 @@ class Errand:
 
     def carry_out(self) -> Outcome:
         """Run the command for the task and hand its output on. Whatever happens, nothing of it is left running."""
-        try:
-            self._start()
-        except Conflict as error:
-            return Outcome(kind=GONE, detail=str(error))
-        except Unavailable:
-            return self._stopped(None)
-        try:
-            group = self._spawn()
-        except (ConfigurationError, OSError) as error:
-            return Outcome(kind=NOT_BEGUN, detail=str(error))
-        return self._see_through(group)
+        while self._stop_reason is None and self._lost_reason is None:
+            try:
+                heard_at = self._start()
+                group = self._spawn(heard_at)
+            except NotNow:
+                continue
+            except Conflict as error:
+                return Outcome(kind=GONE, detail=str(error))
+            except Unavailable:
+                return self._stopped(None)
+            except (ConfigurationError, OSError) as error:
+                return Outcome(kind=NOT_BEGUN, detail=str(error))
+            return self._see_through(group)
+        return self._cut_off() or self._stopped(None)
 
     def carry_on(self) -> Outcome:
         """Go on with what an earlier process of ours began under the same attempt and connection, and was killed."""
@@ -155,7 +104,8 @@ class Errand:
     def _marks(self) -> dict[str, str]:
         return marks_of(self._task.id, self._task.attempt, self._connection_id)
 
-    def _spawn(self) -> Group:
+    def _spawn(self, heard_at: float) -> Group:
+        """Start the command, unless the word for it has grown old meanwhile, or is not wanted any more: NotNow."""
         plan, text = self._plan, notes.brief_of(self._task).encode()
         self._notes.open()
         plan.result_file.unlink(missing_ok=True)
@@ -171,6 +121,7 @@ class Errand:
                 self._limits.run_output_bytes_max,
                 plan.is_mortal,
                 self._limits.stop_grace_s,
+                lambda: self._may_begin(heard_at),
             )
         except BaseException:
             kill_leftover(None, self._marks)  # A signal may come when the command runs and nobody knows its number yet.
@@ -198,12 +149,17 @@ class Errand:
             group.stop(0)  # Whoever does not wait for the command to tidy up does not leave it running either.
             raise
 
-    def _start(self) -> None:
-        """Get the server's word that the attempt counts; a word that is older than the TTL does not."""
-        sent_at = None
-        while sent_at is None or self._clock.boottime() - sent_at >= self._limits.heartbeat_ttl_s:
-            sent_at = self._clock.boottime()
-            self._insistent.start(self._task.id, self._connection_id, self._task.attempt)
+    def _start(self) -> float:
+        """Get the server's word that the attempt counts; when it was asked for."""
+        asked_at = self._clock.boottime()
+        self._insistent.start(self._task.id, self._connection_id, self._task.attempt)
+        return asked_at
+
+    def _may_begin(self, asked_at: float) -> bool:
+        """Tell whether the command may begin: a word that is older than the TTL does not count."""
+        if self._stop_reason is not None or self._lost_reason is not None:
+            return False
+        return self._clock.boottime() - asked_at < self._limits.heartbeat_ttl_s
 
     def _watch(self, group: Group) -> Outcome | None:
         """Wait until the command has ended; say why where it has to be ended."""
@@ -211,10 +167,8 @@ class Errand:
         ran_s = 0.0 if began_at is None else max(0.0, self._clock.wall() - began_at)
         ends_at = None if limit_s is None else now + limit_s - ran_s
         while group.wait(STEP_S) is None:
-            if self._stop_reason is not None:
-                return self._stopped(None)
-            if self._lost_reason is not None:
-                return Outcome(kind=GONE, detail=self._lost_reason)
+            if (cut_off := self._cut_off()) is not None:
+                return cut_off
             if self._is_doubted.is_set():
                 self._is_doubted.clear()
                 if (why := self._why_gone()) is not None:
@@ -223,11 +177,17 @@ class Errand:
                 return Outcome(kind=FAILED, detail=f"The command did not end within its {limit_s:g} s and was stopped.")
         return None
 
+    def _cut_off(self) -> Outcome | None:
+        """How it ends where we were told to end it; None while we were not."""
+        if self._stop_reason is not None:
+            return self._stopped(None)
+        return None if self._lost_reason is None else Outcome(kind=GONE, detail=self._lost_reason)
+
     def _conclude(self, ended: Exit, cut_short: Outcome | None) -> Outcome:
         """Hand the output on, or say why not. What the command did by its own calls counts more than how it ended."""
         try:
             now = self._insistent.task(self._task.id)
-            if self._is_settled(now):
+            if self._tenure.is_settled(now):
                 return Outcome(kind=DID_ITSELF, detail=f"The command itself left the task {now.status}.", exit=ended)
             said = self._said()
             if cut_short is not None or not ended.is_success or (said is not None and said.status != result.DONE):
@@ -246,7 +206,7 @@ class Errand:
             return Outcome(kind=FAILED, detail=detail, exit=ended, is_kept=True)
 
     def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None, said: Result | None) -> Outcome:
-        if not self._is_ours(now):
+        if not self._tenure.lasts(now):
             return self._gone(why_gone(now), ended)
         if cut_short is not None:
             return msgspec.structs.replace(cut_short, exit=ended)
@@ -319,55 +279,4 @@ class Errand:
             now = self._session.task(self._task.id)
         except GreenroomError:
             return None
-        return None if self._is_ours(now) or self._is_settled(now) else why_gone(now)
-
-    def _is_ours(self, now: Task) -> bool:
-        attempt = self._task.attempt
-        return tasks.is_held_by(now, self._connection_id, attempt) or tasks.can_resume(
-            now, self._connection_id, attempt
-        )
-
-    def _is_settled(self, now: Task) -> bool:
-        """Tell whether the command has handed the task on, or declined it, by its own call."""
-        if tasks.is_completed_by(now, self._connection_id, self._task.attempt):
-            return True
-        is_last = now.attempt == self._task.attempt and now.last_holder == self._connection_id
-        return is_last and now.status == tasks.QUARANTINED
-
-
-def why_gone(task: Task) -> str:
-    """Say for people why a task is no longer the run's that asks."""
-    because = f" ({task.reason})" if task.reason else ""
-    if task.status == tasks.CLOSED:
-        return f"The task was cancelled{because}."
-    if task.status == tasks.QUARANTINED:
-        return f"The task was put into quarantine{because}."
-    if task.status == tasks.BACKLOG:
-        return f"The task was put back into the backlog{because}."
-    if task.status in (tasks.COMPLETED, tasks.PENDING_REVIEW):
-        return f"The task is over: the result of attempt {task.accepted_attempt} was taken."
-    if task.status == tasks.PENDING:
-        return f"The task was taken back: {task.released_cause or 'released'}{because}."
-    return f"The task is another's now: {task.status}, attempt {task.attempt}."
-
-
-def next_in_line(roles: Sequence[str], role: str) -> str:
-    """Who gets a role's output unless somebody says otherwise: the next role in the room's order, at last the user."""
-    place = list(roles).index(role) + 1
-    return roles[place] if place < len(roles) else USER
-
-
-def task_environment(url: str, room: str, role: str, task: ClaimedTask, connection_id: str) -> dict[str, str]:
-    """What a process run for a task is told of Greenroom: where it is, for what, and this attempt's token alone."""
-    return {
-        "GREENROOM_URL": url,
-        "GREENROOM_ROOM": room,
-        "GREENROOM_ROLE": role,
-        "GREENROOM_TOKEN": task.token,
-        **marks_of(task.id, task.attempt, connection_id),
-    }
-
-
-def marks_of(task: str, attempt: int, connection_id: str) -> dict[str, str]:
-    """The part of that by which every process of one run is known, wherever it went."""
-    return {"GREENROOM_TASK": task, "GREENROOM_ATTEMPT": str(attempt), "GREENROOM_CONNECTION": connection_id}
+        return None if self._tenure.lasts(now) or self._tenure.is_settled(now) else why_gone(now)

@@ -2,7 +2,7 @@
 
 import logging
 
-from greenroom.client.errand import marks_of
+from greenroom.client.briefing import marks_of
 from greenroom.clock import Clock, instant_of
 from greenroom.daemon.chronicle import id_of
 from greenroom.daemon.outbox import Outbox
@@ -20,8 +20,13 @@ def take_over(book: RunBook, outbox: Outbox, clock: Clock) -> list[Run]:
 
     What cannot be carried on is ended, and told as it is.
     """
+    book.sweep()
     newest: dict[tuple[str, str], Run] = {}
     for run in sorted(book.read_all(), key=lambda run: run.began_at):
+        if outbox.holds(id_of("exit", run)):
+            # The daemon was killed between writing down how it ended and forgetting it: that end counts once.
+            book.forget(run)
+            continue
         earlier = newest.pop((run.room, run.role), None)
         if earlier is not None:
             # It was over when the next one began; that word of it may have been lost while the disk was full.
@@ -51,6 +56,8 @@ def let_go(run: Run, book: RunBook, outbox: Outbox, clock: Clock, is_over: bool 
         attempt=run.attempt,
         signal=KILLED if was_alive else None,
         intended=is_over,
+        trial=run.trial,
+        generation=run.wish.generation if run.wish is not None else None,
         at=instant_of(clock.wall()),
         detail=f"The daemon of this machine was killed; {how}.",
     )

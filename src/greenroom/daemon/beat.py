@@ -47,6 +47,7 @@ class MachineBeat:
         self._session: Session | None = None
         self._has_registered = False
         self._told: str | None = None
+        self._named: dict[tuple[str, str], str] = {}
 
     def register_and_beat(self) -> MachineHeartbeatReply:
         """Say who this machine is and what an earlier daemon could not tell, and beat.
@@ -94,8 +95,13 @@ class MachineBeat:
     def take(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
         """Act on the verdicts on the agents, asked for at `asked_at`: join again, stop what is not theirs any more."""
         self._on_version(reply.wishes_version)
-        seats = {(seat.room, seat.role): seat for seat in self._held()}
-        gone = 0
+        # A seat that was taken since that beat was sent is another sitting than the one that was judged.
+        seats = {
+            (seat.room, seat.role): seat
+            for seat in self._held()
+            if self._named.get((seat.room, seat.role)) == seat.connection_id
+        }
+        gone = []
         for verdict in reply.agents:
             seat = seats.get((verdict.room, verdict.role))
             if seat is None:
@@ -103,28 +109,33 @@ class MachineBeat:
             if verdict.status == SUPERSEDED:
                 seat.yield_role()
             elif verdict.status == REJOIN_REQUIRED:
-                gone += self._join_again(seat)
+                gone.append(seat)
             else:
                 if verdict.status == DRAIN:
                     seat.drain()
                 seat.confirm(verdict.task, asked_at, verdict.notes)
-        if gone:
-            log.warning("the server had removed %d of this machine's agents; they have joined again", gone)
+        self._join_again(gone)
 
-    def _join_again(self, seat: Held) -> bool:
-        assert self._session is not None
-        try:
-            seat.join_again(self._session)
-        except GreenroomError as error:
-            log.info("%s in %s could not join again yet: %s", seat.role, seat.room, error)
-            return False
-        return True
+    def _join_again(self, seats: Sequence[Held]) -> None:
+        joined = 0
+        for seat in seats:
+            assert self._session is not None
+            try:
+                seat.join_again(self._session)
+                joined += 1
+            except GreenroomError as error:
+                log.info("%s in %s could not join again yet: %s", seat.role, seat.room, error)
+                if isinstance(error, Unavailable):
+                    break  # Many more such calls would hold up the next beat, whose answer names them once more.
+        if joined:
+            log.warning("the server had removed %d of this machine's agents; they have joined again", joined)
 
     def _inventory(self) -> list[HeldAgent]:
         """Every agent that is held now."""
         return [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._held()]
 
     def _send(self, session: Session, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:
+        self._named = {(agent.room, agent.role): agent.connection_id for agent in held}
         body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
         return session.machine_beat(self._desk.machine.id, body)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from greenroom.client.errand import DID_ITSELF, DONE, Outcome
+from greenroom.client.outcome import DID_ITSELF, DONE, Outcome
 from greenroom.clock import instant_of, seconds_of
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from greenroom.client.heartbeat import Heartbeat, Notice
@@ -13,7 +14,7 @@ from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.harness import House
 from greenroom.daemon.histories import Histories
 from greenroom.daemon.introduction import introduction
-from greenroom.daemon.machine import Machine
+from greenroom.daemon.machine import Machine, keep
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.resident import ResidentSeat
@@ -157,6 +158,9 @@ class Daemon:
     def _begin(self) -> None:
         """Known to the server, and what was left behind is told: from now on wishes are made true."""
         self._has_begun = True
+        if self._machine.is_new:
+            with suppress(OSError):  # a disk that is full; the next start writes it down
+                keep(self._machine_path, self._machine)
         self._teller.start()
         self._supervisor.start()
         self._watch.start()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.client.errand import Errand, Plan, task_environment
+from greenroom.client.briefing import task_environment
+from greenroom.client.errand import Errand
+from greenroom.client.plan import Plan
 from greenroom.client.session import Session
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run

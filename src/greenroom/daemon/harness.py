@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.client.errand import next_in_line
+from greenroom.client.briefing import next_in_line
 from greenroom.domain import ids
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.reliability import HARNESSES_MAX

@@ -19,17 +19,19 @@ NAME_LENGTH_MAX = 64
 PREFIX_LENGTH_MAX = NAME_LENGTH_MAX - SUFFIX_LENGTH - 1
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The id is for the API and never changes; the name is for people."""
+class Machine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The id is for the API; the name is for people. The id never changes once a server has taken it (not `is_new`)."""
 
     id: str
     name: str
+    is_new: bool = False
 
 
 def this_machine(path: Path, entropy: Entropy, name: str | None = None) -> Machine:
     """Read who this machine is, or decide it and write it down. `name` is what people call it, if not as the host.
 
-    A machine that is named at its very first start has its name as its id: a token could be made for it beforehand.
+    A machine that is named before a server has taken it has its name as its id: a token could be made for it
+    beforehand, and a first start with the wrong token or address has settled nothing yet.
     Raises ConfigurationError when the file makes no sense.
     """
     if name is not None:
@@ -42,7 +44,14 @@ def this_machine(path: Path, entropy: Entropy, name: str | None = None) -> Machi
         raise _unusable(path, str(error)) from error
     if not is_name(machine.id) or not is_name(machine.name):
         raise _unusable(path, "id and name must be names")
-    return machine if name is None else msgspec.structs.replace(machine, name=name)
+    if name is None:
+        return machine
+    return _settle(path, entropy, name) if machine.is_new else msgspec.structs.replace(machine, name=name)
+
+
+def keep(path: Path, machine: Machine) -> Machine:
+    """Write down that a server has taken this machine: its id is for life from now on. Raises OSError."""
+    return _write(path, msgspec.structs.replace(machine, is_new=False))
 
 
 def labels_of_this_machine() -> dict[str, str]:
@@ -53,8 +62,11 @@ def labels_of_this_machine() -> dict[str, str]:
 def _settle(path: Path, entropy: Entropy, name: str | None) -> Machine:
     host = slug(socket.gethostname())
     suffix = base64.b32encode(entropy.token(SUFFIX_BYTES)).decode().lower()[:SUFFIX_LENGTH]
-    machine = Machine(id=name or f"{host[:PREFIX_LENGTH_MAX]}-{suffix}", name=name or host)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return _write(path, Machine(id=name or f"{host[:PREFIX_LENGTH_MAX]}-{suffix}", name=name or host, is_new=True))
+
+
+def _write(path: Path, machine: Machine) -> Machine:
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_bytes(msgspec.json.encode(machine))
     os.replace(unfinished, path)

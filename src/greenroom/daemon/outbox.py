@@ -4,11 +4,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
+from greenroom.daemon.records import put_aside, records_in, sweep
 from greenroom.settings.private_file import write_record
 from greenroom.wire.requests import Fact
 
@@ -75,6 +73,11 @@ class Outbox:
         with self._changed:
             return [waiting.fact for waiting in list(self._waiting)[:count]]
 
+    def holds(self, id: str) -> bool:
+        """Tell whether a fact of that id is on its way."""
+        with self._changed:
+            return any(waiting.fact.id == id for waiting in self._waiting)
+
     def settle(self, facts: Iterable[Fact]) -> None:
         """Take away what the server has, or has refused for good."""
         with self._changed:
@@ -124,16 +127,17 @@ class Outbox:
 
     def _read_back(self) -> None:
         """Take up what an earlier daemon could not tell."""
-        for path in sorted(self._folder.glob("*.json")):
+        sweep(self._folder)
+        for path, fact in records_in(self._folder, Fact):
             try:
-                number, fact = int(path.stem), msgspec.json.decode(path.read_bytes(), type=Fact)
-            except (OSError, ValueError) as error:  # what msgspec raises is a ValueError too
-                log.error("%s tells of no fact and is put aside: %s", path, error)
-                with suppress(OSError):
-                    path.replace(path.with_suffix(".unreadable"))
+                number = int(path.stem)
+            except ValueError as error:
+                put_aside(path, error)
                 continue
-            self._number = number
             self._waiting.append(Waiting(number, fact, is_safe=True))
+        # Beyond whatever lies there, also what cannot be read now: nothing is to be written over it.
+        numbers = (int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
+        self._number = max(numbers, default=0)
         self._let_go_of_what_is_too_much()
 
     def _file(self, number: int) -> Path:

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from greenroom.daemon.histories import Key
+from greenroom.daemon.records import records_in, sweep
 from greenroom.process.journal import wrapper_in
 from greenroom.process.members import kill_leftover
 from greenroom.settings.private_file import write_record
@@ -56,6 +56,7 @@ class ResidentBook:
 
         Of the others nothing is left to live: their sittings were over when the next one began.
         """
+        sweep(self._folder)
         newest: dict[Key, Resident] = {}
         for resident in sorted(self._read_all(), key=lambda each: each.began_at):
             earlier = newest.pop(resident.key, None)
@@ -73,15 +74,7 @@ class ResidentBook:
         self.forget(resident.connection_id)
 
     def _read_all(self) -> list[Resident]:
-        found = []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Resident))
-            except (OSError, msgspec.MsgspecError) as error:
-                log.error("%s tells of no resident process and is put aside: %s", path, error)
-                with suppress(OSError):
-                    path.replace(path.with_suffix(".unreadable"))
-        return found
+        return [resident for _, resident in records_in(self._folder, Resident)]
 
     def _file(self, connection_id: str) -> Path:
         return self._folder / f"{connection_id}.json"

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from greenroom.daemon.records import records_in, sweep
 from greenroom.domain.errors import ConfigurationError
 from greenroom.process.identity import Identity
 from greenroom.settings.private_file import write_record
@@ -74,13 +74,11 @@ class RunBook:
 
     def read_all(self) -> Iterator[Run]:
         """Every run that is written down, of this daemon and of earlier ones."""
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                yield msgspec.json.decode(path.read_bytes(), type=Run)
-            except (OSError, msgspec.MsgspecError) as error:
-                log.error("%s tells of no run and is put aside: %s", path, error)
-                with suppress(OSError):
-                    path.replace(path.with_suffix(".unreadable"))
+        return (run for _, run in records_in(self._folder, Run))
+
+    def sweep(self) -> None:
+        """Take away what an earlier daemon had not written to its end."""
+        sweep(self._folder)
 
     def folders_in_use(self) -> set[Path]:
         """The folders of the runs that are written down: what they hold has not been handed in yet."""

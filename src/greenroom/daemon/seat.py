@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from greenroom.client.claiming import StandingClaim
-from greenroom.client.errand import FAILED, NOT_BEGUN, PAUSED, STOPPED, Errand, Outcome
+from greenroom.client.errand import Errand
+from greenroom.client.outcome import FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
 from greenroom.client.session import Session
 from greenroom.daemon import errands
 from greenroom.daemon.chair import Chair

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from greenroom.client import result
-from greenroom.client.errand import PAUSED, Outcome
+from greenroom.client.outcome import PAUSED, Outcome
 from greenroom.client.result import Result, read_result
-from greenroom.clock import instant_of
+from greenroom.clock import instant_of, seconds_of
 from greenroom.daemon.harness import Recipe
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.residents import Resident, ResidentBook
@@ -66,13 +66,16 @@ def environment_of(url: str, resident: Resident, token: str) -> dict[str, str]:
 
 
 def pause_of(premises: Premises, resident: Resident, ended: Exit | None) -> Outcome | None:
-    """The pause that the process itself asked for at its end; None where it was an end like any other."""
+    """The pause that the process itself asked for at its end; None where it was an end like any other.
+
+    A limit that should be over by now is tried again after a while: else it would be met on and on without a pause.
+    """
     said = said_by(resident)
     if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
         return None
-    until = said.until
-    if until is None and said.status == result.RATE_LIMITED:
-        until = instant_of(premises.clock.wall() + premises.limits.restart_pause_s_max)
+    until, now = said.until, premises.clock.wall()
+    if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
+        until = instant_of(now + premises.limits.restart_pause_s_max)
     what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
     return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
 

@@ -2,18 +2,16 @@
 
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from greenroom.domain.reliability import DEFAULTS
-from greenroom.process.identity import Identity, is_alive
+from greenroom.process.identity import Identity, await_end, is_alive
 from greenroom.process.journal import Record, command_in, record_in, wrapper_in
 from greenroom.process.members import KILL_S_MAX, end_group
 from greenroom.process.start import Start, start_wrapper
-
-LOOK_EVERY_S = 0.1
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -71,16 +69,19 @@ class Group:
         output_bytes_max: int = DEFAULTS.run_output_bytes_max,
         lifeline: bool = False,
         grace_s: float = DEFAULTS.stop_grace_s,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> "Group":
         """Start `command` in `cwd`, the directory itself, and return when it runs. Raises ConfigurationError.
 
         `marks` are variables of `env` that no other command has: whoever left group and session is known by them.
         What goes in and out lies in files in `folder`, of each output stream `output_bytes_max` bytes: a command that
         reads slowly, or never, blocks nobody. With `lifeline` nothing of it outlives this process by more than
-        `grace_s`.
+        `grace_s`. `may_begin` has the last word, when only the command is left to be started: NotNow is raised where
+        it says no.
         """
+        lifeline_grace_s = grace_s if lifeline else None
         start = start_wrapper(
-            command, cwd, env, stdin, folder, marks or {}, output_bytes_max, grace_s if lifeline else None
+            command, cwd, env, stdin, folder, marks or {}, output_bytes_max, lifeline_grace_s, may_begin
         )
         return cls(folder, start.identity, marks or {}, start)
 
@@ -120,8 +121,7 @@ class Group:
     def _watch(self) -> None:
         if self._start is not None:
             self._start.collect()
-        while is_alive(self.identity):
-            threading.Event().wait(LOOK_EVERY_S)
+        await_end(self.identity)
         self._ended.set()
 
 

@@ -1,7 +1,10 @@
 """Knows how a process is told from another that got the same number later. Must not know what the process does."""
 
 import os
+import select
 import sys
+import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +12,8 @@ import msgspec
 
 if sys.platform != "linux":
     import psutil  # On Linux /proc tells all of it, and every command of an agent would pay for the import.
+
+LOOK_EVERY_S = 0.1
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -37,6 +42,25 @@ def is_alive(identity: Identity) -> bool:
         pass  # somebody else's process by now, or ours under another user: its start time decides
     started = _started(identity.pid)
     return started == identity.started and not is_zombie(identity.pid)
+
+
+def await_end(identity: Identity) -> None:
+    """Wait until exactly that process has ended, whoever's child it is.
+
+    Where the kernel tells of it nobody has to look again and again: a daemon may have many to wait for.
+    """
+    if hasattr(os, "pidfd_open"):
+        with suppress(OSError):  # it has ended already, or there is no such call or no descriptor left
+            process = os.pidfd_open(identity.pid)
+            try:
+                if is_alive(identity):  # of this identity, now that the number can no longer become another's
+                    poll = select.poll()
+                    poll.register(process, select.POLLIN)
+                    poll.poll()
+            finally:
+                os.close(process)
+    while is_alive(identity):
+        threading.Event().wait(LOOK_EVERY_S)
 
 
 def is_of_this_boot(identity: Identity) -> bool:

@@ -1,12 +1,15 @@
-"""Knows how the wrapper of a command is started, and what it says first. Must not know how the command ends."""
+"""Knows how the wrapper of a command is started, and what is said until the command runs. Must not know how it ends."""
 
+import marshal
 import os
 import select
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import cache_from_source
+from importlib.abc import InspectLoader
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 from greenroom.clock import SystemClock
@@ -16,8 +19,26 @@ from greenroom.process.identity import Identity, identity_of
 from greenroom.process.members import end_group
 
 START_S_MAX = 60.0
-BEGUN = "begun"
+READY, GO, BEGUN = b"ready\n", b"g", "begun"
 NONE = -1
+
+
+def compiled() -> bytes:
+    """The wrapper as a file that Python runs."""
+    assert wrapper.__spec__ is not None
+    loader = wrapper.__spec__.loader
+    assert isinstance(loader, InspectLoader)
+    return MAGIC_NUMBER + bytes(12) + marshal.dumps(loader.get_code(wrapper.__name__))
+
+
+OWN_PROGRAM = compiled()
+"""The wrapper as it was when this process began. Where it was installed lies another version after an upgrade, and that
+one and this process would not understand each other: not one command could be started any more.
+"""
+
+
+class NotNow(Exception):
+    """The command was not started, since whoever asked for it may not begin any more."""
 
 
 class Start:
@@ -45,32 +66,37 @@ def start_wrapper(
     marks: Mapping[str, str],
     output_bytes_max: int,
     lifeline_grace_s: float | None,
+    may_begin: Callable[[], bool],
 ) -> Start:
-    """Start a wrapper, and return when the command runs. Raises ConfigurationError when it cannot be started."""
+    """Start a wrapper, and return when the command runs. Raises ConfigurationError when it cannot be started.
+
+    `may_begin` is asked when nothing is left to be done but that; NotNow is raised where it says no.
+    """
     cut, lifeline = os.pipe() if lifeline_grace_s is not None else (NONE, NONE)
-    hearing, telling = os.pipe()
+    ours, its = (end.detach() for end in socket.socketpair())
     told = [
         *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(lifeline_grace_s or 0.0)),
-        *(env.get("LC_CTYPE", ""), ",".join(marks), str(telling), str(cut)),
+        *(env.get("LC_CTYPE", ""), ",".join(marks), str(its), str(cut)),
     ]
     start = None
     try:
         journal.begin(folder, command, stdin)
+        (folder / wrapper.PROGRAM).write_bytes(OWN_PROGRAM)
         with open(folder / "wrapper.log", "ab") as log:
             leader = subprocess.Popen(
-                [sys.executable, "-I", "-S", program(), *told],
+                [sys.executable, "-I", "-S", str(folder.absolute() / wrapper.PROGRAM), *told],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[descriptor for descriptor in (telling, cut) if descriptor != NONE],
+                pass_fds=[descriptor for descriptor in (its, cut) if descriptor != NONE],
             )
         start = Start(leader, lifeline)
-        os.close(telling)
-        telling = NONE
-        listen(hearing, command, cwd, folder)
+        os.close(its)
+        its = NONE
+        let_begin(ours, may_begin, command, cwd, folder)
         return start
     except BaseException as error:
         if start is not None:
@@ -82,30 +108,27 @@ def start_wrapper(
             raise refusal(command, cwd, str(error)) from error
         raise
     finally:
-        for descriptor in {hearing, telling, cut} - {NONE}:
+        for descriptor in {ours, its, cut} - {NONE}:
             os.close(descriptor)
 
 
-def program() -> str:
-    """The wrapper's file: where it is up to date the compiled one, which saves a tenth of its memory and time."""
-    source, compiled = wrapper.__file__, cache_from_source(wrapper.__file__)
-    with suppress(OSError), open(compiled, "rb") as file:
-        is_of, now = file.read(16)[8:], os.stat(source)
-        if is_of == b"".join((int(part) & 0xFFFFFFFF).to_bytes(4, "little") for part in (now.st_mtime, now.st_size)):
-            return compiled
-    return source
-
-
-def listen(hearing: int, command: Sequence[str], cwd: Path, folder: Path) -> None:
-    """Hear from the wrapper that the command runs. Raises ConfigurationError with why it does not."""
+def let_begin(ours: int, may_begin: Callable[[], bool], command: Sequence[str], cwd: Path, folder: Path) -> None:
+    """Let the wrapper begin when it is ready, and hear that the command runs. Raises ConfigurationError and NotNow."""
     clock = SystemClock()
-    deadline, said = clock.monotonic() + START_S_MAX, b""
+    deadline, said, was_let = clock.monotonic() + START_S_MAX, b"", False
     poll = select.poll()
-    poll.register(hearing, select.POLLIN)
+    poll.register(ours, select.POLLIN)
     while poll.poll(max(0.0, deadline - clock.monotonic()) * 1000):
-        if not (more := os.read(hearing, 64 * 1024)):
+        if not (more := heard(ours)):
             break
         said += more
+        if said == READY and not was_let:
+            # A computer may have slept until here. Nothing but a word of ours starts the command from now on.
+            if not may_begin():
+                raise NotNow
+            was_let = True
+            with suppress(OSError):  # it has ended, which the next look finds
+                os.write(ours, GO)
     else:
         raise refusal(command, cwd, f"this computer has not come to it within {START_S_MAX:g} s")
     word, _, more_said = os.fsdecode(said).rstrip("\n").rpartition("\n")[2].partition(" ")
@@ -124,6 +147,13 @@ def listen(hearing: int, command: Sequence[str], cwd: Path, folder: Path) -> Non
         )
     why = os.strerror(int(number)) if number else f"{sys.executable}, which should watch over it, failed; see {log}"
     raise refusal(command, cwd, why)
+
+
+def heard(ours: int) -> bytes:
+    """What the wrapper says; nothing where it has ended, if only without having read all of ours."""
+    with suppress(ConnectionError):
+        return os.read(ours, 64 * 1024)
+    return b""
 
 
 def refusal(command: Sequence[str], cwd: Path, why: str) -> ConfigurationError:

@@ -1,8 +1,8 @@
 """Starts one command, keeps all it reads and writes in files, and writes down how it ended. Must not know for whom.
 
-A program of its own, run by its path with nothing but the standard library: it stays beside the command for as long as
-that runs, through the death of whoever started it, and there may be hundreds of it. It leads the command's session and
-group, so that the group's number is not given out again while anybody is in it.
+A program of its own, with nothing but the standard library, run as a copy in the folder of the run: it stays beside
+the command for as long as that runs, through the death of whoever started it, and there may be hundreds of it. It leads
+the command's session and group, so that the group's number is not given out again while anybody is in it.
 """
 
 import errno
@@ -21,6 +21,7 @@ RETRY_MS = 250
 LOOK_MS = 50
 KILL_ROUNDS_MAX = 100
 EXIT = "exit.json"
+PROGRAM = "wrapper.pyc"
 GONE = (errno.ENOENT, errno.ENOTDIR)
 """The folder was taken away. Nobody will read what would be written there."""
 
@@ -157,6 +158,8 @@ def main(arguments: list[str]) -> None:
     """Run the command that is written down in the folder."""
     folder, directory, bytes_max, grace_s, character_type, names, ready, lifeline = arguments
     woken = take_signals()
+    with suppress(OSError):
+        os.unlink(f"{folder}/{PROGRAM}")  # it was made for us, and is read by now
     for descriptor in {int(ready), int(lifeline)} - {-1}:
         os.set_inheritable(descriptor, False)
     if character_type:
@@ -168,7 +171,7 @@ def main(arguments: list[str]) -> None:
         check_directory(directory)
         journals = prepare(folder, int(bytes_max))
         # Whoever comes after a starter that was killed finds us written down, or finds that we refuse.
-        tell(int(ready), "ready")
+        await_word(int(ready))
         child = start(folder, journals)
     except Refused as refusal:
         refuse(folder, int(ready), *refusal.args)
@@ -309,6 +312,17 @@ def refuse(folder: str, ready: int, word: str, number: int, detail: str) -> None
     """Tell whoever started us why the command was not started, and who comes after them that it was not."""
     tell_if_heard(ready, f"{word} {number} {detail}")
     write_if_room(folder, EXIT, f'{{"code":null,"signal":null,"refused":"{word}"}}')
+
+
+def await_word(ready: int) -> None:
+    """Say that all is ready, and wait for the word to begin. One who was killed never says it. Raises Refused."""
+    tell(ready, "ready")
+    try:
+        has_word = bool(os.read(ready, 1))
+    except OSError as error:
+        raise Refused("alone", error.errno, "") from error
+    if not has_word:
+        raise Refused("alone", errno.EPIPE, "")
 
 
 def tell(ready: int, line: str) -> None:

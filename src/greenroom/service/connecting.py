@@ -14,6 +14,7 @@ from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
 from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
+from greenroom.domain.role import PARKED
 from greenroom.domain.sitting import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge
 from greenroom.service import access, attention, cloning, guarding, notes, presence, seating, working
 from greenroom.service.leases import MachineLease
@@ -169,11 +170,12 @@ def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[H
     names = {(agent.room, agent.role, agent.connection_id) for agent in held}
     for sitting in sittings.open_on(tx, machine.id):
         room = stored.get(tx, sitting.room)
-        if room is None or stored.role(tx, sitting.room, sitting.role) is None:
+        role = stored.role(tx, sitting.room, sitting.role)
+        if room is None or role is None:
             continue  # It is gone with its room or role, of which only what is handed in late is still kept.
         if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
             cause = f"the daemon of machine {machine.name} was started anew without it"
-            seating.end(world, tx, sitting, "exited", cause, release_as="exited")
+            seating.end(world, tx, sitting, "exited", cause, release_as="exited", on_trial=role.rests_as == PARKED)
 
 
 def connect(world: World, machine: Machine) -> None:

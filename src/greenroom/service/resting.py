@@ -11,6 +11,7 @@ import msgspec
 from greenroom.domain.role import PARKED, PAUSED, RUNNING, Role
 from greenroom.domain.room import OPEN, Room
 from greenroom.domain.status import advice
+from greenroom.domain.task import Task
 from greenroom.service import attention
 from greenroom.service.leases import seat_key
 from greenroom.store import rooms, sittings
@@ -29,6 +30,16 @@ def end(tx: Transaction, room: Room, role: Role, cause: str) -> None:
     save(tx, room, role, NO_REST, cause)
 
 
+def succeeded(tx: Transaction, room: Room, held: Task) -> None:
+    """A task is done: if whoever holds it is run by a daemon on trial, that is passed."""
+    role = rooms.role(tx, held.room, held.target_role)
+    if role is None or role.rests_as != PARKED or held.claimed_by is None:
+        return
+    holder = sittings.get(tx, held.room, held.target_role, held.claimed_by)
+    if holder is not None and holder.machine is not None:
+        end(tx, room, role, "it did its task on trial")
+
+
 def save(tx: Transaction, room: Room, role: Role, rests: dict[str, str | None], cause: str) -> None:
     changed = msgspec.structs.replace(role, **rests)
     if changed != role:
@@ -40,9 +51,9 @@ def save(tx: Transaction, room: Room, role: Role, rests: dict[str, str | None], 
 def seated(role: Role, by_daemon: bool) -> Role:
     """The role once somebody has sat down in it. Its daemon does so when the rest is over, and it is forgotten then.
 
-    Only of one that was parked for a time is it still known: it is run on trial. A person's sitting ends no rest.
+    Only of one that was parked is it still known: it is run on trial. A person's sitting ends no rest.
     """
-    on_trial = role.rests_as == PARKED and not role.awaits_person
+    on_trial = role.rests_as == PARKED
     return msgspec.structs.replace(role, **NO_REST) if by_daemon and not on_trial else role
 
 

@@ -26,7 +26,7 @@ from greenroom.domain.task import (
     allowed_moves,
     is_under_way,
 )
-from greenroom.service import seating, working
+from greenroom.service import resting, seating, working
 from greenroom.service.world import World
 from greenroom.store import attempts, messages, notes, sittings
 from greenroom.store.transaction import Reader, Transaction
@@ -55,6 +55,7 @@ def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text
     done = working.step(
         tx, held, "complete", PENDING_REVIEW if reviewed else COMPLETED, accepted_attempt=held.attempt, **said, **ends
     )
+    resting.succeeded(tx, room, held)
     return conclude(world, tx, held, done, "task.handed_in" if reviewed else "task.completed", by)
 
 

@@ -14,7 +14,7 @@ from greenroom.domain import ids
 from greenroom.domain.errors import Unusable
 from greenroom.domain.reliability import LABELS_MAX
 from greenroom.settings.document import wrong
-from greenroom.settings.placeholders import fill_all, fill_env, settle_path
+from greenroom.settings.placeholders import fill_command, fill_env, settle_path
 from greenroom.settings.spelling import suggestion
 
 RESULT_FORMATS: Final = ("claude-code", "opencode")
@@ -127,7 +127,7 @@ def settle_daemon(daemon: DaemonSettings, here: Path, has_agents: bool) -> Daemo
         harnesses={
             name: msgspec.structs.replace(
                 harness,
-                command=fill_all(harness.command, here),
+                command=fill_command(harness.command, here),
                 env=fill_env(harness.env, here),
             )
             for name, harness in daemon.harnesses.items()

@@ -18,6 +18,12 @@ def fill_all(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
     return tuple(fill(word, here) for word in command)
 
 
+def fill_command(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
+    """The command with its program found from the user's home, where it is spelled so."""
+    program, *words = fill_all(command, here)
+    return (str(Path(program).expanduser()) if program.startswith("~/") else program, *words)
+
+
 def fill(text: str, here: Path) -> str:
     """Fill in `{python}`, this very interpreter, and `{here}`, the folder of the file."""
     return text.replace("{python}", sys.executable).replace("{here}", str(here))

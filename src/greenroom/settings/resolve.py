@@ -154,7 +154,8 @@ def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
 
 
 def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """Whose token to send. The operator token of this machine's server never leaves this machine.
+    """Whose token to send. The operator token of this machine's server never leaves this machine: it goes to an address
+    of the machine's own, or to the one that the server of this very data directory has said it listens at.
 
     A token that was stored for this address counts more than it, since a tunnel to another machine has an address of
     this one; but not while the server of this data directory itself listens there.
@@ -164,7 +165,7 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
     stored = logins.find(environ, url)
     if stored is not None and not listens_here(url, data_dir):
         return check_token(stored, str(paths.login(environ, url))), f"login {paths.login(environ, url)}"
-    if not is_loopback(url):
+    if not is_loopback(url) and not listens_here(url, data_dir):
         return None, f"{DEFAULT} (none: for a server on another machine, `greenroom login` or set GREENROOM_TOKEN)"
     path = paths.operator_token(data_dir)
     try:

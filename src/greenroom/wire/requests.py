@@ -199,8 +199,9 @@ class MachineHeartbeat(Lenient, frozen=True):
 class Fact(Lenient, frozen=True):
     """What a daemon saw happen. `until` is the instant to which an agent rests before it is run again.
 
-    `trial`: it was the one run that a parked role gets, and its death does not count against its task. `generation` is
-    that of the wish under which it happened: what was so under an earlier one says nothing of the role any more.
+    `trial`: it was the one run that a parked role gets, and its death does not count against its task; where this is
+    left out, it was if the role is parked. `generation` is that of the wish under which it happened: what was so under
+    an earlier one says nothing of the role any more.
     """
 
     id: ConnectionId
@@ -212,8 +213,8 @@ class Fact(Lenient, frozen=True):
     attempt: Attempt | None = None
     code: Integer | None = None
     signal: Integer | None = None
-    intended: bool = False
-    trial: bool = False
+    intended: bool | None = False
+    trial: bool | None = None
     generation: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
     at: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
     until: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None

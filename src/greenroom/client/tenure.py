@@ -1,0 +1,40 @@
+"""Whose a task is, as the server has it now: still a run's own, settled by it, or gone. Must not ask the server."""
+
+from greenroom.domain import task as tasks
+from greenroom.domain.task import Task
+
+
+class Tenure:
+    """One attempt at a task under one connection."""
+
+    def __init__(self, task: Task, connection_id: str) -> None:
+        self._attempt = task.attempt
+        self._connection_id = connection_id
+
+    def lasts(self, now: Task) -> bool:
+        """Tell whether the task is the attempt's, or would be once its holder is heard again."""
+        of = (now, self._connection_id, self._attempt)
+        return tasks.is_held_by(*of) or tasks.can_resume(*of)
+
+    def is_settled(self, now: Task) -> bool:
+        """Tell whether the attempt itself has handed the task on, or declined it."""
+        if tasks.is_completed_by(now, self._connection_id, self._attempt):
+            return True
+        is_last = now.attempt == self._attempt and now.last_holder == self._connection_id
+        return is_last and now.status == tasks.QUARANTINED
+
+
+def why_gone(task: Task) -> str:
+    """Say for people why a task is no longer the run's that asks."""
+    because = f" ({task.reason})" if task.reason else ""
+    if task.status == tasks.CLOSED:
+        return f"The task was cancelled{because}."
+    if task.status == tasks.QUARANTINED:
+        return f"The task was put into quarantine{because}."
+    if task.status == tasks.BACKLOG:
+        return f"The task was put back into the backlog{because}."
+    if task.status in (tasks.COMPLETED, tasks.PENDING_REVIEW):
+        return f"The task is over: the result of attempt {task.accepted_attempt} was taken."
+    if task.status == tasks.PENDING:
+        return f"The task was taken back: {task.released_cause or 'released'}{because}."
+    return f"The task is another's now: {task.status}, attempt {task.attempt}."
