@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ import pytest
 
 from tests.acceptance.house import HAND, QUICK, ROOM, House
 from tests.acceptance.journal import Journal
-from tests.acceptance.processes import Started, with_mark
+from tests.acceptance.processes import Started, is_alive, with_mark
 from tests.acceptance.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -139,7 +138,7 @@ def test_the_task_of_a_killed_work_is_another_s_after_its_silence(house: House) 
     begun = Journal(house.hands).wait_for("begins", task=task)
     work.kill()
     killed_at = time.monotonic()
-    os.killpg(begun["pid"], signal.SIGKILL)
+    wait_until(lambda: not is_alive(begun["pid"]), "nothing of its command outlives it")
     released = live.wait_for("task.released", task=task)
     assert "lost" == house.task(task)["released_cause"]
     durations = ("HEARTBEAT_TTL", "TASK_LOST_AFTER", "SWEEP_INTERVAL")

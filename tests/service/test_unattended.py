@@ -53,6 +53,30 @@ def test_whoever_sits_down_resolves_it(house: House) -> None:
     assert (raised(house), told(house)) == ([], ["attention.raised", "attention.resolved"])
 
 
+def test_whoever_sits_down_only_for_moments_and_takes_nothing_is_no_comfort(house: House) -> None:
+    """So does a daemon that finds no program to run, again and again."""
+    house.send()
+    for number in range(6):
+        house.pass_time(house.limits.task_pending_timeout_s / 5)
+        house.join("builder", f"c{number}")
+        house.leave("builder", f"c{number}")
+    house.pass_time(1)
+    assert [key(house)] == [it.key for it in raised(house)]
+
+
+def test_whoever_takes_a_task_makes_the_others_wait_anew(house: House) -> None:
+    house.send()
+    house.send()
+    house.pass_time(house.limits.task_pending_timeout_s - 10)
+    house.join("builder", "a")
+    assert house.claim("builder", "a") is not None
+    house.leave("builder", "a")
+    house.pass_time(20)
+    assert raised(house) == []
+    house.pass_time(house.limits.task_pending_timeout_s)
+    assert [key(house)] == [it.key for it in raised(house)]
+
+
 def test_so_does_the_end_of_what_waits(house: House) -> None:
     sent = [house.send().task, house.send().task]
     house.pass_time(400)

@@ -44,10 +44,13 @@ def come_back(fleet: Fleet, name: str) -> None:
         assert max(rates) < PEAK_MAX * mean, f"after {name} a wave in interval {number}: {peak}"
 
 
-@pytest.mark.parametrize(("machines", "agents", "seed"), [(*WHOLE, 1), (*SMALL, 2), (*SMALL, 3)])
-def test_all_come_back_within_an_interval_and_not_in_a_wave(machines: int, agents: int, seed: int) -> None:
-    """One outage after the other, so that each finds the fleet as the last one left it."""
-    fleet = Fleet(machines, agents, seed)
+def test_ten_thousand_come_back_within_an_interval_and_not_in_a_wave() -> None:
+    come_back(Fleet(*WHOLE, seed=1), "5 s without a server")
+
+
+def test_all_come_back_outage_after_outage() -> None:
+    """One after the other, so that each finds the fleet as the last one left it."""
+    fleet = Fleet(*SMALL, seed=2)
     for name in OUTAGES:
         come_back(fleet, name)
 

@@ -79,7 +79,7 @@ class MachinesMove(RuleBasedStateMachine):
     @rule(
         role=st.sampled_from(ROLES), machine=st.sampled_from((*MACHINES, None)), stopped=st.sampled_from((0, 0, 0, 1))
     )
-    def wish(self, role: str, machine: str | None, stopped: int) -> None:
+    def wish(self, role: str, machine: str | None, stopped: int | bool) -> None:
         self.as_person()
         before = self.role(role)
         wished = self.house.wish(role, machine=machine, desired="stopped" if stopped else "running")
@@ -188,6 +188,32 @@ class MachinesMove(RuleBasedStateMachine):
     def tell(self, data: st.DataObject, kind: str, intended: bool | None, at: str) -> None:
         run = data.draw(st.sampled_from((*self.runs[-6:], self.runs[-1])))
         until_s = data.draw(st.sampled_from((None, None, 60.0)))
+        self.tell_of(run, kind, intended, at, until_s)
+
+    @rule(
+        role=st.sampled_from(ROLES),
+        kinds=st.sampled_from((("exited",), ("exited", "parked"), ("parked", "exited"), ("paused",))),
+        is_older=st.booleans(),
+    )
+    def come_to_an_end(self, role: str, kinds: tuple[str, ...], is_older: bool) -> None:
+        """The newest run of a role ended, or one of those before it, or so a daemon says."""
+        for run in [run for run in self.runs if run.role == role and run.task][-2 if is_older else -1 :][:1]:
+            for kind in kinds:
+                self.tell_of(run, kind)
+
+    @rule(role=st.sampled_from(ROLES), machine=st.sampled_from((*MACHINES, None)), is_told=st.booleans())
+    def take_away(self, role: str, machine: str | None, is_told: bool) -> None:
+        """A role is moved, or (None) stopped; its daemon says that it did so, or the other one is there before that."""
+        run = next((run for run in reversed(self.runs) if run.role == role), None)
+        self.wish(role, machine or "m1", stopped=machine is None)
+        if is_told and run is not None:
+            self.tell_of(run, "exited", intended=True)
+        elif machine is not None:
+            self.join(role, machine, if_vacant=True)
+
+    def tell_of(
+        self, run: Run, kind: str, intended: bool | None = None, at: str = "", until_s: float | None = None
+    ) -> None:
         body = {
             "id": f"f{self.number()}",
             "kind": kind,
@@ -364,7 +390,7 @@ class MachinesMove(RuleBasedStateMachine):
             and role.desired == RUNNING
             and (sitting is None or sitting.status != PRESENT)
         }
-        assert told == waits
+        assert told == waits, "people are told of others than those that wait for them"
 
 
 TestMachinesMove = MachinesMove.TestCase

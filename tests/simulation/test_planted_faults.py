@@ -313,14 +313,14 @@ FAULTS_OF_MACHINES: Faults = {result_of_a_role_that_was_wished_away_is_refused: 
 FAULTS_OF_MOVES: Faults = {
     fact_of_the_past_that_counts: 0,
     fact_that_is_taken_twice: 0,
-    death_on_trial_that_nobody_knows_as_one: 0,
+    death_on_trial_that_nobody_knows_as_one: 4,
     exit_of_a_former_sitting_that_ends_the_present_one: 0,
-    exit_that_releases_whatever_its_role_has: 0,
+    exit_that_releases_whatever_its_role_has: 5,
     stopped_agent_that_keeps_its_seat: 0,
     clone_that_takes_the_machine_back: 0,
-    moved_role_that_waits_for_its_former_machine: 0,
-    parked_role_that_nobody_is_told_of: 0,
-    disconnection_that_leaves_the_agents: 0,
+    moved_role_that_waits_for_its_former_machine: 1,
+    parked_role_that_nobody_is_told_of: 1,
+    disconnection_that_leaves_the_agents: 1,
 }
 MODELS = (
     (SelfHealing, FAULTS),

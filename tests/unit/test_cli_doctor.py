@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.cli.examination import OK, WARNING, Finding
+from greenroom.cli.agent import check_workdir
+from greenroom.cli.examination import OK, WARNING, Finding, where_else
+from greenroom.cli.exits import WrongUsage
 from greenroom.cli.storeroom import examine_outbox, examine_runs, examine_sizes, size_of
 from greenroom.cli.workshop import examine_clis, examine_harnesses, examine_machine
 from greenroom.clock import SystemClock
@@ -187,3 +189,19 @@ def test_a_process_that_stays_is_told_of_as_one(settings: Settings, tmp_path: Pa
     write_record(folder / "wrapper.json", identity_of(os.getpid()))  # type: ignore[arg-type]
     assert f"goes on without a daemon since 5 s (process {os.getpid()})" in runs_of(settings).detail
     assert "greenroom daemon start keeps it on" == runs_of(settings).next
+
+
+def test_whoever_looks_at_the_wrong_address_is_told_the_right_one(settings: Settings) -> None:
+    assert where_else(settings) == "Start it: greenroom up"
+    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.tell("http://10.0.0.1:6464")
+        assert "http://10.0.0.1:6464: set GREENROOM_URL" in where_else(settings)
+    away = msgspec.structs.replace(settings, url="http://10.0.0.9:6464")
+    assert "curl http://10.0.0.9:6464/healthz" in where_else(away)
+
+
+@pytest.mark.parametrize("told", ["~/work", "work", "/work/../etc"])
+def test_a_directory_that_no_machine_takes_is_refused_where_it_is_typed(told: str) -> None:
+    check_workdir("/work")
+    with pytest.raises(WrongUsage, match="not spelled out"):
+        check_workdir(told)

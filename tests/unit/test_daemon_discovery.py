@@ -68,7 +68,7 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
     assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
     assert ["the harness gone is not offered: There is no program 'codexx'"] == [
-        record.getMessage().partition(" that")[0] for record in caplog.records
+        record.getMessage().partition(" in PATH")[0] for record in caplog.records
     ]
     (tmp_path / "claude").unlink()
     (tmp_path / "codex").unlink()

@@ -236,3 +236,22 @@ def test_what_is_forgotten_is_gone(home: dict[str, str]) -> None:
     path = logins.store(home, Login(url=FAR, token="stored"))
     assert logins.forget(home, FAR)
     assert not path.exists()
+
+
+def test_the_operator_token_is_found_for_the_own_server_wherever_it_listens(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    settings = settle(home, url="http://10.0.0.1:6464")
+    settings.data_dir.mkdir(parents=True)
+    paths.operator_token(settings.data_dir).write_text("secret")
+    paths.server_url(settings.data_dir).write_text("http://10.0.0.1:6464")
+
+    assert settle(home, url="http://10.0.0.1:6464").token is None  # no server runs, so it is anybody's address
+    with hold_lock(paths.server_lock(settings.data_dir), "server"):
+        assert settle(home, url="http://10.0.0.1:6464").token == "secret"
+        assert settle(home, url="http://10.0.0.2:6464").token is None
+
+
+def test_a_program_may_be_spelled_from_the_home(home: dict[str, str], tmp_path: Path) -> None:
+    write_user_config(tmp_path, '[daemon.harnesses.mine]\ncommand = ["~/bin/agent", "~/x"]\n')
+    assert settle(home).harnesses()["mine"].command == (str(Path("~/bin/agent").expanduser()), "~/x")

@@ -19,11 +19,11 @@ from greenroom import __version__
 from greenroom.client.session import Session
 from greenroom.client.transport import HttpTransport
 from greenroom.clock import Clock
-from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
+from greenroom.domain.errors import ConfigurationError, GreenroomError, Refused, Unauthorized, Unavailable
 from greenroom.lock import holder_of
 from greenroom.settings import paths
 from greenroom.settings.database import check_database, without_password
-from greenroom.settings.resolve import Settings, unknown_variables
+from greenroom.settings.resolve import Settings, is_loopback, unknown_variables
 
 OK = "ok"
 WARNING = "warning"
@@ -115,7 +115,9 @@ def examine_token(settings: Settings) -> Iterator[Finding]:
     path = paths.operator_token(settings.data_dir)
     origin = settings.origins["token"]
     if settings.token is None:
-        told = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
+        told = f"Have an operator make one (greenroom machine token NAME), and store it: greenroom login {settings.url}"
+        if is_loopback(settings.url):
+            told = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
         yield Finding(what="token", level=WARNING, detail=origin, next=told)
     elif origin.startswith("file") and stat.S_IMODE(path.stat().st_mode) & 0o077:
         yield Finding(what="token", level=PROBLEM, detail=f"{path} can be read by others", next=f"chmod 600 {path}")
@@ -129,9 +131,7 @@ def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
     try:
         health = session.healthz()
     except GreenroomError as error:
-        pid, _ = holder_of(paths.server_lock(settings.data_dir))
-        told = f"process {pid} holds {settings.data_dir}; does it listen elsewhere? See GREENROOM_URL." if pid else ""
-        yield Finding(what="server", level=PROBLEM, detail=error.detail, next=told or "Start it: greenroom up")
+        yield Finding(what="server", level=PROBLEM, detail=error.detail, next=where_else(settings))
         return
     yield Finding(what="server", level=OK, detail=f"{settings.url} answers")
     if health.late:
@@ -144,11 +144,30 @@ def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
     try:
         session.rooms(limit=1)
         yield Finding(what="access", level=OK, detail="the server takes our token")
+    except Unauthorized as error:
+        yield Finding(what="access", level=WARNING, detail=error.detail, next=error.guidance)
+    except Refused:
+        yield Finding(what="access", level=OK, detail="the server knows our token, as that of a machine or an agent")
     except Unavailable as error:
         yield Finding(what="access", level=PROBLEM, detail=error.detail, next=error.guidance)
     except GreenroomError as error:
         yield Finding(what="access", level=WARNING, detail=error.detail, next=error.guidance)
     yield from examine_clock(settings, clock)
+
+
+def where_else(settings: Settings) -> str:
+    """What to do about a server that does not answer: what runs on this data directory tells where it may be."""
+    server_url = paths.server_url(settings.data_dir)
+    if holder_of(paths.server_lock(settings.data_dir))[0] is not None and server_url.is_file():
+        address = server_url.read_text("utf-8", "replace").strip()
+    else:
+        _, address = holder_of(paths.daemon_lock(settings.data_dir))
+    if address and address != settings.url:
+        config = paths.user_config(os.environ)
+        return f'What runs here knows it as {address}: set GREENROOM_URL to that, or `url = "{address}"` in {config}'
+    if is_loopback(settings.url):
+        return "Start it: greenroom up"
+    return f"See whether it runs there, and whether this machine reaches that address: curl {settings.url}/healthz"
 
 
 def examine_clock(settings: Settings, clock: Clock) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from greenroom.cli.board import machines_table
 from greenroom.cli.connection import all_of, session_of
 from greenroom.cli.output import print_json
 from greenroom.cli.table import print_table
-from greenroom.settings.resolve import Settings
+from greenroom.settings.resolve import Settings, is_loopback
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -28,6 +28,12 @@ def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
         print_json(out, reply)
     else:
         print(reply.token, file=out)
-    print("There, set GREENROOM_URL and this GREENROOM_TOKEN, then start the daemon:", file=err)
-    print(f"  greenroom daemon start --machine {arguments.machine}", file=err)
+    print("There, keep it in a file that only its owner may read, and start the daemon with it:", file=err)
+    options = f"--machine {arguments.machine} --url {url_there(settings)} --token - < FILE"
+    print(f"  greenroom daemon start {options}", file=err)
     return 0
+
+
+def url_there(settings: Settings) -> str:
+    """The server's address as another machine may know it: one of this machine alone is reached by a tunnel."""
+    return "http://TUNNEL-OR-PROXY" if is_loopback(settings.url) else settings.url

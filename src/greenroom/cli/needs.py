@@ -60,7 +60,8 @@ def need_of(raised: Attention, rooms: tuple[RoomView, ...]) -> Need:
         REVIEW: f"greenroom task show {subject}",
     }
     where = seat if kind in (*OF_SEATS, CLONED) else names.get(raised.room or "", raised.room or "server")
-    return Need(kind=raised.key, where=where, detail=raised.text, next=look_at.get(kind, "greenroom doctor"))
+    detail = raised.text.removeprefix(f"{where} is ")  # which stands beside it
+    return Need(kind=raised.key, where=where, detail=detail, next=look_at.get(kind, "greenroom doctor"))
 
 
 def keys_of(need: Need, rooms: tuple[RoomView, ...]) -> Iterator[str]:

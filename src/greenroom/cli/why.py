@@ -14,6 +14,7 @@ from greenroom.cli.force import InForce, in_force
 from greenroom.cli.narration import narrate
 from greenroom.cli.output import clock_time, first_line, print_json, print_lines
 from greenroom.clock import SystemClock, seconds_of
+from greenroom.domain.role import REMOTE
 from greenroom.domain.room import OPEN
 from greenroom.domain.task import QUARANTINED
 from greenroom.settings.resolve import Settings
@@ -99,7 +100,11 @@ def work(evidence: Evidence) -> Iterator[str]:
         held = f", held by {task.claimed_by}" if task.claimed_by else ""
         freed = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
         why = f": {first_line(task.reason, REASON_CHARACTERS)}" if task.reason else ""
-        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {task.deaths} deaths{held}{freed}){why}"
+        deaths = f"{task.deaths} death{'' if task.deaths == 1 else 's'}"
+        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {deaths}{held}{freed}){why}"
+        if task.attempt and evidence.role.kind == REMOTE:
+            folder = f"logs/{evidence.room}/{task.target_role}/{task.id}.{task.attempt}/"
+            yield f"    what that attempt wrote: {folder} in the data directory of the machine that ran it"
 
 
 def spell_gap(gap: Gap, now: float) -> str:

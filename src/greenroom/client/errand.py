@@ -213,7 +213,7 @@ class Errand:
         if said is not None and said.status in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
             return self._paused(ended, said)
         lines = [said.reason] if said is not None and said.status == result.FAILED else []
-        lines += [] if ended.is_success else [str(ended)]
+        lines += [] if ended.is_success else [f"{ended}." if ended.is_unseen else str(ended)]
         if ended.is_unseen:
             lines += [f"What it had written is in {self._plan.stdout} and {self._plan.stderr}."]
         lines += [tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)]

@@ -182,7 +182,7 @@ class HttpTransport:
             reason = str(error) or type(error).__name__
         return Unavailable(
             f"The server at {self.url} cannot be reached: {reason}.",
-            "Check that it runs (`greenroom status`), and that GREENROOM_URL names it.",
+            "See that it runs (`greenroom up` or `greenroom server`), and that GREENROOM_URL names it.",
             UNREACHABLE,
         )
 

@@ -70,11 +70,11 @@ class Desk:
     def _not_this_machine(self, error: Refused) -> Refused:
         return Refused(
             f"{self.url} knows this token, but not as one of this machine, whose id is {self.machine.id}.",
-            f"Have its operator make the right one: greenroom machine token {self.machine.id}.{self._or_another_name()}",
+            f"Have its operator make the right one: greenroom machine token {self.machine.id}.{self._another_name()}",
             error.code,
         )
 
-    def _or_another_name(self) -> str:
+    def _another_name(self) -> str:
         if not self.machine.is_new:
             return ""
         return " Or, since no server has taken it yet, start it as what the token was made for: --machine NAME."

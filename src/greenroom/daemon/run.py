@@ -127,7 +127,9 @@ def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
         machine = this_machine(paths.machine(settings.data_dir), SystemEntropy())
         told = msgspec.structs.replace(told, machine=machine.id)
         try:
-            view = Session(settings.url, settings.token, settings.limits).machine(machine.id)
+            there = url or settings.url
+            token = find_token(there, settings.data_dir, os.environ)[0]
+            view = Session(there, token, settings.limits).machine(machine.id)
             told = msgspec.structs.replace(told, daemon_connected=view.daemon_connected, agents=view.agents)
         except GreenroomError as error:
             print(f"What its server knows of it cannot be told: {error}", file=err)
@@ -139,8 +141,8 @@ def describe(told: Standing) -> list[str]:
     """The same for people."""
     if not told.running:
         return ["No daemon runs here. Start one with `greenroom daemon start`."]
-    connected = {True: "connected", False: "not connected", None: "not known there"}[told.daemon_connected]
-    lines = [f"The daemon runs as process {told.pid}, machine {told.machine}, {connected} to {told.url}."]
+    goes = {True: "is connected", False: "is not connected", None: "goes"}[told.daemon_connected]
+    lines = [f"The daemon runs as process {told.pid}; as machine {told.machine} it {goes} to {told.url}."]
     return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in told.agents]
 
 

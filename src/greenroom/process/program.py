@@ -17,7 +17,5 @@ def check_program(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> 
         places = env.get("PATH", os.defpath).split(os.pathsep)
         found = shutil.which(name, path=os.pathsep.join(str(cwd / place) for place in places))
     if found is None:
-        raise ConfigurationError(
-            f"There is no program {name!r} that could be run in {cwd}.",
-            "Install it, or correct the command; where it is no path it is looked for in PATH.",
-        )
+        where = "" if os.path.isabs(name) else f" in {cwd}" if os.sep in name else " in PATH"
+        raise ConfigurationError(f"There is no program {name!r}{where}.", "Install it, or correct the command.")

@@ -21,7 +21,10 @@ class Attendance:
     def __init__(self) -> None:
         self._pending: dict[str, set[str]] = {}
         self._since: dict[str, float] = {}
-        """Not told yet; oldest first, because a moment is noted when it has come."""
+        """Not told yet; oldest first, because a moment is noted when it has come.
+
+        Whoever only sits down for a moment, and can do nothing, does not begin it anew; whoever takes a task does.
+        """
         self._told: set[str] = set()
         self._over: set[str] = set()
         self._lock = threading.Lock()
@@ -81,17 +84,19 @@ class Attendance:
     def _note(self, key: str, task: str, is_pending: bool) -> None:
         if is_pending:
             self._pending.setdefault(key, set()).add(task)
-        elif (waiting := self._pending.get(key)) is not None:
+        elif task in (waiting := self._pending.get(key, set())):
             waiting.discard(task)
+            self._since.pop(key, None)
             if not waiting:
                 del self._pending[key]
 
     def _judge(self, key: str, seated: Container[str], now: float) -> None:
-        is_unattended = key in self._pending and key not in seated
-        if is_unattended and key not in self._told:
-            self._since.setdefault(key, now)
-        else:
+        is_pending = key in self._pending
+        is_unattended = is_pending and key not in seated
+        if not is_pending or key in self._told:
             self._since.pop(key, None)
+        elif is_unattended:
+            self._since.setdefault(key, now)
         if key in self._told and not is_unattended:
             self._over.add(key)
         else:
