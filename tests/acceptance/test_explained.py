@@ -5,9 +5,12 @@ No daemon runs here: the states are made by what a daemon would post.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,10 +22,11 @@ from tests.acceptance.house import QUICK, ROOM, House
 pytestmark = pytest.mark.process
 
 SEAT = f"{ROOM}/builder"
+BEAT_EVERY_S = 0.3
 
 
 class Hand:
-    """A machine whose daemon is this test: it beats when it is told to, sits down, and posts facts."""
+    """A machine whose daemon is this test: it beats, sits down when it is told to, and posts facts."""
 
     def __init__(self, house: House, name: str = "attic") -> None:
         self.id = name
@@ -38,6 +42,11 @@ class Hand:
         agents = [{"room": self._room, "role": "builder", "connection_id": self.connection}] if self.connection else []
         body = {"incarnation": incarnation, "agents": agents}
         return self._api.call("POST", f"machines/{self.id}/heartbeat", body).body
+
+    def keep_beating(self, is_over: threading.Event) -> None:
+        while not is_over.wait(BEAT_EVERY_S):
+            with contextlib.suppress(OSError):
+                self.beat()
 
     def sit(self, connection: str) -> None:
         self.connection = connection
@@ -60,10 +69,14 @@ def in_time(seconds: float) -> str:
 
 
 @pytest.fixture
-def hand(house: House) -> Hand:
-    hand = Hand(house)
+def hand(house: House) -> Iterator[Hand]:
+    hand, is_over = Hand(house), threading.Event()
+    beating = threading.Thread(target=hand.keep_beating, args=(is_over,), daemon=True)
+    beating.start()
     house.run("agent", "set", SEAT, "--machine", "attic", "--harness", "careful", "--reason", "let it build")
-    return hand
+    yield hand
+    is_over.set()
+    beating.join()
 
 
 def died(hand: Hand, connection: str, until: str) -> str:
@@ -147,7 +160,6 @@ def test_what_should_be_over_by_now_is_marked_as_late(house: House, hand: Hand) 
     assert " left" in shown
     ends_at = time.monotonic() + 15
     while "stopping, late by " not in (shown := house.run("status").out):
-        hand.beat()
         assert time.monotonic() < ends_at, shown
     told = house.run("why", SEAT).out
     assert "should have stopped by now" in told
