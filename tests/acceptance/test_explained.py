@@ -126,7 +126,7 @@ def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand
 
 def test_why_tells_of_a_pause_a_stop_and_a_move(house: House, hand: Hand) -> None:
     hand.sit("c1")
-    hand.say("paused", until=in_time(7_200), detail="the plan's limit is reached")
+    hand.say("paused", until=in_time(7_170), detail="the plan's limit is reached")
     assert f"{SEAT} is paused, runs again in 1 h 59 min" in house.run("why", SEAT).out
     house.run("agent", "stop", SEAT, "--reason", "lunch")
     told = house.run("why", SEAT).out
