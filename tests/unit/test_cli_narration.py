@@ -57,6 +57,14 @@ def event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: Any) -
             event("task.released", "lost", task="task_1", attempt=1, deaths=2),
             "task_1 was released (attempt 1), 2 deaths",
         ),
+        (
+            event("agent.exited", "ended by SIGKILL", task="task_1", attempt=1, signal=9),
+            "its command died for task_1 (attempt 1): ended by SIGKILL",
+        ),
+        (
+            event("task.noted", "operator", task="task_1", attempt=2, text="use blue"),
+            "operator wrote a note on task_1 (attempt 2): use blue",
+        ),
         (event("room.weathered", "rain", wind="west"), "room.weathered wind=west: rain"),
     ],
 )

@@ -30,7 +30,7 @@ def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         named["kind"] = REMOTE
     if named.get("kind") == CUSTOM:
         named = {"machine": None, "harness": None} | named  # what a person runs is run by no machine
-    return wish(arguments, settings, out, named)
+    return wish(arguments, settings, out, err, named)
 
 
 def check_workdir(told: str | None) -> None:
@@ -43,16 +43,16 @@ def check_workdir(told: str | None) -> None:
 
 
 def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    return wish(arguments, settings, out, {"desired": RUNNING})
+    return wish(arguments, settings, out, err, {"desired": RUNNING})
 
 
 def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    return wish(arguments, settings, out, {"desired": STOPPED})
+    return wish(arguments, settings, out, err, {"desired": STOPPED})
 
 
 def restart(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     room, name = arguments.seat
-    return print_role(session_of(settings).restart(room, name, arguments.reason), arguments, out)
+    return print_role(session_of(settings).restart(room, name, arguments.reason), arguments, out, err)
 
 
 def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -65,22 +65,23 @@ def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
     return 0
 
 
-def wish(arguments: Namespace, settings: Settings, out: TextIO, changes: dict[str, Any]) -> int:
+def wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any]) -> int:
     """Change the wish for one role and leave the rest of it as it is."""
     room, name = arguments.seat
     session = session_of(settings)
     present = role_of(session.snapshot(room), name)
     body = {field: getattr(present, field) for field in WISHED} | changes | {"reason": arguments.reason}
-    return print_role(session.wish(room, name, SetAgent(**body)), arguments, out)
+    return print_role(session.wish(room, name, SetAgent(**body)), arguments, out, err)
 
 
-def print_role(role: RoleView, arguments: Namespace, out: TextIO) -> int:
+def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -> int:
     if arguments.json:
         print_json(out, role)
-        return 0
-    heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "TIMEOUT", "GENERATION")
-    timeout = duration(role.task_timeout_s) if role.task_timeout_s is not None else None
-    wished = (role.machine, role.harness, role.model, role.workdir, timeout)
-    row = (role.name, role.kind, role.desired, role.status, *(value or "-" for value in wished), str(role.generation))
-    print_table(out, Table("", heads, [row]))
+    else:
+        heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "TIMEOUT", "GENERATION")
+        timeout = duration(role.task_timeout_s) if role.task_timeout_s is not None else None
+        wished = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
+        row = (role.name, role.kind, role.desired, role.status, *wished, str(role.generation))
+        print_table(out, Table("", heads, [row]))
+    print(f"next, to see what comes of it: greenroom why {arguments.seat}", file=err)
     return 0

@@ -16,6 +16,8 @@ TASK_HEADS = ("TASK", "ROLE", "STATUS", "ATTEMPT", "DEATHS", "TEXT")
 NO_ROOM = "No room is open yet. Open one: greenroom room create NAME --roles A,B"
 MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "LABELS", "AGENTS")
 WORDS_CHARACTERS = 160
+NEED_CHARACTERS = 300
+"""What a person may do stands at the end of what needs them."""
 NAMES_SHOWN = 4
 """So many of a machine's harnesses, labels and agents are named beside everything else; `machine list` has them all."""
 
@@ -41,7 +43,7 @@ def tables_of(overview: Overview, now: float) -> list[Table]:
     """Everything there is to show: what needs a person, the machines, then the rooms with their agents."""
     tables = []
     if overview.needs:
-        rows = [(need.where, first_line(need.detail, WORDS_CHARACTERS), need.next) for need in overview.needs]
+        rows = [(need.where, first_line(need.detail, NEED_CHARACTERS), need.next) for need in overview.needs]
         tables.append(Table("Needs a person", ("WHERE", "WHAT", "NEXT"), rows))
     if overview.machines:
         tables.append(machines_table(overview.machines, NAMES_SHOWN))

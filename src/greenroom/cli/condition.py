@@ -26,6 +26,10 @@ AFTERWARDS = {BACKING_OFF: "runs again in", PARKED: "on trial in", PAUSED: "runs
 """What comes after a rest."""
 
 
+QUEUES = "it begins when a request before it is over"
+"""Of a task that is queued."""
+
+
 def spell(role: RoleView, now: float) -> str:
     """The state of a role, with a countdown where it has an end. `now` is a reading of the wall clock."""
     left_s = seconds_to(role.status_until, now) if role.status_until else None
@@ -70,3 +74,8 @@ def advice(room: str, is_open: bool, role: RoleView, task: str | None, now: floa
     if role.status == VACANT and role.kind == REMOTE:
         return f"choose who runs it: greenroom agent set {seat} --machine M --harness H"
     return found.get(role.status, "look at the whole house: greenroom status")
+
+
+def advice_on_queue(room: str) -> str:
+    """How to have a request begin beside those before it."""
+    return f"to have more done at a time: greenroom room change {room} --max-requests N"

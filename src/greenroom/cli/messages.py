@@ -4,12 +4,14 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import TextIO
 
+from greenroom.cli.condition import QUEUES, advice_on_queue
 from greenroom.cli.connection import all_of, session_of, telling_session
 from greenroom.cli.output import clock_time, print_json, print_json_line, visible
 from greenroom.client.session import Session
 from greenroom.domain.event import Event
 from greenroom.domain.ids import USER
 from greenroom.domain.message import Message
+from greenroom.domain.task import QUEUED
 from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import SendMessage
 
@@ -25,6 +27,8 @@ def send(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     else:
         opened = f": {reply.task.id} is {reply.task.status}" if reply.task else ""
         print(f"sent to {reply.message.to}{opened}", file=out)
+    if reply.task is not None and reply.task.status == QUEUED:
+        print(f"{QUEUES}; {advice_on_queue(arguments.room)}", file=err)
     print(f"next: greenroom messages {arguments.room} --follow", file=err)
     return 0
 

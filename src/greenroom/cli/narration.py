@@ -81,7 +81,7 @@ def exited(data: Data, cause: str, names: Names) -> str:
     if data.get("intended"):
         return f"its command ended as intended{run_of(data)}{why(cause, 'exited')}"
     how = cause if cause and cause != "exited" else NOBODY_SAW
-    if data.get("signal") is not None:
+    if data.get("signal") is not None and "SIG" not in cause:
         how = f"killed by signal {data['signal']}{why(cause, 'exited')}"
     elif data.get("code") is not None and f"code {data['code']}" not in cause:
         how = f"exit code {data['code']}{why(cause, 'exited')}"
@@ -143,6 +143,11 @@ def worked(how: str) -> Callable[[Data, str, Names], str]:
     return sentence
 
 
+def noted(data: Data, cause: str, names: Names) -> str:
+    attempt = f" (attempt {data['attempt']})" if data.get("attempt") else ""
+    return f"{cause or 'somebody'} wrote a note on {data.get('task')}{attempt}: {data.get('text')}"
+
+
 def attention(how: str) -> Callable[[Data, str, Names], str]:
     def sentence(data: Data, cause: str, names: Names) -> str:
         return f"people were told{how}: {data.get('text')}"
@@ -171,13 +176,16 @@ SENTENCES: dict[str, Callable[[Data, str, Names], str]] = {
     "participant.superseded": sat("was superseded by a newer one"),
     "machine.registered": machine("registered"),
     "machine.disconnected": machine("was not heard of any more"),
-    "machine.reconnected": machine("is connected again"),
+    "machine.reconnected": machine("is connected"),
     "machine.cloned": machine("was spoken for by two daemons; the newest counts"),
     "task.opened": worked("was opened"),
+    "task.queued": worked("was taken out of the backlog"),
     "task.promoted": worked("may be claimed now"),
     "task.claimed": worked("was claimed"),
     "task.started": worked("was begun"),
+    "task.noted": noted,
     "task.progressed": worked("goes on"),
+    "task.handed_in": worked("was handed in for a review"),
     "task.completed": worked("was completed"),
     "task.released": worked("was released"),
     "task.resumed": worked("was resumed"),

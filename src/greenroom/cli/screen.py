@@ -36,6 +36,9 @@ COLOURS = {
     "stopped": "magenta",
 }
 
+STATE = "STATUS"
+"""The column whose words are read together: a countdown does not end on the next line."""
+
 
 def print_table(out: TextIO, table: Table) -> None:
     console = Console(file=out)
@@ -60,7 +63,7 @@ def drawn(table: Table, width: int) -> RichTable:
         title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0)
     )
     for head in table.heads:
-        rich.add_column(head, header_style="dim", overflow="fold")
+        rich.add_column(head, header_style="dim", overflow="fold", no_wrap=head == STATE)
     for row in table.rows:
         rich.add_row(*(Text(visible(cell), style=colour_of(cell)) for cell in row))
     return rich

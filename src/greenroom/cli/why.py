@@ -7,7 +7,7 @@ from typing import TextIO
 import msgspec
 
 from greenroom.cli.amounts import duration, seconds_to
-from greenroom.cli.condition import advice, spell
+from greenroom.cli.condition import QUEUES, advice, advice_on_queue, spell
 from greenroom.cli.connection import session_of
 from greenroom.cli.evidence import Evidence, Gap, gather
 from greenroom.cli.force import InForce, in_force
@@ -16,7 +16,8 @@ from greenroom.cli.output import clock_time, first_line, print_json, print_lines
 from greenroom.clock import SystemClock, seconds_of
 from greenroom.domain.role import REMOTE
 from greenroom.domain.room import OPEN
-from greenroom.domain.task import QUARANTINED
+from greenroom.domain.status import WAITING
+from greenroom.domain.task import QUARANTINED, QUEUED
 from greenroom.settings.resolve import Settings
 
 REASON_CHARACTERS = 300
@@ -58,6 +59,9 @@ def following(evidence: Evidence, now: float) -> str:
     apart = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
     if apart is not None:
         return f"a task of it waits for a person: greenroom task show {apart.id}"
+    queued = [task.status == QUEUED for task in evidence.tasks]
+    if evidence.role.status == WAITING and queued and all(queued):
+        return f"{advice_on_queue(evidence.room)}; see what comes first: greenroom status"
     held = next((task.id for task in evidence.tasks if task.claimed_by), None)
     return advice(evidence.room, evidence.room_status == OPEN, evidence.role, held, now)
 
@@ -99,7 +103,8 @@ def work(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks:
         held = f", held by {task.claimed_by}" if task.claimed_by else ""
         freed = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
-        why = f": {first_line(task.reason, REASON_CHARACTERS)}" if task.reason else ""
+        reason = QUEUES if task.status == QUEUED else task.reason
+        why = f": {first_line(reason, REASON_CHARACTERS)}" if reason else ""
         deaths = f"{task.deaths} death{'' if task.deaths == 1 else 's'}"
         yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {deaths}{held}{freed}){why}"
         if task.attempt and evidence.role.kind == REMOTE:

@@ -65,7 +65,7 @@ class InvalidTransition(Conflict):
     def __init__(self, noun: str, current: str, attempted: str, allowed: tuple[str, ...]) -> None:
         moves = ", ".join(allowed) if allowed else "none"
         super().__init__(
-            f"A {noun} that is {current} cannot {attempted}.",
+            f"A {noun} that is {current} does not allow `{attempted}`.",
             f"Allowed from {current}: {moves}. Look at it again before you decide what to do.",
         )
         self.current = current
