@@ -18,6 +18,20 @@ def standing(limits: Reliability | None = None) -> House:
     return house
 
 
+def seat_for_daemon(house: House) -> None:
+    """Machine m1 holds a builder a and a reviewer b, who wait; the operator calls from here on."""
+    house.room()
+    house.register()
+    house.wish("builder")
+    house.wish("reviewer")
+    house.caller = DAEMON
+    house.beat_machine()
+    house.join("builder", "a")
+    house.join("reviewer", "b")
+    house.beat_machine(("builder", "a"), ("reviewer", "b"))
+    house.caller = THE_OPERATOR
+
+
 def at_work_for_daemon() -> tuple[House, ClaimedTask]:
     """A builder that a daemon beats for, with its task in hand; the operator calls from here on."""
     house = House()
@@ -44,6 +58,11 @@ def claimed(house: House, connection: str = "A", role: str = "builder") -> Claim
     task = house.claim(role, connection)
     assert task is not None
     return task
+
+
+def statuses(house: House) -> dict[str, str]:
+    """What is shown of each role."""
+    return {role.name: role.status for role in house.look().roles}
 
 
 def said(house: House) -> list[tuple[str, str]]:

@@ -2,27 +2,17 @@
 
 import pytest
 
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
+from greenroom.domain.caller import THE_OPERATOR
 from greenroom.domain.errors import Superseded
 from greenroom.service import connecting
 from greenroom.wire import requests
 from tests.service.house import House
-
-DAEMON = Caller(scope=MACHINE, machine="m1")
+from tests.service.team import DAEMON, seat_for_daemon, statuses
 
 
 def team() -> House:
     house = House()
-    house.room()
-    house.register()
-    house.wish("builder")
-    house.wish("reviewer")
-    house.caller = DAEMON
-    house.beat_machine()
-    house.join("builder", "a")
-    house.join("reviewer", "b")
-    house.beat_machine(("builder", "a"), ("reviewer", "b"))
-    house.caller = THE_OPERATOR
+    seat_for_daemon(house)
     return house
 
 
@@ -30,10 +20,6 @@ def exited(fact: str, task: str, attempt: int, connection: str = "a") -> request
     return requests.Fact(
         id=fact, kind="exited", room="r", role="builder", connection_id=connection, task=task, attempt=attempt, code=1
     )
-
-
-def statuses(house: House) -> dict[str, str]:
-    return {role.name: role.status for role in house.look().roles}
 
 
 def test_agents_of_a_machine_last_as_long_as_it_beats() -> None:

@@ -1,10 +1,9 @@
 """What the server believed of a machine is made what is so, with the first beat of each new start of its daemon."""
 
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
+from greenroom.domain.caller import THE_OPERATOR
 from greenroom.wire.requests import Fact
 from tests.service.house import House
-
-DAEMON = Caller(scope=MACHINE, machine="m1")
+from tests.service.team import DAEMON, claimed, seat_for_daemon
 
 
 class Crashed(House):
@@ -12,20 +11,9 @@ class Crashed(House):
 
     def __init__(self) -> None:
         super().__init__()
-        self.room()
-        self.register()
-        self.wish("builder")
-        self.wish("reviewer")
-        self.caller = DAEMON
-        self.beat_machine()
-        self.join("builder", "a")
-        self.join("reviewer", "b")
-        self.beat_machine(("builder", "a"), ("reviewer", "b"))
-        self.caller = THE_OPERATOR
+        seat_for_daemon(self)
         self.send()
-        claimed = self.claim("builder", "a")
-        assert claimed is not None
-        self.held = claimed.id
+        self.held = claimed(self, "a").id
         self.caller = DAEMON
 
     def present(self) -> list[str]:

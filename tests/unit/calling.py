@@ -2,22 +2,23 @@
 
 import io
 import os
+import signal
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from greenroom.agent import sitting_file, wait
 from greenroom.agent.claim_file import Claim
+from greenroom.client.transport import Response
 from greenroom.domain.reliability import Reliability
 from greenroom.process.identity import Identity
 from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.private_file import write_record
 from greenroom.settings.resolve import Settings
-from tests.unit.scripted import answer, beaten, claimed, joined
-from tests.unit.tiny_server import Answer
+from tests.unit.scripted import answer, beaten, claimed, joined, nothing
+from tests.unit.tiny_server import Answer, TinyServer
 
 LIMITS = Reliability(first_contact_s=0.5, retry_pause_s=0.02)
 
@@ -30,11 +31,15 @@ ANSWERS: dict[str, Answer] = {
 }
 
 
-def leave_harness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may themselves be run by an agent, with a cap or a task of its own."""
-    for name in os.environ:
-        if name.startswith(("CLAUDECODE", "CODEX_", "OPENCODE", "QWEN_CODE", "GEMINI_CLI", "GREENROOM_")):
-            monkeypatch.delenv(name)
+def interrupted_by(number: signal.Signals) -> Answer:
+    """An answer for which nobody waits: the signal that a person would send ends the command while it is awaited."""
+
+    def interrupt(server: TinyServer, body: Any) -> Response:
+        os.kill(os.getpid(), number)
+        server.closing.wait(30)
+        return nothing()
+
+    return interrupt
 
 
 def settings_of(url: str, folder: Path) -> Settings:

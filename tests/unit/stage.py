@@ -16,6 +16,7 @@ from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run, RunBook
 from greenroom.daemon.seat import Seat
 from greenroom.daemon.shelf import LogShelf
+from greenroom.daemon.worker import WorkerSeat
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.supervision import History
 from greenroom.entropy import SystemEntropy
@@ -76,7 +77,7 @@ class Stage:
         self.ended = threading.Event()
         self.beats = threading.Event()
         entropy = SystemEntropy()  # runs are known by their ids: those of another test process must be others
-        outbox = WatchedOutbox(self, tmp_path / "outbox", LIMITS.facts_waiting_max)
+        self.outbox = outbox = WatchedOutbox(self, tmp_path / "outbox", LIMITS.facts_waiting_max)
         self.takes_facts = threading.Event()
         if takes_facts:
             self.takes_facts.set()
@@ -104,7 +105,7 @@ class Stage:
         self.seat.start()
 
     def make_seat(self, premises: Premises, wish: Wish, history: History, adopted: Run | None) -> Seat:
-        return Seat(premises, wish, history, self.ended.set, adopted)
+        return WorkerSeat(premises, wish, history, self.ended.set, adopted)
 
     def post(self, facts: list[Fact]) -> None:
         assert self.takes_facts.wait(20)
@@ -121,8 +122,11 @@ class Stage:
         return self.facts
 
     def end(self, reason: str = "stopped by wish") -> None:
+        """Stop the seat, and have all told that can be told."""
         self.seat.stop(reason)
         assert self.ended.wait(20), "the seat did not end"
+        if self.takes_facts.is_set():
+            assert self.outbox.wait(lambda count: count == 0, 20) == 0, "not all was told"
 
 
 class WatchedOutbox(Outbox):
@@ -132,9 +136,9 @@ class WatchedOutbox(Outbox):
         super().__init__(folder, waiting_max)
         self._stage = stage
 
-    def put(self, fact: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
-        self._stage.put.append((fact.kind, self._stage.seat.is_seated))
-        return super().put(fact, when_safe)
+    def put(self, *facts: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
+        self._stage.put += [(fact.kind, self._stage.seat.is_seated) for fact in facts]
+        return super().put(*facts, when_safe=when_safe)
 
 
 def wait_until(condition: Callable[[], bool], say: Callable[[], str]) -> None:

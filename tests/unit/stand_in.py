@@ -25,6 +25,12 @@ class Server:
         self.changed = threading.Condition()
         self._calls: list[tuple[str, Any]] = []
 
+    def give(self, task: str) -> None:
+        """Have one more task wait; whoever asks already is given it now."""
+        with self.changed:
+            self.waiting.append(task)
+            self.changed.notify_all()
+
     def called(self, verb: str) -> list[Any]:
         """The bodies of the calls of that name."""
         with self.changed:

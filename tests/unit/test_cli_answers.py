@@ -237,6 +237,17 @@ def test_sending_names_the_role_and_the_text(script: Script, capsys: pytest.Capt
     assert {"sender": "user", "text": "build it", "to": "builder"}.items() <= body.items()
 
 
+def test_a_request_that_is_queued_says_what_it_waits_for(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    queued = TASK | {"status": "queued", "target_role": "builder"}
+    script.answers["POST", "/api/v1/rooms/shop/messages"] = {"message": MESSAGE, "task": queued}
+    script.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"status": "waiting"}], "tasks": [queued]}
+    assert exits.DONE == main.main(["send", "shop", "build it"])
+    assert "greenroom room change shop --max-requests N" in capsys.readouterr().err
+    told = ask(capsys, "why", "shop/builder")
+    assert "task_1 is queued (attempt 0, 0 deaths): it begins when a request before it is over" in told
+    assert "next: to have more done at a time: greenroom room change shop --max-requests N" in told
+
+
 def test_a_room_is_created_with_its_roles_in_order(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     ask(capsys, "room", "create", "shop", "--roles", "builder, reviewer", "--max-requests", "2")
 

@@ -10,7 +10,7 @@ import pytest
 from greenroom.cli.agent import check_workdir
 from greenroom.cli.examination import OK, WARNING, Finding, where_else
 from greenroom.cli.exits import WrongUsage
-from greenroom.cli.storeroom import examine_outbox, examine_runs, examine_sizes, size_of
+from greenroom.cli.storeroom import examine_outbox, examine_runs, examine_sizes
 from greenroom.cli.workshop import examine_clis, examine_harnesses, examine_machine
 from greenroom.clock import SystemClock
 from greenroom.daemon.inventory import take_inventory
@@ -27,6 +27,7 @@ from greenroom.settings import paths
 from greenroom.settings.harness import DaemonSettings, Harness
 from greenroom.settings.private_file import write_record
 from greenroom.settings.resolve import Settings
+from greenroom.settings.volume import size_of
 from greenroom.wire.requests import Fact
 from tests.unit.calling import settings_of
 from tests.unit.stage import WISH
@@ -84,6 +85,25 @@ def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
         assert "as soon as it reaches http://127.0.0.1:9" in str(facts_of(settings).next)
         oldest.unlink()
         assert OK == facts_of(settings).level
+
+
+def test_untold_facts_that_are_in_one_file_are_counted_each(settings: Settings) -> None:
+    Outbox(paths.outbox(settings.data_dir), 100).put(fact("one"), fact("two"), fact("three"))
+    assert facts_of(settings).detail.startswith("3 facts still to be told")
+
+
+def test_whoever_examines_what_the_daemon_wrote_changes_and_says_nothing(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = [folder(settings.data_dir) for folder in (paths.runs, paths.residents, paths.outbox)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "1.json").write_text("{}")
+        (folder / "2.json").mkdir()
+    found = take_inventory(settings)
+    assert ((), ()) == (found.runs, found.facts_at)
+    assert [["1.json", "2.json"]] * 3 == [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert "" == caplog.text
 
 
 def runs_of(settings: Settings) -> Finding:
@@ -177,6 +197,14 @@ def test_installed_agents_that_nobody_runs_are_told_with_what_would(settings: Se
     found = only(examine_clis(configured, discover({"PATH": str(tmp_path)})))
     assert (OK, f"claude is installed ({tmp_path / 'claude'}), and no harness runs it") == (found.level, found.detail)
     assert "[daemon.harnesses.claude]" in str(found.next)
+
+
+def test_an_agent_that_is_run_by_way_of_another_program_is_not_offered(settings: Settings, tmp_path: Path) -> None:
+    """The daemon does not call it found either."""
+    (tmp_path / "claude").write_text("#!/bin/sh\n")
+    (tmp_path / "claude").chmod(0o700)
+    wrapped = with_harnesses(settings, mine=Harness(command=("nice", str(tmp_path / "claude"), "-p")))
+    assert [] == list(examine_clis(wrapped, discover({"PATH": str(tmp_path)})))
 
 
 def test_a_process_that_stays_is_told_of_as_one(settings: Settings, tmp_path: Path) -> None:

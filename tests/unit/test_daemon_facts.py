@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from greenroom.daemon.facts import FactTeller
@@ -104,11 +105,11 @@ def test_a_full_disk_keeps_facts_in_memory_and_writes_them_when_there_is_room(tm
     safe: list[str] = []
     (tmp_path / "outbox").write_text("no folder, so nothing can be written in it")
     outbox = box(tmp_path)
-    outbox.put(fact("a"), lambda: safe.append("a"))
-    outbox.put(fact("b"), lambda: safe.append("b"))
+    outbox.put(fact("a"), when_safe=lambda: safe.append("a"))
+    outbox.put(fact("b"), when_safe=lambda: safe.append("b"))
     assert (ids(outbox), safe) == (["a", "b"], [])
     (tmp_path / "outbox").unlink()
-    outbox.put(fact("c"), lambda: safe.append("c"))
+    outbox.put(fact("c"), when_safe=lambda: safe.append("c"))
     assert safe == ["a", "b", "c"]
     assert ids(box(tmp_path)) == ["a", "b", "c"]
 
@@ -118,7 +119,7 @@ def test_a_fact_that_was_never_written_is_safe_when_it_is_told(tmp_path: Path) -
     safe = threading.Event()
     server, outbox = Server(), box(tmp_path)
     with teller_to(server, outbox) as teller:
-        told = outbox.put(fact("a"), safe.set)
+        told = outbox.put(fact("a"), when_safe=safe.set)
         assert not safe.is_set()
         teller.start()
         assert told.wait(20)
@@ -131,6 +132,69 @@ def test_what_waits_is_bounded_and_the_oldest_is_let_go(tmp_path: Path, caplog: 
     assert [event.is_set() for event in told] == [True, True, False, False, False, False, False]
     assert ids(box(tmp_path)) == list("cdefg")
     assert "the oldest is let go" in caplog.text
+
+
+# Facts that belong together.
+
+
+def test_facts_that_belong_together_are_in_one_file_until_the_last_of_them_is_told(tmp_path: Path) -> None:
+    outbox, safe = box(tmp_path), threading.Event()
+    told = outbox.put(fact("a"), fact("b"), when_safe=safe.set)
+    assert (ids(outbox), files(tmp_path), safe.is_set()) == (["a", "b"], ["000000000001.json"], True)
+    outbox.settle([fact("a")])
+    assert (ids(outbox), told.is_set()) == (["b"], False)
+    assert ids(box(tmp_path)) == ["a", "b"], "told again, which the server knows by the id"
+    outbox.settle([fact("b")])
+    assert (ids(outbox), told.is_set(), files(tmp_path)) == ([], True, [])
+
+
+def test_what_a_former_daemon_wrote_with_one_fact_in_each_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outbox").mkdir()
+    for number, name in enumerate("ab", start=1):
+        (tmp_path / "outbox" / f"{number:012}.json").write_bytes(msgspec.json.encode(fact(name)))
+    outbox = box(tmp_path)
+    outbox.put(fact("c"), fact("d"))
+    assert outbox.first(100) == [fact("a"), fact("b"), fact("c"), fact("d")]
+    assert box(tmp_path).first(100) == outbox.first(100)
+
+
+def test_a_full_disk_takes_all_of_them_later_or_none(tmp_path: Path) -> None:
+    safe = threading.Event()
+    (tmp_path / "outbox").write_text("no folder")
+    outbox = box(tmp_path)
+    outbox.put(fact("a"), fact("b"), when_safe=safe.set)
+    assert (ids(outbox), safe.is_set()) == (["a", "b"], False)
+    (tmp_path / "outbox").unlink()
+    outbox.write_down()
+    assert (ids(box(tmp_path)), safe.is_set()) == (["a", "b"], True)
+
+
+def test_of_those_only_what_does_not_wait_yet_is_put(tmp_path: Path) -> None:
+    outbox = box(tmp_path)
+    outbox.put(fact("a"))
+    told = outbox.put(fact("a"), fact("b"))
+    assert ids(outbox) == ids(box(tmp_path)) == ["a", "b"]
+    outbox.settle([fact("a"), fact("b")])
+    assert (told.is_set(), files(tmp_path)) == (True, [])
+
+
+def test_a_post_is_full_and_an_outbox_has_its_bound_whatever_belongs_together(tmp_path: Path) -> None:
+    server, outbox = Server(), box(tmp_path)
+    with teller_to(server, outbox) as teller:
+        for pair in ("ab", "cd", "ef"):
+            outbox.put(*(fact(name) for name in pair))
+        teller.start()
+    assert server.posts == [["b", "c", "d"], ["e", "f"]]
+
+
+def test_of_those_one_that_is_refused_for_good_is_let_go_alone(tmp_path: Path) -> None:
+    server, outbox = Server(), box(tmp_path)
+    server.poison = "b"
+    with teller_to(server, outbox) as teller:
+        told = outbox.put(*(fact(name) for name in "abc"))
+        teller.start()
+        assert told.wait(20)
+    assert (server.posts, files(tmp_path)) == ([["a"], ["c"]], [])
 
 
 # How it is told.

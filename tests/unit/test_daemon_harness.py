@@ -7,18 +7,9 @@ from greenroom.daemon.harness import House
 from greenroom.domain.errors import ConfigurationError
 from greenroom.settings.harness import Harness
 from greenroom.wire.replies import Wish
+from tests.unit import stage
 
-WISH = Wish(
-    room="room_1",
-    room_name="r",
-    role="builder",
-    roles=("builder", "reviewer"),
-    desired="running",
-    generation=1,
-    harness="echo",
-    model=None,
-    workdir=None,
-)
+WISH = msgspec.structs.replace(stage.WISH, harness="echo")
 
 
 def house(tmp_path: Path) -> House:

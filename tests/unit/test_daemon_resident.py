@@ -29,7 +29,7 @@ STAYS = "echo here; sleep 1000 & wait"
 class Residence(Stage):
     """The stage, with a resident process in the seat."""
 
-    seat: ResidentSeat  # type: ignore[assignment]
+    seat: ResidentSeat
 
     def __init__(self, tmp_path: Path, server: Server, script: str, stays: Resident | None = None, **more: Any) -> None:
         self.residents = ResidentBook(tmp_path / "residents")
@@ -38,7 +38,7 @@ class Residence(Stage):
         self.well_s = more.pop("well_s", LIMITS.restart_reset_s)
         super().__init__(tmp_path, server, script, **more)
 
-    def make_seat(self, premises: Premises, wish: Wish, history: History, adopted: Run | None) -> Any:
+    def make_seat(self, premises: Premises, wish: Wish, history: History, adopted: Run | None) -> ResidentSeat:
         limits = msgspec.structs.replace(LIMITS, restart_reset_s=self.well_s)
         return ResidentSeat(replace(premises, limits=limits), self.residents, wish, history, self.ended.set, self.stays)
 
@@ -206,7 +206,11 @@ def test_an_absent_server_is_waited_for(tmp_path: Path) -> None:
     stage.end()
 
 
-def left_behind(tmp_path: Path, script: str, connection_id: str = "conn_left") -> Resident:
+LEFT = f"conn_left_{os.getpid()}"
+"""A process is known by its connection, whoever started it: that of another test process must be another."""
+
+
+def left_behind(tmp_path: Path, script: str, connection_id: str = LEFT) -> Resident:
     """A resident process as a daemon that was killed left it."""
     folder = tmp_path / "logs" / "r" / "builder" / f"{connection_id}.1"
     marks = marks_of(connection_id)
@@ -221,13 +225,13 @@ def test_one_that_an_earlier_daemon_left_is_kept_on(tmp_path: Path) -> None:
     assert wrapper is not None
     stage = Residence(tmp_path, server, "exit 1", stays=resident)
     assert stage.seat.is_seated
-    assert "conn_left" == stage.seat.connection_id
+    assert LEFT == stage.seat.connection_id
     stage.wait_for_facts(1)
     assert is_alive(wrapper)
     assert [] == server.called("join")
     stage.end()
     assert not is_alive(wrapper)
-    assert ["started:conn_left", "exit:conn_left"] == [fact.id for fact in stage.wait_for_facts(2)]
+    assert [f"started:{LEFT}", f"exit:{LEFT}"] == [fact.id for fact in stage.wait_for_facts(2)]
 
 
 def test_one_that_ended_unwatched_is_told_as_it_ended(tmp_path: Path) -> None:
@@ -236,34 +240,33 @@ def test_one_that_ended_unwatched_is_told_as_it_ended(tmp_path: Path) -> None:
     stage = Residence(tmp_path, Server(), "true", stays=resident)
     assert stage.ended.wait(20)
     exited = stage.wait_for_facts(2)[1]
-    assert ("exit:conn_left", False, 5) == (exited.id, exited.intended, exited.code)
+    assert (f"exit:{LEFT}", False, 5) == (exited.id, exited.intended, exited.code)
 
 
 def test_one_that_was_never_started_is_no_death(tmp_path: Path) -> None:
-    resident = Resident(
-        connection_id="conn_left", wish=WISH, folder=str(tmp_path / "nothing"), began_at=SystemClock().wall()
-    )
+    resident = Resident(connection_id=LEFT, wish=WISH, folder=str(tmp_path / "nothing"), began_at=SystemClock().wall())
     server = Server()
     stage = Residence(tmp_path, server, "true", stays=resident)
     assert stage.ended.wait(20)
     assert [("exited", True)] == [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)]
-    assert ["conn_left"] == [body["connection_id"] for body in server.called("leave")]
+    assert [LEFT] == [body["connection_id"] for body in server.called("leave")]
     assert supervision.History(generation=3) == stage.seat.history
 
 
 def test_of_one_role_only_the_newest_is_kept_on(tmp_path: Path) -> None:
     book = ResidentBook(tmp_path / "residents")
-    older, newer = (left_behind(tmp_path, STAYS, name) for name in ("conn_older", "conn_newer"))
+    older, newer = (left_behind(tmp_path, STAYS, f"{LEFT}_{name}") for name in ("older", "newer"))
     elsewhere = msgspec.structs.replace(
-        left_behind(tmp_path, STAYS, "conn_elsewhere"), wish=msgspec.structs.replace(WISH, role="reviewer")
+        left_behind(tmp_path, STAYS, f"{LEFT}_elsewhere"), wish=msgspec.structs.replace(WISH, role="reviewer")
     )
     for each in (newer, older, elsewhere):
         book.note(each)
     (tmp_path / "residents" / "odd.json").write_text("{}")
-    assert ["conn_newer"] == [each.connection_id for each in book.take_over({("room_1", "reviewer")})]
-    alive = {each.connection_id: is_alive(wrapper_of(each)) for each in (older, newer, elsewhere)}
-    assert {"conn_older": False, "conn_newer": True, "conn_elsewhere": False} == alive
-    assert ["conn_newer.json", "odd.unreadable"] == sorted(path.name for path in (tmp_path / "residents").iterdir())
+    assert [newer] == book.take_over({("room_1", "reviewer")}, lambda _: False)
+    assert [False, True, False] == [is_alive(wrapper_of(each)) for each in (older, newer, elsewhere)]
+    assert [f"{newer.connection_id}.json", "odd.unreadable"] == sorted(
+        path.name for path in (tmp_path / "residents").iterdir()
+    )
     Group.adopt(Path(newer.folder), newer.marks).stop(0)  # type: ignore[union-attr]
 
 

@@ -6,10 +6,8 @@ import pytest
 
 from greenroom.daemon.machine import keep, slug, this_machine
 from greenroom.daemon.runs import Run, RunBook
-from greenroom.daemon.shelf import LogShelf
 from greenroom.domain.errors import ConfigurationError
 from greenroom.entropy import SeededEntropy
-from greenroom.process.group import Group
 
 RUN = Run(task="task_1", attempt=2, room="room_1", role="builder", connection_id="conn_1")
 
@@ -60,45 +58,6 @@ def test_seats_that_look_at_the_same_moment_do_not_disturb_each_other(tmp_path: 
         for look in [pool.submit(book.check) for _ in range(200)]:
             look.result()
     assert list((tmp_path / "runs").iterdir()) == []
-
-
-def lay_out(shelf: LogShelf, *sizes: int) -> None:
-    """Let runs begin one after the other, each of which writes so many bytes."""
-    for attempt, size in enumerate(sizes, 1):
-        folder = shelf.place("r", "builder", "task_1", attempt)
-        folder.mkdir()
-        (folder / "stdout").write_bytes(bytes(size))
-        os.utime(folder, (attempt, attempt))
-
-
-def kept(tmp_path: Path, role: str = "builder") -> list[str]:
-    return sorted(path.name for path in (tmp_path / "r" / role).iterdir())
-
-
-def test_only_the_newest_logs_of_a_role_are_kept(tmp_path: Path) -> None:
-    lay_out(LogShelf(tmp_path, 3, 1000), *[1] * 6)
-    assert kept(tmp_path) == ["task_1.4", "task_1.5", "task_1.6"]
-
-
-def test_the_oldest_logs_of_all_make_room_for_new_ones(tmp_path: Path) -> None:
-    shelf = LogShelf(tmp_path, 50, 1000)
-    lay_out(shelf, 400, 400, 400)
-    assert shelf.place("r", "reviewer", "task_2", 1).name == "task_2.1"
-    assert kept(tmp_path) == ["task_1.2", "task_1.3"]
-
-
-def test_what_is_not_handed_in_or_still_written_to_stays(tmp_path: Path) -> None:
-    in_use = [tmp_path / "r" / "builder" / "task_1.1"]
-    shelf = LogShelf(tmp_path, 1, 10, lambda: in_use)
-    lay_out(shelf, 400)
-    folder = shelf.place("r", "builder", "task_1", 2)
-    group = Group.spawn(["sleep", "1000"], tmp_path, {"PATH": os.environ["PATH"]}, bytes(100), folder)
-    shelf.place("r", "builder", "task_1", 3)
-    assert kept(tmp_path) == ["task_1.1", "task_1.2"]
-    group.stop(5)
-    in_use.clear()
-    shelf.place("r", "builder", "task_1", 3)
-    assert kept(tmp_path) == []
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:

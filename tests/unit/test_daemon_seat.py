@@ -158,21 +158,24 @@ def test_who_cannot_write_a_run_down_takes_no_task_and_tells_why(tmp_path: Path)
     assert stage.seat.history.ends == ()
 
 
+def check_given_back(stage: Stage) -> None:
+    """See that a task for which no run could begin was given back, why that was told, and that nobody died of it."""
+    given_back, told = stage.wait_for_facts(2)
+    assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
+    assert (told.kind, told.intended, told.task) == ("exited", False, None)
+    assert stage.ended.wait(20)
+    assert stage.seat.history.ends == ()
+
+
 def test_a_disk_that_fills_up_before_a_run_ends_the_seat_with_a_word(tmp_path: Path) -> None:
     server = Server()
     stage = Stage(tmp_path, server, "true")
     server.wait_for("claim")
     (tmp_path / "runs").rmdir()
     (tmp_path / "runs").write_text("no folder")
-    with server.changed:
-        server.waiting.append("task_1")
-        server.changed.notify_all()
-    given_back, told = stage.wait_for_facts(2)
-    assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
-    assert (told.kind, told.intended, told.task) == ("exited", False, None)
-    assert stage.ended.wait(20)
+    server.give("task_1")
+    check_given_back(stage)
     assert server.called("start") == []
-    assert stage.seat.history.ends == ()
 
 
 def test_a_disk_that_fills_up_during_a_run_does_not_take_its_result(tmp_path: Path) -> None:
@@ -223,9 +226,7 @@ def test_a_lost_seat_asks_for_a_beat_and_a_rejoin_renews_the_claim(tmp_path: Pat
     session = Session("http://127.0.0.1:1", None, LIMITS, StandInTransport(server))
     stage.seat.join_again(session)
     assert {body["connection_id"] for body in server.called("join")} == {stage.seat.connection_id}
-    with server.changed:
-        server.waiting.append("task_1")
-        server.changed.notify_all()
+    server.give("task_1")
     server.wait_for("handoff")
     stage.end()
 
@@ -262,14 +263,9 @@ def test_a_command_that_cannot_be_started_gives_its_task_back_and_nobody_died(tm
     server.wait_for("claim")
     (stage.logs / "r" / "builder").mkdir(parents=True)
     (stage.logs / "r" / "builder" / "task_1.1").write_text("no folder, so nothing can be kept of the run")
-    with server.changed:
-        server.waiting.append("task_1")
-        server.changed.notify_all()
-    given_back, told = stage.wait_for_facts(2)
-    assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
-    assert (told.kind, told.intended, told.task) == ("exited", False, None)
-    assert stage.ended.wait(20)
-    assert (stage.seat.history.rest, stage.seat.history.ends) == (BACKING_OFF, ())
+    server.give("task_1")
+    check_given_back(stage)
+    assert stage.seat.history.rest == BACKING_OFF
 
 
 def test_a_run_that_takes_longer_than_wished_is_stopped_and_counts_as_a_death(tmp_path: Path) -> None:

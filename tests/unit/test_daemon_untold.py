@@ -17,13 +17,14 @@ pytestmark = pytest.mark.process
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from greenroom.daemon.outbox import Outbox
 from tests.unit.stage import Stage, wait_until
 from tests.unit.stand_in import Server
 from tests.unit.test_daemon_seat import on_trial
 folder, history, script, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 stage = Stage(folder, Server("task_1"), script, history=on_trial() if history else None, takes_facts=False)
-outbox = folder / "outbox"
-wait_until(lambda: len(list(outbox.glob("*.json"))) == count, lambda: str(stage.put))
+wait_until(lambda: len(Outbox(folder / "outbox", 100).first(100)) == count, lambda: str(stage.put))
+wait_until(lambda: not list((folder / "runs").glob("*.json")), lambda: "the run is not forgotten")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 LIMITED = """echo '{"status": "rate_limited"}' > $GREENROOM_RESULT"""

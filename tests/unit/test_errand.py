@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
+from greenroom.client import errand
 from greenroom.client.briefing import marks_of
 from greenroom.client.errand import NOTHING_WRITTEN, Errand
 from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
 from greenroom.client.plan import Plan
+from greenroom.client.result import Result
 from greenroom.client.session import Session
 from greenroom.client.transport import Response
 from greenroom.clock import MovedClock, SystemClock
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.process
 LIMITS = Reliability(stop_grace_s=2.0, text_bytes_max=10_000, stderr_bytes_kept=100)
 HELD = answer(task_of())
 FINISHED = answer(task_of(status="completed", claimed_by=None))
-SOON, IN_A_WHILE = "2026-11-21T12:00:00.000Z", "2025-10-09T08:58:20.000Z"
+IN_A_WHILE = "2025-10-09T08:58:20.000Z"
 OURS_COMPLETED = task_of(status="completed", claimed_by=None, accepted_attempt=1)
 
 
@@ -161,6 +162,22 @@ def test_the_text_of_a_result_is_handed_on_instead_of_what_was_printed(tmp_path:
     assert "the answer" == trying.calls()[-1][1]["text"]
 
 
+@pytest.mark.parametrize(
+    ("now", "kind"),
+    [(HELD, DONE), (answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
+    ids=["its own", "another's by now"],
+)
+def test_what_is_judged_is_what_is_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Response, kind: str
+) -> None:
+    said = [Result(status="done", text="the answer"), Result(status="failed", reason="written meanwhile")]
+    monkeypatch.setattr(errand, "read_result", lambda *where: said.pop(0))
+    code = 0 if kind == DONE else 1
+    trying = Trying(tmp_path, f"print('noise'); raise SystemExit({code})", HELD, now, FINISHED)
+    assert kind == trying.go().kind
+    assert "the answer" == trying.calls()[-1][1]["text"]
+
+
 def test_a_result_that_says_failed_is_a_bad_end_whatever_the_exit_code(tmp_path: Path) -> None:
     script = TELLING.format(said='{"status": "failed", "reason": "no such branch"}', code=0)
     outcome = Trying(tmp_path, script, HELD, HELD).go()
@@ -174,28 +191,14 @@ def test_a_result_that_says_done_makes_no_good_end_of_a_bad_exit_code(tmp_path: 
 
 
 @pytest.mark.parametrize("code", [0, 1])
-@pytest.mark.parametrize(
-    ("said", "until", "detail"),
-    [
-        ({"status": "rate_limited", "until": SOON}, SOON, f"It is rate-limited until {SOON}: too much"),
-        ({"status": "rate_limited"}, IN_A_WHILE, f"It is rate-limited until {IN_A_WHILE}: too much"),
-        (
-            {"status": "rate_limited", "until": "2020-01-01T00:00:00Z"},
-            IN_A_WHILE,
-            f"It is rate-limited until {IN_A_WHILE}: too much",
-        ),
-        ({"status": "login_required"}, None, "Its login is needed: too much"),
-    ],
-    ids=["until then", "for a while", "for a while, as it should be over", "until somebody logs in"],
-)
-def test_a_limit_and_a_missing_login_pause(
-    tmp_path: Path, said: dict[str, str], until: str | None, detail: str, code: int
-) -> None:
-    script = TELLING.format(said=msgspec.json.encode({**said, "reason": "too much"}).decode(), code=code)
+@pytest.mark.parametrize(("status", "until"), [("rate_limited", IN_A_WHILE), ("login_required", None)])
+def test_a_limit_and_a_missing_login_pause(tmp_path: Path, status: str, until: str | None, code: int) -> None:
+    script = TELLING.format(said=f'{{"status": "{status}", "reason": "too much"}}', code=code)
     trying = Trying(tmp_path, script, HELD, HELD)
     trying.errand._clock = trying.clock
     outcome = trying.go()
-    assert (PAUSED, until, detail) == (outcome.kind, outcome.until, outcome.detail)
+    assert (PAUSED, until, code) == (outcome.kind, outcome.until, outcome.exit.code if outcome.exit else None)
+    assert outcome.detail.endswith(": too much")
 
 
 def test_what_a_former_run_said_in_the_same_folder_says_nothing_of_this_one(tmp_path: Path) -> None:

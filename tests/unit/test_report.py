@@ -1,7 +1,6 @@
 """What an agent says about its task, and what it is told."""
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,11 @@ from greenroom.domain.errors import GreenroomError, Unauthorized
 from greenroom.domain.task import Note
 from greenroom.settings import private_file
 from greenroom.settings.private_file import write_record
-from tests.unit.calling import ANSWERS, Call, Said, leave_harness
+from tests.unit.calling import Call, Said
 from tests.unit.scripted import answer, beaten, claimed, refusal, task_of
-from tests.unit.tiny_server import TinyServer, serving
+from tests.unit.tiny_server import TinyServer
 
-
-@pytest.fixture(autouse=True)
-def _no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_harness(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serving(dict(ANSWERS)) as tiny:
-        yield tiny
+pytestmark = pytest.mark.usefixtures("no_harness")
 
 
 def test_each_word_of_an_agent_reaches_its_route(server: TinyServer, tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 import errno
 import io
-import os
 import signal
 import threading
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +24,11 @@ from greenroom.domain.errors import (
 from greenroom.domain.task import LateResult
 from greenroom.settings import paths
 from greenroom.settings.private_file import write_record
-from tests.unit.calling import ANSWERS, Call, leave_harness, settings_of
+from tests.unit.calling import Call, interrupted_by, settings_of
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal
-from tests.unit.tiny_server import TinyServer, serving
+from tests.unit.tiny_server import TinyServer
 
-
-@pytest.fixture(autouse=True)
-def _no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_harness(monkeypatch)
-
-
-@pytest.fixture
-def server() -> Iterator[TinyServer]:
-    with serving(dict(ANSWERS)) as tiny:
-        yield tiny
+pytestmark = pytest.mark.usefixtures("no_harness")
 
 
 def test_a_task_is_printed_with_what_to_do_next_and_its_claim_lies_ready(server: TinyServer, tmp_path: Path) -> None:
@@ -191,12 +180,7 @@ def test_a_wait_that_was_killed_does_not_keep_the_role_from_the_next_one(server:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_wait_with_a_leave(server: TinyServer, tmp_path: Path, number: signal.Signals) -> None:
-    def interrupt(server: TinyServer, body: Any) -> Response:
-        os.kill(os.getpid(), number)
-        server.closing.wait(30)
-        return nothing()
-
-    server.answers["POST claim"] = interrupt
+    server.answers["POST claim"] = interrupted_by(number)
     before = signal.getsignal(number)
     call = Call(server.url, tmp_path)
     assert 130 == call.wait()

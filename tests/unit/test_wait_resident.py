@@ -4,7 +4,6 @@ import errno
 import io
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,19 @@ import pytest
 from greenroom.agent import claim_file, report
 from greenroom.agent.claim_file import Wanted
 from greenroom.agent.residence import connection_of
-from greenroom.client.transport import Response
 from greenroom.domain.errors import Superseded, Unusable
-from tests.unit.calling import ANSWERS, Call, Said, leave_harness
+from tests.unit.calling import Call, Said, interrupted_by
 from tests.unit.scripted import answer, claimed, nothing, refusal, task_of
-from tests.unit.tiny_server import TinyServer, serving
+from tests.unit.tiny_server import TinyServer
 
 KEPT = {"GREENROOM_ROOM": "room_1", "GREENROOM_ROLE": "builder", "GREENROOM_CONNECTION": "conn_kept"}
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyServer]:
-    leave_harness(monkeypatch)
-    with serving(dict(ANSWERS)) as tiny:
-        for name, value in (KEPT | {"GREENROOM_URL": tiny.url, "GREENROOM_TOKEN": "t"}).items():
-            monkeypatch.setenv(name, value)
-        yield tiny
+def server(server: TinyServer, no_harness: None, monkeypatch: pytest.MonkeyPatch) -> TinyServer:
+    for name, value in (KEPT | {"GREENROOM_URL": server.url, "GREENROOM_TOKEN": "t"}).items():
+        monkeypatch.setenv(name, value)
+    return server
 
 
 def test_a_task_is_got_under_the_daemon_s_connection(server: TinyServer, tmp_path: Path) -> None:
@@ -51,12 +47,7 @@ def test_the_end_of_a_wait_leaves_the_seat_alone(server: TinyServer, tmp_path: P
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_the_seat_alone(server: TinyServer, tmp_path: Path, number: signal.Signals) -> None:
-    def interrupt(server: TinyServer, body: object) -> Response:
-        os.kill(os.getpid(), number)
-        server.closing.wait(30)
-        return nothing()
-
-    server.answers["POST claim"] = interrupt
+    server.answers["POST claim"] = interrupted_by(number)
     call = Call(server.url, tmp_path)
     assert 130 == call.wait()
     assert {"POST claim"} == set(server.asked())

@@ -20,6 +20,7 @@ from greenroom.domain.reliability import Reliability
 from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import TaskRef
+from tests.unit.calling import interrupted_by
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal, task_of
 from tests.unit.tiny_server import Answer, TinyServer, serving
 
@@ -73,17 +74,11 @@ def role(name: str) -> dict[str, Any]:
     return plain | more | {"name": name, "kind": "custom", "desired": "running", "status": "vacant", "generation": 0}
 
 
-def interrupt(server: TinyServer) -> Response:
-    """What ends a `work` that would go on for ever: the signal that a person would send."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    server.closing.wait(30)
-    return nothing()
-
-
 def claims(*answers: Response) -> Answer:
-    """Give these answers one after another, and then interrupt."""
+    """Give these answers one after another, and then end the `work` that would go on for ever."""
     left = list(answers)
-    return lambda server, body: left.pop(0) if left else interrupt(server)
+    interrupt = interrupted_by(signal.SIGTERM)
+    return lambda server, body: left.pop(0) if left else interrupt(server, body)
 
 
 class Working:
@@ -222,8 +217,8 @@ def test_a_command_that_cannot_be_run_any_more_is_no_death_and_never_parks(serve
     working = Working(server, tmp_path)
     assert 130 == working.work("", program=str(program))
     assert 1 == len(working.bodies("POST complete"))
-    assert ["stopped"] * 5 + ["left"] == [body["cause"] for body in working.bodies("POST leave")]
-    assert 5 == working.err.getvalue().count("backing off: nothing could be run: ")
+    left = [(body["cause"], "cannot be started" in (body["reason"] or "")) for body in working.bodies("POST leave")]
+    assert [("stopped", True)] * 5 + [("left", False)] == left
     assert "parked" not in working.err.getvalue()
 
 

@@ -1,8 +1,6 @@
 """What `greenroom doctor` finds in the data directory: sizes, untold facts, runs left. Must not change any of it."""
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from greenroom.cli.amounts import duration, size
 from greenroom.cli.examination import OK, WARNING, Finding
@@ -11,6 +9,7 @@ from greenroom.domain.reliability import variable_of
 from greenroom.lock import holder_of
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
+from greenroom.settings.volume import size_of
 
 STORE_BYTES_MANY = 1 << 30
 CLAIMS_BYTES_MANY = 64 << 20
@@ -43,17 +42,6 @@ def weigh(what: str, count: int, many: int, said: str, then: str) -> Finding:
     is_much = count > many
     detail = f"{size(count)}{said}"
     return Finding(what=what, level=WARNING if is_much else OK, detail=detail, next=then if is_much else None)
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; what goes away meanwhile counts nothing."""
-    try:
-        if not path.is_dir():
-            return path.stat().st_size
-        with os.scandir(path) as found:
-            return sum(size_of(Path(each)) for each in found if not each.is_symlink())
-    except OSError:
-        return 0
 
 
 def examine_outbox(settings: Settings, facts_at: Sequence[float], now: float) -> Iterator[Finding]:

@@ -28,10 +28,11 @@ from greenroom.wire.replies import RoomView
 
 HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
 DAEMON_STAYS_DOWN = {
-    exits.DONE: "was stopped and stays so; to have its agents run again: greenroom daemon start",
+    exits.DONE: "was stopped and stays so; to have its agents run again: ",
     exits.CONFLICT: "gave way to another daemon of this machine's name; the server goes on. Once that other one is "
-    "stopped, or is a machine of its own: greenroom daemon start",
+    "stopped, or is a machine of its own: ",
 }
+"""What is said of a daemon that is not started again, before the command that does it."""
 LOOK_EVERY_S = 0.05
 READY_S_MAX = 30.0
 DAEMON_STOP_S = 25.0
@@ -111,7 +112,7 @@ class House:
             self._daemon_command,
             environ=environ,
             hopeless_at_first=HOPELESS_AT_FIRST,
-            stays_down=DAEMON_STAYS_DOWN,
+            stays_down={code: said + self._starts_daemon() for code, said in DAEMON_STAYS_DOWN.items()},
         )
 
     def open(self) -> None:
@@ -153,9 +154,16 @@ class House:
         return self._command("server", "--listen", self._listen, "--follow", str(self._leash))
 
     def _daemon_command(self) -> list[str]:
+        return self._command("daemon", "start", "--url", self._url, "--follow", str(self._leash), *self._config())
+
+    def _config(self) -> list[str]:
+        """By what another process knows the same project, wherever it is called."""
         project = self._settings.project
-        config = ["--config", str(project.path)] if project is not None else []
-        return self._command("daemon", "start", "--url", self._url, "--follow", str(self._leash), *config)
+        return ["--config", str(project.path)] if project is not None else []
+
+    def _starts_daemon(self) -> str:
+        """What a person types to have the daemon run again."""
+        return shlex.join(["greenroom", "daemon", "start", *self._config()])
 
     # What is waited for.
 

@@ -1,15 +1,11 @@
 """What `greenroom doctor` finds out about this machine as a place for agents. Must not run any of their commands."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from greenroom.cli.examination import OK, WARNING, Finding
 from greenroom.daemon.run import Machine
-from greenroom.domain.errors import ConfigurationError
-from greenroom.process.discovery import FoundCli
-from greenroom.process.environment import child_environment
-from greenroom.process.program import check_program
+from greenroom.process.discovery import FoundCli, unused
+from greenroom.process.program import hindrance
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
 
@@ -33,12 +29,8 @@ def examine_harnesses(settings: Settings, environ: Mapping[str, str]) -> Iterato
     harnesses = settings.harnesses()
     missing = 0
     for name, harness in sorted(harnesses.items()):
-        program = harness.command[0]
-        if os.sep in program and not os.path.isabs(program):
-            continue  # It is looked for where the agent works, which each wish says.
-        try:
-            check_program(harness.command, Path.home(), child_environment(environ, harness.env))
-        except ConfigurationError as error:
+        error = hindrance(harness.command, harness.env, environ)
+        if error is not None:
             missing += 1
             yield Finding(what=f"harness {name}", level=WARNING, detail=error.detail, next=error.guidance)
     if not harnesses:
@@ -50,10 +42,7 @@ def examine_harnesses(settings: Settings, environ: Mapping[str, str]) -> Iterato
 
 def examine_clis(settings: Settings, clis: Sequence[FoundCli]) -> Iterator[Finding]:
     """The known agent CLIs that are installed here and that no harness runs, each with what would make one of it."""
-    run = {Path(harness.command[0]).name for harness in settings.harnesses().values()}
-    for cli in clis:
-        if cli.name in run:
-            continue
+    for cli in unused(clis, [harness.command for harness in settings.harnesses().values()]):
         where = settings.project.path if settings.project is not None else "greenroom.toml, or the user's config"
         snippet = cli.snippet.rstrip().replace("\n", "\n            ")
         detail = f"{cli.name} is installed ({cli.path}), and no harness runs it"

@@ -12,12 +12,12 @@ import msgspec
 from greenroom.client import notes, result
 from greenroom.client.briefing import marks_of
 from greenroom.client.notes import NotePad
-from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, STOPPED, Outcome, pause_of
 from greenroom.client.plan import Plan
 from greenroom.client.result import Result, read_result
 from greenroom.client.session import Session
 from greenroom.client.tenure import Tenure, why_gone
-from greenroom.clock import Clock, instant_of, seconds_of
+from greenroom.clock import Clock
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, NotKept, Superseded, Unavailable
 from greenroom.domain.ids import USER
 from greenroom.domain.task import Task
@@ -139,7 +139,7 @@ class Errand:
             assert ended is not None
             return self._conclude(ended, cut_short)
         if cut_short.kind == GONE:
-            return self._gone(cut_short.detail, ended)
+            return self._gone(cut_short.detail, ended, self._said())
         return msgspec.structs.replace(cut_short, exit=ended)
 
     def _end(self, group: Group) -> Exit | None:
@@ -189,12 +189,11 @@ class Errand:
             now = self._insistent.task(self._task.id)
             if self._tenure.is_settled(now):
                 return Outcome(kind=DID_ITSELF, detail=f"The command itself left the task {now.status}.", exit=ended)
-            said = self._said()
+            said, then = self._said(), self._plan.then
             if cut_short is not None or not ended.is_success or (said is not None and said.status != result.DONE):
                 return self._failed(now, ended, cut_short, said)
-            to = self._plan.then
-            self._hand_on(to)
-            return Outcome(kind=DONE, detail=f"Its output went to {to}.", exit=ended, is_kept=self._is_cut())
+            self._hand_on(self._text(said))
+            return Outcome(kind=DONE, detail=f"Its output went to {then}.", exit=ended, is_kept=self._is_cut())
         except Superseded as error:
             is_lost = isinstance(error, NotKept)
             detail = f"{error} It is in {self._plan.stdout}." if is_lost else str(error)
@@ -207,11 +206,11 @@ class Errand:
 
     def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None, said: Result | None) -> Outcome:
         if not self._tenure.lasts(now):
-            return self._gone(why_gone(now), ended)
+            return self._gone(why_gone(now), ended, said)
         if cut_short is not None:
             return msgspec.structs.replace(cut_short, exit=ended)
-        if said is not None and said.status in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
-            return self._paused(ended, said)
+        if (paused := pause_of(said, ended, self._clock.wall(), self._limits)) is not None:
+            return paused
         lines = [said.reason] if said is not None and said.status == result.FAILED else []
         lines += [] if ended.is_success else [f"{ended}." if ended.is_unseen else str(ended)]
         if ended.is_unseen:
@@ -219,24 +218,13 @@ class Errand:
         lines += [tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)]
         return Outcome(kind=FAILED, detail="\n".join(lines).strip(), exit=ended, is_kept=ended.is_unseen)
 
-    def _paused(self, ended: Exit, said: Result) -> Outcome:
-        """Say until when there is no use in trying again. A limit that does not say so is tried again after a while,
-
-        and so is one that should be over: otherwise it would be met again and again without a pause.
-        """
-        until, now = said.until, self._clock.wall()
-        if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
-            until = instant_of(now + self._limits.restart_pause_s_max)
-        what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
-        return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
-
     def _said(self) -> Result | None:
+        """What the command said of its end. Read once only: what is judged by it is what is handed on."""
         plan = self._plan
         return read_result(plan.result, plan.result_file, plan.stdout, self._limits.text_bytes_max)
 
-    def _text(self) -> str:
+    def _text(self, said: Result | None) -> str:
         """What is handed on: the text of the command's own result, where it says one, or what it printed."""
-        said = self._said()
         if said is not None and said.text is not None:
             return said.text
         return text_of(self._plan.stdout, self._limits.text_bytes_max)
@@ -244,21 +232,19 @@ class Errand:
     def _stopped(self, ended: Exit | None) -> Outcome:
         return Outcome(kind=STOPPED, detail=self._stop_reason or "stopped", exit=ended, is_kept=ended is not None)
 
-    def _hand_on(self, to: str) -> Task:
-        text = self._text()
-        if to == USER:
-            return self._insistent.complete(self._task.id, self._connection_id, self._task.attempt, text)
-        return self._insistent.handoff(
-            self._task.id, self._connection_id, self._task.attempt, to, text or NOTHING_WRITTEN
-        )
+    def _hand_on(self, text: str) -> Task:
+        attempt = (self._task.id, self._connection_id, self._task.attempt)
+        if self._plan.then == USER:
+            return self._insistent.complete(*attempt, text)
+        return self._insistent.handoff(*attempt, self._plan.then, text or NOTHING_WRITTEN)
 
-    def _gone(self, why: str, ended: Exit | None) -> Outcome:
+    def _gone(self, why: str, ended: Exit | None, said: Result | None) -> Outcome:
         """Hand in what a run had written whose task is another's by now: the server keeps it as a late result."""
-        plain = Outcome(kind=GONE, detail=why, exit=ended)
-        if not self._text():
+        plain, text = Outcome(kind=GONE, detail=why, exit=ended), self._text(said)
+        if not text:
             return plain
         try:
-            self._hand_on(self._plan.then)
+            self._hand_on(text)
         except NotKept as error:
             return msgspec.structs.replace(plain, detail=f"{why} {error} It is in {self._plan.stdout}.", is_kept=True)
         except Superseded:

@@ -2,6 +2,10 @@
 
 import msgspec
 
+from greenroom.client import result
+from greenroom.client.result import Result
+from greenroom.clock import instant_of, seconds_of
+from greenroom.domain.reliability import Reliability
 from greenroom.process.group import Exit
 
 DONE = "done"
@@ -24,3 +28,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     exit: Exit | None = None
     is_kept: bool = False
     until: str | None = None
+
+
+def pause_of(said: Result | None, ended: Exit | None, now: float, limits: Reliability) -> Outcome | None:
+    """The pause that a command itself asked for at its end; None where that was an end like any other.
+
+    A limit that does not say until when is tried again after a while, and so is one that should be over by now: else it
+    would be met again and again without a pause.
+    """
+    if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
+        return None
+    until = said.until
+    if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
+        until = instant_of(now + limits.restart_pause_s_max)
+    what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
+    return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)

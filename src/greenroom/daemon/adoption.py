@@ -61,4 +61,4 @@ def let_go(run: Run, book: RunBook, outbox: Outbox, clock: Clock, is_over: bool 
         at=instant_of(clock.wall()),
         detail=f"The daemon of this machine was killed; {how}.",
     )
-    outbox.put(fact, lambda: book.forget(run))
+    outbox.put(fact, when_safe=lambda: book.forget(run))

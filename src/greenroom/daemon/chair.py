@@ -1,4 +1,4 @@
-"""One sitting of this daemon: joined, come back to, left. Must not know what is done in it."""
+"""A place in a role, as the server has it: joined, come back to, left. Must not know what is done in it."""
 
 import logging
 
@@ -9,6 +9,8 @@ from greenroom.domain.sitting import SUPERSEDED
 from greenroom.wire.replies import JoinReply
 
 log = logging.getLogger("greenroom.daemon.chair")
+
+TAKEN_OVER = "somebody else took the role over"
 
 
 class Chair:
@@ -27,7 +29,7 @@ class Chair:
             self._may_be_taken = True
             raise
         if reply.status == SUPERSEDED:
-            raise Superseded("somebody else took the role over", "It is taken again when it is vacant.")
+            raise Superseded(TAKEN_OVER, "It is taken again when it is vacant.")
         self.is_taken, self._may_be_taken = True, False
         return reply
 

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+import msgspec
+
 from greenroom.client.outcome import DID_ITSELF, DONE, Outcome
 from greenroom.clock import instant_of, seconds_of
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run
 from greenroom.domain import supervision
+from greenroom.domain.reliability import Reliability
 from greenroom.domain.supervision import PARKED, History
 from greenroom.process.group import Exit
 from greenroom.wire.replies import Wish
@@ -20,6 +23,9 @@ from greenroom.wire.requests import Fact
 
 ID_CHARACTERS_MAX = 128
 DETAIL_CHARACTERS_MAX = 8 * 1024
+
+End = Callable[[History, int, float, float, Reliability, str], History]
+"""What the policy makes of a bad end."""
 
 
 class Chronicle:
@@ -45,70 +51,87 @@ class Chronicle:
 
     def began(self, run: Run | None) -> None:
         """Its command runs. Told a second time, by a daemon that carries it on, that changes nothing."""
-        self._put(self._fact("started", run, id=self._id_of("started", run)))
+        self._premises.outbox.put(self._fact("started", run))
 
     def ended(self, run: Run, outcome: Outcome) -> threading.Event:
         """A run is over, and nobody died of it."""
-        told = self._put_exit(run, outcome.detail, outcome.exit, intended=True)
+        facts = [self._exit(run, outcome.detail, outcome.exit, intended=True)]
         if outcome.kind in (DONE, DID_ITSELF):
-            return self._succeeded(run, "it did its task on trial") or told
-        return told
+            self._succeeded()
+            if run.trial:
+                # The run says so, and not the history: that may have been cleared by a daemon that was killed then.
+                facts.append(self._fact("unparked", run, detail="it did its task on trial"))
+        return self._put_end(run, *facts)
 
     def is_well(self) -> None:
         """It has lived for so long that nothing speaks against it any more."""
-        self._succeeded(None, "it has lived through its trial")
+        if self.history.is_parked:
+            # Before it is forgotten: nothing else knows of the trial.
+            self._premises.outbox.put(self._fact("unparked", None, detail="it has lived through its trial"))
+        self._succeeded()
 
     def is_over(self, detail: str, how: Exit | None = None) -> threading.Event:
         """The sitting is over as a whole, as was wished."""
-        return self._put_exit(None, detail, how, intended=True)
+        return self._put_end(None, self._exit(None, detail, how, intended=True))
 
     def died(self, detail: str, run: Run | None, how: Exit | None = None) -> threading.Event:
         """It ended, and nobody had wished that."""
-        premises, on_trial = self._premises, self._is_on_trial(run)
-        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
-        generation = self._wish.generation
-        self._note(supervision.ended(self.history, generation, now, fraction, premises.limits, detail))
+        self._count(run, supervision.ended, detail)
         until = self._rests_until()
-        told = self._put_exit(run, detail, how, intended=False, until=until, trial=on_trial)
+        # Who dies on trial waits for a person. Asked before the count, one that is parked by this death would be, too.
+        on_trial = run.trial if run is not None else self.history.needs_person
+        facts = [self._exit(run, detail, how, intended=False, until=until, trial=on_trial)]
         if self.history.rest == PARKED:
-            told = self._put(self._fact("parked", run, until=until, detail=self.history.reason))
-        return told
+            facts.append(self._fact("parked", run, until=until, detail=self.history.reason))
+        return self._put_end(run, *facts)
 
     def hindered(self, detail: str, run: Run | None = None) -> threading.Event:
         """It could not be run at all. Its task is given back, and has nothing to do with it."""
-        on_trial = self._is_on_trial(run)
-        self.rests(detail)
-        if run is not None:
-            self._put_exit(run, detail, None, intended=True)
-        return self._put_exit(None, detail, None, intended=False, until=self._rests_until(), trial=on_trial)
+        self._count(None, supervision.hindered, detail)
+        on_trial = run.trial if run is not None else self.history.is_parked
+        facts = [self._exit(run, detail, None, intended=True)] if run is not None else []
+        facts.append(self._exit(None, detail, None, intended=False, until=self._rests_until(), trial=on_trial))
+        return self._put_end(run, *facts)
 
     def paused(self, run: Run | None, outcome: Outcome) -> threading.Event:
         """It said itself that it cannot go on before an instant, or before a person has seen to it."""
         now, wall = self._premises.clock.boottime(), self._premises.clock.wall()
         until = None if outcome.until is None else now + seconds_of(outcome.until) - wall
         self._note(supervision.paused(self.history, self._wish.generation, now, until, outcome.detail))
-        self._put_exit(run, outcome.detail, outcome.exit, intended=True)
-        return self._put(self._fact("paused", run, until=self._rests_until(), detail=outcome.detail))
+        return self._put_end(
+            run,
+            self._exit(run, outcome.detail, outcome.exit, intended=True),
+            self._fact("paused", run, until=self._rests_until(), detail=outcome.detail),
+        )
 
     def rests(self, reason: str) -> None:
         """It cannot sit there just now, for a reason that the server knows of."""
-        premises = self._premises
-        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
-        generation = self._wish.generation
-        self._note(supervision.hindered(self.history, generation, now, fraction, premises.limits, reason))
+        self._note(self._after(supervision.hindered, reason))
 
     def yielded(self) -> None:
         """Somebody else has the role."""
         now, limits = self._premises.clock.boottime(), self._premises.limits
         self._note(supervision.yielded(self.history, self._wish.generation, now, limits))
 
-    def _succeeded(self, run: Run | None, detail: str) -> threading.Event | None:
-        was_parked = self.history.is_parked
-        self._note(supervision.succeeded(self.history, self._wish.generation))
-        return self._put(self._fact("unparked", run, detail=detail)) if was_parked else None
+    def has_counted(self, run: Run | None) -> bool:
+        """Tell whether the history has that end of a run, or of a sitting without one, for a bad one already.
 
-    def _is_on_trial(self, run: Run | None) -> bool:
-        return run.trial if run is not None else self.history.is_parked
+        A daemon that is killed then has written it down, and told nobody; the next one meets the same end again.
+        """
+        return self.history.last_end == self._id_of("exit", run)
+
+    def _count(self, run: Run | None, end: End, detail: str) -> None:
+        """Take down a bad end, once."""
+        if not self.has_counted(run):
+            self._note(msgspec.structs.replace(self._after(end, detail), last_end=self._id_of("exit", run)))
+
+    def _after(self, end: End, detail: str) -> History:
+        premises = self._premises
+        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
+        return end(self.history, self._wish.generation, now, fraction, premises.limits, detail)
+
+    def _succeeded(self) -> None:
+        self._note(supervision.succeeded(self.history, self._wish.generation))
 
     def _note(self, history: History) -> None:
         self.history = history
@@ -119,29 +142,30 @@ class Chronicle:
         clock, until = self._premises.clock, self.history.rests_until
         return None if until is None else instant_of(clock.wall() + until - clock.boottime())
 
-    def _put_exit(self, run: Run | None, detail: str, how: Exit | None, **more: Any) -> threading.Event:
-        """Send on its way how a run, or a sitting without one, ended. Then the run need not be remembered."""
-        code, signal = (how.code, how.signal) if how is not None else (None, None)
-        fact = self._fact("exited", run, id=self._id_of("exit", run), code=code, signal=signal, detail=detail, **more)
+    def _put_end(self, run: Run | None, *facts: Fact) -> threading.Event:
+        """Send on its way how a run, or a sitting without one, ended, and what follows from it: all of that or none.
+
+        Then the run need not be remembered.
+        """
         over = self._when_over if run is None else partial(self._premises.book.forget, run)
-        return self._premises.outbox.put(fact, over)
+        return self._premises.outbox.put(*facts, when_safe=over)
+
+    def _exit(self, run: Run | None, detail: str, how: Exit | None, **more: Any) -> Fact:
+        code, signal = (how.code, how.signal) if how is not None else (None, None)
+        return self._fact("exited", run, detail, code=code, signal=signal, **more)
 
     def _id_of(self, what: str, run: Run | None) -> str:
-        return id_of(what, run) if run is not None else f"{what}:{self._connection_id}"
-
-    def _put(self, fact: Fact) -> threading.Event:
-        return self._premises.outbox.put(fact)
+        return id_of(what, run) if run is not None else id_of_sitting(what, self._connection_id)
 
     def _fact(
         self,
         kind: Literal["started", "exited", "parked", "paused", "unparked"],
         run: Run | None,
         detail: str | None = None,
-        id: str | None = None,
         **more: Any,
     ) -> Fact:
         return Fact(
-            id=id or self._premises.new_id("fact"),
+            id=self._id_of("exit" if kind == "exited" else kind, run),
             kind=kind,
             room=self._wish.room,
             role=self._wish.role,
@@ -158,3 +182,8 @@ class Chronicle:
 def id_of(what: str, run: Run) -> str:
     """The id of a fact that can be true of a run only once, so that telling it twice changes nothing."""
     return f"{what}:{run.task}.{run.attempt}.{run.connection_id}"[:ID_CHARACTERS_MAX]
+
+
+def id_of_sitting(what: str, connection_id: str) -> str:
+    """The id of a fact that can be true of a sitting as a whole only once."""
+    return f"{what}:{connection_id}"[:ID_CHARACTERS_MAX]

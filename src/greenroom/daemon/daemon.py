@@ -9,6 +9,7 @@ from greenroom.client.heartbeat import Heartbeat, Notice
 from greenroom.clock import Clock
 from greenroom.daemon import adoption
 from greenroom.daemon.beat import MachineBeat
+from greenroom.daemon.chronicle import id_of_sitting
 from greenroom.daemon.desk import Desk
 from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.harness import House
@@ -24,6 +25,7 @@ from greenroom.daemon.seat import Seat
 from greenroom.daemon.shelf import LogShelf
 from greenroom.daemon.supervisor import Supervisor
 from greenroom.daemon.wishing import WishWatch
+from greenroom.daemon.worker import WorkerSeat
 from greenroom.domain import presence, supervision
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.ids import ID_BYTES, spell_id
@@ -42,8 +44,6 @@ log = logging.getLogger("greenroom.daemon")
 TELL_S_MAX = 2.0
 """How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
 STOP_MARGIN_S = 3.0
-
-AnySeat = Seat | ResidentSeat
 
 
 class Daemon:
@@ -95,7 +95,7 @@ class Daemon:
             is_crowded=lambda: self._heartbeat.is_crowded(),
         )
         self._residents = ResidentBook(paths.residents(settings.data_dir))
-        self._supervisor: Supervisor[AnySeat] = Supervisor(
+        self._supervisor: Supervisor[Seat] = Supervisor(
             self._make_seat, histories, clock, partial(self._die, "the supervisor")
         )
         self._watch = self._make_watch(entropy)
@@ -147,8 +147,10 @@ class Daemon:
         """Sit in the seats of an earlier daemon's runs, before the first beat, which names them."""
         premises = self._premises
         runs = adoption.take_over(premises.book, premises.outbox, premises.clock)
-        seats: list[AnySeat] = [self._seat_of(run) for run in runs]
-        stayed = self._residents.take_over({(run.room, run.role) for run in runs})
+        seats: list[Seat] = [self._seat_of(run) for run in runs]
+        stayed = self._residents.take_over(
+            {(run.room, run.role) for run in runs}, lambda seat: premises.outbox.holds(id_of_sitting("exit", seat))
+        )
         seats += [self._seat_of_resident(resident) for resident in stayed]
         for seat in seats:
             self._supervisor.adopt(seat)
@@ -166,19 +168,19 @@ class Daemon:
         self._watch.start()
         log.info("machine %s is connected to %s", self._machine.id, self._desk.url)
 
-    def _seated(self) -> list[AnySeat]:
+    def _seated(self) -> list[Seat]:
         return [seat for seat in self._supervisor.seats() if seat.is_seated]
 
-    def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> AnySeat:
+    def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
         if self._premises.house.is_resident(wish):
             return ResidentSeat(self._premises, self._residents, wish, history, on_end)
-        return Seat(self._premises, wish, history, on_end)
+        return WorkerSeat(self._premises, wish, history, on_end)
 
-    def _seat_of(self, run: Run) -> Seat:
+    def _seat_of(self, run: Run) -> WorkerSeat:
         assert run.wish is not None
         history = supervision.under(self._premises.histories.of(run.room, run.role), run.wish.generation)
         end = partial(self._supervisor.take_end, run.room, run.role)
-        return Seat(self._premises, run.wish, history, end, run)
+        return WorkerSeat(self._premises, run.wish, history, end, run)
 
     def _seat_of_resident(self, resident: Resident) -> ResidentSeat:
         history = supervision.under(self._premises.histories.of(*resident.key), resident.wish.generation)

@@ -17,7 +17,6 @@ from greenroom.daemon.runs import Run
 from greenroom.domain.errors import ConfigurationError
 from greenroom.process.environment import child_environment
 from greenroom.process.identity import Identity
-from greenroom.process.program import check_program
 from greenroom.wire.replies import ClaimedTask
 
 NOT_KEPT = "kept elsewhere"
@@ -28,14 +27,12 @@ def prepare(premises: Premises, run: Run, task: ClaimedTask) -> tuple[Run, Plan]
     """Settle how a task is done here, and write that down. Raises ConfigurationError where it cannot be done."""
     assert run.wish is not None
     wish = run.wish
-    recipe = premises.house.recipe(wish)
-    env = child_environment(premises.environ, recipe.env)
-    check_program(recipe.command, recipe.workdir, env)
+    recipe = premises.recipe(wish)
     told = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
     plan = Plan(
         command=recipe.command,
         cwd=recipe.workdir,
-        env={**env, **told},
+        env=child_environment(premises.environ, {**recipe.env, **told}),
         then=recipe.then,
         folder=premises.shelf.place(wish.room_name, wish.role, task.id, task.attempt),
         timeout_s=wish.task_timeout_s or recipe.timeout_s,

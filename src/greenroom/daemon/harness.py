@@ -15,8 +15,7 @@ from greenroom.client.briefing import next_in_line
 from greenroom.domain import ids
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.reliability import HARNESSES_MAX
-from greenroom.process.environment import child_environment
-from greenroom.process.program import check_program
+from greenroom.process.program import hindrance
 from greenroom.settings.harness import Harness
 from greenroom.wire.replies import Wish
 
@@ -60,26 +59,14 @@ class House:
     def names(self) -> list[str]:
         return sorted(self._harnesses)
 
-    def programs(self) -> frozenset[str]:
-        """By what names programs stand in the commands."""
-        words = (word for harness in self._harnesses.values() for word in harness.command)
-        return frozenset(Path(word).name for word in words)
+    @property
+    def commands(self) -> list[tuple[str, ...]]:
+        return [harness.command for harness in self._harnesses.values()]
 
     def hindrances(self, environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
-        """The harnesses whose program is not there now, each with what is missing.
-
-        A program that is spelled from the working directory is not judged: which that is, each wish says.
-        """
-        missing = {}
-        for name, harness in self._harnesses.items():
-            program = harness.command[0]
-            if os.sep in program and not os.path.isabs(program):
-                continue
-            try:
-                check_program(harness.command, Path(os.sep), child_environment(environ, harness.env))
-            except ConfigurationError as error:
-                missing[name] = error
-        return missing
+        """The harnesses whose program is not there now, each with what is missing."""
+        found = {name: hindrance(each.command, each.env, environ) for name, each in self._harnesses.items()}
+        return {name: error for name, error in found.items() if error is not None}
 
     def is_resident(self, wish: Wish) -> bool:
         """Tell whether what is wished is a process that stays, and not one run for each task."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from greenroom.clock import Clock
+from greenroom.daemon.records import put_aside
 from greenroom.domain import supervision
 from greenroom.domain.reliability import Reliability
 from greenroom.domain.supervision import History
@@ -115,18 +116,11 @@ class Histories:
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.MsgspecError) as error:
-            log.error("%s tells nothing of this machine's agents and is put aside: %s", self._path, error)
-            self._put_aside()
+            put_aside(self._path, error)
             return {}
         self._is_written = page.boot == self._boot
         self._booted_at = page.booted_at if self._is_written else None
         return {(agent.room, agent.role): self._take_back(page, agent.history) for agent in page.agents}
-
-    def _put_aside(self) -> None:
-        try:
-            self._path.replace(self._path.with_suffix(".unreadable"))
-        except OSError as error:
-            log.error("%s stays where it is: %s", self._path, error)
 
     def _take_back(self, page: Page, written: History) -> History:
         """Turn the file's instants into this boot's, and keep within the rules what the wall clock's jumps did."""

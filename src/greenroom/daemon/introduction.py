@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from greenroom.daemon.harness import House
 from greenroom.daemon.machine import Machine, labels_of_this_machine
-from greenroom.process.discovery import discover
+from greenroom.process.discovery import discover, unused
 from greenroom.wire.requests import PutMachine
 
 log = logging.getLogger("greenroom.daemon")
@@ -19,7 +19,7 @@ def introduction(machine: Machine, house: House, labels: Mapping[str, str], envi
     missing = house.hindrances(environ)
     for name, error in missing.items():
         log.warning("the harness %s is not offered: %s", name, error)
-    found = [one.name for one in discover(environ) if one.name not in house.programs()]
+    found = [cli.name for cli in unused(discover(environ), house.commands)]
     more = {FOUND: ", ".join(found)} if found else {}
     return PutMachine(
         name=machine.name,

@@ -1,12 +1,15 @@
 """What lies here of a daemon, whether one runs or not: for whoever examines this machine. Must not change any of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from greenroom.daemon.letter import Letter
 from greenroom.daemon.machine import Machine
+from greenroom.daemon.records import read_all
 from greenroom.daemon.residents import Resident
 from greenroom.daemon.runs import Run
 from greenroom.process.identity import Identity, is_alive
@@ -15,7 +18,6 @@ from greenroom.settings import paths
 from greenroom.settings.private_file import read_record
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import Wish
-from greenroom.wire.requests import Fact
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -48,12 +50,14 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 def take_inventory(settings: Settings) -> Inventory:
     """Read it."""
     folder = settings.data_dir
-    runs = [noted_run(run) for run, _ in records(paths.runs(folder), Run)]
-    stayed = [noted_resident(resident) for resident, _ in records(paths.residents(folder), Resident)]
+    runs = [noted_run(run) for _, run in legible(paths.runs(folder), Run)]
+    stayed = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
     return Inventory(
         machine=read_record(paths.machine(folder), Machine),
         runs=(*runs, *stayed),
-        facts_at=tuple(written_at for _, written_at in records(paths.outbox(folder), Fact)),
+        facts_at=tuple(
+            writing_times(path for path, letter in legible(paths.outbox(folder), Letter) for _ in letter.facts)
+        ),
     )
 
 
@@ -98,10 +102,13 @@ def ending_in(folder: Path) -> str | None:
     return f"exit code {record.code}" if record.code is not None else f"signal {record.signal}"
 
 
-def records(folder: Path, shape: type[Record]) -> Iterator[tuple[Record, float]]:
-    """What is written down in a folder, with the wall-clock second of each."""
-    for path in sorted(folder.glob("*.json")):
-        try:
-            yield msgspec.json.decode(path.read_bytes(), type=shape), path.stat().st_mtime
-        except (OSError, msgspec.MsgspecError):
-            continue  # The daemon itself puts aside what it cannot read.
+def legible(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
+    """What is written down in a folder. The daemon itself puts aside what it cannot read."""
+    return ((path, found) for path, found in read_all(folder, shape) if isinstance(found, shape))
+
+
+def writing_times(files: Iterable[Path]) -> Iterator[float]:
+    """The wall-clock second at which each of the files was written that are still there."""
+    for path in files:
+        with suppress(OSError):
+            yield path.stat().st_mtime

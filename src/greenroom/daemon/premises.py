@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from greenroom.clock import Clock
 from greenroom.daemon.desk import Desk
-from greenroom.daemon.harness import House
+from greenroom.daemon.harness import House, Recipe
 from greenroom.daemon.histories import Histories
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.runs import RunBook
@@ -13,6 +13,9 @@ from greenroom.daemon.shelf import LogShelf
 from greenroom.domain.ids import ID_BYTES, spell_id
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import Entropy
+from greenroom.process.environment import child_environment
+from greenroom.process.program import check_program
+from greenroom.wire.replies import Wish
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class Premises:
     is_connected: Callable[[], bool]
     beat_now: Callable[[], None]
     is_crowded: Callable[[], bool] = lambda: False
+
+    def recipe(self, wish: Wish) -> Recipe:
+        """Settle how a wish is carried out, as this machine is now. Raises ConfigurationError with what is missing."""
+        recipe = self.house.recipe(wish)
+        check_program(recipe.command, recipe.workdir, child_environment(self.environ, recipe.env))
+        return recipe
 
     def new_id(self, prefix: str) -> str:
         """Mint an id that nobody can guess."""

@@ -14,29 +14,48 @@ log = logging.getLogger("greenroom.daemon.records")
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-def records_in(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
-    """Everything in there, by name. What makes no sense is put aside; what cannot be read just now stays as it is.
+def read_all(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record | OSError | msgspec.MsgspecError]]:
+    """Everything in there, by name, or why it cannot be read. Whoever only looks changes nothing by it.
 
     A file may be gone before it is read: another thread has no more need of it.
     """
     for path in sorted(folder.glob("*.json")):
+        found: Record | OSError | msgspec.MsgspecError
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=shape)
+            found = msgspec.json.decode(path.read_bytes(), type=shape)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            log.error("%s cannot be read, and waits for the next start: %s", path, error)
-        except msgspec.MsgspecError as error:
-            put_aside(path, error)
+        except (OSError, msgspec.MsgspecError) as error:
+            found = error
+        yield path, found
+
+
+def records_in(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
+    """Everything in there, by name. What makes no sense is put aside; what cannot be read just now stays as it is."""
+    for path, found in read_all(folder, shape):
+        if isinstance(found, OSError):
+            log.error("%s cannot be read, and waits for the next start: %s", path, found)
+        elif isinstance(found, msgspec.MsgspecError):
+            put_aside(path, found)
         else:
-            yield path, record
+            yield path, found
 
 
 def put_aside(path: Path, why: Exception) -> None:
-    """Keep a file that makes no sense for a person to look at, and out of the way."""
-    log.error("%s makes no sense and is put aside: %s", path, why)
-    with suppress(OSError):
+    """Keep a file that tells nothing for a person to look at, and out of the way."""
+    log.error("%s tells nothing and is put aside: %s", path, why)
+    try:
         path.replace(path.with_suffix(".unreadable"))
+    except OSError as error:
+        log.error("%s stays where it is: %s", path, error)
+
+
+def forget(path: Path) -> None:
+    """Take away a file that has become superfluous. Told of a second time, what is in it changes nothing."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.error("%s stays, and is told of once more at the next start, which changes nothing: %s", path, error)
 
 
 def sweep(folder: Path) -> None:

@@ -1,13 +1,13 @@
 """What is written down about processes that stay in a role, for the next daemon. Must not know the server."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import msgspec
 
 from greenroom.daemon.histories import Key
-from greenroom.daemon.records import records_in, sweep
+from greenroom.daemon.records import forget, records_in, sweep
 from greenroom.process.journal import wrapper_in
 from greenroom.process.members import kill_leftover
 from greenroom.settings.private_file import write_record
@@ -46,15 +46,13 @@ class ResidentBook:
 
     def forget(self, connection_id: str) -> None:
         """How it ended is in the outbox, or it was never started."""
-        try:
-            self._file(connection_id).unlink(missing_ok=True)
-        except OSError as error:
-            log.error("%s stays, and is told of once more at the next start: %s", connection_id, error)
+        forget(self._file(connection_id))
 
-    def take_over(self, taken: Collection[Key]) -> list[Resident]:
+    def take_over(self, taken: Collection[Key], is_told: Callable[[str], bool]) -> list[Resident]:
         """What an earlier daemon left, at most one for each role and none where a role is `taken` already.
 
-        Of the others nothing is left to live: their sittings were over when the next one began.
+        Of the others nothing is left to live: their sittings were over when the next one began, or when the word of
+        their end was on its way (`is_told`).
         """
         sweep(self._folder)
         newest: dict[Key, Resident] = {}
@@ -62,7 +60,7 @@ class ResidentBook:
             earlier = newest.pop(resident.key, None)
             if earlier is not None:
                 self._let_go(earlier)
-            if resident.key in taken:
+            if resident.key in taken or is_told(resident.connection_id):
                 self._let_go(resident)
             else:
                 newest[resident.key] = resident

@@ -1,12 +1,11 @@
 """What is written down about runs, so that nothing of a killed daemon is forgotten. Must not know the server."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from greenroom.daemon.records import records_in, sweep
+from greenroom.daemon.records import forget, records_in, sweep
 from greenroom.domain.errors import ConfigurationError
 from greenroom.process.identity import Identity
 from greenroom.settings.private_file import write_record
@@ -14,8 +13,6 @@ from greenroom.wire.replies import ClaimedTask, Wish
 
 PROBE_BYTES = 64 * 1024
 """A disk that has no more room than this is as good as full: a run writes too."""
-
-log = logging.getLogger("greenroom.daemon.runs")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,10 +64,7 @@ class RunBook:
 
     def forget(self, run: Run) -> None:
         """How it ended is in the outbox: the run is no concern of ours any more."""
-        try:
-            self._file(run).unlink(missing_ok=True)
-        except OSError as error:
-            log.error("%s stays, and is told once more at the next start, which changes nothing: %s", run.task, error)
+        forget(self._file(run))
 
     def read_all(self) -> Iterator[Run]:
         """Every run that is written down, of this daemon and of earlier ones."""

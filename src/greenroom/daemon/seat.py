@@ -1,42 +1,37 @@
-"""One role that this daemon sits in: join, claim, run, report. Must not know what is wished next or who beats.
+"""One sitting of this daemon in one role: join, live, tell how it ended, get up. Must not know what is done there.
 
-A seat is one sitting. Whatever ends the sitting ends the seat, and sitting down again is a new seat's work. A seat can
-also be an earlier daemon's sitting, adopted with the run that was left in it.
+Whatever ends the sitting ends the seat, and sitting down again is a new seat's work. A seat can also be an earlier
+daemon's sitting, adopted with what was left in it.
 """
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-import msgspec
-
-from greenroom.client.claiming import StandingClaim
-from greenroom.client.errand import Errand
-from greenroom.client.outcome import FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
 from greenroom.client.session import Session
-from greenroom.daemon import errands
-from greenroom.daemon.chair import Chair
+from greenroom.daemon.chair import TAKEN_OVER, Chair
 from greenroom.daemon.chronicle import Chronicle
+from greenroom.daemon.harness import Recipe
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.runs import Run
 from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
-from greenroom.domain.sitting import DRAIN
 from greenroom.domain.supervision import History
-from greenroom.process.environment import child_environment
-from greenroom.process.identity import Identity
-from greenroom.process.program import check_program
-from greenroom.wire.replies import ClaimedTask, TaskRef, Wish
+from greenroom.wire.replies import JoinReply, TaskRef, Wish
 
 log = logging.getLogger("greenroom.daemon.seat")
 
+Answer = TypeVar("Answer")
+
 LOOK_EVERY_S = 0.2
-TAKEN_OVER = "somebody else took the role over"
 
 
-class Seat:
-    """A thread that sits in a role until it is stopped, superseded, or an agent's run ends badly.
+class Seat(ABC):
+    """A thread that sits in a role until it is stopped, superseded, or what it does there ends badly.
 
-    `adopted` is a run that an earlier daemon left: the seat is that sitting, and carries it on.
+    `adopted` is the connection of an earlier daemon's sitting, which this seat is then. `when_over` is called once the
+    word that the sitting is over cannot be lost any more.
     """
 
     def __init__(
@@ -45,37 +40,21 @@ class Seat:
         wish: Wish,
         history: History,
         on_end: Callable[[], None],
-        adopted: Run | None = None,
+        adopted: str | None,
+        when_over: Callable[[], None] = lambda: None,
     ) -> None:
         self.wish = wish
         self.room, self.role = wish.room, wish.role
-        self.connection_id = adopted.connection_id if adopted is not None else premises.new_id("conn")
-        self._chair = Chair(self.room, self.role, self.connection_id, is_taken=adopted is not None)
-        self._is_over = False
-        self._adopted = adopted
+        self.connection_id = adopted or premises.new_id("conn")
         self._premises = premises
         self._on_end = on_end
-        self._chronicle = Chronicle(premises, wish, self.connection_id, history)
+        self._chair = Chair(self.room, self.role, self.connection_id, is_taken=adopted is not None)
+        self._chronicle = Chronicle(premises, wish, self.connection_id, history, when_over)
         self._session = premises.desk.open_session()
-        self._claim = StandingClaim(
-            premises.desk.open_session(),
-            wish.room,
-            wish.role,
-            self.connection_id,
-            lambda: self.is_seated and premises.is_connected(),
-            premises.beat_now,
-            premises.clock,
-            premises.entropy,
-            interval_s=premises.limits.daemon_heartbeat_interval_s,
-            ttl_s=premises.limits.daemon_heartbeat_ttl_s,
-            is_crowded=premises.is_crowded,
-        )
-        self._errand: Errand | None = None
         self._in_hand: Run | None = None
-        self._began_at = 0.0
         self._stop_reason: str | None = None
         self._has_yielded = False
-        self._lock = threading.Lock()
+        self._is_over = False
         self._look = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{wish.room_name}/{wish.role}", daemon=True)
 
@@ -91,65 +70,48 @@ class Seat:
         self._thread.start()
 
     def stop(self, reason: str) -> None:
-        """End the run, if there is one, and get up. Returns at once; the seat says when it has ended."""
-        with self._lock:
-            self._stop_reason = self._stop_reason or reason
-            errand = self._errand
-        self._look.set()
-        self._claim.end()
-        if errand is not None:
-            errand.stop(reason)
+        """End what is done there and get up. Returns at once; the seat says when it has ended."""
+        self._stop(reason, is_lost=False)
 
     def yield_role(self) -> None:
-        """Somebody newer has the role: stop, and do not take it from them. What a run had written is handed in.
+        """Somebody newer has the role: stop, and do not take it from them.
 
         A sitting that ended by our own word is closed as well, and that is not meant.
         """
-        if not self.is_seated or self._is_over:
-            return
-        self._has_yielded = True
-        with self._lock:
-            self._stop_reason = self._stop_reason or TAKEN_OVER
-            errand = self._errand
-        self._look.set()
-        self._claim.end()
-        if errand is not None:
-            errand.lose("Somebody else took the role over.")
-
-    def drain(self) -> None:
-        """Take no more tasks; the one in hand is finished."""
-        self._claim.end()
+        if self.is_seated and not self._is_over:
+            self._has_yielded = True
+            self._stop(TAKEN_OVER, is_lost=True)
 
     def renew_claim(self) -> None:
-        """The lines may be dead: what waits on one is asked again on a new one, and so is what comes next."""
-        self._claim.renew()
+        """The lines may be dead: what comes next is asked on a new one."""
         self._session.drop()
 
     def join_again(self, session: Session) -> None:
         """Come back to a seat from which the server has removed this sitting, with what it holds."""
         try:
-            self._take_join(session)
+            self._sit_down(session)
         except Superseded:
             self.yield_role()
-        self._claim.renew()
 
+    @abstractmethod
+    def drain(self) -> None:
+        """Take no more tasks; the one in hand is finished."""
+
+    @abstractmethod
     def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
-        """Compare what runs with the task that the server named, when asked at `asked_at`, as this seat's.
+        """Hear which task the server counts as this seat's, when asked at `asked_at`.
 
         `notes` are all that people sent to that attempt.
         """
-        with self._lock:
-            errand, run, began_at = self._errand, self._in_hand, self._began_at
-        if errand is None or run is None or began_at >= asked_at:
-            return
-        if task is None or (task.id, task.attempt) != (run.task, run.attempt):
-            errand.doubt()
-            return
-        try:
-            for note in errand.take_notes(notes):
-                log.info("%s: %s: a note for its agent: %s", self._thread.name, run.task, note)
-        except OSError as error:
-            log.error("%s: %s: a note cannot be given to the command: %s", self._thread.name, run.task, error)
+
+    @abstractmethod
+    def _live(self) -> None:
+        """Sit down, unless it was adopted, and do what is done there until the sitting is over."""
+
+    def _stop(self, reason: str, is_lost: bool) -> None:
+        """Have the thread get up soon. `is_lost`: the role is somebody else's already."""
+        self._stop_reason = self._stop_reason or reason
+        self._look.set()
 
     # The thread.
 
@@ -173,114 +135,32 @@ class Seat:
         finally:
             self._get_up()
 
-    def _live(self) -> None:
-        if self._adopted is None:
-            self._join()
-        elif not self._settle(self._carry_on(self._adopted), is_adopted=True):
-            return
-        if self._stop_reason is None:
-            self._check()
-        while self._stop_reason is None and (task := self._claim.next_task()) is not None:
-            if not self._settle(self._carry_out(task)):
-                return
-        if self._stop_reason is None:
-            # There is no sitting down again at once.
-            self._chronicle.rests("the server asked it to take no more tasks")
-
-    def _check(self) -> None:
-        """Who could run nothing takes no task. Raises ConfigurationError with what is missing."""
-        premises = self._premises
-        recipe = premises.house.recipe(self.wish)
-        check_program(recipe.command, recipe.workdir, child_environment(premises.environ, recipe.env))
-        premises.book.check()
-
-    def _join(self) -> None:
-        """Sit down, however long the server is away."""
+    def _insist(self, ask: Callable[[], Answer]) -> Answer | None:
+        """Ask the server, however long it is away; None when the seat was stopped before it answered."""
         while self._stop_reason is None:
             try:
-                self._take_join(self._session)
-                return
+                return ask()
             except Unavailable:
                 self._look.wait(self._premises.retry_pause_s())
             except Conflict as error:
                 # Somebody sits there, or the room was closed: it is looked at again later.
-                self._stop_reason, self._has_yielded = str(error), True
+                self._has_yielded = True
+                self.stop(str(error))
+        return None
 
-    def _take_join(self, session: Session) -> None:
-        asked_at = self._premises.clock.boottime()
-        reply = self._chair.take(session)
-        if reply.status == DRAIN:
-            self.drain()
-        self.confirm(reply.task, asked_at)
+    def _sit_down(self, session: Session) -> JoinReply:
+        """Sit down, or come back. Raises Superseded, and what else is refused."""
+        return self._chair.take(session)
 
-    # The run.
-
-    def _carry_out(self, task: ClaimedTask) -> Outcome:
-        """Run the agent's command for one task. The run is written down before it begins and until its end is told."""
-        premises = self._premises
-        run = self._in_hand = Run(
-            task=task.id,
-            attempt=task.attempt,
-            room=self.room,
-            role=self.role,
-            connection_id=self.connection_id,
-            wish=self.wish,
-            trial=self.history.is_parked,
-        )
-        run, plan = errands.prepare(premises, run, task)
-        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_out)
-
-    def _carry_on(self, run: Run) -> Outcome:
-        """Go on with a run that an earlier daemon began."""
-        errand = errands.again(self._premises, self._session, run, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_on)
-
-    def _see_through(self, errand: Errand, run: Run, carry: Callable[[], Outcome]) -> Outcome:
-        with self._lock:
-            self._errand, self._in_hand = errand, run
-            self._began_at = self._premises.clock.boottime()
-            reason, has_yielded = self._stop_reason, self._has_yielded
-        if has_yielded:
-            errand.lose("Somebody else took the role over.")
-        elif reason is not None:
-            errand.stop(reason)
-        try:
-            return carry()
-        finally:
-            with self._lock:
-                self._errand = None
-
-    def _begin(self, run: Run, identity: Identity) -> None:
-        """Its command runs. A disk that takes nothing more must not stop the run, or the word of its end."""
-        try:
-            self._premises.book.note(msgspec.structs.replace(run, identity=identity))
-        except OSError as error:
-            log.error("%s: a daemon that was killed now would not know its process: %s", run.task, error)
-        self._chronicle.began(run)
+    def _check(self) -> Recipe:
+        """Who can run nothing, or not write it down, takes no task. Raises ConfigurationError with what is missing."""
+        recipe = self._premises.recipe(self.wish)
+        self._premises.book.check()
+        return recipe
 
     # How it ends.
 
-    def _settle(self, outcome: Outcome, is_adopted: bool = False) -> bool:
-        """Take down how a run ended; False when the sitting ends with it."""
-        run, self._in_hand = self._in_hand, None
-        assert run is not None
-        level = logging.WARNING if outcome.kind == FAILED else logging.INFO
-        log.log(level, "%s: %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
-        if outcome.kind == FAILED:
-            self._close(lambda: self._chronicle.died(outcome.detail, run, outcome.exit))
-        elif outcome.kind == PAUSED:
-            self._close(lambda: self._chronicle.paused(run, outcome))
-        elif outcome.kind == NOT_BEGUN and not is_adopted:
-            self._hinder(outcome.detail, run)
-        else:
-            told = self._chronicle.ended(run, outcome)
-            if outcome.kind == NOT_BEGUN:
-                self._wait_for(told)  # Until then a claim is answered with the same attempt, which then is given back.
-            return outcome.kind != STOPPED
-        return False
-
-    def _hinder(self, detail: str, run: Run | None) -> None:
+    def _hinder(self, detail: str, run: Run | None = None) -> None:
         """Take down that nothing could be run, which nobody died of."""
         if self.is_seated:
             self._close(lambda: self._chronicle.hindered(detail, run))
@@ -311,6 +191,5 @@ class Seat:
             else:
                 self._chair.get_up(self._session, self._stop_reason)
         finally:
-            self._claim.end()
             self._session.close()
             self._on_end()

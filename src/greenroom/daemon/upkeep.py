@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from greenroom.client import result
-from greenroom.client.outcome import PAUSED, Outcome
 from greenroom.client.result import Result, read_result
-from greenroom.clock import instant_of, seconds_of
 from greenroom.daemon.harness import Recipe
 from greenroom.daemon.premises import Premises
 from greenroom.daemon.residents import Resident, ResidentBook
@@ -13,19 +11,10 @@ from greenroom.domain.errors import ConfigurationError
 from greenroom.process.environment import child_environment
 from greenroom.process.group import Exit, Group
 from greenroom.process.output import tail_of
-from greenroom.process.program import check_program
 from greenroom.wire.replies import Wish
 
 OWN_FOLDER = "agent"
 RESULT_FILE = "result.json"
-
-
-def recipe_of(premises: Premises, wish: Wish) -> Recipe:
-    """Settle what is started. Raises ConfigurationError with what is missing, so that nobody sits down for nothing."""
-    recipe = premises.house.recipe(wish)
-    check_program(recipe.command, recipe.workdir, child_environment(premises.environ, recipe.env))
-    premises.book.check()
-    return recipe
 
 
 def prepare(premises: Premises, book: ResidentBook, wish: Wish, connection_id: str) -> Resident:
@@ -65,29 +54,14 @@ def environment_of(url: str, resident: Resident, token: str) -> dict[str, str]:
     }
 
 
-def pause_of(premises: Premises, resident: Resident, ended: Exit | None) -> Outcome | None:
-    """The pause that the process itself asked for at its end; None where it was an end like any other.
-
-    A limit that should be over by now is tried again after a while: else it would be met on and on without a pause.
-    """
-    said = said_by(resident)
-    if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
-        return None
-    until, now = said.until, premises.clock.wall()
-    if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
-        until = instant_of(now + premises.limits.restart_pause_s_max)
-    what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
-    return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
+def said_by(resident: Resident) -> Result | None:
+    """What it said itself of its end."""
+    folder = Path(resident.folder)
+    return read_result(None, folder / RESULT_FILE, folder / "stdout")
 
 
-def last_words(premises: Premises, resident: Resident, ended: Exit | None) -> str:
+def last_words(premises: Premises, resident: Resident, said: Result | None, ended: Exit | None) -> str:
     """How it ended, and what it said last."""
-    said = said_by(resident)
     reason = said.reason if said is not None else ""
     printed = tail_of(Path(resident.folder) / "stderr", premises.limits.stderr_bytes_kept)
     return "\n".join(line for line in (reason, str(ended or ""), printed) if line).strip()
-
-
-def said_by(resident: Resident) -> Result | None:
-    folder = Path(resident.folder)
-    return read_result(None, folder / RESULT_FILE, folder / "stdout")

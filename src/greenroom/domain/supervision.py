@@ -32,6 +32,7 @@ class History(msgspec.Struct, frozen=True):
     `ends` are the unintended ends within the park window, `in_a_row` counts what doubles the pause, `rest` is why it
     rests or last rested, and `reason` tells people of it. A park or a pause without `rests_until` lasts until a person
     starts the agent anew. `owes_trial`: it was parked before something else gave it a rest, and that is not over.
+    `last_end` is how whoever keeps the history calls the bad end that it counted last, so as to count it once.
     """
 
     generation: int = 0
@@ -42,6 +43,7 @@ class History(msgspec.Struct, frozen=True):
     rests_until: float | None = None
     reason: str = ""
     owes_trial: bool = False
+    last_end: str | None = None
 
     @property
     def is_parked(self) -> bool:

@@ -5,7 +5,7 @@ Must not know what is configured, nor run any of them.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -59,3 +59,9 @@ def discover(environ: Mapping[str, str]) -> list[FoundCli]:
     return [
         FoundCli(name=name, path=Path(path), snippet=SNIPPETS[name]) for name, path in found.items() if path is not None
     ]
+
+
+def unused(found: Iterable[FoundCli], commands: Iterable[Sequence[str]]) -> list[FoundCli]:
+    """Those that stand in none of the commands, at any place: one may be run by way of another program."""
+    named = {Path(word).name for command in commands for word in command}
+    return [cli for cli in found if cli.name not in named]

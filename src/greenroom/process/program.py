@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from greenroom.domain.errors import ConfigurationError
+from greenroom.process.environment import child_environment
 
 
 def check_program(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
@@ -19,3 +20,18 @@ def check_program(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> 
     if found is None:
         where = "" if os.path.isabs(name) else f" in {cwd}" if os.sep in name else " in PATH"
         raise ConfigurationError(f"There is no program {name!r}{where}.", "Install it, or correct the command.")
+
+
+def hindrance(command: Sequence[str], env: Mapping[str, str], environ: Mapping[str, str]) -> ConfigurationError | None:
+    """What keeps a command from being started in any directory; None when nothing does.
+
+    A program that is spelled from the directory it works in is not judged: which that is, is said later.
+    """
+    program = command[0]
+    if os.sep in program and not os.path.isabs(program):
+        return None
+    try:
+        check_program(command, Path(os.sep), child_environment(environ, env))
+    except ConfigurationError as error:
+        return error
+    return None

@@ -1,0 +1,192 @@
+"""A seat in which a command is run for each task: claim, run, report. Must not know how a run is made up or ended."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from greenroom.client.claiming import StandingClaim
+from greenroom.client.errand import Errand
+from greenroom.client.outcome import FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.session import Session
+from greenroom.daemon import errands
+from greenroom.daemon.chair import TAKEN_OVER
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.runs import Run
+from greenroom.daemon.seat import Seat
+from greenroom.domain.sitting import DRAIN
+from greenroom.domain.supervision import History
+from greenroom.process.identity import Identity
+from greenroom.wire.replies import ClaimedTask, JoinReply, TaskRef, Wish
+
+log = logging.getLogger("greenroom.daemon.worker")
+
+
+class WorkerSeat(Seat):
+    """Takes one task after the other, until it is stopped, superseded, or a run ends badly.
+
+    `adopted` is a run that an earlier daemon left: the seat is that sitting, and carries it on.
+    """
+
+    def __init__(
+        self,
+        premises: Premises,
+        wish: Wish,
+        history: History,
+        on_end: Callable[[], None],
+        adopted: Run | None = None,
+    ) -> None:
+        super().__init__(premises, wish, history, on_end, adopted.connection_id if adopted is not None else None)
+        self._adopted = adopted
+        self._claim = StandingClaim(
+            premises.desk.open_session(),
+            wish.room,
+            wish.role,
+            self.connection_id,
+            lambda: self.is_seated and premises.is_connected(),
+            premises.beat_now,
+            premises.clock,
+            premises.entropy,
+            interval_s=premises.limits.daemon_heartbeat_interval_s,
+            ttl_s=premises.limits.daemon_heartbeat_ttl_s,
+            is_crowded=premises.is_crowded,
+        )
+        self._errand: Errand | None = None
+        self._began_at = 0.0
+        self._lock = threading.Lock()
+
+    def drain(self) -> None:
+        self._claim.end()
+
+    def renew_claim(self) -> None:
+        """What waits on a line is asked again on a new one, and so is what comes next."""
+        self._claim.renew()
+        super().renew_claim()
+
+    def join_again(self, session: Session) -> None:
+        super().join_again(session)
+        self._claim.renew()
+
+    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+        """Compare what runs with the task that the server named, and give it what is new among its notes."""
+        with self._lock:
+            errand, run, began_at = self._errand, self._in_hand, self._began_at
+        if errand is None or run is None or began_at >= asked_at:
+            return
+        if task is None or (task.id, task.attempt) != (run.task, run.attempt):
+            errand.doubt()
+            return
+        try:
+            for note in errand.take_notes(notes):
+                log.info("%s: %s: a note for its agent: %s", self._thread.name, run.task, note)
+        except OSError as error:
+            log.error("%s: %s: a note cannot be given to the command: %s", self._thread.name, run.task, error)
+
+    def _stop(self, reason: str, is_lost: bool) -> None:
+        """End the run, if there is one. Where the role was lost, what it had written is handed in."""
+        super()._stop(reason, is_lost)
+        self._claim.end()
+        with self._lock:
+            errand = self._errand
+        if errand is not None:
+            end(errand, reason, is_lost)
+
+    # The thread.
+
+    def _live(self) -> None:
+        if self._adopted is None:
+            self._insist(lambda: self._sit_down(self._session))
+        elif not self._settle(self._carry_on(self._adopted), is_adopted=True):
+            return
+        if self._stop_reason is None:
+            self._check()
+        while self._stop_reason is None and (task := self._claim.next_task()) is not None:
+            if not self._settle(self._carry_out(task)):
+                return
+        if self._stop_reason is None:
+            # There is no sitting down again at once.
+            self._chronicle.rests("the server asked it to take no more tasks")
+
+    def _sit_down(self, session: Session) -> JoinReply:
+        asked_at = self._premises.clock.boottime()
+        reply = super()._sit_down(session)
+        if reply.status == DRAIN:
+            self.drain()
+        self.confirm(reply.task, asked_at)
+        return reply
+
+    def _get_up(self) -> None:
+        self._claim.end()
+        super()._get_up()
+
+    # The run.
+
+    def _carry_out(self, task: ClaimedTask) -> Outcome:
+        """Run the agent's command for one task. The run is written down before it begins and until its end is told."""
+        premises = self._premises
+        run = self._in_hand = Run(
+            task=task.id,
+            attempt=task.attempt,
+            room=self.room,
+            role=self.role,
+            connection_id=self.connection_id,
+            wish=self.wish,
+            trial=self.history.is_parked,
+        )
+        run, plan = errands.prepare(premises, run, task)
+        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, lambda it: self._begin(run, it))
+        return self._see_through(errand, run, errand.carry_out)
+
+    def _carry_on(self, run: Run) -> Outcome:
+        """Go on with a run that an earlier daemon began."""
+        errand = errands.again(self._premises, self._session, run, lambda it: self._begin(run, it))
+        return self._see_through(errand, run, errand.carry_on)
+
+    def _see_through(self, errand: Errand, run: Run, carry: Callable[[], Outcome]) -> Outcome:
+        with self._lock:
+            self._errand, self._in_hand = errand, run
+            self._began_at = self._premises.clock.boottime()
+        reason = self._stop_reason  # read before the other, which is set first
+        if self._has_yielded or reason is not None:
+            end(errand, reason or TAKEN_OVER, is_lost=self._has_yielded)
+        try:
+            return carry()
+        finally:
+            with self._lock:
+                self._errand = None
+
+    def _begin(self, run: Run, identity: Identity) -> None:
+        """Its command runs. A disk that takes nothing more must not stop the run, or the word of its end."""
+        try:
+            self._premises.book.note(msgspec.structs.replace(run, identity=identity))
+        except OSError as error:
+            log.error("%s: a daemon that was killed now would not know its process: %s", run.task, error)
+        self._chronicle.began(run)
+
+    def _settle(self, outcome: Outcome, is_adopted: bool = False) -> bool:
+        """Take down how a run ended; False when the sitting ends with it."""
+        run, self._in_hand = self._in_hand, None
+        assert run is not None
+        level = logging.WARNING if outcome.kind == FAILED else logging.INFO
+        log.log(level, "%s: %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
+        if outcome.kind == FAILED or self._chronicle.has_counted(run):
+            self._close(lambda: self._chronicle.died(outcome.detail, run, outcome.exit))
+        elif outcome.kind == PAUSED:
+            self._close(lambda: self._chronicle.paused(run, outcome))
+        elif outcome.kind == NOT_BEGUN and not is_adopted:
+            self._hinder(outcome.detail, run)
+        else:
+            told = self._chronicle.ended(run, outcome)
+            if outcome.kind == NOT_BEGUN:
+                self._wait_for(told)  # Until then a claim is answered with the same attempt, which then is given back.
+            return outcome.kind != STOPPED
+        return False
+
+
+def end(errand: Errand, reason: str, is_lost: bool) -> None:
+    """End a run from another thread; one whose role was lost hands in what it had written."""
+    if is_lost:
+        errand.lose(f"{TAKEN_OVER.capitalize()}.")
+    else:
+        errand.stop(reason)

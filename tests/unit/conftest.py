@@ -1,0 +1,23 @@
+"""What tests of an agent's commands share: a server of their own, and no agent around them. Must not know any test."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.calling import ANSWERS
+from tests.unit.tiny_server import TinyServer, serving
+
+
+@pytest.fixture
+def no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may themselves be run by an agent, with a cap or a task of its own."""
+    for name in os.environ:
+        if name.startswith(("CLAUDECODE", "CODEX_", "OPENCODE", "QWEN_CODE", "GEMINI_CLI", "GREENROOM_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server() -> Iterator[TinyServer]:
+    with serving(dict(ANSWERS)) as tiny:
+        yield tiny
