@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.daemon.harness import House
-from greenroom.daemon.introduction import introduction
+from greenroom.daemon.introduction import Introduction
 from greenroom.daemon.machine import Machine
 from greenroom.process.discovery import SNIPPETS, discover
 from greenroom.process.program import check_program
@@ -62,8 +62,9 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     }
     install(tmp_path, "env")
     house = House(harnesses, (), tmp_path / "work")
+    introduce = Introduction(MACHINE, house, {"gpu": "two", "os": "mine"}, environ)
     with caplog.at_level(logging.WARNING):
-        told = introduction(MACHINE, house, {"gpu": "two", "os": "mine"}, environ)
+        told = introduce()
     assert ["mine", "wrapped"] == told.harnesses
     assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
     assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
@@ -72,5 +73,8 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     ]
     (tmp_path / "claude").unlink()
     (tmp_path / "codex").unlink()
-    later = introduction(MACHINE, house, {}, environ)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        later = introduce()
     assert (["wrapped"], False) == (later.harnesses, "found" in later.labels)
+    assert ["mine"] == [record.getMessage().split()[2] for record in caplog.records], "what was said is not said again"

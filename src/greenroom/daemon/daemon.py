@@ -14,7 +14,7 @@ from greenroom.daemon.desk import Desk
 from greenroom.daemon.facts import FactTeller
 from greenroom.daemon.harness import House
 from greenroom.daemon.histories import Histories
-from greenroom.daemon.introduction import introduction
+from greenroom.daemon.introduction import Introduction
 from greenroom.daemon.machine import Machine, keep
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.premises import Premises
@@ -68,7 +68,7 @@ class Daemon:
         self._incarnation = spell_id("inc", entropy.token(ID_BYTES))
         self._has_begun = False
         house = House(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
-        introduce = partial(introduction, machine, house, settings.labels(), environ)
+        introduce = Introduction(machine, house, settings.labels(), environ)
         self._desk = Desk(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
         self._teller = FactTeller(

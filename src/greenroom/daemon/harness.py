@@ -77,9 +77,10 @@ class House:
         """Settle how a wish is carried out. Raises ConfigurationError with what is not defined or not allowed."""
         harness = self._harnesses.get(wish.harness or "")
         if harness is None:
+            choose = f"Choose one of {', '.join(self.names)}, or define" if self.names else "Define"
             raise ConfigurationError(
                 f"This machine's configuration defines no harness {wish.harness!r}.",
-                f"Choose one of {', '.join(self.names) or 'none'}, or define it in [daemon.harnesses] and start anew.",
+                f"{choose} it in [daemon.harnesses] and start anew.",
             )
         if not (ids.is_name(wish.room_name) and ids.is_name(wish.role) and wish.role in wish.roles):
             raise ConfigurationError(

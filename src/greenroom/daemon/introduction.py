@@ -14,15 +14,25 @@ FOUND = "found"
 """The label that names agent CLIs which are installed, and which the owner has not let anybody run yet."""
 
 
-def introduction(machine: Machine, house: House, labels: Mapping[str, str], environ: Mapping[str, str]) -> PutMachine:
-    """The machine as it is now. A harness whose program is missing is not told of, and the owner is told why."""
-    missing = house.hindrances(environ)
-    for name, error in missing.items():
-        log.warning("the harness %s is not offered: %s", name, error)
-    found = [cli.name for cli in unused(discover(environ), house.commands)]
-    more = {FOUND: ", ".join(found)} if found else {}
-    return PutMachine(
-        name=machine.name,
-        harnesses=[name for name in house.names if name not in missing],
-        labels={**labels, **labels_of_this_machine(), **more},
-    )
+class Introduction:
+    """The machine as it is at each telling. A harness whose program is missing is not told of; the owner is, once."""
+
+    def __init__(self, machine: Machine, house: House, labels: Mapping[str, str], environ: Mapping[str, str]) -> None:
+        self._machine = machine
+        self._house = house
+        self._labels = dict(labels)
+        self._environ = environ
+        self._missed: frozenset[str] = frozenset()
+
+    def __call__(self) -> PutMachine:
+        missing = self._house.hindrances(self._environ)
+        for name in missing.keys() - self._missed:
+            log.warning("the harness %s is not offered: %s", name, missing[name])
+        self._missed = frozenset(missing)
+        found = [cli.name for cli in unused(discover(self._environ), self._house.commands)]
+        more = {FOUND: ", ".join(found)} if found else {}
+        return PutMachine(
+            name=self._machine.name,
+            harnesses=[name for name in self._house.names if name not in missing],
+            labels={**self._labels, **labels_of_this_machine(), **more},
+        )

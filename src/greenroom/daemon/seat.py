@@ -125,7 +125,7 @@ class Seat(ABC):
             self._hinder(str(error), self._in_hand)
         except GreenroomError as error:
             # The room was closed, or the role wished away, and that wish is still on its way to us: nobody died.
-            log.warning("%s gets up: %s", self._thread.name, error)
+            log.info("%s gets up: %s", self._thread.name, error)
             self._chronicle.rests(str(error))
         except Exception as error:
             log.exception("%s failed by an error of Greenroom's own", self._thread.name)

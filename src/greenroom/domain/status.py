@@ -74,7 +74,7 @@ def judge_absent(role: roles.Role, signs: Signs) -> RoleStatus:
     if role.desired == roles.STOPPED:
         return RoleStatus(STOPPED, wish_of(role))
     if role.kind == roles.CUSTOM:
-        return RoleStatus(VACANT, "nobody has joined; a person runs this agent")
+        return RoleStatus(VACANT, "nobody sits there; a person runs this agent")
     if signs.machine is None:
         return RoleStatus(VACANT, "no machine is chosen for this agent")
     if role.rests_as is not None and role.awaits_person:
