@@ -145,6 +145,28 @@ def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(tmp_path
     assert not (tmp_path / "run" / wrapper.PROGRAM).exists()
 
 
+@pytest.mark.parametrize("has_read_it", [True, False], ids=["with the word in its hands", "before it read the word"])
+def test_a_wrapper_that_is_killed_may_have_begun_only_with_our_word(tmp_path: Path, has_read_it: bool) -> None:
+    ours, its = socket.socketpair()
+
+    def killed_then() -> bool:
+        if not has_read_it:
+            its.close()
+        return True
+
+    def begin() -> None:
+        start.let_begin(ours.fileno(), killed_then, ["true"], tmp_path, tmp_path)
+
+    with ours, its:
+        its.sendall(start.READY)
+        if has_read_it:
+            its.shutdown(socket.SHUT_WR)
+            begin()
+        else:
+            with pytest.raises(ConfigurationError, match="failed"):
+                begin()
+
+
 def test_it_is_small(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep", "1000")
     assert process_of(group.identity).memory_info().rss < 14 * MIB
@@ -330,18 +352,18 @@ STARTER = """
 import os, sys
 from pathlib import Path
 from greenroom.process.group import Group
-folder, lifeline, script = Path(sys.argv[1]), sys.argv[2] == "lifeline", sys.argv[3]
+folder, lifeline, script, grace_s = Path(sys.argv[1]), sys.argv[2] == "lifeline", sys.argv[3], float(sys.argv[4])
 marks = {"MARK_OF_A_RUN": sys.argv[1]}
 env = {"PATH": os.environ["PATH"], **marks}
-group = Group.spawn(["sh", "-c", script], folder, env, b"", folder / "run", marks, lifeline=lifeline, grace_s=0.3)
+group = Group.spawn(["sh", "-c", script], folder, env, b"", folder / "run", marks, lifeline=lifeline, grace_s=grace_s)
 print(group.identity.pid, flush=True)
 group.wait()
 """
 
 
-def start_and_kill(folder: Path, how: str, script: str) -> list[psutil.Process]:
+def start_and_kill(folder: Path, how: str, script: str, grace_s: float = 0.3) -> list[psutil.Process]:
     """Everybody of a command whose starter has been killed."""
-    told = [sys.executable, "-c", STARTER, str(folder), how, script]
+    told = [sys.executable, "-c", STARTER, str(folder), how, script, str(grace_s)]
     with subprocess.Popen(told, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         leader = psutil.Process(int(starter.stdout.readline()))
@@ -351,7 +373,10 @@ def start_and_kill(folder: Path, how: str, script: str) -> list[psutil.Process]:
     return everybody
 
 
-STUBBORN = "trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000' &); sleep 0.1; echo ready; "
+STUBBORN = (
+    "trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo $$; sleep 1000' &); "
+    "until [ -s run/stdout ]; do sleep 0.01; done; echo ready; "
+)
 
 
 def test_nothing_outlives_a_starter_that_held_the_lifeline(tmp_path: Path) -> None:
@@ -363,7 +388,7 @@ def test_nothing_outlives_a_starter_that_held_the_lifeline(tmp_path: Path) -> No
 
 def test_who_tidies_up_when_the_lifeline_is_cut_has_the_grace_for_it(tmp_path: Path) -> None:
     script = "trap 'seq 1 30000; sleep 0.1; touch tidy; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
-    everybody = start_and_kill(tmp_path, "lifeline", script)
+    everybody = start_and_kill(tmp_path, "lifeline", script, grace_s=15.0)
     wait_until(lambda: survivors(everybody) == [], "everybody has ended")
     assert (tmp_path / "tidy").exists()
     assert output_of(tmp_path).endswith(b"\n30000\n")

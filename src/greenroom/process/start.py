@@ -113,22 +113,28 @@ def start_wrapper(
 
 
 def let_begin(ours: int, may_begin: Callable[[], bool], command: Sequence[str], cwd: Path, folder: Path) -> None:
-    """Let the wrapper begin when it is ready, and hear that the command runs. Raises ConfigurationError and NotNow."""
+    """Let the wrapper begin when it is ready, and hear that the command runs. Raises ConfigurationError and NotNow.
+
+    A wrapper that was killed with our word in its hands may have started the command: that has begun, and nobody sees
+    how it ends.
+    """
     clock = SystemClock()
     deadline, said, was_let = clock.monotonic() + START_S_MAX, b"", False
     poll = select.poll()
     poll.register(ours, select.POLLIN)
     while poll.poll(max(0.0, deadline - clock.monotonic()) * 1000):
         if not (more := heard(ours)):
+            if said == READY and was_let and more is not None:
+                return
             break
         said += more
         if said == READY and not was_let:
             # A computer may have slept until here. Nothing but a word of ours starts the command from now on.
             if not may_begin():
                 raise NotNow
-            was_let = True
             with suppress(OSError):  # it has ended, which the next look finds
                 os.write(ours, GO)
+                was_let = True
     else:
         raise refusal(command, cwd, f"this computer has not come to it within {START_S_MAX:g} s")
     word, _, more_said = os.fsdecode(said).rstrip("\n").rpartition("\n")[2].partition(" ")
@@ -149,11 +155,11 @@ def let_begin(ours: int, may_begin: Callable[[], bool], command: Sequence[str], 
     raise refusal(command, cwd, why)
 
 
-def heard(ours: int) -> bytes:
-    """What the wrapper says; nothing where it has ended, if only without having read all of ours."""
+def heard(ours: int) -> bytes | None:
+    """What the wrapper says; nothing where it has ended, and None where it did so without having read all of ours."""
     with suppress(ConnectionError):
         return os.read(ours, 64 * 1024)
-    return b""
+    return None
 
 
 def refusal(command: Sequence[str], cwd: Path, why: str) -> ConfigurationError:
