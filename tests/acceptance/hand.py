@@ -18,7 +18,8 @@ from pathlib import Path
 
 FOLDER = Path(os.environ["HAND_FOLDER"])
 LOOK_EVERY_S = 0.02
-STUBBORN = "trap '' TERM; (trap '' TERM; while :; do sleep 0.5; done) & while :; do sleep 0.5; done"
+STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
+"""What is ignored stays so in whoever is started. No process of it ends by itself, so that they can be counted."""
 
 
 def main() -> int:

@@ -132,10 +132,16 @@ class House:
         wait_until(look, f"the {name} runs again")
 
     def start_daemon(self, url: str | None = None, config: Path | None = None) -> Started:
-        """Start the daemon; it is connected on return."""
+        """Start the daemon; it is connected on return, by its own word: the server's may still be about one before."""
         words = ("--config", str(config or self.write_team()))
         daemon = self.start("daemon", "start", *words, url=url)
-        wait_until(lambda: self.machine()["daemon_connected"], "the daemon is connected")
+
+        def look() -> bool:
+            if daemon.poll() is not None:
+                raise AssertionError(f"the daemon ended with {daemon.poll()}: {daemon.err}")
+            return "is connected to" in daemon.err
+
+        wait_until(look, "the daemon is connected")
         return daemon
 
     def proxy(self) -> Proxy:

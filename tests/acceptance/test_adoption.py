@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.house import QUICK, ROOM, House
 from tests.acceptance.journal import Journal
-from tests.acceptance.processes import Started, is_alive, with_mark
+from tests.acceptance.processes import Started, end_all, is_alive, with_mark
 from tests.acceptance.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
@@ -34,6 +34,16 @@ def begin(house: House, journal: Journal, text: str) -> tuple[str, int]:
     return task, int(journal.wait_for("begins", task=task)["pid"])
 
 
+def start_another_alone(house: House, daemon: Started) -> Started:
+    """Kill server and daemon, and start the next daemon where no server answers; it has adopted the run on return."""
+    assert house.server is not None
+    house.server.kill()
+    daemon.kill()
+    again = house.start("daemon", "start", "--config", str(house.write_team()))
+    wait_until(lambda: "is carried on" in again.err, "the run is adopted")
+    return again
+
+
 def wrapper_of(pid: int) -> int:
     """The process that started that one, and leads its group."""
     leader = os.getpgid(pid)
@@ -46,17 +56,24 @@ def told(house: House, kind: str, task: str) -> list[dict[str, Any]]:
     return [each["data"] for each in house.api.events() if each["type"] == kind and each["data"].get("task") == task]
 
 
+def ends_told(house: House, task: str, count: int) -> list[dict[str, Any]]:
+    """What was told of the ends of a task's runs, once there are `count` of them and nothing more is on its way.
+
+    The completion of a task is a call of its run, and the end of the run is a fact that follows by a way of its own.
+    """
+    wait_until(lambda: len(told(house, "agent.exited", task)) >= count, f"{count} ends are told")
+    check_nothing_left(house, task)
+    return told(house, "agent.exited", task)
+
+
 def check_done_once(house: House, journal: Journal, task: str) -> None:
     """See that one run did the task, that its beginning and its end were told once, and that nothing is left of it."""
     done = house.wait_for_task(task, "completed")
-    wait_until(lambda: told(house, "agent.exited", task), "the exit is told")
+    ends = ends_told(house, task, 1)
     assert (1, 0, []) == (done["attempt"], done["deaths"], done["late_results"])
     assert [1] == journal.attempts("begins", task)
     assert [1] == [each["attempt"] for each in told(house, "agent.started", task)]
-    assert [(1, True, 0)] == [
-        (each["attempt"], each["intended"], each["code"]) for each in told(house, "agent.exited", task)
-    ]
-    check_nothing_left(house, task)
+    assert [(1, True, 0)] == [(each["attempt"], each["intended"], each["code"]) for each in ends]
 
 
 def check_nothing_left(house: House, task: str) -> None:
@@ -121,10 +138,8 @@ def test_what_died_while_no_daemon_was_there_is_a_death_and_run_again(house: Hou
     house.start_daemon()
     done = house.wait_for_task(task, "completed")
     assert (2, 1) == (done["attempt"], done["deaths"])
-    assert [(1, False, 7), (2, True, 0)] == [
-        (each["attempt"], each["intended"], each["code"]) for each in told(house, "agent.exited", task)
-    ]
-    check_nothing_left(house, task)
+    ends = ends_told(house, task, 2)
+    assert [(1, False, 7), (2, True, 0)] == [(each["attempt"], each["intended"], each["code"]) for each in ends]
 
 
 def test_a_daemon_that_was_away_for_longer_than_anybody_waits_comes_back_with_its_run(house: House) -> None:
@@ -143,10 +158,7 @@ def test_a_daemon_that_was_away_for_longer_than_anybody_waits_comes_back_with_it
 def test_daemon_and_server_are_killed_and_the_result_comes_when_both_are_back(house: House) -> None:
     daemon, journal = start_builder(house)
     task, pid = begin(house, journal, "hold:gate and paint")
-    assert house.server is not None
-    house.server.kill()
-    daemon.kill()
-    again = house.start("daemon", "start", "--config", str(house.write_team()))
+    again = start_another_alone(house, daemon)
     journal.open_gate("gate")
     wait_until(lambda: not is_alive(pid), "the run ends while the server is away")
     assert again.poll() is None
@@ -169,27 +181,23 @@ def test_daemon_and_wrapper_are_killed_and_the_task_is_run_again(house: House) -
     journal.open_gate("gate")
     done = house.wait_for_task(task, "completed")
     assert (2, 1) == (done["attempt"], done["deaths"])
-    exits = told(house, "agent.exited", task)
-    assert [(1, None, None)] == [(each["attempt"], each["code"], each["signal"]) for each in exits[:1]]
-    assert [1, 2] == [each["attempt"] for each in exits]
-    check_nothing_left(house, task)
+    ends = ends_told(house, task, 2)
+    assert [(1, None, None)] == [(each["attempt"], each["code"], each["signal"]) for each in ends[:1]]
+    assert [1, 2] == [each["attempt"] for each in ends]
 
 
 def test_everything_is_killed_at_once_and_the_task_is_run_again(house: House) -> None:
     _, journal = start_builder(house)
     task, _ = begin(house, journal, "hold:gate and paint")
-    for pid in with_mark(str(house.root)):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not with_mark(str(house.root)), "everybody is dead")
+    end_all(str(house.root))
+    assert not with_mark(str(house.root)), "everybody is dead"
     house.start_server()
     house.start_daemon()
     journal.wait_for("begins", task=task, attempt=2)
     journal.open_gate("gate")
     done = house.wait_for_task(task, "completed")
     assert (2, 1) == (done["attempt"], done["deaths"])
-    wait_until(lambda: len(told(house, "agent.exited", task)) == 2, "both ends are told")
-    assert [1, 2] == [each["attempt"] for each in told(house, "agent.exited", task)]
-    check_nothing_left(house, task)
+    assert [1, 2] == [each["attempt"] for each in ends_told(house, task, 2)]
 
 
 def test_what_was_to_be_told_while_the_server_was_away_is_told_once_by_whichever_daemon(house: House) -> None:
@@ -206,10 +214,8 @@ def test_what_was_to_be_told_while_the_server_was_away_is_told_once_by_whichever
     house.start_server()
     done = house.wait_for_task(task, "completed")
     assert (2, 1) == (done["attempt"], done["deaths"])
-    wait_until(lambda: len(told(house, "agent.exited", task)) == 2, "both ends are told")
-    assert [1, 2] == [each["attempt"] for each in told(house, "agent.exited", task)]
+    assert [1, 2] == [each["attempt"] for each in ends_told(house, task, 2)]
     assert [1, 2] == journal.attempts("begins", task)
-    check_nothing_left(house, task)
 
 
 def test_a_daemon_that_is_told_to_stop_leaves_nothing_to_adopt(house: House) -> None:
@@ -227,11 +233,7 @@ def test_a_daemon_that_is_told_to_stop_leaves_nothing_to_adopt(house: House) -> 
 def test_a_daemon_that_is_stopped_before_it_reached_its_server_ends_what_it_adopted(house: House) -> None:
     daemon, journal = start_builder(house)
     task, pid = begin(house, journal, "hold:gate and paint")
-    assert house.server is not None
-    house.server.kill()
-    daemon.kill()
-    again = house.start("daemon", "start", "--config", str(house.write_team()))
-    wait_until(lambda: "is carried on" in again.err, "the run is adopted")
+    start_another_alone(house, daemon)
     house.run("daemon", "stop")
     wait_until(lambda: not is_alive(pid), "the run is ended", 5)
     house.start_server()
@@ -239,7 +241,7 @@ def test_a_daemon_that_is_stopped_before_it_reached_its_server_ends_what_it_adop
     house.start_daemon()
     done = house.wait_for_task(task, "completed")
     assert (2, 0) == (done["attempt"], done["deaths"])
-    assert [(1, True), (2, True)] == [(each["attempt"], each["intended"]) for each in told(house, "agent.exited", task)]
+    assert [(1, True), (2, True)] == [(each["attempt"], each["intended"]) for each in ends_told(house, task, 2)]
 
 
 def test_a_run_that_died_is_run_again_at_once(house: House) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from tests.acceptance.api import Api
 from tests.acceptance.house import QUICK, ROOM, House
+from tests.acceptance.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -68,15 +70,24 @@ def in_time(seconds: float) -> str:
     return datetime.fromtimestamp(time.time() + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
+@contextlib.contextmanager
+def beating(hand: Hand) -> Iterator[Hand]:
+    """Has it beat all the while, however long the commands take that look at it."""
+    is_over = threading.Event()
+    thread = threading.Thread(target=hand.keep_beating, args=(is_over,), daemon=True)
+    thread.start()
+    try:
+        yield hand
+    finally:
+        is_over.set()
+        thread.join()
+
+
 @pytest.fixture
 def hand(house: House) -> Iterator[Hand]:
-    hand, is_over = Hand(house), threading.Event()
-    beating = threading.Thread(target=hand.keep_beating, args=(is_over,), daemon=True)
-    beating.start()
-    house.run("agent", "set", SEAT, "--machine", "attic", "--harness", "careful", "--reason", "let it build")
-    yield hand
-    is_over.set()
-    beating.join()
+    with beating(Hand(house)) as hand:
+        house.run("agent", "set", SEAT, "--machine", "attic", "--harness", "careful", "--reason", "let it build")
+        yield hand
 
 
 def died(hand: Hand, connection: str, until: str) -> str:
@@ -135,9 +146,9 @@ def test_why_tells_of_a_pause_a_stop_and_a_move(house: House, hand: Hand) -> Non
     assert "operator wished it stopped on machine attic with careful (generation 2): lunch" in told
     assert told.endswith(f"to have it run: greenroom agent start {SEAT}\n")
 
-    Hand(house, "cellar")
-    house.run("agent", "set", SEAT, "--machine", "cellar", "--desired", "running")
-    told = house.run("why", SEAT).out
+    with beating(Hand(house, "cellar")):
+        house.run("agent", "set", SEAT, "--machine", "cellar", "--desired", "running")
+        told = house.run("why", SEAT).out
     assert "moved it from machine attic to machine cellar with careful (generation 3)" in told
     assert f"{SEAT} is starting, " in told
 
@@ -154,13 +165,12 @@ def test_why_as_one_document_has_its_keys(house: House, hand: Hand) -> None:
 
 def test_what_should_be_over_by_now_is_marked_as_late(house: House, hand: Hand) -> None:
     hand.sit("c1")
+    watch = house.start("status", "--watch")  # the time that is left may be over before a command has started
+    wait_until(lambda: "waiting" in watch.out, "the seat is shown")
     house.run("agent", "stop", SEAT)
-    shown = house.run("status").out
-    assert "stopping, " in shown
-    assert " left" in shown
-    ends_at = time.monotonic() + 15
-    while "stopping, late by " not in (shown := house.run("status").out):
-        assert time.monotonic() < ends_at, shown
+    wait_until(lambda: re.search("stopping, .* left", watch.out), "there is time left")
+    wait_until(lambda: "stopping, late by " in watch.out, "the time is over", 15.0)
+    assert "stopping, late by " in house.run("status").out
     told = house.run("why", SEAT).out
     assert "should have stopped by now" in told
     assert told.endswith("on machine attic: greenroom doctor\n")

@@ -38,7 +38,8 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
     house.run("note", task, "make it\nblue")
     done = wait_until(lambda: house.task(task)["result"], "the command has read its notes", TOLD_S)
     assert "notes:\nmind the cat\nmake it\nblue\n" in done
-    assert [f"{task}: a note for its agent: make it"] == work.err_lines(f"{task}: a note for its agent: make")
+    said = f"{task}: a note for its agent: make"
+    assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "it says what it has given to the command")
     shown = house.run("task", "show", task).out
     assert "mind the cat" in shown
     assert "during attempt 1" in shown
@@ -194,7 +195,7 @@ def test_a_daemon_that_is_stopped_under_up_stays_stopped(bare: House) -> None:
     up = bare.start_up(bare.write_team())
     bare.run("daemon", "stop")
     wait_until(lambda: "was stopped and stays so" in up.err, "up says so")
-    assert "greenroom daemon start" in up.err
+    assert f"greenroom daemon start --config {bare.home / 'greenroom.toml'}" in up.err
     bare.run("daemon", "status", expect=3)
     assert not bare.machine()["daemon_connected"]
     assert up.poll() is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.house import ROOM, House
-from tests.acceptance.processes import is_alive, with_mark
+from tests.acceptance.processes import end_all, is_alive, with_mark
 from tests.acceptance.waiting import NotYet, stays, wait_until
 
 pytestmark = pytest.mark.process
@@ -60,9 +60,14 @@ class Staying:
     def let_go(self) -> None:
         (self.folder / "go").touch()
 
+    @property
+    def mark(self) -> str:
+        """What every process of a resident agent of this house has in its environment."""
+        return str(self.house.data_dir / "logs")
+
     def processes(self) -> dict[int, str]:
-        """Every living process of a resident agent of this house."""
-        return with_mark(str(self.house.data_dir / "logs"))
+        """Those who live."""
+        return with_mark(self.mark)
 
 
 @pytest.fixture
@@ -129,13 +134,13 @@ def test_one_that_died_unseen_comes_back_with_its_task(house: House, staying: St
     task = house.send("hang")
     agent = staying.wait_for("hang 1")
     house.wait_for_task(task, "in_progress")
-    for pid in (house.holder("daemon"), *staying.processes()):
-        os.kill(pid, signal.SIGKILL)
+    os.kill(house.holder("daemon"), signal.SIGKILL)
+    end_all(staying.mark)
     staying.start_daemon()
     assert agent != staying.wait_for("hang 2")
     now = house.wait_for_task(task, "completed")
     assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["deaths"])
-    assert [] == list((house.data_dir / "outbox").glob("*.json"))
+    wait_until(lambda: not list((house.data_dir / "outbox").glob("*.json")), "everything is told")
     assert 1 == len(list((house.data_dir / "residents").glob("*.json")))
 
 
@@ -146,6 +151,5 @@ def test_a_role_that_is_taken_over_ends_its_resident(house: House, staying: Stay
     assert "builder" in refused.err
     stays(lambda: is_alive(agent), "nobody who only asks takes the role", 0.5)
     house.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "3", "--take-over", expect=75)
-    wait_until(lambda: not is_alive(agent), "the process is ended")
-    assert {} == staying.processes()
+    wait_until(lambda: not staying.processes(), "the process is ended, and whoever it started")
     assert 0 == house.api.count("agent.exited", intended=False)

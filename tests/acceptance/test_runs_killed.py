@@ -27,7 +27,7 @@ def start_builder(house: House) -> Journal:
 
 
 def run_of(house: House, task: str) -> list[int]:
-    """The living processes of a task's runs."""
+    """The living processes of a task's runs, each with the wrapper that leads it."""
     return [pid for pid in with_mark(f"GREENROOM_TASK={task}") if pid in with_mark(str(house.root))]
 
 
@@ -35,7 +35,7 @@ def test_a_run_that_is_killed_is_run_again(house: House) -> None:
     journal = start_builder(house)
     task = house.send("fork hold:again and paint", to="builder")
     first = journal.wait_for("forked", task=task)
-    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     group = run_of(house, task)
     os.kill(first["pid"], signal.SIGKILL)
 
@@ -65,7 +65,7 @@ def test_a_run_whose_wrapper_is_killed_is_ended_whole_and_run_again(house: House
     journal = start_builder(house)
     task = house.send("fork hold:again and paint", to="builder")
     pid = journal.wait_for("forked", task=task)["pid"]
-    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     group = run_of(house, task)
     os.kill(os.getpgid(pid), signal.SIGKILL)
     journal.wait_for("begins", task=task, attempt=2)
@@ -95,7 +95,7 @@ def test_nothing_of_a_command_outlives_a_work_that_is_killed(house: House) -> No
     journal = Journal(house.hands)
     task = house.send("fork hold:again and paint")
     journal.wait_for("forked", task=task)
-    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     work.kill()
     wait_until(lambda: not run_of(house, task), "nothing of the run is left", 10)
 
@@ -132,7 +132,7 @@ def test_stopping_an_agent_at_work_ends_its_run(house: House) -> None:
     journal = start_builder(house)
     task = house.send("fork hold:never")
     journal.wait_for("forked", task=task)
-    wait_until(lambda: len(run_of(house, task)) >= 3, "the run has a child and a grandchild")
+    wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     house.run("agent", "stop", f"{ROOM}/builder")
     house.wait_for_status("builder", "stopped")
     wait_until(lambda: not run_of(house, task), "nothing of the run is left", 10)

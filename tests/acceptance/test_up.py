@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
 from tests.acceptance.house import ROOM, House, interrupt
 from tests.acceptance.journal import Journal
 from tests.acceptance.processes import Started, is_alive, with_mark
-from tests.acceptance.waiting import wait_until
+from tests.acceptance.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -22,6 +21,7 @@ def start_at_work(house: House) -> tuple[Started, str, Journal]:
     journal = Journal(house.hands)
     task = house.send("fork hold:gate and paint")
     journal.wait_for("forked", task=task)
+    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "the run has a child and a grandchild")
     return up, task, journal
 
 
@@ -29,9 +29,9 @@ def test_a_killed_daemon_is_started_again_and_carries_the_run_on(bare: House) ->
     up, task, journal = start_at_work(bare)
     killed = bare.holder("daemon")
     group = list(with_mark(f"GREENROOM_TASK={task}"))
-    assert len(group) >= 3
     os.kill(killed, signal.SIGKILL)
     bare.comes_back("daemon", killed)
+    wait_until(lambda: "is carried on" in up.err, "the next daemon has found the run")
     bare.wait_for_status("builder", "working")
     assert group == [pid for pid in group if is_alive(pid)], "nobody of the run had to die with its daemon"
     journal.open_gate("gate")
@@ -119,10 +119,10 @@ def test_what_a_person_stopped_stays_stopped_when_it_comes_up_again(bare: House)
     bare.wait_for_status("builder", "stopped")
     assert interrupt(up) == 130
     bare.start_up(bare.write_team())
+    bare.wait_for_task(bare.send("look around", to="reviewer"), "completed")  # so the daemon has heard every wish
     task = bare.send("paint")
-    time.sleep(1)
+    stays(lambda: bare.task(task)["status"] == "pending", "nobody takes it", 1.0)
     assert "stopped" == bare.role()["status"]
-    assert "pending" == bare.task(task)["status"]
 
 
 def test_daemon_status_and_stop(bare: House) -> None:

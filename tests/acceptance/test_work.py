@@ -74,7 +74,7 @@ def test_a_work_that_is_ended_leaves_nothing(house: House, number: signal.Signal
     work = start_work(house)
     task = house.send("fork hold:never")
     Journal(house.hands).wait_for("forked", task=task)
-    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 3, "all three generations run")
+    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "all three generations run, and the wrapper")
     work.send(number)
     assert work.wait() == 130
     assert {} == with_mark(f"GREENROOM_TASK={task}")
@@ -86,7 +86,7 @@ def test_a_work_that_is_ended_leaves_nothing(house: House, number: signal.Signal
 def test_who_interrupts_twice_does_not_wait_for_a_stubborn_command(house: House) -> None:
     work = start_work(house, GREENROOM_STOP_GRACE_S="60", GREENROOM_TAKEOVER_GRACE_S="60")
     task = house.send("fork hold:never")
-    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 3, "all three generations run")
+    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "all three generations run, and the wrapper")
     began_at = time.monotonic()
     work.send(signal.SIGINT)
     time.sleep(0.5)

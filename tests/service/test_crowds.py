@@ -5,7 +5,8 @@ from collections.abc import Callable
 from greenroom.domain.presence import presence_of_agent
 from greenroom.domain.reliability import CROWD, DEFAULTS, SEATS_CROWD
 from tests.service.house import House
-from tests.service.test_machines import statuses, team
+from tests.service.team import statuses
+from tests.service.test_machines import team
 
 
 def crowd(count: int) -> House:

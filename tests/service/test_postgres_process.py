@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.postgres import Server, place_of
 pytestmark = pytest.mark.process
 
 PATIENCE_S = 30
+ADVISORY = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND datname = %s"
 
 
 class Served:
@@ -114,13 +116,14 @@ def test_it_ends_when_another_server_has_taken_the_lock(
 ) -> None:
     first = serve(tmp_path, url)
     first.ready()
-    with psycopg.connect(url, autocommit=True, application_name="another one") as other:
-        postgres.admin(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
-            " WHERE locktype = 'advisory' AND datname = %s",
-            conninfo_to_dict(url)["dbname"],
-        )
-        other.execute(f"SELECT pg_advisory_lock({KEY})")
+    name = conninfo_to_dict(url)["dbname"]
+    with psycopg.connect(url, autocommit=True, application_name="another one") as other, ThreadPoolExecutor(1) as pool:
+        other.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
+        # It stands in line before the lock is free: else the first one might take it again sooner.
+        taken = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
+        wait_until(lambda: bool(postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name)))
+        postgres.admin(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
+        taken.result()
         code, said = first.ended()
     assert code == 78
     assert "another one" in said

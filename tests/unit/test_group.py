@@ -114,7 +114,7 @@ def test_children_of_a_dead_leader_are_ended_too(tmp_path: Path) -> None:
 
 def test_who_left_group_and_session_is_known_by_the_marks_it_was_started_with(tmp_path: Path) -> None:
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
-    script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; sleep 0.2"
+    script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; until [ -s stdout ]; do sleep 0.01; done"
     group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path, marks)
     daemon = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
     assert group.wait(20) == Exit(0, None)

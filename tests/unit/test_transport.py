@@ -186,7 +186,7 @@ def test_a_stream_that_falls_silent_is_given_up() -> None:
         connection.recv(1000)
 
     with listening(fall_silent) as url:
-        _, lines = HttpTransport(url).stream("/events", {}, 0.1)
+        _, lines = HttpTransport(url).stream("/events", {}, 1.0)
         assert b": hello" == next(lines)
         with pytest.raises(Unavailable, match="did not answer within"):
             next(lines)

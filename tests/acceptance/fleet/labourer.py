@@ -22,7 +22,7 @@ STEP_S = 0.1
 FOLDER = Path(os.environ["DIARIES"])
 TASK, ATTEMPT = os.environ.get("GREENROOM_TASK", "none"), int(os.environ.get("GREENROOM_ATTEMPT", "0"))
 NOTES = os.environ.get("GREENROOM_NOTES")
-STUBBORN = "trap '' TERM; (trap '' TERM; while :; do sleep 0.5; done) & while :; do sleep 0.5; done"
+STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
 DIARY = os.open(FOLDER / f"{TASK}.{ATTEMPT}.{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 

@@ -11,7 +11,7 @@ from tests.acceptance.fleet.conftest import Build
 from tests.acceptance.fleet.evidence import Budget
 from tests.acceptance.fleet.fleet import DURATIONS, TTL_S
 from tests.acceptance.fleet.healing import RUN_AGAIN_WITHIN_S, report
-from tests.acceptance.waiting import stays
+from tests.acceptance.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -46,6 +46,7 @@ def test_an_agent_that_dies_again_and_again(build: Build) -> None:
     report("a parked role: its one run on trial", rested_s, RUN_AGAIN_WITHIN_S, rest_s=PAUSE_S)
     assert {"r0": [1], "r1": [1]} == fleet.finish("done")
     fleet.house.wait_for_status("r0", "waiting")
+    wait_until(lambda: fleet.house.api.count("agent.unparked", role="r0"), "the good end of the trial is told")
     assert [1, 1] == [fleet.house.api.count(kind, role="r0") for kind in ("agent.parked", "agent.unparked")]
     assert [neighbour] == [
         run._replace(last_at=neighbour.last_at, end=None) for run in fleet.diaries.runs(neighbour.task)
