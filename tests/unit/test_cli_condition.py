@@ -1,13 +1,15 @@
 """How a role stands is said in a few words with a countdown, and each state ends with the command that helps."""
 
+import io
 from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from greenroom.cli.board import role_row, roles_table
 from greenroom.cli.condition import advice, is_late, spell
-from greenroom.cli.screen import colour_of
+from greenroom.cli.screen import colour_of, drawn
 from greenroom.cli.table import Table, fitted, width_of
 from greenroom.clock import instant_of
 from greenroom.domain import status as statuses
@@ -88,3 +90,13 @@ def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
     assert ("ROLE", "STATUS", "MACHINE", "WHY") == fitted(table, 10).heads
     plain = Table("", ("A",), [("x" * 50,)])
     assert plain == fitted(plain, 10)
+
+
+@pytest.mark.parametrize(("width", "is_whole"), [(80, True), (40, False)])
+def test_a_state_stays_on_its_line_unless_that_hides_whose_it_is(width: int, is_whole: bool) -> None:
+    role, state = "builder", "backing_off, runs again in 4 min 44 s"
+    out = Console(file=io.StringIO(), width=width)
+    out.print(drawn(Table("", ("ROLE", "STATUS", "WHY"), [(role, state, "it exited with code 7")]), width))
+    assert isinstance(out.file, io.StringIO)
+    shown = out.file.getvalue()
+    assert (role in shown, state in shown) == (True, is_whole)

@@ -21,6 +21,7 @@ from greenroom.daemon.harness import House
 from greenroom.daemon.histories import Histories
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.premises import Premises
+from greenroom.daemon.resident import ResidentSeat
 from greenroom.daemon.residents import Resident, ResidentBook
 from greenroom.daemon.runs import Run, RunBook
 from greenroom.daemon.shelf import LogShelf
@@ -193,16 +194,20 @@ def test_wherever_a_daemon_is_killed_an_end_is_told_whole_and_counts_once(
     assert steps == 3, "the history, the facts, and the run that is forgotten"
 
 
+def ended_resident(folder: Path) -> Callable[[], None]:
+    """A resident that has ended, and nobody has heard of it yet; what its seat does then."""
+    resident = left_behind(folder, "exit 7", f"conn_{folder.name}_{os.getpid()}")
+    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), lambda: "it did not end")
+    book, connection_id = ResidentBook(folder / "residents"), resident.connection_id
+    book.note(resident)
+    premises_in(folder).histories.note(WISH.room, WISH.role, died_often(ALMOST_PARKED))
+    return partial(by_seat, folder, connection_id, partial(died, None), when_over=lambda: book.forget(connection_id))
+
+
 def test_wherever_a_daemon_is_killed_a_resident_dies_once(tmp_path: Path) -> None:
     for steps in count():
         folder = tmp_path / f"{tmp_path.name}_{steps}"
-        resident = left_behind(folder, "exit 7", f"conn_{folder.name}_{os.getpid()}")
-        wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), lambda: "it did not end")  # noqa: B023
-        book, told_of = ResidentBook(folder / "residents"), resident.connection_id
-        book.note(resident)
-        premises_in(folder).histories.note(WISH.room, WISH.role, died_often(ALMOST_PARKED))
-        tell = partial(by_seat, folder, told_of, partial(died, None), when_over=lambda: book.forget(told_of))  # noqa: B023
-        is_killed = is_killed_after(steps, tell)
+        is_killed = is_killed_after(steps, ended_resident(folder))
         assert (steps, told_once(next_daemon_of_resident(folder))) == (steps, PARKS)
         history = history_in(folder)
         assert (steps, history.rest, len(history.ends)) == (steps, PARKED, LIMITS.park_after_ends)
@@ -231,6 +236,28 @@ def test_a_death_that_was_counted_is_told_though_its_task_is_gone_by_now(tmp_pat
     assert history_in(tmp_path).rest == PARKED
 
 
+def test_a_death_that_was_counted_is_told_though_its_resident_is_stopped_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_killed_after(1, ended_resident(tmp_path))
+    start = ResidentSeat.start
+
+    def stopped_at_once(seat: ResidentSeat) -> None:
+        seat.stop("stopped by wish")
+        start(seat)
+
+    monkeypatch.setattr(ResidentSeat, "start", stopped_at_once)
+    assert told_once(next_daemon_of_resident(tmp_path)) == PARKS
+
+
+def test_what_can_be_handed_on_after_all_is_no_death_though_it_was_counted(tmp_path: Path) -> None:
+    run = ended_run(tmp_path, "true", died_often(ALMOST_PARKED), trial=False)
+    assert is_killed_after(1, partial(by_seat, tmp_path, run.connection_id, partial(died, run)))
+    assert history_in(tmp_path).is_parked
+    assert told_once(next_daemon(tmp_path)) == [("exited", True, None)]
+    assert not history_in(tmp_path).is_parked
+
+
 def test_what_hinders_a_run_ends_its_sitting_in_the_same_file(tmp_path: Path) -> None:
     run = run_in(tmp_path)
     RunBook(tmp_path / "runs").note(run)
@@ -256,3 +283,13 @@ def test_until_when_it_rests_is_the_same_in_all_that_is_told_of_an_end(tmp_path:
     exited, parked = premises_in(tmp_path).outbox.first(100)
     assert exited.until == parked.until
     assert str(parked.until) > instant_of(SystemClock().wall() + LIMITS.park_pause_s - 60)
+
+
+def test_a_directory_whose_name_is_no_text_keeps_no_fact_from_being_told(tmp_path: Path) -> None:
+    name = os.fsdecode(b"odd\xff")
+    by_seat(tmp_path, "conn_1", lambda it: it.hindered(f"No agent may work in {name}."))
+    by_seat(tmp_path, "conn_2", lambda it: it.is_over("stopped"))
+    assert [fact.detail for fact in premises_in(tmp_path).outbox.first(100)] == [
+        "No agent may work in odd?.",
+        "stopped",
+    ]

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from greenroom.daemon.facts import FactTeller
+from greenroom.daemon.letter import letter_of
 from greenroom.daemon.outbox import Outbox
 from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavailable, Unusable
 from greenroom.domain.reliability import Reliability
@@ -156,6 +157,17 @@ def test_what_a_former_daemon_wrote_with_one_fact_in_each_file_is_told(tmp_path:
     outbox.put(fact("c"), fact("d"))
     assert outbox.first(100) == [fact("a"), fact("b"), fact("c"), fact("d")]
     assert box(tmp_path).first(100) == outbox.first(100)
+
+
+def test_what_lies_in_two_files_is_told_once_and_leaves_neither(tmp_path: Path) -> None:
+    """A file that could not be taken away stays, and so does one from a copy of the folder."""
+    (tmp_path / "outbox").mkdir()
+    for number, letter in enumerate((letter_of(fact("a"), fact("b")), letter_of(fact("a"))), start=1):
+        (tmp_path / "outbox" / f"{number:012}.json").write_bytes(msgspec.json.encode(letter))
+    outbox = box(tmp_path)
+    assert ids(outbox) == ["a", "b"]
+    outbox.settle([fact("a"), fact("b")])
+    assert (ids(outbox), files(tmp_path)) == ([], [])
 
 
 def test_a_full_disk_takes_all_of_them_later_or_none(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_who_can_run_nothing_starts_nothing(tmp_path: Path) -> None:
     assert [] == server.called("token")
 
 
+def test_where_no_folder_can_be_made_for_it_nobody_died(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("no folder")
+    stage = Residence(tmp_path, Server(), STAYS)
+    assert stage.ended.wait(20)
+    [fact] = stage.wait_for_facts(1)
+    assert str(stage.logs) in str(fact.detail)
+    assert (BACKING_OFF, ()) == (stage.seat.history.rest, stage.seat.history.ends)
+
+
 def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     server = Server()
     stage = Residence(tmp_path, server, STAYS)

@@ -178,6 +178,16 @@ def test_a_disk_that_fills_up_before_a_run_ends_the_seat_with_a_word(tmp_path: P
     assert server.called("start") == []
 
 
+def test_where_no_folder_can_be_made_for_a_run_its_task_is_given_back(tmp_path: Path) -> None:
+    server = Server()
+    stage = Stage(tmp_path, server, "true")
+    server.wait_for("claim")
+    stage.logs.write_text("no folder")
+    server.give("task_1")
+    check_given_back(stage)
+    assert str(stage.logs) in str(stage.facts[1].detail)
+
+
 def test_a_disk_that_fills_up_during_a_run_does_not_take_its_result(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     server = Server("task_1")

@@ -37,7 +37,7 @@ COLOURS = {
 }
 
 STATE = "STATUS"
-"""The column whose words are read together: a countdown does not end on the next line."""
+"""The column whose words are read together: a countdown does not end on the next line, where there is room for that."""
 
 
 def print_table(out: TextIO, table: Table) -> None:
@@ -62,8 +62,10 @@ def drawn(table: Table, width: int) -> RichTable:
     rich = RichTable(
         title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0)
     )
-    for head in table.heads:
-        rich.add_column(head, header_style="dim", overflow="fold", no_wrap=head == STATE)
+    for place, head in enumerate(table.heads):
+        # More than half of the width would not leave the others enough; on a very narrow one they would be gone.
+        is_whole = head == STATE and 2 * max((len(row[place]) for row in table.rows), default=0) <= width
+        rich.add_column(head, header_style="dim", overflow="fold", no_wrap=is_whole)
     for row in table.rows:
         rich.add_row(*(Text(visible(cell), style=colour_of(cell)) for cell in row))
     return rich

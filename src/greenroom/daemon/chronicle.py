@@ -174,9 +174,14 @@ class Chronicle:
             attempt=run.attempt if run is not None else None,
             generation=self._wish.generation,
             at=instant_of(self._premises.clock.wall()),
-            detail=None if detail is None else detail[:DETAIL_CHARACTERS_MAX],
+            detail=None if detail is None else told_of(detail),
             **more,
         )
+
+
+def told_of(detail: str) -> str:
+    """As much of it as a fact holds, and nothing that no file can hold: the name of a directory need not be text."""
+    return detail[:DETAIL_CHARACTERS_MAX].encode(errors="replace").decode()
 
 
 def id_of(what: str, run: Run) -> str:

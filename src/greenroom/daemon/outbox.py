@@ -62,7 +62,7 @@ class Outbox:
         One that waits already is not put again.
         """
         with self._changed:
-            new = [fact for fact in facts if fact.id not in self._waiting]
+            new = self._new_among(facts)
             if new:
                 self._number += 1
                 waiting = self._add(Waiting(self._number, new))
@@ -121,6 +121,9 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
+    def _new_among(self, facts: Iterable[Fact]) -> list[Fact]:
+        return [fact for fact in facts if fact.id not in self._waiting]
+
     def _add(self, waiting: Waiting) -> Waiting:
         self._waiting |= dict.fromkeys(waiting.untold, waiting)
         return waiting
@@ -148,7 +151,11 @@ class Outbox:
             except ValueError as error:
                 put_aside(path, error)
                 continue
-            self._add(Waiting(number, letter.facts, is_safe=True))
+            new = self._new_among(letter.facts)
+            if new:
+                self._add(Waiting(number, new, is_safe=True))
+            else:
+                forget(path)  # An earlier file has all of it; this one could not be taken away when it was told.
         # Beyond whatever lies there, also what cannot be read now: nothing is to be written over it.
         numbers = (int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
         self._number = max(numbers, default=0)

@@ -74,9 +74,10 @@ class ResidentSeat(Seat):
             too_long = self._watch(group, resident.began_at)
         finally:
             ended = group.stop(self._premises.limits.stop_grace_s)  # Also whoever the process left behind.
+        is_counted = self._chronicle.has_counted(None)  # by an earlier daemon; a death then, whoever wishes its end now
         if ended is not None and ended.refused is not None:
             self._hinder(f"The command was {ended}.")
-        elif self._stop_reason is not None or not self._is_still_ours():
+        elif not is_counted and (self._stop_reason is not None or not self._is_still_ours()):
             self._chronicle.is_over(self._stop_reason or TAKEN_AWAY, ended)
         else:
             self._conclude(resident, ended, too_long)

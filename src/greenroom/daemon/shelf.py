@@ -8,6 +8,7 @@ from glob import escape, iglob
 from pathlib import Path
 from typing import NamedTuple
 
+from greenroom.domain.errors import ConfigurationError
 from greenroom.process.identity import is_alive
 from greenroom.process.journal import wrapper_in
 from greenroom.settings.volume import size_of
@@ -40,9 +41,14 @@ class LogShelf:
         self._ended: dict[str, Kept] = {}
 
     def place(self, room: str, role: str, task: str, attempt: int) -> Path:
-        """Make room for one more run of the role; the folder for what it writes."""
+        """Make room for one more run of the role; the folder for what it writes. Raises ConfigurationError."""
         shelf = self._folder / room / role
-        shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Nothing of a run can be kept in {shelf}: {error.strerror}.", "Make room there, or make it writable."
+            ) from error
         place = shelf / f"{task}.{attempt}"
         with self._lock:
             for kept in self._too_much(shelf, {str(path) for path in (*self._in_use(), place)}):

@@ -8,7 +8,7 @@ import msgspec
 
 from greenroom.client.claiming import StandingClaim
 from greenroom.client.errand import Errand
-from greenroom.client.outcome import FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
 from greenroom.client.session import Session
 from greenroom.daemon import errands
 from greenroom.daemon.chair import TAKEN_OVER
@@ -170,7 +170,9 @@ class WorkerSeat(Seat):
         assert run is not None
         level = logging.WARNING if outcome.kind == FAILED else logging.INFO
         log.log(level, "%s: %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
-        if outcome.kind == FAILED or self._chronicle.has_counted(run):
+        # A success is one though an earlier daemon could not hand it on, and counted that.
+        is_well = outcome.kind in (DONE, DID_ITSELF)
+        if outcome.kind == FAILED or (not is_well and self._chronicle.has_counted(run)):
             self._close(lambda: self._chronicle.died(outcome.detail, run, outcome.exit))
         elif outcome.kind == PAUSED:
             self._close(lambda: self._chronicle.paused(run, outcome))
