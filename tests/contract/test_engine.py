@@ -33,6 +33,7 @@ from tests.contract.things import (
     last_pos,
     last_seq,
     names,
+    putting,
     tables,
 )
 from tests.postgres import engine_at
@@ -222,14 +223,17 @@ def test_an_effect_that_raises_is_counted_and_harms_nobody(store: Store, caplog:
     assert "an effect failed" in caplog.text
 
 
+@pytest.mark.parametrize("write", [adding, putting])
 @pytest.mark.parametrize("swallow", [False, True])
-def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(store: Store, heard: Heard, swallow: bool) -> None:
+def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(
+    store: Store, heard: Heard, swallow: bool, write: Callable[[str], Mutation]
+) -> None:
     told: list[str] = []
 
     def filling(transaction: Transaction) -> None:
         transaction.if_abandoned(lambda: told.append("filling"))
         try:
-            adding("x" * 1_000_000)(transaction)
+            write("x" * 1_000_000)(transaction)
         except fault.driver[0]:
             if not swallow:
                 raise
@@ -258,13 +262,16 @@ def test_a_full_disk_in_mid_batch_applies_nothing_and_then_goes_on(store: Store,
     assert [(event.pos, event.seq, event.data["name"]) for event in heard] == [(1, 1, "first"), (2, 2, "second")]
 
 
-def test_an_outage_fails_the_batch_even_if_the_mutation_gives_it_another_name(store: Store) -> None:
+@pytest.mark.parametrize("write", [adding, putting])
+def test_an_outage_fails_the_batch_even_if_the_mutation_gives_it_another_name(
+    store: Store, write: Callable[[str], Mutation]
+) -> None:
     fault = fault_of(store, "readonly")
 
     def mutation(transaction: Transaction) -> None:
         fault.fill(store._engine)  # Unlike a full disk it leaves the transaction open.
         try:
-            adding("a")(transaction)
+            write("a")(transaction)
         except fault.driver[0] as error:
             raise Boom from error
 

@@ -13,16 +13,27 @@ from sqlalchemy import bindparam, delete, select, update
 
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import StoreUnavailable
-from greenroom.domain.reliability import STREAMS_COUNTED_MAX, WRITER_ROWS_KEPT_MAX
+from greenroom.domain.reliability import STREAMS_COUNTED_MAX, WRITER_ROWS_KEPT_MAX, WRITER_TEXT_KEPT_MAX
 from greenroom.store import log
 from greenroom.store.memory import Memory
 from greenroom.store.sqlite import DIALECT, Sqlite
 from greenroom.store.statement import Statement
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
-from tests.contract.things import ADD, SIZE, Boom, Mutation, adding, everything, failing, last_pos, tables, things
+from tests.contract.things import (
+    ADD,
+    KEPT_SIZE,
+    SIZE,
+    Boom,
+    Mutation,
+    adding,
+    everything,
+    failing,
+    last_pos,
+    tables,
+    things,
+)
 
-KEPT_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), kept=True)
 RESIZE = Statement(update(things).where(things.c.name == bindparam("thing")).values(size=bindparam("to")))
 RESIZED = Statement(
     update(things).where(things.c.name == bindparam("thing")).values(size=bindparam("to")).returning(things.c.name)
@@ -67,6 +78,8 @@ def test_what_is_kept_is_asked_once(store: Store) -> None:
     [
         (lambda tx: tx.change(RESIZE, thing="a", to=7), (7,)),
         (lambda tx: tx.change_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
+        (lambda tx: tx.put(RESIZE, thing="a", to=7), (7,)),
+        (lambda tx: tx.put_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
         (lambda tx: tx.rows(RESIZED, thing="a", to=7), (7,)),
         (lambda tx: tx.change(REMOVE, thing="a"), None),
     ],
@@ -170,6 +183,20 @@ def test_not_more_is_remembered_than_may_be() -> None:
     memory.keep("things", "one more", [])
     assert None is memory.rows("things", 3)
     assert [] == memory.rows("things", "one more")
+
+    long = [("x" * (WRITER_TEXT_KEPT_MAX // 2), 1, None)]
+    for question in "abc":
+        memory.keep("things", question, long)
+    assert [None, None, long] == [memory.rows("things", question) for question in "abc"]
+    memory.keep("others", "a", long)
+    memory.forget_table("things")
+    memory.keep("things", "d", long)
+    memory.keep("things", "e", long)
+    assert [long, long, long] == [memory.rows("others", "a"), memory.rows("things", "d"), memory.rows("things", "e")]
+    memory.forget_rows()
+    memory.keep("things", "f", long)
+    memory.keep("things", "g", long)
+    assert [None, long, long] == [memory.rows("things", question) for question in "efg"]
 
     memory.last_seqs = dict.fromkeys(map(str, range(STREAMS_COUNTED_MAX)), 1)
     memory.trim()

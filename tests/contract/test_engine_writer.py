@@ -16,7 +16,7 @@ from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
 from greenroom.domain.reliability import Reliability
 from greenroom.store.batch import Resolution
 from greenroom.store.postgres.session import Session
-from greenroom.store.sqlite import SqliteFile
+from greenroom.store.sqlite import SqliteCursor, SqliteFile
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.store.writer import resolve_each
@@ -185,7 +185,7 @@ def test_run_takes_its_turn_between_two_batches(open_store: Opener) -> None:
 def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
     open_file: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class BrokenCursor(sqlite3.Cursor):
+    class BrokenCursor(SqliteCursor):
         """A disk that fails when it is told to write."""
 
         def execute(self, sql: str, *arguments: Any) -> Self:

@@ -11,7 +11,7 @@ from greenroom.store.postgres.engine import Postgres
 from greenroom.store.postgres.session import Session
 from greenroom.store.store import Store
 from tests.contract.hosted import Closing, Heard, backend_of, still
-from tests.contract.things import adding, everything, failing, names
+from tests.contract.things import ADD, adding, everything, failing, names
 from tests.postgres import Server
 
 
@@ -72,6 +72,19 @@ def test_a_commit_that_never_arrived_is_found_undone(
     assert names(store) == []
     assert store.run(told_by(told, "b")) == "b"
     assert [event.pos for event in heard] == [1]
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_of_what_has_no_event_nobody_is_told_that_it_was_not_done(
+    url: str, postgres: Server, closing: Closing, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    store = closing(still(url))
+    cut_at_commit(monkeypatch, postgres, store, after=after)
+
+    with pytest.raises(StoreUnavailable, match="may have been done"):
+        store.run(lambda transaction: transaction.put(ADD, name="a", size=1))
+    assert names(store) == (["a"] if after else [])
+    assert store.run(adding("b")) == "b"
 
 
 @pytest.mark.parametrize("after", [True, False])

@@ -14,8 +14,9 @@ from greenroom.store.postgres import engine
 from greenroom.store.postgres.lock import KEY, Backend, take_lock
 from greenroom.store.postgres.session import Session
 from greenroom.store.store import Store
+from greenroom.store.transaction import Transaction
 from tests.contract.hosted import Closing, Heard, backend_of, end_writer, engine_of, still, wait_until
-from tests.contract.things import DEADLINE_S, adding, everything, names, tables
+from tests.contract.things import DEADLINE_S, GROW, KEPT_SIZE, adding, everything, names, tables
 from tests.postgres import Server
 
 
@@ -113,6 +114,24 @@ def test_who_finds_that_another_server_wrote_meanwhile_writes_no_more(
     with pytest.raises(StoreUnavailable, match="Another server wrote"):
         store.keep_lock()
     assert names(store) == ["a", "b"]
+
+
+def test_what_another_server_wrote_without_an_event_is_not_remembered_otherwise(
+    url: str, postgres: Server, closing: Closing
+) -> None:
+    def size(transaction: Transaction) -> Any:
+        return transaction.row(KEPT_SIZE, thing="a")
+
+    store = closing(still(url))
+    store.run(adding("a"))
+    assert store.run(size) == (1,)
+    end_writer(store, postgres)
+    other = still(url)
+    other.run(lambda transaction: transaction.put(GROW, thing="a", by=1))
+    other.close()
+
+    assert store.run(size) == (2,)
+    assert store.run(adding("b")) == "b"
 
 
 def test_a_half_open_session_of_our_own_is_ended(url: str, postgres: Server, closing: Closing) -> None:

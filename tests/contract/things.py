@@ -39,6 +39,7 @@ GROWN = Statement(
 )
 NAMES = Statement(select(things.c.name).order_by(things.c.name))
 SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")))
+KEPT_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), kept=True)
 COUNT = Statement(select(func.count()).select_from(things))
 
 Mutation = Callable[[Transaction], Any]
@@ -53,6 +54,17 @@ def adding(name: str, stream: str = "s", size: int = 1) -> Mutation:
 
     def mutation(transaction: Transaction) -> str:
         transaction.change(ADD, name=name, size=size)
+        transaction.record(stream, "thing.added", "test", {"name": name})
+        return name
+
+    return mutation
+
+
+def putting(name: str, stream: str = "s", size: int = 1) -> Mutation:
+    """A mutation that does what `adding` does, and does not wait for it."""
+
+    def mutation(transaction: Transaction) -> str:
+        transaction.put(ADD, name=name, size=size)
         transaction.record(stream, "thing.added", "test", {"name": name})
         return name
 

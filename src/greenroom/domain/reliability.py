@@ -29,6 +29,9 @@ UNREAD_BYTES_MAX = 64 * 1024 * 1024
 WRITER_ROWS_KEPT_MAX = 10_000
 """How many answers the writer remembers of each table that seldom changes. At the limit it begins anew."""
 
+WRITER_TEXT_KEPT_MAX = 16 * 1024 * 1024
+"""How many characters all those answers may have for each table; a longer one is remembered by itself."""
+
 STREAMS_COUNTED_MAX = 100_000
 """In how many streams the writer counts in memory. At the limit it reads their numbers again."""
 

@@ -41,7 +41,7 @@ def get(reader: Reader, subject: str, route: str, key: str) -> Row | None:
 
 def add(tx: Transaction, subject: str, route: str, key: str, digest: str, status: int, body: str) -> None:
     """Remember an answer."""
-    tx.change(ADD, subject=subject, route=route, key=key, digest=digest, status=status, body=body, at=tx.now.instant)
+    tx.put(ADD, subject=subject, route=route, key=key, digest=digest, status=status, body=body, at=tx.now.instant)
 
 
 def remove(tx: Transaction, subject: str, route: str, key: str) -> None:

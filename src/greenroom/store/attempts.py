@@ -50,7 +50,8 @@ ADD_LATE = Statement(insert(late_results).values(binds(late_results, ("task", *L
 LATE_OF = Statement(
     select(*(late_results.c[name] for name in LATE_FIELDS))
     .where(late_results.c.task == bindparam("task"))
-    .order_by(late_results.c.num)
+    .order_by(late_results.c.num),
+    kept=True,
 )
 FORGET_OLDEST_LATE = Statement(
     delete(late_results).where(
@@ -66,7 +67,7 @@ _read_late = read_as(LateResult, LATE_FIELDS)
 
 def add(tx: Transaction, task: str, attempt: int, connection_id: str, ended_at: str) -> None:
     """Remember who had an attempt that another one follows now."""
-    tx.change(ADD, task=task, attempt=attempt, connection_id=connection_id, ended_at=ended_at)
+    tx.put(ADD, task=task, attempt=attempt, connection_id=connection_id, ended_at=ended_at)
 
 
 def get(reader: Reader, task: str, attempt: int) -> tuple[str, str] | None:
@@ -77,7 +78,7 @@ def get(reader: Reader, task: str, attempt: int) -> tuple[str, str] | None:
 
 def add_late(tx: Transaction, task: str, late: LateResult) -> None:
     """Keep a result of an attempt that no longer counts."""
-    tx.change(ADD_LATE, task=task, **fields_of(late, LATE_FIELDS))
+    tx.put(ADD_LATE, task=task, **fields_of(late, LATE_FIELDS))
 
 
 def late_of(reader: Reader, task: str) -> tuple[LateResult, ...]:

@@ -93,7 +93,9 @@ class Batch:
             fatal = cause = error
         self._engine.abandon()
         amends = [amend for transaction in self._transactions for amend in transaction.amends]
-        undone = Settled(amends, [], refusals(jobs, cause, NOT_DONE), is_committed=False, fatal=fatal)
+        # What has no event cannot be found in the log: that it is not there says nothing.
+        guidance = PERHAPS_DONE if is_unknown and not self._events else NOT_DONE
+        undone = Settled(amends, [], refusals(jobs, cause, guidance), is_committed=False, fatal=fatal)
         if not is_unknown:
             return undone
         return self._ask(undone) or Settled([], [], refusals(jobs, cause, PERHAPS_DONE), is_committed=False)
@@ -101,6 +103,7 @@ class Batch:
     def _commit(self, jobs: Sequence[Job[Any]]) -> None:
         cursor = self._engine.writing()
         self._continuity.check(cursor)
+        self._memory.keep_to(self._engine.sessions)
         cursor.execute(self._engine.begin_write)
         for job in jobs:
             self._attempt(job, cursor)
@@ -134,6 +137,7 @@ class Batch:
             result = job.mutation(transaction)
             if transaction.failure is not None:
                 raise transaction.failure
+            cursor.settle()
             events = self._ledger.enter(transaction)
         except Exception as error:
             cause = transaction.failure or error

@@ -12,8 +12,12 @@ class CommitUnknown(Exception):
     """COMMIT was sent and not answered: only the store itself can tell whether it was done, once it can be asked."""
 
 
+class RowsDiffer(Exception):
+    """A statement touched another number of rows than it must: something is not as it was when it was read."""
+
+
 class Cursor(Protocol):
-    """What we use of a driver's cursor."""
+    """What we use of a driver's cursor, and statements that nobody waits for."""
 
     @property
     def rowcount(self) -> int: ...
@@ -23,6 +27,18 @@ class Cursor(Protocol):
     def executemany(self, sql: str, many: Sequence[Sequence[Any]], /) -> object: ...
 
     def fetchall(self) -> list[Any]: ...
+
+    def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None, /) -> None:
+        """Run a statement that writes, once for each set of arguments and in its turn, without waiting for it.
+
+        That it failed may be told by any call that comes after it; RowsDiffer, that all in all it did not touch `rows`.
+        A ROLLBACK undoes it whether or not it has been run.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Wait until all that was put is done, and raise what it failed with."""
+        ...
 
 
 class Engine(Protocol):

@@ -104,9 +104,9 @@ class Ledger:
         """Write what was entered, and how far the numbers are."""
         if self._rows:
             names, seqs = Event.__struct_fields__, self._memory.last_seqs
-            transaction.change_many(APPEND, [dict(zip(names, row, strict=True)) for row in self._rows])
-            transaction.change_many(SAVE_SEQ, [{"stream": name, "last_seq": seqs[name]} for name in self._unwritten])
-            transaction.change(SAVE_POS, value=self._memory.last_pos)
+            transaction.put_many(APPEND, [dict(zip(names, row, strict=True)) for row in self._rows])
+            transaction.put_many(SAVE_SEQ, [{"stream": name, "last_seq": seqs[name]} for name in self._unwritten])
+            transaction.put_many(SAVE_POS, [{"value": self._memory.last_pos}])
             self._memory.trim()
 
 

@@ -42,7 +42,7 @@ _read = read_as(Message, FIELDS)
 
 def add(tx: Transaction, message: Message) -> None:
     """Remember a message."""
-    tx.change(ADD, **fields_of(message, FIELDS))
+    tx.put(ADD, **fields_of(message, FIELDS))
 
 
 def page(reader: Reader, room: str, after: str | None, limit: int) -> list[Message]:

@@ -26,7 +26,8 @@ Index("ix_notes_task", notes.c.task, notes.c.num)
 FIELDS = Note.__struct_fields__
 ADD = Statement(insert(notes).values(binds(notes, ("task", *FIELDS))))
 OF_TASK = Statement(
-    select(*(notes.c[name] for name in FIELDS)).where(notes.c.task == bindparam("task")).order_by(notes.c.num)
+    select(*(notes.c[name] for name in FIELDS)).where(notes.c.task == bindparam("task")).order_by(notes.c.num),
+    kept=True,
 )
 
 _read = read_as(Note, FIELDS)
@@ -34,7 +35,7 @@ _read = read_as(Note, FIELDS)
 
 def add(tx: Transaction, task: str, note: Note) -> None:
     """Keep a note."""
-    tx.change(ADD, task=task, **fields_of(note, FIELDS))
+    tx.put(ADD, task=task, **fields_of(note, FIELDS))
 
 
 def of_task(reader: Reader, task: str) -> tuple[Note, ...]:

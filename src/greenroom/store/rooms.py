@@ -148,14 +148,14 @@ def _read_room(row: Row) -> Room:
 
 def add(tx: Transaction, room: Room, its_roles: tuple[Role, ...]) -> None:
     """Remember a new room and its roles, in order."""
-    tx.change(ADD_ROOM, **_written(room, ROOM_FIELDS))
+    tx.put(ADD_ROOM, **_written(room, ROOM_FIELDS))
     for role in its_roles:
         add_role(tx, role)
 
 
 def add_role(tx: Transaction, role: Role) -> None:
     """Remember a role that its room never had before."""
-    tx.change(ADD_ROLE, **fields_of(role, ROLE_FIELDS))
+    tx.put(ADD_ROLE, **fields_of(role, ROLE_FIELDS))
 
 
 def get(reader: Reader, name_or_id: str) -> Room | None:
@@ -172,10 +172,7 @@ def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
 
 def save(tx: Transaction, before: Room, after: Room) -> None:
     """Write a changed room. It is an error if it is not as it was when it was read."""
-    changed = tx.change(
-        SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_written(after, ROOM_CHANGES)
-    )
-    assert changed == 1, f"room {before.id} changed under its own transaction"
+    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_written(after, ROOM_CHANGES))
 
 
 def remove(tx: Transaction, room: str) -> None:
@@ -213,7 +210,7 @@ def all_roles(reader: Reader) -> list[Role]:
 
 def save_role(tx: Transaction, before: Role, after: Role) -> None:
     """Write a changed role. It is an error if it is not as it was when it was read."""
-    changed = tx.change(
+    tx.put(
         SAVE_ROLE,
         room=before.room,
         name=before.name,
@@ -221,4 +218,3 @@ def save_role(tx: Transaction, before: Role, after: Role) -> None:
         was_epoch=before.epoch,
         **fields_of(after, ROLE_CHANGES),
     )
-    assert changed == 1, f"role {before.name} of {before.room} changed under its own transaction"

@@ -4,17 +4,18 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
 from greenroom.store import migrating
+from greenroom.store.engine import RowsDiffer
 from greenroom.store.migrating import unusable
 from greenroom.store.readers import Readers
 
@@ -42,6 +43,18 @@ OUTAGES: Final = frozenset(
 )
 
 
+class SqliteCursor(sqlite3.Cursor):
+    """A cursor of a database in this very process: there is no way to save, so what is put is done at once."""
+
+    def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
+        self.executemany(sql, many)
+        if rows not in (None, self.rowcount):
+            raise RowsDiffer(f"{self.rowcount} rows instead of {rows} by {sql!r}")
+
+    def settle(self) -> None:
+        """Nothing waits."""
+
+
 class Sqlite:
     """What a file and memory have in common: everything about the writer's connection but where it comes from."""
 
@@ -54,11 +67,11 @@ class Sqlite:
         self.sessions = 0
         self._writer: sqlite3.Connection | None = None
 
-    def writing(self) -> sqlite3.Cursor:
+    def writing(self) -> SqliteCursor:
         if self._writer is None:
             self._writer = self._connect()
             self.sessions += 1
-        return self._writer.cursor()
+        return self._writer.cursor(SqliteCursor)
 
     def keep_connected(self) -> None:
         """Nothing comes between us and a file."""
@@ -132,7 +145,7 @@ class SqliteFile(Sqlite):
             self._writer = None
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Cursor]:
+    def reading(self) -> Iterator[SqliteCursor]:
         with self._readers.lend() as connection, read_transaction(connection) as cursor:
             yield cursor
 
@@ -176,7 +189,7 @@ class SqliteMemory(Sqlite):
                 self.writing().execute("ROLLBACK")
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Cursor]:
+    def reading(self) -> Iterator[SqliteCursor]:
         with self.turn:
             if self.in_transaction():
                 raise RuntimeError("a mutation reads through its own transaction, not through the store")
@@ -202,9 +215,9 @@ def connect(database: str, wait_s: float) -> sqlite3.Connection:
 
 
 @contextmanager
-def read_transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+def read_transaction(connection: sqlite3.Connection) -> Iterator[SqliteCursor]:
     """One consistent view, from the first statement to the end of the block."""
-    cursor = connection.cursor()
+    cursor = connection.cursor(SqliteCursor)
     cursor.execute("BEGIN")
     try:
         yield cursor
@@ -217,5 +230,5 @@ def read_transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]
 def image_of(tables: MetaData, names: frozenset[str]) -> bytes:
     """The bytes of an empty database with these tables; `names` tells a gathering that has grown from what it was."""
     with closing(connect(":memory:", 0.0)) as connection:
-        migrating.create(connection.cursor(), DIALECT, Sqlite.begin_write, tables)
+        migrating.create(connection.cursor(SqliteCursor), DIALECT, Sqlite.begin_write, tables)
         return connection.serialize()

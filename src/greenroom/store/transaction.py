@@ -66,9 +66,9 @@ class Reader:
     def _begin_write(self, spelling: Spelling) -> None:
         raise TypeError(f"a query only reads; do this in a mutation: {spelling.sql!r}")
 
-    def _run(self, run: Callable[[str, Sequence[Any]], object], sql: str, arguments: Sequence[Any]) -> None:
+    def _run(self, run: Callable[..., object], sql: str, *arguments: object) -> None:
         try:
-            run(sql, arguments)
+            run(sql, *arguments)
         except Exception as error:
             self.failure = error
             self.end("a statement failed earlier in this transaction: let its error out instead of going on")
@@ -111,8 +111,8 @@ class Transaction(Reader):
         table = statement.kept_of
         if table is None:
             return super().rows(statement, **params)
-        question = (statement, *self._permitted(statement, gives_rows=True).arguments(params))
-        rows = self._memory.rows(table, question)
+        question = (statement, *params.items())
+        rows = self._memory.rows(table, question) if self._over is None else None
         if rows is None:
             rows = super().rows(statement, **params)
             self._memory.keep(table, question, rows)
@@ -132,6 +132,19 @@ class Transaction(Reader):
             return 0
         self._run(self._cursor.executemany, spelling.sql, arguments)
         return self._cursor.rowcount
+
+    def put(self, statement: Statement, /, **params: object) -> None:
+        """Run a statement that writes one row, and go on without waiting for it.
+
+        That it failed is told by a later statement, or when the mutation has returned, and ends that in either case.
+        """
+        spelling = self._permitted(statement, gives_rows=False)
+        self._run(self._cursor.put, spelling.sql, (spelling.arguments(params),), 1)
+
+    def put_many(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> None:
+        """Run a statement that writes once for each set of parameters, likewise; it may touch any number of rows."""
+        spelling = self._permitted(statement, gives_rows=False)
+        self._run(self._cursor.put, spelling.sql, [spelling.arguments(params) for params in many], None)
 
     def record(self, stream: str, type: str, cause: str, data: Mapping[str, object]) -> None:
         """Record an event of this transaction. It gets its numbers when the mutation has returned."""

@@ -68,7 +68,7 @@ class Address:
         """Open a session that commits by itself outside of BEGIN, called `name` in PostgreSQL's list.
 
         `wait_s` limits what PostgreSQL may take for a statement, a lock, or our next word in a transaction. When it
-        says nothing at all for as long, `on_silence` is called.
+        says nothing at all for as long, to whatever went out together, `on_silence` is called.
         """
         limits = {
             "statement_timeout": f"{wait_s * 900:.0f}",

@@ -1,40 +1,42 @@
 """One session with PostgreSQL: statements out, rows in. Must not know the lock, the pool or what is stored.
 
-It speaks libpq's pipeline itself: commands that give no rows wait for the next statement and go out with it, which
-saves the half of a small mutation's round trips, and no wait is without an end. psycopg opens the connection and names
-the errors.
+It speaks libpq's pipeline itself: what nobody waits for goes out with the next statement that somebody waits for,
+which saves most of a mutation's round trips; and no wait is without an end. psycopg opens the connection and names the
+errors.
 """
 
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import pq
 from psycopg.errors import error_from_result
 
-from greenroom.domain.errors import Unusable
-from greenroom.store.engine import CommitUnknown
+from greenroom.store.engine import CommitUnknown, RowsDiffer
+from greenroom.store.postgres.values import rows_of, spelled_all
 
 DEFERRED: Final = ("BEGIN", "SAVEPOINT", "RELEASE")
 """Commands that wait for the next statement: how they end is told there."""
 
-READ: Final[dict[int, Callable[[bytes], Any]]] = {
-    20: int,  # bigint
-    21: int,  # smallint
-    23: int,  # integer
-    19: bytes.decode,  # name
-    25: bytes.decode,  # text
-    1043: bytes.decode,  # varchar
-    701: float,  # double precision
-}
-"""How a value is read, by the number of its type. There are no others: see greenroom.store.schema."""
-
 Silence = Callable[[psycopg.OperationalError], None]
+
+WITHOUT_ARGUMENTS: Final = ((),)
 
 IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 GOOD: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+
+class Order(NamedTuple):
+    """What PostgreSQL is to do, with each set of arguments; `many` is None for what need not be prepared.
+
+    `rows` is how many rows it must touch, where whoever relies on that does not wait for it.
+    """
+
+    sql: str
+    many: Sequence[Sequence[bytes | None]] | None = None
+    rows: int | None = None
 
 
 class Session:
@@ -50,7 +52,8 @@ class Session:
         self._line.enter_pipeline_mode()
         self._wait_s = wait_s
         self._poll = select.poll()
-        self._deferred: list[bytes] = []
+        self._deferred: list[Order] = []
+        self._put: list[Order] = []
         self._prepared: dict[str, bytes] = {}
         self._names = count()
         self._result: pq.abc.PGresult | None = None
@@ -89,7 +92,8 @@ class Session:
         if arguments:
             self.executemany(sql, (arguments,))
         elif sql.startswith(DEFERRED):
-            self._deferred.append(sql.encode())
+            self.settle()
+            self._deferred.append(Order(sql, WITHOUT_ARGUMENTS))
         elif sql == "COMMIT":
             self._commit()
         else:
@@ -97,31 +101,25 @@ class Session:
 
     def executemany(self, sql: str, many: Sequence[Sequence[Any]]) -> None:
         """Run a statement once for each set of arguments, all of them in one round trip."""
-        known = self._prepared.get(sql)
-        # A number is never used again: the statement may be prepared, and its first execution fail.
-        name = known or b"s%d" % next(self._names)
-        texts = [[spelled(value) for value in arguments] for arguments in many]
+        self._exchange(Order(sql, spelled_all(many)))
 
-        def send() -> None:
-            if known is None:
-                self._line.send_prepare(name, sql.encode())
-            for arguments in texts:
-                self._line.send_query_prepared(name, arguments)
+    def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
+        """Run a statement as `executemany` does, but with the next one that is waited for, which tells how it ended."""
+        self._put.append(Order(sql, spelled_all(many), rows))
 
-        self._exchange(send)
-        self._prepared[sql] = name
+    def settle(self) -> None:
+        """Wait for what was put."""
+        if self._put:
+            self._exchange()
 
     def fetchall(self) -> list[Any]:
         """The rows of the last statement."""
-        result = self._result
-        if result is None:
-            return []
-        reads = [READ[result.ftype(column)] for column in range(result.nfields)]
-        return list(rows_of(result, reads))
+        return [] if self._result is None else rows_of(self._result)
 
     def end(self) -> None:
         """Undo whatever transaction there is; commands that nothing followed are not sent at all."""
         self._deferred.clear()
+        self._put.clear()
         if self.in_transaction:
             self.execute("ROLLBACK")
 
@@ -135,31 +133,55 @@ class Session:
         self._connection.close()
 
     def _command(self, sql: str) -> None:
-        self._exchange(lambda: self._line.send_query_params(sql.encode(), None))
+        if sql.startswith("ROLLBACK"):
+            self._put.clear()  # It need not be done first, and must not fail now.
+        self._exchange(Order(sql, WITHOUT_ARGUMENTS if sql == "COMMIT" else None))
 
     def _commit(self) -> None:
+        if any(order.rows is not None for order in self._put):
+            self.settle()  # What is judged is judged before it is durable.
         try:
             self._command("COMMIT")
-        except psycopg.Error as error:
+        except Exception as error:
             if self.is_open:
                 raise
             raise CommitUnknown(str(error)) from error
         if self._result is None or self._result.command_status != b"COMMIT":
             raise psycopg.OperationalError("the transaction had failed, and was rolled back instead of committed")
 
-    def _exchange(self, send: Callable[[], None]) -> None:
-        """Send what waits and what `send` adds, and take in all answers. Raises the first error among them."""
-        line, self._speaks = self._line, True
+    def _exchange(self, *orders: Order) -> None:
+        """Send what waits and what is ordered now, and take in all answers. Raises the first error among them."""
+        self._speaks = True
+        orders = (*self._deferred, *self._put, *orders)
+        self._deferred.clear()
+        self._put.clear()
         try:
-            for command in self._deferred:
-                line.send_query_params(command, None)
-            self._deferred.clear()
-            send()
-            line.pipeline_sync()
+            sent = [(order, self._send(order)) for order in orders]
+            self._line.pipeline_sync()
             self._flush()
-            self._take_in()
+            failure = self._take_in(sent)
+        except BaseException:
+            # What is still to come would be taken for answers to whatever is sent next.
+            self._line.finish()
+            raise
         finally:
             self._speaks = False
+        if failure is not None:
+            raise failure
+
+    def _send(self, order: Order) -> bool:
+        """Send an order; whether it had to be prepared, which has a result of its own before the others."""
+        sql, many, _ = order
+        if many is None:
+            self._line.send_query_params(sql.encode(), None)
+            return False
+        is_new = sql not in self._prepared
+        if is_new:
+            name = self._prepared[sql] = b"s%d" % next(self._names)
+            self._line.send_prepare(name, sql.encode())
+        for arguments in many:
+            self._line.send_query_prepared(self._prepared[sql], arguments)
+        return is_new
 
     def _flush(self) -> None:
         while self._line.flush():
@@ -167,33 +189,43 @@ class Session:
             if self._await(select.POLLIN | select.POLLOUT) & select.POLLIN:
                 self._line.consume_input()
 
-    def _take_in(self) -> None:
+    def _take_in(self, sent: Sequence[tuple[Order, bool]]) -> Exception | None:
+        """Take in all answers; the first error among them."""
         failure: Exception | None = None
-        self._result, self.rowcount = None, 0
+        self._result, receive = None, self._receive
         try:
-            while (result := self._receive()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
-                if result is None or result.status == pq.ExecStatus.PIPELINE_ABORTED:
-                    continue
-                if result.status in GOOD:
-                    self._result = result
-                    self.rowcount += result.command_tuples or 0
-                elif failure is None:
-                    failure = error_from_result(result)
+            for order, is_new in sent:
+                if is_new and (result := receive()).status not in GOOD:
+                    del self._prepared[order.sql]
+                    failure = failure or error_from_result(result)
+                rows = 0
+                for _ in order.many if order.many is not None else WITHOUT_ARGUMENTS:
+                    result = receive()
+                    if result.status in GOOD:
+                        self._result = result
+                        rows += result.command_tuples or 0
+                    else:  # All that follows an error is aborted, and says only that.
+                        failure = failure or error_from_result(result)
+                self.rowcount = rows
+                if failure is None and order.rows not in (None, rows):
+                    failure = RowsDiffer(f"{rows} rows instead of {order.rows} by {order.sql!r}")
+            while (result := receive()).status != pq.ExecStatus.PIPELINE_SYNC:
+                failure = failure or error_from_result(result)  # Outside of BEGIN it is now that a commit fails.
         except psycopg.OperationalError as error:
             # What the server said before it hung up tells more than that it hung up.
             raise failure or error from None
-        if failure is not None:
-            raise failure
+        return failure
 
-    def _receive(self) -> pq.abc.PGresult | None:
+    def _receive(self) -> pq.abc.PGresult:
+        """The next result. Between those of two statements comes one None; two are the end."""
         line = self._line
-        while line.is_busy():
-            self._await(select.POLLIN)
-            line.consume_input()
-        result = line.get_result()
-        if result is None and not self.is_open:
-            raise psycopg.OperationalError("the connection to the database was lost")
-        return result
+        for _ in range(2):
+            while line.is_busy():
+                self._await(select.POLLIN)
+                line.consume_input()
+            if (result := line.get_result()) is not None:
+                return result
+        raise psycopg.OperationalError("the connection to the database was lost")
 
     def _await(self, events: int) -> int:
         self._poll.register(self._line.socket, events)
@@ -204,22 +236,3 @@ class Session:
             self._on_silence(silence)
             raise silence
         return ready[0][1]
-
-
-def spelled(value: object) -> bytes | None:
-    """A value as text; what type it has is said by the statement. Raises Unusable for what PostgreSQL cannot hold."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        return repr(value).encode()
-    if "\0" in value:
-        # libpq would take it for the end, and store or look for the beginning alone.
-        raise Unusable("A text has the character U+0000 in it, which cannot be stored.", "Remove it and send it again.")
-    return value.encode()
-
-
-def rows_of(result: pq.abc.PGresult, reads: Sequence[Callable[[bytes], Any]]) -> Iterator[tuple[Any, ...]]:
-    get = result.get_value
-    for number in range(result.ntuples):
-        values = (get(number, column) for column in range(len(reads)))
-        yield tuple(None if value is None else read(value) for value, read in zip(values, reads, strict=True))
