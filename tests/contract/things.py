@@ -49,11 +49,11 @@ class Boom(Exception):
     """What a mutation raises in these tests."""
 
 
-def adding(name: str, stream: str = "s", size: int = 1) -> Mutation:
+def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change) -> Mutation:
     """A mutation that adds a thing, records it in a stream, and answers its name."""
 
     def mutation(transaction: Transaction) -> str:
-        transaction.change(ADD, name=name, size=size)
+        write(transaction, ADD, name=name, size=size)
         transaction.record(stream, "thing.added", "test", {"name": name})
         return name
 
@@ -62,13 +62,7 @@ def adding(name: str, stream: str = "s", size: int = 1) -> Mutation:
 
 def putting(name: str, stream: str = "s", size: int = 1) -> Mutation:
     """A mutation that does what `adding` does, and does not wait for it."""
-
-    def mutation(transaction: Transaction) -> str:
-        transaction.put(ADD, name=name, size=size)
-        transaction.record(stream, "thing.added", "test", {"name": name})
-        return name
-
-    return mutation
+    return adding(name, stream, size, Transaction.put)
 
 
 def failing(name: str, error: BaseException | None = None) -> Mutation:
