@@ -100,6 +100,8 @@ def start_wrapper(
         return start
     except BaseException as error:
         if start is not None:
+            os.close(ours)  # a wrapper that waits for our word ends by itself; being killed, it would be waited for
+            ours = NONE
             end_group(start.identity, 0, marks)
             start.collect()
         elif lifeline != NONE:
