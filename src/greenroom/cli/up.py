@@ -18,7 +18,7 @@ from greenroom.cli import exits
 from greenroom.cli.child import Child
 from greenroom.cli.team import say_first, settle_team
 from greenroom.client.session import Session
-from greenroom.clock import SystemClock
+from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
 from greenroom.lock import holder_of
 from greenroom.process.ending import Ending
@@ -34,7 +34,9 @@ DAEMON_STAYS_DOWN = {
 }
 """What is said of a daemon that is not started again, before the command that does it."""
 LOOK_EVERY_S = 0.05
-READY_S_MAX = 30.0
+READY_S_MAX = 300.0
+"""Seconds after which a start counts as hung. A child that ends is seen at once; a busy machine only takes longer."""
+STILL_WAITING_S = 10.0
 DAEMON_STOP_S = 25.0
 SERVER_STOP_S = 10.0
 DATABASE = "GREENROOM_DATABASE"
@@ -80,17 +82,20 @@ def refuse_second(data_dir: Path) -> None:
 class House:
     """A server and a daemon as children, and what is said about them."""
 
-    def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> None:
+    def __init__(
+        self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, clock: Clock | None = None
+    ) -> None:
         self.ending = Ending()
         self._say = arguments.say
         self._settings = settings
         self._out, self._err = out, err
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._url = ""
         self._session: Session | None = None
         self._listen = arguments.listen or address_of(settings.url)
         self._is_closing = threading.Event()
-        self._gives_up_at = self._clock.monotonic() + READY_S_MAX
+        self._began_at = self._clock.monotonic()
+        self._says_at = self._began_at + STILL_WAITING_S
         # The children hold the reading side, only we the writing one: however we end, they read its end.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN}
@@ -118,8 +123,10 @@ class House:
     def open(self) -> None:
         """Start everything in order; on its own thread, since the main one waits for the end."""
         try:
+            self._tell("starting the server")
             self._server.start()
             session = self._wait_for_server()
+            self._tell("starting the daemon")
             self._daemon.start()
             machine = self._wait_for_machine(session)
             project = self._settings.project
@@ -170,7 +177,7 @@ class House:
     def _wait_for_server(self) -> Session:
         """Wait until the server answers; a session with it. From then on it keeps its address."""
         while not (url := read(paths.server_url(self._settings.data_dir))):
-            self._pause("the server did not say where it listens")
+            self._pause("the server has not said where it listens")
         parts = urlsplit(url)
         self._listen = parts.netloc
         host = ANYWHERE.get(parts.hostname or "", "")
@@ -188,11 +195,17 @@ class House:
                 machine = msgspec.json.decode(read(path), type=MachineFile).id
                 if session.machine(machine).daemon_connected:
                     return machine
-            self._pause("the daemon did not register this machine")
+            self._pause("the daemon has not registered this machine")
 
     def _pause(self, what: str) -> None:
-        if self._clock.monotonic() >= self._gives_up_at:
+        """Wait a moment for `what` to change; say now and then that it has not. Raises Unavailable, Interrupted."""
+        now = self._clock.monotonic()
+        waited_s = now - self._began_at
+        if waited_s >= READY_S_MAX:
             raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Look at what it printed above, and start again.")
+        if now >= self._says_at:
+            self._says_at = now + STILL_WAITING_S
+            self._tell(f"still starting: after {waited_s:.0f} s {what}")
         if self._is_closing.wait(LOOK_EVERY_S):
             raise Interrupted
 
