@@ -1,0 +1,144 @@
+"""`tools/setup.py` in a checkout of its own, with an installer that only writes down what it is asked for."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.process
+
+PROGRAM = Path(__file__).parents[2] / "tools" / "setup.py"
+INSTALLER = """#!/bin/sh
+echo "begin $*" >> calls
+case "$*" in
+  --version) ;;
+  venv*) mkdir -p .venv/bin && ln -sf '{python}' .venv/bin/python ;;
+  *'{fails}'*) echo 'no such package'; exit 9 ;;
+  *) until [ -e go ]; do sleep 0.02; done ;;
+esac
+echo "end $*" >> calls
+"""
+
+
+class Checkout:
+    """A folder with a project in it, and the setups that run there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running: list[subprocess.Popen[str]] = []
+        for name in ("tools", "src", ".tools/bin"):
+            (folder / name).mkdir(parents=True)
+        shutil.copy(PROGRAM, folder / "tools")
+        for name in ("pyproject.toml", "requirements.lock"):
+            (folder / name).write_text(name)
+        self.install_installer()
+        self.open_gate()
+
+    def install_installer(self, fails: str = "nothing") -> None:
+        installer = self.folder / ".tools" / "bin" / "uv"
+        installer.write_text(INSTALLER.format(python=sys.executable, fails=fails))
+        installer.chmod(0o755)
+
+    def open_gate(self, is_open: bool = True) -> None:
+        """Let installations come to their end, or hold them up."""
+        gate = self.folder / "go"
+        gate.touch() if is_open else gate.unlink()
+
+    def start(self, kind: str) -> tuple[subprocess.Popen[str], Path]:
+        """Start a setup; also the file that gets what it says."""
+        said = self.folder / f"said-{len(self._running)}"
+        command = [sys.executable, "tools/setup.py", kind]
+        with said.open("w") as file:
+            self._running.append(subprocess.Popen(command, cwd=self.folder, stderr=file, text=True))
+        return self._running[-1], said
+
+    def run(self, kind: str) -> tuple[int, str]:
+        process, said = self.start(kind)
+        return process.wait(PATIENCE_S), said.read_text()
+
+    def calls(self) -> list[str]:
+        """What the installer was asked for since the last look, but for its version."""
+        log = self.folder / "calls"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [" ".join(line.split()[:3]) for line in lines if "--version" not in line]
+
+    def close(self) -> None:
+        self.open_gate()
+        for process in self._running:
+            process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    made = Checkout(tmp_path)
+    yield made
+    made.close()
+
+
+VENV = ["begin venv --quiet", "end venv --quiet"]
+PIP = ["begin pip install", "end pip install"]
+
+
+def test_two_at_once_take_turns_and_do_the_work_once(checkout: Checkout) -> None:
+    checkout.open_gate(False)
+    first, _ = checkout.start("run")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
+    second, said = checkout.start("run")
+    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    checkout.open_gate()
+
+    assert [0, 0] == [process.wait(PATIENCE_S) for process in (first, second)]
+    assert [*VENV, *PIP, *PIP] == checkout.calls()
+    assert "ready" not in said.read_text(), "there was nothing left to do"
+
+
+def test_what_is_there_is_left_alone_and_what_is_missing_is_added(checkout: Checkout) -> None:
+    assert 0 == checkout.run("run")[0]
+    assert [*VENV, *PIP, *PIP] == checkout.calls()
+    assert (0, "") == checkout.run("run")
+    assert [] == checkout.calls()
+
+    code, said = checkout.run("dev")
+    assert (0, True) == (code, "installing the tools of tests and checks" in said)
+    assert PIP == checkout.calls(), "neither .venv nor Greenroom is made again beside what runs from it"
+    for kind in ("dev", "run"):
+        assert (0, "") == checkout.run(kind)
+    assert [] == checkout.calls()
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock"])
+def test_another_lock_is_another_environment(checkout: Checkout, name: str) -> None:
+    checkout.run("dev")
+    checkout.calls()
+    (checkout.folder / name).write_text("another version")
+    checkout.run("run")
+    assert [*VENV, *PIP, *PIP] == checkout.calls()
+
+
+def test_a_checkout_that_was_moved_gets_an_environment_of_its_own(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.run("run")
+    checkout.calls()
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    shutil.copytree(tmp_path, moved, symlinks=True)
+    subprocess.run([sys.executable, "tools/setup.py", "run"], cwd=moved, check=True, stderr=subprocess.DEVNULL)
+    assert "begin venv" in (moved / "calls").read_text()
+
+
+def test_a_step_that_fails_says_what_and_is_gone_on_with(checkout: Checkout) -> None:
+    checkout.install_installer(fails="--group dev")
+    code, said = checkout.run("dev")
+    assert 1 == code
+    assert "no such package" in said
+    assert "installing the tools of tests and checks failed" in said
+    checkout.install_installer()
+    assert 0 == checkout.run("dev")[0]
+
+
+def test_bad_words_are_answered_with_good_ones(checkout: Checkout) -> None:
+    assert (2, "usage: python3 tools/setup.py run|dev\n") == checkout.run("everything")
