@@ -54,7 +54,7 @@ def remove(owners: Path, pg_ctl: Path, user: str | None) -> None:
     folder = owners.with_suffix("")
     if folder.exists():
         stop = [str(pg_ctl), "-w", "-D", str(folder), "stop", "-m", "immediate"]
-        subprocess.run(stop, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+        subprocess.run(stop, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
     owners.unlink(missing_ok=True)
 

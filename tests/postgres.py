@@ -21,6 +21,7 @@ from greenroom.clock import Clock, SystemClock
 from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.engine import Postgres
 from tests import leftovers
+from tests.waiting import PATIENCE_S, NotYet, wait_until
 
 SPARE = """
 fsync = off
@@ -31,7 +32,8 @@ autovacuum = off
 max_connections = 300
 """
 """A test's data may be lost with the machine, but never with the server's process."""
-START_S = 30.0
+UNHURRIED = Reliability(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENCE_S)
+"""Limits under which a busy machine is no outage. A test about an outage has limits of its own."""
 
 
 class Server:
@@ -109,20 +111,20 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         """Stop it as an operator does (`fast`), or as a crash does (`immediate`)."""
         command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "stop", "-m", mode]
-        subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL, timeout=30)
+        subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
         """Start it again on the same data, and see that it answers: one just killed counts as running until reaped."""
-        ends_at = SystemClock().monotonic() + START_S
-        while True:
+
+        def answers() -> bool:
             self._server.ensure_postgres_running()
             try:
                 self.admin("SELECT 1")
-                return
-            except psycopg.OperationalError:
-                if SystemClock().monotonic() > ends_at:
-                    raise
-            threading.Event().wait(0.05)
+            except psycopg.OperationalError as error:
+                raise NotYet(error) from error
+            return True
+
+        wait_until(answers, "PostgreSQL answers again")
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
@@ -145,11 +147,12 @@ def place_of(folder: Path) -> Path:
 
 
 def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **more: Any) -> Postgres:
-    """An engine as the server makes it; `more` are arguments of its own."""
-    limits = limits or Reliability()
+    """An engine as the server makes it, in no hurry unless `limits` say otherwise; `more` are arguments of its own."""
+    limits = limits or UNHURRIED
     given = {
         "readers_max": limits.readers_max,
         "wait_s": limits.request_timeout_s,
         "answer_s": limits.database_timeout_s,
+        "lock_wait_s": PATIENCE_S,
     }
     return Postgres(url, clock or SystemClock(), **{**given, **more})

@@ -11,9 +11,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tests.acceptance.waiting import wait_until
+from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT_S = 15.0
+from tests.waiting import PATIENCE_S, wait_until
+
+ROUNDED_S = 0.01
+"""By so much an instant that the server tells may differ from a span of its monotonic clock."""
 
 
 class Answer(NamedTuple):
@@ -38,7 +41,7 @@ class Api:
         self.token = token
 
     def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE_S)
         content = raw if raw is not None else None if body is None else json.dumps(body).encode()
         sent = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
             name.replace("_", "-"): value for name, value in headers.items()
@@ -73,6 +76,17 @@ class Api:
             gathered += page
         return gathered
 
+    def position(self) -> int:
+        """Where the log of what happened ends now."""
+        return max((int(event["pos"]) for event in self.events()), default=0)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """What the server counts or measures under that name, summed over all other labels."""
+        families = text_string_to_metric_families(self.call("GET", "/metrics").body.decode())
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        assert samples, f"the server has no metric {name}"
+        return float(sum(sample.value for sample in samples if labels.items() <= sample.labels.items()))
+
     def count(self, kind: str, **data: object) -> int:
         """How many events of a type there were, with that data."""
         return len(
@@ -91,18 +105,18 @@ class Live:
         self._has_opened = threading.Event()
         self._thread = threading.Thread(target=self._read, name="live", daemon=True)
         self._thread.start()
-        assert self._has_opened.wait(TIMEOUT_S), "the live stream did not open"
+        assert self._has_opened.wait(PATIENCE_S), "the live stream did not open"
 
-    def find(self, kind: str, after: Seen | None = None, **data: object) -> list[Seen]:
-        """The events of a type with that data, that came after another one."""
-        start = after.event["pos"] if after is not None else 0
+    def find(self, kind: str, after: Seen | int | None = None, **data: object) -> list[Seen]:
+        """The events of a type with that data, that came after another one, or after a position."""
+        start = after.event["pos"] if isinstance(after, Seen) else after or 0
         return [
             seen
             for seen in list(self.seen)
             if seen.event["type"] == kind and seen.event["pos"] > start and data.items() <= seen.event["data"].items()
         ]
 
-    def wait_for(self, kind: str, after: Seen | None = None, **data: object) -> Seen:
+    def wait_for(self, kind: str, after: Seen | int | None = None, **data: object) -> Seen:
         """The first of these."""
         return wait_until(lambda: self.find(kind, after, **data), f"the live reader sees {kind} {data or ''}")[0]
 
@@ -111,11 +125,12 @@ class Live:
         if self._connection is not None and self._connection.sock is not None:
             with suppress(OSError):
                 self._connection.sock.shutdown(2)
-        self._thread.join(TIMEOUT_S)
+        self._thread.join(PATIENCE_S)
 
     def _read(self) -> None:
         while not self._is_closed:
-            connection = self._connection = http.client.HTTPConnection(self._api.address, timeout=TIMEOUT_S)
+            # A line that is silent outlasts every wait for an event, so that a reader who is not told stays untold.
+            connection = self._connection = http.client.HTTPConnection(self._api.address, timeout=2 * PATIENCE_S)
             # AttributeError: a response whose line is shut by another thread may have lost its file in mid-read.
             with suppress(OSError, http.client.HTTPException, ValueError, AttributeError), closing(connection):
                 self._follow(connection)

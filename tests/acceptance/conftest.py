@@ -22,9 +22,7 @@ def bare(tmp_path: Path) -> Iterator[House]:
 @pytest.fixture
 def house(bare: House) -> House:
     """A house whose server runs, with an open room."""
-    bare.start_server()
-    bare.open_room()
-    return bare
+    return bare.open()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tests.acceptance.api import Api, Live
 from tests.acceptance.processes import Started, end_all, is_alive, nobody_left
 from tests.acceptance.proxy import Proxy
-from tests.acceptance.waiting import PATIENCE_S, NotYet, wait_until
+from tests.waiting import PATIENCE_S, NotYet, wait_until
 
 PROGRAM = (sys.executable, "-m", "greenroom")
 HAND = Path(__file__).with_name("hand.py")
@@ -25,6 +25,56 @@ KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONDONTWRITEBYTECO
 LOOPBACK = "127.0.0.1"
 ROOM = "shop"
 ROLES = ("builder", "reviewer")
+
+CALM = {
+    "GREENROOM_HEARTBEAT_INTERVAL_S": "40",
+    "GREENROOM_HEARTBEAT_TTL_S": "3600",
+    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "40",
+    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "3600",
+    "GREENROOM_REQUEST_TIMEOUT_S": "300",
+    "GREENROOM_RETRY_PAUSE_S": "0.5",
+    "GREENROOM_FIRST_CONTACT_S": "300",
+    "GREENROOM_TASK_ACKNOWLEDGED_TIMEOUT_S": "3600",
+    "GREENROOM_TAKEOVER_GRACE_S": "3600",
+    "GREENROOM_HEALER_LATE_S": "300",
+    "GREENROOM_STOP_GRACE_S": "1",
+    "GREENROOM_RESTART_PAUSE_S_MIN": "0.3",
+    "GREENROOM_RESTART_PAUSE_S_MAX": "1",
+    "GREENROOM_HOUSE_PAUSE_S_MIN": "0.1",
+    "GREENROOM_HOUSE_PAUSE_S_MAX": "0.5",
+}
+"""Durations under which nobody is thought dead and no request is given up, however slow the computer is.
+
+What is told by a beat alone comes late then, and what waits for a word or for a time waits for the word.
+"""
+
+LAPSING = {
+    "GREENROOM_HEARTBEAT_INTERVAL_S": "2",
+    "GREENROOM_HEARTBEAT_TTL_S": "8",
+    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "2",
+    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "8",
+    "GREENROOM_SWEEP_INTERVAL_S": "0.2",
+    "GREENROOM_TASK_LOST_AFTER_S": "2",
+}
+"""What a server is given beside these where a lease has to run out.
+
+It says how often to beat. So whoever keeps calm durations beats as often, and has its time for each request all the
+same. One that lapses on a slow computer comes back by itself: a test asks for what holds then, too.
+"""
+
+RETRYING = {
+    "GREENROOM_HEARTBEAT_INTERVAL_S": "8",
+    "GREENROOM_HEARTBEAT_TTL_S": "3600",
+    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "8",
+    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "3600",
+}
+"""What is given to whoever sits behind a line that swallows everything: it gives a request up after two seconds."""
+
+OFTEN = {"GREENROOM_TAKEOVER_GRACE_S": "4"}
+"""What makes `greenroom work` beat every two seconds while it works: twice within the time that a takeover waits."""
+
+LET_END = {"GREENROOM_STOP_GRACE_S": "20"}
+"""For a daemon that is stopped: what it runs heeds SIGTERM, and has time to do so and to be told of."""
 
 QUICK = {
     "GREENROOM_HEARTBEAT_INTERVAL_S": "2",
@@ -41,7 +91,7 @@ QUICK = {
     "GREENROOM_HOUSE_PAUSE_S_MIN": "0.1",
     "GREENROOM_HOUSE_PAUSE_S_MAX": "0.5",
 }
-"""Short durations; an interval of a real process is at least a second."""
+"""Short leases, for tests in which one has to run out; an interval of a real process is at least a second."""
 
 
 class Said(NamedTuple):
@@ -59,7 +109,7 @@ class Said(NamedTuple):
 class House:
     """`root` is the mark by which everything that was started here is found again."""
 
-    def __init__(self, root: Path, durations: Mapping[str, str] = QUICK) -> None:
+    def __init__(self, root: Path, durations: Mapping[str, str] = CALM) -> None:
         self.root = root
         self.data_dir = root / "data"
         self.home = root / "home"
@@ -68,7 +118,8 @@ class House:
         self.port = 0
         self.server: Started | None = None
         self.store_words: tuple[str, ...] = ()
-        self._durations = dict(durations)
+        self.of_server: dict[str, str] = {}
+        self.durations = dict(durations)
         self._started: list[Started] = []
         self._open: list[Proxy | Live] = []
 
@@ -80,7 +131,7 @@ class House:
         own = {"HOME": str(self.home), "GREENROOM_DATA_DIR": str(self.data_dir)}
         if self.host != LOOPBACK and self.port:
             own["GREENROOM_TOKEN"] = self.token  # a server elsewhere is not taken to be this data directory's
-        return kept | self._durations | own | ({"GREENROOM_URL": url or self.url} if self.port else {})
+        return kept | self.durations | own | ({"GREENROOM_URL": url or self.url} if self.port else {})
 
     def start(self, *words: str, url: str | None = None, **more: str) -> Started:
         """Start a command in the background."""
@@ -89,9 +140,17 @@ class House:
         self._started.append(started)
         return started
 
+    def open(self, **of_server: str) -> House:
+        """Start the server, which may have durations of its own, and open a room."""
+        self.of_server = of_server
+        self.start_server()
+        self.open_room()
+        return self
+
     def launch_server(self) -> Started:
         """Have the server start, again on the port and the store that it had before; do not wait for it."""
-        self.server = self.start("server", "--listen", f"{self.host}:{self.port}", *self.store_words)
+        listen = ("--listen", f"{self.host}:{self.port}")
+        self.server = self.start("server", *listen, *self.store_words, **self.of_server)
         return self.server
 
     def start_server(self) -> Started:
@@ -131,10 +190,10 @@ class House:
 
         wait_until(look, f"the {name} runs again")
 
-    def start_daemon(self, url: str | None = None, config: Path | None = None) -> Started:
+    def start_daemon(self, url: str | None = None, config: Path | None = None, **more: str) -> Started:
         """Start the daemon; it is connected on return, by its own word: the server's may still be about one before."""
         words = ("--config", str(config or self.write_team()))
-        daemon = self.start("daemon", "start", *words, url=url)
+        daemon = self.start("daemon", "start", *words, url=url, **more)
 
         def look() -> bool:
             if daemon.poll() is not None:
@@ -143,6 +202,13 @@ class House:
 
         wait_until(look, "the daemon is connected")
         return daemon
+
+    def start_work(self, *command: str, role: str = "builder", url: str | None = None, **more: str) -> Started:
+        """Start `work` with a command, or with `hand.py`; it has sat down on return."""
+        words = ("work", ROOM, "--role", role, "--", *(command or (sys.executable, str(HAND))))
+        work = self.start(*words, url=url, **{"HAND_FOLDER": str(self.hands), **OFTEN, **more})
+        wait_until(lambda: self.seat(role), "it has sat down")
+        return work
 
     def proxy(self) -> Proxy:
         proxy = Proxy("127.0.0.1", self.port)
@@ -191,8 +257,8 @@ class House:
         """Run a command to its end; its exit code is as expected."""
         environment = self.environment(url) | more
         done = subprocess.run(
-            [*PROGRAM, *words], env=environment, cwd=self.home, input=text, capture_output=True, text=True, timeout=60,
-            check=False,
+            [*PROGRAM, *words], env=environment, cwd=self.home, input=text, capture_output=True, text=True,
+            timeout=PATIENCE_S, check=False,
         )  # fmt: skip
         said = Said(done.returncode, done.stdout, done.stderr)
         assert expect in (None, said.code), f"greenroom {' '.join(words)}: {said}"
@@ -230,23 +296,23 @@ class House:
     def task(self, task: str) -> Any:
         return self.api.get(f"tasks/{task}")
 
-    def wait_for_task(self, task: str, status: str, deadline_s: float = PATIENCE_S) -> Any:
+    def wait_for_task(self, task: str, status: str) -> Any:
         def look() -> Any:
             now = self.task(task)
             if now["status"] != status:
                 raise NotYet(now)
             return now
 
-        return wait_until(look, f"{task} is {status}", deadline_s)
+        return wait_until(look, f"{task} is {status}")
 
-    def wait_for_status(self, role: str, status: str, deadline_s: float = PATIENCE_S) -> Any:
+    def wait_for_status(self, role: str, status: str) -> Any:
         def look() -> Any:
             now = self.role(role)
             if now["status"] != status:
                 raise NotYet(now)
             return now
 
-        return wait_until(look, f"{role} is {status}", deadline_s)
+        return wait_until(look, f"{role} is {status}")
 
     def wish(self, role: str = "builder") -> None:
         """Wish that the machine runs that role's agent of `write_team`."""
@@ -257,10 +323,14 @@ class House:
         """What the room's agents said to the user, oldest first."""
         return [each["text"] for each in self.api.get(f"rooms/{ROOM}/messages?limit=1000") if each["to"] == "user"]
 
+    def everybody_waits(self, waits: int) -> None:
+        """Wait until so many claims, and waits of daemons for wishes, stand at the server."""
+        wait_until(lambda: self.api.metric("greenroom_waits") == waits, f"{waits} waits stand at the server")
+
     # How it ends.
 
-    def nobody_left(self, deadline_s: float = 5.0) -> None:
-        nobody_left(str(self.root), deadline_s)
+    def nobody_left(self) -> None:
+        nobody_left(str(self.root))
 
     def close(self) -> None:
         """Ask everything that still runs to end, last the server, and see that nobody is left behind."""

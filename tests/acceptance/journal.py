@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.waiting import PATIENCE_S, wait_until
+from tests.waiting import wait_until
 
 
 class Journal:
@@ -20,9 +20,9 @@ class Journal:
         found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [line for line in found if what in (None, line["what"]) and told.items() <= line.items()]
 
-    def wait_for(self, what: str, deadline_s: float = PATIENCE_S, **told: object) -> dict[str, Any]:
+    def wait_for(self, what: str, **told: object) -> dict[str, Any]:
         """The first line of that kind."""
-        return wait_until(lambda: self.lines(what, **told), f"an agent tells: {what} {told or ''}", deadline_s)[0]
+        return wait_until(lambda: self.lines(what, **told), f"an agent tells: {what} {told or ''}")[0]
 
     def open_gate(self, name: str) -> None:
         """Let whoever holds at that name go on."""

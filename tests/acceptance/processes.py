@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.acceptance.waiting import PATIENCE_S, wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
-GRACE_S = 15.0
+LOOK_AT_THE_KILLED_EVERY_S = 0.02
 
 
 class Started:
@@ -59,12 +58,12 @@ class Started:
         self._process.kill()
         self._process.wait()
 
-    def wait(self, deadline_s: float = PATIENCE_S) -> int:
+    def wait(self) -> int:
         """Its exit code."""
         try:
-            return self._process.wait(deadline_s)
+            return self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} (process {self.pid}) still runs after {deadline_s:g} s") from None
+            raise AssertionError(f"{self.name} (process {self.pid}) still runs after {PATIENCE_S:g} s") from None
 
     def end(self) -> None:
         """Ask it to end, and see that it does."""
@@ -72,10 +71,10 @@ class Started:
             self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE_S)
+                self._process.wait(PATIENCE_S)
         if self.poll() is None:
             self.kill()
-            raise AssertionError(f"{self.name} (process {self.pid}) did not end within {GRACE_S:g} s of SIGTERM")
+            raise AssertionError(f"{self.name} (process {self.pid}) did not end within {PATIENCE_S:g} s of SIGTERM")
 
 
 def is_alive(pid: int) -> bool:
@@ -106,21 +105,24 @@ def with_mark(mark: str) -> dict[int, str]:
     return found
 
 
-def nobody_left(mark: str, deadline_s: float = 20.0) -> None:
+def nobody_left(mark: str) -> None:
     """See that nobody with `mark` lives any more."""
-    wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "nobody is left behind", deadline_s)
+    wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "nobody is left behind")
 
 
 def end_all(mark: str) -> dict[int, str]:
     """Kill whoever has `mark`, which only what a test started can have; who that was."""
     ended: dict[int, str] = {}
-    ends_at = time.monotonic() + GRACE_S
-    while (found := with_mark(mark)) and time.monotonic() < ends_at:
-        ended |= found
+
+    def kill() -> bool:
+        found = with_mark(mark)
+        ended.update(found)
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        return not found
+
+    wait_until(kill, f"whoever has {mark} is dead", LOOK_AT_THE_KILLED_EVERY_S)
     return ended
 
 

@@ -1,16 +1,42 @@
-"""A line to a server that can be cut, go dead without a word, and be mended. Must not know what is said on it."""
+"""A line to a server that can be cut, go dead without a word, and be mended. Must not know what is said on it.
+
+It only notes which requests went through, by their first line, and what came back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import socket
 import struct
 import threading
 from collections.abc import Coroutine
 from typing import Any
 
+from tests.waiting import LOOK_EVERY_S, PATIENCE_S
+
 PASS, CUT, SWALLOW = "pass", "cut", "swallow"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
+
+
+class Passed:
+    """A request that went through to the server, on the line of that number, and what has come back for it so far."""
+
+    def __init__(self, line: int, method: str, path: str) -> None:
+        self.line = line
+        self.method = method
+        self.path = path
+        self.answer = b""
+
+    @property
+    def verb(self) -> str:
+        """The last word of its path."""
+        return self.path.partition("?")[0].rpartition("/")[2]
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.path} on line {self.line}: {self.answer[-120:]!r}"
 
 
 class Side(asyncio.Protocol):
@@ -20,6 +46,7 @@ class Side(asyncio.Protocol):
         self._proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
+        self.passed: Passed | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -27,8 +54,14 @@ class Side(asyncio.Protocol):
         self._proxy.sides.append(self)
 
     def data_received(self, data: bytes) -> None:
+        self.note(data)
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
+
+    def note(self, data: bytes) -> None:
+        """What the server says answers the last request on this line."""
+        if self.other is not None and self.other.passed is not None:
+            self.other.passed.answer += data
 
     def connection_lost(self, error: Exception | None) -> None:
         self._proxy.sides.remove(self)
@@ -53,6 +86,15 @@ class Side(asyncio.Protocol):
 
 class Front(Side):
     """The end towards a client, which makes the one towards the server as soon as the line is good."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__(proxy)
+        self._line = next(proxy.lines)
+
+    def note(self, data: bytes) -> None:
+        if (request := REQUEST.match(data)) is not None:
+            self.passed = Passed(self._line, request[1].decode(), request[2].decode())
+            self._proxy.passed.append(self.passed)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -85,6 +127,8 @@ class Proxy:
         self.target = (host, port)
         self.mode = PASS
         self.sides: list[Side] = []
+        self.lines = itertools.count(1)
+        self.passed: list[Passed] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._place = self._bind(0)
         self.port = int(self._place.getsockname()[1])
@@ -120,7 +164,7 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     def _do(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)
 
     def _bind(self, port: int) -> socket.socket:
         # A second socket on the same port can listen while this one keeps others from taking it.
@@ -147,7 +191,7 @@ class Proxy:
         # Whoever was being let in, or led on to the server, comes to be a side first; then none is left open.
         while (others := asyncio.all_tasks() - {asyncio.current_task()}) or self.sides:
             if others:
-                await asyncio.wait(others, timeout=1.0)
+                await asyncio.wait(others, timeout=LOOK_EVERY_S)
             for side in list(self.sides):
                 side.reset()
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.acceptance.house import ROOM, House, interrupt
-from tests.acceptance.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -42,7 +42,7 @@ def test_a_script_goes_the_whole_way(house: House) -> None:
     house.run("send", ROOM, "paint the door")
     done = subprocess.run(
         ["sh", "-c", SCRIPT], env=house.environment() | {"PYTHON": sys.executable}, cwd=house.home,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     assert "looks good" in done.stdout
@@ -79,7 +79,7 @@ def test_the_same_in_json(house: House) -> None:
 def test_a_finished_agent_carries_its_sitting_on(house: House) -> None:
     for text in ("first", "second"):
         house.send(text)
-        said = house.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "10")
+        said = house.run("wait-for-task", ROOM, "--role", "builder", "--timeout", f"{PATIENCE_S}")
         assert text in said.out
         house.run("task-complete", *claim_of(said.out), "done")
     first, second = house.api.get(f"rooms/{ROOM}/tasks")
@@ -93,7 +93,7 @@ def test_a_wait_that_is_over_says_to_call_again_and_is_carried_on(house: House) 
     assert "greenroom wait-for-task shop --role builder" in first.err
     sitting = house.seat()["connection_id"]
     task = house.send("paint")
-    house.run("get-next-task", ROOM, "--role", "builder", "--timeout", "10")
+    house.run("get-next-task", ROOM, "--role", "builder", "--timeout", f"{PATIENCE_S}")
     assert sitting == house.task(task)["claimed_by"]
 
 
@@ -114,7 +114,8 @@ def test_a_role_that_is_taken_is_not_taken_twice(house: House) -> None:
     assert sitting != house.task(task)["claimed_by"]
 
 
-def test_an_older_agent_cannot_complete_what_a_newer_one_was_given(house: House) -> None:
+def test_an_older_agent_cannot_complete_what_a_newer_one_was_given(bare: House) -> None:
+    house = bare.open(GREENROOM_TAKEOVER_GRACE_S="2")  # nobody says that the older one has stopped
     task = house.send("paint")
     older = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
     newer = claim_of(house.run("wait-for-task", ROOM, "--role", "builder", "--take-over").out)
@@ -145,7 +146,8 @@ def test_a_task_that_cannot_be_printed_is_given_back(house: House) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "greenroom", "wait-for-task", ROOM, "--role", "builder"],
-            env=house.environment(), cwd=house.home, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+            env=house.environment(), cwd=house.home, stdout=full, stderr=subprocess.PIPE,
+            timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     assert done.returncode == 1, done
     assert b"given back" in done.stderr

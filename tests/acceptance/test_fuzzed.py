@@ -18,6 +18,7 @@ import pytest
 from tests.acceptance import fuzzing
 from tests.acceptance.api import Api
 from tests.acceptance.house import QUICK, House
+from tests.waiting import PATIENCE_S
 
 HURRIED: Final = {
     # A standing call would have each of thousands of requests wait for its time.
@@ -45,16 +46,13 @@ CASES: Final = re.compile(r"(\d+) generated")
 FINDINGS_SHOWN: Final = 12_000
 SUMMARY_SHOWN: Final = 2_000
 PHASES: Final = ("coverage", "fuzzing", "stateful")
-EFFORT: Final = {
-    "coverage": ("--max-examples", "1"),
-    "fuzzing": ("--max-examples", "12"),
-    # Where an answer differs from the last time, chains end early; with a time they are begun anew.
-    "stateful": ("--max-examples", "150", "--max-time", "12"),
-}
-AT_LEAST: Final = {"coverage": 1000, "fuzzing": 300, "stateful": 10}
+EXAMPLES: Final = {"coverage": 1, "fuzzing": 8, "stateful": 100}
+AT_LEAST: Final = {"coverage": 1000, "fuzzing": 200, "stateful": 300}
+"""Requests of each phase. Chains end early where an answer differs from the last time; then one more seed is tried."""
+SEEDS_MAX: Final = 10
 SEEDS_AT_LENGTH: Final = range(1, 6)
+EXAMPLES_AT_LENGTH: Final = 500
 AT_LEAST_AT_LENGTH: Final = 20_000
-EFFORT_AT_LENGTH: Final = ("--max-examples", "1400", "--max-time", "600")
 
 
 @pytest.fixture
@@ -98,8 +96,11 @@ def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
     }
 
 
-def fuzz(house: House, phases: str, effort: tuple[str, ...], seed: int, deadline_s: float) -> int:
-    """Have requests made up and sent; the number of them. Fails with what was found."""
+def fuzz(house: House, phases: str, examples: int, seed: int) -> int:
+    """Have requests made up and sent; the number of them. Fails with what was found, and with what is not answered.
+
+    How much is tried is counted: the tool's own limits of time, on a request and on making one up, are not in force.
+    """
     environment = dict(os.environ)
     environment[fuzzing.KNOWN] = json.dumps(furnish(house.api, seed))
     environment["SCHEMATHESIS_HOOKS"] = fuzzing.__name__
@@ -111,11 +112,10 @@ def fuzz(house: House, phases: str, effort: tuple[str, ...], seed: int, deadline
         *("run", f"{house.url}/openapi.json"),
         *("--header", f"Authorization: Bearer {house.token}"),
         *("--checks", ",".join(CHECKS)),
-        *("--phases", phases, *effort, "--seed", str(seed), "--no-color"),
+        *("--phases", phases, "--max-examples", str(examples), "--seed", str(seed), "--no-color"),
+        *("--request-timeout", str(PATIENCE_S), "--suppress-health-check", "all"),
     ]
-    ran = subprocess.run(
-        command, env=environment, cwd=house.root, capture_output=True, text=True, timeout=deadline_s, check=False
-    )
+    ran = subprocess.run(command, env=environment, cwd=house.root, capture_output=True, text=True, check=False)
     print(ran.stdout[-SUMMARY_SHOWN:])
     assert ran.returncode == 0, ran.stdout[-FINDINGS_SHOWN:] + ran.stderr[-FINDINGS_SHOWN:]
     told = CASES.search(ran.stdout)
@@ -142,7 +142,11 @@ def check_the_house_stands(house: House) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("phase", PHASES)
 def test_no_request_of_any_kind_breaks_anything(furnished: House, phase: str) -> None:
-    sent = fuzz(furnished, phase, EFFORT[phase], seed=20, deadline_s=110)
+    sent = 0
+    for seed in range(20, 20 + SEEDS_MAX):
+        sent += fuzz(furnished, phase, EXAMPLES[phase], seed)
+        if sent >= AT_LEAST[phase]:
+            break
 
     assert sent >= AT_LEAST[phase]
     check_the_house_stands(furnished)
@@ -151,7 +155,7 @@ def test_no_request_of_any_kind_breaks_anything(furnished: House, phase: str) ->
 @pytest.mark.prove
 @pytest.mark.parametrize("seed", SEEDS_AT_LENGTH)
 def test_nor_does_one_of_a_hundred_thousand(furnished: House, seed: int) -> None:
-    sent = fuzz(furnished, ",".join(PHASES), EFFORT_AT_LENGTH, seed, deadline_s=1700)
+    sent = fuzz(furnished, ",".join(PHASES), EXAMPLES_AT_LENGTH, seed)
 
     assert sent >= AT_LEAST_AT_LENGTH
     check_the_house_stands(furnished)

@@ -7,69 +7,83 @@ import time
 
 import pytest
 
-from tests.acceptance.api import instant
-from tests.acceptance.house import QUICK, House
+from tests.acceptance.house import LAPSING, RETRYING, ROLES, House
 from tests.acceptance.journal import Journal
-from tests.acceptance.waiting import wait_until
+from tests.acceptance.proxy import Proxy
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
-INTERVAL_S = float(QUICK["GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S"])
-SLACK_S = 0.8
-SEEN_WITHIN_S = 1.0
+INTERVAL_S = float(LAPSING["GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S"])
+NO_COMMENTS = {"GREENROOM_STREAM_COMMENT_S": "3600"}
+"""Without these a stream wakes for events alone, so that an event which nobody is told of is never seen."""
 
 
-def start_team(house: House, url: str) -> None:
-    house.start_daemon(url)
+def open_behind(bare: House, **of_server: str) -> Proxy:
+    """A house with a daemon behind a line, and with its agents."""
+    house = bare.open(**LAPSING, **of_server)
+    proxy = house.proxy()
+    house.start_daemon(proxy.url, None, **RETRYING)
     for role in ("builder", "reviewer"):
         house.wish(role)
     for role in ("builder", "reviewer"):
         house.wait_for_status(role, "waiting")
+    return proxy
+
+
+def wait_until_disconnected(house: House) -> int:
+    """Wait until a machine behind a dead line is disconnected; the position of the log by then."""
+    wait_until(lambda: not house.machine()["daemon_connected"], "the machine is disconnected")
+    return house.api.position()
 
 
 @pytest.mark.parametrize("outage", ["cut", "swallow", "late"])
-def test_a_machine_and_its_agents_come_back_by_themselves(house: House, outage: str) -> None:
-    proxy, live, journal = house.proxy(), house.live(), Journal(house.hands)
-    start_team(house, proxy.url)
+def test_a_machine_and_its_agents_come_back_by_themselves(bare: House, outage: str) -> None:
+    house, proxy = bare, open_behind(bare, **NO_COMMENTS)
+    live, journal = house.live(), Journal(house.hands)
     watch = house.start("status", "--watch", "--json")
-    before = {role: house.seat(role) for role in ("builder", "reviewer")}
+    wait_until(lambda: shows(watch.out, True), "status --watch shows it connected")
+    before = {role: wait_until(lambda role=role: house.seat(role), f"{role} is there") for role in ROLES}  # type: ignore[misc]
 
     proxy.cut() if outage == "cut" else proxy.swallow()
-    gone = live.wait_for("machine.disconnected")
-    assert not house.machine()["daemon_connected"]
-    wait_until(lambda: shows(watch.out, False), "status --watch shows it", SEEN_WITHIN_S)
-    time.sleep(INTERVAL_S)
-    mended_at = time.monotonic()
+    gone = wait_until_disconnected(house)
+    assert live.wait_for("machine.disconnected").event["pos"] <= gone
+    wait_until(lambda: shows(watch.out, False), "status --watch shows it gone")
+    time.sleep(INTERVAL_S)  # whatever it tries again meanwhile finds nobody
+    passed_before = len(proxy.passed)
     proxy.mend(late=outage == "late")
-    back = live.wait_for("machine.reconnected", after=gone)
+    live.wait_for("machine.reconnected", after=gone)
 
-    assert back.at - mended_at <= INTERVAL_S + SLACK_S, f"back after {back.at - mended_at:.2f} s"
-    assert house.machine()["daemon_connected"]
-    wait_until(lambda: shows(watch.out, True), "status --watch shows it", SEEN_WITHIN_S)
-    for seen in (gone, back):
-        assert seen.at_wall - instant(seen.event) <= SEEN_WITHIN_S
-    after = {role: house.seat(role) for role in ("builder", "reviewer")}
+    since = proxy.passed[passed_before:]
+    assert "heartbeat" in [each.verb for each in since]
+    assert not [each for each in since if each.method == "PUT" or each.verb == "join"], "the beat alone brings all back"
+    wait_until(lambda: shows(watch.out, True), "status --watch shows it connected again")
+    after = {role: wait_until(lambda role=role: house.seat(role), f"{role} is back") for role in ROLES}  # type: ignore[misc]
     for role, seat in before.items():
         assert (seat["connection_id"], seat["epoch"]) == (after[role]["connection_id"], after[role]["epoch"])
+    house.everybody_waits(3)
     task = house.send("paint the door")
-    sent_at = time.monotonic()
-    assert live.wait_for("task.claimed", task=task).at - sent_at <= SLACK_S, "no claim was standing"
-    wait_until(lambda: house.heard_by_user(), "the result comes back")
+    wait_until(house.heard_by_user, "the result comes back")
     assert [1] == journal.attempts("begins", task)
     assert 2 == len(journal.lines("begins"))
-    assert [1, 2] == [house.api.count(kind) for kind in ("machine.disconnected", "machine.reconnected")]
+    wait_until(lambda: has_come_back_each_time(house), "it came back as often as it went")
     assert 0 == house.api.count("participant.superseded")
 
 
-def test_a_run_goes_on_through_an_outage_and_its_result_counts(house: House) -> None:
-    proxy, live, journal = house.proxy(), house.live(), Journal(house.hands)
-    start_team(house, proxy.url)
+def has_come_back_each_time(house: House) -> bool:
+    """Tell whether the machine was connected once more often than disconnected. It was disconnected at least once."""
+    types = [event["type"] for event in house.api.events()]
+    return 1 <= types.count("machine.disconnected") == types.count("machine.reconnected") - 1
+
+
+def test_a_run_goes_on_through_an_outage_and_its_result_counts(bare: House) -> None:
+    house, proxy = bare, open_behind(bare)
+    live, journal = house.live(), Journal(house.hands)
     task = house.send("hold:outage and paint")
     journal.wait_for("begins", task=task)
     proxy.swallow()
-    gone = live.wait_for("machine.disconnected")
-    live.wait_for("task.released", task=task)
-    assert "lost" == house.task(task)["released_cause"]
+    gone = wait_until_disconnected(house)
+    assert "lost" == house.wait_for_task(task, "pending")["released_cause"]
     proxy.mend()
     live.wait_for("machine.reconnected", after=gone)
     journal.open_gate("outage")
@@ -78,13 +92,12 @@ def test_a_run_goes_on_through_an_outage_and_its_result_counts(house: House) -> 
     assert [1] == journal.attempts("begins", task)
 
 
-def test_a_result_of_an_outage_is_handed_in_after_it(house: House) -> None:
-    proxy, live, journal = house.proxy(), house.live(), Journal(house.hands)
-    start_team(house, proxy.url)
+def test_a_result_of_an_outage_is_handed_in_after_it(bare: House) -> None:
+    house, proxy, journal = bare, open_behind(bare), Journal(bare.hands)
     task = house.send("hold:outage and paint")
     journal.wait_for("begins", task=task)
     proxy.cut()
-    live.wait_for("machine.disconnected")
+    wait_until_disconnected(house)
     journal.open_gate("outage")
     journal.wait_for("ends", task=task)
     proxy.mend()

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import QUICK, ROOM, House
+from tests.acceptance.house import OFTEN, ROOM, House
 from tests.acceptance.processes import Started
-from tests.acceptance.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
-TOLD_S = 2 * float(QUICK["GREENROOM_HEARTBEAT_INTERVAL_S"]) + 2.0
 READS_NOTES = 'cat; until grep -q blue "$GREENROOM_NOTES"; do sleep 0.1; done; echo "notes:"; cat "$GREENROOM_NOTES"'
 
 
@@ -31,12 +30,13 @@ def begun(house: House, task: str) -> None:
 
 
 def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
-    work = house.start("work", ROOM, "--role", "builder", "--then", "user", "--", "sh", "-c", READS_NOTES)
+    words = ("work", ROOM, "--role", "builder", "--then", "user", "--", "sh", "-c", READS_NOTES)
+    work = house.start(*words, **OFTEN)
     task = house.send("paint the door")
     house.run("note", task, "mind the cat")
     begun(house, task)
     house.run("note", task, "make it\nblue")
-    done = wait_until(lambda: house.task(task)["result"], "the command has read its notes", TOLD_S)
+    done = wait_until(lambda: house.task(task)["result"], "the command has read its notes")
     assert "notes:\nmind the cat\nmake it\nblue\n" in done
     said = f"{task}: a note for its agent: make"
     assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "it says what it has given to the command")
@@ -45,7 +45,8 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
     assert "during attempt 1" in shown
 
 
-def test_a_note_reaches_the_command_of_a_daemon(house: House) -> None:
+def test_a_note_reaches_the_command_of_a_daemon(bare: House) -> None:
+    house = bare.open(GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S="2")
     config = house.write_team()
     config.write_text(
         f'[room]\nname = "{ROOM}"\nroles = ["builder", "reviewer"]\n[daemon.harnesses.painter]\nthen = "user"\n'
@@ -58,7 +59,7 @@ def test_a_note_reaches_the_command_of_a_daemon(house: House) -> None:
     task = house.send("paint the door")
     begun(house, task)
     house.run("note", task, "blue")
-    done = wait_until(lambda: house.task(task)["result"], "the command has read its notes", TOLD_S)
+    done = wait_until(lambda: house.task(task)["result"], "the command has read its notes")
     assert "notes:\nblue\nby large-1 and large-1\n" in done
 
 
@@ -183,7 +184,7 @@ def test_a_reader_that_goes_away_loses_nothing(house: House) -> None:
     line = f"{sys.executable} -m greenroom task-complete {claim} done"
     done = subprocess.run(
         ["sh", "-c", f"{line} | true; {line} >&-; {line}"],
-        env=house.environment(), cwd=house.home, capture_output=True, text=True, timeout=60, check=False,
+        env=house.environment(), cwd=house.home, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done
     assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.api import Answer, Api
 from tests.acceptance.house import ROOM, House
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
@@ -81,7 +82,7 @@ def test_a_closed_room_takes_nothing(house: House) -> None:
 
 
 def test_what_is_no_http_does_not_hurt(house: House) -> None:
-    connection = http.client.HTTPConnection(house.api.address, timeout=10)
+    connection = http.client.HTTPConnection(house.api.address, timeout=PATIENCE_S)
     connection.connect()
     assert connection.sock is not None
     connection.sock.sendall(b"\x16\x03\x01\x00\xff nonsense\r\n\r\n")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
 
 import pytest
 
-from tests.acceptance.house import HAND, ROOM, House
+from tests.acceptance.house import ROOM, House
 from tests.acceptance.journal import Journal
 from tests.acceptance.processes import is_alive, with_mark
-from tests.acceptance.waiting import stays, wait_until
+from tests.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
-
-TTL_S = 5.0
 
 
 def start_builder(house: House) -> Journal:
@@ -48,7 +44,7 @@ def test_a_run_that_is_killed_is_run_again(house: House) -> None:
     assert [2] == journal.attempts("ends", task)
     exits = [event for event in house.api.events() if event["type"] == "agent.exited"]
     assert [9] == [event["data"]["signal"] for event in exits if event["data"]["attempt"] == 1]
-    wait_until(lambda: not run_of(house, task), "nothing of the second run is left either", 10)
+    wait_until(lambda: not run_of(house, task), "nothing of the second run is left either")
 
 
 def test_a_group_that_is_killed_whole_is_run_again(house: House) -> None:
@@ -89,15 +85,13 @@ def test_a_wrapper_that_stood_still_has_missed_nothing(house: House) -> None:
 
 
 def test_nothing_of_a_command_outlives_a_work_that_is_killed(house: House) -> None:
-    words = (sys.executable, str(HAND))
-    work = house.start("work", ROOM, "--role", "builder", "--", *words, HAND_FOLDER=str(house.hands))
-    wait_until(lambda: house.seat("builder"), "it has sat down")
+    work = house.start_work()
     journal = Journal(house.hands)
     task = house.send("fork hold:again and paint")
     journal.wait_for("forked", task=task)
     wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     work.kill()
-    wait_until(lambda: not run_of(house, task), "nothing of the run is left", 10)
+    wait_until(lambda: not run_of(house, task), "nothing of the run is left")
 
 
 def test_a_run_that_always_dies_is_put_into_quarantine(house: House) -> None:
@@ -116,7 +110,7 @@ def test_an_agent_that_was_stopped_stays_stopped(house: House) -> None:
     house.run("agent", "stop", f"{ROOM}/builder", "--reason", "the paint is wet")
     house.wait_for_status("builder", "stopped")
     task = house.send("paint")
-    stays(lambda: house.role()["status"] == "stopped", "it stays stopped", TTL_S)
+    stays(lambda: house.role()["status"] == "stopped", "it stays stopped", 5.0)
     assert [] == journal.lines()
     assert "pending" == house.task(task)["status"]
     assert "stopped" in house.run("status").out
@@ -135,7 +129,7 @@ def test_stopping_an_agent_at_work_ends_its_run(house: House) -> None:
     wait_until(lambda: len(run_of(house, task)) >= 4, "the run has a child and a grandchild")
     house.run("agent", "stop", f"{ROOM}/builder")
     house.wait_for_status("builder", "stopped")
-    wait_until(lambda: not run_of(house, task), "nothing of the run is left", 10)
+    wait_until(lambda: not run_of(house, task), "nothing of the run is left")
     stopped = house.task(task)
     assert ("pending", 0, "stopped") == (stopped["status"], stopped["deaths"], stopped["released_cause"])
 
@@ -151,8 +145,7 @@ def test_what_was_wished_while_the_daemon_was_away_is_done_and_nothing_else(hous
     assert to_reviewer.code == 0
     for verb in ("stop", "start", "restart"):
         house.run("agent", verb, f"{ROOM}/builder")
-    time.sleep(0.5)
-    assert [] == journal.lines()
+    stays(lambda: not journal.lines(), "nothing is done without a daemon", 0.5)
     house.start_daemon()
     house.wait_for_task(task, "completed")
     assert [1] == journal.attempts("begins", task)

@@ -2,131 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.tidy import (
+    GOOD_TEST,
+    PROGRAMS,
+    TIDY,
+    UNTIDY,
+    Team,
+    commit_file,
+    fingerprint,
+    git,
+    make_repository,
+    read_plan,
+)
+
 pytestmark = pytest.mark.process
-
-TIDY = Path(__file__).parents[2] / "examples" / "tidy"
-PROGRAMS = ("surveyor", "fixer", "checker")
-UNTIDY = "import os\nimport sys\n\n\ndef read_path() -> list[str]:\n    return sys.path \n"
-GOOD_TEST = "from untidy import read_path\n\n\ndef test_path():\n    assert read_path()\n"
-
-
-@dataclass
-class Team:
-    """What a daemon gives to the programs: an environment made on purpose, stdin, and a way to call back."""
-
-    folder: Path
-    told: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.told = self.folder / "told"
-        self.work = self.folder / "work"
-        for name in ("home", "bin"):
-            (self.folder / name).mkdir(parents=True)
-        command = self.folder / "bin" / "greenroom"
-        command.write_text(f'#!/bin/sh\necho "$*" | tr "\\n" " " >> "{self.told}"; echo >> "{self.told}"\n')
-        command.chmod(0o755)
-
-    def environment(self, task: str, **more: str) -> dict[str, str]:
-        return {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "HOME": str(self.folder / "home"),
-            "LANG": "C.UTF-8",
-            "GREENROOM_WORK_DIR": str(self.work),
-            "GREENROOM_TASK": task,
-            "GREENROOM_ATTEMPT": "1",
-            "GREENROOM_TOKEN": "do-not-tell",
-            **more,
-        }
-
-    def start(self, program: str, task: str, **more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, str(TIDY / f"{program}.py")],
-            env=self.environment(task, **more),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def ask(self, program: str, text: str, task: str = "t1", **more: str) -> str:
-        """Run a program that should do its task; give what it hands on."""
-        process = self.start(program, task, **more)
-        answer, complaint = process.communicate(text, timeout=100)
-        assert process.returncode == 0, complaint
-        assert answer, complaint
-        return answer
-
-    def tidy(self, message: str, task: str = "t1", **more: str) -> str:
-        text = message
-        for program in PROGRAMS:
-            text = self.ask(program, text, task, **more)
-        return text
-
-    def decline(self, program: str, text: str) -> str:
-        """Run a program that should decline; give the reason."""
-        process = self.start(program, "t1")
-        answer, complaint = process.communicate(text, timeout=100)
-        assert (process.returncode, answer) == (0, ""), complaint
-        reason = self.told.read_text().splitlines()[-1]
-        assert reason.startswith("decline ")
-        return reason
 
 
 @pytest.fixture
 def team(tmp_path: Path) -> Team:
     return Team(tmp_path / "team")
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=A Person", "-c", "user.email=person@example.invalid")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def make_repository(folder: Path, **files: str) -> Path:
-    """A repository with one commit; `a__b` in a keyword stands for the path a/b."""
-    folder.mkdir(parents=True)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    for name, text in files.items():
-        path = folder / f"{name.replace('__', '/')}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "-m", "begin")
-    return folder
-
-
-def commit_file(repository: Path, name: str, text: str) -> None:
-    (repository / name).write_text(text)
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "-m", name)
-
-
-def fingerprint(folder: Path) -> dict[str, str]:
-    """Every file below, git's own among them, with a hash of what is in it."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def read_plan(text: str) -> dict[str, object]:
-    plan = json.loads(text.split("```json\n")[1].split("\n```")[0])
-    assert isinstance(plan, dict)
-    return plan
 
 
 # ---------------------------------------------------------------- what comes back
@@ -372,117 +274,6 @@ def test_unittest_is_used_where_pytest_is_not_installed(team: Team, tmp_path: Pa
     assert "unittest: Ran 2 tests" in report
     assert "NOT RECOMMENDED: unittest" in report
     assert "newly broken: test_os (test_untidy.Cases.test_os)" in report
-
-
-# ---------------------------------------------------------------- killed, repeated, at the same time
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def make_wide_repository(folder: Path, files: int = 60) -> Path:
-    test = "import module_1\n\n\ndef test_it():\n    assert module_1.read_path()\n"
-    return make_repository(folder, **{f"module_{number}": UNTIDY * 20 for number in range(files)}, test_it=test)
-
-
-def test_a_fixer_killed_in_the_middle_is_run_again(team: Team, tmp_path: Path) -> None:
-    repository = make_wide_repository(tmp_path / "code", files=400)
-    plan = team.ask("surveyor", f"tidy {repository}", task="t1")
-    undisturbed = team.ask("fixer", plan, task="t2")
-    copy = team.work / "t1" / "copy"
-    git(copy, "checkout", "--quiet", "--detach", str(read_plan(plan)["base"]))
-
-    process = team.start("fixer", "t2")
-    assert process.stdin is not None
-    process.stdin.write(plan)
-    process.stdin.close()
-    process.stdin = None
-    deadline = time.monotonic() + 60
-    while (copy / "module_0.py").read_text() == UNTIDY * 20 and (copy / "module_399.py").read_text() == UNTIDY * 20:
-        assert time.monotonic() < deadline
-    kill(process)
-    (copy / ".git" / "index.lock").touch()  # what a git killed at that moment leaves
-    assert git(copy, "rev-parse", "HEAD").strip() == read_plan(plan)["base"], "killed before it could commit"
-
-    again = team.ask("fixer", plan, task="t2", GREENROOM_ATTEMPT="2")
-    assert read_plan(again)["left"] == read_plan(undisturbed)["left"]
-    changes = ("diff", "--stat", str(read_plan(undisturbed)["fixed"]), str(read_plan(again)["fixed"]))
-    assert git(copy, *changes) == "", "both attempts made the same code"
-    assert "Recommended" in team.ask("checker", again, task="t3")
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_killed_at_any_moment_is_run_again(team: Team, tmp_path: Path, program: str) -> None:
-    repository = make_wide_repository(tmp_path / "code")
-    text = f"tidy {repository}"
-    for earlier in PROGRAMS[: PROGRAMS.index(program)]:
-        text = team.ask(earlier, text)
-    saved = tmp_path / "saved"
-    shutil.copytree(team.work, saved) if team.work.exists() else saved.mkdir()
-    began = time.monotonic()
-    undisturbed = team.ask(program, text)
-    whole_s = time.monotonic() - began
-
-    def strip_commit(answer: str) -> str:
-        return answer if program != "fixer" else answer.replace(str(read_plan(answer)["fixed"]), "")
-
-    killed = 0
-    for part in (0.1, 0.3, 0.5, 0.7, 0.9):
-        shutil.rmtree(team.work)
-        shutil.copytree(saved, team.work)
-        process = team.start(program, "t1")
-        try:
-            process.communicate(text, timeout=whole_s * part)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            killed += 1
-        again = strip_commit(team.ask(program, text, GREENROOM_ATTEMPT="2"))
-        assert again.partition("Checks:")[0] == strip_commit(undisturbed).partition("Checks:")[0]
-        assert ("1 passed" in again) == (program == "checker")
-    assert killed > 0
-
-
-def test_a_checker_repeats_its_report_when_the_copy_is_gone(team: Team, tmp_path: Path) -> None:
-    plan = team.ask("surveyor", f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
-    fixed = team.ask("fixer", plan)
-    report = team.ask("checker", fixed)
-    assert team.ask("checker", fixed, GREENROOM_ATTEMPT="2") == report
-    assert "Send the request again" in team.decline("fixer", plan)
-
-
-def test_two_tasks_on_one_repository_at_the_same_time(team: Team, tmp_path: Path) -> None:
-    repository = make_wide_repository(tmp_path / "code")
-    before = fingerprint(repository)
-    tasks = ("t1", "t2")
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        reports = list(pool.map(lambda task: team.tidy(f"tidy {repository}", task), tasks))
-    for task, report in zip(tasks, reports, strict=True):
-        assert "Recommended" in report
-        assert f"/work/{task}/tidy.diff" in report
-    assert (team.work / "t1" / "tidy.diff").read_bytes() == (team.work / "t2" / "tidy.diff").read_bytes()
-    assert fingerprint(repository) == before
-
-
-def test_a_second_run_of_a_task_waits_for_the_first(team: Team, tmp_path: Path) -> None:
-    slow = "import time\n\n\ndef test_slow():\n    time.sleep(2)\n"
-    repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_slow=slow)
-    fixed = team.ask("fixer", team.ask("surveyor", f"tidy {repository}"))
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: team.ask("checker", fixed), range(2))
-    assert "1 passed" in first
-    assert first == second
-
-
-def test_what_nobody_touched_for_a_week_is_removed(team: Team, tmp_path: Path) -> None:
-    repository = make_repository(tmp_path / "code", untidy=UNTIDY)
-    for task in ("old", "young"):
-        team.ask("surveyor", f"tidy {repository}", task=task)
-    eight_days_ago = time.time() - 8 * 24 * 3600
-    os.utime(team.work / "old", (eight_days_ago, eight_days_ago))
-    team.ask("surveyor", f"tidy {repository}", task="new")
-    assert sorted(path.name for path in team.work.iterdir()) == ["new", "young"]
 
 
 # ---------------------------------------------------------------- the team's file

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.house import House
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -26,7 +26,6 @@ def test_path():
         time.sleep(0.05)
     assert read_path()
 """
-WORK_S_MAX = 60.0
 
 
 class Job:
@@ -65,7 +64,7 @@ def reports(house: House) -> list[str]:
 
 def check_report(house: House, job: Job) -> None:
     """See that one report came, that its diff can be applied, and that the checkout was left alone."""
-    wait_until(lambda: reports(house), "the report comes back", WORK_S_MAX)
+    wait_until(lambda: reports(house), "the report comes back")
     (report,) = reports(house)
     assert "Recommended: the tests pass" in report
     assert "\n-import os\n" in report
@@ -90,7 +89,7 @@ def test_a_message_is_answered_with_diff_and_report(bare: House, job: Job) -> No
 def test_it_comes_back_once_though_everything_is_killed_in_between(bare: House, job: Job) -> None:
     up = bare.start_up(TIDY)
     bare.run("send", "tidy", f"tidy {job.repository}")
-    wait_until(job.is_being_checked, "the tests of the repository run", WORK_S_MAX)
+    wait_until(job.is_being_checked, "the tests of the repository run")
     for name in ("server", "daemon"):
         killed = bare.holder(name)
         os.kill(killed, signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.house import ROOM, House, interrupt
 from tests.acceptance.journal import Journal
 from tests.acceptance.processes import Started, is_alive, with_mark
-from tests.acceptance.waiting import stays, wait_until
+from tests.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -75,13 +75,13 @@ def test_both_killed_at_once(bare: House) -> None:
 def test_when_up_itself_is_killed_everything_ends(bare: House) -> None:
     up, _, _ = start_at_work(bare)
     up.kill()
-    bare.nobody_left(deadline_s=20)
+    bare.nobody_left()
 
 
 def test_ctrl_c_ends_everything_cleanly(bare: House) -> None:
     up, task, journal = start_at_work(bare)
     assert interrupt(up) == 130
-    bare.nobody_left(deadline_s=1)
+    assert {} == with_mark(str(bare.root))
     assert "Traceback" not in up.err
     assert [] == journal.lines("ends")
 
@@ -96,7 +96,7 @@ def test_sigterm_ends_everything_with_0(bare: House) -> None:
     up, _, _ = start_at_work(bare)
     up.send(signal.SIGTERM)
     assert up.wait() == 0
-    bare.nobody_left(deadline_s=1)
+    assert {} == with_mark(str(bare.root))
 
 
 def test_a_second_one_on_the_same_data_directory_ends_with_78(bare: House) -> None:

@@ -19,6 +19,24 @@ LATE_DOORS = {
     "src/greenroom/store/migrating.py": "greenroom.store.migrations.upgrading",
     "src/greenroom/store/store.py": "greenroom.store.postgres.engine",
 }
+WAITING = "tests/waiting.py"
+WAITS = {
+    "wait",
+    "wait_for",
+    "wait_until",
+    "join",
+    "result",
+    "exception",
+    "communicate",
+    "settimeout",
+    "timeout",
+    "sleep_until",
+}
+TIMEOUTS = {"timeout", "deadline_s", "within_s", "patience_s"}
+LIMIT = re.compile(r"DEADLINE|PATIENCE|GIVES_UP|WITHIN|SLACK|ALLOWANCE")
+LOOK_S_MAX = 3
+"""Seconds for which a test may look that something does not happen."""
+CLOCK = re.compile(r"(?:\btime\.(?:monotonic|time|perf_counter)|SystemClock)\(\)(?:\.\w+\(\))?$")
 HOMES = re.compile(r"(?<![\w.~-])/(?:home/(?!you\b)\w|Users/(?!you\b)\w|root/)")
 
 
@@ -99,6 +117,64 @@ def check_no_trace_of_a_machine(source: Source) -> Iterator[str]:
             yield f"{source.path}:{number}: {found[0]!r} belongs to one computer or registry; leave it to its settings"
 
 
+def check_no_limit_of_its_own(source: Source) -> Iterator[str]:
+    """A test waits as long as `tests/waiting.py` says, which only a hang meets: a busy machine makes it late."""
+    if not source.path.startswith("tests/") or source.path == WAITING:
+        return
+    for node in ast.walk(ast.parse(source.text)):
+        if isinstance(node, ast.Call) and last_name(node.func) in WAITS:
+            limits = [*node.args[-1:], *(keyword.value for keyword in node.keywords if keyword.arg in TIMEOUTS)]
+        elif isinstance(node, ast.Call):
+            limits = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
+        elif isinstance(node, ast.Assign) and any(LIMIT.search(ast.unparse(target)) for target in node.targets):
+            limits = [node.value]
+        else:
+            continue
+        for limit in limits:
+            if isinstance(limit, ast.Constant) and isinstance(limit.value, int | float) and limit.value > LOOK_S_MAX:
+                yield f"{source.path}:{node.lineno}: waits for {limit.value} s; wait for PATIENCE_S of {WAITING}"
+
+
+def check_no_speed_is_judged(source: Source) -> Iterator[str]:
+    """No test asserts that something took at most so long: it asserts what makes it quick, and `bench/` measures."""
+    if not source.path.startswith("tests/") or source.path == WAITING:
+        return
+    for function in ast.walk(ast.parse(source.text)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        nodes = list(ast.walk(function))
+        measured: set[str] = set()
+        for node in nodes:
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.NamedExpr) and is_measured(node.value, measured):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                measured |= {ast.unparse(each) for target in targets for each in getattr(target, "elts", [target])}
+        for node in nodes:
+            if isinstance(node, ast.Assert):
+                for compare in (each for each in ast.walk(node.test) if isinstance(each, ast.Compare)):
+                    if any(is_measured(left, measured) and not CLOCK.search(right) for left, right in bounds(compare)):
+                        yield f"{source.path}:{node.lineno}: judges how long something took; assert what makes it quick"
+
+
+def is_measured(value: ast.expr, measured: set[str]) -> bool:
+    """Tell whether a value was read off a clock of the machine, or is made of one that was."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in measured:
+            return True
+        if isinstance(node, ast.Call) and CLOCK.search(ast.unparse(node)):
+            return True
+    return False
+
+
+def bounds(compare: ast.Compare) -> Iterator[tuple[ast.expr, str]]:
+    """What has to be smaller, and than what. What is smaller than now has only to be long ago."""
+    sides = [compare.left, *compare.comparators]
+    for operator, left, right in zip(compare.ops, sides, sides[1:], strict=False):
+        if isinstance(operator, ast.Lt | ast.LtE):
+            yield left, ast.unparse(right)
+        elif isinstance(operator, ast.Gt | ast.GtE):
+            yield right, ast.unparse(left)
+
+
 def last_name(function: ast.expr) -> str | None:
     """The name that is called: `c` of both `c()` and `a.b.c()`; None where there is none."""
     match function:
@@ -125,4 +201,6 @@ PYTHON_CHECKS: tuple[Check, ...] = (
     check_colour,
     check_rules_are_pure,
     check_late_imports,
+    check_no_limit_of_its_own,
+    check_no_speed_is_judged,
 )

@@ -72,6 +72,45 @@ CASES: tuple[tuple[style.Check, Source, Source], ...] = (
         ),
     ),
     (
+        style.check_no_limit_of_its_own,
+        Source("tests/unit/test_room.py", "def test_it() -> None:\n    done.wait(20)\n"),
+        Source(
+            "tests/unit/test_room.py", "def test_it() -> None:\n    done.wait(PATIENCE_S)\n    not done.wait(0.3)\n"
+        ),
+    ),
+    (
+        style.check_no_limit_of_its_own,
+        Source("tests/unit/test_room.py", "def test_it() -> None:\n    subprocess.run(['true'], timeout=60)\n"),
+        Source("tests/unit/test_room.py", "def test_it() -> None:\n    ', '.join(names)\n"),
+    ),
+    (
+        style.check_no_limit_of_its_own,
+        Source("tests/unit/test_room.py", "HEALED_WITHIN_S = 20.0\n"),
+        Source("tests/unit/test_room.py", "TTL_S = 20.0\n"),
+    ),
+    (
+        style.check_no_speed_is_judged,
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    began_at = time.monotonic()\n    assert time.monotonic() - began_at < 2\n",
+        ),
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    began_at = time.monotonic()\n    assert time.monotonic() - began_at >= 2\n",
+        ),
+    ),
+    (
+        style.check_no_speed_is_judged,
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    took_s = SystemClock().monotonic() - at\n    assert 9 >= took_s + 1\n",
+        ),
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    took_s = house.clock.monotonic() - at\n    assert 9 >= took_s + 1\n",
+        ),
+    ),
+    (
         style.check_no_trace_of_a_machine,
         Source("docs/start.md", "cd " + "/home" + "/ada/greenroom\n"),
         Source("docs/start.md", "cd /home/you/greenroom\n"),

@@ -1,6 +1,5 @@
 """Stores on PostgreSQL, and what a test does to their sessions. Must not know what it expects of them."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,9 @@ from greenroom.clock import SystemClock
 from greenroom.domain.event import Event
 from greenroom.store.postgres.engine import Postgres
 from greenroom.store.store import Store
-from tests.contract.things import DEADLINE_S, tables
+from tests.contract.things import tables
 from tests.postgres import Server, engine_at
+from tests.waiting import PATIENCE_S
 
 Closing = Callable[[Store], Store]
 
@@ -39,16 +39,8 @@ def backend_of(store: Store) -> int:
 
 def end_writer(store: Store, server: Server) -> None:
     """End the writer's session, and wait until it is gone."""
-    server.admin("SELECT pg_terminate_backend(%s, 5000)", backend_of(store))
+    server.admin("SELECT pg_terminate_backend(%s, %s)", backend_of(store), int(1000 * PATIENCE_S))
 
 
 def name_in(url: str) -> str:
     return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(round(DEADLINE_S / 0.02)):
-        if holds():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it did not come to pass")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.contract.things import DEADLINE_S
+from tests.waiting import PATIENCE_S
 
 Way = Literal["out", "in"]
 """To PostgreSQL, or from there."""
@@ -48,7 +48,7 @@ class Scissors:
         for each in self._sockets:
             hang_up(each)
         for thread in self._threads:
-            thread.join(DEADLINE_S)
+            thread.join(PATIENCE_S)
         for each in self._sockets:
             each.close()
 

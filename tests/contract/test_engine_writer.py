@@ -22,7 +22,6 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.store.writer import resolve_each
 from tests.contract.things import (
     COUNT,
-    DEADLINE_S,
     Boom,
     adding,
     everything,
@@ -32,6 +31,8 @@ from tests.contract.things import (
     tables,
     writer_held,
 )
+from tests.postgres import UNHURRIED
+from tests.waiting import PATIENCE_S
 
 Opener = Callable[..., Store]
 
@@ -41,6 +42,7 @@ def opening(directory: Path, database: str | None) -> Iterator[Opener]:
     opened: list[Store] = []
 
     def opener(**settings: Any) -> Store:
+        settings = {"limits": UNHURRIED, **settings}
         opened.append(Store.open(directory, SystemClock(), database=database, tables=tables, **settings))
         return opened[-1]
 
@@ -81,7 +83,7 @@ def notice_commands(store: Store, noticed: list[str]) -> None:
 
 
 def results(futures: Sequence[Future[Any]]) -> list[Any]:
-    return [future.result(DEADLINE_S) for future in futures]
+    return [future.result(PATIENCE_S) for future in futures]
 
 
 def test_what_waits_is_committed_together(open_store: Opener) -> None:
@@ -107,7 +109,7 @@ def test_answers_come_after_the_events_and_one_delivery_serves_a_batch(open_stor
         futures = [store.write(adding("a")), store.write(failing("b")), store.write(adding("c"))]
         for future in futures:
             future.add_done_callback(lambda done: told.append("answered"))
-    wait(futures, DEADLINE_S)
+    wait(futures, PATIENCE_S)
     assert told == [1, ["a", "c"], 3, "answered", "answered", "answered"]
 
 
@@ -117,8 +119,8 @@ def test_a_delivery_that_fails_still_answers(open_store: Opener) -> None:
         raise RuntimeError("the loop is closed")
 
     store = open_store(deliver=deliver)
-    assert store.write(adding("a")).result(DEADLINE_S) == "a"
-    assert store.write(adding("b")).result(DEADLINE_S) == "b"
+    assert store.write(adding("a")).result(PATIENCE_S) == "a"
+    assert store.write(adding("b")).result(PATIENCE_S) == "b"
 
 
 def test_a_publication_that_fails_still_answers(open_store: Opener) -> None:
@@ -126,7 +128,7 @@ def test_a_publication_that_fails_still_answers(open_store: Opener) -> None:
         raise Boom
 
     store = open_store(publish=publish)
-    assert store.write(adding("a")).result(DEADLINE_S) == "a"
+    assert store.write(adding("a")).result(PATIENCE_S) == "a"
     assert store.writer.failures == 1
 
 
@@ -137,16 +139,16 @@ def test_who_leaves_before_the_start_is_not_served_and_who_leaves_later_harms_no
     def slow(transaction: Transaction) -> None:
         adding("slow")(transaction)
         begun.set()
-        assert go_on.wait(DEADLINE_S)
+        assert go_on.wait(PATIENCE_S)
 
     started = store.write(slow)
-    assert begun.wait(DEADLINE_S)
+    assert begun.wait(PATIENCE_S)
     waiting, other = store.write(adding("waiting")), store.write(adding("other"))
     assert not started.cancel(), "what has begun is finished"
     assert waiting.cancel()
     go_on.set()
-    assert other.result(DEADLINE_S) == "other"
-    assert started.result(DEADLINE_S) is None
+    assert other.result(PATIENCE_S) == "other"
+    assert started.result(PATIENCE_S) is None
     assert names(store) == ["other", "slow"]
 
 
@@ -157,7 +159,7 @@ def test_a_full_queue_refuses_at_once(open_store: Opener) -> None:
         with pytest.raises(StoreOverloaded, match="2 changes wait"):
             store.write(adding("c"))
     results(futures)
-    store.write(adding("d")).result(DEADLINE_S)
+    store.write(adding("d")).result(PATIENCE_S)
     assert names(store) == ["a", "b", "d"]
 
 
@@ -167,7 +169,7 @@ def test_closing_writes_what_is_queued_and_takes_no_more(open_store: Opener) -> 
         futures = [store.write(adding(name)) for name in "abc"]
         closing = threading.Thread(target=store.close)
         closing.start()
-    closing.join(DEADLINE_S)
+    closing.join(PATIENCE_S)
     assert results(futures) == ["a", "b", "c"]
     with pytest.raises(StoreUnavailable, match="closing"):
         store.write(adding("d"))
@@ -210,12 +212,12 @@ def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
 
     with writer_held(store):
         lost = [store.write(marked), store.write(failing("b")), store.write(lambda transaction: broken.set())]
-    wait(lost, DEADLINE_S)
+    wait(lost, PATIENCE_S)
     for future in lost:
         assert isinstance(future.exception(), StoreUnavailable)
     broken.clear()
     assert told == ["abandoned"]
-    assert store.write(adding("c")).result(DEADLINE_S) == "c"
+    assert store.write(adding("c")).result(PATIENCE_S) == "c"
     assert names(store) == ["c"]
     assert [(event.pos, event.seq) for event in everything(store)] == [(1, 1)]
     assert told == ["abandoned", "c"]
@@ -226,10 +228,10 @@ def test_a_database_locked_from_outside_is_an_outage_that_passes(open_file: Open
     outside = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
     outside.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
-        store.write(adding("a")).result(DEADLINE_S)
+        store.write(adding("a")).result(PATIENCE_S)
     outside.execute("ROLLBACK")
     outside.close()
-    store.write(adding("b")).result(DEADLINE_S)
+    store.write(adding("b")).result(PATIENCE_S)
     assert names(store) == ["b"]
 
 
@@ -246,9 +248,9 @@ def test_a_writer_that_dies_says_so_and_leaves_nobody_waiting(
     store = open_store(limits=Reliability(writer_batch_max=2), on_death=on_death)
     with writer_held(store):
         futures = [store.write(mutation) for mutation in (adding("a"), failing("b", SystemExit(3)), adding("c"))]
-    assert dead.wait(DEADLINE_S)
+    assert dead.wait(PATIENCE_S)
     for future in futures:
-        assert isinstance(future.exception(DEADLINE_S), StoreUnavailable)
+        assert isinstance(future.exception(PATIENCE_S), StoreUnavailable)
     with pytest.raises(StoreUnavailable, match="died"):
         store.write(adding("d"))
     assert deaths == ["writer"]
@@ -262,7 +264,7 @@ def test_a_query_sees_one_moment_while_writes_go_on(open_store: Opener) -> None:
 
     def query(reader: Reader) -> tuple[Any, Any]:
         before = reader.row(COUNT)
-        store.write(adding("b")).result(DEADLINE_S)
+        store.write(adding("b")).result(PATIENCE_S)
         return before, reader.row(COUNT)
 
     assert store.read(query) == ((1,), (1,))
@@ -303,6 +305,6 @@ def test_many_readers_and_a_writer_at_once(open_store: Opener) -> None:
     results([store.write(adding(f"{number:03}")) for number in range(200)])
     done.set()
     for thread in threads:
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
     assert wrong == []
     assert len(names(store)) == 200

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.hosted import wait_until
 from tests.postgres import place_of
+from tests.waiting import wait_until
 
 USER = """
 import sys
@@ -53,5 +53,5 @@ def test_a_server_outlives_one_killed_user_and_not_the_last(tmp_path: Path) -> N
         for user in users:
             with user:
                 user.kill()
-    wait_until(lambda: not is_alive(servers[0]))
-    wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")])
+    wait_until(lambda: not is_alive(servers[0]), "the server has ended")
+    wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")], "its folder is gone")

@@ -15,9 +15,10 @@ from greenroom.store.postgres.lock import KEY, Backend, take_lock
 from greenroom.store.postgres.session import Session
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
-from tests.contract.hosted import Closing, Heard, backend_of, end_writer, engine_of, still, wait_until
-from tests.contract.things import DEADLINE_S, GROW, KEPT_SIZE, adding, everything, names, tables
-from tests.postgres import Server
+from tests.contract.hosted import Closing, Heard, backend_of, end_writer, engine_of, still
+from tests.contract.things import GROW, KEPT_SIZE, adding, everything, names, tables
+from tests.postgres import UNHURRIED, Server
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def test_a_second_server_is_refused_and_told_who_has_the_store(url: str, closing: Closing) -> None:
@@ -47,7 +48,7 @@ def test_a_session_that_was_ended_is_taken_up_again_while_nobody_writes(
     end_writer(store, postgres)
 
     store.keep_lock()
-    wait_until(lambda: engine_of(store).sessions == 2)
+    wait_until(lambda: engine_of(store).sessions == 2, "a session was taken up")
     store.keep_lock()
 
     assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", backend_of(store))
@@ -77,15 +78,17 @@ def test_a_session_that_ends_in_a_mutation_takes_the_batch_away(url: str, postgr
 
 
 def test_who_lost_the_lock_to_another_server_writes_no_more(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url, lock_wait_s=0.1))
+    store = closing(still(url))
     store.run(adding("a"))
+    engine_of(store)._lock_wait_s = 0.1
     with psycopg.connect(url, autocommit=True, application_name="the other one") as other:
         other.execute("SET lock_timeout = 0")
         taking = threading.Thread(target=other.execute, args=(f"SELECT pg_advisory_lock({KEY})",))
         taking.start()
-        wait_until(lambda: bool(postgres.admin("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")))
+        waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: postgres.admin(waiting), "the other one waits for the lock")
         end_writer(store, postgres)
-        taking.join(DEADLINE_S)
+        taking.join(PATIENCE_S)
 
         for name in "bc":
             with pytest.raises(StoreUnavailable):
@@ -153,7 +156,7 @@ def test_a_half_open_session_of_our_own_is_ended(url: str, postgres: Server, clo
 def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
     url: str, postgres: Server, closing: Closing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, lost = closing(still(url, lock_wait_s=0.5)), list[Session]()
+    store, lost = closing(still(url)), list[Session]()
 
     def take_and_lose(session: Session, *arguments: Any) -> None:
         take_lock(session, *arguments)
@@ -173,7 +176,8 @@ def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
 
 
 def test_a_stranger_with_the_number_of_our_session_is_left_alone(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url, lock_wait_s=0.1))
+    store = closing(still(url))
+    engine_of(store)._lock_wait_s = 0.1
     end_writer(store, postgres)
     with psycopg.connect(url, autocommit=True) as stranger:
         stranger.execute(f"SELECT pg_advisory_lock({KEY})")
@@ -188,7 +192,9 @@ def test_sessions_ended_under_writes_lose_nothing_and_double_nothing(
     url: str, postgres: Server, tmp_path: Path, closing: Closing
 ) -> None:
     heard, over = Heard(), threading.Event()
-    store = closing(Store.open(tmp_path, SystemClock(), database=url, tables=tables, publish=heard.publish))
+    store = closing(
+        Store.open(tmp_path, SystemClock(), database=url, limits=UNHURRIED, tables=tables, publish=heard.publish)
+    )
     applied: list[str] = []
 
     def marked(name: str) -> Any:
@@ -210,9 +216,9 @@ def test_sessions_ended_under_writes_lose_nothing_and_double_nothing(
         futures[f"{number:03}"] = store.write(marked(f"{number:03}"))
         if number % 5 == 0:
             over.wait(0.003)
-    outcomes = {name: future.exception(DEADLINE_S) for name, future in futures.items()}
+    outcomes = {name: future.exception(PATIENCE_S) for name, future in futures.items()}
     over.set()
-    ending.join(DEADLINE_S)
+    ending.join(PATIENCE_S)
     store.run(lambda transaction: None)
 
     done = [name for name, error in outcomes.items() if error is None]

@@ -14,8 +14,7 @@ from greenroom.store.schema import INTEGER, STRICT, TEXT
 from greenroom.store.statement import Statement
 from greenroom.store.store import Store
 from greenroom.store.transaction import Reader, Transaction
-
-DEADLINE_S = 20.0
+from tests.waiting import PATIENCE_S
 
 tables = MetaData()
 for log_table in (log.streams, log.counters, log.events):
@@ -101,12 +100,12 @@ def writer_held(store: Store) -> Iterator[None]:
 
     def mutation(transaction: Transaction) -> None:
         begun.set()
-        assert go_on.wait(DEADLINE_S)
+        assert go_on.wait(PATIENCE_S)
 
     holding: Future[None] = store.write(mutation)
-    assert begun.wait(DEADLINE_S)
+    assert begun.wait(PATIENCE_S)
     try:
         yield
     finally:
         go_on.set()
-        holding.result(DEADLINE_S)
+        holding.result(PATIENCE_S)

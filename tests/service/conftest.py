@@ -36,7 +36,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
         def open_store(clock: MovedClock, limits: Reliability) -> Store:
             url = stack.enter_context(server.emptied(metadata))
-            store = Store.open_still(engine_at(url, clock, limits), clock, limits=limits)
+            store = Store.open_still(engine_at(url, clock), clock, limits=limits)
             stack.callback(store.close)
             return store
 

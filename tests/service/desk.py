@@ -15,12 +15,11 @@ from greenroom.server.hosts import Hosts
 from greenroom.service.opening import open_world
 from greenroom.store.store import Store
 from tests.service.stores import databases
+from tests.waiting import PATIENCE_S
 
 T = TypeVar("T")
 
 HOST = "127.0.0.1:6464"
-PATIENCE_S = 5.0
-"""Real seconds after which something that should have happened did not."""
 
 
 class Answer(msgspec.Struct):

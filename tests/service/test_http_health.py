@@ -13,6 +13,7 @@ from greenroom.domain.reliability import Reliability
 from greenroom.server.routes import OPERATIONS
 from greenroom.service import rooms
 from tests.service.desk import Desk
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -61,13 +62,13 @@ def test_the_loops_run_by_themselves_until_the_server_stops() -> None:
 
         async def story() -> None:
             loops = asyncio.create_task(desk.doors.healing.run())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while desk.doors.tally.sweeps < 3:
                     await desk.send("POST", "/api/v1/rooms", {"name": "s", "roles": ["a"]}).answer()
                 while "room.created" not in desk.doors.tally.transitions:
                     await desk.send("GET", "/healthz").answer()
             desk.doors.closing.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await loops
 
         desk.run(story())

@@ -14,7 +14,8 @@ from greenroom.domain.reliability import Reliability
 from greenroom.store import log
 from greenroom.store.statement import Statement
 from greenroom.store.transaction import Transaction
-from tests.service.desk import PATIENCE_S, Desk, Exchange
+from tests.service.desk import Desk, Exchange
+from tests.waiting import PATIENCE_S
 
 ROOM = "/api/v1/rooms/r/events"
 ALL = "/api/v1/events"

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.waiting import PATIENCE_S, wait_until
+
 pytestmark = pytest.mark.process
 
-PATIENCE_S = 20
 START = """
 import sys
 from pathlib import Path
@@ -116,12 +117,13 @@ def sit_down(line: http.client.HTTPConnection, headers: dict[str, str]) -> None:
 def wait_until_it_waits(server: Served) -> None:
     """A claim stands once the server counts it."""
     line = server.connect()
-    for _ in range(1000):
+
+    def stands() -> bool:
         line.request("GET", "/metrics", headers=server.headers())
-        if b"greenroom_waits 1.0" in line.getresponse().read():
-            line.close()
-            return
-    raise AssertionError("the claim never stood")
+        return b"greenroom_waits 1.0" in line.getresponse().read()
+
+    wait_until(stands, "the claim stands")
+    line.close()
 
 
 def test_a_second_server_on_the_same_directory(serve: type[Served], tmp_path: Path) -> None:

@@ -7,16 +7,26 @@ import pytest
 
 from greenroom.domain.reliability import Reliability
 from tests.service.desk import Desk, Exchange
+from tests.waiting import PATIENCE_S
 
 STREAM = {"accept": "text/event-stream"}
 MESSAGE = {"sender": "user", "text": "a secret"}
+
+WAIT_S = 2 * PATIENCE_S
+WAITS_LONG = Reliability(
+    stream_comment_s=0.05,
+    claim_wait_max_s=WAIT_S,
+    heartbeat_interval_s=2 * WAIT_S,
+    heartbeat_ttl_s=6 * WAIT_S,
+    work_lease_s=6 * WAIT_S,
+)
 
 Call = tuple[str, str, Any]
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    with Desk(Reliability(stream_comment_s=0.05, claim_wait_max_s=20)) as made:
+    with Desk(WAITS_LONG) as made:
         made.room()
         made.put("/api/v1/machines/m1", {"name": "m1", "harnesses": ["shell"]})
         wished = {"kind": "remote", "machine": "m1", "harness": "shell"}
@@ -92,7 +102,7 @@ def test_a_claim_that_stands_is_refused_once_its_role_is_another_machine_s(desk:
     assert 200 == joined.status
 
     async def story() -> int:
-        body = {"role": "reviewer", "connection_id": "A", "wait_s": 20}
+        body = {"role": "reviewer", "connection_id": "A", "wait_s": WAIT_S}
         standing = desk.send("POST", "/api/v1/rooms/r/tasks/claim", body, token=token)
         wish = desk.send("PUT", "/api/v1/rooms/r/roles/reviewer/agent", {"kind": "custom"})
         assert 200 == (await wish.answer()).status

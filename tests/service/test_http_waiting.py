@@ -13,18 +13,26 @@ from greenroom.clock import MovedClock
 from greenroom.domain.reliability import Reliability
 from greenroom.server.delivery import Delivery
 from greenroom.store.store import Store
-from tests.service.desk import PATIENCE_S, Desk, Exchange
+from tests.service.desk import Desk, Exchange
+from tests.waiting import PATIENCE_S
 
 CLAIM = "/api/v1/rooms/r/tasks/claim"
 WISHES = "/api/v1/machines/m1/wishes"
-STANDING = {"role": "builder", "connection_id": "A", "wait_s": 60}
+WAIT_S = 2 * PATIENCE_S
+"""A wait that ends by itself is noticed too late for the test."""
+STANDING = {"role": "builder", "connection_id": "A", "wait_s": WAIT_S}
 MESSAGE = {"sender": "user", "text": "do it"}
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    """Waits that are not ended by what the test does would outlast its patience."""
-    limits = Reliability(claim_wait_max_s=60, wishes_wait_max_s=60, heartbeat_interval_s=120, heartbeat_ttl_s=400)
+    limits = Reliability(
+        claim_wait_max_s=WAIT_S,
+        wishes_wait_max_s=WAIT_S,
+        heartbeat_interval_s=2 * WAIT_S,
+        heartbeat_ttl_s=6 * WAIT_S,
+        work_lease_s=6 * WAIT_S,
+    )
     with Desk(limits) as made:
         made.room()
         made.join()
@@ -71,7 +79,7 @@ def test_nothing_in_time_is_204() -> None:
         desk.room()
         desk.join()
 
-        answer = desk.claim(wait_s=60)
+        answer = desk.claim(wait_s=WAIT_S)
 
         assert (204, b"") == (answer.status, answer.body)
 
@@ -144,7 +152,7 @@ def test_a_wish_ends_the_wait_for_wishes(desk: Desk) -> None:
     known = desk.get(WISHES).json["version"]
 
     async def story() -> None:
-        wait = desk.send("GET", f"{WISHES}?after={known}&wait_s=60")
+        wait = desk.send("GET", f"{WISHES}?after={known}&wait_s={WAIT_S}")
         await standing(desk)
         wish = {"kind": "remote", "machine": "m1", "harness": "shell"}
         await desk.send("PUT", "/api/v1/rooms/r/roles/reviewer/agent", wish).answer()
@@ -161,8 +169,8 @@ def test_wishes_that_are_not_known_are_told_at_once(desk: Desk) -> None:
     desk.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
     known = desk.get(WISHES).json["version"]
 
-    assert 200 == desk.get(f"{WISHES}?wait_s=60").status
-    assert 200 == desk.get(f"{WISHES}?after={known + 7}&wait_s=60").status
+    assert 200 == desk.get(f"{WISHES}?wait_s={WAIT_S}").status
+    assert 200 == desk.get(f"{WISHES}?after={known + 7}&wait_s={WAIT_S}").status
 
 
 class Halted:
@@ -225,7 +233,7 @@ async def asked_in_vain(desk: Desk, delivery: Delivery, path: str, body: dict[st
 
 def test_the_end_of_a_wait_is_no_sign_of_life(desk: Desk) -> None:
     async def story() -> None:
-        claim = desk.send("POST", CLAIM, {**STANDING, "wait_s": 0.3})
+        claim = desk.send("POST", CLAIM, {**STANDING, "wait_s": 3.0})
         await standing(desk)
         (seat,) = desk.world.leases.seats.values()
         deadline = seat.deadline

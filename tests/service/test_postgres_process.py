@@ -15,15 +15,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from greenroom.client.session import Session
 from greenroom.domain.errors import Unavailable
-from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.lock import KEY
 from greenroom.wire import requests
-from tests.contract.hosted import wait_until
-from tests.postgres import Server, place_of
+from tests.postgres import UNHURRIED, Server, place_of
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
-PATIENCE_S = 30
 ADVISORY = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND datname = %s"
 
 
@@ -48,7 +46,7 @@ class Served:
         for line in self.lines:
             if line.startswith("listening on "):
                 token = (self.data_dir / "operator.token").read_text().strip()
-                self.session = Session(line.removeprefix("listening on ").strip(), token, Reliability())
+                self.session = Session(line.removeprefix("listening on ").strip(), token, UNHURRIED)
                 return self.session
         raise AssertionError(f"the server ended with {self.process.wait()}")
 
@@ -121,7 +119,9 @@ def test_it_ends_when_another_server_has_taken_the_lock(
         other.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
         # It stands in line before the lock is free: else the first one might take it again sooner.
         taken = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
-        wait_until(lambda: bool(postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name)))
+        wait_until(
+            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name), "another one waits for the lock"
+        )
         postgres.admin(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
         taken.result()
         code, said = first.ended()
@@ -153,7 +153,7 @@ def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> No
 def test_beats_go_on_while_a_database_hangs(serve: Serve, tmp_path: Path) -> None:
     own = Server(place_of(tmp_path))
     with own.database() as url:
-        session = serve(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="1").ready()
+        session = serve(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="3").ready()
         open_room(session, "shop")
         session.join("shop", "builder", "a")
         with own.hanging():
@@ -162,7 +162,7 @@ def test_beats_go_on_while_a_database_hangs(serve: Serve, tmp_path: Path) -> Non
                     call()
             beat = session.beat("shop", "builder", "a")
             assert beat.status == "ok"
-        wait_until(lambda: is_answered(lambda: open_room(session, "third")))
+        wait_until(lambda: is_answered(lambda: open_room(session, "third")), "writes are done again")
         assert names_of(session) == ["shop", "third"]
     own.close()
 

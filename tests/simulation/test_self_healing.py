@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from greenroom.domain.errors import Conflict, GreenroomError, InvalidTransition, RejoinRequired, Superseded, Unusable
-from greenroom.domain.task import HELD_STATES, Task
+from greenroom.domain.task import HELD_STATES, QUARANTINED, Task
 from greenroom.service import sweeping
 from greenroom.service.leases import seat_key
 from tests.service.house import House
@@ -38,6 +38,7 @@ class SelfHealing(RuleBasedStateMachine):
         self.held: dict[tuple[str, str], tuple[str, int]] = {}
         self.sent: list[str] = []
         self.accepted: dict[str, tuple[str, int]] = {}
+        self.declined: dict[str, tuple[str, int]] = {}
         self.epochs: dict[str, int] = dict.fromkeys(ROLES, 0)
         self.attempts: dict[str, int] = {}
 
@@ -171,11 +172,17 @@ class SelfHealing(RuleBasedStateMachine):
         except GreenroomError as error:
             self.refused(before, entitled, error)
             return
-        repeated = how in ("complete", "handoff") and self.accepted.get(task_id) == (caller, named)
+        if how == "decline":
+            repeated = before.status == QUARANTINED and self.declined.get(task_id) == (caller, named)
+            self.declined[task_id] = (caller, named)
+        else:
+            repeated = how in ("complete", "handoff") and self.accepted.get(task_id) == (caller, named)
         assert entitled or repeated, f"{how} of {caller}#{named} was taken: {before}"
         if how in ("complete", "handoff") and not repeated:
             assert task_id not in self.accepted, "two results were accepted"
             self.accepted[task_id] = (caller, named)
+        if repeated:
+            assert (before.status, before.result, before.reason) == (after.status, after.result, after.reason)
         if entitled:
             self.seats[role].is_present, self.seats[role].seen_at = True, self.now
         assert after.attempt == before.attempt

@@ -19,8 +19,12 @@ from greenroom.settings.private_file import write_record
 from greenroom.settings.resolve import Settings
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing
 from tests.unit.tiny_server import Answer, TinyServer
+from tests.waiting import PATIENCE_S
 
-LIMITS = Reliability(first_contact_s=0.5, retry_pause_s=0.02)
+LIMITS = Reliability(
+    first_contact_s=0.5,
+    retry_pause_s=0.02,
+)
 
 
 ANSWERS: dict[str, Answer] = {
@@ -36,7 +40,7 @@ def interrupted_by(number: signal.Signals) -> Answer:
 
     def interrupt(server: TinyServer, body: Any) -> Response:
         os.kill(os.getpid(), number)
-        server.closing.wait(30)
+        server.closing.wait(PATIENCE_S)
         return nothing()
 
     return interrupt

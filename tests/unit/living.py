@@ -1,21 +1,10 @@
-"""Looks at real processes and files until they are as expected. Knows deadlines; must not know who made them so."""
+"""Looks at real processes and files until they are as expected. Must not know who made them so."""
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from greenroom.clock import SystemClock
-
-WAIT_S_MAX = 20.0
-
-
-def wait_until(is_so: Callable[[], object], what: str) -> None:
-    deadline = SystemClock().monotonic() + WAIT_S_MAX
-    while not is_so():
-        assert SystemClock().monotonic() < deadline, f"it never came to it that {what}"
-        threading.Event().wait(0.01)
+from tests.waiting import wait_until
 
 
 def wait_until_written(path: Path, text: str = "\n") -> str:

@@ -12,6 +12,7 @@ from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.task import Task
 from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, problem
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskRef
+from tests.waiting import PATIENCE_S
 
 CONNECTION = f"conn_{os.getpid()}"
 """Of its own for each test process: runs are known by it, and one process must not end another's."""
@@ -118,5 +119,5 @@ def on_another_thread(function: Callable[[], None]) -> None:
     """Call a function on a thread of its own and wait for it: what it finds is not this thread's."""
     thread = threading.Thread(target=function)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()

@@ -24,8 +24,9 @@ from greenroom.settings.harness import Harness
 from greenroom.wire.replies import Wish
 from greenroom.wire.requests import Fact, PutMachine
 from tests.unit.stand_in import Server, StandInTransport
+from tests.waiting import PATIENCE_S, NotYet, wait_until
 
-LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=2.0)
+LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S)
 ENVIRON = {"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"}
 WISH = Wish(
     room="room_1",
@@ -108,7 +109,7 @@ class Stage:
         return WorkerSeat(premises, wish, history, self.ended.set, adopted)
 
     def post(self, facts: list[Fact]) -> None:
-        assert self.takes_facts.wait(20)
+        assert self.takes_facts.wait(PATIENCE_S)
         self.facts.extend(facts)
 
     def kinds(self) -> list[str]:
@@ -118,15 +119,19 @@ class Stage:
         return [(fact.kind, fact.intended, fact.code, fact.signal) for fact in self.facts]
 
     def wait_for_facts(self, count: int) -> list[Fact]:
-        wait_until(lambda: len(self.facts) >= count, lambda: f"facts: {self.facts}")
-        return self.facts
+        def look() -> list[Fact]:
+            if len(self.facts) < count:
+                raise NotYet(self.facts)
+            return self.facts
+
+        return wait_until(look, f"{count} facts are there")
 
     def end(self, reason: str = "stopped by wish") -> None:
         """Stop the seat, and have all told that can be told."""
         self.seat.stop(reason)
-        assert self.ended.wait(20), "the seat did not end"
+        assert self.ended.wait(PATIENCE_S), "the seat did not end"
         if self.takes_facts.is_set():
-            assert self.outbox.wait(lambda count: count == 0, 20) == 0, "not all was told"
+            assert self.outbox.wait(lambda count: count == 0, PATIENCE_S) == 0, "not all was told"
 
 
 class WatchedOutbox(Outbox):
@@ -139,11 +144,3 @@ class WatchedOutbox(Outbox):
     def put(self, *facts: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
         self._stage.put += [(fact.kind, self._stage.seat.is_seated) for fact in facts]
         return super().put(*facts, when_safe=when_safe)
-
-
-def wait_until(condition: Callable[[], bool], say: Callable[[], str]) -> None:
-    clock = SystemClock()
-    deadline = clock.monotonic() + 20
-    while not condition():
-        assert clock.monotonic() < deadline, say()
-        threading.Event().wait(0.01)

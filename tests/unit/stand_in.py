@@ -9,8 +9,7 @@ import msgspec
 from greenroom.client.transport import Response
 from greenroom.clock import SystemClock
 from tests.unit.scripted import answer, claimed, joined, nothing, silence, task_of
-
-WAIT_S = 20.0
+from tests.waiting import PATIENCE_S
 
 
 class Server:
@@ -39,7 +38,7 @@ class Server:
     def wait_for(self, verb: str, count: int = 1) -> list[Any]:
         """The bodies of the calls of that name, once there are that many."""
         with self.changed:
-            found = self.changed.wait_for(lambda: sum(name == verb for name, _ in self._calls) >= count, WAIT_S)
+            found = self.changed.wait_for(lambda: sum(name == verb for name, _ in self._calls) >= count, PATIENCE_S)
             assert found, f"{verb} was not called {count} times: {self._calls}"
         return self.called(verb)
 

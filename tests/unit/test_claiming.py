@@ -12,6 +12,7 @@ from greenroom.domain.errors import NotFound, Superseded
 from greenroom.domain.reliability import DEFAULTS
 from greenroom.entropy import SeededEntropy
 from tests.unit.scripted import ScriptedTransport, Step, answer, claimed, nothing, refusal, silence
+from tests.waiting import PATIENCE_S
 
 
 class Hurried(SeededEntropy):
@@ -148,7 +149,7 @@ def test_an_ended_claim_is_dropped_until_it_is_out_and_not_sent_again(lost: int)
 
     def standing() -> Response:
         is_asked.set()
-        assert is_dropped.wait(20)
+        assert is_dropped.wait(PATIENCE_S)
         raise silence()
 
     waiting.transport = Losing(standing)
@@ -156,9 +157,9 @@ def test_an_ended_claim_is_dropped_until_it_is_out_and_not_sent_again(lost: int)
     answers: list[object] = []
     asking = threading.Thread(target=lambda: answers.append(waiting.claim.next_task()))
     asking.start()
-    assert is_asked.wait(20)
+    assert is_asked.wait(PATIENCE_S)
     waiting.claim.end()
-    asking.join(20)
+    asking.join(PATIENCE_S)
     assert [None] == answers
     assert waiting.claim.next_task() is None
     assert 1 == len(waiting.transport.asked)

@@ -21,8 +21,9 @@ from greenroom.process.identity import Identity
 from greenroom.process.members import kill_leftover
 from greenroom.wire.requests import Fact
 from tests.unit.scripted import claimed
-from tests.unit.stage import WISH, Stage, wait_until
+from tests.unit.stage import WISH, Stage
 from tests.unit.stand_in import Server
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def run_in(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
@@ -85,7 +86,7 @@ def test_what_works_on_is_watched_and_handed_on_under_its_own_connection(tmp_pat
 
 def test_what_ended_meanwhile_is_handed_in(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    spawn(run, "echo done by the first", tmp_path).wait(20)
+    spawn(run, "echo done by the first", tmp_path).wait(PATIENCE_S)
     server = Held(run)
     stage = Stage(tmp_path, server, "true", adopted=run)
     assert server.wait_for("handoff")[0]["text"] == "done by the first\n"
@@ -97,9 +98,9 @@ def test_what_ended_meanwhile_is_handed_in(tmp_path: Path) -> None:
 
 def test_what_died_meanwhile_is_a_death(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    spawn(run, "echo it broke >&2; exit 7", tmp_path).wait(20)
+    spawn(run, "echo it broke >&2; exit 7", tmp_path).wait(PATIENCE_S)
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     exited = stage.wait_for_facts(2)[1]
     assert (exited.intended, exited.code, "it broke" in (exited.detail or "")) == (False, 7, True)
     assert len(stage.seat.history.ends) == 1
@@ -110,7 +111,7 @@ def test_a_run_whose_wrapper_was_killed_is_ended_whole_and_told_as_a_death(tmp_p
     group = spawn(run, "sleep 1000 & sleep 1000", tmp_path)
     os.kill(group.identity.pid, signal.SIGKILL)
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     exited = stage.wait_for_facts(2)[1]
     assert (exited.intended, exited.code, exited.signal) == (False, None, None)
     assert "nobody saw how" in (exited.detail or "")
@@ -133,7 +134,7 @@ def test_no_task_is_asked_for_before_the_server_knows_that_the_last_was_given_ba
     run = run_in(tmp_path)
     server = Held(run, "task_1")
     stage = Stage(tmp_path, server, "cat", adopted=run, takes_facts=False)
-    wait_until(lambda: stage.put != [], lambda: "nothing was told")
+    wait_until(lambda: stage.put != [], "something is put into the outbox")
     assert not threading.Event().wait(0.3)
     assert server.called("claim") == []  # it would be answered with the attempt that is given back just then
     stage.takes_facts.set()
@@ -143,10 +144,10 @@ def test_no_task_is_asked_for_before_the_server_knows_that_the_last_was_given_ba
 
 def test_a_later_task_that_cannot_be_started_ends_an_adopted_sitting_too(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    spawn(run, "true", tmp_path).wait(20)
+    spawn(run, "true", tmp_path).wait(PATIENCE_S)
     (tmp_path / "logs" / "r" / "builder" / "task_2.1").write_text("no folder")
     stage = Stage(tmp_path, Held(run, "task_2"), "cat", adopted=run)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert [fact.intended for fact in stage.wait_for_facts(4)[1:]] == [True, True, False]
     assert stage.seat.history.rest == BACKING_OFF
 
@@ -157,7 +158,7 @@ def test_a_stop_ends_what_was_adopted(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
     stage.wait_for_facts(1)
     stage.end()
-    assert group.wait(20) is not None
+    assert group.wait(PATIENCE_S) is not None
     stage.wait_for_facts(2)
     assert stage.told()[1] == ("exited", True, None, 15)
     assert len(stage.server.called("leave")) == 1
@@ -167,17 +168,17 @@ def test_an_adopted_run_that_takes_too_long_is_stopped_by_its_own_beginning(tmp_
     run = run_in(tmp_path, timeout_s=3600.0, began_at=SystemClock().wall() - 3600)
     spawn(run, "sleep 1000", tmp_path)
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert "did not end within its 3600 s" in (stage.wait_for_facts(2)[1].detail or "")
 
 
 def test_a_role_that_was_taken_meanwhile_is_yielded_with_what_the_run_had_written(tmp_path: Path) -> None:
     run = run_in(tmp_path)
     spawn(run, "echo half of it; sleep 1000", tmp_path)
-    wait_until(lambda: (Path(run.folder) / "stdout").read_text() != "", lambda: "the command wrote nothing")
+    wait_until(lambda: (Path(run.folder) / "stdout").read_text() != "", "the command has written something")
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
     stage.seat.yield_role()  # the first beat's verdict
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.server.called("handoff")[0]["text"] == "half of it\n"
     assert stage.wait_for_facts(2)[1].intended
     assert stage.server.called("leave") == []
@@ -187,7 +188,7 @@ def test_until_a_death_is_on_its_way_the_beats_name_the_sitting(tmp_path: Path) 
     run = run_in(tmp_path)
     spawn(run, "exit 7", tmp_path)
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.put == [("started", True), ("exited", True)]
     assert not stage.seat.is_seated
 
@@ -243,7 +244,7 @@ def test_what_cannot_be_carried_on_is_ended_and_told(tmp_path: Path, is_known: b
     group = spawn(run, "sleep 1000", tmp_path)
     RunBook(tmp_path / "runs").note(msgspec.structs.replace(run, identity=group.identity if is_known else None))
     runs, told = found(tmp_path)
-    assert group.wait(20) is not None
+    assert group.wait(PATIENCE_S) is not None
     assert runs == []
     assert [(fact.kind, fact.task, fact.intended, fact.signal) for fact in told] == [("exited", "task_1", False, 9)]
     assert list(RunBook(tmp_path / "runs").read_all()) == []
@@ -257,4 +258,4 @@ def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
     _, told = found(tmp_path)
     assert stranger.poll() is None
     assert [fact.signal for fact in told] == [None]
-    stranger.stop(5)
+    stranger.stop(PATIENCE_S)

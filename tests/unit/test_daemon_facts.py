@@ -13,6 +13,7 @@ from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavai
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.requests import Fact
+from tests.waiting import PATIENCE_S
 
 LIMITS = Reliability(retry_pause_s=0.001, facts_per_post_max=3, facts_waiting_max=5)
 
@@ -123,7 +124,7 @@ def test_a_fact_that_was_never_written_is_safe_when_it_is_told(tmp_path: Path) -
         told = outbox.put(fact("a"), when_safe=safe.set)
         assert not safe.is_set()
         teller.start()
-        assert told.wait(20)
+        assert told.wait(PATIENCE_S)
         assert safe.is_set()
 
 
@@ -205,7 +206,7 @@ def test_of_those_one_that_is_refused_for_good_is_let_go_alone(tmp_path: Path) -
     with teller_to(server, outbox) as teller:
         told = outbox.put(*(fact(name) for name in "abc"))
         teller.start()
-        assert told.wait(20)
+        assert told.wait(PATIENCE_S)
     assert (server.posts, files(tmp_path)) == ([["a"], ["c"]], [])
 
 
@@ -217,7 +218,7 @@ def test_facts_arrive_in_order_in_bounded_posts(tmp_path: Path) -> None:
     with teller_to(server, outbox) as teller:
         told = [outbox.put(fact(name)) for name in "abcde"]
         teller.start()
-        assert all(event.wait(20) for event in told)
+        assert all(event.wait(PATIENCE_S) for event in told)
     assert server.posts == [["a", "b", "c"], ["d", "e"]]
     assert (server.deaths, files(tmp_path)) == (0, [])
 
@@ -248,7 +249,7 @@ def test_an_absent_server_is_tried_until_it_is_back(tmp_path: Path) -> None:
     server, outbox = Server(gone(), gone(), gone()), box(tmp_path)
     with teller_to(server, outbox) as teller:
         teller.start()
-        assert outbox.put(fact("a")).wait(20)
+        assert outbox.put(fact("a")).wait(PATIENCE_S)
     assert server.posts == [["a"]]
 
 
@@ -259,7 +260,7 @@ def test_who_is_not_known_or_no_longer_the_newest_loses_no_fact(tmp_path: Path, 
     server, outbox = Server(refusal), box(tmp_path)
     with teller_to(server, outbox) as teller:
         teller.start()
-        assert outbox.put(fact("a")).wait(20)
+        assert outbox.put(fact("a")).wait(PATIENCE_S)
     assert server.forgotten.is_set()
     assert server.posts == [["a"]]
 
@@ -270,7 +271,7 @@ def test_a_fact_that_is_refused_for_good_holds_up_nobody(tmp_path: Path, caplog:
     with teller_to(server, outbox) as teller:
         told = [outbox.put(fact(name)) for name in "abc"]
         teller.start()
-        assert all(event.wait(20) for event in told)
+        assert all(event.wait(PATIENCE_S) for event in told)
     assert server.posts == [["a"], ["c"]]
     assert "refuses a fact for good" in caplog.text
 

@@ -19,9 +19,9 @@ from greenroom.entropy import SeededEntropy
 from greenroom.process.ending import CONFLICT, FAILED, Ending
 from greenroom.wire.requests import Fact
 from tests.unit.calling import settings_of
+from tests.waiting import PATIENCE_S
 
 NOBODY = "http://127.0.0.1:9"
-GIVES_UP_S = 20.0
 
 
 def supervise(daemon: Daemon) -> None:
@@ -68,7 +68,7 @@ def test_a_daemon_does_not_live_on_without_one_of_its_loops(
     monkeypatch.setattr(owner, method, fail)
     ending, machine = Ending(), Machine(id="m1", name="m1")
     daemon = Daemon(settings_of(NOBODY, tmp_path), machine, lambda: "t", {}, SystemClock(), SeededEntropy(1), ending)
-    too_long = threading.Timer(GIVES_UP_S, ending.tell, [CONFLICT])
+    too_long = threading.Timer(PATIENCE_S, ending.tell, [CONFLICT])
     too_long.start()
     start(daemon)
     code = ending.wait()
@@ -77,5 +77,5 @@ def test_a_daemon_does_not_live_on_without_one_of_its_loops(
     assert daemon.error is not None or [record.levelno for record in caplog.records][-1:] == [logging.CRITICAL]
     daemon._teller.close(0)
     for thread in set(threading.enumerate()) - before - {too_long}:
-        thread.join(GIVES_UP_S)
+        thread.join(PATIENCE_S)
     assert [type(mistake) for mistake in mistakes] == [ZeroDivisionError]

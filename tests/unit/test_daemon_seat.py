@@ -7,8 +7,9 @@ from greenroom.client.session import Session
 from greenroom.clock import SystemClock, seconds_of
 from greenroom.domain.supervision import BACKING_OFF, PARKED, PAUSED, YIELDED, History
 from greenroom.wire.replies import TaskRef
-from tests.unit.stage import LIMITS, WISH, Stage, wait_until
+from tests.unit.stage import LIMITS, WISH, Stage
 from tests.unit.stand_in import Server, StandInTransport
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def test_tasks_are_run_one_after_the_other_and_handed_on(tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ def test_tasks_are_run_one_after_the_other_and_handed_on(tmp_path: Path) -> None
     assert stage.told() == [("started", False, None, None), ("exited", True, 0, None)] * 2
     assert server.called("leave")[0]["cause"] == "stopped"
     assert {body["connection_id"] for body in server.called("claim")} == {stage.seat.connection_id}
-    wait_until(lambda: list(stage.book.read_all()) == [], lambda: "the run stayed written down")
+    wait_until(lambda: list(stage.book.read_all()) == [], "the run is no longer written down")
     assert stage.seat.history == History(generation=3)
 
 
@@ -47,13 +48,13 @@ def test_a_run_is_told_what_it_needs_and_no_other_secret(tmp_path: Path) -> None
 def test_a_bad_end_is_a_fact_ends_the_sitting_and_rests(tmp_path: Path) -> None:
     server = Server("task_1", "task_2")
     stage = Stage(tmp_path, server, "echo it broke >&2; exit 7")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     started, exited = stage.wait_for_facts(2)
     assert (started.kind, started.task, started.attempt) == ("started", "task_1", 1)
     assert (exited.intended, exited.code, exited.task, exited.attempt) == (False, 7, "task_1", 1)
     assert "it broke" in (exited.detail or "")
     assert exited.until is not None
-    assert seconds_of(exited.until) > SystemClock().wall()
+    assert seconds_of(exited.until) > seconds_of(str(exited.at))
     assert len(stage.seat.history.ends) == 1
     assert server.called("leave") == []  # the fact has ended the sitting
     assert server.waiting == ["task_2"]  # and no task is taken in between
@@ -62,7 +63,7 @@ def test_a_bad_end_is_a_fact_ends_the_sitting_and_rests(tmp_path: Path) -> None:
 
 def test_an_agent_that_is_killed_is_told_by_its_signal(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "kill -9 $$")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.wait_for_facts(2)[1].signal == 9
 
 
@@ -90,7 +91,7 @@ def test_a_stop_of_an_idle_seat_leaves_at_once(tmp_path: Path) -> None:
 def test_what_this_machine_may_not_run_takes_no_task(tmp_path: Path) -> None:
     server = Server("task_1")
     stage = Stage(tmp_path, server, "true", msgspec.structs.replace(WISH, harness="rm"))
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     fact = stage.wait_for_facts(1)[0]
     assert (fact.kind, fact.intended, fact.task) == ("exited", False, None)
     assert "defines no harness 'rm'" in (fact.detail or "")
@@ -113,7 +114,7 @@ def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     stage = Stage(tmp_path, server, "sleep 1000")
     stage.wait_for_facts(1)
     stage.seat.yield_role()
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.seat.history.rest == YIELDED
     assert stage.wait_for_facts(2)[1].intended
     assert server.called("leave") == []
@@ -154,7 +155,7 @@ def test_who_cannot_write_a_run_down_takes_no_task_and_tells_why(tmp_path: Path)
     assert [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)] == [("exited", False)]
     assert "runs" in str(stage.facts[0].detail)
     assert server.called("claim") == [], "the task is for somebody who can do it"
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.seat.history.ends == ()
 
 
@@ -163,7 +164,7 @@ def check_given_back(stage: Stage) -> None:
     given_back, told = stage.wait_for_facts(2)
     assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
     assert (told.kind, told.intended, told.task) == ("exited", False, None)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.seat.history.ends == ()
 
 
@@ -203,7 +204,7 @@ def test_a_claim_that_is_superseded_yields_too(tmp_path: Path) -> None:
     problem = {"type": "t", "title": "t", "status": 409, "code": "superseded", "detail": "d", "guidance": "g"}
     server.claims = (409, problem)
     stage = Stage(tmp_path, server, "true")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.seat.history.rest == YIELDED
 
 
@@ -212,7 +213,7 @@ def test_a_role_that_is_no_longer_ours_is_left_and_nobody_died(tmp_path: Path) -
     problem = {"type": "t", "title": "t", "status": 403, "code": "forbidden", "detail": "d", "guidance": "g"}
     server.claims = (403, problem)
     stage = Stage(tmp_path, server, "true")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     assert stage.facts == []
     assert len(server.called("leave")) == 1
     assert stage.seat.history.rests_until is not None
@@ -220,7 +221,7 @@ def test_a_role_that_is_no_longer_ours_is_left_and_nobody_died(tmp_path: Path) -
 
 def test_a_verdict_on_a_sitting_that_ended_by_its_own_word_is_not_a_takeover(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "exit 1")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     stage.seat.yield_role()  # a beat was under way when the sitting ended
     assert stage.seat.history.rest == BACKING_OFF
     assert len(stage.seat.history.ends) == 1
@@ -231,7 +232,7 @@ def test_a_lost_seat_asks_for_a_beat_and_a_rejoin_renews_the_claim(tmp_path: Pat
     problem = {"type": "t", "title": "t", "status": 409, "code": "rejoin_required", "detail": "d", "guidance": "g"}
     server.claims = (409, problem)
     stage = Stage(tmp_path, server, "cat")
-    assert stage.beats.wait(20)
+    assert stage.beats.wait(PATIENCE_S)
     server.claims = None
     session = Session("http://127.0.0.1:1", None, LIMITS, StandInTransport(server))
     stage.seat.join_again(session)
@@ -281,7 +282,7 @@ def test_a_command_that_cannot_be_started_gives_its_task_back_and_nobody_died(tm
 def test_a_run_that_takes_longer_than_wished_is_stopped_and_counts_as_a_death(tmp_path: Path) -> None:
     wish = msgspec.structs.replace(WISH, task_timeout_s=0.3)
     stage = Stage(tmp_path, Server("task_1"), "sleep 1000", wish)
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     exited = stage.wait_for_facts(2)[1]
     assert (exited.intended, exited.signal) == (False, 15)
     assert "did not end within its 0.3 s" in (exited.detail or "")
@@ -290,7 +291,7 @@ def test_a_run_that_takes_longer_than_wished_is_stopped_and_counts_as_a_death(tm
 
 def test_an_exit_has_an_id_of_its_own_that_does_not_change(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "exit 1")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     run = f"task_1.1.{stage.seat.connection_id}"
     assert [fact.id for fact in stage.wait_for_facts(2)] == [f"started:{run}", f"exit:{run}"]
     assert {fact.generation for fact in stage.facts} == {3}
@@ -311,18 +312,18 @@ def on_trial() -> History:
 
 def test_one_death_too_many_parks_the_role(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "exit 1", history=died_often(LIMITS.park_after_ends - 1))
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     _, exited, parked = stage.wait_for_facts(3)
     assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
     assert (parked.kind, parked.until, parked.task) == ("parked", exited.until, "task_1")
-    assert seconds_of(parked.until or "") > SystemClock().wall()
+    assert seconds_of(parked.until or "") > seconds_of(str(exited.at))
     assert "3 unintended ends" in (parked.detail or "")
     assert stage.seat.history.rest == PARKED
 
 
 def test_a_death_on_trial_parks_until_a_person_comes(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "exit 1", history=on_trial())
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     _, exited, parked = stage.wait_for_facts(3)
     assert (exited.trial, exited.until, parked.kind, parked.until) == (True, None, "parked", None)
     assert stage.seat.history.needs_person
@@ -343,7 +344,7 @@ def test_an_agent_that_says_it_cannot_go_on_is_paused_and_nobody_died(tmp_path: 
     status = f'"rate_limited", "until": "{until}"' if until else '"login_required"'
     told = f'{{"status": {status}, "reason": "the month is over"}}'
     stage = Stage(tmp_path, Server("task_1", "task_2"), f"echo '{told}' > $GREENROOM_RESULT; exit 1")
-    assert stage.ended.wait(20)
+    assert stage.ended.wait(PATIENCE_S)
     _, exited, paused = stage.wait_for_facts(3)
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
     assert (paused.kind, "the month is over" in (paused.detail or "")) == ("paused", True)

@@ -15,6 +15,7 @@ from greenroom.process.group import Group
 from greenroom.process.identity import Identity
 from greenroom.settings.private_file import write_record
 from greenroom.settings.volume import size_of
+from tests.waiting import PATIENCE_S
 
 ENDED = Identity(os.getpid(), "an earlier start")
 
@@ -52,7 +53,7 @@ def test_what_is_not_handed_in_or_still_written_to_stays(tmp_path: Path) -> None
     group = Group.spawn(["sleep", "1000"], tmp_path, {"PATH": os.environ["PATH"]}, bytes(100), folder)
     shelf.place("r", "builder", "task_1", 3)
     assert kept(tmp_path) == ["task_1.1", "task_1.2"]
-    group.stop(5)
+    group.stop(PATIENCE_S)
     in_use.clear()
     shelf.place("r", "builder", "task_1", 3)
     assert kept(tmp_path) == []

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from greenroom.clock import MovedClock
+from greenroom.daemon import supervisor
 from greenroom.daemon.histories import Histories
 from greenroom.daemon.supervisor import LOOK_EVERY_S, Supervisor
 from greenroom.domain.reliability import DEFAULTS
 from greenroom.domain.supervision import History, ended, paused, yielded
 from greenroom.wire.replies import Wish, Wishes
+from tests.waiting import PATIENCE_S
 
 ROOM = "room_1"
 
@@ -281,7 +283,7 @@ def test_however_many_call_at_once_a_role_has_one_seat(desk: Desk) -> None:
     begin, roles = threading.Barrier(8), [f"r{number}" for number in range(30)]
 
     def press() -> None:
-        begin.wait(10)
+        begin.wait(PATIENCE_S)
         for _ in range(5):
             desk.wish(*roles)
 
@@ -289,7 +291,7 @@ def test_however_many_call_at_once_a_role_has_one_seat(desk: Desk) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert sorted(seat.wish.role for seat in desk.made) == sorted(roles)
 
 
@@ -320,13 +322,21 @@ def test_the_end_of_the_daemon_stops_what_was_adopted_even_before_the_first_wish
     assert seat.reasons == ["the daemon was stopped"]
 
 
+@pytest.fixture
+def never_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is looked at then was looked at because of what came."""
+    monkeypatch.setattr(supervisor, "LOOK_EVERY_S", 10 * PATIENCE_S)
+
+
+@pytest.mark.usefixtures("never_looks_by_itself")
 def test_a_new_wish_is_looked_at_at_once(desk: Desk) -> None:
     desk.supervisor.start()
     desk.supervisor.take_wishes(Wishes(version=1, wishes=(wish_for("builder"),)))
-    assert desk.has_made.wait(LOOK_EVERY_S / 2)
+    assert desk.has_made.wait(PATIENCE_S)
     desk.supervisor.stop("the test is over", 0.0)
 
 
+@pytest.mark.usefixtures("never_looks_by_itself")
 def test_a_wish_that_comes_between_a_look_and_the_wait_is_not_slept_over(desk: Desk) -> None:
     wishes = Wishes(version=2, wishes=(wish_for("builder"),))
     look, late = desk.supervisor.step, threading.Thread(target=desk.supervisor.take_wishes, args=(wishes,))
@@ -341,5 +351,5 @@ def test_a_wish_that_comes_between_a_look_and_the_wait_is_not_slept_over(desk: D
     desk.supervisor.step = look_and_be_told  # type: ignore[method-assign]
     desk.supervisor.take_wishes(Wishes(version=1, wishes=()))
     desk.supervisor.start()
-    assert desk.has_made.wait(LOOK_EVERY_S / 10)
+    assert desk.has_made.wait(PATIENCE_S)
     desk.supervisor.stop("the test is over", 0)

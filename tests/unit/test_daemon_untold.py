@@ -11,6 +11,7 @@ from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.runs import RunBook
 from tests.unit.stage import LIMITS
 from tests.unit.test_daemon_beat import beat_telling
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
@@ -18,13 +19,14 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from greenroom.daemon.outbox import Outbox
-from tests.unit.stage import Stage, wait_until
+from tests.unit.stage import Stage
+from tests.waiting import wait_until
 from tests.unit.stand_in import Server
 from tests.unit.test_daemon_seat import on_trial
 folder, history, script, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 stage = Stage(folder, Server("task_1"), script, history=on_trial() if history else None, takes_facts=False)
-wait_until(lambda: len(Outbox(folder / "outbox", 100).first(100)) == count, lambda: str(stage.put))
-wait_until(lambda: not list((folder / "runs").glob("*.json")), lambda: "the run is not forgotten")
+wait_until(lambda: len(Outbox(folder / "outbox", 100).first(100)) == count, f"{count} files lie in the outbox")
+wait_until(lambda: not list((folder / "runs").glob("*.json")), "the run is forgotten")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 LIMITED = """echo '{"status": "rate_limited"}' > $GREENROOM_RESULT"""
@@ -44,7 +46,7 @@ def test_what_only_the_outbox_knows_is_told_by_the_next_daemon(
     tmp_path: Path, history: str, script: str, kinds: list[str]
 ) -> None:
     told = [sys.executable, "-c", KILLED, str(tmp_path), history, script, str(len(kinds))]
-    ended = subprocess.run(told, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(told, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert list(RunBook(tmp_path / "runs").read_all()) == [], "nothing else knows of it any more"
 

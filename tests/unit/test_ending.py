@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 # The main thread waits; another one is given the signal, as the system may do while it starts a command.
 PROGRAM = """
 import signal, sys, threading
@@ -27,5 +29,5 @@ sys.exit(code)
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
 def test_a_signal_that_another_thread_got_ends_the_process(name: str, code: int) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, name], capture_output=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, "-c", PROGRAM, name], capture_output=True, timeout=PATIENCE_S, check=False)
     assert (code, b"") == (done.returncode, done.stderr)

@@ -22,10 +22,11 @@ from greenroom.process import journal
 from greenroom.process.group import Group
 from greenroom.process.identity import Identity, identity_of, is_alive
 from tests.unit.scripted import CONNECTION, ScriptedTransport, Step, answer, claimed, refusal, silence, task_of
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
-LIMITS = Reliability(stop_grace_s=2.0, text_bytes_max=10_000, stderr_bytes_kept=100)
+LIMITS = Reliability(stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S, text_bytes_max=10_000, stderr_bytes_kept=100)
 HELD = answer(task_of())
 FINISHED = answer(task_of(status="completed", claimed_by=None))
 IN_A_WHILE = "2025-10-09T08:58:20.000Z"
@@ -258,7 +259,7 @@ def test_an_adopted_run_has_the_time_that_is_left_of_its_own(tmp_path: Path) -> 
 def test_an_adopted_run_that_ended_meanwhile_ended_as_it_did(tmp_path: Path) -> None:
     trying = Adopting(tmp_path, "import sys; sys.stderr.write('the reason'); sys.exit(3)", HELD)
     group = trying.begin()
-    group.wait(20)
+    group.wait(PATIENCE_S)
     assert (FAILED, "exit code 3\nthe reason") == ((outcome := trying.go()).kind, outcome.detail)
     group.stop(0)
 
@@ -355,7 +356,7 @@ def test_a_stopped_run_ends_with_all_its_children(tmp_path: Path) -> None:
     stopper = threading.Thread(target=stop_when_it_has_a_child)
     trying.errand._on_started = lambda identity: stopper.start()
     outcome = trying.go()
-    stopper.join(10)
+    stopper.join(PATIENCE_S)
     assert (STOPPED, "by wish") == (outcome.kind, outcome.detail)
     assert children[0] is not None
     assert not is_alive(children[0])
@@ -449,7 +450,7 @@ def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result
     trying.errand._on_started = lambda identity: loser.start()
     trying.transport.steps += [HELD, refusal("superseded")]
     outcome = trying.go()
-    loser.join(10)
+    loser.join(PATIENCE_S)
     assert GONE == outcome.kind
     assert outcome.detail.startswith("Somebody else has it. What it had written was kept")
     assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE_S
+
 SCRIPT = """
 import gc
 from greenroom.lifecycle import settle_memory
@@ -17,5 +19,7 @@ print(rounds[2], gc.get_freeze_count() > 1000)
 
 def test_what_stands_at_a_server_is_not_looked_through_again_and_again() -> None:
     """Half a million objects more: by default the collector would look at all of them several times on the way."""
-    said = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert ["0", "True"] == said.stdout.split()

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from greenroom.server.notice import Notice, wait_any
-
-PATIENCE_S = 5.0
+from tests.waiting import PATIENCE_S
 
 
 async def waiting(*notices: Notice, timeout_s: float | None = None) -> "asyncio.Task[None]":

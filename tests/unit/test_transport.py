@@ -5,14 +5,14 @@ import threading
 import pytest
 
 from greenroom.client.transport import HttpTransport, Response
-from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, Unavailable
 from tests.unit.tiny_server import listening, serving
+from tests.waiting import PATIENCE_S
 
 OK = Response(200, {"X-Thing": "one"}, b"well")
 
 
-def get(transport: HttpTransport, timeout_s: float = 5.0) -> Response:
+def get(transport: HttpTransport, timeout_s: float = PATIENCE_S) -> Response:
     return transport.request("GET", "/thing", None, {}, timeout_s)
 
 
@@ -80,7 +80,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time_and_asked_on_a_new_conne
 def test_a_server_that_drips_is_given_up_in_time_too() -> None:
     def drip(connection: socket.socket) -> None:
         connection.recv(1000)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")  # which would take years
         with contextlib.suppress(OSError):
             connection.settimeout(0.02)
             while True:
@@ -89,12 +89,8 @@ def test_a_server_that_drips_is_given_up_in_time_too() -> None:
                     if not connection.recv(1):
                         return
 
-    clock = SystemClock()
-    with listening(drip) as url:
-        begun_at = clock.monotonic()
-        with pytest.raises(Unavailable, match="did not answer within"):
-            get(HttpTransport(url), timeout_s=0.3)
-        assert clock.monotonic() - begun_at < 3.0
+    with listening(drip) as url, pytest.raises(Unavailable, match="did not answer within"):
+        get(HttpTransport(url), timeout_s=0.3)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +118,14 @@ def test_a_request_in_flight_is_dropped_from_another_thread() -> None:
         transport = HttpTransport(url)
 
         def drop() -> None:
-            arrived.wait(10)
+            arrived.wait(PATIENCE_S)
             transport.drop()
 
         dropper = threading.Thread(target=drop)
         dropper.start()
         with pytest.raises(Unavailable):
-            get(transport, timeout_s=60.0)
-        dropper.join(10)
+            get(transport, timeout_s=10 * PATIENCE_S)
+        dropper.join(PATIENCE_S)
 
 
 def test_a_dropped_idle_connection_does_not_harm_the_next_request() -> None:
@@ -186,7 +182,7 @@ def test_a_stream_that_falls_silent_is_given_up() -> None:
         connection.recv(1000)
 
     with listening(fall_silent) as url:
-        _, lines = HttpTransport(url).stream("/events", {}, 1.0)
+        _, lines = HttpTransport(url).stream("/events", {}, 5.0)
         assert b": hello" == next(lines)
         with pytest.raises(Unavailable, match="did not answer within"):
             next(lines)

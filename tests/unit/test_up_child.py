@@ -10,6 +10,7 @@ import pytest
 from greenroom.cli.child import Child, how
 from greenroom.clock import SystemClock
 from greenroom.domain.reliability import Reliability
+from tests.waiting import PATIENCE_S, wait_until
 
 LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
 
@@ -57,11 +58,11 @@ class Stage:
 
     def wait_for(self, text: str) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: any(text in line for line in self.said), 20), self.said
+            assert self.changed.wait_for(lambda: any(text in line for line in self.said), PATIENCE_S), self.said
 
     def wait_until_hopeless(self) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: bool(self.hopeless), 20), self.said
+            assert self.changed.wait_for(lambda: bool(self.hopeless), PATIENCE_S), self.said
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def stages() -> Iterator[list[Stage]]:
     made: list[Stage] = []
     yield made
     for stage in made:
-        stage.child.stop(5)
+        stage.child.stop(PATIENCE_S)
         os.close(stage.leash)
         os.close(stage.held)
 
@@ -97,11 +98,10 @@ def test_what_ran_once_is_tried_again_until_it_means_to_stay_down(stages: list[S
 def test_a_stop_ends_who_does_not_want_to(stages: list[Stage]) -> None:
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
     stages.append(stage := Stage(ignore))
-    while stage.child.pid is None:
-        threading.Event().wait(0.01)
+    pid = wait_until(lambda: stage.child.pid, "it runs")
     stage.child.stop(0.5)
     with pytest.raises(ProcessLookupError):
-        os.kill(stage.child.pid, 0)
+        os.kill(pid, 0)
     assert not any("runs again" in line for line in stage.said)
 
 
@@ -125,17 +125,14 @@ def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper(
     stage = Stage("import time; print('runs', flush=True); time.sleep(1000)", failures=2)
     stage.wait_for("cannot be started now")
     with stage.changed:
-        assert stage.changed.wait_for(lambda: len(stage.said) == 2, 20), stage.said
-    deadline = SystemClock().monotonic() + 20
-    while stage.child.pid is None:
-        assert SystemClock().monotonic() < deadline
-        threading.Event().wait(0.01)
-    stage.child.stop(20)
+        assert stage.changed.wait_for(lambda: len(stage.said) == 2, PATIENCE_S), stage.said
+    wait_until(lambda: stage.child.pid, "it runs")
+    stage.child.stop(PATIENCE_S)
 
 
 def test_whoever_was_stopped_on_purpose_stays_so() -> None:
     stage = Stage("raise SystemExit(0)")
     stage.wait_for("was stopped; start it")
-    stage.child.stop(5)
+    stage.child.stop(PATIENCE_S)
     assert not any("runs again" in line for line in stage.said)
     assert stage.hopeless == []

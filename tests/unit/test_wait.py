@@ -27,6 +27,7 @@ from greenroom.settings.private_file import write_record
 from tests.unit.calling import Call, interrupted_by, settings_of
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal
 from tests.unit.tiny_server import TinyServer
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("no_harness")
 
@@ -225,7 +226,7 @@ def test_the_sitting_is_kept_present_while_it_waits(server: TinyServer, tmp_path
         return answer(beaten(next_in_s=0.05))
 
     def wait_for_a_beat(server: TinyServer, body: Any) -> Response:
-        assert beats.wait(30)
+        assert beats.wait(PATIENCE_S)
         return answer(claimed())
 
     server.answers["POST join"] = lambda server, body: answer(joined(next_in_s=0.05))

@@ -14,7 +14,7 @@ from greenroom.agent import work
 from greenroom.agent.work import environment_for
 from greenroom.cli.exits import FAILED, code_of
 from greenroom.client.transport import Response
-from greenroom.clock import SystemClock, instant_of
+from greenroom.clock import SystemClock, seconds_of
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.settings.harness import DaemonSettings
@@ -23,13 +23,15 @@ from greenroom.wire.replies import TaskRef
 from tests.unit.calling import interrupted_by
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal, task_of
 from tests.unit.tiny_server import Answer, TinyServer, serving
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
 LIMITS = Reliability(
-    heartbeat_interval_s=2.0,
-    heartbeat_ttl_s=20.0,
-    stop_grace_s=2.0,
+    heartbeat_interval_s=20.0,
+    heartbeat_ttl_s=60.0,
+    stop_grace_s=PATIENCE_S,
+    takeover_grace_s=PATIENCE_S,
     restart_pause_s_min=0.01,
     restart_pause_s_max=0.02,
     park_pause_s=0.2,
@@ -197,12 +199,20 @@ def test_who_is_rate_limited_waits_until_then_and_nobody_died(server: TinyServer
     """Counted as deaths, an hour without quota would park the agent and put its tasks into quarantine."""
     server.answers["POST claim"] = claims(*[answer(claimed())] * 5)
     working = Working(server, tmp_path)
-    until_s = SystemClock().wall() + 2.0
-    until = instant_of(until_s)
-    assert 130 == working.work(saying(status="rate_limited", until=until, reason="too many requests"))
-    assert SystemClock().wall() >= until_s
+    chosen = tmp_path / "until"
+    script = f"""
+import datetime, json, os, pathlib
+chosen = pathlib.Path({str(chosen)!r})
+if not chosen.exists():
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
+    chosen.write_text(until.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+result = {{"status": "rate_limited", "until": chosen.read_text(), "reason": "too many requests"}}
+open(os.environ["GREENROOM_RESULT"], "w").write(json.dumps(result))
+"""
+    assert 130 == working.work(script)
+    assert SystemClock().wall() >= seconds_of(chosen.read_text())
     said = [line for line in working.err.getvalue().splitlines() if line.startswith("paused: ")]
-    assert until in said[0]
+    assert chosen.read_text() in said[0]
     assert "too many requests" in said[0]
     causes = [body["cause"] for body in working.bodies("POST leave")]
     assert ["stopped"] * 5 + ["left"] == causes

@@ -20,7 +20,8 @@ from greenroom.process.identity import Identity
 from greenroom.process.journal import begin, parts_of, size_of
 from greenroom.process.output import text_of
 from greenroom.process.start import NotNow
-from tests.unit.living import has_ended, survivors, wait_until, wait_until_written
+from tests.unit.living import has_ended, survivors, wait_until_written
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -58,14 +59,14 @@ def process_of(identity: Identity) -> psutil.Process:
 
 def test_it_is_written_down_who_watches_before_the_command_starts(tmp_path: Path) -> None:
     group = spawn(tmp_path, "cat", "run/wrapper.json")
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     assert msgspec.json.decode(output_of(tmp_path), type=Identity) == group.identity
 
 
 @pytest.mark.parametrize("more", [{}, {"LC_CTYPE": "C"}, {"LANG": "C", "PYTHONHOME": "/nowhere"}], ids=str)
 def test_a_command_sees_exactly_the_environment_that_was_made_for_it(tmp_path: Path, more: dict[str, str]) -> None:
     group = spawn(tmp_path, "env", env=ENVIRONMENT | more)
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     assert dict(line.split("=", 1) for line in output_of(tmp_path).decode().splitlines()) == ENVIRONMENT | more
 
 
@@ -78,14 +79,14 @@ def test_a_command_begins_with_the_signals_of_any_command(tmp_path: Path) -> Non
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     blocked, ignored = (int(word, 16) for word in output_of(tmp_path).split()[1::2])
     assert (blocked, ignored & ~INTERNAL) == (0, 0)
 
 
 def test_a_command_has_no_file_of_ours_open(tmp_path: Path) -> None:
     group = spawn_shell(tmp_path, "ls /proc/$$/fd")
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     assert output_of(tmp_path).split() == [b"0", b"1", b"2"]
 
 
@@ -109,7 +110,7 @@ def test_who_looks_for_the_command_by_its_words_finds_it_alone(tmp_path: Path) -
     group = spawn(tmp_path, "sleep", "1000.25")
     found = [process for process in psutil.process_iter() if "1000.25" in command_line_of(process)]
     assert found == process_of(group.identity).children()
-    group.stop(5)
+    group.stop(PATIENCE_S)
 
 
 UPGRADED = """
@@ -118,7 +119,7 @@ from pathlib import Path
 from greenroom.process import group, wrapper
 Path(wrapper.__file__).write_text("the next version speaks otherwise")
 folder = Path(sys.argv[1])
-print(group.Group.spawn(["true"], folder, {"PATH": os.environ["PATH"]}, b"", folder / "run").wait(20))
+print(group.Group.spawn(["true"], folder, {"PATH": os.environ["PATH"]}, b"", folder / "run").wait())
 """
 
 
@@ -126,11 +127,14 @@ def test_an_upgrade_beneath_a_process_that_runs_stops_no_run(tmp_path: Path) -> 
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(greenroom.__file__).parent, tmp_path / "greenroom", ignore=ignored)
     told, env = [sys.executable, "-c", UPGRADED, str(tmp_path)], ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(told, env=env, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(told, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (ended.stdout, ended.stderr) == ("exit code 0\n", "")
 
 
-def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(tmp_path: Path) -> None:
+def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "KILL_S_MAX", 10 * PATIENCE_S)  # what would wait for that hangs
     asked = []
 
     def refuse() -> bool:
@@ -141,7 +145,7 @@ def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(tmp_path
         Group.spawn(["touch", "started"], tmp_path, ENVIRONMENT, b"", tmp_path / "run", may_begin=refuse)
     assert asked == [True], "asked once, when the wrapper was ready"
     assert not (tmp_path / "started").exists()
-    assert spawn(tmp_path, "touch", "started").wait(20) == Exit(0, None)
+    assert spawn(tmp_path, "touch", "started").wait(PATIENCE_S) == Exit(0, None)
     assert not (tmp_path / "run" / wrapper.PROGRAM).exists()
 
 
@@ -170,7 +174,7 @@ def test_a_wrapper_that_is_killed_may_have_begun_only_with_our_word(tmp_path: Pa
 def test_it_is_small(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep", "1000")
     assert process_of(group.identity).memory_info().rss < 14 * MIB
-    group.stop(5)
+    group.stop(PATIENCE_S)
 
 
 # What the group is told, and who is killed.
@@ -179,7 +183,7 @@ def test_it_is_small(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "PIPE", "TSTP"])
 def test_what_a_command_tells_its_own_group_ends_nobody_who_watches(tmp_path: Path, name: str) -> None:
     group = spawn_shell(tmp_path, f"trap '' {name}; kill -{name} 0; exit 7")
-    assert group.wait(20) == Exit(7, None)
+    assert group.wait(PATIENCE_S) == Exit(7, None)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +198,12 @@ def test_whose_wrapper_was_killed_ended_unseen_and_is_ended_whole(tmp_path: Path
     wait_until(lambda: len(process_of(group.identity).children(recursive=True)) == count, "all run")
     below = process_of(group.identity).children(recursive=True)
     os.kill(group.identity.pid, signal.SIGKILL)
-    ended = group.wait(20)
+    ended = group.wait(PATIENCE_S)
     assert ended is not None
     assert ended.is_unseen
     assert "nobody saw how the command ended" in str(ended)
     assert len(survivors(below)) == count
-    group.stop(5)
+    group.stop(PATIENCE_S)
     assert survivors(below) == []
 
 
@@ -207,10 +211,10 @@ def test_whom_a_command_left_behind_is_ended_though_it_bears_no_marks(tmp_path: 
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
     script = "env -i sleep 1000 & echo $!"
     group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path / "run", marks)
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     left = psutil.Process(int(output_of(tmp_path)))
     assert not has_ended(left)
-    group.stop(5)
+    group.stop(PATIENCE_S)
     assert has_ended(left)
 
 
@@ -223,7 +227,7 @@ def test_a_wrapper_that_stood_still_has_missed_nothing(tmp_path: Path) -> None:
     wait_until(lambda: has_ended(command), "the command has ended")
     assert group.wait(0.3) is None
     os.kill(group.identity.pid, signal.SIGCONT)
-    assert group.wait(20) == Exit(7, None)
+    assert group.wait(PATIENCE_S) == Exit(7, None)
     assert output_of(tmp_path) == bytes(60000)
 
 
@@ -232,7 +236,7 @@ def test_who_stands_still_is_stopped_like_anybody(tmp_path: Path) -> None:
     below = process_of(group.identity).children()
     os.killpg(group.identity.pid, signal.SIGSTOP)
     wait_until(lambda: process_of(group.identity).status() == psutil.STATUS_STOPPED, "it stands still")
-    assert group.stop(10) == Exit(None, signal.SIGTERM)
+    assert group.stop(PATIENCE_S) == Exit(None, signal.SIGTERM)
     assert survivors(below) == []
 
 
@@ -242,7 +246,7 @@ def test_who_stands_still_is_stopped_like_anybody(tmp_path: Path) -> None:
 def test_of_much_output_head_and_tail_are_kept_and_the_rest_is_named(tmp_path: Path) -> None:
     bytes_max = 64 * 1024
     group = spawn_shell(tmp_path, "seq 1 200000", bytes_max=bytes_max)
-    assert group.wait(20) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == Exit(0, None)
     whole = "".join(f"{number}\n" for number in range(1, 200001)).encode()
     stdout = tmp_path / "run" / "stdout"
     (_, head), *tail = parts_of(stdout)
@@ -260,13 +264,13 @@ def test_of_much_output_head_and_tail_are_kept_and_the_rest_is_named(tmp_path: P
 
 def test_a_second_run_in_a_folder_finds_nothing_of_the_first(tmp_path: Path) -> None:
     first = spawn_shell(tmp_path, "seq 1 20000; exit 3", bytes_max=8 * 1024)
-    assert first.wait(20) == Exit(3, None)
+    assert first.wait(PATIENCE_S) == Exit(3, None)
     second = spawn_shell(tmp_path, "sleep 1000")
     assert second.poll() is None
     os.kill(second.identity.pid, signal.SIGKILL)
-    assert second.wait(20) == Exit(None, None)
+    assert second.wait(PATIENCE_S) == Exit(None, None)
     assert output_of(tmp_path) == b""
-    second.stop(5)
+    second.stop(PATIENCE_S)
 
 
 @pytest.fixture
@@ -301,7 +305,7 @@ def test_a_full_disk_delays_a_command_and_loses_nothing(small_disk: Path, tmp_pa
     assert group.wait(1.0) is None
     assert not (tmp_path / "written").exists(), "it waits until there is room for what it writes"
     ballast.unlink()
-    assert group.wait(20) == Exit(7, None)
+    assert group.wait(PATIENCE_S) == Exit(7, None)
     assert (small_disk / "run" / "stdout").read_bytes() == bytes(300000)
 
 
@@ -313,7 +317,7 @@ def test_how_a_command_ended_is_written_down_when_there_is_room_again(small_disk
     wait_until((tmp_path / "ended").exists, "the command has ended")
     assert group.wait(1.0) is None
     ballast.unlink()
-    assert group.wait(20) == Exit(7, None)
+    assert group.wait(PATIENCE_S) == Exit(7, None)
 
 
 def test_a_full_disk_holds_up_no_stop(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,10 +344,10 @@ def test_a_folder_that_was_taken_away_holds_up_nobody(tmp_path: Path) -> None:
         path.unlink()
     (tmp_path / "run").rmdir()
     (tmp_path / "go").touch()
-    ended = group.wait(20)
+    ended = group.wait(PATIENCE_S)
     assert ended is not None
     assert ended.is_unseen
-    group.stop(5)
+    group.stop(PATIENCE_S)
 
 
 # Whoever starts it is killed.
@@ -406,11 +410,11 @@ def test_a_command_whose_starter_was_killed_is_carried_on(tmp_path: Path) -> Non
     assert group.identity == Identity(everybody[0].pid, group.identity.started)
     assert group.wait(0.3) is None
     (tmp_path / "go").touch()
-    assert group.wait(20) == Exit(3, None)
+    assert group.wait(PATIENCE_S) == Exit(3, None)
     assert output_of(tmp_path) == b"ready\ndone\n"
     again = Group.adopt(tmp_path / "run", {"MARK_OF_A_RUN": str(tmp_path)})
     assert again is not None
-    assert again.wait(20) == Exit(3, None), "an end that nobody of us saw is read later"
+    assert again.wait(PATIENCE_S) == Exit(3, None), "an end that nobody of us saw is read later"
 
 
 def test_an_adopted_command_is_stopped_with_all_that_is_its_own(tmp_path: Path) -> None:
@@ -428,11 +432,11 @@ def test_whose_starter_and_wrapper_were_killed_is_ended_though_it_bears_no_marks
     wait_until(lambda: not psutil.pid_exists(everybody[0].pid), "the wrapper has ended, and was collected")
     group = Group.adopt(tmp_path / "run", {"MARK_OF_A_RUN": str(tmp_path)})
     assert group is not None
-    ended = group.wait(20)
+    ended = group.wait(PATIENCE_S)
     assert ended is not None
     assert ended.is_unseen
     assert survivors(everybody) != []
-    group.stop(5)
+    group.stop(PATIENCE_S)
     assert survivors(everybody) == []
 
 
@@ -450,7 +454,7 @@ def test_a_wrapper_whose_starter_has_ended_starts_nothing(tmp_path: Path, when: 
         if when != "before":
             assert ours.recv(100) == start.READY
             ours.close()
-        assert started.wait(20) == 0
+        assert started.wait(PATIENCE_S) == 0
     assert not (tmp_path / "started").exists()
     assert Group.adopt(folder, {}) is None
     assert Group.adopt(tmp_path / "nowhere", {}) is None

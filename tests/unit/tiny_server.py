@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from greenroom.client.transport import Response
+from tests.waiting import PATIENCE_S
 
 Answer = Callable[["TinyServer", Any], Response | None]
 """Answers a body; None: closes the connection without a word."""
@@ -38,7 +39,7 @@ class TinyServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: TinyServer
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = PATIENCE_S
 
     def setup(self) -> None:
         super().setup()
@@ -84,7 +85,7 @@ def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
         server.closing.set()
         server.shutdown()
         server.server_close()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -103,4 +104,4 @@ def listening(talk: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(PATIENCE_S)

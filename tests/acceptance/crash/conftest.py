@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.crash.yard import CALM, SQLITE, open_yard
+from tests.acceptance.crash.yard import SQLITE, UNHURRIED, open_yard
 from tests.acceptance.house import House
 from tests.postgres import Server
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return CALM
+    return UNHURRIED
+
+
+@pytest.fixture
+def of_server() -> Mapping[str, str]:
+    """Durations that only the server has."""
+    return {}
 
 
 @pytest.fixture
@@ -29,9 +35,10 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, durations: Mapping[str, str], database: str) -> Iterator[House]:
+def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str], database: str) -> Iterator[House]:
     """A house in which nothing runs yet."""
     house = House(tmp_path / "house", durations)
+    house.of_server = dict(of_server)
     house.store_words = ("--database", database) if database else ()
     yield house
     house.close()

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.acceptance.proxy import RESET_ON_CLOSE
+from tests.waiting import PATIENCE_S
 
-TIMEOUT_S = 10.0
 PIECES = 20
 
 
@@ -38,7 +38,7 @@ class Unheard(Exception):
 class Line:
     """Keeps its connection from one request to the next, as a client does that has many."""
 
-    def __init__(self, url: str, token: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float = PATIENCE_S) -> None:
         self.address = urlsplit(url).netloc
         self.token = token
         self._timeout_s = timeout_s

@@ -18,12 +18,11 @@ from tests.acceptance.crash.crowd import ROOM, WATCHER, Crowd
 from tests.acceptance.crash.line import Line
 from tests.acceptance.crash.yard import check_file, open_yard
 from tests.acceptance.house import House
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-REQUEST_TIMEOUT_S = 5.0
 DISK_MB = 64
 
 
@@ -67,7 +66,6 @@ def endure(house: House, fill: Callable[[], None], free: Callable[[], None], tim
         f" {beater.slowest_s:.2f} s"
     )
     assert {"ok"} == set(beater.statuses)
-    assert crowd.ledger.slowest_refusal_s < REQUEST_TIMEOUT_S
     assert 1 == len(auditor.of_type("server.started")), "the server went on all the time"
     assert [] == auditor.of_type("participant.expired")
 

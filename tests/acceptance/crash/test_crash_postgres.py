@@ -17,17 +17,15 @@ from tests.acceptance.crash.audit import Auditor
 from tests.acceptance.crash.beating import Beater
 from tests.acceptance.crash.crowd import ROLES, ROOM, WATCHER, Crowd
 from tests.acceptance.crash.line import Line
-from tests.acceptance.crash.yard import POSTGRESQL
-from tests.acceptance.house import QUICK, House, listening
+from tests.acceptance.crash.yard import POSTGRESQL, UNHURRIED
+from tests.acceptance.house import House, listening
 from tests.acceptance.processes import Started
-from tests.acceptance.waiting import wait_until
 from tests.postgres import Server, place_of
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.parametrize("database", [POSTGRESQL], indirect=True)]
 
-REQUEST_TIMEOUT_S = 5.0
-BACK_WITHIN_S = 5.0
-LEASE_S = float(QUICK["GREENROOM_HEARTBEAT_TTL_S"])
+LEASE_S = 20.0
 ALREADY_RUNNING = 78
 WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'greenroom server%'"
 
@@ -52,9 +50,9 @@ def start_again(server: Server) -> None:
 
 
 def terminate(server: Server, database: str, which: str = WRITERS) -> None:
-    """Have PostgreSQL end our sessions."""
+    """Have PostgreSQL end our sessions, and wait until they are gone."""
     name = database.partition("?")[0].rpartition("/")[2]
-    server.admin(f"SELECT pg_terminate_backend(pid) {which}", database=name)
+    server.admin(f"SELECT pg_terminate_backend(pid, {int(1000 * PATIENCE_S)}) {which}", database=name)
 
 
 class Trial:
@@ -94,12 +92,15 @@ class Trial:
         assert 1 == len(self.auditor.of_type("server.started")), "ours went on all the time"
         assert [] == self.auditor.of_type("participant.expired")
         assert {1} >= {event["data"]["attempt"] for event in self.auditor.of_type("task.claimed")}
-        assert ledger.slowest_refusal_s < REQUEST_TIMEOUT_S
-        assert self.slowest_return_s < BACK_WITHIN_S
 
     def is_refused(self, more: int) -> None:
         wanted = self.crowd.ledger.refusals + more
         wait_until(lambda: self.crowd.ledger.refusals >= wanted, "writes are refused")
+
+    def said(self, words: str) -> int:
+        """How often the server said that."""
+        assert self.house.server is not None
+        return sum(words in line for line in self.house.server.err.splitlines())
 
 
 @pytest.fixture
@@ -124,32 +125,32 @@ class Mortal:
         trial.rng.choice(ways)()
         trial.is_refused(more=10)
         for method, path in (("POST", "rooms"), ("GET", "rooms"), ("GET", f"rooms/{ROOM}")):
-            began_at = time.monotonic()
             body = {"name": "nowhere", "roles": ["nobody"]} if method == "POST" else None
             answer = trial.house.api.call(method, path, body)
             assert (503, "store_unavailable") == (answer.status, answer.body["code"]), (path, answer)
             assert answer.body["guidance"]
-            assert time.monotonic() - began_at < REQUEST_TIMEOUT_S
         time.sleep(away_s)
         start_again(server)
 
 
 class TestItDies(Mortal):
     def test_and_comes_back(self, yard: House, mortal: Server) -> None:
-        trial = Trial(yard, seed=8)
-        trial.run(lambda: self.disturb(trial, mortal, trial.rng.uniform(0, 0.5)), times=2)
+        self.die(Trial(yard, seed=8), mortal, away_s_max=0.5, times=2)
 
     @pytest.mark.prove
     def test_again_and_again(self, yard: House, mortal: Server) -> None:
-        trial = Trial(yard, seed=88)
-        trial.run(lambda: self.disturb(trial, mortal, trial.rng.uniform(0, 2)), times=50)
+        self.die(Trial(yard, seed=88), mortal, away_s_max=2.0, times=50)
+
+    def die(self, trial: Trial, server: Server, away_s_max: float, times: int) -> None:
+        trial.run(lambda: self.disturb(trial, server, trial.rng.uniform(0, away_s_max)), times)
+        assert [times, times] == [trial.said("is away"), trial.said("is back")], "it is used again once it is there"
 
 
 @pytest.mark.prove
 class TestItIsAwayForLongerThanALease(Mortal):
     @pytest.fixture
     def durations(self) -> Mapping[str, str]:
-        return QUICK
+        return UNHURRIED | {"GREENROOM_HEARTBEAT_INTERVAL_S": "5", "GREENROOM_HEARTBEAT_TTL_S": f"{LEASE_S}"}
 
     def test_and_comes_back(self, yard: House, mortal: Server) -> None:
         """The agents of the crowd do not beat; here is only one that does."""
@@ -161,6 +162,8 @@ class TestItIsAwayForLongerThanALease(Mortal):
 def test_our_session_is_ended_in_mid_burst(yard: House, postgres: Server, database: str, times: int) -> None:
     trial = Trial(yard, seed=9)
     trial.run(lambda: terminate(postgres, database), times)
+    assert trial.said("was not committed") <= times, "it costs what was under way: the next one has a new session"
+    assert trial.crowd.ledger.refusals <= times * len(trial.crowd.clients)
 
 
 def second_server(house: House, url: str) -> Started:

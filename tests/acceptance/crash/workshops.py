@@ -13,6 +13,8 @@ from tests.acceptance.processes import Started
 
 SITS = re.compile(r"working as \S+ in \S+ \(([^)]+)\)")
 ADDS_ITS_WORD = ("sed", "s/$/ is done/")
+OWN = {"GREENROOM_HEARTBEAT_INTERVAL_S": "20"}
+"""The server says how often it beats, and this for how long it waits for an answer: for a quarter."""
 LIVES_S = (0.5, 3.0)
 FOR_EVER_S = float("inf")
 LOOK_EVERY_S = 0.05
@@ -33,7 +35,7 @@ class Workshop(threading.Thread):
     def run(self) -> None:
         kills_left, living = self._kills, list[str]()
         while not self.is_over.is_set():
-            work = self._house.start(*self._words)
+            work = self._house.start(*self._words, **OWN)
             lives_s = self._rng.uniform(*LIVES_S) if kills_left else FOR_EVER_S
             ends_at = time.monotonic() + lives_s
             while work.poll() is None and time.monotonic() < ends_at and not self.is_over.is_set():

@@ -1,22 +1,28 @@
 """The promises, each as a check of what was seen from outside. Knows no fault: they hold after every one of them.
 
 A check yields a sentence for each promise that was broken. The instants of the server's events and of the diaries are
-of one wall clock, since all machines of a fleet live on one computer.
+of one wall clock, since all machines of a fleet live on one computer. They are compared where one thing has to wait for
+the other, so that a slow computer can only put more time between them; nothing is late.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
 from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.evidence import Attempt, Evidence, attempt_of, seat_of, seconds
+from tests.acceptance.fleet.evidence import Attempt, Event, Evidence, attempt_of, seat_of, seconds
 
-SLACK_S = 0.3
-"""Between two processes that write down the same moment on a busy computer."""
-EARLY_S = 0.05
-"""Between two instants that one daemon told: its clock is read in more than one step."""
+GRAIN_S = 0.01
+"""An event's instant is rounded to a millisecond, and one that a daemon tells is read in more than one step."""
+SILENT = re.compile(r"(?:no heartbeat|not named by its machine's daemon).* for ([\d.]+) s \(limit ([\d.]+) s\)")
+WITH_ITS_MACHINE = "machine "
+GONE_WITH_REASON = (WITH_ITS_MACHINE, "its daemon was stopped")
+"""How the causes begin of who goes without a silence of its own: its machine went, or left."""
+BY_ITS_WORK = "its holder came back"
+"""The cause of who comes back by handing in what it did."""
 Check = Callable[[Evidence], Iterator[str]]
 
 
@@ -54,18 +60,29 @@ def numbers_only_rise(seen: Evidence) -> Iterator[str]:
             last[key] = number
 
 
-def tasks_of_the_dead_are_free_in_time(seen: Evidence) -> Iterator[str]:
-    """I6: within lease, patience and one sweep after the last sign of life of a dead holder."""
+def the_dead_hold_nothing(seen: Evidence) -> Iterator[str]:
+    """I6: the very word of its end frees the task of a holder; without one, the silence after its lease does."""
     ends = ("task.released", "task.completed", "task.quarantined", "task.closed")
-    freed: dict[Attempt, float] = {}
-    for event in seen.of(*ends):
-        freed.setdefault(attempt_of(event), seconds(event["at"]))
+    freed = first_of(seen, *ends)
+    exited = first_of(seen, "agent.exited")
+    lapsed = {event["data"]["connection_id"]: event for event in seen.of("participant.expired")}
+    given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
     for death in seen.deaths:
-        at = freed.get((death.task, death.attempt))
-        if at is None:
+        key = (death.task, death.attempt)
+        free = freed.get(key)
+        if free is None:
             yield f"{death.task}: attempt {death.attempt} died and still holds it"
-        elif at - death.at > death.bound_s:
-            yield f"{death.task}: free {at - death.at:.2f} s after its holder's death, promised {death.bound_s:g} s"
+            continue
+        if seconds(free["at"]) < death.at - GRAIN_S:
+            yield f"{death.task}: attempt {death.attempt} was freed before it died"
+        if death.silent_s is None:
+            word = exited.get(key)
+            if word is None or word["at"] != free["at"] or word["pos"] > free["pos"]:
+                yield f"{death.task}: attempt {death.attempt} was not freed with the word of its end"
+            continue
+        silence = lapsed.get(given[key])
+        if silence is None or seconds(free["at"]) - seconds(silence["at"]) < death.silent_s - GRAIN_S:
+            yield f"{death.task}: attempt {death.attempt} was freed before its holder was silent for long enough"
 
 
 def nothing_is_lost(seen: Evidence) -> Iterator[str]:
@@ -86,25 +103,82 @@ def silence_does_nothing(seen: Evidence) -> Iterator[str]:
         for run in seen.runs:
             if run.machine != silence.machine:
                 continue
-            if silence.began_at + SLACK_S < run.began_at < silence.ended_at:
+            if silence.began_at < run.began_at < silence.ended_at:
                 yield f"{run} began in a silence"
-            if silence.began_at < run.last_at < silence.ended_at - SLACK_S and run.end is None:
+            if silence.began_at < run.last_at < silence.ended_at and run.end is None:
                 yield f"{run} was ended in a silence"
 
 
-def runs_begin_on_a_fresh_word(seen: Evidence) -> Iterator[str]:
-    """I10: the attempt was given to this very sitting, and it was said to be so for less than a TTL."""
+def runs_begin_on_the_word_that_holds(seen: Evidence) -> Iterator[str]:
+    """I10: the attempt was given to this very sitting, and had not been taken from it again."""
     given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
-    told: dict[Attempt, list[float]] = {}
-    for event in seen.of("task.claimed", "task.started", "task.resumed"):
-        told.setdefault(attempt_of(event), []).append(seconds(event["at"]))
+    turns: dict[Attempt, list[tuple[float, bool]]] = {}
+    for event in seen.of("task.claimed", "task.resumed", "task.released", "task.quarantined", "task.closed"):
+        holds = event["type"] in ("task.claimed", "task.resumed")
+        turns.setdefault(attempt_of(event), []).append((seconds(event["at"]), holds))
     for run in seen.runs:
         key = (run.task, run.attempt)
-        words = [at for at in told.get(key, []) if at <= run.began_at + SLACK_S]
+        before = [holds for at, holds in turns.get(key, []) if at <= run.began_at + GRAIN_S]
         if given.get(key) != run.connection:
             yield f"{run} was begun by {run.connection}, and given to {given.get(key)}"
-        elif not words or run.began_at - max(words) >= seen.budget.ttl_s:
-            yield f"{run} began on a word that was {run.began_at - max(words, default=0):.1f} s old"
+        elif not before or not before[-1]:
+            yield f"{run} began when its attempt was {'over' if before else 'not given yet'}"
+
+
+def who_is_removed_was_silent(seen: Evidence) -> Iterator[str]:
+    """Nobody loses a seat, and no machine is given up, but for a silence of a lease, or because it left."""
+    for event in seen.of("machine.disconnected", "participant.expired"):
+        if (told := SILENT.match(event["cause"])) is not None:
+            silent_s, lease_s = map(float, told.groups())
+            if silent_s < lease_s:
+                yield f"{event['type']} at event {event['pos']} after {silent_s:g} s of a lease of {lease_s:g} s"
+        elif not event["cause"].startswith(GONE_WITH_REASON):
+            yield f"{event['type']} at event {event['pos']} without a silence: {event['cause']}"
+
+
+def machines_come_back_whole(seen: Evidence) -> Iterator[str]:
+    """A machine goes and comes back by turns, and each agent that went with it comes back in the same moment.
+
+    Only who hands in a result comes back before its machine.
+    """
+    there: dict[str, str] = {}
+    gone_with: dict[str, str] = {}
+    back_at: dict[str, str] = {}
+    for event in seen.of("machine.reconnected", "machine.disconnected", "participant.expired", "participant.rejoined"):
+        data, name = event["data"], event["data"].get("machine")
+        if event["type"] == "machine.reconnected":
+            if there.get(name) == data["incarnation"]:
+                yield f"{name} came back at event {event['pos']} without having gone"
+            there[name], back_at[name] = data["incarnation"], event["at"]
+        elif event["type"] == "machine.disconnected":
+            if there.pop(name, None) is None:
+                yield f"{name} went at event {event['pos']} without having been there"
+        elif event["type"] == "participant.expired":
+            if event["cause"].startswith(WITH_ITS_MACHINE):
+                gone_with[data["connection_id"]] = name
+        else:
+            machine = gone_with.pop(data["connection_id"], None)
+            is_alone = machine is not None and back_at.get(machine) != event["at"]
+            if is_alone and event["cause"] != BY_ITS_WORK:
+                yield f"{data['role']} came back at event {event['pos']}, and not with its machine"
+
+
+def seats_are_taken_by_wish(seen: Evidence) -> Iterator[str]:
+    """Nobody sits down where somebody sits, unless a person has moved the role or takes it over."""
+    wished: dict[tuple[str, str], int] = {}
+    joined: dict[tuple[str, str], int] = {}
+    pushed: dict[tuple[str, str], int] = {}
+    for event in seen.of("role.wished", "participant.superseded", "participant.joined"):
+        seat = seat_of(event)
+        if event["type"] == "role.wished":
+            wished[seat] = event["pos"]
+        elif event["type"] == "participant.superseded":
+            pushed[seat] = event["pos"]
+        else:
+            is_person = event["data"]["machine"] is None
+            if pushed.pop(seat, None) and not is_person and wished.get(seat, 0) < joined.get(seat, 0):
+                yield f"{event['data']['connection_id']} took {seat[1]} at event {event['pos']}, and nobody wished it"
+            joined[seat] = event["pos"]
 
 
 def restarts_stay_in_budget(seen: Evidence) -> Iterator[str]:
@@ -117,7 +191,7 @@ def restarts_stay_in_budget(seen: Evidence) -> Iterator[str]:
             ends.pop(seat, None), rests.pop(seat, None)
         elif event["type"] == "agent.started":
             early_s = rests.get(seat, 0.0) - seconds(event["data"]["at"])
-            if early_s > EARLY_S:
+            if early_s > GRAIN_S:
                 yield f"{seat[1]} was run {early_s:.2f} s before its rest was over"
         elif not event["data"]["intended"]:
             at = seconds(event["data"]["at"])
@@ -141,7 +215,7 @@ def nothing_runs_twice(seen: Evidence) -> Iterator[str]:
         if older.machine == newer.machine and newer.began_at < older.last_at:
             yield f"{newer} began while {older} lived"
     for run in seen.runs:
-        if (told_at := exited.get((run.task, run.attempt))) is not None and run.last_at > told_at + SLACK_S:
+        if (told_at := exited.get((run.task, run.attempt))) is not None and run.last_at > told_at + GRAIN_S:
             yield f"{run} lived on for {run.last_at - told_at:.2f} s after its end was told"
 
 
@@ -166,6 +240,14 @@ def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
     yield from (f"{kind} of {attempt} came {n} times" for (kind, attempt, _), n in times.items() if n > 1)
 
 
+def first_of(seen: Evidence, *kinds: str) -> dict[Attempt, Event]:
+    """The first event of these about each attempt."""
+    found: dict[Attempt, Event] = {}
+    for event in seen.of(*kinds):
+        found.setdefault(attempt_of(event), event)
+    return found
+
+
 def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
     """Every two runs of one task, the one that began first before the other."""
     for one, other in combinations(sorted(runs, key=lambda run: run.began_at), 2):
@@ -176,10 +258,13 @@ def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
 CHECKS: tuple[Check, ...] = (
     each_attempt_has_one_result,
     numbers_only_rise,
-    tasks_of_the_dead_are_free_in_time,
+    the_dead_hold_nothing,
     nothing_is_lost,
     silence_does_nothing,
-    runs_begin_on_a_fresh_word,
+    runs_begin_on_the_word_that_holds,
+    who_is_removed_was_silent,
+    machines_come_back_whole,
+    seats_are_taken_by_wish,
     restarts_stay_in_budget,
     nothing_runs_twice,
     facts_come_once_and_in_order,

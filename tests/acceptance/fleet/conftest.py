@@ -19,9 +19,17 @@ def durations() -> Mapping[str, str]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, durations: Mapping[str, str]) -> House:
+def of_server() -> Mapping[str, str]:
+    """Durations that only the server has."""
+    return {}
+
+
+@pytest.fixture
+def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str]) -> House:
     """A house in which nothing runs yet; the fleet that is built on it closes it."""
-    return House(tmp_path / "house", durations)
+    house = House(tmp_path / "house", durations)
+    house.of_server = dict(of_server)
+    return house
 
 
 @pytest.fixture

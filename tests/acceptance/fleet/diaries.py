@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.acceptance.waiting import PATIENCE_S, wait_until
+from tests.waiting import wait_until
 
 WHOLE = "}\n"
 
@@ -43,9 +43,13 @@ class Diaries:
         found = [run for path in paths if (run := read(path)) is not None]
         return sorted(found, key=lambda run: run.began_at)
 
-    def wait_for(self, task: str, attempt: int = 1, deadline_s: float = PATIENCE_S) -> Run:
+    def wait_for(self, task: str, attempt: int = 1) -> Run:
         """The run of that attempt, as soon as it has begun."""
-        return wait_until(lambda: self.runs(task, attempt), f"attempt {attempt} at {task} begins", deadline_s)[0]
+        return wait_until(lambda: self.runs(task, attempt), f"attempt {attempt} at {task} begins")[0]
+
+    def now(self, run: Run) -> Run:
+        """That run, as far as it has come by now."""
+        return read(self.folder / f"{run.task}.{run.attempt}.{run.pid}") or run
 
     def open_gate(self, name: str) -> None:
         """Let whoever works until that gate is open come to the end."""

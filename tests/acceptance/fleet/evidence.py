@@ -22,20 +22,19 @@ class Silence(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A holder's last sign of life, and by when its task has to be anybody's again."""
+    """A holder's last sign of life. Who tells of its end frees its task; where nobody does, silence of so long."""
 
     task: str
     attempt: int
     at: float
-    bound_s: float
+    silent_s: float | None = None
 
 
 class Budget(NamedTuple):
-    """What a daemon may spend on restarts, in seconds, and how old the word may be on which a run begins."""
+    """What a daemon may spend on restarts, in seconds."""
 
     ends: int = 1_000
     window_s: float = 300.0
-    ttl_s: float = 8.0
 
 
 @dataclass(frozen=True)

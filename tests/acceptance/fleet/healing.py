@@ -1,7 +1,8 @@
 """How long healing took, measured from outside, and the report of it. Must not know what the faults were.
 
-Where the variable `HEALING_REPORT` names a folder, each figure goes there as a line of JSON, and is held to its promise
-to the letter. Run as a program it prints the figures of such a folder as a table.
+Where the variable `HEALING_REPORT` names a folder, each figure goes there as a line of JSON. No figure is judged: a
+busy computer makes it larger. Run as a program it prints the figures of such a folder as a table, beside what is
+promised and how often it took longer.
 """
 
 from __future__ import annotations
@@ -12,59 +13,73 @@ import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.evidence import Death, attempt_of, seconds
-from tests.acceptance.fleet.fleet import ALLOWANCE_S, REPORT, Fleet
-from tests.acceptance.waiting import wait_until
+from tests.acceptance.fleet.evidence import Death, Event, seconds
+from tests.acceptance.fleet.fleet import RESTS_S_MAX, Fleet
+from tests.waiting import wait_until
 
-RUN_AGAIN_WITHIN_S = 2.0
-"""Beside the rest that the daemon had drawn."""
+REPORT = "HEALING_REPORT"
+AT_ONCE = "at once"
+"""Promised where somebody is told: no lease, beat or other time has to run out."""
 
 
-def report(fault: str, took_s: float, bound_s: float, rest_s: float = 0.0) -> None:
-    """Write a figure down; `rest_s` of it was a rest that is meant to be. Fails when it took longer than promised."""
-    line = {"fault": fault, "took_s": round(took_s, 3), "rest_s": round(rest_s, 3), "bound_s": bound_s}
+def report(fault: str, took_s: float, promised_s: float | None = None, rest_s: float = 0.0) -> None:
+    """Write a figure down; `rest_s` of it was a rest that is meant to be. Without `promised_s` it is to be at once."""
+    line = {"fault": fault, "took_s": round(took_s, 3), "rest_s": round(rest_s, 3), "promised_s": promised_s}
     print(f"healed: {line}")
     if folder := os.environ.get(REPORT):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with (Path(folder) / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-    assert took_s - rest_s <= bound_s + ALLOWANCE_S, line
 
 
 def runs_again(fleet: Fleet, fault: str, run: Run, ended_at: float) -> Run:
-    """See that the task of a run that ended at `ended_at` (wall clock) is run again in time: its next run."""
-    fleet.deaths.append(Death(run.task, run.attempt, ended_at, RUN_AGAIN_WITHIN_S + ALLOWANCE_S))
-    newer = fleet.diaries.wait_for(run.task, run.attempt + 1)
-    exited = wait_until(lambda: exits_of(fleet, run), f"the end of {run} is told")[0]["data"]
-    assert not exited["intended"], exited
-    rest_s = seconds(exited["until"]) - seconds(exited["at"])
-    report(f"{fault}: its task runs again", newer.began_at - ended_at, RUN_AGAIN_WITHIN_S, rest_s)
+    """See that the task of a run that ended at `ended_at` (wall clock) is run again, and by whom: its next run.
+
+    The end frees the task, which `check` looks for; one agent sits down in the role, once, after a rest that is no
+    longer than said, and the task is what it is given.
+    """
+    fleet.deaths.append(Death(run.task, run.attempt, ended_at))
+    newer = wait_until(
+        lambda: [each for each in fleet.diaries.runs(run.task) if each.attempt > run.attempt], f"a run after {run}"
+    )[0]
+    [exited] = wait_until(lambda: exits_of(fleet, run), f"the end of {run} is told")
+    assert not exited["data"]["intended"], exited
+    rest_s = seconds(exited["data"]["until"]) - seconds(exited["data"]["at"])
+    assert rest_s <= RESTS_S_MAX, exited
+    told = [each for each in fleet.house.api.events() if each["pos"] > exited["pos"]]
+    since = [each["type"] for each in told if each["data"].get("role") == run.role and each["type"] in SITTING_DOWN]
+    assert SITTING_DOWN == tuple(since[:2]), since
+    report(f"{fault}: its task runs again", newer.began_at - ended_at, rest_s=rest_s)
     return newer
 
 
-def exits_of(fleet: Fleet, run: Run) -> list[dict[str, dict[str, str]]]:
+SITTING_DOWN = ("participant.joined", "task.claimed")
+
+
+def exits_of(fleet: Fleet, run: Run) -> list[Event]:
     """The events in which the end of a run was told."""
-    wanted = (run.task, run.attempt)
-    return [each for each in fleet.house.api.events() if each["type"] == "agent.exited" and attempt_of(each) == wanted]
+    return fleet.told("agent.exited", task=run.task, attempt=run.attempt)
 
 
 def table(folder: Path) -> Iterator[str]:
-    """The figures of each fault: how many, the median, the worst, and what is promised."""
-    figures: dict[str, list[dict[str, float]]] = {}
+    """The figures of each fault: how many, the median, the worst, what is promised, and how many are above that."""
+    figures: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in map(json.loads, path.read_text("utf-8").splitlines()):
             figures.setdefault(line["fault"], []).append(line)
-    yield "| what befell it, and what is healed then | times | median | worst | promised |"
-    yield "|---|---:|---:|---:|---:|"
+    yield "| what befell it, and what is healed then | times | median | worst | promised | above that |"
+    yield "|---|---:|---:|---:|---:|---:|"
     for fault, lines in sorted(figures.items()):
         took = [line["took_s"] - line["rest_s"] for line in lines]
-        beside = " and its rest" if any(line["rest_s"] for line in lines) else ""
-        bound = max(line["bound_s"] for line in lines)
-        yield (
-            f"| {fault} | {len(lines)} | {statistics.median(took):.2f} s | {max(took):.2f} s | {bound:.1f} s{beside} |"
-        )
+        within = [line["promised_s"] for line in lines if line["promised_s"] is not None]
+        promised = f"{max(within):.1f} s" if within else AT_ONCE
+        promised += ", after its rest" if any(line["rest_s"] for line in lines) else ""
+        above = str(sum(each > max(within) for each in took)) if within else ""
+        worst = f"{statistics.median(took):.2f} s | {max(took):.2f} s"
+        yield f"| {fault} | {len(lines)} | {worst} | {promised} | {above} |"
 
 
 if __name__ == "__main__":

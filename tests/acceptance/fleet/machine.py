@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.acceptance.fleet.network import Place
 from tests.acceptance.house import PROGRAM, House
 from tests.acceptance.processes import Started, children_of
-from tests.acceptance.waiting import NotYet, wait_until
+from tests.waiting import NotYet, wait_until
 
 LABOURER = Path(__file__).with_name("labourer.py")
 ENTER: tuple[str, ...] = ()
@@ -26,7 +26,6 @@ class Machine:
         self.enter = ENTER
         """How to get to where it lives, beyond its network: the words that a command line has before its own."""
         self.daemon: Started | None = None
-        self.durations: dict[str, str] = {}
         self._house, self._diaries = house, diaries
         self._starts = 0
         self._token: str | None = None
@@ -41,7 +40,7 @@ class Machine:
             self._token = self._house.run("machine", "token", self.name).out.strip()
         own = {"HOME": self.home, "GREENROOM_DATA_DIR": self.data_dir, "GREENROOM_URL": self.url}
         told = {name: str(value) for name, value in own.items()}
-        return self._house.environment() | self.durations | told | {"GREENROOM_TOKEN": self._token}
+        return self._house.environment() | told | {"GREENROOM_TOKEN": self._token}
 
     def write_team(self, room: str, roles: Sequence[str]) -> None:
         """Let it run a labourer for each of these roles."""
@@ -70,16 +69,26 @@ class Machine:
         self.wait_until_connected()
         return started
 
-    def wait_until_connected(self, deadline_s: float = 25.0) -> None:
-        wait_until(self.is_connected, f"{self.name} is connected", deadline_s)
+    def wait_until_connected(self) -> None:
+        wait_until(self.is_connected, f"{self.name} is connected")
 
     def is_connected(self) -> bool:
-        """Tell whether the server says so, and the daemon lives. Raises NotYet."""
+        """Tell whether the server and this very daemon say so. Raises NotYet.
+
+        The server counts on a daemon for as long as the lease lasts, also when another one is there by now.
+        """
         assert self.daemon is not None
         if self.daemon.poll() is not None:
             raise NotYet(f"its daemon ended with {self.daemon.poll()}: {self.daemon.err[-500:]}")
+        if "is connected to" not in self.daemon.err:
+            raise NotYet("its daemon has not reached the server")
         answer = self._house.api.call("GET", f"machines/{self.name}")
         return answer.status == 200 and bool(answer.body["daemon_connected"])
+
+    @property
+    def last_seen_at(self) -> str:
+        """When the server heard its last beat."""
+        return str(self._house.api.get(f"machines/{self.name}")["last_seen_at"])
 
     @property
     def pid(self) -> int:
@@ -93,7 +102,9 @@ class Machine:
         self.daemon.wait()
 
     def freeze(self) -> None:
+        """Have it stand still; nothing of it runs on return."""
         os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: {"T"} == states_of(self.pid), f"{self.name} stands still")
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -105,3 +116,9 @@ class Machine:
             os.kill(self.pid, signal.SIGTERM)
             self.daemon.wait()
         self.daemon.end()
+
+
+def states_of(pid: int) -> set[str]:
+    """The states of a process's threads, each by its letter."""
+    stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return {stat.rpartition(")")[2].split()[0] for stat in stats}

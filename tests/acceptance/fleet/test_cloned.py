@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 
 import pytest
 
-from tests.acceptance.fleet.fleet import INTERVAL_S, SLACK_S, Fleet
-from tests.acceptance.waiting import wait_until
+from tests.acceptance.fleet.fleet import BEATING, OFTEN, Fleet
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 CONFLICT = 4
+
+
+@pytest.fixture
+def durations() -> Mapping[str, str]:
+    return BEATING
+
+
+@pytest.fixture
+def of_server() -> Mapping[str, str]:
+    return OFTEN
 
 
 def test_a_machine_that_was_copied(fleet: Fleet) -> None:
@@ -24,10 +35,10 @@ def test_a_machine_that_was_copied(fleet: Fleet) -> None:
     shutil.copytree(machine.data_dir, copy)
     clone = machine.launch(data_dir=copy)
     try:
-        assert CONFLICT == original.wait(INTERVAL_S + 5.0)
+        assert CONFLICT == original.wait()
         assert f"another daemon runs as machine {machine.name} by now" in original.err
-        cloned = wait_until(lambda: fleet.house.api.count("machine.cloned"), "it is noticed", INTERVAL_S + SLACK_S)
-        assert 1 == cloned
+        assert 2 == fleet.beats()["superseded"], "it gives way on the first word of it, and says that it leaves"
+        assert 1 == fleet.house.api.count("machine.cloned")
         wait_until(lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "people are told")
         fleet.finish("done")
         fleet.check()

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 
 import pytest
 
 from tests.acceptance.fleet.evidence import Silence
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LONGER_THAN_TTL_S, Fleet, leader_of
+from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LAPSING, LONGER_THAN_TTL_S, Fleet, leader_of
 from tests.acceptance.fleet.healing import report
 
 pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def durations() -> Mapping[str, str]:
+    return LAPSING
 
 
 def freeze_for_long(fleet: Fleet, *pids: int) -> float:
@@ -23,9 +29,9 @@ def freeze_for_long(fleet: Fleet, *pids: int) -> float:
     try:
         time.sleep(LONGER_THAN_TTL_S)
     finally:
+        fleet.silences += [Silence(machine.name, began_at, time.time()) for machine in fleet.machines]
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-    fleet.silences += [Silence(machine.name, began_at, time.time()) for machine in fleet.machines]
     return time.monotonic()
 
 
@@ -33,22 +39,23 @@ def test_an_agent_a_wrapper_and_another_machine_s_daemon(fleet: Fleet) -> None:
     """The first machine keeps its lease, so that two of its processes stand still; the second one loses its own."""
     runs = fleet.begin_all("until:done")
     agent, elsewhere, wrapped, _ = runs
-    daemon = fleet.machine_of(elsewhere.role).daemon
-    assert daemon is not None
-    assert daemon is not fleet.machine_of(agent.role).daemon
-    went_on_at = freeze_for_long(fleet, agent.pid, leader_of(wrapped), daemon.pid)
+    machine, sittings = fleet.machine_of(elsewhere.role), fleet.sittings()
+    assert machine is not fleet.machine_of(agent.role)
+    went_on_at = freeze_for_long(fleet, agent.pid, leader_of(wrapped), machine.pid)
     report("SIGSTOP of a daemon: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
-    assert 1 == fleet.house.api.count("machine.disconnected")
+    assert sittings == fleet.sittings(), "each comes back as who it was"
+    assert fleet.house.api.count("machine.disconnected", name=machine.name)
     assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
     assert len(fleet.sent) == len(fleet.check().runs)
 
 
 def test_the_server(fleet: Fleet) -> None:
     fleet.begin_all("until:done")
-    server = fleet.house.server
+    server, sittings = fleet.house.server, fleet.sittings()
     assert server is not None
     went_on_at = freeze_for_long(fleet, server.pid)
     report("SIGSTOP of the server: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
+    assert sittings == fleet.sittings()
     assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
     fleet.check()
     for kind in ("machine.disconnected", "participant.expired", "participant.left", "task.released"):

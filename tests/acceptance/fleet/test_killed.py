@@ -1,4 +1,4 @@
-"""Whatever of a fleet is killed with -9: its work is done all the same, once, and healing takes no longer than said."""
+"""Whatever of a fleet is killed with -9: its work is done all the same, and once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 import pytest
 
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, START_S, Fleet, kill, leader_of
+from tests.acceptance.fleet.fleet import Fleet, kill, leader_of
 from tests.acceptance.fleet.healing import report, runs_again
 from tests.acceptance.processes import is_alive
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -36,16 +36,16 @@ def test_every_daemon_and_then_the_server(fleet: Fleet) -> None:
     began_at = time.monotonic()
     for machine in fleet.machines:
         machine.launch()
-    bound_s = HEALED_WITHIN_S + START_S
-    report("kill -9 of every daemon: all online after their start", fleet.heals(began_at, bound_s), bound_s)
+    report("kill -9 of every daemon: all online after their start", fleet.heals(began_at))
     fleet.diaries.wait_for(dies.task, 2)
 
-    server = fleet.house.server
+    server, sittings = fleet.house.server, fleet.sittings()
     assert server is not None
     server.kill()
     fleet.house.start_server()
-    healed_s = fleet.heals(time.monotonic())
-    report("kill -9 of the server: all online after its return", healed_s, HEALED_WITHIN_S)
+    report("kill -9 of the server: all online after its return", fleet.heals(time.monotonic()))
+    assert sittings == fleet.sittings(), "nobody had to sit down again"
+    assert 0 == fleet.house.api.count("machine.disconnected"), "nobody's death is taken for another's"
     accepted = fleet.finish("a", "b")
     assert [[1], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
     assert [1, 1, 2, 1, 1] == [run.attempt for task in tasks for run in fleet.diaries.runs(task)]
@@ -64,8 +64,7 @@ def test_all_of_it_at_once(fleet: Fleet) -> None:
     began_at = time.monotonic()
     for machine in fleet.machines:
         machine.launch()
-    bound_s = HEALED_WITHIN_S + START_S
-    report("kill -9 of all at once: all online after the start", fleet.heals(began_at, bound_s), bound_s)
+    report("kill -9 of all at once: all online after the start", fleet.heals(began_at))
     for run in runs:
         fleet.diaries.wait_for(run.task, 2)
     accepted = fleet.finish("done")
@@ -78,9 +77,8 @@ def test_twenty_agents_in_one_second(build: Build) -> None:
     fleet.open(agents=20)
     runs = fleet.begin_all("until:done")
     killed_at = kill(*(run.pid for run in runs))
-    assert time.time() - killed_at < 1.0
     for run in runs:
-        runs_again(fleet, "20 agents killed in one second", run, killed_at)
+        runs_again(fleet, "20 agents killed at once", run, killed_at)
     accepted = fleet.finish("done")
     assert [[2]] * len(runs) == [accepted[role] for role in fleet.roles]
     fleet.check()

@@ -6,33 +6,36 @@ import time
 
 import pytest
 
+from tests.acceptance.fleet.checks import GRAIN_S
+from tests.acceptance.fleet.conftest import Build
 from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.evidence import Silence
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, TAKEOVER_S, TTL_S, Fleet
-from tests.acceptance.fleet.healing import RUN_AGAIN_WITHIN_S, report
+from tests.acceptance.fleet.evidence import seconds
+from tests.acceptance.fleet.fleet import TAKEOVER_S, Fleet
+from tests.acceptance.fleet.healing import report
 from tests.acceptance.fleet.machine import Machine
 from tests.acceptance.processes import is_alive
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 
-def move(fleet: Fleet, run: Run, to: Machine, fault: str, bound_s: float) -> Run:
-    """Wish the run's role onto a machine, and see that its task is run there in time."""
+def move(fleet: Fleet, run: Run, to: Machine, fault: str, promised_s: float | None = None) -> Run:
+    """Wish the run's role onto a machine, and see that its task is run there."""
     moved_at = time.time()
     fleet.wish(run.role, to)
     newer = fleet.diaries.wait_for(run.task, run.attempt + 1)
     assert to.name == newer.machine
-    report(f"{fault}: its task runs on the other", newer.began_at - moved_at, bound_s)
+    report(f"{fault}: its task runs on the other", newer.began_at - moved_at, promised_s)
     return newer
 
 
 def test_from_a_living_machine_and_back(fleet: Fleet) -> None:
+    """Its task waits for nothing but the word that its run has been stopped, since the guard over it lasts too long."""
     one, other = fleet.machines
     here, *_ = fleet.begin_all("until:done")
-    there = move(fleet, here, other, "a role moved from a living machine", RUN_AGAIN_WITHIN_S)
+    there = move(fleet, here, other, "a role moved from a living machine")
     assert not is_alive(here.pid)
-    again = move(fleet, there, one, "a role moved from a living machine", RUN_AGAIN_WITHIN_S)
+    again = move(fleet, there, one, "a role moved from a living machine")
     assert not is_alive(there.pid)
     accepted = fleet.finish("done")
     assert [[again.attempt], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
@@ -40,20 +43,25 @@ def test_from_a_living_machine_and_back(fleet: Fleet) -> None:
     fleet.check()
 
 
-def test_from_a_machine_that_stands_still_and_back(fleet: Fleet) -> None:
+def test_from_a_machine_that_stands_still_and_back(build: Build) -> None:
+    """Nobody can say that its run was stopped, so its task waits until the guard over it is lifted."""
+    fleet = build()
+    fleet.house.of_server["GREENROOM_TAKEOVER_GRACE_S"] = f"{TAKEOVER_S:g}"
+    fleet.open(agents=4)
     one, other = fleet.machines
     here, *_ = fleet.begin_all("until:done")
     frozen_at = time.time()
     one.freeze()
-    time.sleep(0.5)
-    bound_s = TAKEOVER_S + RUN_AGAIN_WITHIN_S
-    there = move(fleet, here, other, "a role moved from a machine that stands still", bound_s)
+    there = move(fleet, here, other, "a role moved from a machine that stands still", TAKEOVER_S)
     assert is_alive(here.pid), "nobody could stop it"
-    fleet.silences.append(Silence(one.name, frozen_at, time.time()))
+    [pushed] = fleet.told("participant.superseded", connection_id=here.connection)
+    [claimed] = fleet.told("task.claimed", task=here.task, attempt=2)
+    assert seconds(claimed["at"]) - seconds(pushed["at"]) >= TAKEOVER_S - GRAIN_S
+    fleet.end_silence(one, frozen_at)
     one.thaw()
-    wait_until(lambda: not is_alive(here.pid), "the older run is stopped", HEALED_WITHIN_S + TTL_S)
+    wait_until(lambda: not is_alive(here.pid), "the older run is stopped")
     fleet.heals(time.monotonic())
-    move(fleet, there, one, "a role moved from a living machine", RUN_AGAIN_WITHIN_S)
+    move(fleet, there, one, "a role moved from a living machine")
     accepted = fleet.finish("done")
     assert [[3], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 
 import pytest
 
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.fleet import kill, leader_of
+from tests.acceptance.fleet.fleet import LAPSING, kill, leader_of
 from tests.acceptance.processes import with_mark
 
 pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def durations() -> Mapping[str, str]:
+    """What is asked over a dead line is soon given up."""
+    return LAPSING
 
 
 def standing() -> set[str]:

@@ -10,25 +10,26 @@ from contextlib import suppress
 import pytest
 
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S
 from tests.acceptance.processes import children_of
-from tests.acceptance.waiting import stays, wait_until
+from tests.waiting import stays, wait_until
 
 pytestmark = pytest.mark.process
 
-INIT = "import signal, time; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+INIT = (
+    "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
+)
 """The first process of a namespace buries whoever has lost their parent; else no number would ever be free again."""
 SEIZE = """
 import pathlib, subprocess, sys
 wanted, nowhere = int(sys.argv[1]), subprocess.DEVNULL
-for _ in range(200):
-    pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(wanted - 1))
-    innocent = subprocess.Popen(["sleep", "600"], stdout=nowhere, stderr=nowhere, start_new_session=True)
-    if innocent.pid == wanted:
-        sys.exit(0)
+pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(wanted - 1))
+innocent = subprocess.Popen(["sleep", "infinity"], stdout=nowhere, stderr=nowhere, start_new_session=True)
+if innocent.pid != wanted:
     innocent.kill(), innocent.wait()
-sys.exit("the number could not be had")
 """
+"""Somebody else may have been quicker: then it is tried again."""
+LOOK_S = 3.0
+"""For so long at least it is looked that the innocent one is let live."""
 
 
 class Warren:
@@ -51,6 +52,11 @@ class Warren:
         """The name of the process that has that number inside, with its state; nothing where none has."""
         state = f"import pathlib; p = pathlib.Path('/proc/{pid}/stat'); print(p.read_text()[:40] if p.exists() else '')"
         return self.run(sys.executable, "-ISc", state)
+
+    def seize(self, pid: int) -> bool:
+        """Have an innocent process get that number inside; whether it has it."""
+        self.run(sys.executable, "-ISc", SEIZE, str(pid))
+        return "(sleep)" in self.lives(pid)
 
     def close(self) -> None:
         self._outer.kill()
@@ -80,13 +86,12 @@ def test_an_innocent_process_lives(warren: Warren, build: Build) -> None:
             warren.run("kill", "-9", str(pid))
     # No number is given out again while its group or session lasts, so both have to be gone.
     wait_until(lambda: not warren.lives(leader) and not warren.lives(run.pid), "nothing of the run is left")
-    warren.run(sys.executable, "-ISc", SEIZE, str(leader))
-    assert "(sleep)" in warren.lives(leader)
+    wait_until(lambda: warren.seize(leader), "the number is somebody else's")
 
     machine.start()
     newer = fleet.diaries.wait_for(run.task, 2)
     assert machine.name == newer.machine
-    stays(lambda: "(sleep)" in warren.lives(leader), "the innocent process lives", HEALED_WITHIN_S)
+    stays(lambda: "(sleep)" in warren.lives(leader), "the innocent process lives", LOOK_S)
     accepted = fleet.finish("done")
     assert [[2], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

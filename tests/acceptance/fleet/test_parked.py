@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 import pytest
 
+from tests.acceptance.fleet.checks import GRAIN_S
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.evidence import Budget
-from tests.acceptance.fleet.fleet import DURATIONS, TTL_S
-from tests.acceptance.fleet.healing import RUN_AGAIN_WITHIN_S, report
-from tests.acceptance.waiting import stays, wait_until
+from tests.acceptance.fleet.evidence import Budget, seconds
+from tests.acceptance.fleet.fleet import DURATIONS
+from tests.acceptance.fleet.healing import report
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 ENDS = 3
+WINDOW_S = 3600.0
 PAUSE_S = 4.0
 
 
@@ -23,7 +24,7 @@ PAUSE_S = 4.0
 def durations() -> Mapping[str, str]:
     return DURATIONS | {
         "GREENROOM_PARK_AFTER_ENDS": str(ENDS),
-        "GREENROOM_PARK_WINDOW_S": "60",
+        "GREENROOM_PARK_WINDOW_S": str(WINDOW_S),
         "GREENROOM_PARK_PAUSE_S": str(PAUSE_S),
         "GREENROOM_TASK_DEATHS_MAX": str(ENDS),
     }
@@ -31,19 +32,18 @@ def durations() -> Mapping[str, str]:
 
 def test_an_agent_that_dies_again_and_again(build: Build) -> None:
     fleet = build()
-    fleet.budget = Budget(ends=ENDS, window_s=60.0, ttl_s=TTL_S)
+    fleet.budget = Budget(ends=ENDS, window_s=WINDOW_S)
     fleet.open(agents=2)
     neighbour = fleet.begin("r1", "until:done")
     hopeless = fleet.house.send("fail:99", to="r0")
-    fleet.house.wait_for_task(hopeless, "quarantined")
-    parked_at = time.monotonic()
-    fleet.house.wait_for_status("r0", "parked")
     good = fleet.send("r0", "for:0.2")
-    stays(lambda: not fleet.diaries.runs(good), "a parked role runs nothing", PAUSE_S / 2)
-    fleet.diaries.wait_for(good)
-    rested_s = time.monotonic() - parked_at
-    assert rested_s >= PAUSE_S - 1.0
-    report("a parked role: its one run on trial", rested_s, RUN_AGAIN_WITHIN_S, rest_s=PAUSE_S)
+    fleet.house.wait_for_task(hopeless, "quarantined")
+    trial = fleet.diaries.wait_for(good)
+    [parked] = fleet.told("agent.parked", role="r0")
+    parked_at, until = seconds(parked["data"]["at"]), seconds(parked["data"]["until"])
+    assert until - parked_at <= PAUSE_S
+    assert trial.began_at >= until - GRAIN_S, "a parked role runs nothing"
+    report("a parked role: its one run on trial", trial.began_at - parked_at, rest_s=until - parked_at)
     assert {"r0": [1], "r1": [1]} == fleet.finish("done")
     fleet.house.wait_for_status("r0", "waiting")
     wait_until(lambda: fleet.house.api.count("agent.unparked", role="r0"), "the good end of the trial is told")

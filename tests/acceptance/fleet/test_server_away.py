@@ -9,18 +9,32 @@ from collections.abc import Mapping
 import pytest
 
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.evidence import Budget, Silence, attempt_of
-from tests.acceptance.fleet.fleet import DURATIONS, SLACK_S, TTL_S, Fleet, kill
+from tests.acceptance.fleet.evidence import attempt_of
+from tests.acceptance.fleet.fleet import (
+    DURATIONS,
+    HEALED_WITHIN_S,
+    LAPSING,
+    LONGER_THAN_TTL_S,
+    ROUND_TRIPS_S,
+    Fleet,
+    kill,
+)
 from tests.acceptance.fleet.healing import exits_of, report
 from tests.acceptance.processes import is_alive
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
-AWAY_S = 12.0
+TEN_MINUTES_S = 600.0
+DEFAULT_INTERVAL_S = 30.0
 
 
-def endure(fleet: Fleet, away_s: float, interval_s: float) -> None:
+@pytest.fixture
+def durations() -> Mapping[str, str]:
+    return LAPSING
+
+
+def endure(fleet: Fleet, away_s: float, promised_s: float) -> None:
     """Let the server be away for so long; one ends well, one is killed, one daemon dies, and the rest works on."""
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abccca", strict=True)]
     ends, dies, _, _, goes_on, ends_unseen = [fleet.diaries.wait_for(task) for task in tasks]
@@ -39,11 +53,11 @@ def endure(fleet: Fleet, away_s: float, interval_s: float) -> None:
     time.sleep(max(0.0, gone_at + away_s - time.monotonic()))
     assert len(tasks) == len(fleet.diaries.runs()), "nobody has given out a task"
     assert is_alive(goes_on.pid)
-    fleet.silences.append(Silence(ends.machine, began_at, time.time()))
+    fleet.end_silence(fleet.machines[0], began_at)
 
     fleet.house.start_server()
-    healed_s = fleet.heals(time.monotonic(), interval_s + SLACK_S)
-    report(f"the server away for {away_s:g} s: all online after its return", healed_s, interval_s + SLACK_S)
+    healed_s = fleet.heals(time.monotonic())
+    report(f"the server away for {away_s:g} s: all online after its return", healed_s, promised_s)
     fleet.diaries.wait_for(dies.task, 2)
     accepted = fleet.finish("b", "c")
     assert [[1], [2], [1], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
@@ -57,7 +71,7 @@ def endure(fleet: Fleet, away_s: float, interval_s: float) -> None:
 def test_for_a_while(build: Build) -> None:
     fleet = build()
     fleet.open(agents=6)
-    endure(fleet, AWAY_S, interval_s=TTL_S / 4)
+    endure(fleet, LONGER_THAN_TTL_S, HEALED_WITHIN_S)
 
 
 @pytest.mark.prove
@@ -69,6 +83,5 @@ class TestForTenMinutes:
 
     def test_with_the_durations_that_are_the_default(self, build: Build) -> None:
         fleet = build()
-        fleet.budget = Budget(ttl_s=120.0)
         fleet.open(agents=6)
-        endure(fleet, 600.0, interval_s=30.0)
+        endure(fleet, TEN_MINUTES_S, DEFAULT_INTERVAL_S + ROUND_TRIPS_S)
