@@ -1,6 +1,7 @@
 """What every test shares: hypothesis' settings, and a PostgreSQL for those that ask. Must not know what is tested."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,10 @@ settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCh
 # In CI the same commit draws the same examples.
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+# A shell has what it starts in the background ignore Ctrl-C, and whatever that starts would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

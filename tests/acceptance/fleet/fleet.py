@@ -24,6 +24,9 @@ from tests.waiting import NotYet, wait_until
 
 INTERVAL = "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S"
 TTL = "GREENROOM_DAEMON_HEARTBEAT_TTL_S"
+SWEEP = "GREENROOM_SWEEP_INTERVAL_S"
+LOST_AFTER = "GREENROOM_TASK_LOST_AFTER_S"
+TAKEOVER_GRACE = "GREENROOM_TAKEOVER_GRACE_S"
 
 DURATIONS = CALM | {
     INTERVAL: "400",
@@ -44,21 +47,20 @@ answer; no lease runs out.
 LAPSING = DURATIONS | {
     INTERVAL: "4",
     TTL: "16",
-    "GREENROOM_SWEEP_INTERVAL_S": "0.2",
-    "GREENROOM_TASK_LOST_AFTER_S": "2",
-    "GREENROOM_TAKEOVER_GRACE_S": "5",
+    SWEEP: "0.2",
+    LOST_AFTER: "2",
+    TAKEOVER_GRACE: "5",
 }
 """For a machine whose lease has to run out. Another one's may do so, too, on a slow computer: it comes back."""
 
 INTERVAL_S, TTL_S = float(LAPSING[INTERVAL]), float(LAPSING[TTL])
-LOST_AFTER_S = float(LAPSING["GREENROOM_TASK_LOST_AFTER_S"])
-TAKEOVER_S = float(LAPSING["GREENROOM_TAKEOVER_GRACE_S"])
+LOST_AFTER_S, TAKEOVER_S = float(LAPSING[LOST_AFTER]), float(LAPSING[TAKEOVER_GRACE])
 RESTS_S_MAX = float(DURATIONS["GREENROOM_RESTART_PAUSE_S_MAX"])
 LONGER_THAN_TTL_S = TTL_S + 1.0
 ROUND_TRIPS_S = 0.8
 """Two of them and a commit, on a busy computer."""
 HEALED_WITHIN_S = INTERVAL_S + ROUND_TRIPS_S
-"""Invariant H, where leases are short. It is held against what is reported, and judges nothing."""
+"""Invariant H, where leases are short. It stands beside what is reported, and judges nothing."""
 
 
 class Fleet:

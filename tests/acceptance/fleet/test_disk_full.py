@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.fleet import BEATING, OFTEN, Fleet, kill
+from tests.acceptance.fleet.fleet import BEATING, OFTEN, RESTS_S_MAX, ROUND_TRIPS_S, Fleet, kill
 from tests.acceptance.fleet.healing import report
 from tests.waiting import wait_until
 
@@ -85,7 +85,8 @@ def fill_up(fleet: Fleet, disk: Disk) -> None:
         assert not fleet.diaries.runs(dies.task, 2), "nothing is begun that could not be written down"
     finally:
         disk.free()
-    report("a full disk freed: all at work again", fleet.heals(time.monotonic()))
+    healed_s = fleet.heals(time.monotonic())
+    report("a full disk freed: all at work again", healed_s, RESTS_S_MAX + ROUND_TRIPS_S)
     accepted = fleet.finish("b", "c")
     assert [[1], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

@@ -10,7 +10,7 @@ from tests.acceptance.fleet.checks import GRAIN_S
 from tests.acceptance.fleet.conftest import Build
 from tests.acceptance.fleet.diaries import Run
 from tests.acceptance.fleet.evidence import seconds
-from tests.acceptance.fleet.fleet import TAKEOVER_S, Fleet
+from tests.acceptance.fleet.fleet import LAPSING, ROUND_TRIPS_S, SWEEP, TAKEOVER_GRACE, TAKEOVER_S, Fleet
 from tests.acceptance.fleet.healing import report
 from tests.acceptance.fleet.machine import Machine
 from tests.acceptance.processes import is_alive
@@ -46,13 +46,13 @@ def test_from_a_living_machine_and_back(fleet: Fleet) -> None:
 def test_from_a_machine_that_stands_still_and_back(build: Build) -> None:
     """Nobody can say that its run was stopped, so its task waits until the guard over it is lifted."""
     fleet = build()
-    fleet.house.of_server["GREENROOM_TAKEOVER_GRACE_S"] = f"{TAKEOVER_S:g}"
+    fleet.house.of_server |= {name: LAPSING[name] for name in (TAKEOVER_GRACE, SWEEP)}
     fleet.open(agents=4)
     one, other = fleet.machines
     here, *_ = fleet.begin_all("until:done")
     frozen_at = time.time()
     one.freeze()
-    there = move(fleet, here, other, "a role moved from a machine that stands still", TAKEOVER_S)
+    there = move(fleet, here, other, "a role moved from a machine that stands still", TAKEOVER_S + ROUND_TRIPS_S)
     assert is_alive(here.pid), "nobody could stop it"
     [pushed] = fleet.told("participant.superseded", connection_id=here.connection)
     [claimed] = fleet.told("task.claimed", task=here.task, attempt=2)
