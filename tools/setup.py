@@ -1,8 +1,8 @@
-"""Installs what this checkout needs into `.venv`, by the lock: `python3 tools/setup.py run|dev`. Says what it does.
+"""Installs what this checkout needs into `.venv`, by the lock: `python3 tools/setup.py run|dev|uv`. Says what it does.
 
-`run` is what the product and its example team need, `dev` the tools of tests and checks as well. What is installed
-already is left alone, so that `make` may call this every time. Two calls in one checkout take turns: the second waits,
-and finds the work done. Only the standard library is needed, and pip.
+`run` is what the product and its example team need, `dev` the tools of tests and checks as well, `uv` the installer
+alone. What is installed already is left alone, so that `make` may call this every time. Two calls in one checkout take
+turns: the second waits, and finds the work done. Only the standard library is needed, and pip.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PROJECT = ROOT / "pyproject.toml"
 GROUPS = {"run": ("build", "example"), "dev": ("dev",)}
 """The dependency groups of each kind, from `pyproject.toml`."""
 
+INSTALLER = "uv"
 PYTHON_MIN = (3, 11)
 UV_WANTED = "uv>=0.9,<1"
 STILL_AT_IT_S = 10
@@ -36,8 +37,9 @@ class Failed(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    if list(arguments) not in [[kind] for kind in GROUPS]:
-        print(f"usage: python3 tools/setup.py {'|'.join(GROUPS)}", file=sys.stderr)
+    kinds = [*GROUPS, INSTALLER]
+    if len(arguments) != 1 or arguments[0] not in kinds:
+        print(f"usage: python3 tools/setup.py {'|'.join(kinds)}", file=sys.stderr)
         return 2
     if sys.version_info < PYTHON_MIN:
         found = sys.version.split()[0]
@@ -45,10 +47,10 @@ def main(arguments: Sequence[str]) -> int:
         say("name a newer one: make PYTHON=/path/to/python3.11 ...")
         return 1
     try:
-        with turn():
-            install(arguments[0])
-    except Failed as failure:
-        say(str(failure))
+        with turn() as mine:
+            install_uv(mine) if arguments[0] == INSTALLER else install(arguments[0], mine)
+    except (Failed, OSError) as error:
+        say(str(error))
         return 1
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where it stopped")
@@ -57,8 +59,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def turn() -> Iterator[None]:
-    """One at a time installs into this checkout. The lock is on the folder itself, and ends with its process."""
+def turn() -> Iterator[int]:
+    """One at a time installs into this checkout. The lock is on the folder itself.
+
+    What is started meanwhile is handed the descriptor: it holds the lock too, should this process be killed.
+    """
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
@@ -66,21 +71,24 @@ def turn() -> Iterator[None]:
         except BlockingIOError:
             say("another setup is at work in this checkout; waiting for it")
             fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
+        except OSError as error:
+            say(f"this file system has no locks ({error.strerror}): run only one setup at a time here")
+        yield folder
     finally:
         os.close(folder)
 
 
-def install(kind: str) -> None:
+def install(kind: str, mine: int) -> None:
     """Bring `.venv` to where `kind` is in it, in as few steps as that takes."""
-    wanted, found = stamp(kind), installed()
-    if found in (wanted, stamp("dev")):
+    found = installed()
+    if found in (stamp(kind), stamp("dev")):
         subprocess.run([str(PYTHON), "-m", "compileall", "-q", "src"], cwd=ROOT, check=False)
         return
-    install_uv()
-    if found != stamp("run"):
-        step("making .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV])
-    marker().unlink(missing_ok=True)
+    install_uv(mine)
+    is_there = found == stamp("run")  # and may be at work: then nothing but the tools is added
+    if not is_there:
+        marker().unlink(missing_ok=True)
+        step("making .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV], mine)
     groups = [word for name in GROUPS[kind] for word in ("--group", name)]
     pip = [UV, "pip", "install", "--quiet", "--python", PYTHON]
     step(
@@ -88,30 +96,41 @@ def install(kind: str) -> None:
         # The lock pins every version by hash; the project and its groups say which of them are wanted.
         # Compiled here: where PYTHONDONTWRITEBYTECODE is set, every process would compile its imports again.
         [*pip, "--require-hashes", "--compile-bytecode", "--constraint", LOCK, "--requirement", PROJECT, *groups],
+        mine,
     )
-    if found != stamp("run"):  # else it is there, and may be at work
-        step("installing Greenroom", [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
-    step("compiling Greenroom", [PYTHON, "-m", "compileall", "-q", "src"])
-    marker().write_text(wanted)
+    if not is_there:
+        step("installing Greenroom", [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], mine)
+    step("compiling Greenroom", [PYTHON, "-m", "compileall", "-q", "src"], mine)
+    marker().write_text(stamp(kind))
     say("ready")
 
 
-def install_uv() -> None:
+def install_uv(mine: int) -> None:
     """Bring the installer, which needs no home folder and no place in the system's Python (PEP 668)."""
-    if UV.exists() and subprocess.run([str(UV), "--version"], capture_output=True, check=False).returncode == 0:
+    if answers([str(UV), "--version"]):
         return
     pip = [sys.executable, "-m", "pip"]
-    if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode != 0:
-        raise Failed("pip is missing: install it (Debian: apt install python3-pip python3-venv)")
+    if not answers([*pip, "--version"]):
+        raise Failed("pip is missing: install it (Debian: apt install python3-pip)")
     quiet = ("--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade")
-    step("fetching the installer", [*pip, "install", *quiet, "--target", UV.parents[1], UV_WANTED])
+    step("fetching the installer", [*pip, "install", *quiet, "--target", UV.parents[1], UV_WANTED], mine)
 
 
-def step(what: str, command: Sequence[object]) -> None:
+def answers(command: Sequence[str]) -> bool:
+    """Tell whether a command is there, is one for this machine, and works."""
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def step(what: str, command: Sequence[object], mine: int) -> None:
     """Run one command, saying what it is for, and again and again that it still runs. Raises Failed."""
     say(what)
     words = [str(word) for word in command]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(mine,)
+    ) as process:
         output, waited_s = None, 0
         while output is None:
             try:
@@ -121,12 +140,11 @@ def step(what: str, command: Sequence[object]) -> None:
                 say(f"still {what} ({waited_s} s)")
             except BaseException:
                 process.terminate()
+                process.wait()
                 raise
     if process.returncode != 0:
         print(output[-OUTPUT_SHOWN:], file=sys.stderr)
-        raise Failed(
-            f"{what} failed; what it said stands above. When that is mended, the same command goes on from here."
-        )
+        raise Failed(f"{what} failed, as said above; once that is mended, the same command goes on from here")
 
 
 def marker() -> Path:
@@ -142,9 +160,9 @@ def installed() -> str | None:
 
 
 def stamp(kind: str) -> str:
-    """What a finished setup leaves: the place, since a virtual environment names its own, the files, and the kind."""
+    """What a finished setup leaves: the place, which a virtual environment names, the Python, the files, the kind."""
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in (PROJECT, LOCK))).hexdigest()
-    return f"{ROOT}\n{digest}\n{kind}\n"
+    return f"{ROOT}\nPython {sys.version_info[0]}.{sys.version_info[1]}\n{digest}\n{kind}\n"
 
 
 def say(text: str) -> None:

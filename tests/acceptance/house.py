@@ -73,25 +73,16 @@ RETRYING = {
 OFTEN = {"GREENROOM_TAKEOVER_GRACE_S": "4"}
 """What makes `greenroom work` beat every two seconds while it works: twice within the time that a takeover waits."""
 
+SELDOM = {
+    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "1000",
+    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "4000",
+    "GREENROOM_CLAIM_WAIT_MAX_S": "1000",
+    "GREENROOM_WISHES_WAIT_MAX_S": "1000",
+}
+"""For a daemon that hears of nothing by a beat of its own accord, nor by asking anew, while a test may wait for it."""
+
 LET_END = {"GREENROOM_STOP_GRACE_S": "20"}
 """For a daemon that is stopped: what it runs heeds SIGTERM, and has time to do so and to be told of."""
-
-QUICK = {
-    "GREENROOM_HEARTBEAT_INTERVAL_S": "2",
-    "GREENROOM_HEARTBEAT_TTL_S": "6",
-    "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "2",
-    "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "8",
-    "GREENROOM_SWEEP_INTERVAL_S": "0.2",
-    "GREENROOM_TASK_LOST_AFTER_S": "2",
-    "GREENROOM_TASK_ACKNOWLEDGED_TIMEOUT_S": "60",
-    "GREENROOM_FIRST_CONTACT_S": "10",
-    "GREENROOM_STOP_GRACE_S": "1",
-    "GREENROOM_RESTART_PAUSE_S_MIN": "0.3",
-    "GREENROOM_RESTART_PAUSE_S_MAX": "1",
-    "GREENROOM_HOUSE_PAUSE_S_MIN": "0.1",
-    "GREENROOM_HOUSE_PAUSE_S_MAX": "0.5",
-}
-"""Short leases, for tests in which one has to run out; an interval of a real process is at least a second."""
 
 
 class Said(NamedTuple):

@@ -155,6 +155,7 @@ class Proxy:
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.run_until_complete(self._end())  # what came between the end and the stop
         self._loop.close()
         self._place.close()
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance import fuzzing
 from tests.acceptance.api import Api
-from tests.acceptance.house import QUICK, House
+from tests.acceptance.house import CALM, House
 from tests.waiting import PATIENCE_S
 
 HURRIED: Final = {
@@ -58,7 +58,7 @@ AT_LEAST_AT_LENGTH: Final = 20_000
 @pytest.fixture
 def furnished(tmp_path: Path) -> Iterator[House]:
     """A server with rooms in which every kind of thing is there to be met."""
-    house = House(tmp_path / "house", QUICK | HURRIED)
+    house = House(tmp_path / "house", CALM | HURRIED)
     house.start_server()
     yield house
     house.close()

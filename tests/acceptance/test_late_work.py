@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import ROOM, House
+from tests.acceptance.house import ROOM, SELDOM, House
 from tests.acceptance.processes import Started, with_mark
 from tests.waiting import wait_until
 
@@ -132,12 +132,7 @@ def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
 
 def test_a_daemon_that_beats_seldom_hears_of_it_at_once(bare: House) -> None:
     """Otherwise its run would go on beside the new one, from the end of the guard to its next beat."""
-    bare.durations |= {
-        "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "1000",
-        "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "4000",
-        "GREENROOM_CLAIM_WAIT_MAX_S": "1000",
-        "GREENROOM_WISHES_WAIT_MAX_S": "1000",
-    }
+    bare.durations |= SELDOM
     house = bare.open()
     house.start_daemon(config=painter(house))
     house.run("agent", "set", f"{ROOM}/builder", "--machine", house.machine()["id"], "--harness", f"{ROOM}.builder")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import OFTEN, ROOM, House
+from tests.acceptance.house import OFTEN, ROOM, SELDOM, House
 from tests.acceptance.processes import Started
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -46,7 +46,8 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
 
 
 def test_a_note_reaches_the_command_of_a_daemon(bare: House) -> None:
-    house = bare.open(GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S="2")
+    bare.durations |= SELDOM
+    house = bare.open()
     config = house.write_team()
     config.write_text(
         f'[room]\nname = "{ROOM}"\nroles = ["builder", "reviewer"]\n[daemon.harnesses.painter]\nthen = "user"\n'

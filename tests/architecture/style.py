@@ -3,7 +3,7 @@
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 
 from tests.architecture.tree import Source
@@ -143,26 +143,40 @@ def check_no_speed_is_judged(source: Source) -> Iterator[str]:
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         nodes = list(ast.walk(function))
-        measured: set[str] = set()
+        instants, spans = set[str](), set[str]()
         for node in nodes:
-            if isinstance(node, ast.Assign | ast.AugAssign | ast.NamedExpr) and is_measured(node.value, measured):
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.NamedExpr):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                measured |= {ast.unparse(each) for target in targets for each in getattr(target, "elts", [target])}
+                names = {ast.unparse(each) for target in targets for each in getattr(target, "elts", [target])}
+                if is_span(node.value, instants, spans):
+                    spans |= names
+                elif is_read(node.value, instants):
+                    instants |= names
         for node in nodes:
             if isinstance(node, ast.Assert):
                 for compare in (each for each in ast.walk(node.test) if isinstance(each, ast.Compare)):
-                    if any(is_measured(left, measured) and not CLOCK.search(right) for left, right in bounds(compare)):
-                        yield f"{source.path}:{node.lineno}: judges how long something took; assert what makes it quick"
+                    for smaller, larger in bounds(compare):
+                        if is_span(smaller, instants, spans) or (is_read(smaller) and not CLOCK.search(larger)):
+                            yield f"{source.path}:{node.lineno}: judges how long it took; assert what makes it quick"
 
 
-def is_measured(value: ast.expr, measured: set[str]) -> bool:
-    """Tell whether a value was read off a clock of the machine, or is made of one that was."""
-    for node in ast.walk(value):
-        if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in measured:
-            return True
-        if isinstance(node, ast.Call) and CLOCK.search(ast.unparse(node)):
-            return True
-    return False
+def is_read(value: ast.expr, instants: Collection[str] = ()) -> bool:
+    """Tell whether a value comes from a clock of the machine."""
+    return any(ast.unparse(node) in instants or CLOCK.search(ast.unparse(node)) for node in expressions(value))
+
+
+def is_span(value: ast.expr, instants: Collection[str], spans: Collection[str]) -> bool:
+    """Tell whether a value is the time between two looks at a clock of the machine, or is made of one."""
+    return any(
+        ast.unparse(node) in spans
+        or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and is_read(node, instants))
+        for node in expressions(value)
+        if not (isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant))  # an instant, a little earlier
+    )
+
+
+def expressions(value: ast.expr) -> Iterator[ast.expr]:
+    return (node for node in ast.walk(value) if isinstance(node, ast.expr))
 
 
 def bounds(compare: ast.Compare) -> Iterator[tuple[ast.expr, str]]:

@@ -111,6 +111,17 @@ CASES: tuple[tuple[style.Check, Source, Source], ...] = (
         ),
     ),
     (
+        style.check_no_speed_is_judged,
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    ends_at = time.time() + 9\n    assert time.time() < ends_at\n",
+        ),
+        Source(
+            "tests/unit/test_room.py",
+            "def test_it() -> None:\n    before = time.time()\n    assert before + 9 <= room.until\n",
+        ),
+    ),
+    (
         style.check_no_trace_of_a_machine,
         Source("docs/start.md", "cd " + "/home" + "/ada/greenroom\n"),
         Source("docs/start.md", "cd /home/you/greenroom\n"),

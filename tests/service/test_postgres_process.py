@@ -141,11 +141,13 @@ def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> No
 
         own.start()
 
+        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
         assert names_of(session) == ["shop"]
         open_room(session, "other")
         assert names_of(session) == ["shop", "other"]
         own.stop("fast")
         own.start()
+        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
         assert names_of(session) == ["shop", "other"]
     own.close()
 

@@ -21,10 +21,9 @@ from tests.unit.scripted import answer, beaten, claimed, joined, nothing
 from tests.unit.tiny_server import Answer, TinyServer
 from tests.waiting import PATIENCE_S
 
-LIMITS = Reliability(
-    first_contact_s=0.5,
-    retry_pause_s=0.02,
-)
+LIMITS = Reliability(first_contact_s=PATIENCE_S, retry_pause_s=0.02)
+GIVES_UP_SOON = Reliability(first_contact_s=3.0, retry_pause_s=0.02)
+"""For a server that does not answer."""
 
 
 ANSWERS: dict[str, Answer] = {
@@ -46,13 +45,13 @@ def interrupted_by(number: signal.Signals) -> Answer:
     return interrupt
 
 
-def settings_of(url: str, folder: Path) -> Settings:
+def settings_of(url: str, folder: Path, limits: Reliability = LIMITS) -> Settings:
     return Settings(
         url=url,
         token="t",
         data_dir=folder,
         database=None,
-        limits=LIMITS,
+        limits=limits,
         project=None,
         user_daemon=DaemonSettings(),
         origins={"data_dir": "flag --data-dir"},
@@ -62,8 +61,8 @@ def settings_of(url: str, folder: Path) -> Settings:
 class Call:
     """One call of the command, in this process."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.settings = settings_of(url, folder)
+    def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
+        self.settings = settings_of(url, folder, limits)
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def wait(self, timeout: float | None = None, take_over: bool = False, json: bool = False) -> int:
@@ -88,8 +87,8 @@ class Call:
 class Said:
     """One of the later commands, in this process."""
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.settings = settings_of(url, folder)
+    def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
+        self.settings = settings_of(url, folder, limits)
         self.out, self.err = io.StringIO(), io.StringIO()
 
     def say(self, function: Any, **given: Any) -> int:

@@ -5,8 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from greenroom.process import group, members
 from tests.unit.calling import ANSWERS
 from tests.unit.tiny_server import TinyServer, serving
+from tests.waiting import PATIENCE_S
+
+
+@pytest.fixture(autouse=True)
+def _kills_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that is killed is waited for until it is gone, and its wrapper has written down how the command ended."""
+    for module in (group, members):
+        monkeypatch.setattr(module, "KILL_S_MAX", PATIENCE_S)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from greenroom.wire.requests import Fact
 from tests.unit.calling import settings_of
 from tests.unit.stage import WISH
 
-CLOCK = SystemClock()
+NOW = SystemClock().wall()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def run_of(folder: Path, identity: Identity | None = None) -> Run:
         room="room_1",
         role="builder",
         connection_id="c1",
-        began_at=CLOCK.wall() - 90,
+        began_at=NOW - 90,
         folder=str(folder),
         identity=identity,
     )
@@ -63,7 +63,7 @@ def only(findings: Iterable[Finding]) -> Finding:
 
 
 def facts_of(settings: Settings) -> Finding:
-    return only(examine_outbox(settings, take_inventory(settings).facts_at, CLOCK.wall()))
+    return only(examine_outbox(settings, take_inventory(settings).facts_at, NOW))
 
 
 def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
@@ -73,7 +73,7 @@ def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
     for name in ("one", "two"):
         outbox.put(fact(name))
     oldest = min(paths.outbox(settings.data_dir).glob("*.json"))
-    os.utime(oldest, (CLOCK.wall() - 3_700, CLOCK.wall() - 3_700))
+    os.utime(oldest, (NOW - 3_700, NOW - 3_700))
     (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no fact")
 
     waiting = facts_of(settings)
@@ -107,7 +107,7 @@ def test_whoever_examines_what_the_daemon_wrote_changes_and_says_nothing(
 
 
 def runs_of(settings: Settings) -> Finding:
-    return only(examine_runs(settings, take_inventory(settings).runs, CLOCK.wall()))
+    return only(examine_runs(settings, take_inventory(settings).runs, NOW))
 
 
 def test_a_run_without_a_daemon_is_told_with_what_becomes_of_it(settings: Settings, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_agent_that_is_run_by_way_of_another_program_is_not_offered(settings:
 def test_a_process_that_stays_is_told_of_as_one(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "stays"
     folder.mkdir()
-    resident = Resident(connection_id="c1", wish=WISH, folder=str(folder), began_at=CLOCK.wall() - 5)
+    resident = Resident(connection_id="c1", wish=WISH, folder=str(folder), began_at=NOW - 5)
     ResidentBook(paths.residents(settings.data_dir)).note(resident)
 
     assert "r/builder: the process that stays there was killed" in runs_of(settings).detail

@@ -251,7 +251,9 @@ def test_what_cannot_be_carried_on_is_ended_and_told(tmp_path: Path, is_known: b
 
 
 def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
-    stranger = spawn(run_in(tmp_path, connection_id=f"another_{tmp_path.name}"), "sleep 1000", tmp_path)
+    stranger = spawn(
+        run_in(tmp_path, connection_id=f"another_{tmp_path.name}_{os.getpid()}"[:64]), "sleep 1000", tmp_path
+    )
     boot, _, _ = stranger.identity.started.rpartition(":")
     left = run_in(tmp_path, wish=None, identity=Identity(stranger.identity.pid, f"{boot}:1"))
     RunBook(tmp_path / "runs").note(left)

@@ -63,7 +63,7 @@ def ids(outbox: Outbox) -> list[str]:
 def teller_to(server: Server, outbox: Outbox) -> Iterator[FactTeller]:
     teller = FactTeller(outbox, server.post, LIMITS, SeededEntropy(1), server.forgotten.set, server.die)
     yield teller
-    assert teller.close(20) == 0
+    assert teller.close(PATIENCE_S) == 0
 
 
 def gone() -> Unavailable:

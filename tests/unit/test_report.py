@@ -12,7 +12,7 @@ from greenroom.domain.errors import GreenroomError, Unauthorized
 from greenroom.domain.task import Note
 from greenroom.settings import private_file
 from greenroom.settings.private_file import write_record
-from tests.unit.calling import Call, Said
+from tests.unit.calling import GIVES_UP_SOON, Call, Said
 from tests.unit.scripted import answer, beaten, claimed, refusal, task_of
 from tests.unit.tiny_server import TinyServer
 
@@ -157,7 +157,7 @@ def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_p
     call = Call(server.url, tmp_path)
     call.wait()
     server.answers["POST handoff"] = lambda server, body: None
-    said = Said(server.url, tmp_path)
+    said = Said(server.url, tmp_path, GIVES_UP_SOON)
     assert 69 == said.say(report.run_handoff, text="a day's work", to="reviewer")
     draft = next(path for path in call.files("claims") if path.suffix == ".txt")
     assert "a day's work" == draft.read_text()
@@ -169,7 +169,7 @@ def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_p
     keys = [body for key, body in server.seen if key == "POST handoff"]
     assert len(keys) >= 2, "it is tried again for a while first"
     server.answers["POST handoff"] = lambda server, body: answer(task_of(status="completed"))
-    assert 0 == said.say(report.run_handoff, text="a day's work", to="reviewer")
+    assert 0 == Said(server.url, tmp_path).say(report.run_handoff, text="a day's work", to="reviewer")
     assert [".json"] == [path.suffix for path in call.files("claims")]
 
 
@@ -185,7 +185,7 @@ def test_trouble_with_our_own_files_is_not_taken_for_a_failure(
     monkeypatch.setattr(private_file, "write_text", refuse)
     monkeypatch.setattr(report, "write_text", refuse)
     server.answers["POST handoff"] = lambda server, body: None
-    said = Said(server.url, tmp_path)
+    said = Said(server.url, tmp_path, GIVES_UP_SOON)
     assert 69 == said.say(report.run_handoff, text="a day's work", to="reviewer")
     assert "keep it yourself" in said.err.getvalue()
     assert 0 == Said(server.url, tmp_path).say(report.run_complete, text="done")

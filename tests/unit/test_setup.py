@@ -52,7 +52,7 @@ class Checkout:
     def start(self, kind: str) -> tuple[subprocess.Popen[str], Path]:
         """Start a setup; also the file that gets what it says."""
         said = self.folder / f"said-{len(self._running)}"
-        command = [sys.executable, "tools/setup.py", kind]
+        command = [sys.executable, "tools/setup.py", kind]  # a `pip` that a test puts into the folder is found first
         with said.open("w") as file:
             self._running.append(subprocess.Popen(command, cwd=self.folder, stderr=file, text=True))
         return self._running[-1], said
@@ -140,5 +140,46 @@ def test_a_step_that_fails_says_what_and_is_gone_on_with(checkout: Checkout) -> 
     assert 0 == checkout.run("dev")[0]
 
 
+def test_tools_that_cannot_be_had_leave_what_runs_alone(checkout: Checkout) -> None:
+    checkout.run("run")
+    checkout.install_installer(fails="--group dev")
+    assert 1 == checkout.run("dev")[0]
+    checkout.calls()
+    assert (0, "") == checkout.run("run")
+    assert [] == checkout.calls()
+
+
+def test_the_installer_alone_needs_no_lock_that_fits(checkout: Checkout) -> None:
+    (checkout.folder / "requirements.lock").write_text("of another project")
+    assert (0, "") == checkout.run("uv")
+    assert [] == checkout.calls()
+
+
+def test_another_setup_waits_for_what_a_killed_one_had_started(checkout: Checkout) -> None:
+    checkout.open_gate(False)
+    first, _ = checkout.start("run")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
+    wait_until(lambda: "begin pip" in (checkout.folder / "calls").read_text(), "its installer is at work")
+    first.kill()
+    second, said = checkout.start("run")
+    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    checkout.open_gate()
+    assert 0 == second.wait(PATIENCE_S)
+    calls = checkout.calls()
+    assert calls.index("end pip install") < calls.index("begin venv --quiet", 1)
+
+
+def test_an_installer_of_another_machine_is_fetched_again_or_the_reason_told(checkout: Checkout) -> None:
+    (checkout.folder / ".tools" / "bin" / "uv").write_bytes(b"\x7fELF")
+    pip = checkout.folder / "pip"
+    pip.mkdir()
+    (pip / "__init__.py").touch()
+    (pip / "__main__.py").write_text("import sys; sys.exit('no network' if 'install' in sys.argv else 0)")
+    code, said = checkout.run("run")
+    assert 1 == code
+    assert "no network" in said
+    assert "fetching the installer failed" in said
+
+
 def test_bad_words_are_answered_with_good_ones(checkout: Checkout) -> None:
-    assert (2, "usage: python3 tools/setup.py run|dev\n") == checkout.run("everything")
+    assert (2, "usage: python3 tools/setup.py run|dev|uv\n") == checkout.run("everything")

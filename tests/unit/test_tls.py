@@ -10,6 +10,7 @@ import pytest
 from greenroom.client.transport import HttpTransport, Response
 from greenroom.domain.errors import Unavailable
 from tests.unit.tiny_server import TinyServer, serving
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 
@@ -34,8 +35,8 @@ def test_a_server_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with serving({"GET thing": lambda server, body: Response(200, {}, b"well")}) as server:
         url, certificate = behind_tls(server, tmp_path)
         with pytest.raises(Unavailable, match=r"(?i)certificate"):
-            HttpTransport(url).request("GET", "/thing", None, {}, 5.0)
+            HttpTransport(url).request("GET", "/thing", None, {}, PATIENCE_S)
         monkeypatch.setenv("SSL_CERT_FILE", certificate)
         transport = HttpTransport(url)
-        assert [b"well"] * 2 == [transport.request("GET", "/thing", None, {}, 5.0).body for _ in range(2)]
+        assert [b"well"] * 2 == [transport.request("GET", "/thing", None, {}, PATIENCE_S).body for _ in range(2)]
         transport.close()

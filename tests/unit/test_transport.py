@@ -167,7 +167,7 @@ def test_a_stream_gives_lines_as_they_come_and_ends_when_it_is_dropped() -> None
 
     with listening(stream) as url:
         transport = HttpTransport(url)
-        head, lines = transport.stream("/events", {}, 5.0)
+        head, lines = transport.stream("/events", {}, PATIENCE_S)
         assert 200 == head.status
         assert [b"id: 1", b"data: a", b""] == [next(lines) for _ in range(3)]
         transport.drop()

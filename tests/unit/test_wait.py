@@ -24,7 +24,7 @@ from greenroom.domain.errors import (
 from greenroom.domain.task import LateResult
 from greenroom.settings import paths
 from greenroom.settings.private_file import write_record
-from tests.unit.calling import Call, interrupted_by, settings_of
+from tests.unit.calling import GIVES_UP_SOON, Call, interrupted_by, settings_of
 from tests.unit.scripted import answer, beaten, claimed, joined, nothing, refusal
 from tests.unit.tiny_server import TinyServer
 from tests.waiting import PATIENCE_S
@@ -123,7 +123,7 @@ def test_a_seat_that_another_took_is_never_asked_for_again(server: TinyServer, t
 
 
 def test_a_server_that_is_not_there_is_given_up_and_the_sitting_kept(tmp_path: Path) -> None:
-    call = Call("http://127.0.0.1:9", tmp_path)
+    call = Call("http://127.0.0.1:9", tmp_path, GIVES_UP_SOON)
     with pytest.raises(Unavailable) as caught:
         call.wait()
     assert "unreachable" == caught.value.code

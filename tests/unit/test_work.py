@@ -14,7 +14,7 @@ from greenroom.agent import work
 from greenroom.agent.work import environment_for
 from greenroom.cli.exits import FAILED, code_of
 from greenroom.client.transport import Response
-from greenroom.clock import SystemClock, seconds_of
+from greenroom.clock import SystemClock, instant_of, seconds_of
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unusable
 from greenroom.domain.reliability import Reliability
 from greenroom.settings.harness import DaemonSettings
@@ -199,20 +199,21 @@ def test_who_is_rate_limited_waits_until_then_and_nobody_died(server: TinyServer
     """Counted as deaths, an hour without quota would park the agent and put its tasks into quarantine."""
     server.answers["POST claim"] = claims(*[answer(claimed())] * 5)
     working = Working(server, tmp_path)
-    chosen = tmp_path / "until"
-    script = f"""
-import datetime, json, os, pathlib
-chosen = pathlib.Path({str(chosen)!r})
-if not chosen.exists():
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=2)
-    chosen.write_text(until.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
-result = {{"status": "rate_limited", "until": chosen.read_text(), "reason": "too many requests"}}
-open(os.environ["GREENROOM_RESULT"], "w").write(json.dumps(result))
-"""
-    assert 130 == working.work(script)
-    assert SystemClock().wall() >= seconds_of(chosen.read_text())
+    where, chosen = tmp_path / "where", list[str]()
+    shown = server.answers["GET task_1"]
+
+    def judged_next(server: TinyServer, body: Any) -> Response | None:
+        """The run has ended, and how it did so is read after this: the limit cannot be over by then."""
+        chosen.append(chosen[0] if chosen else instant_of(SystemClock().wall() + 2.0))
+        result = {"status": "rate_limited", "until": chosen[0], "reason": "too many requests"}
+        Path(where.read_text()).write_text(json.dumps(result))
+        return shown(server, body)
+
+    server.answers["GET task_1"] = judged_next
+    assert 130 == working.work(f"import os; open({str(where)!r}, 'w').write(os.environ['GREENROOM_RESULT'])")
+    assert SystemClock().wall() >= seconds_of(chosen[0])
     said = [line for line in working.err.getvalue().splitlines() if line.startswith("paused: ")]
-    assert chosen.read_text() in said[0]
+    assert chosen[0] in said[0]
     assert "too many requests" in said[0]
     causes = [body["cause"] for body in working.bodies("POST leave")]
     assert ["stopped"] * 5 + ["left"] == causes
@@ -248,7 +249,7 @@ def test_an_interrupted_run_is_stopped_and_its_task_given_back(server: TinyServe
 
 def test_what_an_interrupted_run_had_written_is_kept_and_told(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST claim"] = claims(answer(claimed()))
-    script = f"import os, signal, time; print('half', flush=True); os.kill({os.getpid()}, 15); time.sleep(9)"
+    script = f"import os, signal, time; print('half', flush=True); os.kill({os.getpid()}, 15); time.sleep(600)"
     working = Working(server, tmp_path)
     assert 130 == working.work(script)
     kept = next(path for path in working.left_behind() if path.name == "stdout")

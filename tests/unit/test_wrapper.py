@@ -107,8 +107,9 @@ def test_a_python_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_who_looks_for_the_command_by_its_words_finds_it_alone(tmp_path: Path) -> None:
-    group = spawn(tmp_path, "sleep", "1000.25")
-    found = [process for process in psutil.process_iter() if "1000.25" in command_line_of(process)]
+    words = f"1000.{os.getpid()}"
+    group = spawn(tmp_path, "sleep", words)
+    found = [process for process in psutil.process_iter() if words in command_line_of(process)]
     assert found == process_of(group.identity).children()
     group.stop(PATIENCE_S)
 
@@ -392,7 +393,7 @@ def test_nothing_outlives_a_starter_that_held_the_lifeline(tmp_path: Path) -> No
 
 def test_who_tidies_up_when_the_lifeline_is_cut_has_the_grace_for_it(tmp_path: Path) -> None:
     script = "trap 'seq 1 30000; sleep 0.1; touch tidy; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
-    everybody = start_and_kill(tmp_path, "lifeline", script, grace_s=15.0)
+    everybody = start_and_kill(tmp_path, "lifeline", script, grace_s=PATIENCE_S)
     wait_until(lambda: survivors(everybody) == [], "everybody has ended")
     assert (tmp_path / "tidy").exists()
     assert output_of(tmp_path).endswith(b"\n30000\n")

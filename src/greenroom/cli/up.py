@@ -184,16 +184,20 @@ class House:
         self._url = f"http://{host}:{parts.port}" if host else url
         token = find_token(self._url, self._settings.data_dir, {})[0]
         session = self._session = Session(self._url, token, self._settings.limits, patience_s=READY_S_MAX)
-        session.healthz()
-        return session
+        while True:
+            with suppress(Unavailable):
+                session.healthz()
+                return session
+            self._pause("the server does not answer")
 
     def _wait_for_machine(self, session: Session) -> str:
         """Wait until the daemon has registered this machine; its id. Wishes can only name a machine that is known."""
         path = paths.machine(self._settings.data_dir)
+        asking = session.patient(0.0)  # what is waited for is said from time to time
         while True:
-            with suppress(NotFound, msgspec.MsgspecError):
+            with suppress(NotFound, Unavailable, msgspec.MsgspecError):
                 machine = msgspec.json.decode(read(path), type=MachineFile).id
-                if session.machine(machine).daemon_connected:
+                if asking.machine(machine).daemon_connected:
                     return machine
             self._pause("the daemon has not registered this machine")
 

@@ -43,7 +43,7 @@ log = logging.getLogger("greenroom.daemon")
 
 TELL_S_MAX = 2.0
 """How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
-STOP_MARGIN_S = 3.0
+STOP_MARGIN_S = 15.0
 
 
 class Daemon:

@@ -47,6 +47,8 @@ answer; no lease runs out.
 LAPSING = DURATIONS | {
     INTERVAL: "4",
     TTL: "16",
+    "GREENROOM_HEARTBEAT_INTERVAL_S": "4",
+    "GREENROOM_HEARTBEAT_TTL_S": "16",
     SWEEP: "0.2",
     LOST_AFTER: "2",
     TAKEOVER_GRACE: "5",

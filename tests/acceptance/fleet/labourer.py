@@ -58,7 +58,7 @@ def work() -> None:
 
 
 def tell(what: str, **more: str) -> None:
-    """Write a line. The monotonic clock is the same for all processes of a computer, in whatever namespace."""
+    """Write a line. The wall clock is the same for all processes of a computer, in whatever namespace."""
     line = {
         "what": what,
         "task": TASK,
