@@ -78,6 +78,10 @@ class Server:
                 self._server.start()
         return True
 
+    @property
+    def folder(self) -> Path:
+        return Path(self._server.pgdata)
+
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@/{database}?host={self._server.pgdata}&connect_timeout={PATIENCE_S:.0f}"
 

@@ -32,8 +32,7 @@ WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND applicat
 
 def kill_postmaster(server: Server) -> None:
     """End PostgreSQL's first process as a power cut would; the others notice and follow."""
-    folder = Path(server.url().partition("host=")[2])
-    os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+    os.kill(int((server.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
 
 def start_again(server: Server) -> None:
