@@ -198,7 +198,13 @@ class House:
         """Start `work` with a command, or with `hand.py`; it has sat down on return."""
         words = ("work", ROOM, "--role", role, "--", *(command or (sys.executable, str(HAND))))
         work = self.start(*words, url=url, **{"HAND_FOLDER": str(self.hands), **OFTEN, **more})
-        wait_until(lambda: self.seat(role), "it has sat down")
+
+        def look() -> Any:
+            if work.poll() is not None:
+                raise AssertionError(f"work ended with {work.poll()}: {work.err}")
+            return self.seat(role)
+
+        wait_until(look, "it has sat down")
         return work
 
     def proxy(self) -> Proxy:
