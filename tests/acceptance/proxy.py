@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from tests.waiting import LOOK_EVERY_S, PATIENCE_S
@@ -133,7 +134,7 @@ class Proxy:
         self._place = self._bind(0)
         self.port = int(self._place.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -155,7 +156,6 @@ class Proxy:
         self._do(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._end())  # what came between the end and the stop
         self._loop.close()
         self._place.close()
 
@@ -175,14 +175,28 @@ class Proxy:
         return place
 
     async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await self._loop.create_server(lambda: Front(self), sock=self._bind(self.port))
+        if self._listener is None:
+            self._listener = self._bind(self.port)
+            self._listener.listen(100)
+            self._listener.setblocking(False)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Let a client in. asyncio's own server drops, unclosed, what it has accepted when it is closed just then."""
+        with suppress(OSError):
+            line, _ = listener.accept()
+            line.setblocking(False)
+            self.begin(self._let_in(line))
+
+    async def _let_in(self, line: socket.socket) -> None:
+        await self._loop.connect_accepted_socket(lambda: Front(self), line)
 
     async def _cut(self) -> None:
         self.mode = CUT
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         for side in list(self.sides):
             side.reset()
         await asyncio.sleep(0)  # the transports close their sockets in the next round
