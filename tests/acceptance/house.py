@@ -332,7 +332,7 @@ class House:
     def close(self) -> None:
         """Ask everything that still runs to end, last the server, and see that nobody is left behind."""
         try:
-            servers = [started for started in self._started if "-server" in started.name]
+            servers = [started for started in self._started if started.name.endswith(("-server", "-up"))]
             for started in [each for each in self._started if each not in servers] + servers:
                 started.end()
             self.nobody_left()
