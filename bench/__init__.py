@@ -1,1 +1,1 @@
-"""What Greenroom costs, measured on the machine at hand beside something that anybody knows. Nothing fails here."""
+"""Benchmarks: what Greenroom costs on this machine, compared with well-known programs. No benchmark fails a build."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures all, or what is named, and prints one table. Must not know how anything is measured."""
+"""`python -m bench`: runs all benchmarks, or those named by `--only`, and prints their tables as Markdown."""
 
 import argparse
 import os
@@ -35,17 +35,17 @@ FAILED: Final = 1
 
 
 def main() -> int:
-    """Measure and print; 1 when a piece could not be measured."""
+    """Measure and print the tables; the exit code is 1 if a benchmark could not be measured."""
     arguments = parse()
-    # Ended politely, it stops all that it has started, as it does when somebody presses Ctrl-C.
+    # SIGTERM is handled like Ctrl-C, so that every process that was started is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine = look(Path(tempfile.gettempdir()))
     print(f"{machine}\n", file=sys.stderr)
     neighbours, began_at, before = Neighbours(), time.monotonic(), os.getloadavg()[0]
     pieces = {name: piece for name in arguments.only if (piece := run(name)) is not None}
     noise = (
-        f"took {time.monotonic() - began_at:.0f} s; the load was {before:.1f} when it began, and other processes used "
-        f"{neighbours.share():.0%} of the machine's cores meanwhile"
+        f"took {time.monotonic() - began_at:.0f} s; the load was {before:.1f} at the start, and other processes used "
+        f"{neighbours.share():.0%} of the machine's cores during the run"
     )
     print(draw(row for piece in pieces.values() for row in piece.rows))
     for grid in (piece.grid for piece in pieces.values() if piece.grid is not None):
@@ -58,18 +58,18 @@ def main() -> int:
 
 
 def run(name: str) -> Piece | None:
-    """Measure one piece; None, and why on stderr, when that failed."""
+    """Run one benchmark; None, and the traceback on stderr, if it failed."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     try:
         return PIECES[name]()
     except Exception:
         traceback.print_exc()
-        print(f"{name} could not be measured; the others go on.", file=sys.stderr)
+        print(f"{name} could not be measured; continuing with the others.", file=sys.stderr)
         return None
 
 
 def document(machine: Machine, noise: str, pieces: dict[str, Piece]) -> dict[str, Any]:
-    """What --json writes: all of the table, with what it works out from its rows."""
+    """The document that --json writes: the rows with their ratio and whether the goal is met, notes and grids."""
     rows = [
         msgspec.to_builtins(row) | {"piece": name, "ratio": row.ratio, "is_met": row.is_met}
         for name, piece in pieces.items()
@@ -81,22 +81,22 @@ def document(machine: Machine, noise: str, pieces: dict[str, Piece]) -> dict[str
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Greenroom on this machine.")
     known = ", ".join(PIECES)
     parser.add_argument(
-        "--only", metavar="PIECE,...", type=names, default=list(PIECES), help=f"what to measure, of {known}"
+        "--only", metavar="PIECE,...", type=names, default=list(PIECES), help=f"what to measure: {known}"
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures with their samples there, too")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write all figures with their samples to FILE")
     return parser.parse_args()
 
 
 def names(text: str) -> list[str]:
-    """The pieces that are named."""
+    """Parse the names of benchmarks; an unknown one raises `ArgumentTypeError`."""
     named = [name.strip() for name in text.split(",")]
     unknown = [name for name in named if name not in PIECES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"there is no piece {unknown[0]!r}; there are {', '.join(PIECES)}")
+        raise argparse.ArgumentTypeError(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(PIECES)}")
     return named
 
 

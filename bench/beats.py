@@ -1,4 +1,4 @@
-"""Heartbeats: how many the real server answers, beside an app that only echoes. Must not know how a beat is judged."""
+"""Measures how many heartbeats a second the real server answers, compared with an app that only echoes."""
 
 import subprocess
 import sys
@@ -26,21 +26,21 @@ OK: Final = b'"status":"ok"'
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """What is asked for, and the process that answers it."""
+    """One round of requests, and the process that answers them."""
 
     pid: int
     round: Round
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One round's outcome, and how much time of the processor the server took for each of its answers."""
+    """One round's outcome, and the server's CPU time for each answer, in microseconds."""
 
     outcome: Outcome
     cpu_us: float
 
 
 def measure() -> Piece:
-    """Run echo, single beats and machines' beats in turn, so that whatever else the machine does hits all alike."""
+    """Run echo, single beats and machines' beats in turn, so that other load on the machine affects all alike."""
     with house() as greenroom, echo() as (echo_pid, echo_port), load_client() as client:
         subjects = prepare(greenroom, echo_pid, echo_port)
         readings: dict[str, list[Reading]] = {name: [] for name in subjects}
@@ -93,7 +93,7 @@ def rates_of(readings: dict[str, list[Reading]]) -> tuple[Row, ...]:
 
 
 def notes_of(readings: dict[str, list[Reading]]) -> tuple[str, ...]:
-    """What a reader has to know to believe the rows."""
+    """Notes below the table: how many answers were checked, and how reliable the figures are."""
     outcomes = [reading.outcome for name in (AGENT, MACHINE) for reading in readings[name]]
     echoes = [reading.outcome.per_s for reading in readings[ECHO]]
     busiest = max(reading.outcome.client_share for each in readings.values() for reading in each)
@@ -106,7 +106,7 @@ def notes_of(readings: dict[str, list[Reading]]) -> tuple[str, ...]:
 
 
 def prepare(greenroom: House, echo_pid: int, echo_port: int) -> dict[str, Subject]:
-    """Seat everybody, and spell what they will send."""
+    """Join all agents, and encode the requests that they will send."""
     seats = seat_agents(greenroom, AGENTS)
     machines = seat_machines(greenroom, MACHINES, AGENTS_PER_MACHINE)
     singles = tuple(spell_agent_beat(greenroom, seat) for seat in seats)
@@ -121,7 +121,7 @@ def prepare(greenroom: House, echo_pid: int, echo_port: int) -> dict[str, Subjec
 
 
 def take(client: "subprocess.Popen[bytes]", name: str, subject: Subject) -> Reading:
-    """Have the client run one round. A wrong answer ends the benchmark: a rate of wrong answers is none."""
+    """Have the client run one round. A wrong answer raises `RuntimeError`: a rate of wrong answers means nothing."""
     assert client.stdin is not None
     assert client.stdout is not None
     before_s = cpu_s(subject.pid)
@@ -134,14 +134,14 @@ def take(client: "subprocess.Popen[bytes]", name: str, subject: Subject) -> Read
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of the processor that a process has used so far."""
+    """CPU time in seconds that a process has used so far."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 
 
 @contextmanager
 def load_client() -> Iterator["subprocess.Popen[bytes]"]:
-    """The client's process, which ends when it is told nothing more."""
+    """The process of the load client, which exits when its stdin is closed."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -150,7 +150,7 @@ def load_client() -> Iterator["subprocess.Popen[bytes]"]:
 
 @contextmanager
 def echo() -> Iterator[tuple[int, int]]:
-    """Process and port of an app that only echoes."""
+    """Process id and port of an app that only echoes."""
     with (
         tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder,
         stopped_at_end([sys.executable, "-m", "bench.echo"], environment(Path(folder))) as process,

@@ -1,4 +1,4 @@
-"""The floor under everything durable: how long this disk takes to commit one row. Must not know Greenroom's store."""
+"""Times bare SQLite commits of one row on this disk: the floor under everything durable."""
 
 import sqlite3
 import tempfile
@@ -12,7 +12,7 @@ PRAGMAS: Final = ("journal_mode = WAL", "synchronous = FULL")
 
 
 def time_commits() -> list[float]:
-    """Seconds that each of a row of commits took: SQLite alone, in the mode of the store, one row each."""
+    """Seconds of each of 200 commits of one row, by SQLite alone with the journal settings of the store."""
     with (
         tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder,
         closing(sqlite3.connect(Path(folder) / "floor.db", isolation_level=None)) as connection,

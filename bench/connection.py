@@ -1,4 +1,4 @@
-"""A keep-alive connection of a client that costs next to nothing. Knows HTTP/1.1 as our servers speak it, not more.
+"""A minimal keep-alive HTTP client connection. It handles only the HTTP/1.1 that the measured servers send.
 
 A client library would cost more than the server that is to be measured.
 """
@@ -16,7 +16,7 @@ OnAnswer = Callable[["Connection", int, bytes], None]
 
 
 class Connection(asyncio.Protocol):
-    """Sends one request at a time, and calls `on_answer` with status and body of each answer."""
+    """Sends one request at a time, and calls `on_answer` with status and body of each answer; status 0: it was lost."""
 
     def __init__(self, on_answer: OnAnswer, number: int = 0) -> None:
         self.number = number
@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
             return
         self._held = b""
         if len(data) > body_at + length:
-            raise ValueError("more came than was asked for: this client sends one request at a time")
+            raise ValueError("more data than one answer: this client sends one request at a time")
         self._on_answer(self, int(data[9:12]), data[body_at:])
 
     @property
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
 
 
 class Caller:
-    """The same connection for a coroutine: ask, and wait for the answer."""
+    """The same connection for coroutines: send a request and await its answer."""
 
     def __init__(self) -> None:
         self._connection = Connection(self._answered)
@@ -84,7 +84,7 @@ class Caller:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the server has closed it."""
+        """Whether the server has closed the connection."""
         return self._connection.is_lost
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Caller:
 
 
 def spell_request(method: str, port: int, path: str, token: str, body: msgspec.Struct | None) -> bytes:
-    """A request as it goes over the wire."""
+    """Encode a request with its headers, as it is sent over the connection."""
     content = msgspec.json.encode(body) if body is not None else b""
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAuthorization: Bearer {token}\r\n"

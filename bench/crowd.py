@@ -1,7 +1,7 @@
-"""Very many leases in one process, swept as the server sweeps them while beats go on. `python -m bench.crowd COUNT`
+"""Measures memory and sweep of very many leases in one process, while beats continue. `python -m bench.crowd COUNT`
 
-A process of its own, because memory that was once used cannot be measured again. It prints what it found as JSON. The
-one percent that falls silent sits in the store as well, so that its end is recorded and not only found.
+It is a process of its own, because memory that was used once cannot be measured again. It prints its result as JSON.
+The one percent that falls silent has joined in the store as well, so that each expiry is recorded and not only found.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from greenroom.wire.requests import CreateRoom, Join
 ROLES_PER_ROOM: Final = 10
 ROLES_PER_FULL_ROOM: Final = 50
 SILENT_OF: Final = 100
-"""One in so many falls silent."""
+"""One agent in this many falls silent."""
 WATCHED_S: Final = 4.0
 BEATING: Final = 1000
 GIVE_UP_S: Final = 90.0
@@ -42,10 +42,10 @@ INTERVAL_S: Final = DEFAULTS.heartbeat_interval_s
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """Of a stretch of time: how long the sweep worked, and the longest that a beat had to wait.
+    """For one period: how long the sweep worked in a round and in a part, and the longest wait of a beat.
 
-    A round is done in parts, between which beats are answered. Both are counted in time of the processor, which nobody
-    else on the machine can lengthen; the wait of a beat is counted on the wall, with everything that made it longer.
+    A round is done in parts, between which beats are answered. Both are CPU time, which other processes on the machine
+    cannot lengthen; the wait of a beat is wall-clock time, with everything that made it longer.
     """
 
     round_ms: float
@@ -55,22 +55,22 @@ class Phase(msgspec.Struct, frozen=True):
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """What so many leases cost, in memory and in each condition of the house."""
+    """What this many leases cost: in memory, and in each of the four conditions of the sweep."""
 
     count: int
     bytes_per_lease: float
     still: Phase
-    """Nothing is swept: what this machine does to a beat by itself."""
+    """No sweep runs: how long a beat waits on this machine anyway."""
     healthy: Phase
-    """Everybody beats in time."""
+    """Every agent beats in time."""
     silent: Phase
-    """One percent ran out at the same moment; until the last of them is recorded."""
+    """One percent of the leases runs out at the same moment; until the last expiry is recorded."""
     restarted: Phase
-    """All were granted in the same second, as they are when a server starts, and are looked at in one round."""
+    """All leases were granted in the same second, as when a server starts, and are examined in one round."""
 
 
 def main() -> None:
-    """Build the table, weigh it, and watch it being swept."""
+    """Fill the lease table, measure its memory, and sweep it."""
     count = int(sys.argv[1])
     with world() as made:
         gc.collect()
@@ -83,7 +83,7 @@ def main() -> None:
 def watch(made: World, count: int, bytes_per_lease: float) -> Crowd:
     """Sweep the table in each of its conditions."""
     table = made.leases
-    settle_memory()  # as the server does when it is up
+    settle_memory()  # as the server does after its start
     spread_beats(table, made.clock.monotonic())
     still = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S, is_swept=False))
     healthy = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
@@ -92,14 +92,14 @@ def watch(made: World, count: int, bytes_per_lease: float) -> Crowd:
     grant_at_once(table, made.clock.monotonic())
     restarted = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
     if made.healer.extensions or made.healer.expired != expected:
-        raise RuntimeError(f"the sweep judged wrongly: {made.healer}, where {expected} were silent")
+        raise RuntimeError(f"wrong result of the sweep: {made.healer}; {expected} agents were silent")
     return Crowd(
         count=count, bytes_per_lease=bytes_per_lease, still=still, healthy=healthy, silent=silent, restarted=restarted
     )
 
 
 def seat_many(table: LeaseTable, count: int, now: float) -> None:
-    """Seat so many as if each had joined at a moment of its own. Names are as long as real ones, and never shared."""
+    """Grant `count` leases as if each agent had joined at its own time. Names are unique and as long as real ones."""
     for number in range(count):
         key = seat_key(f"room_{number // ROLES_PER_ROOM:016}", f"role{number % ROLES_PER_ROOM:03}")
         filed_s = TTL_S - (TTL_S - INTERVAL_S) * number / count
@@ -107,14 +107,14 @@ def seat_many(table: LeaseTable, count: int, now: float) -> None:
 
 
 def spread_beats(table: LeaseTable, now: float) -> None:
-    """Let everybody have beaten within the last interval."""
+    """Let every agent have beaten within the last interval."""
     count = len(table.seats)
-    for number, (key, seat) in enumerate(list(table.seats.items())):  # The writer may empty seats meanwhile.
+    for number, (key, seat) in enumerate(list(table.seats.items())):  # The writer may remove leases meanwhile.
         table.beat(key, seat.connection, now - INTERVAL_S * number / count)
 
 
 def seat_silent(made: World, count: int) -> int:
-    """Have so many more join for real, whose leases run out in a moment; how many they are."""
+    """Join `count` more agents in the store, whose leases run out in 0.5 s; their number."""
     size = ROLES_PER_FULL_ROOM
     joined = [key for first in range(0, count, size) for key in fill_room(made, first, min(size, count - first))]
     now = made.clock.monotonic()
@@ -124,7 +124,7 @@ def seat_silent(made: World, count: int) -> int:
 
 
 def fill_room(made: World, first: int, count: int) -> list[str]:
-    """Make a room in which everybody is present; the keys of its seats."""
+    """Create a room with a present participant in each role; the keys of their leases."""
     roles = [f"role{number}" for number in range(count)]
 
     def sit(tx: Transaction) -> str:
@@ -138,7 +138,7 @@ def fill_room(made: World, first: int, count: int) -> list[str]:
 
 
 def grant_at_once(table: LeaseTable, now: float) -> None:
-    """Grant every lease anew for the same moment, as a server does that starts, and let everybody have beaten since."""
+    """Grant every lease again for the same moment, as a starting server does, and let every agent have beaten since."""
     for key, seat in list(table.seats.items()):
         table.grant(key, seat.connection, TTL_S, None, now - TTL_S + SOON_S)
     spread_beats(table, time.monotonic())
@@ -146,7 +146,7 @@ def grant_at_once(table: LeaseTable, now: float) -> None:
 
 
 class TimedHealing(Healing):
-    """The server's own loop, with a stop-watch on each part of a round."""
+    """The server's own sweep loop, with the CPU time of each part of a round."""
 
     rounds = 0
     sum_s = longest_s = 0.0
@@ -161,7 +161,7 @@ class TimedHealing(Healing):
 
 
 async def sweep(made: World, is_over: Callable[[float], bool], is_swept: bool = True) -> Phase:
-    """Beat all the time on the loop that sweeps, and see how long a beat has to wait."""
+    """Send beats without pause on the loop that sweeps, and measure how long a beat has to wait."""
     closing = Notice()
     healing = TimedHealing(made, Bell(asyncio.get_running_loop()), closing, Tally())
     made.healer.planned_at = made.clock.monotonic() + made.limits.sweep_interval_s
@@ -176,7 +176,7 @@ async def sweep(made: World, is_over: Callable[[float], bool], is_swept: bool = 
         now = time.perf_counter()
         wait_s, last = max(wait_s, now - last), now
         if last - began_at > GIVE_UP_S:
-            raise RuntimeError(f"not over after {GIVE_UP_S:g} s: {made.healer}")
+            raise RuntimeError(f"not finished after {GIVE_UP_S:g} s: {made.healer}")
         await asyncio.sleep(0)
     closing.set()
     if running is not None:

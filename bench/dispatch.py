@@ -1,4 +1,4 @@
-"""Dispatch latency: from sending a message until the agent that waits has its task. Must not know who waits how."""
+"""Measures dispatch latency: from sending a message until the waiting agent has its task."""
 
 import asyncio
 import random
@@ -16,17 +16,17 @@ from greenroom.wire.replies import ClaimedTask
 
 WAIT_S: Final = 25.0
 SETTLE_S: Final = 0.02
-"""Until a claim that was sent stands at the server, before the message that it waits for is sent."""
+"""Pause that lets the claim reach the server, before the message that it waits for is sent."""
 SPREAD_S: Final = 0.5
-"""Up to so much longer, where many rooms do this at the same time."""
+"""The pause is longer by up to this much, at random, where many rooms are measured at the same time."""
 SECONDS: Final = 6.0
 ROOMS: Final = 32
 COMMITS_ON_THE_WAY: Final = 2
-"""The message with its task, and the claim: each is on the disk before anybody hears of it."""
+"""The message with its task, and the claim: each is on the disk before it is answered."""
 
 
 def measure() -> Piece:
-    """Measure with one room, and with many at once."""
+    """Measure with one room, and with 32 at once."""
     commits = time_commits()
     with house() as greenroom:
         alone = uvloop.run(run([Errand(greenroom, "alone")], 0.0))
@@ -59,7 +59,7 @@ async def run(errands: list[Errand], spread_s: float) -> list[float]:
 
 
 async def repeat(errand: Errand, ends_at: float, spread_s: float) -> list[float]:
-    """Milliseconds of each dispatch in one room: claim, let the claim stand, send, and have the task."""
+    """Milliseconds of each dispatch in one room: claim, wait until the claim stands, send, receive the task."""
     await errand.connect()
     latencies = []
     while time.perf_counter() < ends_at:
@@ -69,7 +69,7 @@ async def repeat(errand: Errand, ends_at: float, spread_s: float) -> list[float]
         opened = await errand.open()
         task, had_at = await claim
         if task.id != opened.id:
-            raise RuntimeError(f"opened {opened.id} and was given {task.id}")
+            raise RuntimeError(f"opened {opened.id}, but the claim was answered with {task.id}")
         latencies.append((had_at - sent_at) * 1e3)
         await errand.complete(task)
     errand.close()
@@ -77,6 +77,6 @@ async def repeat(errand: Errand, ends_at: float, spread_s: float) -> list[float]
 
 
 async def claimed(errand: Errand) -> tuple[ClaimedTask, float]:
-    """The task, and when it was there."""
+    """The claimed task, and when it arrived."""
     task = await errand.claim(WAIT_S)
     return task, time.perf_counter()

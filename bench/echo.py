@@ -1,6 +1,6 @@
-"""The least that an ASGI app can do: read a request's body and send it back. Must not know Greenroom's app.
+"""A minimal ASGI app that sends a request's body back. `python -m bench.echo`
 
-It runs on uvicorn exactly as the server does, so that what is compared is what Greenroom adds. `python -m bench.echo`
+It runs on uvicorn with exactly the server's configuration, so that the difference is what Greenroom adds.
 """
 
 import socket
@@ -25,7 +25,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Announcing(uvicorn.Server):
-    """Says where it listens, in the words of the server."""
+    """Prints its address in the same format as the Greenroom server."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -34,7 +34,7 @@ class Announcing(uvicorn.Server):
 
 
 def main() -> None:
-    """Answer until told to stop."""
+    """Serve until a signal stops the process."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(2048)

@@ -1,4 +1,4 @@
-"""One agent of one room over HTTP, as a coroutine: open a task, claim it, complete it. Must not know what is timed."""
+"""One room with one agent over HTTP, as coroutines: open a task, claim it, complete it."""
 
 from contextlib import closing
 from typing import TypeVar
@@ -18,10 +18,10 @@ Shape = TypeVar("Shape")
 
 
 class Errand:
-    """A room of its own, an agent who sits in it, and a connection for each of the two who speak: people and agent."""
+    """A room of its own, an agent that has joined it, and one connection each for the user and the agent."""
 
     def __init__(self, house: House, name: str, *, is_new: bool = True) -> None:
-        """The room is made, and the agent joins it, unless that was done before."""
+        """Create the room and join the agent; with `is_new=False` both exist already."""
         self._room = name
         self._port = house.port
         self._operator = house.token
@@ -50,13 +50,13 @@ class Errand:
         return task
 
     async def claim(self, wait_s: float) -> ClaimedTask:
-        """Take the next task, waiting for it."""
+        """Claim the next task, waiting up to `wait_s` for it."""
         body = Claim(role=ROLE, connection_id=self._connection_id, wait_s=wait_s)
         request = spell_request("POST", self._port, f"{API}/rooms/{self._room}/tasks/claim", self._token, body)
         return read(await self._agent.ask(request), 200, ClaimedTask)
 
     async def complete(self, task: ClaimedTask) -> None:
-        """Hand the result to the user, with the token of the attempt."""
+        """Complete the task, with the token of its attempt."""
         body = Complete(connection_id=self._connection_id, attempt=task.attempt, text="It is tidy.")
         request = spell_request("POST", self._port, f"{API}/tasks/{task.id}/complete", task.token, body)
         done = read(await self._agent.ask(request), 200, Task)
@@ -65,8 +65,8 @@ class Errand:
 
 
 def read(answer: tuple[int, bytes], expected: int, shape: type[Shape]) -> Shape:
-    """What an answer says. Any other status ends the benchmark."""
+    """Decode an answer; a status other than `expected` raises `RuntimeError` and ends the benchmark."""
     status, body = answer
     if status != expected:
-        raise RuntimeError(f"expected {expected}, was told {status}: {body[:500]!r}")
+        raise RuntimeError(f"expected status {expected}, got {status}: {body[:500]!r}")
     return msgspec.json.decode(body, type=shape)

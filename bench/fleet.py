@@ -1,4 +1,4 @@
-"""A server with many agents is killed and started again: how soon all are well, and whether they come in one wave.
+"""Measures recovery after a server kill: how soon 10,000 agents are back, and how evenly their requests arrive.
 
 The daemons are simulated in one client process over real sockets (`bench.flock`); the server is the real one.
 """
@@ -30,7 +30,7 @@ PAGE: Final = 100
 
 
 class Return(NamedTuple):
-    """What was seen of it, by one clock."""
+    """Times of the restart, by the monotonic clock: server started, server listening, all agents back."""
 
     begun_at: float
     back_at: float
@@ -38,7 +38,7 @@ class Return(NamedTuple):
 
 
 def measure() -> Piece:
-    """Seat everybody, let them beat, kill the server, start it again, and watch them for some intervals."""
+    """Join all agents, let them beat, kill the server, start it again, and record their requests for two intervals."""
     sent: list[float] = []
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         seen = uvloop.run(watch(Path(folder) / "state", free_port(), sent))
@@ -46,7 +46,7 @@ def measure() -> Piece:
 
 
 async def watch(data_dir: Path, port: int, sent: list[float]) -> Return:
-    """The whole story; the server is started and asked from threads, so that the daemons never wait for that."""
+    """Run the scenario. The server is started and queried from threads, so that the daemons never wait for that."""
     with ExitStack() as stack:
         first, url = await asyncio.to_thread(stack.enter_context, server(data_dir, port=port))
         open_house = house_at(data_dir, url, first.pid)
@@ -74,21 +74,21 @@ async def watch(data_dir: Path, port: int, sent: list[float]) -> Return:
 
 
 async def run_all(daemons: Sequence[Daemon]) -> None:
-    """Until one of them meets what it should not, or nobody wants them any more."""
+    """Run all daemons until one of them raises, or until cancelled."""
     async with asyncio.TaskGroup() as tasks:
         for daemon in daemons:
             tasks.create_task(daemon.run(tasks))
 
 
 def are_well(daemons: Sequence[Daemon], back_at: float) -> bool:
-    """Whether every machine has beaten, and every call stands again, since the server came back."""
+    """Whether every machine has beaten, and every long-poll call stands again, since the server came back."""
     times = [daemon.beaten_at for daemon in daemons]
     times += [call.stands_since for daemon in daemons for call in daemon.calls()]
     return all(at is not None and at >= back_at for at in times)
 
 
 def check(house: House) -> None:
-    """The server says the same: all machines connected, all agents there."""
+    """Check that the server shows all machines connected and all agents; else raise `RuntimeError`."""
     with closing(house.session()) as operator:
         after, machines, agents = None, 0, 0
         while page := operator.machines(after, PAGE):
@@ -100,7 +100,7 @@ def check(house: House) -> None:
 
 
 def conclude(sent: Sequence[float], seen: Return) -> Piece:
-    """Time until all were well, and how even the requests came."""
+    """Rows for the time until all were back, and for the busiest second of each interval."""
     who = f"{MACHINES * AGENTS:,} agents on {MACHINES} daemons"
     rows = [
         Row(
@@ -126,8 +126,8 @@ def conclude(sent: Sequence[float], seen: Return) -> Piece:
     return Piece(
         tuple(rows),
         (
-            f"intervals of {INTERVAL_S:g} s, as they come; counted from when the server said that it listens, "
-            f"{seen.back_at - seen.begun_at:.1f} s after it was started anew",
+            f"default intervals of {INTERVAL_S:g} s, counted from when the server printed that it listens, "
+            f"{seen.back_at - seen.begun_at:.1f} s after it was started again",
         ),
     )
 

@@ -1,7 +1,7 @@
-"""Daemons without processes, hundreds in one: they beat, ask for wishes and have a claim standing for each agent.
+"""Hundreds of simulated daemons in one process: they beat, poll for assignments and keep one claim for each agent.
 
-When each of them does what is decided by the product's own rules (`domain.presence`, `domain.standing`); what it takes
-to say it over a socket is kept small, because the server is to be measured. Must not know what becomes of the server.
+The product's own rules decide when each of them sends what (`domain.presence`, `domain.standing`); the code that sends
+it over a socket is kept small, because the server is to be measured.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ ANSWERED: Final = (200, 204)
 
 
 class Unanswered(Exception):
-    """Nobody answered, or not in time."""
+    """A request had no answer, none in time, or one with a status other than 200 and 204."""
 
 
 class Line:
-    """One kept-alive connection, opened anew after anything that went wrong on it. Every request is noted."""
+    """One keep-alive connection, reopened after any failure. The time of every request is appended to `sent`."""
 
     def __init__(self, port: int, sent: list[float]) -> None:
         self._port = port
@@ -39,7 +39,7 @@ class Line:
         self._caller: Caller | None = None
 
     async def ask(self, request: bytes, timeout_s: float) -> bytes:
-        """Send a request; the body of its answer."""
+        """Send a request; the body of its answer. Raises `Unanswered`."""
         try:
             async with asyncio.timeout(timeout_s):
                 caller, self._caller = self._caller, None
@@ -57,7 +57,7 @@ class Line:
 
 
 class Call:
-    """A call that waits at the server. `stands_since` says since when it does, as far as its sender can know."""
+    """A long-poll call, repeated for ever. `stands_since`: when the present one was sent; None after a failure."""
 
     def __init__(self, daemon: "Daemon", standing: Standing, spell: Callable[[float], bytes], is_gated: bool) -> None:
         self.stands_since: float | None = None
@@ -66,7 +66,7 @@ class Call:
         self._line = daemon.line()
 
     async def run(self) -> None:
-        """Ask, and ask again, for ever."""
+        """Send the call again and again; a claim first waits until its machine is back."""
         presence, was_away = self._daemon.presence, False
         while True:
             if self._is_gated and not presence.is_present():
@@ -92,7 +92,7 @@ class Call:
 
 
 class Daemon:
-    """One machine: its heart, its question for wishes, and a claim for each of its agents."""
+    """One machine: its beats, its poll for assignments, and a claim for each of its agents."""
 
     def __init__(self, house: House, name: str, seats: list[Seat], sent: list[float]) -> None:
         self.presence = presence_of_daemon(DEFAULTS)
@@ -121,7 +121,7 @@ class Daemon:
         return [self.watch, *self.claims]
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
-        """Beat for ever; what is to stand at the server begins with the first ok."""
+        """Beat for ever; the long-poll calls start after the first beat."""
         await asyncio.sleep(random.random() * INTERVAL_S)
         line, presence = self.line(), self.presence
         await self._call(line)
@@ -143,7 +143,7 @@ class Daemon:
         reply = msgspec.json.decode(body, type=MachineHeartbeatReply)
         wrong = [agent for agent in reply.agents if agent.status != OK]
         if reply.status != OK or wrong:
-            raise RuntimeError(f"told {reply.status}, and of agents {wrong[:3]}")
+            raise RuntimeError(f"the beat was answered {reply.status}; wrong agents: {wrong[:3]}")
         self.presence.is_crowded = reply.crowded
         notices = self.presence.answered(sent_at, reply.status, reply.next_in_s, time.monotonic())
         self.beaten_at = sent_at
@@ -152,7 +152,7 @@ class Daemon:
 
 
 def claim_of(house: House, seat: Seat, token: str) -> Callable[[float], bytes]:
-    """How one agent's claim is spelled."""
+    """A function that encodes one agent's claim for a given wait."""
 
     def spell(wait_s: float) -> bytes:
         body = Claim(role=seat.role, connection_id=seat.connection_id, wait_s=wait_s)

@@ -1,7 +1,7 @@
-"""Whether a long history makes the work slow: the same load on a store with 8, 10,000 and 1,000,000 tasks behind it.
+"""Measures whether a long history slows the work: the same load on stores with 8, 10,000 and 1,000,000 finished tasks.
 
-The history is made of tasks that really were done: one in each room over HTTP, which is then copied in the file, with
-its messages, while no server runs. Events are not copied, because the server forgets them beyond a limit of its own.
+The history consists of tasks that were really done: one in each room over HTTP, which is then copied in the file, with
+its messages, while no server runs. Events are not copied, because the server keeps only a limited number of them.
 """
 
 import sqlite3
@@ -25,14 +25,14 @@ WORKERS: Final = 8
 ROUNDS: Final = 5
 SECONDS: Final = 2.0
 FLAT: Final = 0.8
-"""From this part of the rate without a history on, a rate counts as the same: neighbours alone cost as much."""
+"""A rate above this part of the rate without a history counts as equal: other processes alone cost that much."""
 
 COPIED: Final = ("tasks", "messages")
 COUNTED: Final = "WITH RECURSIVE counted (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM counted LIMIT ?)"
 
 
 def measure() -> Piece:
-    """Measure all sizes in turn, round by round, so that a busy neighbour meets all of them."""
+    """Measure all sizes in turn, round by round, so that other load on the machine affects all of them."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder, ExitStack() as stack:
         teams = {size: stack.enter_context(team(Path(folder) / str(size), size)) for size in SIZES}
         rates: dict[int, list[float]] = {size: [] for size in SIZES}
@@ -51,12 +51,12 @@ def measure() -> Piece:
         )
         for size in SIZES[1:]
     )
-    return Piece(rows, (f"medians of {ROUNDS} rounds of {SECONDS:g} s, in turn; the history lies in the same rooms",))
+    return Piece(rows, (f"medians of {ROUNDS} rounds of {SECONDS:g} s, in turn; the history is in the same rooms",))
 
 
 @contextmanager
 def team(data_dir: Path, size: int) -> Iterator[list[Errand]]:
-    """Workers at a server of their own, in rooms in which together `size` tasks were done before."""
+    """Workers on a server of their own, in rooms in which `size` tasks in all were done before."""
     data_dir.mkdir()
     with server(data_dir) as (process, url):
         first = house_at(data_dir, url, process.pid)
@@ -68,7 +68,7 @@ def team(data_dir: Path, size: int) -> Iterator[list[Errand]]:
 
 
 async def do_one(errands: Iterator[Errand]) -> None:
-    """One task in each room."""
+    """Do one task in each room."""
     for errand in errands:
         await errand.connect()
         await errand.open()
@@ -77,7 +77,7 @@ async def do_one(errands: Iterator[Errand]) -> None:
 
 
 def lengthen(database: Path, size: int) -> None:
-    """Copy what was done in each room until about `size` tasks are there."""
+    """Copy the finished tasks of each room, and their messages, until there are about `size` tasks."""
     with closing(sqlite3.connect(database)) as connection, connection:
         for table in COPIED if size > WORKERS else ():
             told = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()

@@ -1,4 +1,4 @@
-"""A real Greenroom server in a process and folder of its own. Knows how it starts and stops; must not know what for."""
+"""Starts and stops a real Greenroom server in a process and folder of its own."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ STOP_S = 10.0
 
 @dataclass(frozen=True)
 class House:
-    """A server that answers."""
+    """A running server: its address, operator token, data directory and process id."""
 
     url: str
     token: str
@@ -34,13 +34,13 @@ class House:
         return int(self.url.rpartition(":")[2])
 
     def session(self, token: str | None = None) -> Session:
-        """Calls with a token, the operator's unless told otherwise."""
+        """An API client with `token`, by default the operator's."""
         return Session(self.url, token or self.token, DEFAULTS)
 
 
 @contextmanager
 def house(database: str | None = None) -> Iterator[House]:
-    """Start a server on a database, SQLite in its own folder unless told otherwise, and stop it when the block ends."""
+    """Start a server on `database`, by default SQLite in its own folder, and stop it when the block ends."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         data_dir = Path(folder) / "state"
         with server(data_dir, database) as (process, url):
@@ -48,14 +48,14 @@ def house(database: str | None = None) -> Iterator[House]:
 
 
 def house_at(data_dir: Path, url: str, pid: int) -> House:
-    """A server that listens, as those who call it know it."""
+    """A listening server, with the operator token read from its data directory."""
     token = paths.operator_token(data_dir).read_text(encoding="utf-8").strip()
     return House(url, token, data_dir, pid)
 
 
 @contextmanager
 def server(data_dir: Path, database: str | None = None, port: int = 0) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """The process of a server that listens, and its address; 0 is a port that it chooses."""
+    """Start a server and wait until it listens: its process and URL. With port 0 the system chooses the port."""
     command = [str(GREENROOM), "server", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data_dir)]
     command += ["--database", database] if database is not None else []
     with stopped_at_end(command, environment(data_dir.parent)) as process:
@@ -63,27 +63,27 @@ def server(data_dir: Path, database: str | None = None, port: int = 0) -> Iterat
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, for whoever has to know it beforehand or come back to it."""
+    """A port that is free now, for callers that need its number in advance or reuse it after a restart."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
 
 def address_of(process: "subprocess.Popen[str]") -> str:
-    """Read on stderr what the server says when it listens."""
+    """Read the address that a server prints to stderr when it listens; `RuntimeError` if it exits before."""
     assert process.stderr is not None
     said = []
     for line in process.stderr:
         if line.startswith(TOLD):
             return line.removeprefix(TOLD).strip()
         said.append(line)
-    raise RuntimeError(f"the server ended before it listened:\n{''.join(said)}")
+    raise RuntimeError(f"the server exited before it listened:\n{''.join(said)}")
 
 
 @contextmanager
 def stopped_at_end(
     command: list[str], environ: dict[str, str], politely: bool = True
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A process that does not outlive the block. Its stdout goes nowhere. A polite stop lets it say its farewells."""
+    """A process that does not outlive the block; its stdout is discarded. `politely`: stop it by SIGTERM first."""
     process = subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -99,11 +99,11 @@ def stopped_at_end(
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """An environment in which nothing of this machine's user is in force."""
+    """An environment without this user's Greenroom and XDG settings, with `home` as HOME and `more` added."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GREENROOM_", "XDG_"))}
     return kept | {"HOME": str(home)} | more
 
 
 def since(began_at: float) -> float:
-    """Seconds since a reading of the same clock."""
+    """Seconds since `began_at`, a reading of `time.perf_counter`."""
     return time.perf_counter() - began_at

@@ -1,4 +1,4 @@
-"""Memory and sweep of very many leases. Knows which sizes are asked for; must not know how a table is filled."""
+"""Measures memory and sweep of 100,000 and of 1,000,000 leases, each in a fresh process (`bench.crowd`)."""
 
 import subprocess
 import sys
@@ -27,26 +27,26 @@ def measure() -> Piece:
 
 
 def crowd(count: int) -> Crowd:
-    """What that many leases cost, as a fresh process finds it."""
+    """Measure `count` leases in a fresh process."""
     command = [sys.executable, "-m", "bench.crowd", str(count)]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     return msgspec.json.decode(output, type=Crowd)
 
 
 def memory(found: Crowd) -> Row:
-    """The row of a table's size."""
+    """The row for the memory of a lease table."""
     figure = found.bytes_per_lease * found.count / MEBIBYTE
     goal = Goal("<=", MEBIBYTES_MAX) if found.count == COUNTS[-1] else None
     return Row(what=f"memory of {found.count:,} leases", figure=figure, unit="MiB", goal=goal)
 
 
 def swept(found: Crowd) -> list[Row]:
-    """The rows of what the sweep does to beats, beside what the machine does to them when nothing sweeps."""
+    """The rows for how long the sweep delays beats, compared with the delay on this machine without a sweep."""
     beside = Beside("without a sweep", found.still.wait_ms)
     phases = [
-        ("nobody is due", found.healthy),
+        ("no lease is due", found.healthy),
         (f"1 in {SILENT_OF} is due", found.silent),
-        ("all are looked at in one round", found.restarted),
+        ("all leases are examined in one round", found.restarted),
     ]
     part = Row(
         what=f"sweep of {found.count:,} leases: longest work at a stretch, CPU time",
@@ -67,10 +67,10 @@ def swept(found: Crowd) -> list[Row]:
 
 
 def told(found: Crowd) -> str:
-    """What does not fit a table."""
+    """The note below the table: bytes of a lease, and the CPU time of a whole round."""
     return (
         f"{found.count:,} leases take {found.bytes_per_lease:.0f} bytes each; a whole round of the sweep is "
-        f"{found.healthy.round_ms:.1f} ms of work when nobody is due, {found.silent.round_ms:.1f} ms while 1 in "
-        f"{SILENT_OF} is (the last of whom is recorded after {found.silent.seconds:.1f} s), and "
-        f"{found.restarted.round_ms:.0f} ms when all are looked at"
+        f"{found.healthy.round_ms:.1f} ms of work when no lease is due, {found.silent.round_ms:.1f} ms while 1 in "
+        f"{SILENT_OF} is (the last expiry is recorded after {found.silent.seconds:.1f} s), and "
+        f"{found.restarted.round_ms:.0f} ms when all are examined"
     )

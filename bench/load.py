@@ -1,8 +1,8 @@
-"""The load client, in a process of its own: every connection sends its request anew as soon as it was answered.
+"""The load client, a process of its own: every connection repeats its request as soon as it was answered.
 
-It reads rounds from stdin, one JSON document a line, and writes what came of each to stdout. Every answer is checked
-for its status, its length and how often a mark occurs in it; every SAMPLED-th is decoded and checked as a whole. Must
-not know what the requests are for. `python -m bench.load`
+It reads rounds from stdin, one JSON document a line, and writes the outcome of each to stdout. Every answer is checked
+for its status, its length and how often a mark occurs in it; every SAMPLED-th is decoded and checked as a whole.
+`python -m bench.load`
 """
 
 import asyncio
@@ -27,7 +27,7 @@ WRONG_TOLD_MAX: Final = 3
 
 
 class Round(msgspec.Struct, frozen=True):
-    """A connection for each request. Every answer has `mark` in it `marks` times; `shape` names how one is checked."""
+    """One connection for each request. Every answer contains `mark` `marks` times; `shape` names its full check."""
 
     port: int
     requests: tuple[bytes, ...]
@@ -38,7 +38,7 @@ class Round(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`client_share` is how much of one core the client itself used: near 1 it would have measured itself."""
+    """Result of a round. `client_share` is the part of one core that the client used: near 1 it measured itself."""
 
     per_s: float
     answers: int
@@ -73,7 +73,7 @@ SHAPES: Final[dict[str, Callable[[bytes, bytes, int], bool]]] = {
 
 
 class Load:
-    """All connections of one round."""
+    """All connections of one round, and the counts of their answers."""
 
     def __init__(self, told: Round) -> None:
         self.answers = 0
@@ -84,7 +84,7 @@ class Load:
         self._is_over = False
 
     async def run(self) -> Outcome:
-        """Warm up, count, and hang up."""
+        """Connect, warm up, count answers for the length of the round, and disconnect."""
         loop = asyncio.get_running_loop()
         connections: list[Connection] = []
         for number in range(len(self._round.requests)):
@@ -120,7 +120,7 @@ class Load:
 
 
 def main() -> None:
-    """Run the rounds that stdin tells of."""
+    """Run the rounds read from stdin until it is closed."""
     for line in sys.stdin.buffer:
         outcome = uvloop.run(Load(msgspec.json.decode(line, type=Round)).run())
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")

@@ -1,4 +1,4 @@
-"""The machine that figures were taken on, and how busy others kept it meanwhile. Must not know what was measured."""
+"""Describes the machine that figures were taken on, and how much of it other processes used meanwhile."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ import psutil
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What has to be named beside a figure."""
+    """Hardware and versions that belong to a figure."""
 
     cpu: str
     cores: int
@@ -32,20 +32,20 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Neighbours:
-    """How much of the machine others used since this was made."""
+    """Measures how much of the machine other processes used since this object was created."""
 
     def __init__(self) -> None:
         self._began_at = time.monotonic()
         self._busy_s, self._own_s = busy_s(), own_s()
 
     def share(self) -> float:
-        """The part of all cores' time, 0 to 1, that went to processes that are not ours (waited-for ones count)."""
+        """The part of all cores' time, 0 to 1, that other processes used. Waited-for children count as our own."""
         passed_s = (time.monotonic() - self._began_at) * (os.cpu_count() or 1)
         return max(0.0, (busy_s() - self._busy_s) - (own_s() - self._own_s)) / passed_s
 
 
 def look(folder: Path) -> Machine:
-    """Name this machine; `folder` is where the databases will lie."""
+    """Describe this machine; `folder` is where the databases will be."""
     return Machine(
         cpu=cpu_model(),
         cores=os.cpu_count() or 1,
@@ -59,7 +59,7 @@ def look(folder: Path) -> Machine:
 
 
 def cpu_model() -> str:
-    """The processor's name for itself."""
+    """The model name that the processor reports."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -67,19 +67,19 @@ def cpu_model() -> str:
 
 
 def file_system(folder: Path) -> str:
-    """The kind of file system a folder is on. On one in memory a durable commit costs nothing, and means nothing."""
+    """The type of a folder's file system. On one in memory a durable commit costs nothing, and means nothing."""
     place = folder.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if place.is_relative_to(part.mountpoint)]
     return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "an unknown file system"
 
 
 def busy_s() -> float:
-    """Seconds that all cores together have worked since the machine was started, for anybody; stolen time included."""
+    """CPU seconds of all cores together since boot, for all processes; stolen time included."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
 def own_s() -> float:
-    """Seconds that this process and the children it has waited for have worked."""
+    """CPU seconds of this process and of the children that it has waited for."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(each.ru_utime + each.ru_stime for each in used)

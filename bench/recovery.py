@@ -1,4 +1,4 @@
-"""From the kill of whoever runs a task until the same task runs again. Must not know how any system does it."""
+"""Measures recovery: from killing the process that runs a task until the same task runs again."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ from bench.table import Goal, Grid, Piece, Row, spell
 
 TIMES: Final = 5
 TIMES_SLOW: Final = 3
-"""Where a single time may take two minutes."""
+"""For runs that may take two minutes each."""
 LIMIT_S: Final = 150.0
 LIMIT_LOST_S: Final = 30.0
-"""When it is known that a task may not come back at all."""
+"""For a system whose task may not be run again at all."""
 SETTLED_S: Final = 0.5
-"""A task has run for so long when it is killed."""
+"""A task has run for this long when it is killed."""
 RUN: Final = "the process that runs it"
 ALL: Final = "all that runs tasks"
 HEADINGS: Final = ("system", "killed", "median", "worst", "backoff in it")
@@ -33,7 +33,7 @@ HEADINGS: Final = ("system", "killed", "median", "worst", "backoff in it")
 
 @dataclass
 class Recoveries:
-    """What one system showed in one way of being killed. None: not within the limit."""
+    """The recovery times of one system in one way of being killed. None: not within the limit."""
 
     name: str
     killed: str
@@ -43,7 +43,7 @@ class Recoveries:
 
 
 def measure() -> Piece:
-    """One system after the other, since a kill of one must not find the machine busy with another."""
+    """Measure one system after the other, so that no recovery is slowed by another system."""
     shown: list[Recoveries] = []
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
@@ -62,7 +62,7 @@ def measure() -> Piece:
 
 
 def take(starting: AbstractContextManager[list[Mortal]], runs: int, crashes: int) -> list[Recoveries]:
-    """Start a system, and kill its tasks so often in each of the two ways."""
+    """Start a system, and kill its tasks `runs` times in the first way and `crashes` times in the second."""
     with starting as present:
         return [
             repeat(mortal, killed, times)
@@ -73,7 +73,7 @@ def take(starting: AbstractContextManager[list[Mortal]], runs: int, crashes: int
 
 
 def repeat(mortal: Mortal, killed: str, times: int) -> Recoveries:
-    """Once after another. What does not come back the first time is not waited for as often."""
+    """Kill and wait, several times in a row. A task that is not expected to be run again is killed once only."""
     print(f"  {mortal.name}: {killed} ...", file=sys.stderr, flush=True)
     seen = Recoveries(mortal.name, killed)
     if mortal.name == mortals.LATE and killed == RUN:
@@ -91,7 +91,7 @@ def recover(mortal: Mortal, killed: str, limit_s: float) -> float | None:
     mortal.submit()
     first = mortal.ear.hear(mortals.PATIENCE_S)
     if first is None:
-        raise RuntimeError(f"{mortal.name}: a task was not begun at all")
+        raise RuntimeError(f"{mortal.name}: the task never began")
     time.sleep(SETTLED_S)
     died_at = time.monotonic()
     if killed == RUN:
@@ -100,12 +100,12 @@ def recover(mortal: Mortal, killed: str, limit_s: float) -> float | None:
         mortal.crash()
     again = mortal.ear.hear(limit_s)
     if again is not None and again.key != first.key:
-        raise RuntimeError(f"{mortal.name}: {first.key} was killed, and {again.key} came back")
+        raise RuntimeError(f"{mortal.name}: {first.key} was killed, but {again.key} was run again")
     return None if again is None else again.at - died_at
 
 
 def conclude(shown: Sequence[Recoveries], absent: dict[str, str]) -> Piece:
-    """All beside each other; ours holds itself to two seconds beside the backoff."""
+    """The table of all systems, and the rows with Greenroom's goal: two seconds, not counting its backoff."""
     lines = [line(seen) for seen in shown]
     lines += [(name, why, *("" for _ in HEADINGS[2:])) for name, why in absent.items()]
     rows = [
@@ -123,13 +123,13 @@ def conclude(shown: Sequence[Recoveries], absent: dict[str, str]) -> Piece:
 
 
 def managed_s(seen: Recoveries) -> list[float]:
-    """What is left of each time when the pause that was made on purpose is taken off."""
+    """The recovery times without the backoff that delayed each on purpose."""
     pairs = zip(seen.took_s, seen.backoff_s, strict=True)
     return [max(0.0, took_s - backoff_s) for took_s, backoff_s in pairs if took_s is not None]
 
 
 def line(seen: Recoveries) -> tuple[str, ...]:
-    """What one system showed."""
+    """The line of one system in the table."""
     back = [took_s for took_s in seen.took_s if took_s is not None]
     if len(back) < len(seen.took_s):
         never = f"not within {spell(seen.limit_s)} s"
@@ -139,10 +139,10 @@ def line(seen: Recoveries) -> tuple[str, ...]:
 
 
 def notes_of() -> tuple[str, ...]:
-    """What a reader has to know."""
+    """Notes below the table on how it was measured."""
     return (
-        f"each {TIMES} times, where it is slow {TIMES_SLOW} times, {SETTLED_S:g} s after the task had begun; what was "
-        "killed as a whole was started again in the same moment",
-        "with Procrastinate a job is a thread of its worker, so that its process is all that runs tasks",
-        "whether Celery rejects on worker lost makes no difference where its whole worker is lost",
+        f"each {TIMES} times, slow ones {TIMES_SLOW} times, {SETTLED_S:g} s after the task had begun; a system "
+        "that was killed as a whole was started again at once",
+        "a job of Procrastinate is a thread of its worker, so that one process is all that runs tasks",
+        "Celery's reject on worker lost makes no difference when its whole worker is killed",
     )

@@ -1,4 +1,4 @@
-"""What many readings come to: their middle and their slow end. Must not know what was read."""
+"""Median and percentiles of readings."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -8,7 +8,7 @@ __all__ = ["median", "percentile"]
 
 
 def percentile(readings: Sequence[float], percent: float) -> float:
-    """The smallest reading that at least `percent` of all readings do not exceed."""
+    """The smallest reading that at least `percent` of all readings do not exceed; `ValueError` without readings."""
     if not readings:
         raise ValueError("there is no percentile of no readings")
     ordered = sorted(readings)

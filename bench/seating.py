@@ -1,4 +1,4 @@
-"""Agents that really sit: rooms, wishes, tokens, joins as people and daemons make them. Must not know how they beat."""
+"""Sets up agents that have really joined: rooms, agent specs, tokens and joins, by the calls of users and daemons."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,7 +17,7 @@ AT_ONCE_MAX = 8
 
 
 class Seat(msgspec.Struct, frozen=True):
-    """A role, who sits in it, and the token that speaks for them."""
+    """A role, the connection of its participant, and the token that its requests use."""
 
     room: str
     role: str
@@ -26,7 +26,7 @@ class Seat(msgspec.Struct, frozen=True):
 
 
 def seat_agents(house: House, count: int) -> list[Seat]:
-    """Seat agents that beat for themselves, each with a token of its own."""
+    """Join `count` agents that beat for themselves, each with a token of its own."""
     seats = []
     with closing(house.session()) as operator:
         for room, roles in rooms_for("agents", count):
@@ -41,7 +41,7 @@ def seat_agents(house: House, count: int) -> list[Seat]:
 
 
 def seat_machine(house: House, name: str, count: int) -> list[Seat]:
-    """Seat a machine's agents: registered, wished onto it, joined with its token and taken into its beat."""
+    """Join a machine's agents: register the machine, assign the roles, join with its token, beat once for all."""
     with closing(house.session()) as operator:
         token = operator.machine_token(name).token
         with closing(house.session(token)) as daemon:
@@ -58,51 +58,51 @@ def seat_machine(house: House, name: str, count: int) -> list[Seat]:
 
 
 def seat_machines(house: House, machines: int, agents: int) -> dict[str, list[Seat]]:
-    """Seat the agents of several machines, many machines at once."""
+    """Join the agents of several machines, up to 8 machines at the same time."""
     names = [f"machine{number}" for number in range(machines)]
     with ThreadPoolExecutor(min(machines, AT_ONCE_MAX)) as threads:
         return dict(zip(names, threads.map(lambda name: seat_machine(house, name, agents), names), strict=True))
 
 
 def opened(operator: Session, rooms: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-    """The same rooms, made."""
+    """Create the rooms, and return them unchanged."""
     for room, roles in rooms:
         operator.create_room(CreateRoom(name=room, roles=roles))
     return rooms
 
 
 def seat_on(operator: Session, daemon: Session, machine: str, seat: Seat) -> Seat:
-    """Wish a role onto a machine and have the machine's daemon sit in it."""
+    """Assign a role to a machine and join it with the machine's token."""
     operator.wish(seat.room, seat.role, SetAgent(kind="remote", machine=machine, harness="bench"))
     expect(daemon.join(seat.room, seat.role, seat.connection_id).status, seat)
     return seat
 
 
 def rooms_for(name: str, count: int) -> list[tuple[str, list[str]]]:
-    """Names of as few rooms as hold that many agents, with their roles."""
+    """Names and roles of as few rooms as hold `count` agents."""
     sizes = [min(ROLES_PER_ROOM, count - first) for first in range(0, count, ROLES_PER_ROOM)]
     return [(f"{name}-room{at}", [f"role{role}" for role in range(each)]) for at, each in enumerate(sizes)]
 
 
 def beat_of(seats: list[Seat]) -> MachineHeartbeat:
-    """The beat of a daemon that holds those seats."""
+    """The beat of a daemon that names these agents."""
     agents = [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in seats]
     return MachineHeartbeat(incarnation=INCARNATION, agents=agents)
 
 
 def spell_agent_beat(house: House, seat: Seat) -> bytes:
-    """The request with which one agent beats."""
+    """Encode the beat of one agent as a request."""
     path = f"{API}/rooms/{seat.room}/participants/{seat.role}/heartbeat"
     return spell_request("POST", house.port, path, seat.token, Heartbeat(connection_id=seat.connection_id))
 
 
 def spell_machine_beat(house: House, machine: str, seats: list[Seat]) -> bytes:
-    """The request with which a daemon beats for all its agents."""
+    """Encode a daemon's beat for all its agents as a request."""
     path = f"{API}/machines/{machine}/heartbeat"
     return spell_request("POST", house.port, path, seats[0].token, beat_of(seats))
 
 
 def expect(status: str, whose: object) -> None:
-    """Stop the benchmark where somebody did not get their seat."""
+    """Raise `RuntimeError`, which ends the benchmark, if a join or a beat was not answered `ok`."""
     if status != "ok":
-        raise RuntimeError(f"expected ok for {whose}, was told {status}")
+        raise RuntimeError(f"expected ok for {whose}, got {status}")

@@ -1,4 +1,4 @@
-"""The server itself: how soon it is ready, and what it weighs with nobody in it. Must not know what it serves."""
+"""Measures the server itself: the time until it is ready, and its memory without work."""
 
 import tempfile
 import time
@@ -19,7 +19,7 @@ TIMEOUT_S: Final = 10.0
 
 
 def measure() -> Piece:
-    """Start it with an empty data directory until /readyz says yes, in turn with a bare Python."""
+    """Time its start with an empty data directory until /readyz answers, in turn with a bare Python."""
     starts: list[float] = []
     weights: list[float] = []
     bare: list[float] = []

@@ -1,4 +1,4 @@
-"""What a benchmark says: figures, what stands beside them, whether a goal is met. Must not know how it was measured."""
+"""The result of a benchmark: figures, what they are compared with, goals; drawn as Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ HEADINGS = ("what", "figure", "beside", "ratio", "goal", "met")
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """A bound for a row's figure, or for its ratio to what stands beside it."""
+    """A bound for a row's figure, or for its ratio to what it is compared with."""
 
     sign: Literal[">=", "<="]
     bound: float
@@ -24,7 +24,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. `samples` are kept for whoever wants to look closer; the table shows `figure` alone."""
+    """One line of the table. It shows `figure` alone; `samples` are written by --json."""
 
     what: str
     figure: float
@@ -35,14 +35,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float | None:
-        """The figure over what stands beside it; None where nothing does."""
+        """The figure divided by what it is compared with; None without a comparison, or where that is 0."""
         if self.beside is None or self.beside.figure == 0:
             return None
         return self.figure / self.beside.figure
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; None where there is no goal, or nothing to judge it by."""
+        """Whether the goal is met; None without a goal, or when a goal for the ratio has no ratio."""
         if self.goal is None:
             return None
         judged = self.figure if self.goal.of == "figure" else self.ratio
@@ -52,7 +52,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """Several systems beside each other, one to a line: the first cell names it, the others are its figures."""
+    """A comparison of systems, one to a line: the first cell names the system, the others are its figures."""
 
     headings: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
@@ -62,7 +62,7 @@ class Grid(msgspec.Struct, frozen=True):
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """What one benchmark measured, and what a reader has to know beside the figures."""
+    """What one benchmark measured: rows, notes for the reader, and possibly a comparison of systems."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 def spell(number: float) -> str:
-    """Three digits that count, as a person writes them: `28,400`, `61.3`, `0.605`."""
+    """Format a number with three significant digits: `28,400`, `61.3`, `0.605`."""
     if number == 0:
         return "0"
     magnitude = abs(number)
@@ -82,7 +82,7 @@ def spell(number: float) -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """One line of the table."""
+    """The cells of one row."""
     ratio, goal, is_met = row.ratio, row.goal, row.is_met
     return (
         row.what,
@@ -95,12 +95,12 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def draw(rows: Iterable[Row]) -> str:
-    """The table of all rows."""
+    """Draw the table of all rows."""
     return drawn(HEADINGS, [cells(row) for row in rows], ("ratio",))
 
 
 def drawn(headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[str]) -> str:
-    """A table as Markdown that can also be read in a terminal; the columns named in `right` are set to the right."""
+    """A Markdown table that can also be read in a terminal; the columns named in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
     sides = [name in right for name in headings]
     ruler = ["-" * (width - 1) + (":" if is_right else "-") for width, is_right in zip(widths, sides, strict=True)]
@@ -108,7 +108,7 @@ def drawn(headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequen
 
 
 def fitted(line: Sequence[str], widths: Sequence[int], sides: Sequence[bool]) -> str:
-    """A line with every cell as wide as its column."""
+    """One line of the table, each cell padded to its column's width."""
     spaced = [
         text.rjust(width) if is_right else text.ljust(width)
         for text, width, is_right in zip(line, widths, sides, strict=True)

@@ -1,4 +1,4 @@
-"""Whole tasks over HTTP: opened, claimed, completed, one after another by each worker. Must not know what a task is."""
+"""Measures whole tasks over HTTP: each worker opens, claims and completes one after another."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ COMMITS: Final = 3
 
 
 def measure() -> Piece:
-    """Measure with few and many workers, each in a room of its own."""
+    """Measure with 1, 8 and 32 workers, each in a room of its own."""
     commits = time_commits()
     with house() as greenroom:
         rates = {workers: uvloop.run(run(team(greenroom, workers), SECONDS)) for workers in WORKERS}
@@ -37,12 +37,12 @@ def measure() -> Piece:
 
 
 def team(greenroom: House, workers: int) -> list[Errand]:
-    """That many workers in rooms of their own."""
+    """Create `workers` workers, each with a room of its own."""
     return [Errand(greenroom, f"team{workers}-{number}") for number in range(workers)]
 
 
 async def run(errands: list[Errand], seconds: float) -> float:
-    """Tasks per second by all those workers at once."""
+    """Run all workers at once for `seconds`; their tasks per second in all."""
     for errand in errands:
         await errand.connect()
     began_at = time.perf_counter()
@@ -54,13 +54,13 @@ async def run(errands: list[Errand], seconds: float) -> float:
 
 
 async def repeat(errand: Errand, ends_at: float) -> int:
-    """How many tasks one worker finished."""
+    """Do tasks with one worker until `ends_at`; how many it finished."""
     count = 0
     while time.perf_counter() < ends_at:
         opened = await errand.open()
         task = await errand.claim(0.0)
         if task.id != opened.id:
-            raise RuntimeError(f"opened {opened.id} and was given {task.id}")
+            raise RuntimeError(f"opened {opened.id}, but the claim was answered with {task.id}")
         await errand.complete(task)
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""A waiting agent: how soon `wait-for-task` speaks, and what it weighs while it waits. Must not know how it waits."""
+"""Measures a waiting agent: the time until `wait-for-task` sends its first request, and its memory while it waits."""
 
 import os
 import socket
@@ -22,12 +22,12 @@ TIMES: Final = 9
 ROLE: Final = "builder"
 PATIENCE_S: Final = 15.0
 SETTLE_S: Final = 1.0
-"""After the agent is present: its claim stands and nothing is being imported any more."""
+"""Pause after the agent is present, until its claim stands and all its imports are done."""
 MEBIBYTE: Final = 2**20
 
 
 def measure() -> Piece:
-    """Start it against a socket that only listens, in turn with a bare Python; then let some wait at a real server."""
+    """Time its start against a socket that only listens, in turn with a bare Python; then measure memory."""
     starts: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
@@ -56,19 +56,19 @@ def measure() -> Piece:
 
 
 def command(url: str, room: str) -> list[str]:
-    """What an agent types."""
+    """The command line that an agent runs."""
     return [str(GREENROOM), "wait-for-task", room, "--role", ROLE, "--url", url]
 
 
 def time_bare(home: Path) -> float:
-    """Seconds that Python takes to do nothing."""
+    """Seconds that a bare `python -c pass` takes."""
     began_at = time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], env=environment(home), check=True)
     return since(began_at)
 
 
 def time_first_request(home: Path) -> float:
-    """Seconds from starting the command until the first byte of its first request is here."""
+    """Seconds from starting the command until the first byte of its first request arrives."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.settimeout(PATIENCE_S)
         environ = environment(home, GREENROOM_TOKEN="gr~bench")
@@ -81,12 +81,12 @@ def time_first_request(home: Path) -> float:
                 first = accepted.recv(1)
                 took_s = since(began_at)
         if not first:
-            raise RuntimeError("the agent hung up without a word")
+            raise RuntimeError("the agent closed the connection without a request")
         return took_s
 
 
 def weigh(home: Path) -> list[tuple[int, int]]:
-    """Bytes of agents that wait at a real server, each beside a Python that waits for nothing."""
+    """Memory in bytes of agents that wait at a real server, each paired with that of an idle Python."""
     weights = []
     with house() as greenroom, closing(greenroom.session()) as operator:
         for number in range(3):
@@ -99,7 +99,7 @@ def weigh(home: Path) -> list[tuple[int, int]]:
 
 @contextmanager
 def waiting_agent(greenroom: House, room: str, home: Path) -> Iterator[int]:
-    """The process of an agent that is present and waits."""
+    """Start an agent and wait until it is present and waits; its process id."""
     with closing(greenroom.session()) as operator:
         token = operator.room_token(room, ROLE).token
         with stopped_at_end(command(greenroom.url, room), environment(home, GREENROOM_TOKEN=token)) as process:
@@ -114,7 +114,7 @@ def waiting_agent(greenroom: House, room: str, home: Path) -> Iterator[int]:
 
 @contextmanager
 def waiting_python(home: Path) -> Iterator[int]:
-    """The process of a Python that reads from a pipe which stays silent."""
+    """Start a bare Python that waits for input; its process id."""
     with subprocess.Popen(
         [sys.executable, "-c", "import os; os.write(1, b'.'); os.read(0, 1)"],
         env=environment(home),

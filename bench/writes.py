@@ -1,4 +1,4 @@
-"""The store by itself: mutations of a real use case through the writer's thread. Must not know HTTP."""
+"""Measures the store without HTTP: mutations of a real use case through the writer's thread."""
 
 import tempfile
 import threading
@@ -29,7 +29,7 @@ MESSAGE: Final = SendMessage(sender="user", text="Tidy up the third shelf.")
 
 
 def measure() -> Piece:
-    """Send messages, each of which opens a task: one at a time, then many in flight."""
+    """Send messages, each of which opens a task: one at a time, then 32 in flight."""
     with world() as alone:
         one = rate(alone, 1)
     with world() as crowded:
@@ -46,7 +46,7 @@ def measure() -> Piece:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """A world on a store in a file, with nobody in it."""
+    """A service context on an empty store in a file."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         clock = SystemClock()
         with closing(Store.open(Path(folder), clock)) as store:
@@ -54,7 +54,7 @@ def world() -> Iterator[World]:
 
 
 def rate(world: World, in_flight: int) -> float:
-    """Mutations per second when each is followed by the next as soon as it is durable."""
+    """Mutations per second of `in_flight` streams, each of which sends its next one as soon as the last is durable."""
     names = [f"room{number}" for number in range(in_flight)]
     for name in names:
         world.store.run(partial(open_room, world, name))
@@ -76,7 +76,7 @@ def open_room(world: World, name: str, tx: Transaction) -> None:
 
 
 class Stream:
-    """One mutation after another in one room."""
+    """Sends one message after another in one room."""
 
     def __init__(self, world: World, room: str, ends_at: float) -> None:
         self.count = 0

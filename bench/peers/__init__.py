@@ -1,1 +1,1 @@
-"""Greenroom beside other people's task queues, each as its own documents would have it run, in the same minutes."""
+"""Compares Greenroom with other task queues, each set up as its documentation says, measured in turn."""

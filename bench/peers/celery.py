@@ -1,4 +1,4 @@
-"""Celery on Redis: a worker of two processes and a client. Knows how they are started; must not know who is faster."""
+"""Runs Celery on Redis: a worker of two processes and a client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ DURABLE: Final = "Celery + Redis with appendfsync always, acks late"
 
 @contextmanager
 def celery(folder: Path) -> Iterator[list[Contender]]:
-    """Celery on a Redis as it comes, which flushes nothing to the disk before it answers."""
+    """Celery on a Redis with default settings, which flushes nothing to the disk before it answers."""
     with redis(folder, "redis") as url, working(folder, "celery", url) as client:
         flood = Contender(FLOOD, partial(client.ask, "flood", "late", FLOOD_TASKS))
         yield [contender(LATE, client, "late"), contender(EARLY, client, "early"), flood]
@@ -38,7 +38,7 @@ def durable_celery(folder: Path) -> Iterator[list[Contender]]:
 
 @contextmanager
 def working(folder: Path, name: str, url: str) -> Iterator[Client]:
-    """A client whose worker has shown that it works."""
+    """A client, after its worker has done some tasks."""
     home = folder / name
     home.mkdir()
     command = [place.python(), "-m", "celery", "--app", APP, "worker", "--concurrency", str(WORKER_PROCESSES)]
@@ -53,7 +53,7 @@ def working(folder: Path, name: str, url: str) -> Iterator[Client]:
 
 
 def contender(name: str, client: Client, kind: str) -> Contender:
-    """One way of acknowledging tasks."""
+    """Celery with one way of acknowledging tasks."""
 
     def dispatches() -> list[Dispatch]:
         return [Dispatch(*taken) for taken in client.ask("dispatches", kind, DISPATCH_S, PAUSE_S)]

@@ -1,4 +1,4 @@
-"""Greenroom and its peers in turn, round after round, and what that comes to. Must not know how any of them is run."""
+"""Measures Greenroom and the other systems in turn, round after round, and makes their table and goals."""
 
 import sys
 import tempfile
@@ -21,7 +21,7 @@ HEADINGS: Final = ("system", "tasks/s", "begun p50", "begun p99", "done p50", "d
 
 
 def measure() -> Piece:
-    """Start all, ask them in turn for some rounds, stop them."""
+    """Start all systems, measure them in turn for five rounds, stop them."""
     commits = []
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder, ExitStack() as stack:
         present = Field(stack)
@@ -37,7 +37,7 @@ def measure() -> Piece:
 
 
 def gather(present: Field, folder: Path, stack: ExitStack) -> None:
-    """Start everybody. Where there is no PostgreSQL, nobody can stand on it."""
+    """Start all systems. Without PostgreSQL, those that need it are listed as absent."""
     present.seat(greenroom.greenroom(greenroom.SQLITE))
     try:
         server = stack.enter_context(postgres(folder))
@@ -53,13 +53,13 @@ def gather(present: Field, folder: Path, stack: ExitStack) -> None:
 
 
 def rotated(contenders: list[Contender], by: int) -> list[Contender]:
-    """Each round begins with another one, so that nobody always follows the same neighbour."""
+    """The order of one round: each begins with another system, so that none always follows the same one."""
     first = by % len(contenders)
     return contenders[first:] + contenders[:first]
 
 
 def ask(contender: Contender, readings: Readings, present: Field) -> None:
-    """One round of one system. Greenroom must not fail in it."""
+    """Measure one round of one system. An error of another system makes it absent; one of Greenroom is raised."""
     try:
         readings.rates.append(contender.rate())
         if contender.dispatches is not None:
@@ -71,7 +71,7 @@ def ask(contender: Contender, readings: Readings, present: Field) -> None:
 
 
 def conclude(readings: dict[str, Readings], absent: dict[str, str], commit_ms: float) -> Piece:
-    """All systems side by side, and the goals that ours has among them."""
+    """The table of all systems, and the rows with Greenroom's goals."""
     lines = [line(name, taken) for name, taken in readings.items()]
     lines += [(name, why, *("" for _ in HEADINGS[2:])) for name, why in absent.items()]
     rows = [row for name in OURS if name in readings for row in goals(name, readings, commit_ms)]
@@ -79,20 +79,20 @@ def conclude(readings: dict[str, Readings], absent: dict[str, str], commit_ms: f
         f"{name} {spell(min(taken.rates))} to {spell(max(taken.rates))}" for name, taken in readings.items()
     )
     notes = (
-        f"tasks/s are medians of {ROUNDS} rounds, in which they were between: {rates}",
+        f"tasks/s are medians of {ROUNDS} rounds, and ranged from: {rates}",
         f"one durable commit of one row by SQLite alone took {commit_ms:.2f} ms (median)",
     )
     return Piece(tuple(rows), notes, Grid(HEADINGS, tuple(lines)))
 
 
 def line(name: str, taken: Readings) -> tuple[str, ...]:
-    """What one system showed."""
+    """The line of one system in the table."""
     each = (taken.begun_ms(50), taken.begun_ms(99), taken.done_ms(50), taken.done_ms(99)) if taken.dispatches else ()
     return (name, spell(taken.rate), *(f"{spell(ms)} ms" for ms in each), *("" for _ in HEADINGS[2 + len(each) :]))
 
 
 def goals(name: str, readings: dict[str, Readings], commit_ms: float) -> Iterable[Row]:
-    """What Greenroom holds itself to beside its peers. Where a peer is absent, nothing stands beside the figure."""
+    """The rows with Greenroom's goals against other systems; without a comparison where the other is absent."""
     ours = readings[name]
     for peer, times in ((celery.LATE, 2), (procrastinate.NAME, 5)):
         yield Row(

@@ -1,19 +1,19 @@
-"""What every system that is compared can be asked. Must not know which there are."""
+"""The interface of a system in the comparison: its rate and its dispatch latency."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 IN_FLIGHT: Final = 32
-"""Submissions under way at any time while tasks per second are counted."""
+"""Submissions in flight at any time while tasks per second are counted."""
 RATE_S: Final = 2.0
 DISPATCH_S: Final = 2.0
 PAUSE_S: Final = 0.02
-"""Between two tasks whose latency is taken: the worker of the last one waits again."""
+"""Pause between two tasks whose latency is measured, so that the worker of the last one waits again."""
 
 
 class Dispatch(NamedTuple):
-    """One task by itself, in seconds from submitting it."""
+    """Latency of one task by itself, in seconds from submitting it."""
 
     begun_s: float
     done_s: float
@@ -21,10 +21,10 @@ class Dispatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Contender:
-    """A system that runs, under the name that the table has for it."""
+    """A running system, under its name in the table."""
 
     name: str
     rate: Callable[[], float]
-    """Tasks per second, for some seconds."""
+    """Measures tasks per second, over some seconds."""
     dispatches: Callable[[], list[Dispatch]] | None = None
-    """One task at a time, for some seconds; None where the rate alone is of interest."""
+    """Measures one task at a time, over some seconds; None where only the rate is measured."""

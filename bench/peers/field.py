@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, what each has shown, and why some are absent. Must not know what is made of it."""
+"""Keeps the systems of a comparison, their readings, and why some are absent."""
 
 import traceback
 from contextlib import AbstractContextManager, ExitStack
@@ -11,7 +11,7 @@ from bench.sample import median, percentile
 
 @dataclass(frozen=True)
 class Readings:
-    """What one system showed in all rounds."""
+    """The readings of one system in all rounds."""
 
     rates: list[float] = field(default_factory=list)
     dispatches: list[Dispatch] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Readings:
 
 
 class Field:
-    """Who takes part, in the order of the table, and why some do not."""
+    """The systems that take part, in the order of the table, and why the absent ones do not."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.contenders: list[Contender] = []
@@ -36,18 +36,18 @@ class Field:
         self._stack = stack
 
     def seat(self, starting: AbstractContextManager[list[Contender]]) -> None:
-        """Start a system that has to start."""
+        """Start a system that must start; errors are raised."""
         self.contenders += self._stack.enter_context(starting)
 
     def invite(self, name: str, starting: AbstractContextManager[list[Contender]]) -> None:
-        """Start a peer. One that does not start is absent: that is no failure of ours."""
+        """Start another system. If it does not start it is listed as absent, and the benchmark goes on."""
         try:
             self.seat(starting)
         except Exception as error:
             self.excuse(name, error)
 
     def excuse(self, name: str, error: Exception) -> None:
-        """From here on it takes no part."""
+        """Remove a system from the comparison and record the reason."""
         if not isinstance(error, Missing):
             traceback.print_exc()
         self.contenders = [contender for contender in self.contenders if contender.name != name]
@@ -55,5 +55,5 @@ class Field:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a peer is absent, in one line."""
+    """Why a system is absent, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,4 +1,4 @@
-"""Greenroom as one of those who are compared: agents over HTTP. Must not know who else is measured."""
+"""Runs Greenroom as one of the compared systems, with its agents over HTTP."""
 
 import asyncio
 import itertools
@@ -21,27 +21,27 @@ POSTGRES: Final = "Greenroom on PostgreSQL"
 
 @contextmanager
 def greenroom(name: str, database: str | None = None) -> Iterator[list[Contender]]:
-    """A server, whose agents and people share one load process: this one."""
+    """A server; this process is the load of its agents and users."""
     with house(database) as open_house:
         load = Load(open_house)
         yield [Contender(name, lambda: uvloop.run(load.rate()), lambda: uvloop.run(load.dispatches()))]
 
 
 class Load:
-    """Agents who come anew in each round, so that none has been silent for a round of the others."""
+    """New agents for each round, so that none has been silent while other systems were measured."""
 
     def __init__(self, open_house: House) -> None:
         self._house = open_house
         self._rounds = itertools.count()
 
     async def rate(self) -> float:
-        """Tasks per second, each opened, claimed and completed."""
+        """Measure tasks per second, each opened, claimed and completed."""
         number = next(self._rounds)
         errands = [Errand(self._house, f"round{number}-{worker}") for worker in range(IN_FLIGHT)]
         return await tasks.run(errands, RATE_S)
 
     async def dispatches(self) -> list[Dispatch]:
-        """One task after another for an agent whose claim stands at the server."""
+        """Measure one task after another for an agent whose claim stands at the server."""
         errand = Errand(self._house, f"round{next(self._rounds)}")
         await errand.connect()
         taken = []
@@ -53,19 +53,19 @@ class Load:
 
 
 async def dispatch(errand: Errand) -> Dispatch:
-    """Have the agent wait, open a task, and have it done."""
+    """Let the agent claim, open a task, and wait until the agent has completed it."""
     agent = asyncio.create_task(work(errand))
     await asyncio.sleep(PAUSE_S)
     sent_at = time.perf_counter()
     opened = await errand.open()
     done, begun_at, done_at = await agent
     if done != opened.id:
-        raise RuntimeError(f"opened {opened.id}, and {done} was done")
+        raise RuntimeError(f"opened {opened.id}, but {done} was done")
     return Dispatch(begun_at - sent_at, done_at - sent_at)
 
 
 async def work(errand: Errand) -> tuple[str, float, float]:
-    """The next task, when it was in hand, and when its result was recorded."""
+    """Claim and complete the next task: its id, when it was claimed, and when its result was recorded."""
     task = await errand.claim(WAIT_S)
     begun_at = time.perf_counter()
     await errand.complete(task)

@@ -1,4 +1,4 @@
-"""Systems whose tasks are killed in the middle: each set up as its documents say. Must not know who is sooner back."""
+"""Runs the systems whose tasks are killed while they run, each set up as its documentation says."""
 
 import itertools
 import os
@@ -34,7 +34,7 @@ PATIENCE_S: Final = 30.0
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A run that began: of which task, in which process, and when."""
+    """The start of a run: its task, its process id, and when, by the monotonic clock."""
 
     key: str
     pid: int
@@ -42,7 +42,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Ear:
-    """Hears runs begin."""
+    """Receives the reports of tasks that began, on a datagram socket."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.ear"
@@ -50,7 +50,7 @@ class Ear:
         self._socket.bind(str(self.path))
 
     def hear(self, timeout_s: float) -> Told | None:
-        """The next run that begins; None when there is none in time."""
+        """Wait for the next run to begin; None after `timeout_s`."""
         self._socket.settimeout(timeout_s)
         with suppress(TimeoutError):
             return msgspec.json.decode(self._socket.recv(DATAGRAM_BYTES), type=Told)
@@ -62,25 +62,25 @@ class Ear:
 
 @dataclass(frozen=True)
 class Mortal:
-    """A system that runs. `submit` gives it a task; `crash` kills all that runs tasks, and starts it again at once."""
+    """A running system. `submit` gives it a task; `crash` kills all that runs tasks, and starts it again at once."""
 
     name: str
     ear: Ear
     submit: Callable[[], None]
     crash: Callable[[], None]
     backoff_s: Callable[[], float] | None = None
-    """How long the last one was made to wait on purpose before it was run again, where the system tells."""
+    """The backoff before the last task was run again, where the system reports one."""
 
 
 class Worker:
-    """What runs tasks, started again whenever it was killed."""
+    """The worker process of a system, restarted after each kill."""
 
     def __init__(self, start: Callable[[], AbstractContextManager["subprocess.Popen[str]"]], stack: ExitStack) -> None:
         self._start, self._stack = start, stack
         self._process = stack.enter_context(start())
 
     def crash(self) -> None:
-        """Kill the process and all of its group; a supervisor of its own starts it again in the same moment."""
+        """Kill the process and all of its group, and start it again at once, as a supervisor would."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = self._stack.enter_context(self._start())
@@ -88,7 +88,7 @@ class Worker:
 
 @contextmanager
 def greenroom(folder: Path) -> Iterator[list[Mortal]]:
-    """A server and a daemon, with a room of its own for each task: three ends in a row would park a role."""
+    """A server and a daemon. Each task has a room of its own: three failures would make one role crash-loop."""
     with ExitStack() as stack:
         ear = stack.enter_context(closing(Ear(folder, "greenroom")))
         config = folder / "greenroom.toml"
@@ -100,7 +100,7 @@ def greenroom(folder: Path) -> Iterator[list[Mortal]]:
 
 
 class Keeper:
-    """The daemon, and the rooms in which its agents work."""
+    """Runs the daemon, and creates the rooms in which its agents work."""
 
     def __init__(self, open_house: House, config: Path, stack: ExitStack) -> None:
         self._house, self._config, self._stack = open_house, config, stack
@@ -109,7 +109,7 @@ class Keeper:
         self._process = self._start()
 
     def submit(self) -> None:
-        """A room, the wish that the machine runs its role, and a message that opens a task."""
+        """Create a room, assign its role to the machine, and send a message that opens a task."""
         self._room = f"room{next(self._numbers)}"
         with closing(self._house.session()) as operator:
             operator.create_room(CreateRoom(name=self._room, roles=[ROLE]))
@@ -117,7 +117,7 @@ class Keeper:
             operator.send(self._room, SendMessage(sender="user", text="Live."))
 
     def crash(self) -> None:
-        """Kill the daemon first, then whatever runs of the task, as a machine does that loses its power."""
+        """Kill the daemon, then the processes of the task, as a power failure would; start the daemon again."""
         self._process.kill()
         self._process.wait()
         for pid in running_with(f"GREENROOM_ROOM={self._room}"):
@@ -126,7 +126,7 @@ class Keeper:
         self._process = self._start()
 
     def backoff_s(self) -> float:
-        """From the last end that was told until the daemon would run the role again."""
+        """Seconds from the last reported end until the daemon may run the role again."""
         with closing(self._house.session()) as operator:
             ends = [event for event in operator.room_events(self._room) if event.type == "agent.exited"]
         ended = ends[-1] if len(ends) == 1 else next(event for event in ends if event.data.get("until"))
@@ -146,7 +146,7 @@ class Keeper:
 
 
 def running_with(mark: str) -> list[int]:
-    """The processes that have a mark in their environment."""
+    """Ids of the processes that have `mark` in their environment."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -157,7 +157,7 @@ def running_with(mark: str) -> list[int]:
 
 @contextmanager
 def celery(folder: Path) -> Iterator[list[Mortal]]:
-    """A worker of two processes on a Redis as it comes, in both ways to treat a task whose process was killed."""
+    """A worker of two processes on a default Redis, with both ways to treat a task whose process was killed."""
     with ExitStack() as stack:
         ear = stack.enter_context(closing(Ear(folder, "celery")))
         url = stack.enter_context(redis(folder, "mortal-redis"))

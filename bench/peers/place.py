@@ -1,4 +1,4 @@
-"""Where the peers are installed. Must not know how any of them is run."""
+"""Finds where the other systems are installed."""
 
 import shutil
 from pathlib import Path
@@ -6,24 +6,24 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PLACE: Final = ROOT / ".cache" / "peers"
-"""Made by `make bench` from requirements.txt beside this file; an environment of its own, so that no lock is shared."""
+"""Created by `make bench` from requirements.txt beside this file; an environment of its own, with its own lock file."""
 
 
 class Missing(Exception):
-    """Something that is to be measured is not installed here; the text says what, and how it comes here."""
+    """A system to be measured is not installed; the text says which, and how to install it."""
 
 
 def python() -> str:
-    """The interpreter that can import the peers."""
+    """The Python interpreter that can import the other systems; raises `Missing`."""
     if not (PLACE / "ready").exists():
-        raise Missing("not installed here; `make bench` does it")
+        raise Missing("not installed; run `make bench`")
     return str(PLACE / "bin" / "python")
 
 
 def redis_server() -> str:
-    """The server of Redis: the one that came with the peers, or the machine's own."""
+    """The redis-server installed with the other systems, or the one on the PATH; raises `Missing`."""
     carried = PLACE / "bin" / "redis-server"
     found = str(carried) if carried.exists() else shutil.which("redis-server")
     if found is None:
-        raise Missing("redis-server is not here; put one on the PATH")
+        raise Missing("redis-server not found; install one and add it to the PATH")
     return found

@@ -1,4 +1,4 @@
-"""A PostgreSQL in a folder, shared by all who need one. Must not know who does."""
+"""Runs a PostgreSQL in a folder, shared by the systems that need one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from bench.peers import processes
 
 
 class Postgres:
-    """A server that gives databases away."""
+    """A running server that creates databases."""
 
     def __init__(self, client: processes.Client) -> None:
         self._client = client
 
     def database(self, name: str) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database; its URL."""
         return str(self._client.ask("database", name))
 
 

@@ -1,4 +1,4 @@
-"""Processes of peers: started in a folder, asked, gone when the block ends. Must not know what they are for."""
+"""Starts, queries and stops the processes of other systems."""
 
 import json
 import os
@@ -17,27 +17,27 @@ TAIL: Final = 2000
 
 
 class Client:
-    """A process that is asked in lines of words, and answers each with a line of JSON (`foreign/answering.py`)."""
+    """A process that takes calls as lines of words, and answers each with a line of JSON (`foreign/answering.py`)."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self._process = process
         self._log = log
 
     def ask(self, *words: object) -> Any:
-        """Its answer. A client that ended instead has said why, and that is the error."""
+        """Send a call and return its answer. If the client exited instead, `RuntimeError` with the end of its log."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(" ".join(map(str, words)) + "\n")
             self._process.stdin.flush()
         if not (line := self._process.stdout.readline()):
-            raise RuntimeError(f"asked for {words[0]}, a peer's client ended:\n{tail(self._log)}")
+            raise RuntimeError(f"the client exited during the call {words[0]!r}:\n{tail(self._log)}")
         return json.loads(line)
 
 
 @contextmanager
 def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator[Client]:
-    """A module of `foreign`, run by the peers' interpreter. It ends when nobody will ask it any more."""
+    """Run a module of `foreign` with the other systems' interpreter. Closing its stdin ends it."""
     log = folder / f"{module}.log"
     command = [place.python(), "-m", f"bench.peers.foreign.{module}", *words]
     with log.open("wb") as said, started(command, folder, variables, subprocess.PIPE, said) as process:
@@ -53,7 +53,7 @@ def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator
 
 @contextmanager
 def server(folder: Path, name: str, command: list[str], **variables: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that serves others, and what it says goes to a file."""
+    """Run a server process; its output is appended to a log file in `folder`."""
     with (folder / f"{name}.log").open("ab") as said, started(command, folder, variables, said, said) as process:
         try:
             yield process
@@ -67,7 +67,7 @@ def server(folder: Path, name: str, command: list[str], **variables: str) -> Ite
 def started(
     command: list[str], folder: Path, variables: dict[str, str], stdout: int | IO[bytes], stderr: IO[bytes]
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A process that leads a session of its own; whoever is left of its group when the block ends is killed."""
+    """Run a process in a session of its own; what is left of its group when the block ends is killed."""
     environ = environment(folder, **variables)
     with subprocess.Popen(
         command,
@@ -87,5 +87,5 @@ def started(
 
 
 def tail(log: Path) -> str:
-    """The last that was said."""
+    """The end of a log."""
     return log.read_text(encoding="utf-8", errors="replace")[-TAIL:]

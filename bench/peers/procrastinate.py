@@ -1,4 +1,4 @@
-"""Procrastinate on PostgreSQL: a worker and a client. Knows how they are started; must not know who is faster."""
+"""Runs Procrastinate on PostgreSQL: a worker and a client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,19 +13,19 @@ APP: Final = "bench.peers.foreign.procrastinate_tasks.app"
 CONCURRENCY: Final = 32
 WARM_JOBS: Final = 50
 JOBS: Final = 500
-"""In each round: a fixed number, because nothing tells a client that a job has ended."""
+"""Jobs in each round: a fixed number, because no client is notified when a job has ended."""
 NAME: Final = "Procrastinate on PostgreSQL"
 
 
 @contextmanager
 def procrastinate(folder: Path, database: str) -> Iterator[list[Contender]]:
-    """A worker with its default settings but for the jobs it runs at a time."""
+    """A worker with default settings except for the number of jobs at a time, and a client."""
     home = folder / "procrastinate"
     home.mkdir()
     variables = {"BENCH_DATABASE": database, "BENCH_LISTENER": str(home / "told")}
     command = [place.python(), "-m", "procrastinate", "--app", APP, "worker", "--concurrency", str(CONCURRENCY)]
     with processes.client(home, "procrastinate_client", **variables) as client:
-        client.ask("open")  # makes the tables that the worker looks for
+        client.ask("open")  # creates the tables that the worker needs
         with processes.server(home, "worker", command, **variables):
             client.ask("rate", WARM_JOBS, 1)
 

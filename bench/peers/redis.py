@@ -1,4 +1,4 @@
-"""A Redis of its own on a port of its own. Knows its configuration file; must not know who uses it."""
+"""Runs a Redis server on a free port."""
 
 import socket
 import time
@@ -17,10 +17,10 @@ FSYNC_ALWAYS: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 @contextmanager
 def redis(folder: Path, name: str, **options: str) -> Iterator[str]:
-    """The URL of a server with its default configuration but for the options."""
+    """Start a server with default settings except for `options`; its URL."""
     home = folder / name
     home.mkdir()
-    port = free_port()  # Redis cannot choose one for itself and tell.
+    port = free_port()  # Redis cannot choose a free port and report it.
     settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(home)} | options
     words = [word for option, value in settings.items() for word in (f"--{option}", value)]
     with processes.server(folder, name, [place.redis_server(), *words]):
@@ -29,7 +29,7 @@ def redis(folder: Path, name: str, **options: str) -> Iterator[str]:
 
 
 def wait_for(port: int) -> None:
-    """Until somebody listens."""
+    """Wait until the port accepts connections; `RuntimeError` after 10 s."""
     gives_up_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < gives_up_at:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):

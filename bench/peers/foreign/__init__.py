@@ -1,1 +1,1 @@
-"""What runs in the peers' own environment: nothing here may import more than the standard library and the peers."""
+"""Code that runs in the other systems' environment: it may import only the standard library and those systems."""

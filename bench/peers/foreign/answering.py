@@ -1,4 +1,4 @@
-"""A process that is asked in lines of words, and answers each with a line of JSON. Must not know what is asked."""
+"""Answers calls on stdin: a line of words each, answered with a line of JSON."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 
 def answer(calls: Mapping[str, Callable[..., object]]) -> None:
-    """Until stdin ends: call what the first word names with the other words. An error ends the process and says why."""
+    """For each line until stdin ends, call the named function with the other words. An error ends the process."""
     for line in sys.stdin:
         name, *words = line.split()
         print(json.dumps(calls[name](*words)), flush=True)

@@ -1,4 +1,4 @@
-"""Submits tasks to Celery and gets their results, as an application would. Must not know who else is measured."""
+"""Submits tasks to Celery and gets their results, as an application would."""
 
 import time
 from collections import deque
@@ -12,7 +12,7 @@ TASKS: Final[dict[str, Any]] = {"late": celery_tasks.acks_late, "early": celery_
 
 
 def rate(kind: str, seconds: str, in_flight: str) -> float:
-    """Tasks per second, from `delay` to `get`; a further one is submitted when the oldest result is here."""
+    """Tasks per second, from `delay` to `get`; a further one is submitted when the oldest result arrives."""
     task, limit = TASKS[kind], int(in_flight)
     waiting: deque[Any] = deque()
     count = 0
@@ -38,7 +38,7 @@ def flood(kind: str, count: str) -> float:
 
 
 def dispatches(kind: str, seconds: str, pause_s: str) -> list[tuple[float, float]]:
-    """For one task after another: seconds from submitting it until it began, and until its result was here."""
+    """For one task after another: seconds from submitting it until it began, and until its result arrived."""
     task = TASKS[kind]
     taken = []
     ends_at = time.monotonic() + float(seconds)

@@ -1,4 +1,4 @@
-"""Tasks of Celery that are killed in the middle, on a Redis that hands out again what nobody acknowledges."""
+"""Celery tasks that are killed while they run, on a Redis that redelivers unacknowledged tasks."""
 
 import os
 
@@ -10,11 +10,11 @@ listener = os.environ["BENCH_LISTENER"]
 
 
 def run(key: str) -> None:
-    """The whole task."""
+    """The task: report its start and run until killed."""
     live(key, listener)
 
 
 late = app.task(run, name="late", acks_late=True)
-"""Acknowledged when it is done; but also, as it comes, when the process that ran it was killed."""
+"""Acknowledged when it is done; by default also when the process that ran it was killed."""
 rejected = app.task(run, name="rejected", acks_late=True, reject_on_worker_lost=True)
-"""Given back when the process that ran it was killed, which the documents leave to those whose tasks may run twice."""
+"""Redelivered when the process that ran it was killed; documented as an option for tasks that may run twice."""

@@ -1,11 +1,11 @@
-"""Submits tasks to Celery whose processes will be killed. Must not know how or when."""
+"""Submits the Celery tasks whose processes will be killed."""
 
 from bench.peers.foreign import celery_mortals
 from bench.peers.foreign.answering import answer
 
 
 def submit(kind: str, key: str) -> None:
-    """One task, and nobody waits for its result."""
+    """Submit one task, without waiting for its result."""
     {"late": celery_mortals.late, "rejected": celery_mortals.rejected}[kind].delay(key)
 
 

@@ -1,4 +1,4 @@
-"""What Celery's worker and its client share: the app, and a task that does nothing. Must not know what is timed."""
+"""The Celery app, shared by worker and client, with a task that does nothing."""
 
 import os
 import time
@@ -9,11 +9,11 @@ app = celery.Celery("peers", broker=os.environ["BENCH_BROKER"], backend=os.envir
 
 
 def began_at() -> float:
-    """The whole task: when it began, by the clock that all processes of a machine share."""
+    """The task: return when it began, by the monotonic clock that all processes of a machine share."""
     return time.monotonic()
 
 
 acks_late = app.task(began_at, name="acks_late", acks_late=True)
-"""Taken off the queue when it is done: a worker that dies under it does not lose it."""
+"""Taken off the queue when it is done: a worker that is killed meanwhile does not lose it."""
 acks_early = app.task(began_at, name="acks_early", acks_late=False)
 """Celery's default: taken off the queue before it begins."""

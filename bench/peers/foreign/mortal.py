@@ -1,6 +1,6 @@
-"""A task that lives until it is killed, and when it is run again ends at once. Must not know by whom it is run.
+"""A task that runs until it is killed, and ends at once when it is run again.
 
-`python mortal.py LISTENER` lives for the task that Greenroom names in its environment.
+`python mortal.py LISTENER` is the agent of Greenroom: its key is the task in its environment.
 """
 
 import json
@@ -14,7 +14,7 @@ LIFE_S = 900.0
 
 
 def live(key: str, listener: str) -> None:
-    """Say who runs it and since when, by the clock that all processes of a machine share; the first time, stay."""
+    """Report process id and start, by the clock that all processes share; the first time, run on until killed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
         teller.sendto(json.dumps({"key": key, "pid": os.getpid(), "at": time.monotonic()}).encode(), listener)
     mark = Path(f"{listener}.{key}")

@@ -1,4 +1,4 @@
-"""A PostgreSQL for as long as stdin stays open; asked for a database, it tells its URL. Must not know whose it is."""
+"""Runs a PostgreSQL for as long as stdin stays open; the call `database NAME` creates one and answers its URL."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ VERSION = 18
 
 
 def main(folder: str) -> None:
-    """Start it in a folder, answer, stop it."""
+    """Start the server in `folder`, answer calls until stdin ends, stop it."""
     server = get_server(Path(folder), cleanup_mode="stop", postgres_version=VERSION)
 
     def database(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Submits jobs to Procrastinate and sees them succeed, as an application would. Must not know who else is measured."""
+"""Submits jobs to Procrastinate and waits until they have succeeded, as an application would."""
 
 import asyncio
 import os
@@ -17,22 +17,22 @@ FAILED: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status N
 
 
 async def open_app() -> None:
-    """Connect, and make the tables."""
+    """Connect, and create the tables."""
     await app.open_async()
     await app.schema_manager.apply_schema_async()
 
 
 async def rate(count: int, in_flight: int) -> float:
-    """Jobs per second, from the first submission until the last has succeeded; so many submissions wait at a time."""
+    """Jobs per second, from the first submission until the last success; `in_flight` submissions run at a time."""
     left = iter(range(count))
     started_at = time.monotonic()
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(submit(left) for _ in range(in_flight)))
-        while await ask(OPEN):  # noqa: ASYNC110 - it happens in the database
+        while await ask(OPEN):  # noqa: ASYNC110 - the event is in the database
             await asyncio.sleep(LOOK_S)
     passed_s = time.monotonic() - started_at
     if failed := await ask(FAILED):
-        raise RuntimeError(f"{failed} jobs that do nothing failed")
+        raise RuntimeError(f"{failed} no-op jobs failed")
     return count / passed_s
 
 
@@ -43,14 +43,14 @@ async def submit(left: Iterator[int]) -> None:
 
 
 async def ask(query: str) -> int:
-    """A number from the database."""
+    """Run a query that counts jobs; the count."""
     return int((await app.connector.execute_query_one_async(query))["count"])
 
 
 async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> list[tuple[float, float]]:
     """For one job after another: seconds from submitting it until it began, and until the database says it succeeded.
 
-    The database is asked again and again from the job's beginning on, since nothing tells of its end.
+    The database is polled from the start of the job on, since Procrastinate does not notify of its end.
     """
     taken = []
     ends_at = time.monotonic() + seconds
@@ -66,7 +66,7 @@ async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> lis
 
 
 def main() -> None:
-    """Answer until stdin ends. One loop for all answers: the pool of connections belongs to it."""
+    """Answer calls until stdin ends, all on one event loop: the connection pool belongs to it."""
     with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(listener)
         told.setblocking(False)

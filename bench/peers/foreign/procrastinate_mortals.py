@@ -1,4 +1,4 @@
-"""Jobs of Procrastinate that are killed in the middle, and its documents' way of finding those that stalled."""
+"""Procrastinate jobs that are killed while they run, and the documented periodic task that retries stalled jobs."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from bench.peers.foreign.procrastinate_tasks import app, listener
 
 
 def run(key: str) -> None:
-    """The whole job, on a thread, so that the worker's own heartbeat goes on."""
+    """The job: it runs on a thread, so that the worker's own heartbeat goes on."""
     live(key, listener)
 
 
@@ -15,7 +15,7 @@ mortal = app.task(run, name="mortal")
 
 
 async def retry_stalled_jobs(context: Any, timestamp: int) -> None:
-    """Run again what a worker held whose heartbeat has been missing for thirty seconds."""
+    """Retry the jobs of workers whose heartbeat has been missing for thirty seconds."""
     for job in await app.job_manager.get_stalled_jobs():
         await app.job_manager.retry_job(job)
 
@@ -23,4 +23,4 @@ async def retry_stalled_jobs(context: Any, timestamp: int) -> None:
 retrying = app.periodic(cron="* * * * *")(
     app.task(retry_stalled_jobs, name="retry_stalled_jobs", queueing_lock="retry_stalled_jobs", pass_context=True)
 )
-"""Every minute, the most often that its notation knows; in the documents it is every tenth minute."""
+"""Every minute, the most often that cron notation allows; the documentation runs it every ten minutes."""

@@ -1,4 +1,4 @@
-"""Submits jobs to Procrastinate whose processes will be killed. Must not know how or when."""
+"""Submits the Procrastinate jobs whose processes will be killed."""
 
 import asyncio
 import os
@@ -9,18 +9,18 @@ from bench.peers.foreign.procrastinate_tasks import app
 
 
 async def open_app() -> None:
-    """Connect, and make the tables."""
+    """Connect, and create the tables."""
     await app.open_async()
     await app.schema_manager.apply_schema_async()
 
 
 async def submit(key: str) -> None:
-    """One job."""
+    """Submit one job."""
     await mortal.defer_async(key=key)
 
 
 def main() -> None:
-    """Answer until stdin ends, on one loop: the pool of connections belongs to it."""
+    """Answer calls until stdin ends, all on one event loop: the connection pool belongs to it."""
     with asyncio.Runner() as runner:
         runner.run(open_app())
         answer({"open": os.getpid, "submit": lambda key: runner.run(submit(key))})

@@ -1,4 +1,4 @@
-"""What Procrastinate's worker and its client share: the app, and tasks that do nothing. Must not know what is timed."""
+"""The Procrastinate app, shared by worker and client, with two jobs that do nothing."""
 
 import os
 import socket
@@ -8,16 +8,16 @@ import procrastinate  # type: ignore[import-not-found, unused-ignore]
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_DATABASE"]))
 listener = os.environ["BENCH_LISTENER"]
-"""A datagram socket in the file system: a job has no result that its client could read."""
+"""Path of a datagram socket for reports: a job has no result that its client could read."""
 teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 async def do_nothing() -> None:
-    """The whole job."""
+    """The job: nothing."""
 
 
 async def tell() -> None:
-    """Say when it began, by the clock that all processes of a machine share; a datagram takes a few microseconds."""
+    """Report when it began, by the clock that all processes share; a datagram takes a few microseconds."""
     teller.sendto(repr(time.monotonic()).encode(), listener)
 
 
