@@ -52,8 +52,8 @@ def measure() -> Piece:
 
 def rates_of(readings: dict[str, list[Reading]]) -> tuple[Row, ...]:
     """The rows of the table."""
-    rates = {name: tuple(reading.outcome.per_s for reading in each) for name, each in readings.items()}
-    costs = {name: median([reading.cpu_us for reading in each]) for name, each in readings.items()}
+    rates = {name: tuple(reading.outcome.per_s for reading in taken) for name, taken in readings.items()}
+    costs = {name: median([reading.cpu_us for reading in taken]) for name, taken in readings.items()}
     plain, beats, by_machine = (median(rates[name]) for name in (ECHO, AGENT, MACHINE))
     return (
         Row(
@@ -96,7 +96,7 @@ def notes_of(readings: dict[str, list[Reading]]) -> tuple[str, ...]:
     """Notes below the table: how many answers were checked, and how reliable the figures are."""
     outcomes = [reading.outcome for name in (AGENT, MACHINE) for reading in readings[name]]
     echoes = [reading.outcome.per_s for reading in readings[ECHO]]
-    busiest = max(reading.outcome.client_share for each in readings.values() for reading in each)
+    busiest = max(reading.outcome.client_share for taken in readings.values() for reading in taken)
     return (
         f"{sum(outcome.answers for outcome in outcomes):,} beats were answered `ok`, and "
         f"{sum(outcome.sampled for outcome in outcomes):,} of the answers were decoded and checked as a whole",

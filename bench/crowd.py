@@ -72,27 +72,27 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> None:
     """Fill the lease table, measure its memory, and sweep it."""
     count = int(sys.argv[1])
-    with world() as made:
+    with world() as context:
         gc.collect()
         before = psutil.Process().memory_info().rss
-        seat_many(made.leases, count, made.clock.monotonic())
-        crowd = watch(made, count, (psutil.Process().memory_info().rss - before) / count)
+        seat_many(context.leases, count, context.clock.monotonic())
+        crowd = watch(context, count, (psutil.Process().memory_info().rss - before) / count)
     sys.stdout.write(msgspec.json.encode(crowd).decode())
 
 
-def watch(made: World, count: int, bytes_per_lease: float) -> Crowd:
+def watch(context: World, count: int, bytes_per_lease: float) -> Crowd:
     """Sweep the table in each of its conditions."""
-    table = made.leases
+    table = context.leases
     settle_memory()  # as the server does after its start
-    spread_beats(table, made.clock.monotonic())
-    still = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S, is_swept=False))
-    healthy = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
-    expected = seat_silent(made, count // SILENT_OF)
-    silent = uvloop.run(sweep(made, lambda passed_s: made.healer.expired >= expected))
-    grant_at_once(table, made.clock.monotonic())
-    restarted = uvloop.run(sweep(made, lambda passed_s: passed_s >= WATCHED_S))
-    if made.healer.extensions or made.healer.expired != expected:
-        raise RuntimeError(f"wrong result of the sweep: {made.healer}; {expected} agents were silent")
+    spread_beats(table, context.clock.monotonic())
+    still = uvloop.run(sweep(context, lambda passed_s: passed_s >= WATCHED_S, is_swept=False))
+    healthy = uvloop.run(sweep(context, lambda passed_s: passed_s >= WATCHED_S))
+    expected = seat_silent(context, count // SILENT_OF)
+    silent = uvloop.run(sweep(context, lambda passed_s: context.healer.expired >= expected))
+    grant_at_once(table, context.clock.monotonic())
+    restarted = uvloop.run(sweep(context, lambda passed_s: passed_s >= WATCHED_S))
+    if context.healer.extensions or context.healer.expired != expected:
+        raise RuntimeError(f"wrong result of the sweep: {context.healer}; {expected} agents were silent")
     return Crowd(
         count=count, bytes_per_lease=bytes_per_lease, still=still, healthy=healthy, silent=silent, restarted=restarted
     )
@@ -113,27 +113,27 @@ def spread_beats(table: LeaseTable, now: float) -> None:
         table.beat(key, seat.connection, now - INTERVAL_S * number / count)
 
 
-def seat_silent(made: World, count: int) -> int:
+def seat_silent(context: World, count: int) -> int:
     """Join `count` more agents in the store, whose leases run out in 0.5 s; their number."""
     size = ROLES_PER_FULL_ROOM
-    joined = [key for first in range(0, count, size) for key in fill_room(made, first, min(size, count - first))]
-    now = made.clock.monotonic()
+    joined = [key for first in range(0, count, size) for key in fill_room(context, first, min(size, count - first))]
+    now = context.clock.monotonic()
     for key in joined:
-        made.leases.grant(key, made.leases.seats[key].connection, TTL_S, None, now - TTL_S + SOON_S)
+        context.leases.grant(key, context.leases.seats[key].connection, TTL_S, None, now - TTL_S + SOON_S)
     return len(joined)
 
 
-def fill_room(made: World, first: int, count: int) -> list[str]:
+def fill_room(context: World, first: int, count: int) -> list[str]:
     """Create a room with a present participant in each role; the keys of their leases."""
     roles = [f"role{number}" for number in range(count)]
 
-    def sit(tx: Transaction) -> str:
-        room = rooms.create(made, tx, THE_OPERATOR, CreateRoom(name=f"silent{first}", roles=roles))
+    def join_all(tx: Transaction) -> str:
+        room = rooms.create(context, tx, THE_OPERATOR, CreateRoom(name=f"silent{first}", roles=roles))
         for role in roles:
-            presence.join(made, tx, THE_OPERATOR, room.id, role, Join(connection_id=f"conn_{first}_{role}"))
+            presence.join(context, tx, THE_OPERATOR, room.id, role, Join(connection_id=f"conn_{first}_{role}"))
         return room.id
 
-    room = made.store.run(sit)
+    room = context.store.run(join_all)
     return [seat_key(room, role) for role in roles]
 
 
@@ -160,23 +160,23 @@ class TimedHealing(Healing):
         return goes_on
 
 
-async def sweep(made: World, is_over: Callable[[float], bool], is_swept: bool = True) -> Phase:
+async def sweep(context: World, is_over: Callable[[float], bool], is_swept: bool = True) -> Phase:
     """Send beats without pause on the loop that sweeps, and measure how long a beat has to wait."""
     closing = Notice()
-    healing = TimedHealing(made, Bell(asyncio.get_running_loop()), closing, Tally())
-    made.healer.planned_at = made.clock.monotonic() + made.limits.sweep_interval_s
+    healing = TimedHealing(context, Bell(asyncio.get_running_loop()), closing, Tally())
+    context.healer.planned_at = context.clock.monotonic() + context.limits.sweep_interval_s
     running = asyncio.create_task(healing.run()) if is_swept else None
-    seats = [(key, made.leases.seats[key].connection) for key in list(made.leases.seats)[:BEATING]]
+    seats = [(key, context.leases.seats[key].connection) for key in list(context.leases.seats)[:BEATING]]
     began_at = last = time.perf_counter()
     wait_s, number = 0.0, 0
     while not is_over(last - began_at):
         key, connection = seats[number % BEATING]
-        made.leases.beat(key, connection, made.clock.monotonic())
+        context.leases.beat(key, connection, context.clock.monotonic())
         number += 1
         now = time.perf_counter()
         wait_s, last = max(wait_s, now - last), now
         if last - began_at > GIVE_UP_S:
-            raise RuntimeError(f"not finished after {GIVE_UP_S:g} s: {made.healer}")
+            raise RuntimeError(f"not finished after {GIVE_UP_S:g} s: {context.healer}")
         await asyncio.sleep(0)
     closing.set()
     if running is not None:

@@ -30,22 +30,22 @@ def measure() -> Piece:
     commits = time_commits()
     with house() as greenroom:
         alone = uvloop.run(run([Errand(greenroom, "alone")], 0.0))
-        crowd = uvloop.run(run([Errand(greenroom, f"room{number}") for number in range(ROOMS)], SPREAD_S))
+        many = uvloop.run(run([Errand(greenroom, f"room{number}") for number in range(ROOMS)], SPREAD_S))
     commits += time_commits()
     floor = [COMMITS_ON_THE_WAY * commit_s * 1e3 for commit_s in commits]
     rows = [
         Row(
-            what=f"dispatch, message sent to task in hand, {told}: p{percent}",
+            what=f"dispatch, message sent to task in hand, {label}: p{percent}",
             figure=percentile(latencies, percent),
             unit="ms",
             beside=Beside(f"{COMMITS_ON_THE_WAY} bare commits of SQLite, p{percent}", percentile(floor, percent)),
             samples=tuple(latencies),
         )
-        for told, latencies in (("1 room", alone), (f"{ROOMS} rooms", crowd))
+        for label, latencies in (("1 room", alone), (f"{ROOMS} rooms", many))
         for percent in (50, 99)
     ]
     notes = (
-        f"{len(alone)} dispatches in one room; {len(crowd)} in {ROOMS} rooms, {len(crowd) / SECONDS:.0f} a second",
+        f"{len(alone)} dispatches in one room; {len(many)} in {ROOMS} rooms, {len(many) / SECONDS:.0f} a second",
         f"one durable commit of one row by SQLite alone took {1e3 * median(commits):.2f} ms (median)",
     )
     return Piece(tuple(rows), notes)
@@ -54,8 +54,8 @@ def measure() -> Piece:
 async def run(errands: list[Errand], spread_s: float) -> list[float]:
     """Milliseconds of each dispatch, in all rooms together."""
     ends_at = time.perf_counter() + SECONDS
-    each = await asyncio.gather(*(repeat(errand, ends_at, spread_s) for errand in errands))
-    return [latency for latencies in each for latency in latencies]
+    per_room = await asyncio.gather(*(repeat(errand, ends_at, spread_s) for errand in errands))
+    return [latency for latencies in per_room for latency in latencies]
 
 
 async def repeat(errand: Errand, ends_at: float, spread_s: float) -> list[float]:

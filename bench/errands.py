@@ -20,32 +20,32 @@ Shape = TypeVar("Shape")
 class Errand:
     """A room of its own, an agent that has joined it, and one connection each for the user and the agent."""
 
-    def __init__(self, house: House, name: str, *, is_new: bool = True) -> None:
+    def __init__(self, greenroom: House, name: str, *, is_new: bool = True) -> None:
         """Create the room and join the agent; with `is_new=False` both exist already."""
         self._room = name
-        self._port = house.port
-        self._operator = house.token
+        self._port = greenroom.port
+        self._operator = greenroom.token
         self._connection_id = f"conn_{name}"
-        with closing(house.session()) as operator:
+        with closing(greenroom.session()) as operator:
             if is_new:
                 operator.create_room(CreateRoom(name=name, roles=[ROLE]))
             self._token = operator.room_token(name, ROLE).token
         if is_new:
-            with closing(house.session(self._token)) as agent:
+            with closing(greenroom.session(self._token)) as agent:
                 expect(agent.join(name, ROLE, self._connection_id).status, name)
 
     async def connect(self) -> None:
-        self._people, self._agent = await Caller.connect(self._port), await Caller.connect(self._port)
+        self._user, self._agent = await Caller.connect(self._port), await Caller.connect(self._port)
 
     def close(self) -> None:
-        self._people.close()
+        self._user.close()
         self._agent.close()
 
     async def open(self) -> Task:
         """Send a message, which opens a task."""
         path, body = f"{API}/rooms/{self._room}/messages", SendMessage(sender="user", text="Tidy up the third shelf.")
         request = spell_request("POST", self._port, path, self._operator, body)
-        task = read(await self._people.ask(request), 201, MessageReply).task
+        task = read(await self._user.ask(request), 201, MessageReply).task
         assert task is not None
         return task
 

@@ -41,17 +41,17 @@ def measure() -> Piece:
     """Join all agents, let them beat, kill the server, start it again, and record their requests for two intervals."""
     sent: list[float] = []
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
-        seen = uvloop.run(watch(Path(folder) / "state", free_port(), sent))
-    return conclude(sent, seen)
+        times = uvloop.run(watch(Path(folder) / "state", free_port(), sent))
+    return conclude(sent, times)
 
 
 async def watch(data_dir: Path, port: int, sent: list[float]) -> Return:
     """Run the scenario. The server is started and queried from threads, so that the daemons never wait for that."""
     with ExitStack() as stack:
         first, url = await asyncio.to_thread(stack.enter_context, server(data_dir, port=port))
-        open_house = house_at(data_dir, url, first.pid)
-        seats = await asyncio.to_thread(seat_machines, open_house, MACHINES, AGENTS)
-        daemons = [Daemon(open_house, name, held, sent) for name, held in seats.items()]
+        greenroom = house_at(data_dir, url, first.pid)
+        seats = await asyncio.to_thread(seat_machines, greenroom, MACHINES, AGENTS)
+        daemons = [Daemon(greenroom, name, held, sent) for name, held in seats.items()]
         running = asyncio.create_task(run_all(daemons))
         settle_memory()  # A round of the cycle collector would stop all of them at once.
         try:
@@ -64,7 +64,7 @@ async def watch(data_dir: Path, port: int, sent: list[float]) -> Return:
             while not are_well(daemons, back_at) and not running.done():
                 await asyncio.wait([running], timeout=LOOK_S)
             well_at = time.monotonic()
-            await asyncio.to_thread(check, open_house)
+            await asyncio.to_thread(check, greenroom)
             await asyncio.wait([running], timeout=back_at + INTERVALS * INTERVAL_S - time.monotonic())
         finally:
             running.cancel()
@@ -87,9 +87,9 @@ def are_well(daemons: Sequence[Daemon], back_at: float) -> bool:
     return all(at is not None and at >= back_at for at in times)
 
 
-def check(house: House) -> None:
+def check(greenroom: House) -> None:
     """Check that the server shows all machines connected and all agents; else raise `RuntimeError`."""
-    with closing(house.session()) as operator:
+    with closing(greenroom.session()) as operator:
         after, machines, agents = None, 0, 0
         while page := operator.machines(after, PAGE):
             machines += sum(machine.daemon_connected for machine in page)
@@ -99,20 +99,20 @@ def check(house: House) -> None:
         raise RuntimeError(f"the server shows {machines} machines and {agents} agents")
 
 
-def conclude(sent: Sequence[float], seen: Return) -> Piece:
+def conclude(sent: Sequence[float], times: Return) -> Piece:
     """Rows for the time until all were back, and for the busiest second of each interval."""
-    who = f"{MACHINES * AGENTS:,} agents on {MACHINES} daemons"
+    fleet = f"{MACHINES * AGENTS:,} agents on {MACHINES} daemons"
     rows = [
         Row(
-            what=f"{who}, server killed for {AWAY_S:g} s: until all are well again",
-            figure=seen.well_at - seen.back_at,
+            what=f"{fleet}, server killed for {AWAY_S:g} s: until all are well again",
+            figure=times.well_at - times.back_at,
             unit="s",
             beside=Beside("one interval", INTERVAL_S),
             goal=Goal("<=", 1, "ratio"),
         )
     ]
     for number in range(INTERVALS):
-        rates = rates_of(sent, seen.back_at + number * INTERVAL_S)
+        rates = rates_of(sent, times.back_at + number * INTERVAL_S)
         rows.append(
             Row(
                 what=f"their requests in the {('first', 'second')[number]} interval after that, busiest second",
@@ -127,7 +127,7 @@ def conclude(sent: Sequence[float], seen: Return) -> Piece:
         tuple(rows),
         (
             f"default intervals of {INTERVAL_S:g} s, counted from when the server printed that it listens, "
-            f"{seen.back_at - seen.begun_at:.1f} s after it was started again",
+            f"{times.back_at - times.begun_at:.1f} s after it was started again",
         ),
     )
 

@@ -59,10 +59,10 @@ class Line:
 class Call:
     """A long-poll call, repeated for ever. `stands_since`: when the present one was sent; None after a failure."""
 
-    def __init__(self, daemon: "Daemon", standing: Standing, spell: Callable[[float], bytes], is_gated: bool) -> None:
+    def __init__(self, daemon: "Daemon", standing: Standing, encode: Callable[[float], bytes], is_gated: bool) -> None:
         self.stands_since: float | None = None
         self.body = b""
-        self._daemon, self._standing, self._spell, self._is_gated = daemon, standing, spell, is_gated
+        self._daemon, self._standing, self._encode, self._is_gated = daemon, standing, encode, is_gated
         self._line = daemon.line()
 
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class Call:
         wait_s = self._standing.wait_s(random.random())
         self.stands_since = time.monotonic()
         try:
-            self.body = await self._line.ask(self._spell(wait_s), wait_s + self._daemon.presence.timeout_s)
+            self.body = await self._line.ask(self._encode(wait_s), wait_s + self._daemon.presence.timeout_s)
         except Unanswered:
             self.stands_since = None
             await asyncio.sleep(self._standing.failed(self._daemon.presence.is_crowded, random.random()))
@@ -94,28 +94,29 @@ class Call:
 class Daemon:
     """One machine: its beats, its poll for assignments, and a claim for each of its agents."""
 
-    def __init__(self, house: House, name: str, seats: list[Seat], sent: list[float]) -> None:
+    def __init__(self, greenroom: House, name: str, seats: list[Seat], sent: list[float]) -> None:
         self.presence = presence_of_daemon(DEFAULTS)
         self.back = asyncio.Event()
         self.beaten_at: float | None = None
-        self._house, self._sent = house, sent
-        self._beat = spell_machine_beat(house, name, seats)
+        self._greenroom, self._sent = greenroom, sent
+        self._beat = spell_machine_beat(greenroom, name, seats)
         waits, token, version = standing_for(DEFAULTS, INTERVAL_S), seats[0].token, 0
 
-        def spell_wishes(wait_s: float) -> bytes:
+        def encode_poll(wait_s: float) -> bytes:
             nonlocal version
             if self.watch.body:
                 version = msgspec.json.decode(self.watch.body, type=Wishes).version
             path = f"{API}/machines/{name}/wishes?after={version}&wait_s={wait_s:.3f}"
-            return spell_request("GET", house.port, path, token, None)
+            return spell_request("GET", greenroom.port, path, token, None)
 
-        self.watch = Call(self, msgspec.structs.replace(waits), spell_wishes, is_gated=False)
+        self.watch = Call(self, msgspec.structs.replace(waits), encode_poll, is_gated=False)
         self.claims = [
-            Call(self, msgspec.structs.replace(waits), claim_of(house, seat, token), is_gated=True) for seat in seats
+            Call(self, msgspec.structs.replace(waits), claim_of(greenroom, seat, token), is_gated=True)
+            for seat in seats
         ]
 
     def line(self) -> Line:
-        return Line(self._house.port, self._sent)
+        return Line(self._greenroom.port, self._sent)
 
     def calls(self) -> list[Call]:
         return [self.watch, *self.claims]
@@ -151,11 +152,11 @@ class Daemon:
             self.back.set()
 
 
-def claim_of(house: House, seat: Seat, token: str) -> Callable[[float], bytes]:
+def claim_of(greenroom: House, seat: Seat, token: str) -> Callable[[float], bytes]:
     """A function that encodes one agent's claim for a given wait."""
 
-    def spell(wait_s: float) -> bytes:
+    def encode_claim(wait_s: float) -> bytes:
         body = Claim(role=seat.role, connection_id=seat.connection_id, wait_s=wait_s)
-        return spell_request("POST", house.port, f"{API}/rooms/{seat.room}/tasks/claim", token, body)
+        return spell_request("POST", greenroom.port, f"{API}/rooms/{seat.room}/tasks/claim", token, body)
 
-    return spell
+    return encode_claim

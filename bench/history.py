@@ -39,13 +39,13 @@ def measure() -> Piece:
         for _ in range(ROUNDS):
             for size in SIZES:
                 rates[size].append(uvloop.run(run(teams[size], SECONDS)))
-    none = median(rates[SIZES[0]])
+    baseline = median(rates[SIZES[0]])
     rows = tuple(
         Row(
             what=f"tasks opened, claimed and completed with {size:,} in the history, {WORKERS} workers",
             figure=median(rates[size]),
             unit="tasks/s",
-            beside=Beside(f"{SIZES[0]} in the history", none),
+            beside=Beside(f"{SIZES[0]} in the history", baseline),
             goal=Goal(">=", FLAT, "ratio"),
             samples=tuple(rates[size]),
         )
@@ -80,8 +80,8 @@ def lengthen(database: Path, size: int) -> None:
     """Copy the finished tasks of each room, and their messages, until there are about `size` tasks."""
     with closing(sqlite3.connect(database)) as connection, connection:
         for table in COPIED if size > WORKERS else ():
-            told = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
-            names = ", ".join(f'"{name}"' for (name,) in told if name not in ("num", "id"))
+            columns = connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+            names = ", ".join(f'"{name}"' for (name,) in columns if name not in ("num", "id"))
             connection.execute(
                 f"{COUNTED} INSERT INTO {table} (id, {names})"
                 f" SELECT id || '-' || number, {names} FROM {table} CROSS JOIN counted",

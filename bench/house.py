@@ -64,19 +64,19 @@ def server(data_dir: Path, database: str | None = None, port: int = 0) -> Iterat
 
 def free_port() -> int:
     """A port that is free now, for callers that need its number in advance or reuse it after a restart."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def address_of(process: "subprocess.Popen[str]") -> str:
     """Read the address that a server prints to stderr when it listens; `RuntimeError` if it exits before."""
     assert process.stderr is not None
-    said = []
+    output = []
     for line in process.stderr:
         if line.startswith(TOLD):
             return line.removeprefix(TOLD).strip()
-        said.append(line)
-    raise RuntimeError(f"the server exited before it listened:\n{''.join(said)}")
+        output.append(line)
+    raise RuntimeError(f"the server exited before it listened:\n{''.join(output)}")
 
 
 @contextmanager

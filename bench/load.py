@@ -75,12 +75,12 @@ SHAPES: Final[dict[str, Callable[[bytes, bytes, int], bool]]] = {
 class Load:
     """All connections of one round, and the counts of their answers."""
 
-    def __init__(self, told: Round) -> None:
+    def __init__(self, spec: Round) -> None:
         self.answers = 0
         self.sampled = 0
         self.wrong: list[str] = []
-        self._round = told
-        self._is_good = SHAPES[told.shape]
+        self._round = spec
+        self._is_good = SHAPES[spec.shape]
         self._is_over = False
 
     async def run(self) -> Outcome:
@@ -106,13 +106,13 @@ class Load:
         """Check an answer and send the next request."""
         if self._is_over:
             return
-        told = self._round
-        request = told.requests[connection.number]
-        is_good = status == 200 and body.count(told.mark) == told.marks
+        spec = self._round
+        request = spec.requests[connection.number]
+        is_good = status == 200 and body.count(spec.mark) == spec.marks
         self.answers += 1
         if self.answers % SAMPLED == 0:
             self.sampled += 1
-            is_good = is_good and self._is_good(request, body, told.marks)
+            is_good = is_good and self._is_good(request, body, spec.marks)
         if not is_good:
             self.wrong.append(f"status {status}: {body[:200]!r}")
         if status:

@@ -68,8 +68,8 @@ def cpu_model() -> str:
 
 def file_system(folder: Path) -> str:
     """The type of a folder's file system. On one in memory a durable commit costs nothing, and means nothing."""
-    place = folder.resolve()
-    mounts = [part for part in psutil.disk_partitions(all=True) if place.is_relative_to(part.mountpoint)]
+    resolved = folder.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if resolved.is_relative_to(part.mountpoint)]
     return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "an unknown file system"
 
 
@@ -82,4 +82,4 @@ def busy_s() -> float:
 def own_s() -> float:
     """CPU seconds of this process and of the children that it has waited for."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)

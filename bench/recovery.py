@@ -44,21 +44,21 @@ class Recoveries:
 
 def measure() -> Piece:
     """Measure one system after the other, so that no recovery is slowed by another system."""
-    shown: list[Recoveries] = []
+    measured: list[Recoveries] = []
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         place = Path(folder)
-        shown += take(mortals.greenroom(place), TIMES, TIMES)
+        measured += take(mortals.greenroom(place), TIMES, TIMES)
         try:
-            shown += take(mortals.celery(place), TIMES, TIMES_SLOW)
+            measured += take(mortals.celery(place), TIMES, TIMES_SLOW)
         except Exception as error:
             absent[mortals.LATE] = reason_of(error)
         try:
             with postgres(place) as server:
-                shown += take(mortals.procrastinate(place, server.database("mortals")), 0, TIMES_SLOW)
+                measured += take(mortals.procrastinate(place, server.database("mortals")), 0, TIMES_SLOW)
         except Exception as error:
             absent[mortals.PROCRASTINATE] = reason_of(error)
-    return conclude(shown, absent)
+    return conclude(measured, absent)
 
 
 def take(starting: AbstractContextManager[list[Mortal]], runs: int, crashes: int) -> list[Recoveries]:
@@ -75,15 +75,15 @@ def take(starting: AbstractContextManager[list[Mortal]], runs: int, crashes: int
 def repeat(mortal: Mortal, killed: str, times: int) -> Recoveries:
     """Kill and wait, several times in a row. A task that is not expected to be run again is killed once only."""
     print(f"  {mortal.name}: {killed} ...", file=sys.stderr, flush=True)
-    seen = Recoveries(mortal.name, killed)
+    recoveries = Recoveries(mortal.name, killed)
     if mortal.name == mortals.LATE and killed == RUN:
-        seen.limit_s, times = LIMIT_LOST_S, 1
+        recoveries.limit_s, times = LIMIT_LOST_S, 1
     for _ in range(times):
-        seen.took_s.append(recover(mortal, killed, seen.limit_s))
+        recoveries.took_s.append(recover(mortal, killed, recoveries.limit_s))
         if mortal.backoff_s is not None:
-            seen.backoff_s.append(mortal.backoff_s())
-        print(f"    {seen.took_s[-1]}", file=sys.stderr, flush=True)
-    return seen
+            recoveries.backoff_s.append(mortal.backoff_s())
+        print(f"    {recoveries.took_s[-1]}", file=sys.stderr, flush=True)
+    return recoveries
 
 
 def recover(mortal: Mortal, killed: str, limit_s: float) -> float | None:
@@ -104,38 +104,40 @@ def recover(mortal: Mortal, killed: str, limit_s: float) -> float | None:
     return None if again is None else again.at - died_at
 
 
-def conclude(shown: Sequence[Recoveries], absent: dict[str, str]) -> Piece:
+def conclude(measured: Sequence[Recoveries], absent: dict[str, str]) -> Piece:
     """The table of all systems, and the rows with Greenroom's goal: two seconds, not counting its backoff."""
-    lines = [line(seen) for seen in shown]
+    lines = [line(recoveries) for recoveries in measured]
     lines += [(name, why, *("" for _ in HEADINGS[2:])) for name, why in absent.items()]
     rows = [
         Row(
-            what=f"{seen.name}: {seen.killed} killed, until the same task runs again, without its backoff",
+            what=f"{recoveries.name}: {recoveries.killed} killed, until the same task runs again, without its backoff",
             figure=max(without),
             unit="s, worst",
-            goal=Goal("<=", 2) if seen.killed == RUN else None,
+            goal=Goal("<=", 2) if recoveries.killed == RUN else None,
             samples=tuple(without),
         )
-        for seen in shown
-        if seen.backoff_s and (without := managed_s(seen))
+        for recoveries in measured
+        if recoveries.backoff_s and (without := managed_s(recoveries))
     ]
     return Piece(tuple(rows), notes_of(), Grid(HEADINGS, tuple(lines)))
 
 
-def managed_s(seen: Recoveries) -> list[float]:
+def managed_s(recoveries: Recoveries) -> list[float]:
     """The recovery times without the backoff that delayed each on purpose."""
-    pairs = zip(seen.took_s, seen.backoff_s, strict=True)
+    pairs = zip(recoveries.took_s, recoveries.backoff_s, strict=True)
     return [max(0.0, took_s - backoff_s) for took_s, backoff_s in pairs if took_s is not None]
 
 
-def line(seen: Recoveries) -> tuple[str, ...]:
+def line(recoveries: Recoveries) -> tuple[str, ...]:
     """The line of one system in the table."""
-    back = [took_s for took_s in seen.took_s if took_s is not None]
-    if len(back) < len(seen.took_s):
-        never = f"not within {spell(seen.limit_s)} s"
-        return (seen.name, seen.killed, never if not back else f"{spell(median(back))} s", never, "")
-    backoff = f"{spell(median(seen.backoff_s))} s" if seen.backoff_s else ""
-    return (seen.name, seen.killed, f"{spell(median(back))} s", f"{spell(max(back))} s", backoff)
+    recovered_s = [took_s for took_s in recoveries.took_s if took_s is not None]
+    if len(recovered_s) < len(recoveries.took_s):
+        never = f"not within {spell(recoveries.limit_s)} s"
+        middle = never if not recovered_s else f"{spell(median(recovered_s))} s"
+        return (recoveries.name, recoveries.killed, middle, never, "")
+    backoff = f"{spell(median(recoveries.backoff_s))} s" if recoveries.backoff_s else ""
+    middle, worst = f"{spell(median(recovered_s))} s", f"{spell(max(recovered_s))} s"
+    return (recoveries.name, recoveries.killed, middle, worst, backoff)
 
 
 def notes_of() -> tuple[str, ...]:

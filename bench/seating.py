@@ -25,26 +25,26 @@ class Seat(msgspec.Struct, frozen=True):
     token: str
 
 
-def seat_agents(house: House, count: int) -> list[Seat]:
+def seat_agents(greenroom: House, count: int) -> list[Seat]:
     """Join `count` agents that beat for themselves, each with a token of its own."""
     seats = []
-    with closing(house.session()) as operator:
+    with closing(greenroom.session()) as operator:
         for room, roles in rooms_for("agents", count):
             operator.create_room(CreateRoom(name=room, roles=roles))
             for role in roles:
                 token = operator.room_token(room, role).token
-                with closing(house.session(token)) as agent:
+                with closing(greenroom.session(token)) as agent:
                     seat = Seat(room, role, f"conn_{room}_{role}", token)
                     expect(agent.join(room, role, seat.connection_id).status, seat)
                     seats.append(seat)
     return seats
 
 
-def seat_machine(house: House, name: str, count: int) -> list[Seat]:
+def seat_machine(greenroom: House, name: str, count: int) -> list[Seat]:
     """Join a machine's agents: register the machine, assign the roles, join with its token, beat once for all."""
-    with closing(house.session()) as operator:
+    with closing(greenroom.session()) as operator:
         token = operator.machine_token(name).token
-        with closing(house.session(token)) as daemon:
+        with closing(greenroom.session(token)) as daemon:
             daemon.register(name, PutMachine(name=name, harnesses=["bench"]))
             seats = [
                 seat_on(operator, daemon, name, Seat(room, role, f"conn_{room}_{role}", token))
@@ -57,11 +57,11 @@ def seat_machine(house: House, name: str, count: int) -> list[Seat]:
     return seats
 
 
-def seat_machines(house: House, machines: int, agents: int) -> dict[str, list[Seat]]:
+def seat_machines(greenroom: House, machines: int, agents: int) -> dict[str, list[Seat]]:
     """Join the agents of several machines, up to 8 machines at the same time."""
     names = [f"machine{number}" for number in range(machines)]
     with ThreadPoolExecutor(min(machines, AT_ONCE_MAX)) as threads:
-        return dict(zip(names, threads.map(lambda name: seat_machine(house, name, agents), names), strict=True))
+        return dict(zip(names, threads.map(lambda name: seat_machine(greenroom, name, agents), names), strict=True))
 
 
 def opened(operator: Session, rooms: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
@@ -81,7 +81,7 @@ def seat_on(operator: Session, daemon: Session, machine: str, seat: Seat) -> Sea
 def rooms_for(name: str, count: int) -> list[tuple[str, list[str]]]:
     """Names and roles of as few rooms as hold `count` agents."""
     sizes = [min(ROLES_PER_ROOM, count - first) for first in range(0, count, ROLES_PER_ROOM)]
-    return [(f"{name}-room{at}", [f"role{role}" for role in range(each)]) for at, each in enumerate(sizes)]
+    return [(f"{name}-room{number}", [f"role{role}" for role in range(size)]) for number, size in enumerate(sizes)]
 
 
 def beat_of(seats: list[Seat]) -> MachineHeartbeat:
@@ -90,19 +90,19 @@ def beat_of(seats: list[Seat]) -> MachineHeartbeat:
     return MachineHeartbeat(incarnation=INCARNATION, agents=agents)
 
 
-def spell_agent_beat(house: House, seat: Seat) -> bytes:
+def spell_agent_beat(greenroom: House, seat: Seat) -> bytes:
     """Encode the beat of one agent as a request."""
     path = f"{API}/rooms/{seat.room}/participants/{seat.role}/heartbeat"
-    return spell_request("POST", house.port, path, seat.token, Heartbeat(connection_id=seat.connection_id))
+    return spell_request("POST", greenroom.port, path, seat.token, Heartbeat(connection_id=seat.connection_id))
 
 
-def spell_machine_beat(house: House, machine: str, seats: list[Seat]) -> bytes:
+def spell_machine_beat(greenroom: House, machine: str, seats: list[Seat]) -> bytes:
     """Encode a daemon's beat for all its agents as a request."""
     path = f"{API}/machines/{machine}/heartbeat"
-    return spell_request("POST", house.port, path, seats[0].token, beat_of(seats))
+    return spell_request("POST", greenroom.port, path, seats[0].token, beat_of(seats))
 
 
-def expect(status: str, whose: object) -> None:
+def expect(status: str, subject: object) -> None:
     """Raise `RuntimeError`, which ends the benchmark, if a join or a beat was not answered `ok`."""
     if status != "ok":
-        raise RuntimeError(f"expected ok for {whose}, got {status}")
+        raise RuntimeError(f"expected ok for {subject}, got {status}")

@@ -32,9 +32,9 @@ def measure() -> Piece:
     """Send messages, each of which opens a task: one at a time, then 32 in flight."""
     with world() as alone:
         one = rate(alone, 1)
-    with world() as crowded:
-        many = rate(crowded, IN_FLIGHT)
-        per_commit = crowded.store.writer.batches
+    with world() as loaded:
+        many = rate(loaded, IN_FLIGHT)
+        per_commit = loaded.store.writer.batches
     row = Row(
         what=f"mutations of the store (a message that opens a task), {IN_FLIGHT} in flight",
         figure=many,

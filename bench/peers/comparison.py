@@ -32,8 +32,8 @@ def measure() -> Piece:
             commits += time_commits()
             for contender in rotated(present.contenders, number):
                 ask(contender, readings[contender.name], present)
-    shown = {name: taken for name, taken in readings.items() if name not in present.absent}
-    return conclude(shown, present.absent, 1e3 * median(commits))
+    measured = {name: taken for name, taken in readings.items() if name not in present.absent}
+    return conclude(measured, present.absent, 1e3 * median(commits))
 
 
 def gather(present: Field, folder: Path, stack: ExitStack) -> None:
@@ -41,13 +41,13 @@ def gather(present: Field, folder: Path, stack: ExitStack) -> None:
     present.seat(greenroom.greenroom(greenroom.SQLITE))
     try:
         server = stack.enter_context(postgres(folder))
-        ours, theirs = server.database("greenroom"), server.database("procrastinate")
+        greenroom_url, procrastinate_url = server.database("greenroom"), server.database("procrastinate")
     except Exception as error:
         present.excuse(greenroom.POSTGRES, error)
         present.excuse(procrastinate.NAME, error)
     else:
-        present.seat(greenroom.greenroom(greenroom.POSTGRES, ours))
-        present.invite(procrastinate.NAME, procrastinate.procrastinate(folder, theirs))
+        present.seat(greenroom.greenroom(greenroom.POSTGRES, greenroom_url))
+        present.invite(procrastinate.NAME, procrastinate.procrastinate(folder, procrastinate_url))
     present.invite(celery.LATE, celery.celery(folder))
     present.invite(celery.DURABLE, celery.durable_celery(folder))
 
@@ -87,8 +87,12 @@ def conclude(readings: dict[str, Readings], absent: dict[str, str], commit_ms: f
 
 def line(name: str, taken: Readings) -> tuple[str, ...]:
     """The line of one system in the table."""
-    each = (taken.begun_ms(50), taken.begun_ms(99), taken.done_ms(50), taken.done_ms(99)) if taken.dispatches else ()
-    return (name, spell(taken.rate), *(f"{spell(ms)} ms" for ms in each), *("" for _ in HEADINGS[2 + len(each) :]))
+    latencies = (
+        [f"{spell(ms)} ms" for ms in (taken.begun_ms(50), taken.begun_ms(99), taken.done_ms(50), taken.done_ms(99))]
+        if taken.dispatches
+        else ["" for _ in HEADINGS[2:]]
+    )
+    return (name, spell(taken.rate), *latencies)
 
 
 def goals(name: str, readings: dict[str, Readings], commit_ms: float) -> Iterable[Row]:

@@ -21,10 +21,10 @@ class Readings:
         return median(self.rates)
 
     def begun_ms(self, percent: float) -> float:
-        return 1e3 * percentile([taken.begun_s for taken in self.dispatches], percent)
+        return 1e3 * percentile([dispatch.begun_s for dispatch in self.dispatches], percent)
 
     def done_ms(self, percent: float) -> float:
-        return 1e3 * percentile([taken.done_s for taken in self.dispatches], percent)
+        return 1e3 * percentile([dispatch.done_s for dispatch in self.dispatches], percent)
 
 
 class Field:

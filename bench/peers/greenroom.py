@@ -22,27 +22,27 @@ POSTGRES: Final = "Greenroom on PostgreSQL"
 @contextmanager
 def greenroom(name: str, database: str | None = None) -> Iterator[list[Contender]]:
     """A server; this process is the load of its agents and users."""
-    with house(database) as open_house:
-        load = Load(open_house)
+    with house(database) as running:
+        load = Load(running)
         yield [Contender(name, lambda: uvloop.run(load.rate()), lambda: uvloop.run(load.dispatches()))]
 
 
 class Load:
     """New agents for each round, so that none has been silent while other systems were measured."""
 
-    def __init__(self, open_house: House) -> None:
-        self._house = open_house
+    def __init__(self, running: House) -> None:
+        self._server = running
         self._rounds = itertools.count()
 
     async def rate(self) -> float:
         """Measure tasks per second, each opened, claimed and completed."""
         number = next(self._rounds)
-        errands = [Errand(self._house, f"round{number}-{worker}") for worker in range(IN_FLIGHT)]
+        errands = [Errand(self._server, f"round{number}-{worker}") for worker in range(IN_FLIGHT)]
         return await tasks.run(errands, RATE_S)
 
     async def dispatches(self) -> list[Dispatch]:
         """Measure one task after another for an agent whose claim stands at the server."""
-        errand = Errand(self._house, f"round{next(self._rounds)}")
+        errand = Errand(self._server, f"round{next(self._rounds)}")
         await errand.connect()
         taken = []
         ends_at = time.perf_counter() + DISPATCH_S

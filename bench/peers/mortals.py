@@ -94,16 +94,16 @@ def greenroom(folder: Path) -> Iterator[list[Mortal]]:
         config = folder / "greenroom.toml"
         command = msgspec.json.encode([sys.executable, "-SE", str(MORTAL), str(ear.path)]).decode()
         config.write_text(f"[daemon.harnesses.{ROLE}]\ncommand = {command}\n", encoding="utf-8")
-        open_house = stack.enter_context(house())
-        keeper = Keeper(open_house, config, stack)
+        running = stack.enter_context(house())
+        keeper = Keeper(running, config, stack)
         yield [Mortal(GREENROOM_NAME, ear, keeper.submit, keeper.crash, keeper.backoff_s)]
 
 
 class Keeper:
     """Runs the daemon, and creates the rooms in which its agents work."""
 
-    def __init__(self, open_house: House, config: Path, stack: ExitStack) -> None:
-        self._house, self._config, self._stack = open_house, config, stack
+    def __init__(self, running: House, config: Path, stack: ExitStack) -> None:
+        self._server, self._config, self._stack = running, config, stack
         self._numbers = itertools.count()
         self._room = ""
         self._process = self._start()
@@ -111,7 +111,7 @@ class Keeper:
     def submit(self) -> None:
         """Create a room, assign its role to the machine, and send a message that opens a task."""
         self._room = f"room{next(self._numbers)}"
-        with closing(self._house.session()) as operator:
+        with closing(self._server.session()) as operator:
             operator.create_room(CreateRoom(name=self._room, roles=[ROLE]))
             operator.wish(self._room, ROLE, SetAgent(kind="remote", machine=MACHINE, harness=ROLE))
             operator.send(self._room, SendMessage(sender="user", text="Live."))
@@ -127,17 +127,17 @@ class Keeper:
 
     def backoff_s(self) -> float:
         """Seconds from the last reported end until the daemon may run the role again."""
-        with closing(self._house.session()) as operator:
+        with closing(self._server.session()) as operator:
             ends = [event for event in operator.room_events(self._room) if event.type == "agent.exited"]
         ended = ends[-1] if len(ends) == 1 else next(event for event in ends if event.data.get("until"))
         return max(0.0, seconds_of(str(ended.data["until"])) - seconds_of(str(ended.data["at"])))
 
     def _start(self) -> "subprocess.Popen[str]":
-        command = [str(GREENROOM), "daemon", "start", "--config", str(self._config), "--url", self._house.url]
-        command += ["--data-dir", str(self._house.data_dir), "--machine", MACHINE]
+        command = [str(GREENROOM), "daemon", "start", "--config", str(self._config), "--url", self._server.url]
+        command += ["--data-dir", str(self._server.data_dir), "--machine", MACHINE]
         process = self._stack.enter_context(stopped_at_end(command, environment(self._config.parent)))
         gives_up_at = time.monotonic() + PATIENCE_S
-        with closing(self._house.session()) as operator:
+        with closing(self._server.session()) as operator:
             while not any(machine.daemon_connected for machine in operator.machines()):
                 if time.monotonic() > gives_up_at or process.poll() is not None:
                     raise RuntimeError("the daemon did not connect")
@@ -168,12 +168,12 @@ def celery(folder: Path) -> Iterator[list[Mortal]]:
         client = stack.enter_context(processes.client(folder, "celery_submitter", **variables))
         keys = itertools.count()
 
-        def submitting(kind: str) -> Callable[[], None]:
+        def make_submit(kind: str) -> Callable[[], None]:
             return lambda: client.ask("submit", kind, f"{kind}{next(keys)}")
 
         yield [
-            Mortal(LATE, ear, submitting("late"), worker.crash),
-            Mortal(REJECTED, ear, submitting("rejected"), worker.crash),
+            Mortal(LATE, ear, make_submit("late"), worker.crash),
+            Mortal(REJECTED, ear, make_submit("rejected"), worker.crash),
         ]
 
 

@@ -40,7 +40,7 @@ def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator
     """Run a module of `foreign` with the other systems' interpreter. Closing its stdin ends it."""
     log = folder / f"{module}.log"
     command = [place.python(), "-m", f"bench.peers.foreign.{module}", *words]
-    with log.open("wb") as said, started(command, folder, variables, subprocess.PIPE, said) as process:
+    with log.open("wb") as output, started(command, folder, variables, subprocess.PIPE, output) as process:
         try:
             yield Client(process, log)
         finally:
@@ -54,7 +54,7 @@ def client(folder: Path, module: str, *words: str, **variables: str) -> Iterator
 @contextmanager
 def server(folder: Path, name: str, command: list[str], **variables: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a server process; its output is appended to a log file in `folder`."""
-    with (folder / f"{name}.log").open("ab") as said, started(command, folder, variables, said, said) as process:
+    with (folder / f"{name}.log").open("ab") as output, started(command, folder, variables, output, output) as process:
         try:
             yield process
         finally:

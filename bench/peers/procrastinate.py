@@ -22,7 +22,7 @@ def procrastinate(folder: Path, database: str) -> Iterator[list[Contender]]:
     """A worker with default settings except for the number of jobs at a time, and a client."""
     home = folder / "procrastinate"
     home.mkdir()
-    variables = {"BENCH_DATABASE": database, "BENCH_LISTENER": str(home / "told")}
+    variables = {"BENCH_DATABASE": database, "BENCH_LISTENER": str(home / "reports")}
     command = [place.python(), "-m", "procrastinate", "--app", APP, "worker", "--concurrency", str(CONCURRENCY)]
     with processes.client(home, "procrastinate_client", **variables) as client:
         client.ask("open")  # creates the tables that the worker needs

@@ -47,7 +47,7 @@ async def ask(query: str) -> int:
     return int((await app.connector.execute_query_one_async(query))["count"])
 
 
-async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> list[tuple[float, float]]:
+async def dispatches(reports: socket.socket, seconds: float, pause_s: float) -> list[tuple[float, float]]:
     """For one job after another: seconds from submitting it until it began, and until the database says it succeeded.
 
     The database is polled from the start of the job on, since Procrastinate does not notify of its end.
@@ -58,7 +58,7 @@ async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> lis
         await asyncio.sleep(pause_s)
         sent_at = time.monotonic()
         await telling.defer_async()
-        began_at = float(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(told, 64), PATIENCE_S))
+        began_at = float(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(reports, 64), PATIENCE_S))
         while await ask(OPEN):
             pass
         taken.append((began_at - sent_at, time.monotonic() - sent_at))
@@ -67,15 +67,15 @@ async def dispatches(told: socket.socket, seconds: float, pause_s: float) -> lis
 
 def main() -> None:
     """Answer calls until stdin ends, all on one event loop: the connection pool belongs to it."""
-    with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.bind(listener)
-        told.setblocking(False)
+    with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reports:
+        reports.bind(listener)
+        reports.setblocking(False)
         runner.run(open_app())
         answer(
             {
                 "open": os.getpid,
                 "rate": lambda count, in_flight: runner.run(rate(int(count), int(in_flight))),
-                "dispatches": lambda seconds, pause_s: runner.run(dispatches(told, float(seconds), float(pause_s))),
+                "dispatches": lambda seconds, pause_s: runner.run(dispatches(reports, float(seconds), float(pause_s))),
             }
         )
         runner.run(app.close_async())
