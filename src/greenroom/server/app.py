@@ -1,4 +1,4 @@
-"""Puts the server's app together: routes behind a gate, and in front the quick ways. Must not know sockets."""
+"""Builds the ASGI app: the routes behind authentication, and two fast paths in front of them."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from greenroom.server.unread import HearOut
 
 
 def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
-    """The whole API without the two quick ways: every request could be answered by this, too."""
+    """Return the whole API without the two fast paths. It answers every request as the fast paths would."""
     document = openapi.document(OPERATIONS)
 
     @get("/openapi.json", name="openapi", sync_to_thread=False)
@@ -35,5 +35,5 @@ def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
 
 
 def app(doors: Doors, hosts: Hosts) -> ASGIApp:
-    """The whole API as it is served."""
+    """Return the whole API as it is served."""
     return Shell(Express(reference(doors, hosts), doors, hosts, OPERATIONS), doors, hosts)

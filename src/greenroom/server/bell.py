@@ -1,7 +1,7 @@
-"""Wakes everything on the event loop that waits for something committed. Must not know what was committed.
+"""Wakes all coroutines on the event loop that wait for a commit.
 
-The writer's thread rings; many may wait. One ring costs one wake-up of the loop however many wait and however many
-rings came before the loop got round to it, so the writer never pays for its listeners.
+The writer's thread calls `ring`, and many coroutines may wait. All calls that come before the loop gets to handle them
+cost one wake-up of the loop, however many coroutines wait, so the number of waiters does not slow the writer down.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from greenroom.server.notice import Notice
 
 
 class Bell:
-    """A wake-up that anyone on the loop may wait for."""
+    """A wake-up that any number of coroutines on one loop can wait for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -20,11 +20,11 @@ class Bell:
         self._is_ringing = False
 
     def next(self) -> Notice:
-        """The next ring. Take it before looking: what comes after the look then sets it."""
+        """Return the notice of the next wake-up. Get it before reading the state: a later change sets it."""
         return self._next
 
     def ring(self) -> None:
-        """Wake who waits, from any thread."""
+        """Wake all waiting coroutines. May be called from any thread."""
         with self._lock:
             if self._is_ringing or self._loop.is_closed():
                 return

@@ -1,7 +1,9 @@
-"""Waiting for work: the long polls of agents and daemons. Knows signals and clients that leave; must not know tables.
+"""Long polls: an agent's claim waits for a task, a daemon's poll waits for new assignments.
 
-Look, then wait to be woken, then look again. The signal is watched before the first look, so that nothing can happen in
-between unseen. No wait outlasts the server or the client.
+A poll reads the state, waits for a signal, and reads again. It subscribes to the signal before the first read, so that
+no change in between is missed. It ends at the latest when the server stops or the client disconnects.
+
+Settings: `claim_wait_max_s`, `wishes_wait_max_s`. Metric: `greenroom_waits`.
 """
 
 from collections.abc import Iterator
@@ -19,9 +21,10 @@ from greenroom.wire.requests import Claim
 
 
 async def claim(doors: Doors, ask: Ask[Claim]) -> ClaimedTask | None:
-    """Take the role's next task, waiting for one; None when there was none in time.
+    """Claim the role's next task, waiting up to the body's `wait_s` seconds for one; None when there was none in time.
 
-    A client that is known to have left is given nothing. Who loses the seat while waiting is told so at once.
+    A client that has disconnected gets no task. A participant that loses its role while it waits gets the error of
+    `tasks.claim` at once.
     """
     limits, body = doors.world.limits, ask.body
     place = doors.world.directory.find(ask.room)
@@ -42,12 +45,12 @@ async def claim(doors: Doors, ask: Ask[Claim]) -> ClaimedTask | None:
                     return task
                 await wait_any(woken, over, gone, doors.closing)
                 if over.is_set() or gone.is_set() or doors.closing.is_set():
-                    # Not looked again: a claim counts as a beat, and the end of a wait is no sign of life.
+                    # No further claim: it would count as a heartbeat, and the end of a wait is no sign of life.
                     return None
 
 
 async def wishes(doors: Doors, ask: Ask[None]) -> Wishes:
-    """What is wished of a machine, waiting for another version than the one that is known."""
+    """Return a machine's assignments, waiting up to the query's `wait_s` seconds for another version than `after`."""
     limits, known = doors.world.limits, ask.query.after
     wait_s = 0.0 if known is None else min(ask.query.wait_s, limits.wishes_wait_max_s)
     watching, timer = doors.watching(signals.wishes_key(ask.machine)), doors.timer(wait_s)
@@ -62,7 +65,7 @@ async def wishes(doors: Doors, ask: Ask[None]) -> Wishes:
 
 @contextmanager
 def waiting(doors: Doors) -> Iterator[None]:
-    """Count who waits."""
+    """Count one open long poll while the block runs."""
     doors.tally.waits += 1
     try:
         yield

@@ -1,6 +1,7 @@
-"""Knows whether the client of a request is still there. Must not know what it asked for.
+"""Detects that the client of a request disconnects while the request is handled.
 
-Neither uvicorn nor Litestar stops a handler whose client has left; who is about to give something away must ask.
+Neither uvicorn nor Litestar cancels the handler of a client that has disconnected. A handler that is about to assign
+a task or a role checks this first.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from greenroom.server.notice import Notice
 
 @contextmanager
 def watched(sent: Sent) -> Iterator[Notice]:
-    """A notice that is set once the client is known to be gone. The request's body must have been read before."""
+    """Yield a notice that is set once the client has disconnected. The request's body must have been read before."""
     departure = Notice()
     watch = asyncio.create_task(wait_gone(sent, departure))
     try:
@@ -23,7 +24,7 @@ def watched(sent: Sent) -> Iterator[Notice]:
 
 
 async def wait_gone(sent: Sent, departure: Notice) -> None:
-    """Wait until the connection ends."""
+    """Set `departure` when the connection ends."""
     while (await sent.receive())["type"] != "http.disconnect":
         pass
     departure.set()

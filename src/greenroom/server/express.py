@@ -1,8 +1,8 @@
-"""Answers plain calls straight from the table of operations, before any framework. Must not know any single call.
+"""Answers plain calls from the table of operations, without the framework.
 
-It takes only what it can answer exactly as the route of the same call would: the body is whole and good JSON, and the
-caller is known. Whatever is odd in the least is replayed into that route, which is the reference and has the words for
-it. A test sends every case to both.
+It takes only requests that it answers exactly as the route of the same call would: the caller is known, and the body is
+complete, valid JSON. Every other request is replayed into that route, which is the reference and answers it or says
+what is wrong. A test sends every case through both.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from greenroom.server.plain import UNREADABLE, Plain, Replay
 
 
 class Express:
-    """In front of the app, for calls that carry a body and answer once."""
+    """ASGI middleware in front of the app, for calls that take a body and do not answer with a stream."""
 
     def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts, operations: Iterable[Operation]) -> None:
         self._inner: Final = inner
@@ -51,7 +51,7 @@ class Express:
         await send_answer(answer, send)
 
     def _read(self, found: Found, caller: Caller, scope: Scope, message: Any, receive: Receive) -> Ask[Any] | None:
-        """What is asked; None when the body did not come whole, or is not what the call takes."""
+        """Return the decoded call; None when the body is incomplete, or not what the call takes."""
         body = self._plain.body_of(message)
         if body is None:
             return None

@@ -1,4 +1,4 @@
-"""Does once what a client may send twice. Knows the header and how an answer is kept; must not know the calls."""
+"""Handles `Idempotency-Key`: a repeated request is carried out once, and its stored answer is sent again."""
 
 import hashlib
 import re
@@ -24,9 +24,10 @@ Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
 
 
 def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int) -> Answering:
-    """Make the answer of a call that creates or moves something: under one key it happens once.
+    """Return the handler of a call that creates or changes something; with a key, the mutation runs once.
 
-    An error that the mutation raises undoes everything and is not kept; one that it returns is kept like any answer.
+    An error that the mutation raises rolls everything back and is not stored. An error that it returns is stored like
+    any other answer.
     """
 
     async def answer(doors: Doors, ask: Ask[Any]) -> object:
@@ -53,7 +54,7 @@ def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int
 
 
 def settle(result: object, status: int) -> tuple[int, bytes]:
-    """Spell what is kept of an answer."""
+    """Encode an answer as it is stored: its status and body."""
     if isinstance(result, GreenroomError):
         told = problem_of(result)
         return told.status, msgspec.json.encode(told)
@@ -61,10 +62,11 @@ def settle(result: object, status: int) -> tuple[int, bytes]:
 
 
 def key_of(sent: Sent) -> str | None:
-    """The request's key, if it has one."""
+    """Return the request's key, or None. Raises Unusable for a malformed key."""
     key = sent.header(HEADER)
     if key is not None and not KEY.fullmatch(key):
         raise Unusable(
-            "This Idempotency-Key cannot be used.", "Send 1 to 255 visible ASCII characters, new for each new request."
+            "This Idempotency-Key is malformed.",
+            "Send 1 to 255 visible ASCII characters, a new key for each new request.",
         )
     return key

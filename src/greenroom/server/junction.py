@@ -1,4 +1,4 @@
-"""Finds the operation that a path leads to. Knows segments and their names; must not know what is done there."""
+"""Routes the path and method of a request to its operation."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Found = tuple[Operation, dict[str, str]]
 
 
 class Junction:
-    """A place in the tree of paths: from here one segment further, by its word or as the value of a name."""
+    """A node in the tree of paths. The next segment is a literal word, or the value of a path parameter."""
 
     def __init__(self) -> None:
         self._words: dict[str, Junction] = {}
@@ -16,14 +16,17 @@ class Junction:
         self._operations: dict[str, Operation] = {}
 
     def lay(self, operation: Operation) -> None:
-        """Take in the path of an operation, as in `/rooms/{room}`; asked of the tree's root."""
+        """Add an operation under its path, as in `/rooms/{room}`. Call this on the root of the tree."""
         place = self
         for segment in operation.path.split("/"):
             place = place._beyond(segment)
         place._operations[operation.method.value] = operation
 
     def find(self, scope: Any) -> Found | None:
-        """The operation of a request and the values in its path. A word goes before a name, without coming back."""
+        """Return the operation of a request and the values of its path parameters; None if there is no such operation.
+
+        A literal word takes precedence over a parameter, without backtracking.
+        """
         place, values = self, {}
         for segment in scope["path"].split("/"):
             beyond = place._words.get(segment)
@@ -42,5 +45,5 @@ class Junction:
         name = segment.strip("{}")
         if self._named is None:
             self._named = (name, Junction())
-        assert self._named[0] == name, f"{name} and {self._named[0]} are names for one place in a path"
+        assert self._named[0] == name, f"one path segment has two parameter names: {name} and {self._named[0]}"
         return self._named[1]

@@ -1,6 +1,6 @@
-"""What the server tells Prometheus. Knows names and units; must not know who counts, nor cost them anything.
+"""The server's Prometheus metrics: their names, units and help texts.
 
-Everything is read when Prometheus asks: the hot paths raise plain numbers and nothing else.
+All values are read when Prometheus asks for them. The hot paths only increment plain numbers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """All numbers of one server, in a registry of its own."""
+    """All metrics of one server, in a registry of its own."""
 
     def __init__(self, world: World, tally: Tally, healing: Healing) -> None:
         self._world = world
@@ -28,7 +28,7 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -40,7 +40,7 @@ class Metrics(Collector):
     def _beats(self) -> Iterator[Metric]:
         tally = self._tally
         beats = CounterMetricFamily(
-            "greenroom_beats", "Heartbeats by who sent them and verdict", labels=["of", "verdict"]
+            "greenroom_beats", "Heartbeats by sender (agent or machine) and verdict", labels=["of", "verdict"]
         )
         for verdict, count in tally.agent_beats.items():
             beats.add_metric(["agent", verdict], count)
@@ -48,7 +48,7 @@ class Metrics(Collector):
             beats.add_metric(["machine", verdict], count)
         yield beats
         yield counter(
-            "agents_in_machine_beats", "Agents that machines' heartbeats spoke for", tally.agents_in_machine_beats
+            "agents_in_machine_beats", "Agents named in the heartbeats of machines", tally.agents_in_machine_beats
         )
         transitions = CounterMetricFamily("greenroom_transitions", "Committed events by type", labels=["type"])
         for type, count in tally.transitions.items():
@@ -57,37 +57,39 @@ class Metrics(Collector):
 
     def _people(self) -> Iterator[Metric]:
         tally, leases = self._tally, self._world.leases
-        yield gauge("participants", "Participants that are present", len(leases.seats))
-        yield gauge("machines", "Machines that are connected", len(leases.machines))
-        yield gauge("streams", "Readers of event streams", tally.streams)
-        yield gauge("waits", "Standing claims and waits for wishes", tally.waits)
+        yield gauge("participants", "Present participants", len(leases.seats))
+        yield gauge("machines", "Connected machines", len(leases.machines))
+        yield gauge("streams", "Open event streams", tally.streams)
+        yield gauge("waits", "Open long polls: claims, and waits for assignments", tally.waits)
 
     def _store(self) -> Iterator[Metric]:
         writer = self._world.store.writer
-        yield gauge("writer_queue", "Changes that wait for their commit", writer.queued)
+        yield gauge("writer_queue", "Mutations that wait for their commit", writer.queued)
         yield counter("writer_batches", "Commits", writer.batches)
         yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.failures)
 
     def _healers(self) -> Iterator[Metric]:
         healer = self._world.healer
         yield counter(
-            "sweep_extensions", "Times all leases were counted anew because the server was away", healer.extensions
+            "sweep_extensions", "Times that all leases were extended because the sweep came too late", healer.extensions
         )
-        yield counter("expired", "Participants that cleanup removed", healer.expired)
-        yield counter("disconnected", "Machines that cleanup marked disconnected", healer.disconnected)
-        yield counter("released", "Tasks that silence released", healer.released)
+        yield counter("expired", "Participants whose lease the sweep ended", healer.expired)
+        yield counter("disconnected", "Machines that the sweep marked disconnected", healer.disconnected)
+        yield counter("released", "Tasks that the sweep released since their holder stayed absent", healer.released)
         pulses = self._healing.pulses
         yield labelled(
-            GaugeMetricFamily("greenroom_loop_age_seconds", "Since a loop last finished a round", labels=["loop"]),
+            GaugeMetricFamily(
+                "greenroom_loop_age_seconds", "Seconds since the loop last finished a round", labels=["loop"]
+            ),
             ((pulse.name, pulse.age_s()) for pulse in pulses),
         )
         yield labelled(
-            CounterMetricFamily("greenroom_loop_failures", "Rounds that raised", labels=["loop"]),
+            CounterMetricFamily("greenroom_loop_failures", "Rounds of a loop that raised", labels=["loop"]),
             ((pulse.name, pulse.failures) for pulse in pulses),
         )
         tally = self._tally
-        yield gauge("sweep_last_seconds", "How long the last round of the sweep took", tally.sweep_last_s)
-        yield counter("sweep_seconds", "How long all rounds of the sweep took", tally.sweep_s)
+        yield gauge("sweep_last_seconds", "Duration of the last round of the sweep", tally.sweep_last_s)
+        yield counter("sweep_seconds", "Total duration of all rounds of the sweep", tally.sweep_s)
         yield counter("sweeps", "Rounds of the sweep", tally.sweeps)
 
 

@@ -1,43 +1,43 @@
-"""Things that the event loop can be told of, and waiting for the first of several. Must not know what they mean.
+"""Flags on the event loop, and waiting for the first of several.
 
-asyncio's own Event is waited for alone: to wait for one of four takes four tasks, and each claim does.
+With asyncio's own Event, waiting for one of four takes four tasks, and each claim waits for four.
 """
 
 import asyncio
 
 
 class Notice:
-    """Set when something has happened. Belongs to one event loop; only `is_set` may be asked from another thread."""
+    """A flag of one event loop. Only `is_set` may be called from another thread."""
 
     def __init__(self) -> None:
         self._is_set = False
         self._waiting: set[asyncio.Future[None]] = set()
 
     def is_set(self) -> bool:
-        """Tell whether it has happened."""
+        """Return whether the flag is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Wake whoever waits for it."""
+        """Set the flag and wake everything that waits for it."""
         self._is_set = True
         for heard in self._waiting:
             resolve(heard)
 
     def clear(self) -> None:
-        """Take it that it has not happened."""
+        """Reset the flag."""
         self._is_set = False
 
     def tell(self, heard: "asyncio.Future[None]") -> None:
-        """Resolve that future once it happens."""
+        """Resolve that future when the flag is set."""
         self._waiting.add(heard)
 
     def tell_no_more(self, heard: "asyncio.Future[None]") -> None:
-        """Leave that future alone."""
+        """Do not resolve that future any more."""
         self._waiting.discard(heard)
 
 
 async def wait_any(*notices: Notice, timeout_s: float | None = None) -> None:
-    """Wait until one of them is set, at most `timeout_s` seconds."""
+    """Wait until one of the notices is set, for at most `timeout_s` seconds (None: no limit)."""
     if any(notice.is_set() for notice in notices):
         return
     loop = asyncio.get_running_loop()
@@ -55,6 +55,6 @@ async def wait_any(*notices: Notice, timeout_s: float | None = None) -> None:
 
 
 def resolve(heard: "asyncio.Future[None]") -> None:
-    """Let whoever waits go on."""
+    """Resolve a future, unless it is done already."""
     if not heard.done():
         heard.set_result(None)

@@ -1,6 +1,6 @@
-"""The API's description of itself (OpenAPI 3.1), drawn from the table of calls. Must not know any single call.
+"""Builds the API's OpenAPI 3.1 document from the table of calls.
 
-The schemas are msgspec's own, because msgspec is what reads and writes the bodies.
+The schemas are msgspec's own, because msgspec decodes and encodes the bodies.
 """
 
 from collections.abc import Iterable
@@ -21,13 +21,13 @@ PROBLEM_STATUSES: Final = (400, 403, 404, 405, 409, 413, 415, 422, 500, 503)
 KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key with the same body is done once, for 24 hours.",
+    "description": "For 24 hours, a request repeated with the same key and the same body is carried out once.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 
 def document(operations: Iterable[Operation]) -> bytes:
-    """Spell the description as JSON."""
+    """Return the document, encoded as JSON."""
     calls = list(operations)
     kinds = [kind for call in calls for kind in (call.body, call.query, call.reply) if kind is not None]
     schemas, components = msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)
@@ -53,7 +53,7 @@ def document(operations: Iterable[Operation]) -> bytes:
 def described(
     call: Operation, calls: list[Operation], known: dict[str, Any], queries: dict[str, Any]
 ) -> dict[str, Any]:
-    """Describe one call, and where its answer leads."""
+    """Describe one call, with its links to the calls that can follow it."""
     properties: dict[str, Any] = queries[call.query.__name__].get("properties", {})
     parameters = [
         *(
@@ -84,19 +84,19 @@ def described(
 
 
 def answers(call: Operation, known: dict[str, Any]) -> dict[str, Any]:
-    """Describe every answer of a call: what it is for, and each way it can be refused."""
+    """Describe every response of a call: its success, and each problem by its status."""
     refusals = {str(status): refusal(status, known) for status in PROBLEM_STATUSES}
     if call.path in PUBLIC_PATHS:
         refusals.pop("404")
     else:
         refusals["401"] = refusal(401, known)
     if call.reply is None:
-        return {"204": {"description": "Done."}, **refusals}
-    empty = {"204": {"description": "Nothing yet."}} if type(None) in getattr(call.reply, "__args__", ()) else {}
+        return {"204": {"description": "Success, without a body."}, **refusals}
+    empty = {"204": {"description": "No result in time."}} if type(None) in getattr(call.reply, "__args__", ()) else {}
     content = {call.media_type: {"schema": known[repr(call.reply)]}}
     if call.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {str(int(call.status)): {"description": "Done.", "content": content}, **empty, **refusals}
+    return {str(int(call.status)): {"description": "Success.", "content": content}, **empty, **refusals}
 
 
 def refusal(status: int, known: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether whoever follows a stream may go on. Knows when to ask the store; must not know streams over HTTP."""
+"""Checks that the reader of an open event stream may still read it."""
 
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import NotFound, Refused
@@ -7,7 +7,10 @@ from greenroom.service import events
 
 
 class Permission:
-    """What a token may read can end while a stream is open: its attempt ends, its role is wished elsewhere."""
+    """A token's right to read one stream, or all streams (None).
+
+    That right can end while the stream is open: the token's attempt ends, or its role is assigned to another machine.
+    """
 
     def __init__(self, doors: Doors, caller: Caller, stream: str | None) -> None:
         self._doors = doors
@@ -15,9 +18,11 @@ class Permission:
         self._stream = stream
 
     async def stands(self, has_news: bool) -> bool:
-        """Look again, as at the beginning: in memory where that is enough, since many may follow one room.
+        """Return whether the caller may still read the stream.
 
-        An operator may read everything, and so is told also the last of what was deleted (`has_news`).
+        The check is made in memory where that is enough, because many readers may follow one room. An operator may read
+        everything; with `has_news` (events are about to be sent) that is not looked up in the store, so that the
+        operator also gets the last events of a stream that was deleted.
         """
         caller, stream = self._caller, self._stream
         if stream is None or (has_news and caller.is_operator):

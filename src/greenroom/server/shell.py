@@ -1,7 +1,7 @@
-"""Answers well-formed heartbeats from memory, before any framework. Must not decide anything about anybody.
+"""Answers plain heartbeats from memory, without the framework.
 
-It takes only what it can answer exactly as the route of the same path would; whatever is odd in the least is replayed
-into that route, which is the reference and has the words for it. A test sends every case to both.
+It takes only requests that it answers exactly as the route of the same path would. Every other request is replayed into
+that route, which is the reference and answers it or says what is wrong. A test sends every case through both.
 """
 
 from typing import Any, Final
@@ -25,7 +25,7 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 class Shell:
-    """In front of the app: one look at a request tells whether it is a plain beat."""
+    """ASGI middleware in front of the app, for the heartbeats of agents and machines."""
 
     def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts) -> None:
         self._inner: Final = inner
@@ -47,7 +47,7 @@ class Shell:
         await self._inner(scope, receive, send)
 
     def _answer(self, scope: Any, caller: Caller, message: Any) -> bytes | None:
-        """The answer to a plain beat; None for anything else."""
+        """Return the encoded answer to a plain heartbeat; None for any other request."""
         body = self._plain.body_of(message)
         if body is None:
             return None

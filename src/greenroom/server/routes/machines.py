@@ -1,4 +1,4 @@
-"""Calls about machines: their daemons' beats, wishes and facts."""
+"""Calls about machines: their registration, and the heartbeats, assignments and reports of their daemons."""
 
 from litestar import HttpMethod
 
@@ -34,20 +34,20 @@ def show_machine(world: World, reader: Reader, ask: Ask[None]) -> object:
 
 @calls.write(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
 def register_machine(world: World, transaction: Transaction, ask: Ask[PutMachine]) -> object:
-    """Register a machine, or say anew what it can run."""
+    """Register a machine, or update its name, harnesses and labels."""
     return machines.register(world, transaction, ask.caller, ask.machine, ask.body)
 
 
 @calls.write(HttpMethod.DELETE, MACHINE, None, None)
 def delete_machine(world: World, transaction: Transaction, ask: Ask[None]) -> object:
-    """Forget a machine onto which nothing is wished any more."""
+    """Delete a machine that no role is assigned to any more."""
     machines.delete(world, transaction, ask.caller, ask.machine)
     return None
 
 
 @calls.call(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
 async def machine_heartbeat(doors: Doors, ask: Ask[MachineHeartbeat]) -> object:
-    """Say that a daemon lives, and with it its agents; a disconnected machine is answered when it is back for good."""
+    """Renew the leases of a machine and its agents; a disconnected machine is answered once its reconnect is stored."""
     reply = connecting.beat(doors.world, ask.caller, ask.machine, ask.body)
     if reply is None:
         with watched(ask.sent) as gone:
@@ -61,17 +61,17 @@ async def machine_heartbeat(doors: Doors, ask: Ask[MachineHeartbeat]) -> object:
 
 @calls.call(HttpMethod.GET, f"{MACHINE}/wishes", None, Wishes, WishesQuery)
 async def list_wishes(doors: Doors, ask: Ask[None]) -> object:
-    """Tell what is wished of a machine, waiting for another version than the one that is known."""
+    """List a machine's assignments, waiting up to `wait_s` seconds for another version than `after`."""
     return await claims.wishes(doors, ask)
 
 
 @calls.write(HttpMethod.POST, f"{MACHINE}/facts", PostFacts, FactsReply)
 def post_facts(world: World, transaction: Transaction, ask: Ask[PostFacts]) -> object:
-    """Report what a daemon saw happen, each fact once."""
+    """Report what happened to a machine's agents; a report that is sent again is applied once."""
     return facts.take(world, transaction, ask.caller, ask.machine, ask.body)
 
 
 @calls.mint(f"{MACHINE}/token", TokenReply)
 def make_machine_token(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """Make the token of a machine's daemon; only an operator may."""
+    """Make the token of a machine's daemon; operator only."""
     return machines.token(world, ask.caller, ask.machine)
