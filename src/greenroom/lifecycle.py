@@ -28,30 +28,30 @@ class Pulse:
         self.late_after_s = max(2 * period_s, late_floor_s)
         self.failures = 0
         self._clock = clock
-        self._beaten_at = clock.monotonic()
+        self._finished_at = clock.monotonic()
 
     def beat(self) -> None:
         """Record that a round has just finished."""
-        self._beaten_at = self._clock.monotonic()
+        self._finished_at = self._clock.monotonic()
 
     def age_s(self) -> float:
         """Return the seconds since the last finished round, or since the start."""
-        return self._clock.monotonic() - self._beaten_at
+        return self._clock.monotonic() - self._finished_at
 
     def is_late(self) -> bool:
         """Return whether the last finished round is longer ago than `late_after_s`."""
         return self.age_s() > self.late_after_s
 
 
-def tick_guarded(pulse: Pulse, tick: Callable[[], None]) -> None:
+def tick_guarded(health: Pulse, tick: Callable[[], None]) -> None:
     """Run one round and record that it finished. If it raises, log and count that instead; nothing is raised."""
     try:
         tick()
     except Exception:
-        pulse.failures += 1
-        log.exception("loop round failed: %s: retried in the next round", pulse.name)
+        health.failures += 1
+        log.exception("loop round failed: %s: retried in the next round", health.name)
     else:
-        pulse.beat()
+        health.beat()
 
 
 def settle_memory() -> None:

@@ -73,9 +73,9 @@ def hold_lock(path: Path, what: str) -> Lock:
             lock.tell("")
             return lock
     os.close(descriptor)
-    pid, told = holder_of(path)
+    pid, text = holder_of(path)
     raise AlreadyRunning(
-        f"A {what} is already running in {path.parent}: process {pid or 'unknown'}{f' ({told})' if told else ''}.",
+        f"A {what} is already running in {path.parent}: process {pid or 'unknown'}{f' ({text})' if text else ''}.",
         f"Use that one, stop it{f' (kill {pid})' if pid else ''}, or choose another --data-dir.",
     )
 
@@ -113,7 +113,7 @@ def holder_of(path: Path) -> tuple[int | None, str]:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None, ""
     except OSError:
-        number, _, told = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").partition("\n")
-        return (int(number), told.strip()) if number.isdigit() else (None, told.strip())
+        number, _, text = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").partition("\n")
+        return (int(number), text.strip()) if number.isdigit() else (None, text.strip())
     finally:
         os.close(descriptor)

@@ -32,8 +32,9 @@ def spelled(result: object, status: int) -> Answer:
 
 def refusal(error: Exception) -> Answer:
     """Encode an error as a problem document, with the status and headers that belong to it."""
-    told = problems.of(error)
-    return Answer(told.status, msgspec.json.encode(told), CONTENT_TYPE, tuple(problems.headers_of(told).items()))
+    problem = problems.of(error)
+    headers = tuple(problems.headers_of(problem).items())
+    return Answer(problem.status, msgspec.json.encode(problem), CONTENT_TYPE, headers)
 
 
 async def send_answer(answer: Answer, send: Send) -> None:

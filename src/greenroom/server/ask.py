@@ -23,8 +23,8 @@ class Sent(msgspec.Struct, frozen=True):
 
     def header(self, name: bytes) -> str | None:
         """Return a header by its lower-case name: the first if it is repeated, None if it is missing."""
-        for known, value in self.headers:
-            if known == name:
+        for header, value in self.headers:
+            if header == name:
                 return value.decode("latin-1")
         return None
 
@@ -56,5 +56,5 @@ class Ask(msgspec.Struct, Generic[Body], frozen=True):
 
     def limit(self, limits: Reliability) -> int:
         """Return the page size: the query's `limit`, up to `page_max`, or `page_default` without one."""
-        asked: int | None = self.query.limit
-        return limits.page_default if asked is None else min(asked, limits.page_max)
+        requested: int | None = self.query.limit
+        return limits.page_default if requested is None else min(requested, limits.page_max)

@@ -15,24 +15,24 @@ class Bell:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._next = Notice()
+        self._flag = Notice()
         self._lock = threading.Lock()
-        self._is_ringing = False
+        self._is_scheduled = False
 
     def next(self) -> Notice:
-        """Return the notice of the next wake-up. Get it before reading the state: a later change sets it."""
-        return self._next
+        """Return the flag of the next wake-up. Get it before reading the state: a later change sets it."""
+        return self._flag
 
     def ring(self) -> None:
         """Wake all waiting coroutines. May be called from any thread."""
         with self._lock:
-            if self._is_ringing or self._loop.is_closed():
+            if self._is_scheduled or self._loop.is_closed():
                 return
-            self._is_ringing = True
-        self._loop.call_soon_threadsafe(self._sound)
+            self._is_scheduled = True
+        self._loop.call_soon_threadsafe(self._wake_all)
 
-    def _sound(self) -> None:
+    def _wake_all(self) -> None:
         with self._lock:
-            self._is_ringing = False
-        rung, self._next = self._next, Notice()
-        rung.set()
+            self._is_scheduled = False
+        flag, self._flag = self._flag, Notice()
+        flag.set()

@@ -13,18 +13,18 @@ from greenroom.server.notice import Notice
 
 
 @contextmanager
-def watched(sent: Sent) -> Iterator[Notice]:
-    """Yield a notice that is set once the client has disconnected. The request's body must have been read before."""
-    departure = Notice()
-    watch = asyncio.create_task(wait_gone(sent, departure))
+def watched(raw_request: Sent) -> Iterator[Notice]:
+    """Yield a flag that is set once the client has disconnected. The request's body must have been read before."""
+    disconnected = Notice()
+    watcher = asyncio.create_task(wait_gone(raw_request, disconnected))
     try:
-        yield departure
+        yield disconnected
     finally:
-        watch.cancel()
+        watcher.cancel()
 
 
-async def wait_gone(sent: Sent, departure: Notice) -> None:
-    """Set `departure` when the connection ends."""
-    while (await sent.receive())["type"] != "http.disconnect":
+async def wait_gone(raw_request: Sent, disconnected: Notice) -> None:
+    """Set `disconnected` when the connection ends."""
+    while (await raw_request.receive())["type"] != "http.disconnect":
         pass
-    departure.set()
+    disconnected.set()

@@ -39,7 +39,7 @@ class Doors:
         self.metrics: Final = Metrics(world, self.tally, self.healing)
         self._unwatch = world.signals.watch(signals.FEED, self.bell.ring)
         self._readers = ThreadPoolExecutor(world.limits.readers_max, thread_name_prefix="reader")
-        self._reading = 0
+        self._open_reads = 0
 
     async def write(self, mutation: Callable[[World, Transaction], T | GreenroomError]) -> T:
         """Run a mutation, wait until it is durable, and return its result.
@@ -54,22 +54,22 @@ class Doors:
 
     async def read(self, query: Callable[[World, Reader], T]) -> T:
         """Run a query on a reader thread and return its result. Raises StoreOverloaded when the read queue is full."""
-        if self._reading >= self.world.limits.reads_waiting_max:
+        if self._open_reads >= self.world.limits.reads_waiting_max:
             raise StoreOverloaded(
-                f"Read queue is full ({self._reading} waiting).",
+                f"Read queue is full ({self._open_reads} waiting).",
                 "Send the request again after a pause.",
             )
-        self._reading += 1
+        self._open_reads += 1
         try:
             return await self._loop.run_in_executor(
                 self._readers, self.world.store.read, lambda reader: query(self.world, reader)
             )
         finally:
-            self._reading -= 1
+            self._open_reads -= 1
 
     @contextmanager
     def watching(self, key: str) -> Iterator[Notice]:
-        """Yield a notice that is set whenever `key` is woken. Clear it, read the state, and only then wait for it."""
+        """Yield a flag that is set whenever `key` is woken. Clear it, read the state, and only then wait for it."""
         woken = Notice()
 
         def wake() -> None:
@@ -83,11 +83,11 @@ class Doors:
 
     @contextmanager
     def timer(self, seconds: float) -> Iterator[Notice]:
-        """Yield a notice that is set after `seconds`. It interrupts nothing: a mutation in progress completes."""
-        over = Notice()
-        handle = self._loop.call_later(seconds, over.set)
+        """Yield a flag that is set after `seconds`. It interrupts nothing: a mutation in progress completes."""
+        elapsed = Notice()
+        handle = self._loop.call_later(seconds, elapsed.set)
         try:
-            yield over
+            yield elapsed
         finally:
             handle.cancel()
 
@@ -105,14 +105,14 @@ async def outcome(future: Future[T]) -> T:
     """
     if not future.done():
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
-        heard: asyncio.Future[None] = loop.create_future()
+        resolved: asyncio.Future[None] = loop.create_future()
 
-        def hear(_: Future[T]) -> None:
+        def on_done(_: Future[T]) -> None:
             if threading.get_ident() == thread:
-                resolve(heard)
+                resolve(resolved)
             else:
-                loop.call_soon_threadsafe(resolve, heard)
+                loop.call_soon_threadsafe(resolve, resolved)
 
-        future.add_done_callback(hear)
-        await heard
+        future.add_done_callback(on_done)
+        await resolved
     return future.result()

@@ -23,10 +23,10 @@ from greenroom.server.plain import UNREADABLE, Plain, Replay
 class Express:
     """ASGI middleware in front of the app, for calls that take a body and do not answer with a stream."""
 
-    def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts, operations: Iterable[Operation]) -> None:
+    def __init__(self, inner: ASGIApp, server: Doors, hosts: Hosts, operations: Iterable[Operation]) -> None:
         self._inner: Final = inner
-        self._doors: Final = doors
-        self._plain: Final = Plain(hosts, doors.world.keys, doors.world.limits.body_bytes_max)
+        self._server: Final = server
+        self._plain: Final = Plain(hosts, server.world.keys, server.world.limits.body_bytes_max)
         self._paths: Final = Junction()
         for operation in operations:
             if operation.body is not None and not operation.streams:
@@ -34,30 +34,30 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._paths.find(scope)
-        caller = self._plain.caller_of(scope) if found is not None else None
-        if found is None or caller is None:
+        principal = self._plain.caller_of(scope) if found is not None else None
+        if found is None or principal is None:
             await self._inner(scope, receive, send)
             return
         message: Any = await receive()
-        ask = self._read(found, caller, scope, message, receive)
-        if ask is None:
+        request = self._read(found, principal, scope, message, receive)
+        if request is None:
             await self._inner(scope, Replay(message, receive), send)
             return
         operation, _ = found
         try:
-            answer = spelled(await operation.answer(self._doors, ask), operation.status)
+            answer = spelled(await operation.answer(self._server, request), operation.status)
         except Exception as error:
             answer = refusal(error)
         await send_answer(answer, send)
 
-    def _read(self, found: Found, caller: Caller, scope: Scope, message: Any, receive: Receive) -> Ask[Any] | None:
+    def _read(self, found: Found, principal: Caller, scope: Scope, message: Any, receive: Receive) -> Ask[Any] | None:
         """Return the decoded call; None when the body is incomplete, or not what the call takes."""
         body = self._plain.body_of(message)
         if body is None:
             return None
         operation, path = found
-        sent = Sent(operation.method, scope["path"], scope["headers"], body, receive)
+        raw_request = Sent(operation.method, scope["path"], scope["headers"], body, receive)
         try:
-            return Ask(caller, path, operation.read(sent), operation.query(), sent)
+            return Ask(principal, path, operation.read(raw_request), operation.query(), raw_request)
         except UNREADABLE:
             return None

@@ -16,16 +16,16 @@ class Gate:
     Requests for PUBLIC_PATHS need no token. Every other request is answered with a problem document.
     """
 
-    def __init__(self, inner: ASGIApp, hosts: Hosts, keys: Keys) -> None:
+    def __init__(self, inner: ASGIApp, hosts: Hosts, signer: Keys) -> None:
         self._inner: Final = inner
         self._hosts: Final = hosts
-        self._keys: Final = keys
+        self._signer: Final = signer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._hosts.check(scope["headers"])
             if scope["path"] not in PUBLIC_PATHS:
-                scope["auth"] = caller_of(scope["headers"], self._keys)
+                scope["auth"] = caller_of(scope["headers"], self._signer)
         except Exception as error:  # Litestar's exception handler is not in reach here.
             await send_answer(refusal(error), send)
         else:

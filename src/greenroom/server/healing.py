@@ -31,15 +31,15 @@ class Healing:
     A third Pulse, `record`, becomes late when the store does not commit what the sweep found.
     """
 
-    def __init__(self, world: World, bell: Bell, closing: Notice, tally: Tally) -> None:
+    def __init__(self, world: World, broadcast: Bell, closing: Notice, counters: Tally) -> None:
         limits, clock = world.limits, world.clock
         self.sweep: Final = Pulse(SWEEP, limits.sweep_interval_s, clock, limits.healer_late_s)
         self.feed: Final = Pulse(FEED, limits.sweep_interval_s, clock, limits.healer_late_s)
         self.record: Final = Pulse(RECORD, limits.sweep_interval_s, clock, limits.healer_late_s)
         self._world = world
-        self._bell = bell
+        self._broadcast = broadcast
         self._closing = closing
-        self._tally = tally
+        self._counters = counters
         self._counted_pos = world.feed.last_pos
         self._is_midway = False
 
@@ -49,7 +49,7 @@ class Healing:
 
     def late(self) -> tuple[str, ...]:
         """Return the names of the loops that have not finished a round for too long."""
-        return tuple(pulse.name for pulse in self.pulses if pulse.is_late())
+        return tuple(health.name for health in self.pulses if health.is_late())
 
     def tick_sweep(self) -> bool:
         """Run one round of the sweep, or a part of it. Returns True when the rest has to follow at once.
@@ -60,40 +60,40 @@ class Healing:
         self._world.store.keep_lock()
         if not self._world.healer.is_recording:
             self.record.beat()
-        clock, tally, was_midway = self._world.clock, self._tally, self._is_midway
+        clock, counters, was_midway = self._world.clock, self._counters, self._is_midway
         began_at = clock.monotonic()
         self._is_midway = False
-        tick_guarded(self.sweep, self._sweep)
+        tick_guarded(self.sweep, self._run_sweep)
         took_s = clock.monotonic() - began_at
-        tally.sweeps += not was_midway
-        tally.sweep_last_s = took_s + (tally.sweep_last_s if was_midway else 0.0)
-        tally.sweep_s += took_s
+        counters.sweeps += not was_midway
+        counters.sweep_last_s = took_s + (counters.sweep_last_s if was_midway else 0.0)
+        counters.sweep_s += took_s
         return self._is_midway
 
     def tick_feed(self) -> None:
         """Read the feed to its end, as every reader of events does, and count the events by type."""
-        tick_guarded(self.feed, self._count)
+        tick_guarded(self.feed, self._count_events)
 
     async def run(self) -> None:
         """Run both loops until the server stops."""
-        await asyncio.gather(self._run(self.tick_sweep, listens=False), self._run(self.tick_feed, listens=True))
+        await asyncio.gather(self._run(self.tick_sweep, on_events=False), self._run(self.tick_feed, on_events=True))
 
-    def _sweep(self) -> None:
+    def _run_sweep(self) -> None:
         self._is_midway = sweeping.tick(self._world)
 
-    async def _run(self, tick: Callable[[], bool | None], listens: bool) -> None:
+    async def _run(self, tick: Callable[[], bool | None], on_events: bool) -> None:
         while not self._closing.is_set():
-            rings = (self._bell.next(),) if listens else ()
-            await wait_any(self._closing, *rings, timeout_s=self._world.limits.sweep_interval_s)
+            wakeups = (self._broadcast.next(),) if on_events else ()
+            await wait_any(self._closing, *wakeups, timeout_s=self._world.limits.sweep_interval_s)
             while tick() and not self._closing.is_set():
                 await wait_any(self._closing, timeout_s=0)  # Heartbeats that came meanwhile are answered first.
 
-    def _count(self) -> None:
+    def _count_events(self) -> None:
         feed = self._world.feed
         while self._counted_pos < feed.last_pos:
             events = feed.after(self._counted_pos, self._world.limits.stream_page)
             if not events:  # They came faster than the feed keeps them: counting continues after the gap.
                 self._counted_pos = feed.last_pos
                 break
-            self._tally.transitions.update(event.type for event in events)
+            self._counters.transitions.update(event.type for event in events)
             self._counted_pos = events[-1].pos

@@ -32,31 +32,31 @@ class Hosts:
         for name in allowed:
             names.update((name, f"{name}:{port}"))
         self.names: Final = frozenset(map(spell, names))
-        self._good_on_any_port: Final = frozenset(map(spell, (*LOCAL_NAMES, *own, *allowed)))
+        self._names_on_any_port: Final = frozenset(map(spell, (*LOCAL_NAMES, *own, *allowed)))
         self._origins: Final = frozenset(scheme + name for name in self.names for scheme in (b"http://", b"https://"))
 
     def check(self, headers: Headers) -> None:
         """Raise Refused (`host_refused`) unless the request's Host and Origin are allowed."""
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self._is_good(hosts[0].lower()):
+        if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
             raise refusal("host", hosts)
-        same = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
+        own_origins = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
         origins = [value for name, value in headers if name == b"origin"]
-        if any(origin.lower() not in self._origins | same for origin in origins):
+        if any(origin.lower() not in self._origins | own_origins for origin in origins):
             raise refusal("origin", origins)
 
-    def _is_good(self, host: bytes) -> bool:
-        return host in self.names or PORT.sub(b"", host) in self._good_on_any_port
+    def _is_allowed(self, host: bytes) -> bool:
+        return host in self.names or PORT.sub(b"", host) in self._names_on_any_port
 
 
 def spell(name: str) -> bytes:
     return name.lower().encode("ascii" if name.isascii() else "idna")
 
 
-def refusal(what: str, told: list[bytes]) -> Refused:
-    shown = ", ".join(value[:200].decode("latin-1") for value in told) or "none"
+def refusal(header: str, values: list[bytes]) -> Refused:
+    shown = ", ".join(value[:200].decode("latin-1") for value in values) or "none"
     return Refused(
-        f"This server does not accept this {what} ({shown}).",
+        f"This server does not accept this {header} ({shown}).",
         "Use the address that the server printed at its start, or restart it with --allow-host NAME to add a name.",
         "host_refused",
     )

@@ -30,25 +30,25 @@ def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int
     any other answer.
     """
 
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        key = key_of(ask.sent)
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        key = key_of(request.sent)
         if key is None:
-            result = await doors.write(lambda world, transaction: mutation(world, transaction, ask))
+            result = await server.write(lambda world, transaction: mutation(world, transaction, request))
             return spelled(result, status)
-        digest = hashlib.sha256(ask.sent.body).hexdigest()
-        route = f"{ask.sent.method} {ask.sent.path}"
-        given, body = await doors.write(
+        digest = hashlib.sha256(request.sent.body).hexdigest()
+        route = f"{request.sent.method} {request.sent.path}"
+        stored_status, body = await server.write(
             lambda world, transaction: idempotency.once(
                 world,
                 transaction,
-                ask.caller,
+                request.caller,
                 route,
                 key,
                 digest,
-                lambda: settle(mutation(world, transaction, ask), status),
+                lambda: settle(mutation(world, transaction, request), status),
             )
         )
-        return Answer(given, body, JSON if given < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
+        return Answer(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
 
     return answer
 
@@ -56,14 +56,14 @@ def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int
 def settle(result: object, status: int) -> tuple[int, bytes]:
     """Encode an answer as it is stored: its status and body."""
     if isinstance(result, GreenroomError):
-        told = problem_of(result)
-        return told.status, msgspec.json.encode(told)
+        problem = problem_of(result)
+        return problem.status, msgspec.json.encode(problem)
     return status, msgspec.json.encode(result)
 
 
-def key_of(sent: Sent) -> str | None:
+def key_of(raw_request: Sent) -> str | None:
     """Return the request's key, or None. Raises Unusable for a malformed key."""
-    key = sent.header(HEADER)
+    key = raw_request.header(HEADER)
     if key is not None and not KEY.fullmatch(key):
         raise Unusable(
             "This Idempotency-Key is malformed.",

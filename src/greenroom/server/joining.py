@@ -11,17 +11,17 @@ from greenroom.wire.replies import JoinReply
 from greenroom.wire.requests import Join
 
 
-async def join(doors: Doors, ask: Ask[Join]) -> JoinReply:
+async def join(server: Doors, request: Ask[Join]) -> JoinReply:
     """Join the caller to the role of the request.
 
     Raises Unavailable if the client has disconnected by the time the writer gets to this join: a newer request of the
     same client may be under way.
     """
-    with watched(ask.sent) as gone:
+    with watched(request.sent) as disconnected:
 
-        def sit(world: World, transaction: Transaction) -> JoinReply:
-            if gone.is_set():
+        def join_role(world: World, transaction: Transaction) -> JoinReply:
+            if disconnected.is_set():
                 raise Unavailable("The client disconnected before it joined.", "Nothing was done: join again.")
-            return presence.join(world, transaction, ask.caller, ask.room, ask.role, ask.body)
+            return presence.join(world, transaction, request.caller, request.room, request.role, request.body)
 
-        return await doors.write(sit)
+        return await server.write(join_role)

@@ -48,22 +48,22 @@ TELLS: Final[Mapping[str, Mapping[str, str]]] = {
 def links_from(call: Operation, calls: Iterable[Operation]) -> dict[str, Any]:
     """Return the OpenAPI link object to every call that can follow this one, by link name."""
     links = {f"{call.name}_to_{following.name}": link(call, following) for following in calls}
-    return {name: told for name, told in links.items() if told is not None}
+    return {name: link_object for name, link_object in links.items() if link_object is not None}
 
 
 def link(call: Operation, following: Operation) -> dict[str, Any] | None:
     """Return the link to one other call: its path parameters and the known fields of its body. None if unrelated."""
-    given, wanted = GIVES.get(call.name, {}), parameters(following)
+    given, path_parameters = GIVES.get(call.name, {}), parameters(following)
     fields = getattr(following.body, "__struct_fields__", ())
     body = {name: value for name, value in TELLS.get(call.name, {}).items() if name in fields}
-    is_about_it = bool(given) and (next(iter(given)) in wanted or bool(body))
-    if not wanted or not wanted <= given.keys() or not is_about_it:
+    is_related = bool(given) and (next(iter(given)) in path_parameters or bool(body))
+    if not path_parameters or not path_parameters <= given.keys() or not is_related:
         return None
-    told: dict[str, Any] = {
+    link_object: dict[str, Any] = {
         "operationId": following.name,
-        "parameters": {name: given[name] for name in sorted(wanted)},
+        "parameters": {name: given[name] for name in sorted(path_parameters)},
     }
-    return {**told, "requestBody": body} if body else told
+    return {**link_object, "requestBody": body} if body else link_object
 
 
 def parameters(call: Operation) -> frozenset[str]:

@@ -87,8 +87,8 @@ def listen(host: str, port: int) -> socket.socket:
 def url_of(listener: socket.socket) -> str:
     """Return the URL at which the socket can be reached from this machine."""
     host, port = listener.getsockname()[:2]
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{f'[{here}]' if ':' in here else here}:{port}"
+    reachable_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{reachable_host}]' if ':' in reachable_host else reachable_host}:{port}"
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def following(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[No
         return
     loop = asyncio.get_running_loop()
 
-    def look() -> None:
+    def check_descriptor() -> None:
         try:
             has_ended = not os.read(descriptor, 4096)
         except BlockingIOError:
@@ -111,7 +111,7 @@ def following(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[No
             on_end()
 
     os.set_blocking(descriptor, False)
-    loop.add_reader(descriptor, look)
+    loop.add_reader(descriptor, check_descriptor)
     try:
         yield
     finally:

@@ -43,9 +43,9 @@ class Missed(Exception):
 class Follower:
     """One reader. `cursor` is the number of the last event sent to it: `seq` of one stream, or `pos` of all streams."""
 
-    def __init__(self, doors: Doors, caller: Caller, stream: str | None, cursor: int) -> None:
-        self._doors = doors
-        self._permission = Permission(doors, caller, stream)
+    def __init__(self, server: Doors, principal: Caller, stream: str | None, cursor: int) -> None:
+        self._server = server
+        self._permission = Permission(server, principal, stream)
         self._stream = stream
         self._cursor = cursor
         self._pos: int | None = None
@@ -53,63 +53,63 @@ class Follower:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Yield the stream until the server stops, the client disconnects, or it may not read the stream any more."""
-        doors = self._doors
-        doors.tally.streams += 1
+        server = self._server
+        server.tally.streams += 1
         try:
             yield COMMENT
-            while not doors.closing.is_set():
-                ring = doors.bell.next()
+            while not server.closing.is_set():
+                wakeup = server.bell.next()
                 frames = await self._next_frames()
                 if frames and not await self._permission.stands(has_news=True):
                     return
                 for frame in frames:
                     yield frame
-                if self._pos is not None and self._pos >= doors.world.feed.last_pos:
-                    await wait_any(ring, doors.closing, timeout_s=doors.world.limits.stream_comment_s)
-                    if not ring.is_set() and not doors.closing.is_set():
+                if self._pos is not None and self._pos >= server.world.feed.last_pos:
+                    await wait_any(wakeup, server.closing, timeout_s=server.world.limits.stream_comment_s)
+                    if not wakeup.is_set() and not server.closing.is_set():
                         if not await self._permission.stands(has_news=False):
                             return
                         yield COMMENT
         except Unavailable as error:
             logger.warning("event stream ended: %s: %s", self._stream or "all events", error)
         finally:
-            doors.tally.streams -= 1
+            server.tally.streams -= 1
 
     async def _next_frames(self) -> list[bytes]:
         try:
-            events = self._from_feed()
+            events = self._read_feed()
             if events is None:
-                events = await self._from_store()
+                events = await self._read_store()
         except Missed as missed:
             self._cursor = missed.last
             return [f'event: reset\nid: {missed.last}\ndata: {{"cursor":{missed.last}}}\n\n'.encode()]
         if events:
             self._cursor = self._number(events[-1])
-        return [self._frame(event) for event in events]
+        return [self._encode_frame(event) for event in events]
 
-    def _from_feed(self) -> list[Event] | None:
+    def _read_feed(self) -> list[Event] | None:
         """Return the next page from memory; None when the feed does not reach back to this reader's position."""
         if self._pos is None:
             return None
-        events = self._doors.world.feed.after(self._pos, self._doors.world.limits.stream_page)
+        events = self._server.world.feed.after(self._pos, self._server.world.limits.stream_page)
         if events is None:
             self._pos = None
             return None
         if events:
             self._pos = events[-1].pos
-        mine = events if self._stream is None else [event for event in events if event.stream == self._stream]
-        return [event for event in mine if self._number(event) > self._cursor]
+        own_events = events if self._stream is None else [event for event in events if event.stream == self._stream]
+        return [event for event in own_events if self._number(event) > self._cursor]
 
-    async def _from_store(self) -> list[Event]:
+    async def _read_store(self) -> list[Event]:
         """Return the next page from the store. What the feed had before the query is in the store by then."""
-        limit = self._doors.world.limits.stream_page
-        seen = self._doors.world.feed.last_pos
-        events = await self._doors.read(lambda world, reader: self._page(reader, limit))
+        limit = self._server.world.limits.stream_page
+        seen = self._server.world.feed.last_pos
+        events = await self._server.read(lambda world, reader: self._query_page(reader, limit))
         if len(events) < limit:
             self._pos = seen
         return events
 
-    def _page(self, reader: Reader, limit: int) -> list[Event]:
+    def _query_page(self, reader: Reader, limit: int) -> list[Event]:
         """Read a page from the store. Numbers have no gaps, so if it does not begin with the next one, raise Missed."""
         if self._stream is None:
             last, page = log.last_pos(reader), log.all_after(reader, self._cursor, limit)
@@ -127,24 +127,24 @@ class Follower:
     def _number(self, event: Event) -> int:
         return event.pos if self._stream is None else event.seq
 
-    def _frame(self, event: Event) -> bytes:
+    def _encode_frame(self, event: Event) -> bytes:
         data = msgspec.json.encode(event)
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number(event), event.type.encode(), data)
 
 
-def wants_stream(ask: Ask[None]) -> bool:
+def wants_stream(request: Ask[None]) -> bool:
     """Return whether the client accepts a stream (`text/event-stream`) instead of a list."""
-    return EVENT_STREAM in (ask.sent.header(b"accept") or "")
+    return EVENT_STREAM in (request.sent.header(b"accept") or "")
 
 
-def stream_response(doors: Doors, ask: Ask[None], stream: str | None) -> Stream:
+def stream_response(server: Doors, request: Ask[None], stream: str | None) -> Stream:
     """Answer with the events after the client's cursor, as a stream.
 
     The cursor is Last-Event-ID, which a browser sends when it reconnects, or else the query's `after`. Raises Unusable
     for a Last-Event-ID that is no number. `stream` is None for all streams.
     """
-    told = (ask.sent.header(b"last-event-id") or "").strip()
-    if told and not (told.isascii() and told.isdigit() and int(told) <= INTEGER_MAX):
-        raise Unusable(f"Invalid Last-Event-ID {told[:40]!r}.", "Send the `id` of the last event, or no such header.")
-    cursor = int(told) if told else ask.query.after
-    return Stream(Follower(doors, ask.caller, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)
+    last_id = (request.sent.header(b"last-event-id") or "").strip()
+    if last_id and not (last_id.isascii() and last_id.isdigit() and int(last_id) <= INTEGER_MAX):
+        raise Unusable(f"Invalid Last-Event-ID {last_id[:40]!r}.", "Send the `id` of the last event, or leave it out.")
+    cursor = int(last_id) if last_id else request.query.after
+    return Stream(Follower(server, request.caller, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)

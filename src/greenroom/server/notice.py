@@ -20,41 +20,41 @@ class Notice:
     def set(self) -> None:
         """Set the flag and wake everything that waits for it."""
         self._is_set = True
-        for heard in self._waiting:
-            resolve(heard)
+        for future in self._waiting:
+            resolve(future)
 
     def clear(self) -> None:
         """Reset the flag."""
         self._is_set = False
 
-    def tell(self, heard: "asyncio.Future[None]") -> None:
+    def tell(self, future: "asyncio.Future[None]") -> None:
         """Resolve that future when the flag is set."""
-        self._waiting.add(heard)
+        self._waiting.add(future)
 
-    def tell_no_more(self, heard: "asyncio.Future[None]") -> None:
+    def tell_no_more(self, future: "asyncio.Future[None]") -> None:
         """Do not resolve that future any more."""
-        self._waiting.discard(heard)
+        self._waiting.discard(future)
 
 
-async def wait_any(*notices: Notice, timeout_s: float | None = None) -> None:
-    """Wait until one of the notices is set, for at most `timeout_s` seconds (None: no limit)."""
-    if any(notice.is_set() for notice in notices):
+async def wait_any(*flags: Notice, timeout_s: float | None = None) -> None:
+    """Wait until one of the flags is set, for at most `timeout_s` seconds (None: no limit)."""
+    if any(flag.is_set() for flag in flags):
         return
     loop = asyncio.get_running_loop()
-    heard: asyncio.Future[None] = loop.create_future()
-    for notice in notices:
-        notice.tell(heard)
-    timer = loop.call_later(timeout_s, resolve, heard) if timeout_s is not None else None
+    future: asyncio.Future[None] = loop.create_future()
+    for flag in flags:
+        flag.tell(future)
+    timer = loop.call_later(timeout_s, resolve, future) if timeout_s is not None else None
     try:
-        await heard
+        await future
     finally:
-        for notice in notices:
-            notice.tell_no_more(heard)
+        for flag in flags:
+            flag.tell_no_more(future)
         if timer is not None:
             timer.cancel()
 
 
-def resolve(heard: "asyncio.Future[None]") -> None:
+def resolve(future: "asyncio.Future[None]") -> None:
     """Resolve a future, unless it is done already."""
-    if not heard.done():
-        heard.set_result(None)
+    if not future.done():
+        future.set_result(None)

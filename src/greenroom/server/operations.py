@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import msgspec
-from litestar import HttpMethod, Request, Response
+from litestar import HttpMethod, Response
+from litestar import Request as LitestarRequest
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import HTTPRouteHandler
 
@@ -53,23 +54,25 @@ class Operation:
     media_type: str = JSON
     streams: bool = False
 
-    def handler(self, doors: Doors) -> HTTPRouteHandler:
+    def handler(self, server: Doors) -> HTTPRouteHandler:
         """Return the Litestar route of this call."""
 
-        async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+        async def handle(request: LitestarRequest[Any, Any, Any]) -> Response[bytes]:
             query = strict.read_query(request.scope["query_string"], self.query)
-            raw = b"" if self.body is None else await whole_body(request)
-            sent = Sent(self.method, request.scope["path"], request.scope["headers"], raw, request.receive)
-            ask = Ask(request.scope.get("auth"), request.path_params, self.read(sent), query, sent)
-            return response(await self.answer(doors, ask), self.status)
+            body = b"" if self.body is None else await whole_body(request)
+            raw_request = Sent(self.method, request.scope["path"], request.scope["headers"], body, request.receive)
+            decoded = Ask(request.scope.get("auth"), request.path_params, self.read(raw_request), query, raw_request)
+            return response(await self.answer(server, decoded), self.status)
 
         path = self.path.replace("}", ":str}")
         # Every response has its own status; without this, Litestar would assume 204 for DELETE.
         return HTTPRouteHandler(path, http_method=self.method, name=self.name, status_code=HTTPStatus.OK)(handle)
 
-    def read(self, sent: Sent) -> Any:
+    def read(self, raw_request: Sent) -> Any:
         """Decode the request's body as the declared type; None for a call without a body."""
-        return None if self.body is None else strict.read_body(sent.body, sent.header(CONTENT_TYPE), self.body)
+        if self.body is None:
+            return None
+        return strict.read_body(raw_request.body, raw_request.header(CONTENT_TYPE), self.body)
 
 
 class Operations(list[Operation]):
@@ -114,7 +117,7 @@ class Operations(list[Operation]):
         body: Any,
         reply: Any,
         status: int,
-        answering: Callable[[Any], Answering],
+        to_handler: Callable[[Any], Answering],
         query: type[msgspec.Struct] = NoQuery,
         keyed: bool = False,
         **traits: Any,
@@ -132,7 +135,7 @@ class Operations(list[Operation]):
                     reply,
                     status,
                     keyed,
-                    answering(function),
+                    to_handler(function),
                     **traits,
                 )
             )
@@ -141,7 +144,7 @@ class Operations(list[Operation]):
         return declare
 
 
-async def whole_body(request: Request[Any, Any, Any]) -> bytes:
+async def whole_body(request: LitestarRequest[Any, Any, Any]) -> bytes:
     """Return the whole body. A client that disconnects while it sends is a 400, not an error of the server."""
     try:
         return await request.body()
@@ -150,15 +153,15 @@ async def whole_body(request: Request[Any, Any, Any]) -> bytes:
 
 
 def writing(mutation: Mutation[Any]) -> Answering:
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        return await doors.write(lambda world, transaction: mutation(world, transaction, ask))
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        return await server.write(lambda world, transaction: mutation(world, transaction, request))
 
     return answer
 
 
 def reading(query: Query) -> Answering:
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        return await doors.read(lambda world, reader: query(world, reader, ask))
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        return await server.read(lambda world, reader: query(world, reader, request))
 
     return answer
 

@@ -12,9 +12,9 @@ class Permission:
     That right can end while the stream is open: the token's attempt ends, or its role is assigned to another machine.
     """
 
-    def __init__(self, doors: Doors, caller: Caller, stream: str | None) -> None:
-        self._doors = doors
-        self._caller = caller
+    def __init__(self, server: Doors, principal: Caller, stream: str | None) -> None:
+        self._server = server
+        self._principal = principal
         self._stream = stream
 
     async def stands(self, has_news: bool) -> bool:
@@ -24,14 +24,14 @@ class Permission:
         everything; with `has_news` (events are about to be sent) that is not looked up in the store, so that the
         operator also gets the last events of a stream that was deleted.
         """
-        caller, stream = self._caller, self._stream
-        if stream is None or (has_news and caller.is_operator):
-            return caller.is_operator
-        known = events.may_follow(self._doors.world, caller, stream)
-        if known is not None:
-            return known
+        principal, stream = self._principal, self._stream
+        if stream is None or (has_news and principal.is_operator):
+            return principal.is_operator
+        is_allowed = events.may_follow(self._server.world, principal, stream)
+        if is_allowed is not None:
+            return is_allowed
         try:
-            await self._doors.read(lambda world, reader: events.look_again(world, reader, caller, stream))
+            await self._server.read(lambda world, reader: events.look_again(world, reader, principal, stream))
         except (NotFound, Refused):
             return False
         return True

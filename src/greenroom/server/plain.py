@@ -24,25 +24,25 @@ HEADERS_HEEDED: Final = frozenset({b"host", b"origin", b"authorization", b"conte
 class Plain:
     """Checks whether requests are plain."""
 
-    def __init__(self, hosts: Hosts, keys: Keys, body_bytes_max: int) -> None:
-        self._hosts: Final = hosts.names
-        self._keys: Final = keys
+    def __init__(self, hosts: Hosts, signer: Keys, body_bytes_max: int) -> None:
+        self._host_names: Final = hosts.names
+        self._signer: Final = signer
         self._body_bytes_max: Final = body_bytes_max
 
     def caller_of(self, scope: Any) -> Caller | None:
         """Return the caller of a plain request; None for any other request, and for an unknown token."""
-        heeded = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
-        told = dict(heeded)
-        token = told.get(b"authorization", b"")
+        relevant = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
+        headers = dict(relevant)
+        token = headers.get(b"authorization", b"")
         if (
-            len(heeded) != 3  # One of the three is missing or repeated, or there is an Origin, or an Expect.
-            or told.get(b"host") not in self._hosts
-            or told.get(b"content-type") != JSON
+            len(relevant) != 3  # One of the three is missing or repeated, or there is an Origin, or an Expect.
+            or headers.get(b"host") not in self._host_names
+            or headers.get(b"content-type") != JSON
             or not token.startswith(BEARER)
             or scope["query_string"]
         ):
             return None
-        return self._keys.caller_of(token[len(BEARER) :].decode("latin-1"))
+        return self._signer.caller_of(token[len(BEARER) :].decode("latin-1"))
 
     def body_of(self, message: Any) -> bytes | None:
         """Return the body if the request's first message has all of it, within the size limit; else None."""

@@ -46,27 +46,28 @@ def of(error: Exception) -> Problem:
     )
 
 
-def invalid(complaint: str) -> Problem:
+def invalid(message: str) -> Problem:
     """Convert a decoder's message, which names the first fault and its path."""
-    found = AT_PATH.match(complaint)
-    assert found is not None
-    where = f"Correct `{found['path']}`" if found["path"] else "Correct the fields"
-    return problem("invalid_request", f"{found['what']}.", f"{where} and send it again; /openapi.json has all fields.")
+    match = AT_PATH.match(message)
+    assert match is not None
+    where = f"Correct `{match['path']}`" if match["path"] else "Correct the fields"
+    return problem("invalid_request", f"{match['what']}.", f"{where} and send it again; /openapi.json has all fields.")
 
 
-def headers_of(told: Problem) -> dict[str, str]:
+def headers_of(document: Problem) -> dict[str, str]:
     """Return the headers that belong to a problem: WWW-Authenticate for 401, Retry-After for 503."""
-    if told.status == 401:
+    if document.status == 401:
         return {"www-authenticate": 'Bearer realm="greenroom"'}
-    if told.status == 503:
+    if document.status == 503:
         return {"retry-after": RETRY_AFTER_S}
     return {}
 
 
 def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler: answer a request that failed in a route, or for which there is no route."""
-    told = of(error)
-    headers = headers_of(told)
+    document = of(error)
+    headers = headers_of(document)
     if isinstance(error, HTTPException) and error.headers:
         headers |= {name.lower(): value for name, value in error.headers.items()}
-    return Response(msgspec.json.encode(told), status_code=told.status, media_type=CONTENT_TYPE, headers=headers)
+    body = msgspec.json.encode(document)
+    return Response(body, status_code=document.status, media_type=CONTENT_TYPE, headers=headers)

@@ -55,7 +55,7 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
     store cannot be used.
     """
     log_to_stderr()
-    clock, delivery, deaths = SystemClock(), Delivery(), Deaths()
+    clock, delivery, failures = SystemClock(), Delivery(), Deaths()
     try:
         store = Store.open(
             settings.data_dir,
@@ -63,37 +63,37 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
             database=settings.database,
             limits=limits,
             deliver=delivery.deliver,
-            on_death=deaths.report,
+            on_death=failures.report,
         )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
             world = open_world(store, clock, SystemEntropy(), limits)
             write_private(paths.operator_token(settings.data_dir), world.keys.operator_token())
-            uvloop.run(answer(world, settings, listener, delivery, deaths))
+            uvloop.run(answer(world, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return CONFIGURATION
-    return deaths.code
+    return failures.code
 
 
 async def answer(
-    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, deaths: "Deaths"
+    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, failures: "Deaths"
 ) -> None:
     """Serve requests until a signal, the end of the process that started this one, or a loop's failure."""
     loop = asyncio.get_running_loop()
-    doors, url = Doors(world), url_of(listener)
+    server, url = Doors(world), url_of(listener)
     hosts = Hosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
-    server = Server(app(doors, hosts), world.limits, doors.closing, lambda: announce(settings.data_dir, url))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
-    deaths.on_report = lambda: loop.call_soon_threadsafe(server.stop)
-    with delivery.on(loop), following(settings.follow, server.stop):
-        healing = asyncio.create_task(doors.healing.run(), name="healing")
-        healing.add_done_callback(lambda task: None if doors.closing.is_set() else deaths.report("healing", task))
+    http_server = Server(app(server, hosts), world.limits, server.closing, lambda: announce(settings.data_dir, url))
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, http_server.stop)
+    failures.on_report = lambda: loop.call_soon_threadsafe(http_server.stop)
+    with delivery.on(loop), following(settings.follow, http_server.stop):
+        background = asyncio.create_task(server.healing.run(), name="healing")
+        background.add_done_callback(lambda task: None if server.closing.is_set() else failures.report("healing", task))
         settle_memory()
-        await server.serve(sockets=[listener])
-        await asyncio.wait([healing])
-        doors.close()
-    deaths.on_report = lambda: None
+        await http_server.serve(sockets=[listener])
+        await asyncio.wait([background])
+        server.close()
+    failures.on_report = lambda: None
 
 
 class Deaths:
@@ -125,10 +125,10 @@ def announce(data_dir: Path, url: str) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file atomically, readable by its owner only."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(temporary, path)

@@ -16,13 +16,13 @@ class Gathering:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport: Final = transport
         self._loop: Final = loop
-        self._gathered: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Collect `data`. It is written after the callbacks that are ready now, and before later input is handled."""
-        if not self._gathered:
+        if not self._chunks:
             self._loop.call_soon(self._flush)
-        self._gathered.append(data)
+        self._chunks.append(data)
 
     def close(self) -> None:
         """Write what was collected, then close."""
@@ -33,10 +33,10 @@ class Gathering:
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        gathered = b"".join(self._gathered)
-        self._gathered.clear()
-        if gathered and not self._transport.is_closing():  # The client may have disconnected meanwhile.
-            self._transport.write(gathered)
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        if data and not self._transport.is_closing():  # The client may have disconnected meanwhile.
+            self._transport.write(data)
 
 
 class Protocol(HttpToolsProtocol):

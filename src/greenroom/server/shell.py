@@ -27,18 +27,18 @@ encode: Final = msgspec.json.Encoder().encode
 class Shell:
     """ASGI middleware in front of the app, for the heartbeats of agents and machines."""
 
-    def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts) -> None:
+    def __init__(self, inner: ASGIApp, server: Doors, hosts: Hosts) -> None:
         self._inner: Final = inner
-        self._world: Final = doors.world
-        self._tally: Final = doors.tally
-        self._plain: Final = Plain(hosts, doors.world.keys, doors.world.limits.body_bytes_max)
+        self._world: Final = server.world
+        self._counters: Final = server.tally
+        self._plain: Final = Plain(hosts, server.world.keys, server.world.limits.body_bytes_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith(BEAT_SUFFIX) and scope.get("method") == "POST":
-            caller = self._plain.caller_of(scope)
-            if caller is not None:
+            principal = self._plain.caller_of(scope)
+            if principal is not None:
                 message: Any = await receive()
-                answer = self._answer(scope, caller, message)
+                answer = self._answer(scope, principal, message)
                 if answer is not None:
                     await send({"type": "http.response.start", "status": 200, "headers": [HEADERS, length_of(answer)]})
                     await send({"type": "http.response.body", "body": answer, "more_body": False})
@@ -46,7 +46,7 @@ class Shell:
                 receive = Replay(message, receive)
         await self._inner(scope, receive, send)
 
-    def _answer(self, scope: Any, caller: Caller, message: Any) -> bytes | None:
+    def _answer(self, scope: Any, principal: Caller, message: Any) -> bytes | None:
         """Return the encoded answer to a plain heartbeat; None for any other request."""
         body = self._plain.body_of(message)
         if body is None:
@@ -54,16 +54,16 @@ class Shell:
         parts = scope["path"].split("/")
         try:
             if len(parts) == 8 and parts[:4] == ["", "api", "v1", "rooms"] and parts[5] == "participants":
-                reply = presence.beat(self._world, caller, parts[4], parts[6], decode_agent_beat(body))
-                self._tally.agent_beats[reply.status] += 1
+                reply = presence.beat(self._world, principal, parts[4], parts[6], decode_agent_beat(body))
+                self._counters.agent_beats[reply.status] += 1
                 return encode(reply)
             if len(parts) == 6 and parts[:4] == ["", "api", "v1", "machines"]:
                 beat = decode_machine_beat(body)
-                answer = connecting.beat(self._world, caller, parts[4], beat)
+                answer = connecting.beat(self._world, principal, parts[4], beat)
                 if answer is None:
                     return None
-                self._tally.machine_beats[answer.status] += 1
-                self._tally.agents_in_machine_beats += len(beat.agents)
+                self._counters.machine_beats[answer.status] += 1
+                self._counters.agents_in_machine_beats += len(beat.agents)
                 return encode(answer)
         except UNREADABLE:
             return None

@@ -43,12 +43,12 @@ def read_query(query_string: bytes, kind: type[Q]) -> Q:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=16)
     except ValueError:
         raise Unusable("The query cannot be parsed.", "Send at most 16 parameters, percent-encoded in UTF-8.") from None
-    told = dict(pairs)
-    if len(told) < len(pairs):
+    parameters = dict(pairs)
+    if len(parameters) < len(pairs):
         raise Unusable("A query parameter is repeated.", "Send each parameter once.")
     try:
-        return msgspec.convert(told, type=kind, strict=False)
+        return msgspec.convert(parameters, type=kind, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"
-        complaint = str(error).replace("Object contains unknown field", "Unknown query parameter")
-        raise Unusable(f"{complaint.replace('$.', '')}.", f"Query parameters of this call: {known}.") from None
+        known_names = ", ".join(field.encode_name for field in msgspec.structs.fields(kind)) or "none"
+        message = str(error).replace("Object contains unknown field", "Unknown query parameter")
+        raise Unusable(f"{message.replace('$.', '')}.", f"Query parameters of this call: {known_names}.") from None

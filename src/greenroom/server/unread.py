@@ -24,12 +24,12 @@ class HearOut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
 
-        async def answer(message: Any) -> None:
+        async def send_after_body(message: Any) -> None:
             if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
                 await body.finish(self._wait_s)
             await send(message)
 
-        await self._inner(scope, body.receive, answer)
+        await self._inner(scope, body.receive, send_after_body)
 
 
 class Body:
@@ -39,20 +39,20 @@ class Body:
         names = {name for name, _ in scope["headers"]}
         self._receive: Final = receive
         # A client that sends Expect does not send its body before the server asks for it.
-        self._is_over = b"expect" in names or not names & {b"content-length", b"transfer-encoding"}
+        self._has_ended = b"expect" in names or not names & {b"content-length", b"transfer-encoding"}
 
     async def receive(self) -> Any:
         message: Any = await self._receive()
         if message["type"] != "http.request" or not message.get("more_body"):
-            self._is_over = True
+            self._has_ended = True
         return message
 
     async def finish(self, wait_s: float) -> None:
         """Read and discard the rest of the body, for at most `wait_s` seconds and UNREAD_BYTES_MAX bytes."""
-        left = UNREAD_BYTES_MAX
+        bytes_left = UNREAD_BYTES_MAX
         try:
             async with asyncio.timeout(wait_s):
-                while not self._is_over and left > 0:
-                    left -= len((await self.receive()).get("body", b""))
+                while not self._has_ended and bytes_left > 0:
+                    bytes_left -= len((await self.receive()).get("body", b""))
         except TimeoutError:
             return

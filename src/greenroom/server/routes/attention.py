@@ -11,6 +11,6 @@ calls = Operations()
 
 
 @calls.read(f"{API}/attention", list[Attention])
-def list_attention(world: World, reader: Reader, ask: Ask[None]) -> object:
+def list_attention(world: World, reader: Reader, request: Ask[None]) -> object:
     """List the open alerts (what needs a user now), oldest first."""
-    return attention.list_all(world, reader, ask.caller)
+    return attention.list_all(world, reader, request.caller)
