@@ -1,7 +1,7 @@
 """Runs the server's background loops: the sweep, and the feed loop, which counts events.
 
 The sweep runs on the event loop that answers heartbeats. If that loop stalls, heartbeats wait unread, and the sweep
-comes late too; a sweep that comes late extends all leases instead of ending any.
+comes late too. A sweep that comes more than a tenth of a lease late extends all leases instead of ending any.
 
 Settings: `sweep_interval_s` (seconds between rounds), `healer_late_s` (seconds after which a loop is reported late).
 Metrics: `greenroom_sweeps_total`, `greenroom_sweep_seconds_total`, `greenroom_sweep_last_seconds`,

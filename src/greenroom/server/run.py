@@ -87,8 +87,10 @@ async def answer(
         loop.add_signal_handler(signal_number, http_server.stop)
     failures.on_report = lambda: loop.call_soon_threadsafe(http_server.stop)
     with delivery.on(loop), following(settings.follow, http_server.stop):
-        background = asyncio.create_task(server.healing.run(), name="healing")
-        background.add_done_callback(lambda task: None if server.closing.is_set() else failures.report("healing", task))
+        background = asyncio.create_task(server.healing.run(), name="background loops")
+        background.add_done_callback(
+            lambda task: None if server.closing.is_set() else failures.report("background loops", task)
+        )
         settle_memory()
         await http_server.serve(sockets=[listener])
         await asyncio.wait([background])
