@@ -35,7 +35,7 @@ class Lock:
             return False
 
     def release(self) -> None:
-        """Release the lock and keep its file. If it were removed, two processes could lock two files of the same name."""
+        """Release the lock. Its file stays: if it were removed, two processes could lock two files of one name."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
