@@ -1,4 +1,4 @@
-"""The one place that reads time. Knows the machine's clocks; must not know what their readings are used for."""
+"""Reads the clocks. Every reading of time in Greenroom goes through a `Clock`, so that tests can move it."""
 
 import time
 from datetime import UTC, datetime
@@ -7,52 +7,52 @@ from typing import NamedTuple, Protocol
 
 
 class Now(NamedTuple):
-    """One reading, taken once and passed on: what is shown (`instant`) and what is judged by (`monotonic`)."""
+    """One reading, taken once and passed on: `instant` (ISO 8601) to display, `monotonic` (seconds) to decide by."""
 
     instant: str
     monotonic: float
 
 
 class Clock(Protocol):
-    """The port of time: three readings, in seconds."""
+    """Interface of a clock: three readings, in seconds."""
 
     def wall(self) -> float:
-        """Seconds since the epoch. Only ever shown, never compared with another machine's."""
+        """Seconds since the epoch. Only displayed, never compared with another machine's."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards and stand still while the machine sleeps."""
+        """Seconds that never run backwards. The time that the machine sleeps is not counted."""
         ...
 
     def boottime(self) -> float:
-        """Seconds that never run backwards and count the machine's sleep too."""
+        """Seconds that never run backwards. The time that the machine sleeps is counted."""
         ...
 
 
 def instant_of(wall_s: float) -> str:
-    """Spell seconds since the epoch as ISO 8601 in UTC with milliseconds: `2026-11-20T23:46:34.120Z`."""
+    """Format seconds since the epoch as ISO 8601 in UTC with milliseconds: `2026-11-20T23:46:34.120Z`."""
     second, thousandths = divmod(round(wall_s * 1000), 1000)
     return f"{spell_second(second)}.{thousandths:03d}Z"
 
 
 @lru_cache(maxsize=8)
 def spell_second(second: int) -> str:
-    """An instant without its thousandths; of one second many are spelled."""
+    """Format a whole second. Cached, because many instants fall into the same second."""
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def seconds_of(instant: str) -> float:
-    """Read an instant back as seconds since the epoch. Raises ValueError for anything else."""
+    """Parse an instant into seconds since the epoch. Raises ValueError for any other text."""
     return datetime.fromisoformat(instant).timestamp()
 
 
 def now(clock: Clock) -> Now:
-    """Take one reading."""
+    """Read the wall clock and the monotonic clock."""
     return Now(instant_of(clock.wall()), clock.monotonic())
 
 
 class SystemClock:
-    """This machine's clocks. Where the kernel has no CLOCK_BOOTTIME, sleep cannot be told from the passing of time."""
+    """This machine's clocks. Without CLOCK_BOOTTIME in the kernel, `boottime` does not count the machine's sleep."""
 
     def wall(self) -> float:
         return time.time()
@@ -72,7 +72,7 @@ class SystemClock:
 
 
 class MovedClock:
-    """A clock that moves only when told to, for tests and simulation."""
+    """A clock that moves only by its methods, for tests and simulation."""
 
     def __init__(self, wall: float = 1_760_000_000.0, monotonic: float = 1_000.0) -> None:
         self._wall = wall
@@ -89,17 +89,17 @@ class MovedClock:
         return self._monotonic + self._slept
 
     def move(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Advance all three readings by `seconds`."""
         assert seconds >= 0
         self._wall += seconds
         self._monotonic += seconds
 
     def sleep(self, seconds: float) -> None:
-        """Let the machine sleep: the wall goes on, the monotonic clock stands still."""
+        """Simulate that the machine sleeps: `wall` and `boottime` advance, `monotonic` does not."""
         assert seconds >= 0
         self._wall += seconds
         self._slept += seconds
 
     def leap(self, seconds: float) -> None:
-        """Let somebody set the wall clock, forwards or backwards. No time passes."""
+        """Simulate that the wall clock is set, forwards or backwards. No time passes."""
         self._wall += seconds

@@ -1,4 +1,4 @@
-"""The one place that draws randomness. Knows the machine's source of it; must not know what it is used for."""
+"""Draws random bytes and numbers. All randomness goes through an `Entropy`, so that tests can seed it."""
 
 import os
 import random
@@ -6,22 +6,22 @@ from typing import Protocol
 
 
 class Entropy(Protocol):
-    """The port of chance."""
+    """Interface of a source of randomness."""
 
     def token(self, count: int) -> bytes:
-        """Draw `count` bytes that nobody can guess."""
+        """Return `count` unpredictable bytes, for secrets and ids."""
         ...
 
     def fraction(self) -> float:
-        """Draw a number in [0, 1), for spreading things in time."""
+        """Return a number in [0, 1), for spreading events in time."""
         ...
 
 
 class SystemEntropy:
-    """This machine's source."""
+    """The operating system's randomness for bytes, Python's generator for fractions."""
 
     def token(self, count: int) -> bytes:
-        # What `secrets` gives too, without its three quarters of a megabyte that every waiting agent would hold.
+        # `secrets` returns the same, but importing it takes 0.75 MB of memory in every waiting agent.
         return os.urandom(count)
 
     def fraction(self) -> float:
@@ -29,7 +29,7 @@ class SystemEntropy:
 
 
 class SeededEntropy:
-    """The same draws for the same seed, for tests and simulation."""
+    """Returns the same values for the same seed, for tests and simulation."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)

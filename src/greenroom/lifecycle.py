@@ -1,4 +1,8 @@
-"""One way to start, tick and stop everything long-lived. Knows loops and their health; must not know what they do."""
+"""Runs the rounds of periodic loops and tracks their health; tunes Python's garbage collector for long processes.
+
+Metrics, per loop: `greenroom_loop_age_seconds` (`Pulse.age_s`) and `greenroom_loop_failures_total` (`Pulse.failures`).
+Limit: the age is measured by the monotonic clock, so the time that the machine sleeps does not make a loop late.
+"""
 
 import gc
 import logging
@@ -9,11 +13,14 @@ from greenroom.clock import Clock
 log = logging.getLogger("greenroom.lifecycle")
 
 COLLECT_AFTER = (10_000, 10, 100)
-"""New objects, young rounds and middle rounds after which Python's cycle collector looks at the next older ones."""
+"""New objects, young and middle collections after which Python's cycle collector takes the next older generation."""
 
 
 class Pulse:
-    """The healer's own heartbeat: when a loop last finished a round, and how many rounds raised."""
+    """Health of one loop: when it last finished a round, and how many of its rounds raised.
+
+    The loop is late when that is longer ago than twice its `period_s` and longer ago than `late_floor_s`.
+    """
 
     def __init__(self, name: str, period_s: float, clock: Clock, late_floor_s: float = 15.0) -> None:
         self.name = name
@@ -21,38 +28,38 @@ class Pulse:
         self.late_after_s = max(2 * period_s, late_floor_s)
         self.failures = 0
         self._clock = clock
-        self._beaten_at = clock.monotonic()
+        self._finished_at = clock.monotonic()
 
     def beat(self) -> None:
-        """Say that a round was finished just now."""
-        self._beaten_at = self._clock.monotonic()
+        """Record that a round has just finished."""
+        self._finished_at = self._clock.monotonic()
 
     def age_s(self) -> float:
-        """Seconds since the last finished round."""
-        return self._clock.monotonic() - self._beaten_at
+        """Return the seconds since the last finished round, or since the start."""
+        return self._clock.monotonic() - self._finished_at
 
     def is_late(self) -> bool:
-        """Tell whether the loop is late by more than the greater of two periods and 15 s."""
+        """Return whether the last finished round is longer ago than `late_after_s`."""
         return self.age_s() > self.late_after_s
 
 
-def tick_guarded(pulse: Pulse, tick: Callable[[], None]) -> None:
-    """Run one round: beat when it ends well, log and count when it raises."""
+def tick_guarded(health: Pulse, tick: Callable[[], None]) -> None:
+    """Run one round and record that it finished. If it raises, log and count that instead; nothing is raised."""
     try:
         tick()
     except Exception:
-        pulse.failures += 1
-        log.exception("a round of %s failed; it is tried again at the next one", pulse.name)
+        health.failures += 1
+        log.exception("loop round failed: %s: retried in the next round", health.name)
     else:
-        pulse.beat()
+        health.beat()
 
 
 def settle_memory() -> None:
-    """Take all that a process made until now for permanent, and have the rest looked through seldom.
+    """Exclude all present objects from garbage collection, and make full collections rare.
 
-    Python's cycle collector then leaves it out of its full rounds. Of a server's libraries alone such a round would
-    take tens of milliseconds, in which nobody's beat is answered; of ten thousand claims that stand at it, a second.
-    What few cycles a request leaves behind are found young, by the rounds that look at nothing else.
+    A full collection of a server's libraries alone would take tens of milliseconds, one of ten thousand waiting claims
+    a second, and no heartbeat is answered meanwhile. The few reference cycles that a request leaves behind are found by
+    collections of the youngest generation.
     """
     gc.collect()
     gc.freeze()

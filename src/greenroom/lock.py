@@ -1,4 +1,7 @@
-"""Knows how one process at a time is let into a place. Must not know what it does there."""
+"""Locks a data directory for one process at a time.
+
+The lock is an flock on a file that names its holder. It works between processes of one machine.
+"""
 
 import fcntl
 import os
@@ -13,26 +16,26 @@ LOOK_EVERY_S = 0.02
 
 
 class Lock:
-    """A locked file that names its holder. The kernel frees it when the process ends, however it ends."""
+    """A locked file that names its holder. The kernel releases the lock when the process ends, for any reason."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self._path = path
 
     def tell(self, text: str) -> None:
-        """Write what others may know about the holder, below its process number."""
+        """Write a text for other processes into the file, below the holder's process id."""
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n{text}\n".encode(), 0)
 
     def is_held(self) -> bool:
-        """Tell whether a newcomer would still meet this lock: not when somebody has removed or replaced its file."""
+        """Return whether another process would still meet this lock: False once its file was removed or replaced."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except OSError:
             return False
 
     def release(self) -> None:
-        """Let the next one in. The file stays: taking it away would let two hold two files of one name."""
+        """Release the lock. Its file stays: if it were removed, two processes could lock two files of one name."""
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
@@ -48,7 +51,11 @@ class Lock:
 
 
 def hold_lock(path: Path, what: str) -> Lock:
-    """Take the lock at `path` for this process, a `what`. Raises AlreadyRunning, naming the holder, when it is held."""
+    """Lock the file at `path` for this process. `what` is its kind in error texts: "server" or "daemon".
+
+    The file's directory is created if needed, and made private. Raises AlreadyRunning, which names the holder, when
+    the lock is held, and ConfigurationError when the directory or the file cannot be used.
+    """
     make_private(path.parent)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -60,21 +67,25 @@ def hold_lock(path: Path, what: str) -> Lock:
         except OSError:
             if holder_of(path)[0] is not None:
                 break
-            threading.Event().wait(LOOK_EVERY_S)  # it was looked at just now, or taken and not yet signed
+            threading.Event().wait(LOOK_EVERY_S)  # `holder_of` tests it, or its holder's id is not written yet
         else:
             lock = Lock(descriptor, path)
             lock.tell("")
             return lock
     os.close(descriptor)
-    pid, told = holder_of(path)
+    pid, text = holder_of(path)
     raise AlreadyRunning(
-        f"A {what} is already running in {path.parent}: process {pid or 'unknown'}{f' ({told})' if told else ''}.",
+        f"A {what} is already running in {path.parent}: process {pid or 'unknown'}{f' ({text})' if text else ''}.",
         f"Use that one, stop it{f' (kill {pid})' if pid else ''}, or choose another --data-dir.",
     )
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory for its owner alone, or make an existing one so, unless others keep their things in it."""
+    """Create a directory with mode 0700. Raises ConfigurationError when that fails.
+
+    An existing directory gets this mode if it is empty or has a lock file in it. One with only other files in it keeps
+    its mode, since other programs may use it.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         names = os.listdir(directory)
@@ -85,7 +96,7 @@ def make_private(directory: Path) -> None:
 
 
 def unusable(path: Path, error: OSError) -> ConfigurationError:
-    """The error for a data directory in which we cannot write."""
+    """Return the error for a data directory in which this process cannot write."""
     return ConfigurationError(
         f"The data directory cannot be used: {path}: {error.strerror}.",
         "Make it writable, or choose another one with --data-dir.",
@@ -93,7 +104,7 @@ def unusable(path: Path, error: OSError) -> ConfigurationError:
 
 
 def holder_of(path: Path) -> tuple[int | None, str]:
-    """Who holds the lock at `path` now, and what it told about itself; (None, "") when it is free."""
+    """Return the process id of the lock's holder and the text that it wrote; (None, "") when the lock is free."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -102,7 +113,7 @@ def holder_of(path: Path) -> tuple[int | None, str]:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return None, ""
     except OSError:
-        number, _, told = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").partition("\n")
-        return (int(number), told.strip()) if number.isdigit() else (None, told.strip())
+        number, _, text = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").partition("\n")
+        return (int(number), text.strip()) if number.isdigit() else (None, text.strip())
     finally:
         os.close(descriptor)

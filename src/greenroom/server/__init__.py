@@ -1,1 +1,1 @@
-"""The door that answers. Knows HTTP, tokens and streams; must not know a rule or a statement of SQL."""
+"""The HTTP server: calls, tokens, event streams, background loops. It must not contain domain rules or SQL."""

@@ -1,4 +1,4 @@
-"""How an answer is spelled and sent. Must not know who asked for what."""
+"""Encodes the result of a call, or its error, as an HTTP response, and sends it."""
 
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -13,7 +13,7 @@ JSON: Final = "application/json"
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete HTTP response."""
 
     status: int
     body: bytes
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 def spelled(result: object, status: int) -> Answer:
-    """Spell what came of a call: an answer as it is, nothing as 204, everything else as JSON."""
+    """Encode the result of a call: an Answer stays as it is, None becomes 204, anything else JSON with `status`."""
     if isinstance(result, Answer):
         return result
     if result is None:
@@ -31,13 +31,14 @@ def spelled(result: object, status: int) -> Answer:
 
 
 def refusal(error: Exception) -> Answer:
-    """Spell what went wrong."""
-    told = problems.of(error)
-    return Answer(told.status, msgspec.json.encode(told), CONTENT_TYPE, tuple(problems.headers_of(told).items()))
+    """Encode an error as a problem document, with the status and headers that belong to it."""
+    problem = problems.of(error)
+    headers = tuple(problems.headers_of(problem).items())
+    return Answer(problem.status, msgspec.json.encode(problem), CONTENT_TYPE, headers)
 
 
 async def send_answer(answer: Answer, send: Send) -> None:
-    """Send an answer where there is no framework to do it."""
+    """Send a response over ASGI, where no framework does it."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.status != HTTPStatus.NO_CONTENT:
         headers += [(b"content-type", answer.media_type.encode()), (b"content-length", b"%d" % len(answer.body))]

@@ -1,4 +1,4 @@
-"""Puts the server's app together: routes behind a gate, and in front the quick ways. Must not know sockets."""
+"""Builds the ASGI app: the routes behind authentication, and two fast paths in front of them."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from greenroom.server.shell import Shell
 from greenroom.server.unread import HearOut
 
 
-def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
-    """The whole API without the two quick ways: every request could be answered by this, too."""
+def reference(server: Doors, hosts: Hosts) -> ASGIApp:
+    """Return the whole API without the two fast paths. It answers every request as the fast paths would."""
     document = openapi.document(OPERATIONS)
 
     @get("/openapi.json", name="openapi", sync_to_thread=False)
@@ -25,15 +25,15 @@ def reference(doors: Doors, hosts: Hosts) -> ASGIApp:
         return Response(document, media_type=JSON)
 
     litestar = Litestar(
-        [*(operation.handler(doors) for operation in OPERATIONS), described],
+        [*(operation.handler(server) for operation in OPERATIONS), described],
         exception_handlers={Exception: problems.answer},
-        request_max_body_size=doors.world.limits.body_bytes_max,
+        request_max_body_size=server.world.limits.body_bytes_max,
         openapi_config=None,
         logging_config=None,
     )
-    return HearOut(Gate(litestar, hosts, doors.world.keys), doors.world.limits)
+    return HearOut(Gate(litestar, hosts, server.world.keys), server.world.limits)
 
 
-def app(doors: Doors, hosts: Hosts) -> ASGIApp:
-    """The whole API as it is served."""
-    return Shell(Express(reference(doors, hosts), doors, hosts, OPERATIONS), doors, hosts)
+def app(server: Doors, hosts: Hosts) -> ASGIApp:
+    """Return the whole API as it is served."""
+    return Shell(Express(reference(server, hosts), server, hosts, OPERATIONS), server, hosts)

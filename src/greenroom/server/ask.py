@@ -1,4 +1,4 @@
-"""What one call was asked, read and checked. Knows the shape of a call; must not know what is done about it."""
+"""A request as handlers get it: authenticated, decoded and validated."""
 
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ Body = TypeVar("Body")
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """A request as it came. After its whole body, `receive` tells only whether the client left."""
+    """A raw request. Its body was read completely, so `receive` reports only that the client disconnected."""
 
     method: str
     path: str
@@ -22,15 +22,15 @@ class Sent(msgspec.Struct, frozen=True):
     receive: Receive
 
     def header(self, name: bytes) -> str | None:
-        """A header by its name in small letters, the first if it is there twice."""
-        for known, value in self.headers:
-            if known == name:
+        """Return a header by its lower-case name: the first if it is repeated, None if it is missing."""
+        for header, value in self.headers:
+            if header == name:
                 return value.decode("latin-1")
         return None
 
 
 class Ask(msgspec.Struct, Generic[Body], frozen=True):
-    """One call. `query` is of its operation's kind; `sent` is for those who need more than its body."""
+    """One call. `query` has the query type of its operation; `sent` is the raw request behind `body`."""
 
     caller: Caller
     path: dict[str, str]
@@ -55,6 +55,6 @@ class Ask(msgspec.Struct, Generic[Body], frozen=True):
         return self.path["machine"]
 
     def limit(self, limits: Reliability) -> int:
-        """The size of the page that is asked for."""
-        asked: int | None = self.query.limit
-        return limits.page_default if asked is None else min(asked, limits.page_max)
+        """Return the page size: the query's `limit`, up to `page_max`, or `page_default` without one."""
+        requested: int | None = self.query.limit
+        return limits.page_default if requested is None else min(requested, limits.page_max)

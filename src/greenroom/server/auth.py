@@ -1,4 +1,4 @@
-"""Knows how a request says whom it speaks for. Must not know what is asked, or what the caller may do."""
+"""Authenticates a request by the bearer token in its Authorization header."""
 
 from typing import Final
 
@@ -11,20 +11,21 @@ BEARER: Final = b"bearer "
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
-def caller_of(headers: Headers, keys: Keys) -> Caller:
-    """Find out whom the request's token speaks for; raise Unauthorized when there is none or it is not known."""
-    told = [value for name, value in headers if name == b"authorization"]
-    if not told:
+def caller_of(headers: Headers, signer: Keys) -> Caller:
+    """Return the caller that the token in `headers` belongs to. Raises Unauthorized without a valid token."""
+    credentials = [value for name, value in headers if name == b"authorization"]
+    if not credentials:
         raise Unauthorized(
-            "This request carries no token.",
-            "Send it as `Authorization: Bearer TOKEN`; an operator's lies in the data directory as operator.token.",
+            "This request has no token.",
+            "Send `Authorization: Bearer TOKEN`; the operator's token is in operator.token in the data directory.",
         )
-    caller = None
-    if len(told) == 1 and told[0][: len(BEARER)].lower() == BEARER:
-        caller = keys.caller_of(told[0][len(BEARER) :].strip().decode("latin-1"))
-    if caller is None:
+    principal = None
+    if len(credentials) == 1 and credentials[0][: len(BEARER)].lower() == BEARER:
+        principal = signer.caller_of(credentials[0][len(BEARER) :].strip().decode("latin-1"))
+    if principal is None:
         raise Unauthorized(
-            "This token is not known here, or its time is over.",
-            "Check that GREENROOM_URL and the token belong to the same server; an operator can make a new token.",
+            "Unknown or expired token.",
+            "Check that GREENROOM_URL and the token belong to the same server. An operator can make a new token: "
+            "`greenroom agent token ROOM/ROLE` or `greenroom machine token MACHINE`.",
         )
-    return caller
+    return principal

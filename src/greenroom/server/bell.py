@@ -1,7 +1,7 @@
-"""Wakes everything on the event loop that waits for something committed. Must not know what was committed.
+"""Wakes all coroutines on the event loop that wait for a commit.
 
-The writer's thread rings; many may wait. One ring costs one wake-up of the loop however many wait and however many
-rings came before the loop got round to it, so the writer never pays for its listeners.
+The writer's thread calls `ring`, and many coroutines may wait. All calls that come before the loop gets to handle them
+cost one wake-up of the loop, however many coroutines wait, so the number of waiters does not slow the writer down.
 """
 
 import asyncio
@@ -11,28 +11,28 @@ from greenroom.server.notice import Notice
 
 
 class Bell:
-    """A wake-up that anyone on the loop may wait for."""
+    """A wake-up that any number of coroutines on one loop can wait for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._next = Notice()
+        self._flag = Notice()
         self._lock = threading.Lock()
-        self._is_ringing = False
+        self._is_scheduled = False
 
     def next(self) -> Notice:
-        """The next ring. Take it before looking: what comes after the look then sets it."""
-        return self._next
+        """Return the flag of the next wake-up. Get it before reading the state: a later change sets it."""
+        return self._flag
 
     def ring(self) -> None:
-        """Wake who waits, from any thread."""
+        """Wake all waiting coroutines. May be called from any thread."""
         with self._lock:
-            if self._is_ringing or self._loop.is_closed():
+            if self._is_scheduled or self._loop.is_closed():
                 return
-            self._is_ringing = True
-        self._loop.call_soon_threadsafe(self._sound)
+            self._is_scheduled = True
+        self._loop.call_soon_threadsafe(self._wake_all)
 
-    def _sound(self) -> None:
+    def _wake_all(self) -> None:
         with self._lock:
-            self._is_ringing = False
-        rung, self._next = self._next, Notice()
-        rung.set()
+            self._is_scheduled = False
+        flag, self._flag = self._flag, Notice()
+        flag.set()

@@ -1,4 +1,4 @@
-"""Brings what the writer settled to the event loop, one wake-up for each batch. Must not know what was settled."""
+"""Passes the results of the writer's batches to the event loop, with one wake-up for each batch."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,16 @@ from greenroom.store.writer import resolve_each
 
 
 class Delivery:
-    """Before the loop runs and after it has ended, waiters are told on the writer's own thread."""
+    """Resolves futures on the event loop or, before it runs and after it has ended, on the writer's own thread."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def deliver(self, resolutions: Sequence[Resolution]) -> None:
-        """Give every waiter its result; on the writer's thread. RuntimeError when the loop has just been closed."""
+        """Have every future resolved; called on the writer's thread.
+
+        Raises RuntimeError when the loop has just been closed.
+        """
         loop = self._loop
         if loop is None:
             resolve_each(resolutions)
@@ -24,7 +27,7 @@ class Delivery:
 
     @contextmanager
     def on(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """Deliver to that loop while the block runs."""
+        """Deliver to `loop` while the block runs."""
         self._loop = loop
         try:
             yield

@@ -1,6 +1,7 @@
-"""Knows whether the client of a request is still there. Must not know what it asked for.
+"""Detects that the client of a request disconnects while the request is handled.
 
-Neither uvicorn nor Litestar stops a handler whose client has left; who is about to give something away must ask.
+Neither uvicorn nor Litestar cancels the handler of a client that has disconnected. A handler that is about to assign
+a task or a role checks this first.
 """
 
 import asyncio
@@ -12,18 +13,18 @@ from greenroom.server.notice import Notice
 
 
 @contextmanager
-def watched(sent: Sent) -> Iterator[Notice]:
-    """A notice that is set once the client is known to be gone. The request's body must have been read before."""
-    departure = Notice()
-    watch = asyncio.create_task(wait_gone(sent, departure))
+def watched(raw_request: Sent) -> Iterator[Notice]:
+    """Yield a flag that is set once the client has disconnected. The request's body must have been read before."""
+    disconnected = Notice()
+    watcher = asyncio.create_task(wait_gone(raw_request, disconnected))
     try:
-        yield departure
+        yield disconnected
     finally:
-        watch.cancel()
+        watcher.cancel()
 
 
-async def wait_gone(sent: Sent, departure: Notice) -> None:
-    """Wait until the connection ends."""
-    while (await sent.receive())["type"] != "http.disconnect":
+async def wait_gone(raw_request: Sent, disconnected: Notice) -> None:
+    """Set `disconnected` when the connection ends."""
+    while (await raw_request.receive())["type"] != "http.disconnect":
         pass
-    departure.set()
+    disconnected.set()

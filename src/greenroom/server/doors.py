@@ -1,4 +1,7 @@
-"""The way from the event loop to the store and back. Knows threads and futures; must not know any call of the API."""
+"""Connects the event loop with the store: mutations run on the writer's thread, queries on reader threads.
+
+Settings: `readers_max` (reader threads), `reads_waiting_max` (queries that may run or wait).
+"""
 
 import asyncio
 import threading
@@ -21,7 +24,10 @@ T = TypeVar("T")
 
 
 class Doors:
-    """What every call goes through. Made on the event loop that it serves; `closing` is set when the server stops."""
+    """What every handler uses: the store, wake-ups, counters, metrics and background loops of one server.
+
+    Create it on the event loop that it serves. `closing` is set when the server stops.
+    """
 
     def __init__(self, world: World) -> None:
         self.world: Final = world
@@ -33,33 +39,37 @@ class Doors:
         self.metrics: Final = Metrics(world, self.tally, self.healing)
         self._unwatch = world.signals.watch(signals.FEED, self.bell.ring)
         self._readers = ThreadPoolExecutor(world.limits.readers_max, thread_name_prefix="reader")
-        self._reading = 0
+        self._open_reads = 0
 
     async def write(self, mutation: Callable[[World, Transaction], T | GreenroomError]) -> T:
-        """Run a mutation and wait until it is durable. An error that it returns keeps what it wrote and is raised."""
+        """Run a mutation, wait until it is durable, and return its result.
+
+        An error that the mutation returns is raised here, after what it wrote is committed. An error that it raises
+        rolls everything back.
+        """
         result = await outcome(self.world.store.write(lambda transaction: mutation(self.world, transaction)))
         if isinstance(result, GreenroomError):
             raise result
         return result
 
     async def read(self, query: Callable[[World, Reader], T]) -> T:
-        """Run a query on one of the readers' threads. StoreOverloaded when too many wait for those."""
-        if self._reading >= self.world.limits.reads_waiting_max:
+        """Run a query on a reader thread and return its result. Raises StoreOverloaded when the read queue is full."""
+        if self._open_reads >= self.world.limits.reads_waiting_max:
             raise StoreOverloaded(
-                f"{self._reading} questions wait for the store, which is as many as may.",
+                f"Read queue is full ({self._open_reads} waiting).",
                 "Send the request again after a pause.",
             )
-        self._reading += 1
+        self._open_reads += 1
         try:
             return await self._loop.run_in_executor(
                 self._readers, self.world.store.read, lambda reader: query(self.world, reader)
             )
         finally:
-            self._reading -= 1
+            self._open_reads -= 1
 
     @contextmanager
     def watching(self, key: str) -> Iterator[Notice]:
-        """A notice that is set whenever `key` is raised. Clear it, look, and only then wait for it."""
+        """Yield a flag that is set whenever `key` is woken. Clear it, read the state, and only then wait for it."""
         woken = Notice()
 
         def wake() -> None:
@@ -73,36 +83,36 @@ class Doors:
 
     @contextmanager
     def timer(self, seconds: float) -> Iterator[Notice]:
-        """A notice that is set after `seconds`. It interrupts nothing: a mutation under way is always heard out."""
-        over = Notice()
-        handle = self._loop.call_later(seconds, over.set)
+        """Yield a flag that is set after `seconds`. It interrupts nothing: a mutation in progress completes."""
+        elapsed = Notice()
+        handle = self._loop.call_later(seconds, elapsed.set)
         try:
-            yield over
+            yield elapsed
         finally:
             handle.cancel()
 
     def close(self) -> None:
-        """Stop listening and reading. What is still being read is waited for."""
+        """Stop wake-ups and reads. Queries in progress are waited for, queued ones are cancelled."""
         self._unwatch()
         self._readers.shutdown(wait=True, cancel_futures=True)
 
 
 async def outcome(future: Future[T]) -> T:
-    """Wait for a future of the writer's.
+    """Wait for a future of the writer and return its result.
 
-    Its result mostly arrives on the loop's own thread, many with one wake-up (see `Writer`), where
-    `asyncio.wrap_future` would wake the loop once more for each. Whoever stops waiting does not cancel it.
+    The result mostly arrives on the loop's own thread, many with one wake-up (see `Writer`), where
+    `asyncio.wrap_future` would wake the loop once more for each. Cancelling the wait does not cancel the future.
     """
     if not future.done():
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
-        heard: asyncio.Future[None] = loop.create_future()
+        resolved: asyncio.Future[None] = loop.create_future()
 
-        def hear(_: Future[T]) -> None:
+        def on_done(_: Future[T]) -> None:
             if threading.get_ident() == thread:
-                resolve(heard)
+                resolve(resolved)
             else:
-                loop.call_soon_threadsafe(resolve, heard)
+                loop.call_soon_threadsafe(resolve, resolved)
 
-        future.add_done_callback(hear)
-        await heard
+        future.add_done_callback(on_done)
+        await resolved
     return future.result()

@@ -1,8 +1,8 @@
-"""Answers plain calls straight from the table of operations, before any framework. Must not know any single call.
+"""Answers plain calls from the table of operations, without the framework.
 
-It takes only what it can answer exactly as the route of the same call would: the body is whole and good JSON, and the
-caller is known. Whatever is odd in the least is replayed into that route, which is the reference and has the words for
-it. A test sends every case to both.
+It takes only requests that it answers exactly as the route of the same call would: the caller is known, and the body is
+complete, valid JSON. Every other request is replayed into that route, which is the reference and answers it or says
+what is wrong. A test sends every case through both.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ from greenroom.server.plain import UNREADABLE, Plain, Replay
 
 
 class Express:
-    """In front of the app, for calls that carry a body and answer once."""
+    """ASGI middleware in front of the app, for calls that take a body and do not answer with a stream."""
 
-    def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts, operations: Iterable[Operation]) -> None:
+    def __init__(self, inner: ASGIApp, server: Doors, hosts: Hosts, operations: Iterable[Operation]) -> None:
         self._inner: Final = inner
-        self._doors: Final = doors
-        self._plain: Final = Plain(hosts, doors.world.keys, doors.world.limits.body_bytes_max)
+        self._server: Final = server
+        self._plain: Final = Plain(hosts, server.world.keys, server.world.limits.body_bytes_max)
         self._paths: Final = Junction()
         for operation in operations:
             if operation.body is not None and not operation.streams:
@@ -34,30 +34,30 @@ class Express:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._paths.find(scope)
-        caller = self._plain.caller_of(scope) if found is not None else None
-        if found is None or caller is None:
+        principal = self._plain.caller_of(scope) if found is not None else None
+        if found is None or principal is None:
             await self._inner(scope, receive, send)
             return
         message: Any = await receive()
-        ask = self._read(found, caller, scope, message, receive)
-        if ask is None:
+        request = self._read(found, principal, scope, message, receive)
+        if request is None:
             await self._inner(scope, Replay(message, receive), send)
             return
         operation, _ = found
         try:
-            answer = spelled(await operation.answer(self._doors, ask), operation.status)
+            answer = spelled(await operation.answer(self._server, request), operation.status)
         except Exception as error:
             answer = refusal(error)
         await send_answer(answer, send)
 
-    def _read(self, found: Found, caller: Caller, scope: Scope, message: Any, receive: Receive) -> Ask[Any] | None:
-        """What is asked; None when the body did not come whole, or is not what the call takes."""
+    def _read(self, found: Found, principal: Caller, scope: Scope, message: Any, receive: Receive) -> Ask[Any] | None:
+        """Return the decoded call; None when the body is incomplete, or not what the call takes."""
         body = self._plain.body_of(message)
         if body is None:
             return None
         operation, path = found
-        sent = Sent(operation.method, scope["path"], scope["headers"], body, receive)
+        raw_request = Sent(operation.method, scope["path"], scope["headers"], body, receive)
         try:
-            return Ask(caller, path, operation.read(sent), operation.query(), sent)
+            return Ask(principal, path, operation.read(raw_request), operation.query(), raw_request)
         except UNREADABLE:
             return None

@@ -1,4 +1,4 @@
-"""The gate in front of every route: by which name, and on whose behalf. Must not know what lies behind it."""
+"""ASGI middleware in front of every route: checks the Host and Origin, and authenticates the caller."""
 
 from typing import Final
 
@@ -11,19 +11,22 @@ from greenroom.service.keys import Keys
 
 
 class Gate:
-    """Lets through what carries a good Host and a known token, and says in `scope["auth"]` whom it speaks for."""
+    """Passes on requests with an allowed Host and a valid token, and stores their Caller in `scope["auth"]`.
 
-    def __init__(self, inner: ASGIApp, hosts: Hosts, keys: Keys) -> None:
+    Requests for PUBLIC_PATHS need no token. Every other request is answered with a problem document.
+    """
+
+    def __init__(self, inner: ASGIApp, hosts: Hosts, signer: Keys) -> None:
         self._inner: Final = inner
         self._hosts: Final = hosts
-        self._keys: Final = keys
+        self._signer: Final = signer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._hosts.check(scope["headers"])
             if scope["path"] not in PUBLIC_PATHS:
-                scope["auth"] = caller_of(scope["headers"], self._keys)
-        except Exception as error:  # Litestar, which would answer for it, has not been reached.
+                scope["auth"] = caller_of(scope["headers"], self._signer)
+        except Exception as error:  # Litestar's exception handler is not in reach here.
             await send_answer(refusal(error), send)
         else:
             await self._inner(scope, receive, send)

@@ -1,7 +1,12 @@
-"""The loops that keep the house well, and their own heartbeat. Knows when they run; must not know what they decide.
+"""Runs the server's background loops: the sweep, and the feed loop, which counts events.
 
-The sweep runs on the loop that answers the beats: a loop that stood still has beats lying unread, and so has a sweep
-that comes late, by which it knows not to judge.
+The sweep runs on the event loop that answers heartbeats. If that loop stalls, heartbeats wait unread, and the sweep
+comes late too. A sweep that comes more than a tenth of a lease late extends all leases instead of ending any.
+
+Settings: `sweep_interval_s` (seconds between rounds), `healer_late_s` (seconds after which a loop is reported late).
+Metrics: `greenroom_sweeps_total`, `greenroom_sweep_seconds_total`, `greenroom_sweep_last_seconds`,
+`greenroom_transitions_total`, and those of `lifecycle`.
+Limit: events that come faster than the feed keeps them are not counted.
 """
 
 import asyncio
@@ -21,17 +26,20 @@ RECORD: Final = "record"
 
 
 class Healing:
-    """Sweep and feed with their pulses; `record` beats while the store takes down what the sweep found."""
+    """The sweep and the feed loop, each with its Pulse.
 
-    def __init__(self, world: World, bell: Bell, closing: Notice, tally: Tally) -> None:
+    A third Pulse, `record`, becomes late when the store does not commit what the sweep found.
+    """
+
+    def __init__(self, world: World, broadcast: Bell, closing: Notice, counters: Tally) -> None:
         limits, clock = world.limits, world.clock
         self.sweep: Final = Pulse(SWEEP, limits.sweep_interval_s, clock, limits.healer_late_s)
         self.feed: Final = Pulse(FEED, limits.sweep_interval_s, clock, limits.healer_late_s)
         self.record: Final = Pulse(RECORD, limits.sweep_interval_s, clock, limits.healer_late_s)
         self._world = world
-        self._bell = bell
+        self._broadcast = broadcast
         self._closing = closing
-        self._tally = tally
+        self._counters = counters
         self._counted_pos = world.feed.last_pos
         self._is_midway = False
 
@@ -40,52 +48,52 @@ class Healing:
         return (self.sweep, self.record, self.feed)
 
     def late(self) -> tuple[str, ...]:
-        """The names of the loops that have not finished a round for too long."""
-        return tuple(pulse.name for pulse in self.pulses if pulse.is_late())
+        """Return the names of the loops that have not finished a round for too long."""
+        return tuple(health.name for health in self.pulses if health.is_late())
 
     def tick_sweep(self) -> bool:
-        """Run one round of the sweep, or a part of it; True when the rest is to follow at once.
+        """Run one round of the sweep, or a part of it. Returns True when the rest has to follow at once.
 
-        A server that has lost its store, or may have, writes no more, and this loop ends: AlreadyRunning if another one
-        is known to have it, else StoreUnavailable.
+        When the server has lost its store, or may have, it writes no more, and this raises, which ends the loop:
+        AlreadyRunning if another server is known to have the store, else StoreUnavailable.
         """
         self._world.store.keep_lock()
         if not self._world.healer.is_recording:
             self.record.beat()
-        clock, tally, was_midway = self._world.clock, self._tally, self._is_midway
+        clock, counters, was_midway = self._world.clock, self._counters, self._is_midway
         began_at = clock.monotonic()
         self._is_midway = False
-        tick_guarded(self.sweep, self._sweep)
+        tick_guarded(self.sweep, self._run_sweep)
         took_s = clock.monotonic() - began_at
-        tally.sweeps += not was_midway
-        tally.sweep_last_s = took_s + (tally.sweep_last_s if was_midway else 0.0)
-        tally.sweep_s += took_s
+        counters.sweeps += not was_midway
+        counters.sweep_last_s = took_s + (counters.sweep_last_s if was_midway else 0.0)
+        counters.sweep_s += took_s
         return self._is_midway
 
     def tick_feed(self) -> None:
-        """Read the feed to its end, as every follower does, and count what it brought."""
-        tick_guarded(self.feed, self._count)
+        """Read the feed to its end, as every reader of events does, and count the events by type."""
+        tick_guarded(self.feed, self._count_events)
 
     async def run(self) -> None:
-        """Run both until the server stops."""
-        await asyncio.gather(self._run(self.tick_sweep, listens=False), self._run(self.tick_feed, listens=True))
+        """Run both loops until the server stops."""
+        await asyncio.gather(self._run(self.tick_sweep, on_events=False), self._run(self.tick_feed, on_events=True))
 
-    def _sweep(self) -> None:
+    def _run_sweep(self) -> None:
         self._is_midway = sweeping.tick(self._world)
 
-    async def _run(self, tick: Callable[[], bool | None], listens: bool) -> None:
+    async def _run(self, tick: Callable[[], bool | None], on_events: bool) -> None:
         while not self._closing.is_set():
-            rings = (self._bell.next(),) if listens else ()
-            await wait_any(self._closing, *rings, timeout_s=self._world.limits.sweep_interval_s)
+            wakeups = (self._broadcast.next(),) if on_events else ()
+            await wait_any(self._closing, *wakeups, timeout_s=self._world.limits.sweep_interval_s)
             while tick() and not self._closing.is_set():
-                await wait_any(self._closing, timeout_s=0)  # Beats that came in the meantime are answered first.
+                await wait_any(self._closing, timeout_s=0)  # Heartbeats that came meanwhile are answered first.
 
-    def _count(self) -> None:
+    def _count_events(self) -> None:
         feed = self._world.feed
         while self._counted_pos < feed.last_pos:
             events = feed.after(self._counted_pos, self._world.limits.stream_page)
-            if not events:  # They came faster than the feed keeps them: the count goes on behind the gap.
+            if not events:  # They came faster than the feed keeps them: counting continues after the gap.
                 self._counted_pos = feed.last_pos
                 break
-            self._tally.transitions.update(event.type for event in events)
+            self._counters.transitions.update(event.type for event in events)
             self._counted_pos = events[-1].pos

@@ -1,10 +1,10 @@
-"""Knows by which names this server may be called. Must not know tokens: this comes before them, and on everything.
+"""Checks the Host and Origin headers of every request, before its token.
 
-A page in somebody's browser can send requests to 127.0.0.1, and by rebinding its own name's address even read the
-answers. Its requests still carry that name as Host, or its own address as Origin: both are refused.
+A page in a user's browser can send requests to 127.0.0.1, and by DNS rebinding of its own domain even read the answers.
+Its requests still carry that domain as Host, or the page's address as Origin. Both are refused.
 
-The port of a Host proves nothing, and differs from ours behind a forwarded port (ssh -L, a container's). So a good name
-is good with any port, and a page may call the very address that it came from.
+The port of a Host proves nothing, and differs from the server's behind a forwarded port (ssh -L, a container's). So an
+allowed name is allowed with any port, and a page may call the very address that it was loaded from.
 """
 
 import re
@@ -22,7 +22,7 @@ PORT: Final = re.compile(rb":[0-9]{1,5}\Z")
 
 
 class Hosts:
-    """The names under which this server answers, as they stand in Host and Origin."""
+    """The names under which this server answers, as Host and Origin carry them."""
 
     def __init__(self, host: str, port: int, allowed: Iterable[str] = ()) -> None:
         own = () if host in EVERY_ADDRESS else (f"[{host}]" if ":" in host else host,)
@@ -32,31 +32,31 @@ class Hosts:
         for name in allowed:
             names.update((name, f"{name}:{port}"))
         self.names: Final = frozenset(map(spell, names))
-        self._good_on_any_port: Final = frozenset(map(spell, (*LOCAL_NAMES, *own, *allowed)))
+        self._names_on_any_port: Final = frozenset(map(spell, (*LOCAL_NAMES, *own, *allowed)))
         self._origins: Final = frozenset(scheme + name for name in self.names for scheme in (b"http://", b"https://"))
 
     def check(self, headers: Headers) -> None:
-        """Let the request pass, or raise Refused."""
+        """Raise Refused (`host_refused`) unless the request's Host and Origin are allowed."""
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self._is_good(hosts[0].lower()):
+        if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
             raise refusal("host", hosts)
-        same = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
+        own_origins = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
         origins = [value for name, value in headers if name == b"origin"]
-        if any(origin.lower() not in self._origins | same for origin in origins):
+        if any(origin.lower() not in self._origins | own_origins for origin in origins):
             raise refusal("origin", origins)
 
-    def _is_good(self, host: bytes) -> bool:
-        return host in self.names or PORT.sub(b"", host) in self._good_on_any_port
+    def _is_allowed(self, host: bytes) -> bool:
+        return host in self.names or PORT.sub(b"", host) in self._names_on_any_port
 
 
 def spell(name: str) -> bytes:
     return name.lower().encode("ascii" if name.isascii() else "idna")
 
 
-def refusal(what: str, told: list[bytes]) -> Refused:
-    shown = ", ".join(value[:200].decode("latin-1") for value in told) or "none"
+def refusal(header: str, values: list[bytes]) -> Refused:
+    shown = ", ".join(value[:200].decode("latin-1") for value in values) or "none"
     return Refused(
-        f"This server does not answer to that {what} ({shown}).",
-        "Call it by the address it printed at its start, or have its operator add the name with --allow-host.",
+        f"This server does not accept this {header} ({shown}).",
+        "Use the address that the server printed at its start, or restart it with --allow-host NAME to add a name.",
         "host_refused",
     )

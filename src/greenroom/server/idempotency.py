@@ -1,4 +1,4 @@
-"""Does once what a client may send twice. Knows the header and how an answer is kept; must not know the calls."""
+"""Handles `Idempotency-Key`: a repeated request is carried out once, and its stored answer is sent again."""
 
 import hashlib
 import re
@@ -24,47 +24,49 @@ Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
 
 
 def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int) -> Answering:
-    """Make the answer of a call that creates or moves something: under one key it happens once.
+    """Return the handler of a call that creates or changes something; with a key, the mutation runs once.
 
-    An error that the mutation raises undoes everything and is not kept; one that it returns is kept like any answer.
+    An error that the mutation raises rolls everything back and is not stored. An error that it returns is stored like
+    any other answer.
     """
 
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        key = key_of(ask.sent)
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        key = key_of(request.sent)
         if key is None:
-            result = await doors.write(lambda world, transaction: mutation(world, transaction, ask))
+            result = await server.write(lambda world, transaction: mutation(world, transaction, request))
             return spelled(result, status)
-        digest = hashlib.sha256(ask.sent.body).hexdigest()
-        route = f"{ask.sent.method} {ask.sent.path}"
-        given, body = await doors.write(
+        digest = hashlib.sha256(request.sent.body).hexdigest()
+        route = f"{request.sent.method} {request.sent.path}"
+        stored_status, body = await server.write(
             lambda world, transaction: idempotency.once(
                 world,
                 transaction,
-                ask.caller,
+                request.caller,
                 route,
                 key,
                 digest,
-                lambda: settle(mutation(world, transaction, ask), status),
+                lambda: settle(mutation(world, transaction, request), status),
             )
         )
-        return Answer(given, body, JSON if given < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
+        return Answer(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
 
     return answer
 
 
 def settle(result: object, status: int) -> tuple[int, bytes]:
-    """Spell what is kept of an answer."""
+    """Encode an answer as it is stored: its status and body."""
     if isinstance(result, GreenroomError):
-        told = problem_of(result)
-        return told.status, msgspec.json.encode(told)
+        problem = problem_of(result)
+        return problem.status, msgspec.json.encode(problem)
     return status, msgspec.json.encode(result)
 
 
-def key_of(sent: Sent) -> str | None:
-    """The request's key, if it has one."""
-    key = sent.header(HEADER)
+def key_of(raw_request: Sent) -> str | None:
+    """Return the request's key, or None. Raises Unusable for a malformed key."""
+    key = raw_request.header(HEADER)
     if key is not None and not KEY.fullmatch(key):
         raise Unusable(
-            "This Idempotency-Key cannot be used.", "Send 1 to 255 visible ASCII characters, new for each new request."
+            "This Idempotency-Key is malformed.",
+            "Send 1 to 255 visible ASCII characters, a new key for each new request.",
         )
     return key

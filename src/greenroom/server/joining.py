@@ -1,4 +1,4 @@
-"""Seating somebody only while they are there to hear of it. Must not know what sitting down means."""
+"""Joins a client to a role, unless it has disconnected before the join is carried out."""
 
 from greenroom.domain.errors import Unavailable
 from greenroom.server.ask import Ask
@@ -11,13 +11,17 @@ from greenroom.wire.replies import JoinReply
 from greenroom.wire.requests import Join
 
 
-async def join(doors: Doors, ask: Ask[Join]) -> JoinReply:
-    """Join, unless the client has left by the time its turn comes: a newer call of its may be under way."""
-    with watched(ask.sent) as gone:
+async def join(server: Doors, request: Ask[Join]) -> JoinReply:
+    """Join the caller to the role of the request.
 
-        def sit(world: World, transaction: Transaction) -> JoinReply:
-            if gone.is_set():
-                raise Unavailable("The client left before its turn came.", "Nothing was done: join again.")
-            return presence.join(world, transaction, ask.caller, ask.room, ask.role, ask.body)
+    Raises Unavailable if the client has disconnected by the time the writer gets to this join: a newer request of the
+    same client may be under way.
+    """
+    with watched(request.sent) as disconnected:
 
-        return await doors.write(sit)
+        def join_role(world: World, transaction: Transaction) -> JoinReply:
+            if disconnected.is_set():
+                raise Unavailable("The client disconnected before it joined.", "Nothing was done: join again.")
+            return presence.join(world, transaction, request.caller, request.room, request.role, request.body)
+
+        return await server.write(join_role)

@@ -1,4 +1,4 @@
-"""Finds the operation that a path leads to. Knows segments and their names; must not know what is done there."""
+"""Routes the path and method of a request to its operation."""
 
 from typing import Any
 
@@ -8,39 +8,42 @@ Found = tuple[Operation, dict[str, str]]
 
 
 class Junction:
-    """A place in the tree of paths: from here one segment further, by its word or as the value of a name."""
+    """A node in the tree of paths. The next segment is a literal word, or the value of a path parameter."""
 
     def __init__(self) -> None:
-        self._words: dict[str, Junction] = {}
-        self._named: tuple[str, Junction] | None = None
+        self._literals: dict[str, Junction] = {}
+        self._parameter: tuple[str, Junction] | None = None
         self._operations: dict[str, Operation] = {}
 
     def lay(self, operation: Operation) -> None:
-        """Take in the path of an operation, as in `/rooms/{room}`; asked of the tree's root."""
-        place = self
+        """Add an operation under its path, as in `/rooms/{room}`. Call this on the root of the tree."""
+        node = self
         for segment in operation.path.split("/"):
-            place = place._beyond(segment)
-        place._operations[operation.method.value] = operation
+            node = node._child(segment)
+        node._operations[operation.method.value] = operation
 
     def find(self, scope: Any) -> Found | None:
-        """The operation of a request and the values in its path. A word goes before a name, without coming back."""
-        place, values = self, {}
+        """Return the operation of a request and the values of its path parameters; None if there is no such operation.
+
+        A literal word takes precedence over a parameter, without backtracking.
+        """
+        node, values = self, {}
         for segment in scope["path"].split("/"):
-            beyond = place._words.get(segment)
-            if beyond is None:
-                if place._named is None or not segment:
+            child = node._literals.get(segment)
+            if child is None:
+                if node._parameter is None or not segment:
                     return None
-                name, beyond = place._named
+                name, child = node._parameter
                 values[name] = segment
-            place = beyond
-        operation = place._operations.get(scope["method"])
+            node = child
+        operation = node._operations.get(scope["method"])
         return None if operation is None else (operation, values)
 
-    def _beyond(self, segment: str) -> "Junction":
+    def _child(self, segment: str) -> "Junction":
         if not segment.startswith("{"):
-            return self._words.setdefault(segment, Junction())
+            return self._literals.setdefault(segment, Junction())
         name = segment.strip("{}")
-        if self._named is None:
-            self._named = (name, Junction())
-        assert self._named[0] == name, f"{name} and {self._named[0]} are names for one place in a path"
-        return self._named[1]
+        if self._parameter is None:
+            self._parameter = (name, Junction())
+        assert self._parameter[0] == name, f"one path segment has two parameter names: {name} and {self._parameter[0]}"
+        return self._parameter[1]

@@ -1,6 +1,6 @@
-"""Where one call's answer leads: which values of it name the room, role, task or machine of the next call.
+"""Builds the OpenAPI links between calls: which values of one call and its response the next call takes.
 
-Knows calls by their names, and the values by OpenAPI's runtime expressions. Must not know what a call does.
+Calls are named by their operation ids, values by OpenAPI's runtime expressions.
 """
 
 import re
@@ -25,7 +25,10 @@ GIVES: Final[Mapping[str, Mapping[str, str]]] = {
     "decline_task": {"task": "$response.body#/id"},
     "register_machine": {"machine": "$request.path.machine"},
 }
-"""What the answer of a call names, by the parameter that it is good for. The first is what it is about."""
+"""By call: values of its request or response, under the path parameter of a following call that takes them.
+
+The first entry is what the call is about.
+"""
 
 TELLS: Final[Mapping[str, Mapping[str, str]]] = {
     "create_room": {"role": "$request.body#/roles/0", "sender": USER, "to": "$request.body#/roles/0"},
@@ -39,30 +42,30 @@ TELLS: Final[Mapping[str, Mapping[str, str]]] = {
     "decline_task": {"connection_id": CONNECTION, "attempt": "$request.body#/attempt"},
     "register_machine": {"machine": "$request.path.machine"},
 }
-"""What of it, or what constant, belongs into the body of the next call, where that has such a field."""
+"""By call: values or constants under the body field of a following call that takes them, if it has that field."""
 
 
 def links_from(call: Operation, calls: Iterable[Operation]) -> dict[str, Any]:
-    """Every call to which this one's answer leads, as OpenAPI's link objects by name."""
+    """Return the OpenAPI link object to every call that can follow this one, by link name."""
     links = {f"{call.name}_to_{following.name}": link(call, following) for following in calls}
-    return {name: told for name, told in links.items() if told is not None}
+    return {name: link_object for name, link_object in links.items() if link_object is not None}
 
 
 def link(call: Operation, following: Operation) -> dict[str, Any] | None:
-    """The link to one other call: parameters in the path, and fields of the body that are known. None if unrelated."""
-    given, wanted = GIVES.get(call.name, {}), parameters(following)
+    """Return the link to one other call: its path parameters and the known fields of its body. None if unrelated."""
+    given, path_parameters = GIVES.get(call.name, {}), parameters(following)
     fields = getattr(following.body, "__struct_fields__", ())
     body = {name: value for name, value in TELLS.get(call.name, {}).items() if name in fields}
-    is_about_it = bool(given) and (next(iter(given)) in wanted or bool(body))
-    if not wanted or not wanted <= given.keys() or not is_about_it:
+    is_related = bool(given) and (next(iter(given)) in path_parameters or bool(body))
+    if not path_parameters or not path_parameters <= given.keys() or not is_related:
         return None
-    told: dict[str, Any] = {
+    link_object: dict[str, Any] = {
         "operationId": following.name,
-        "parameters": {name: given[name] for name in sorted(wanted)},
+        "parameters": {name: given[name] for name in sorted(path_parameters)},
     }
-    return {**told, "requestBody": body} if body else told
+    return {**link_object, "requestBody": body} if body else link_object
 
 
 def parameters(call: Operation) -> frozenset[str]:
-    """The names in a call's path."""
+    """Return the names of the parameters in a call's path."""
     return frozenset(PARAMETER.findall(call.path))

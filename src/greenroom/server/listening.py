@@ -1,4 +1,4 @@
-"""The server's socket and what reads requests from it. Knows uvicorn; must not know the store or any call."""
+"""The server's listening socket, and the configuration of uvicorn, which reads requests from it."""
 
 import asyncio
 import os
@@ -17,11 +17,11 @@ from greenroom.server.sending import Protocol
 
 BACKLOG: Final = 2048
 GRACEFUL_S: Final = 5
-"""How long requests in flight may take once the server stops; streams and waits end at once."""
+"""Seconds that requests in flight may take once the server stops; streams and long polls end at once."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, except that streams and waits are ended when it stops, and that signals are the composition's."""
+    """uvicorn's server, except that stopping ends streams and long polls, and that `run` handles the signals."""
 
     def __init__(self, app: ASGIApp, limits: Reliability, closing: Notice, on_ready: Callable[[], None]) -> None:
         super().__init__(configuration(app, limits))
@@ -29,13 +29,13 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     def stop(self) -> None:
-        """Ask the server to end; a second time, not to wait for anybody."""
+        """Ask the server to stop. A second call makes it stop without waiting for open connections."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn would raise the signal again at its end, and the process would die of it instead of exiting with 0.
+        # uvicorn would raise the signal again at its end, which would kill the process instead of exiting with 0.
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -43,13 +43,13 @@ class Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # It waits for every connection, and a stream by itself would never end.
+        # uvicorn waits for every connection, and a stream would not end by itself.
         self._closing.set()
         await super().shutdown(sockets)
 
 
 def configuration(app: ASGIApp, limits: Reliability) -> uvicorn.Config:
-    """uvicorn as we need it: one process, no lifespan, websockets, access log or trust in proxies' headers."""
+    """Return uvicorn's configuration: one process, no lifespan, websockets, access log or trust in proxies' headers."""
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -61,14 +61,14 @@ def configuration(app: ASGIApp, limits: Reliability) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        # A connection lives from beat to beat, or each beat would have to make one.
+        # A connection stays open from heartbeat to heartbeat, or each heartbeat would have to open a new one.
         timeout_keep_alive=int(2 * max(limits.heartbeat_interval_s, limits.daemon_heartbeat_interval_s)) + 1,
         timeout_graceful_shutdown=GRACEFUL_S,
     )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address. Raises ConfigurationError when it cannot be had."""
+    """Bind the address and listen. Raises ConfigurationError (`cannot_listen`) when that fails."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,28 +78,28 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.",
-            "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any that is free).",
+            "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any free one).",
             "cannot_listen",
         ) from error
     return listener
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address at which the socket can be reached from this machine."""
+    """Return the URL at which the socket can be reached from this machine."""
     host, port = listener.getsockname()[:2]
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{f'[{here}]' if ':' in here else here}:{port}"
+    reachable_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{reachable_host}]' if ':' in reachable_host else reachable_host}:{port}"
 
 
 @contextmanager
 def following(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[None]:
-    """Call `on_end` once the descriptor is at its end, because whoever held the other side is gone."""
+    """Call `on_end` once the descriptor is at end of file, which means that the process at its other end is gone."""
     if descriptor is None:
         yield
         return
     loop = asyncio.get_running_loop()
 
-    def look() -> None:
+    def check_descriptor() -> None:
         try:
             has_ended = not os.read(descriptor, 4096)
         except BlockingIOError:
@@ -111,7 +111,7 @@ def following(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[No
             on_end()
 
     os.set_blocking(descriptor, False)
-    loop.add_reader(descriptor, look)
+    loop.add_reader(descriptor, check_descriptor)
     try:
         yield
     finally:

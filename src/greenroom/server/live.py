@@ -1,7 +1,10 @@
-"""Streams of events, as server-sent events. Knows cursors and how to catch up; must not know what the events mean.
+"""Streams events to clients as server-sent events (SSE).
 
-A reader is a cursor and never a queue: it takes the next page when the one before has been sent, from the feed's memory
-or, when it is too far behind for that, from the store. However slow a reader is, it costs nobody else anything.
+A reader is a cursor, not a queue: it takes the next page when the one before has been sent, from the feed's memory or,
+when it is too far behind for that, from the store. A slow reader costs other clients nothing.
+
+Settings: `stream_page` (events per page), `stream_comment_s` (seconds of silence until a comment is sent). Metric:
+`greenroom_streams`.
 """
 
 import logging
@@ -30,7 +33,7 @@ HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
 class Missed(Exception):
-    """Events after the cursor are no longer kept, or were never there. The stream goes on after number `last`."""
+    """Events after the cursor are no longer stored, or never existed. The stream continues after number `last`."""
 
     def __init__(self, last: int) -> None:
         super().__init__(last)
@@ -38,79 +41,79 @@ class Missed(Exception):
 
 
 class Follower:
-    """One reader: `cursor` is the number of the last event it was sent, `seq` of a stream or `pos` of all."""
+    """One reader. `cursor` is the number of the last event sent to it: `seq` of one stream, or `pos` of all streams."""
 
-    def __init__(self, doors: Doors, caller: Caller, stream: str | None, cursor: int) -> None:
-        self._doors = doors
-        self._permission = Permission(doors, caller, stream)
+    def __init__(self, server: Doors, principal: Caller, stream: str | None, cursor: int) -> None:
+        self._server = server
+        self._permission = Permission(server, principal, stream)
         self._stream = stream
         self._cursor = cursor
         self._pos: int | None = None
-        """The place in the feed up to which everything was seen; None while the store has to be read."""
+        """The position in the feed up to which this reader has everything; None while it has to read the store."""
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """The stream, until the server stops, nobody reads it any more or its reader may not read it any more."""
-        doors = self._doors
-        doors.tally.streams += 1
+        """Yield the stream until the server stops, the client disconnects, or it may not read the stream any more."""
+        server = self._server
+        server.tally.streams += 1
         try:
             yield COMMENT
-            while not doors.closing.is_set():
-                ring = doors.bell.next()
+            while not server.closing.is_set():
+                wakeup = server.bell.next()
                 frames = await self._next_frames()
                 if frames and not await self._permission.stands(has_news=True):
                     return
                 for frame in frames:
                     yield frame
-                if self._pos is not None and self._pos >= doors.world.feed.last_pos:
-                    await wait_any(ring, doors.closing, timeout_s=doors.world.limits.stream_comment_s)
-                    if not ring.is_set() and not doors.closing.is_set():
+                if self._pos is not None and self._pos >= server.world.feed.last_pos:
+                    await wait_any(wakeup, server.closing, timeout_s=server.world.limits.stream_comment_s)
+                    if not wakeup.is_set() and not server.closing.is_set():
                         if not await self._permission.stands(has_news=False):
                             return
                         yield COMMENT
         except Unavailable as error:
-            logger.warning("a stream was ended, and its reader will come back: %s", error)
+            logger.warning("event stream ended: %s: %s", self._stream or "all events", error)
         finally:
-            doors.tally.streams -= 1
+            server.tally.streams -= 1
 
     async def _next_frames(self) -> list[bytes]:
         try:
-            events = self._from_feed()
+            events = self._read_feed()
             if events is None:
-                events = await self._from_store()
+                events = await self._read_store()
         except Missed as missed:
             self._cursor = missed.last
             return [f'event: reset\nid: {missed.last}\ndata: {{"cursor":{missed.last}}}\n\n'.encode()]
         if events:
             self._cursor = self._number(events[-1])
-        return [self._frame(event) for event in events]
+        return [self._encode_frame(event) for event in events]
 
-    def _from_feed(self) -> list[Event] | None:
-        """The next page from memory; None when the feed does not reach back so far."""
+    def _read_feed(self) -> list[Event] | None:
+        """Return the next page from memory; None when the feed does not reach back to this reader's position."""
         if self._pos is None:
             return None
-        events = self._doors.world.feed.after(self._pos, self._doors.world.limits.stream_page)
+        events = self._server.world.feed.after(self._pos, self._server.world.limits.stream_page)
         if events is None:
             self._pos = None
             return None
         if events:
             self._pos = events[-1].pos
-        mine = events if self._stream is None else [event for event in events if event.stream == self._stream]
-        return [event for event in mine if self._number(event) > self._cursor]
+        own_events = events if self._stream is None else [event for event in events if event.stream == self._stream]
+        return [event for event in own_events if self._number(event) > self._cursor]
 
-    async def _from_store(self) -> list[Event]:
-        """The next page from the store. What the feed knew before the look was in the store by then."""
-        limit = self._doors.world.limits.stream_page
-        seen = self._doors.world.feed.last_pos
-        events = await self._doors.read(lambda world, reader: self._page(reader, limit))
+    async def _read_store(self) -> list[Event]:
+        """Return the next page from the store. What the feed had before the query is in the store by then."""
+        limit = self._server.world.limits.stream_page
+        seen = self._server.world.feed.last_pos
+        events = await self._server.read(lambda world, reader: self._query_page(reader, limit))
         if len(events) < limit:
             self._pos = seen
         return events
 
-    def _page(self, reader: Reader, limit: int) -> list[Event]:
-        """Numbers have no gaps: a page that does not begin with the next one tells that something is missing."""
+    def _query_page(self, reader: Reader, limit: int) -> list[Event]:
+        """Read a page from the store. Numbers have no gaps, so if it does not begin with the next one, raise Missed."""
         if self._stream is None:
             last, page = log.last_pos(reader), log.all_after(reader, self._cursor, limit)
-            # Some streams are forgotten earlier than others: below that place there are gaps between the events.
+            # Retention deletes the events of some streams earlier than others', which leaves gaps below that position.
             if self._cursor < retention.forgotten_pos(reader):
                 raise Missed(last)
         else:
@@ -124,20 +127,24 @@ class Follower:
     def _number(self, event: Event) -> int:
         return event.pos if self._stream is None else event.seq
 
-    def _frame(self, event: Event) -> bytes:
+    def _encode_frame(self, event: Event) -> bytes:
         data = msgspec.json.encode(event)
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number(event), event.type.encode(), data)
 
 
-def wants_stream(ask: Ask[None]) -> bool:
-    """Tell whether the client asks for a stream instead of a list."""
-    return EVENT_STREAM in (ask.sent.header(b"accept") or "")
+def wants_stream(request: Ask[None]) -> bool:
+    """Return whether the client accepts a stream (`text/event-stream`) instead of a list."""
+    return EVENT_STREAM in (request.sent.header(b"accept") or "")
 
 
-def stream_response(doors: Doors, ask: Ask[None], stream: str | None) -> Stream:
-    """Answer with a stream after the client's cursor; a browser that comes back sends it as Last-Event-ID."""
-    told = (ask.sent.header(b"last-event-id") or "").strip()
-    if told and not (told.isascii() and told.isdigit() and int(told) <= INTEGER_MAX):
-        raise Unusable(f"Last-Event-ID is {told[:40]!r}.", "Send the `id` of the last event, or leave it out.")
-    cursor = int(told) if told else ask.query.after
-    return Stream(Follower(doors, ask.caller, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)
+def stream_response(server: Doors, request: Ask[None], stream: str | None) -> Stream:
+    """Answer with the events after the client's cursor, as a stream.
+
+    The cursor is Last-Event-ID, which a browser sends when it reconnects, or else the query's `after`. Raises Unusable
+    for a Last-Event-ID that is no number. `stream` is None for all streams.
+    """
+    last_id = (request.sent.header(b"last-event-id") or "").strip()
+    if last_id and not (last_id.isascii() and last_id.isdigit() and int(last_id) <= INTEGER_MAX):
+        raise Unusable(f"Invalid Last-Event-ID {last_id[:40]!r}.", "Send the `id` of the last event, or leave it out.")
+    cursor = int(last_id) if last_id else request.query.after
+    return Stream(Follower(server, request.caller, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS)

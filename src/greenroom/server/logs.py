@@ -1,4 +1,4 @@
-"""How a server tells what goes on inside it. Must not know what is told."""
+"""Configures the server's logging."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def log_to_stderr() -> None:
-    """Have everything that is logged told on stderr, one line each; libraries only when something is wrong."""
+    """Log to stderr, one line for each entry: Greenroom from INFO, libraries from WARNING."""
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -19,7 +19,7 @@ def log_to_stderr() -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                # The drawn tracebacks that are its default show every variable, tokens too, and take 0.1 s each.
+                # The default tracebacks show every local variable, tokens too, and take 0.1 s each.
                 structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
             ],
         )

@@ -1,6 +1,6 @@
-"""What the server tells Prometheus. Knows names and units; must not know who counts, nor cost them anything.
+"""The server's Prometheus metrics: their names, units and help texts.
 
-Everything is read when Prometheus asks: the hot paths raise plain numbers and nothing else.
+All values are read when Prometheus asks for them. The hot paths only increment plain numbers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,85 +18,87 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """All numbers of one server, in a registry of its own."""
+    """All metrics of one server, in a registry of its own."""
 
-    def __init__(self, world: World, tally: Tally, healing: Healing) -> None:
+    def __init__(self, world: World, counters: Tally, background: Healing) -> None:
         self._world = world
-        self._tally = tally
-        self._healing = healing
+        self._counters = counters
+        self._background = background
         self._registry: Final = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._beats()
-        yield from self._people()
+        yield from self._connections()
         yield from self._store()
-        yield from self._healers()
+        yield from self._loops()
 
     def _beats(self) -> Iterator[Metric]:
-        tally = self._tally
+        counters = self._counters
         beats = CounterMetricFamily(
-            "greenroom_beats", "Heartbeats by who sent them and verdict", labels=["of", "verdict"]
+            "greenroom_beats", "Heartbeats by sender (agent or machine) and verdict", labels=["of", "verdict"]
         )
-        for verdict, count in tally.agent_beats.items():
+        for verdict, count in counters.agent_beats.items():
             beats.add_metric(["agent", verdict], count)
-        for verdict, count in tally.machine_beats.items():
+        for verdict, count in counters.machine_beats.items():
             beats.add_metric(["machine", verdict], count)
         yield beats
         yield counter(
-            "agents_in_machine_beats", "Agents that machines' heartbeats spoke for", tally.agents_in_machine_beats
+            "agents_in_machine_beats", "Agents named in the heartbeats of machines", counters.agents_in_machine_beats
         )
         transitions = CounterMetricFamily("greenroom_transitions", "Committed events by type", labels=["type"])
-        for type, count in tally.transitions.items():
+        for type, count in counters.transitions.items():
             transitions.add_metric([type], count)
         yield transitions
 
-    def _people(self) -> Iterator[Metric]:
-        tally, leases = self._tally, self._world.leases
-        yield gauge("participants", "Participants that are present", len(leases.seats))
-        yield gauge("machines", "Machines that are connected", len(leases.machines))
-        yield gauge("streams", "Readers of event streams", tally.streams)
-        yield gauge("waits", "Standing claims and waits for wishes", tally.waits)
+    def _connections(self) -> Iterator[Metric]:
+        counters, leases = self._counters, self._world.leases
+        yield gauge("participants", "Present participants", len(leases.seats))
+        yield gauge("machines", "Connected machines", len(leases.machines))
+        yield gauge("streams", "Open event streams", counters.streams)
+        yield gauge("waits", "Open long polls: claims, and waits for assignments", counters.waits)
 
     def _store(self) -> Iterator[Metric]:
         writer = self._world.store.writer
-        yield gauge("writer_queue", "Changes that wait for their commit", writer.queued)
+        yield gauge("writer_queue", "Mutations that wait for their commit", writer.queued)
         yield counter("writer_batches", "Commits", writer.batches)
         yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.failures)
 
-    def _healers(self) -> Iterator[Metric]:
-        healer = self._world.healer
+    def _loops(self) -> Iterator[Metric]:
+        sweep = self._world.healer
         yield counter(
-            "sweep_extensions", "Times all leases were counted anew because the server was away", healer.extensions
+            "sweep_extensions", "Times that all leases were extended because the sweep came too late", sweep.extensions
         )
-        yield counter("expired", "Participants that cleanup removed", healer.expired)
-        yield counter("disconnected", "Machines that cleanup marked disconnected", healer.disconnected)
-        yield counter("released", "Tasks that silence released", healer.released)
-        pulses = self._healing.pulses
+        yield counter("expired", "Participants whose lease the sweep ended", sweep.expired)
+        yield counter("disconnected", "Machines that the sweep marked disconnected", sweep.disconnected)
+        yield counter("released", "Tasks that the sweep released since their holder stayed absent", sweep.released)
+        pulses = self._background.pulses
         yield labelled(
-            GaugeMetricFamily("greenroom_loop_age_seconds", "Since a loop last finished a round", labels=["loop"]),
-            ((pulse.name, pulse.age_s()) for pulse in pulses),
+            GaugeMetricFamily(
+                "greenroom_loop_age_seconds", "Seconds since the loop last finished a round", labels=["loop"]
+            ),
+            ((health.name, health.age_s()) for health in pulses),
         )
         yield labelled(
-            CounterMetricFamily("greenroom_loop_failures", "Rounds that raised", labels=["loop"]),
-            ((pulse.name, pulse.failures) for pulse in pulses),
+            CounterMetricFamily("greenroom_loop_failures", "Rounds of a loop that raised", labels=["loop"]),
+            ((health.name, health.failures) for health in pulses),
         )
-        tally = self._tally
-        yield gauge("sweep_last_seconds", "How long the last round of the sweep took", tally.sweep_last_s)
-        yield counter("sweep_seconds", "How long all rounds of the sweep took", tally.sweep_s)
-        yield counter("sweeps", "Rounds of the sweep", tally.sweeps)
+        counters = self._counters
+        yield gauge("sweep_last_seconds", "Duration of the last round of the sweep", counters.sweep_last_s)
+        yield counter("sweep_seconds", "Total duration of all rounds of the sweep", counters.sweep_s)
+        yield counter("sweeps", "Rounds of the sweep", counters.sweeps)
 
 
-def counter(name: str, says: str, value: float) -> Metric:
-    return CounterMetricFamily(f"greenroom_{name}", says, value=value)
+def counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(f"greenroom_{name}", description, value=value)
 
 
-def gauge(name: str, says: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"greenroom_{name}", says, value=value)
+def gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"greenroom_{name}", description, value=value)
 
 
 def labelled(

@@ -1,60 +1,60 @@
-"""Things that the event loop can be told of, and waiting for the first of several. Must not know what they mean.
+"""Flags on the event loop, and waiting for the first of several.
 
-asyncio's own Event is waited for alone: to wait for one of four takes four tasks, and each claim does.
+With asyncio's own Event, waiting for one of four takes four tasks, and each claim waits for four.
 """
 
 import asyncio
 
 
 class Notice:
-    """Set when something has happened. Belongs to one event loop; only `is_set` may be asked from another thread."""
+    """A flag of one event loop. Only `is_set` may be called from another thread."""
 
     def __init__(self) -> None:
         self._is_set = False
         self._waiting: set[asyncio.Future[None]] = set()
 
     def is_set(self) -> bool:
-        """Tell whether it has happened."""
+        """Return whether the flag is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Wake whoever waits for it."""
+        """Set the flag and wake everything that waits for it."""
         self._is_set = True
-        for heard in self._waiting:
-            resolve(heard)
+        for future in self._waiting:
+            resolve(future)
 
     def clear(self) -> None:
-        """Take it that it has not happened."""
+        """Reset the flag."""
         self._is_set = False
 
-    def tell(self, heard: "asyncio.Future[None]") -> None:
-        """Resolve that future once it happens."""
-        self._waiting.add(heard)
+    def tell(self, future: "asyncio.Future[None]") -> None:
+        """Resolve that future when the flag is set."""
+        self._waiting.add(future)
 
-    def tell_no_more(self, heard: "asyncio.Future[None]") -> None:
-        """Leave that future alone."""
-        self._waiting.discard(heard)
+    def tell_no_more(self, future: "asyncio.Future[None]") -> None:
+        """Do not resolve that future any more."""
+        self._waiting.discard(future)
 
 
-async def wait_any(*notices: Notice, timeout_s: float | None = None) -> None:
-    """Wait until one of them is set, at most `timeout_s` seconds."""
-    if any(notice.is_set() for notice in notices):
+async def wait_any(*flags: Notice, timeout_s: float | None = None) -> None:
+    """Wait until one of the flags is set, for at most `timeout_s` seconds (None: no limit)."""
+    if any(flag.is_set() for flag in flags):
         return
     loop = asyncio.get_running_loop()
-    heard: asyncio.Future[None] = loop.create_future()
-    for notice in notices:
-        notice.tell(heard)
-    timer = loop.call_later(timeout_s, resolve, heard) if timeout_s is not None else None
+    future: asyncio.Future[None] = loop.create_future()
+    for flag in flags:
+        flag.tell(future)
+    timer = loop.call_later(timeout_s, resolve, future) if timeout_s is not None else None
     try:
-        await heard
+        await future
     finally:
-        for notice in notices:
-            notice.tell_no_more(heard)
+        for flag in flags:
+            flag.tell_no_more(future)
         if timer is not None:
             timer.cancel()
 
 
-def resolve(heard: "asyncio.Future[None]") -> None:
-    """Let whoever waits go on."""
-    if not heard.done():
-        heard.set_result(None)
+def resolve(future: "asyncio.Future[None]") -> None:
+    """Resolve a future, unless it is done already."""
+    if not future.done():
+        future.set_result(None)

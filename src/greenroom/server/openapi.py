@@ -1,6 +1,6 @@
-"""The API's description of itself (OpenAPI 3.1), drawn from the table of calls. Must not know any single call.
+"""Builds the API's OpenAPI 3.1 document from the table of calls.
 
-The schemas are msgspec's own, because msgspec is what reads and writes the bodies.
+The schemas are msgspec's own, because msgspec decodes and encodes the bodies.
 """
 
 from collections.abc import Iterable
@@ -21,21 +21,21 @@ PROBLEM_STATUSES: Final = (400, 403, 404, 405, 409, 413, 415, 422, 500, 503)
 KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key with the same body is done once, for 24 hours.",
+    "description": "For 24 hours, a request repeated with the same key and the same body is carried out once.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 
 def document(operations: Iterable[Operation]) -> bytes:
-    """Spell the description as JSON."""
+    """Return the document, encoded as JSON."""
     calls = list(operations)
-    kinds = [kind for call in calls for kind in (call.body, call.query, call.reply) if kind is not None]
-    schemas, components = msgspec.json.schema_components([*kinds, Problem], ref_template=REFERENCE)
-    known = dict(zip(map(repr, [*kinds, Problem]), schemas, strict=True))
+    types = [kind for call in calls for kind in (call.body, call.query, call.reply) if kind is not None]
+    schemas, components = msgspec.json.schema_components([*types, Problem], ref_template=REFERENCE)
+    schema_of = dict(zip(map(repr, [*types, Problem]), schemas, strict=True))
     queries = {call.query.__name__: components[call.query.__name__] for call in calls}
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
-        paths.setdefault(call.path, {})[str(call.method.value).lower()] = described(call, calls, known, queries)
+        paths.setdefault(call.path, {})[str(call.method.value).lower()] = described(call, calls, schema_of, queries)
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -51,9 +51,9 @@ def document(operations: Iterable[Operation]) -> bytes:
 
 
 def described(
-    call: Operation, calls: list[Operation], known: dict[str, Any], queries: dict[str, Any]
+    call: Operation, calls: list[Operation], schema_of: dict[str, Any], queries: dict[str, Any]
 ) -> dict[str, Any]:
-    """Describe one call, and where its answer leads."""
+    """Describe one call, with its links to the calls that can follow it."""
     properties: dict[str, Any] = queries[call.query.__name__].get("properties", {})
     parameters = [
         *(
@@ -63,42 +63,42 @@ def described(
         *({"name": name, "in": "query", "schema": schema} for name, schema in properties.items()),
         *([KEY] if call.keyed else []),
     ]
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "operationId": call.name,
         "summary": call.summary,
         "parameters": parameters,
-        "responses": answers(call, known),
+        "responses": answers(call, schema_of),
     }
     links = links_from(call, calls)
     if links:
-        told["responses"][str(int(call.status))]["links"] = links
+        description["responses"][str(int(call.status))]["links"] = links
     if call.body is not None:
         fields = msgspec.structs.fields(call.body)
-        told["requestBody"] = {
+        description["requestBody"] = {
             "required": any(field.required for field in fields),
-            "content": {JSON: {"schema": known[repr(call.body)]}},
+            "content": {JSON: {"schema": schema_of[repr(call.body)]}},
         }
     if call.path in PUBLIC_PATHS:
-        told["security"] = []
-    return told
+        description["security"] = []
+    return description
 
 
-def answers(call: Operation, known: dict[str, Any]) -> dict[str, Any]:
-    """Describe every answer of a call: what it is for, and each way it can be refused."""
-    refusals = {str(status): refusal(status, known) for status in PROBLEM_STATUSES}
+def answers(call: Operation, schema_of: dict[str, Any]) -> dict[str, Any]:
+    """Describe every response of a call: its success, and each problem by its status."""
+    refusals = {str(status): refusal(status, schema_of) for status in PROBLEM_STATUSES}
     if call.path in PUBLIC_PATHS:
         refusals.pop("404")
     else:
-        refusals["401"] = refusal(401, known)
+        refusals["401"] = refusal(401, schema_of)
     if call.reply is None:
-        return {"204": {"description": "Done."}, **refusals}
-    empty = {"204": {"description": "Nothing yet."}} if type(None) in getattr(call.reply, "__args__", ()) else {}
-    content = {call.media_type: {"schema": known[repr(call.reply)]}}
+        return {"204": {"description": "Success, without a body."}, **refusals}
+    empty = {"204": {"description": "No result in time."}} if type(None) in getattr(call.reply, "__args__", ()) else {}
+    content = {call.media_type: {"schema": schema_of[repr(call.reply)]}}
     if call.streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    return {str(int(call.status)): {"description": "Done.", "content": content}, **empty, **refusals}
+    return {str(int(call.status)): {"description": "Success.", "content": content}, **empty, **refusals}
 
 
-def refusal(status: int, known: dict[str, Any]) -> dict[str, Any]:
+def refusal(status: int, schema_of: dict[str, Any]) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
-    return {"description": f"{phrase}.", "content": {CONTENT_TYPE: {"schema": known[repr(Problem)]}}}
+    return {"description": f"{phrase}.", "content": {CONTENT_TYPE: {"schema": schema_of[repr(Problem)]}}}

@@ -1,6 +1,6 @@
-"""The table of calls: path, bodies, statuses and what does it. Routes and the API's document are both made from it.
+"""The table of API calls: path, bodies, statuses, handler. The routes and the OpenAPI document are built from it.
 
-Knows three ways to answer: a mutation, a query, or a coroutine of its own. Must not know any single call.
+A call is answered by a mutation, a query, or a coroutine of its own.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import msgspec
-from litestar import HttpMethod, Request, Response
+from litestar import HttpMethod, Response
+from litestar import Request as LitestarRequest
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import HTTPRouteHandler
 
@@ -34,7 +35,11 @@ CONTENT_TYPE: Final = b"content-type"
 
 @dataclass(frozen=True)
 class Operation:
-    """One call. `reply` is the kind of its answer's body, None where it has none; `keyed` ones heed Idempotency-Key."""
+    """One call of the API.
+
+    `reply` is the type of the response's body, None where there is none. A `keyed` call accepts an Idempotency-Key. A
+    call that `streams` answers with a list or, if the client accepts it, with server-sent events.
+    """
 
     method: HttpMethod
     path: str
@@ -49,38 +54,40 @@ class Operation:
     media_type: str = JSON
     streams: bool = False
 
-    def handler(self, doors: Doors) -> HTTPRouteHandler:
-        """The Litestar route of this call."""
+    def handler(self, server: Doors) -> HTTPRouteHandler:
+        """Return the Litestar route of this call."""
 
-        async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+        async def handle(request: LitestarRequest[Any, Any, Any]) -> Response[bytes]:
             query = strict.read_query(request.scope["query_string"], self.query)
-            raw = b"" if self.body is None else await whole_body(request)
-            sent = Sent(self.method, request.scope["path"], request.scope["headers"], raw, request.receive)
-            ask = Ask(request.scope.get("auth"), request.path_params, self.read(sent), query, sent)
-            return response(await self.answer(doors, ask), self.status)
+            body = b"" if self.body is None else await whole_body(request)
+            raw_request = Sent(self.method, request.scope["path"], request.scope["headers"], body, request.receive)
+            decoded = Ask(request.scope.get("auth"), request.path_params, self.read(raw_request), query, raw_request)
+            return response(await self.answer(server, decoded), self.status)
 
         path = self.path.replace("}", ":str}")
-        # Every answer brings its own status; Litestar must not presume 204 for DELETE.
+        # Every response has its own status; without this, Litestar would assume 204 for DELETE.
         return HTTPRouteHandler(path, http_method=self.method, name=self.name, status_code=HTTPStatus.OK)(handle)
 
-    def read(self, sent: Sent) -> Any:
-        """The body of this call, as it was declared."""
-        return None if self.body is None else strict.read_body(sent.body, sent.header(CONTENT_TYPE), self.body)
+    def read(self, raw_request: Sent) -> Any:
+        """Decode the request's body as the declared type; None for a call without a body."""
+        if self.body is None:
+            return None
+        return strict.read_body(raw_request.body, raw_request.header(CONTENT_TYPE), self.body)
 
 
 class Operations(list[Operation]):
-    """Calls of one noun, in the order in which they are told."""
+    """The calls of one resource, in the order in which the documentation lists them."""
 
     def move(
         self, method: HttpMethod, path: str, body: type[Body], reply: Any, status: int = HTTPStatus.OK
     ) -> Callable[[Mutation[Body]], Mutation[Body]]:
-        """Declare a mutation that creates or moves something: with an Idempotency-Key it is done once."""
+        """Declare a mutation that creates or changes something. With an Idempotency-Key it runs once."""
         return self._declare(method, path, body, reply, status, lambda f: move(f, int(status)), keyed=True)
 
     def write(
         self, method: HttpMethod, path: str, body: type[Body] | None, reply: Any, status: int = HTTPStatus.OK
     ) -> Callable[[Mutation[Body]], Mutation[Body]]:
-        """Declare a mutation that is idempotent by itself."""
+        """Declare a mutation that is idempotent without a key."""
         return self._declare(method, path, body, reply, status, writing)
 
     def read(self, path: str, reply: Any, query: type[msgspec.Struct] = NoQuery) -> Callable[[Query], Query]:
@@ -88,7 +95,7 @@ class Operations(list[Operation]):
         return self._declare(HttpMethod.GET, path, None, reply, HTTPStatus.OK, reading, query)
 
     def mint(self, path: str, reply: Any) -> Callable[[Query], Query]:
-        """Declare a query that is asked with POST, because what it answers must not be kept by anybody in between."""
+        """Declare a query that uses POST, because no cache may store its response (it contains a token)."""
         return self._declare(HttpMethod.POST, path, None, reply, HTTPStatus.OK, reading)
 
     def call(
@@ -100,7 +107,7 @@ class Operations(list[Operation]):
         query: type[msgspec.Struct] = NoQuery,
         **traits: Any,
     ) -> Callable[[Answering], Answering]:
-        """Declare a call that answers in a way of its own; None is answered 204."""
+        """Declare a call with a coroutine of its own. Its result None is answered with 204."""
         return self._declare(method, path, body, reply, HTTPStatus.OK, lambda f: f, query, **traits)
 
     def _declare(
@@ -110,7 +117,7 @@ class Operations(list[Operation]):
         body: Any,
         reply: Any,
         status: int,
-        answering: Callable[[Any], Answering],
+        to_handler: Callable[[Any], Answering],
         query: type[msgspec.Struct] = NoQuery,
         keyed: bool = False,
         **traits: Any,
@@ -128,7 +135,7 @@ class Operations(list[Operation]):
                     reply,
                     status,
                     keyed,
-                    answering(function),
+                    to_handler(function),
                     **traits,
                 )
             )
@@ -137,30 +144,30 @@ class Operations(list[Operation]):
         return declare
 
 
-async def whole_body(request: Request[Any, Any, Any]) -> bytes:
-    """The body, once all of it has come. Who hangs up in the middle of it is no failure of ours."""
+async def whole_body(request: LitestarRequest[Any, Any, Any]) -> bytes:
+    """Return the whole body. A client that disconnects while it sends is a 400, not an error of the server."""
     try:
         return await request.body()
     except InternalServerException as error:
-        raise HTTPException(status_code=400, detail="The body broke off") from error
+        raise HTTPException(status_code=400, detail="The body is incomplete") from error
 
 
 def writing(mutation: Mutation[Any]) -> Answering:
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        return await doors.write(lambda world, transaction: mutation(world, transaction, ask))
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        return await server.write(lambda world, transaction: mutation(world, transaction, request))
 
     return answer
 
 
 def reading(query: Query) -> Answering:
-    async def answer(doors: Doors, ask: Ask[Any]) -> object:
-        return await doors.read(lambda world, reader: query(world, reader, ask))
+    async def answer(server: Doors, request: Ask[Any]) -> object:
+        return await server.read(lambda world, reader: query(world, reader, request))
 
     return answer
 
 
 def response(result: object, status: int) -> Response[bytes]:
-    """Spell what came of a call for Litestar; a response of its own, as streams are, stays as it is."""
+    """Convert a call's result to a Litestar response. A result that is one already (a stream) stays as it is."""
     if isinstance(result, Response):
         return result
     answer = spelled(result, status)

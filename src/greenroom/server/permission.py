@@ -1,4 +1,4 @@
-"""Whether whoever follows a stream may go on. Knows when to ask the store; must not know streams over HTTP."""
+"""Checks that the reader of an open event stream may still read it."""
 
 from greenroom.domain.caller import Caller
 from greenroom.domain.errors import NotFound, Refused
@@ -7,26 +7,31 @@ from greenroom.service import events
 
 
 class Permission:
-    """What a token may read can end while a stream is open: its attempt ends, its role is wished elsewhere."""
+    """A token's right to read one stream, or all streams (None).
 
-    def __init__(self, doors: Doors, caller: Caller, stream: str | None) -> None:
-        self._doors = doors
-        self._caller = caller
+    That right can end while the stream is open: the token's attempt ends, or its role is assigned to another machine.
+    """
+
+    def __init__(self, server: Doors, principal: Caller, stream: str | None) -> None:
+        self._server = server
+        self._principal = principal
         self._stream = stream
 
     async def stands(self, has_news: bool) -> bool:
-        """Look again, as at the beginning: in memory where that is enough, since many may follow one room.
+        """Return whether the caller may still read the stream.
 
-        An operator may read everything, and so is told also the last of what was deleted (`has_news`).
+        The check is made in memory where that is enough, because many readers may follow one room. An operator may read
+        everything; with `has_news` (events are about to be sent) that is not looked up in the store, so that the
+        operator also gets the last events of a stream that was deleted.
         """
-        caller, stream = self._caller, self._stream
-        if stream is None or (has_news and caller.is_operator):
-            return caller.is_operator
-        known = events.may_follow(self._doors.world, caller, stream)
-        if known is not None:
-            return known
+        principal, stream = self._principal, self._stream
+        if stream is None or (has_news and principal.is_operator):
+            return principal.is_operator
+        is_allowed = events.may_follow(self._server.world, principal, stream)
+        if is_allowed is not None:
+            return is_allowed
         try:
-            await self._doors.read(lambda world, reader: events.look_again(world, reader, caller, stream))
+            await self._server.read(lambda world, reader: events.look_again(world, reader, principal, stream))
         except (NotFound, Refused):
             return False
         return True

@@ -1,6 +1,7 @@
-"""Knows which requests need no explaining: what they may carry, whom they speak for. Must not know any call.
+"""Recognises plain requests, which can be answered without the framework.
 
-What is odd in the least is not plain, and goes to the framework, which has the words for it.
+A plain request has one allowed Host, one bearer token, the content type application/json, no Origin, no Expect, no
+query, and a body that comes whole. Every other request goes to the framework, which answers it or says what is wrong.
 """
 
 from typing import Any, Final
@@ -16,35 +17,35 @@ from greenroom.service.keys import Keys
 BEARER: Final = b"Bearer "
 JSON: Final = b"application/json"
 UNREADABLE: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What reading a body raises that is not plain."""
+"""What decoding a body raises when the request is not plain."""
 HEADERS_HEEDED: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"expect"})
 
 
 class Plain:
-    """Looks at requests whose body is JSON."""
+    """Checks whether requests are plain."""
 
-    def __init__(self, hosts: Hosts, keys: Keys, body_bytes_max: int) -> None:
-        self._hosts: Final = hosts.names
-        self._keys: Final = keys
+    def __init__(self, hosts: Hosts, signer: Keys, body_bytes_max: int) -> None:
+        self._host_names: Final = hosts.names
+        self._signer: Final = signer
         self._body_bytes_max: Final = body_bytes_max
 
     def caller_of(self, scope: Any) -> Caller | None:
-        """Whom a plain request speaks for; None for any other request."""
-        heeded = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
-        told = dict(heeded)
-        token = told.get(b"authorization", b"")
+        """Return the caller of a plain request; None for any other request, and for an unknown token."""
+        relevant = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
+        headers = dict(relevant)
+        token = headers.get(b"authorization", b"")
         if (
-            len(heeded) != 3  # One of the three is missing or there twice, or there is an Origin, or an Expect.
-            or told.get(b"host") not in self._hosts
-            or told.get(b"content-type") != JSON
+            len(relevant) != 3  # One of the three is missing or repeated, or there is an Origin, or an Expect.
+            or headers.get(b"host") not in self._host_names
+            or headers.get(b"content-type") != JSON
             or not token.startswith(BEARER)
             or scope["query_string"]
         ):
             return None
-        return self._keys.caller_of(token[len(BEARER) :].decode("latin-1"))
+        return self._signer.caller_of(token[len(BEARER) :].decode("latin-1"))
 
     def body_of(self, message: Any) -> bytes | None:
-        """The body of a request that came whole; None for any other."""
+        """Return the body if the request's first message has all of it, within the size limit; else None."""
         if message["type"] != "http.request" or message.get("more_body"):
             return None
         body: bytes = message["body"]
@@ -52,7 +53,7 @@ class Plain:
 
 
 class Replay:
-    """Gives out again the first message of a request, and then goes on with the others."""
+    """An ASGI `receive` that returns a request's first message again, and then the messages that follow."""
 
     def __init__(self, first: HTTPReceiveMessage, receive: Receive) -> None:
         self._first: HTTPReceiveMessage | None = first

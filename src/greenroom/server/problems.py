@@ -1,4 +1,4 @@
-"""Turns whatever went wrong into one problem document. Knows HTTP's statuses; must not know who asked for what."""
+"""Converts any error into a problem document (RFC 9457) and its HTTP headers."""
 
 import logging
 import re
@@ -20,13 +20,13 @@ CODE_OF_STATUS: Final = {
     400: ("invalid_request", "Correct the request and send it again; /openapi.json describes every call."),
     404: ("not_found", "Look the path up in /openapi.json."),
     405: ("method_not_allowed", "Use one of the methods in the Allow header; /openapi.json describes every call."),
-    413: ("too_large", "Send less at once; a text may have 1 MiB."),
+    413: ("too_large", "Send a smaller body; a text may have at most 1 MiB."),
     415: ("unsupported_media_type", "Send the body as JSON with `Content-Type: application/json`."),
 }
 
 
 def of(error: Exception) -> Problem:
-    """Spell any error. What nobody foresaw is logged with its traceback, and the caller is told none of it."""
+    """Convert any error. An unexpected one is logged with its traceback, and nothing of it is sent to the client."""
     if isinstance(error, GreenroomError):
         return problem_of(error)
     if isinstance(error, msgspec.ValidationError):
@@ -38,35 +38,36 @@ def of(error: Exception) -> Problem:
     if isinstance(error, HTTPException) and error.status_code in CODE_OF_STATUS:
         code, guidance = CODE_OF_STATUS[error.status_code]
         return problem(code, f"{error.detail.rstrip('.')}.", guidance)
-    logger.error("a request failed in a way that nobody foresaw", exc_info=error)
+    logger.error("request failed: unexpected error", exc_info=error)
     return problem(
         "internal",
-        "The server failed in a way that nobody foresaw.",
-        "Look at the server's log. Whether anything was done is not certain: read the state before you try again.",
+        "The server failed with an unexpected error.",
+        "See the server's log. Whether anything was done is not certain: read the current state before you retry.",
     )
 
 
-def invalid(complaint: str) -> Problem:
-    """Spell what a decoder complained about; it names the first fault and where that is."""
-    found = AT_PATH.match(complaint)
-    assert found is not None
-    where = f"Correct `{found['path']}`" if found["path"] else "Correct the fields"
-    return problem("invalid_request", f"{found['what']}.", f"{where} and send it again; /openapi.json has every field.")
+def invalid(message: str) -> Problem:
+    """Convert a decoder's message, which names the first fault and its path."""
+    match = AT_PATH.match(message)
+    assert match is not None
+    where = f"Correct `{match['path']}`" if match["path"] else "Correct the fields"
+    return problem("invalid_request", f"{match['what']}.", f"{where} and send it again; /openapi.json has all fields.")
 
 
-def headers_of(told: Problem) -> dict[str, str]:
-    """The headers that belong to a problem."""
-    if told.status == 401:
+def headers_of(document: Problem) -> dict[str, str]:
+    """Return the headers that belong to a problem: WWW-Authenticate for 401, Retry-After for 503."""
+    if document.status == 401:
         return {"www-authenticate": 'Bearer realm="greenroom"'}
-    if told.status == 503:
+    if document.status == 503:
         return {"retry-after": RETRY_AFTER_S}
     return {}
 
 
 def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a request that failed inside a route, or that found none."""
-    told = of(error)
-    headers = headers_of(told)
+    """Litestar's exception handler: answer a request that failed in a route, or for which there is no route."""
+    document = of(error)
+    headers = headers_of(document)
     if isinstance(error, HTTPException) and error.headers:
         headers |= {name.lower(): value for name, value in error.headers.items()}
-    return Response(msgspec.json.encode(told), status_code=told.status, media_type=CONTENT_TYPE, headers=headers)
+    body = msgspec.json.encode(document)
+    return Response(body, status_code=document.status, media_type=CONTENT_TYPE, headers=headers)

@@ -1,4 +1,4 @@
-"""The query parameters of each kind of call. Knows their bounds; must not know what is looked up with them."""
+"""The query parameters of the calls, with their bounds."""
 
 from typing import Annotated, Literal
 
@@ -15,18 +15,18 @@ TaskStatus = Literal[STATES]  # type: ignore[valid-type]
 
 
 class NoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A call without parameters."""
+    """A call without query parameters."""
 
 
 class EventsQuery(NoQuery, frozen=True):
-    """`after` is the number of the last event that was seen."""
+    """`after` is the number of the last event that the client has."""
 
     after: Cursor = 0
     limit: Limit | None = None
 
 
 class ListQuery(NoQuery, frozen=True):
-    """`after` is the id of the last item of the page before."""
+    """`after` is the id of the last item of the previous page."""
 
     after: Id | None = None
     limit: Limit | None = None
@@ -37,7 +37,7 @@ class TasksQuery(ListQuery, frozen=True):
 
 
 class WishesQuery(NoQuery, frozen=True):
-    """`after` is the version that is known; the answer waits up to `wait_s` for another one."""
+    """`after` is the version that the client has; the answer waits up to `wait_s` seconds for another version."""
 
     after: Cursor | None = None
     wait_s: Seconds = 0.0

@@ -1,4 +1,4 @@
-"""Starts a server and stops it: the one place where clock, entropy, store, signals and socket come together."""
+"""Starts and stops a server: creates its clock, entropy, store, signal handlers and socket, and runs the event loop."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ CONFIGURATION: Final = 78
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Carry out `greenroom server`."""
+    """Run `greenroom server` and return the exit code of its process."""
     database = settings.database
     if database is not None:
         check_database(database, settings.origins["database"])
@@ -49,9 +49,13 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def serve(settings: ServerSettings, limits: Reliability) -> int:
-    """Run a server until it is told to stop; the exit code of its process."""
+    """Run a server until it stops, and return the exit code of its process.
+
+    It is 0 after a signal or the end of the parent process, 1 when a loop failed, and 78 when the configuration or the
+    store cannot be used.
+    """
     log_to_stderr()
-    clock, delivery, deaths = SystemClock(), Delivery(), Deaths()
+    clock, delivery, failures = SystemClock(), Delivery(), Deaths()
     try:
         store = Store.open(
             settings.data_dir,
@@ -59,41 +63,46 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
             database=settings.database,
             limits=limits,
             deliver=delivery.deliver,
-            on_death=deaths.report,
+            on_death=failures.report,
         )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
             world = open_world(store, clock, SystemEntropy(), limits)
             write_private(paths.operator_token(settings.data_dir), world.keys.operator_token())
-            uvloop.run(answer(world, settings, listener, delivery, deaths))
+            uvloop.run(answer(world, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return CONFIGURATION
-    return deaths.code
+    return failures.code
 
 
 async def answer(
-    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, deaths: "Deaths"
+    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, failures: "Deaths"
 ) -> None:
-    """Answer requests until a signal, the end of who started us, or the death of a loop."""
+    """Serve requests until a signal, the end of the process that started this one, or a loop's failure."""
     loop = asyncio.get_running_loop()
-    doors, url = Doors(world), url_of(listener)
+    server, url = Doors(world), url_of(listener)
     hosts = Hosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
-    server = Server(app(doors, hosts), world.limits, doors.closing, lambda: announce(settings.data_dir, url))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
-    deaths.on_report = lambda: loop.call_soon_threadsafe(server.stop)
-    with delivery.on(loop), following(settings.follow, server.stop):
-        healing = asyncio.create_task(doors.healing.run(), name="healing")
-        healing.add_done_callback(lambda task: None if doors.closing.is_set() else deaths.report("healing", task))
+    http_server = Server(app(server, hosts), world.limits, server.closing, lambda: announce(settings.data_dir, url))
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, http_server.stop)
+    failures.on_report = lambda: loop.call_soon_threadsafe(http_server.stop)
+    with delivery.on(loop), following(settings.follow, http_server.stop):
+        background = asyncio.create_task(server.healing.run(), name="background loops")
+        background.add_done_callback(
+            lambda task: None if server.closing.is_set() else failures.report("background loops", task)
+        )
         settle_memory()
-        await server.serve(sockets=[listener])
-        await asyncio.wait([healing])
-        doors.close()
-    deaths.on_report = lambda: None
+        await http_server.serve(sockets=[listener])
+        await asyncio.wait([background])
+        server.close()
+    failures.on_report = lambda: None
 
 
 class Deaths:
-    """Loops that ended though nobody stopped them. A healer that died in silence heals nobody: the process ends."""
+    """Loops that ended although the server was not stopping, and the exit code that follows.
+
+    Without one of its loops a server would answer but no longer do all of its work, so its process ends.
+    """
 
     def __init__(self) -> None:
         self.code = DONE
@@ -101,27 +110,27 @@ class Deaths:
         self.on_report: Callable[[], object] = lambda: None
 
     def report(self, name: str, task: "asyncio.Task[None] | None" = None) -> None:
-        """Take it that a loop died; from any thread."""
+        """Record that a loop failed, and stop the server. May be called from any thread."""
         self.names.append(name)
         cause = task.exception() if task is not None and not task.cancelled() else None
-        # To start again is of no use while somebody else has the store; for anything else it is what helps.
+        # A restart is of no use while another server has the store; after any other failure it helps.
         self.code = CONFIGURATION if isinstance(cause, ConfigurationError) else FAILED
-        logger.critical("%s died, so the server stops", name, exc_info=cause)
+        logger.critical("loop failed: %s: the server stops", name, exc_info=cause)
         self.on_report()
 
 
 def announce(data_dir: Path, url: str) -> None:
-    """Say where the server is, to people and to programs."""
+    """Write the server's URL to `server.url` in the data directory, and print it on stderr."""
     write_private(data_dir / "server.url", url)
     print(f"listening on {url}", file=sys.stderr, flush=True)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all of it or nothing."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    """Write a file atomically, readable by its owner only."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{text}\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(temporary, path)

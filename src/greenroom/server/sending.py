@@ -1,7 +1,7 @@
-"""Sends an answer's head and body together. Knows uvicorn's protocol and transports; must not know what is sent.
+"""Sends the head and the body of a response in one write.
 
-uvicorn writes head and body one after the other, and each write is a call of the system and a packet of its own, which
-costs more than all that many an answer needed.
+uvicorn writes head and body separately, and each write is a system call and a packet of its own. For many responses
+that costs more than all the other work.
 """
 
 import asyncio
@@ -11,21 +11,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class Gathering:
-    """A transport that gathers what is written until the loop is about to go on, and writes it at once."""
+    """A transport that collects what one step of the event loop writes, and writes it at once."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport: Final = transport
         self._loop: Final = loop
-        self._gathered: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        """Write soon: after what runs now, and before anything that is heard later."""
-        if not self._gathered:
+        """Collect `data`. It is written after the callbacks that are ready now, and before later input is handled."""
+        if not self._chunks:
             self._loop.call_soon(self._flush)
-        self._gathered.append(data)
+        self._chunks.append(data)
 
     def close(self) -> None:
-        """Write what was gathered, then close."""
+        """Write what was collected, then close."""
         self._flush()
         self._transport.close()
 
@@ -33,14 +33,14 @@ class Gathering:
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        gathered = b"".join(self._gathered)
-        self._gathered.clear()
-        if gathered and not self._transport.is_closing():  # Its client may have hung up since it was written.
-            self._transport.write(gathered)
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        if data and not self._transport.is_closing():  # The client may have disconnected meanwhile.
+            self._transport.write(data)
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, on a transport that gathers."""
+    """uvicorn's protocol, on a transport that collects writes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Gathering(transport, self.loop))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a server process is told from outside: values only. Must not know where they were found."""
+"""The settings of a server process, from its command line."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +14,11 @@ PORT_MAX: Final = 65535
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to listen and where to remember: at the URL `database`, or else in the data directory itself.
+    """Where the server listens, and where it stores its data: at the URL `database`, or else in `data_dir` itself.
 
-    Port 0 lets the system choose one. `allowed_hosts` are further names under which people reach this server, `name` or
-    `name:port`. `follow` is a file descriptor whose end of file means that whoever started us is gone.
+    With port 0 the system chooses a free one. `allowed_hosts` are further names under which clients reach this server,
+    `name` or `name:port`. `follow` is a file descriptor: its end of file means that the process that started this
+    server is gone, and the server stops.
     """
 
     data_dir: Path
@@ -29,7 +30,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None) -> ServerSettings:
-    """Read what the command line says. Raises ConfigurationError for what cannot be meant."""
+    """Read the parsed command line. Raises ConfigurationError for an invalid address."""
     host, port = read_address(flags.get("listen") or f"{HOST}:{PORT}")
     return ServerSettings(
         data_dir=data_dir,
@@ -42,8 +43,8 @@ def read_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None
 
 
 def read_address(text: str) -> tuple[str, int]:
-    """Read `HOST:PORT`, `[::1]:PORT` or a port alone."""
+    """Parse `HOST:PORT`, `[::1]:PORT` or a port alone. Raises ConfigurationError for any other text."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):
-        raise ConfigurationError(f"{text!r} is no address to listen on.", f"Write it like {HOST}:{PORT}.")
+        raise ConfigurationError(f"{text!r} is not an address to listen on.", f"Write it like {HOST}:{PORT}.")
     return host.removeprefix("[").removesuffix("]") or HOST, int(port)

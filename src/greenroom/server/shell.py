@@ -1,7 +1,7 @@
-"""Answers well-formed heartbeats from memory, before any framework. Must not decide anything about anybody.
+"""Answers plain heartbeats from memory, without the framework.
 
-It takes only what it can answer exactly as the route of the same path would; whatever is odd in the least is replayed
-into that route, which is the reference and has the words for it. A test sends every case to both.
+It takes only requests that it answers exactly as the route of the same path would. Every other request is replayed into
+that route, which is the reference and answers it or says what is wrong. A test sends every case through both.
 """
 
 from typing import Any, Final
@@ -25,20 +25,20 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 class Shell:
-    """In front of the app: one look at a request tells whether it is a plain beat."""
+    """ASGI middleware in front of the app, for the heartbeats of agents and machines."""
 
-    def __init__(self, inner: ASGIApp, doors: Doors, hosts: Hosts) -> None:
+    def __init__(self, inner: ASGIApp, server: Doors, hosts: Hosts) -> None:
         self._inner: Final = inner
-        self._world: Final = doors.world
-        self._tally: Final = doors.tally
-        self._plain: Final = Plain(hosts, doors.world.keys, doors.world.limits.body_bytes_max)
+        self._world: Final = server.world
+        self._counters: Final = server.tally
+        self._plain: Final = Plain(hosts, server.world.keys, server.world.limits.body_bytes_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith(BEAT_SUFFIX) and scope.get("method") == "POST":
-            caller = self._plain.caller_of(scope)
-            if caller is not None:
+            principal = self._plain.caller_of(scope)
+            if principal is not None:
                 message: Any = await receive()
-                answer = self._answer(scope, caller, message)
+                answer = self._answer(scope, principal, message)
                 if answer is not None:
                     await send({"type": "http.response.start", "status": 200, "headers": [HEADERS, length_of(answer)]})
                     await send({"type": "http.response.body", "body": answer, "more_body": False})
@@ -46,24 +46,24 @@ class Shell:
                 receive = Replay(message, receive)
         await self._inner(scope, receive, send)
 
-    def _answer(self, scope: Any, caller: Caller, message: Any) -> bytes | None:
-        """The answer to a plain beat; None for anything else."""
+    def _answer(self, scope: Any, principal: Caller, message: Any) -> bytes | None:
+        """Return the encoded answer to a plain heartbeat; None for any other request."""
         body = self._plain.body_of(message)
         if body is None:
             return None
         parts = scope["path"].split("/")
         try:
             if len(parts) == 8 and parts[:4] == ["", "api", "v1", "rooms"] and parts[5] == "participants":
-                reply = presence.beat(self._world, caller, parts[4], parts[6], decode_agent_beat(body))
-                self._tally.agent_beats[reply.status] += 1
+                reply = presence.beat(self._world, principal, parts[4], parts[6], decode_agent_beat(body))
+                self._counters.agent_beats[reply.status] += 1
                 return encode(reply)
             if len(parts) == 6 and parts[:4] == ["", "api", "v1", "machines"]:
                 beat = decode_machine_beat(body)
-                answer = connecting.beat(self._world, caller, parts[4], beat)
+                answer = connecting.beat(self._world, principal, parts[4], beat)
                 if answer is None:
                     return None
-                self._tally.machine_beats[answer.status] += 1
-                self._tally.agents_in_machine_beats += len(beat.agents)
+                self._counters.machine_beats[answer.status] += 1
+                self._counters.agents_in_machine_beats += len(beat.agents)
                 return encode(answer)
         except UNREADABLE:
             return None

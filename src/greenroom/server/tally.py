@@ -1,23 +1,23 @@
-"""What the server counts while it works: plain numbers that cost nothing to raise. Must not know how they are shown."""
+"""Counters of the server, in memory: plain numbers that `metrics` reads when Prometheus asks."""
 
 from collections import Counter
 
 
 class Tally:
-    """Raised on the event loop only."""
+    """Counters of one server. They are changed on the event loop only."""
 
     def __init__(self) -> None:
         self.agent_beats: Counter[str] = Counter()
-        """Beats of agents by verdict."""
+        """Heartbeats of agents by verdict."""
         self.machine_beats: Counter[str] = Counter()
-        """Beats of machines by verdict."""
+        """Heartbeats of machines by verdict."""
         self.agents_in_machine_beats = 0
         self.transitions: Counter[str] = Counter()
         """Committed events by type."""
         self.streams = 0
-        """Readers of event streams that are connected now."""
+        """Event streams that are open now."""
         self.waits = 0
-        """Standing claims and waits for wishes now."""
+        """Claims, and waits for assignments, that are open now."""
         self.sweeps = 0
         self.sweep_s = 0.0
         self.sweep_last_s = 0.0

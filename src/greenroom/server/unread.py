@@ -1,7 +1,8 @@
-"""Hears a client out before it is refused. Knows bodies in transit; must not know what is in them, or why.
+"""Reads the rest of a request's body before an error is sent.
 
-Who closes a connection on which more is still coming resets it, and the client, busy with sending, never reads why it
-was refused. So the rest of a body is taken in and thrown away before an error is answered, within limits.
+A connection that is closed while more data arrives is reset, and a client that is still sending then never reads the
+error. So the rest of the body is read and discarded first, for at most `request_timeout_s` seconds and UNREAD_BYTES_MAX
+bytes.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from greenroom.domain.reliability import UNREAD_BYTES_MAX, Reliability
 
 
 class HearOut:
-    """In front of whatever may refuse a request without having read its body."""
+    """ASGI middleware in front of an app that may refuse a request without having read its body."""
 
     def __init__(self, inner: ASGIApp, limits: Reliability) -> None:
         self._inner: Final = inner
@@ -23,35 +24,35 @@ class HearOut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
 
-        async def answer(message: Any) -> None:
+        async def send_after_body(message: Any) -> None:
             if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
                 await body.finish(self._wait_s)
             await send(message)
 
-        await self._inner(scope, body.receive, answer)
+        await self._inner(scope, body.receive, send_after_body)
 
 
 class Body:
-    """A request's body, as far as it has come."""
+    """The body of one request, and whether all of it has been received."""
 
     def __init__(self, scope: Any, receive: Receive) -> None:
         names = {name for name, _ in scope["headers"]}
         self._receive: Final = receive
-        # Who asks first whether it may send (Expect) sends nothing unless it is told to.
-        self._is_over = b"expect" in names or not names & {b"content-length", b"transfer-encoding"}
+        # A client that sends Expect does not send its body before the server asks for it.
+        self._has_ended = b"expect" in names or not names & {b"content-length", b"transfer-encoding"}
 
     async def receive(self) -> Any:
         message: Any = await self._receive()
         if message["type"] != "http.request" or not message.get("more_body"):
-            self._is_over = True
+            self._has_ended = True
         return message
 
     async def finish(self, wait_s: float) -> None:
-        """Take in what is still coming: for at most `wait_s` seconds, and no more than a client may well send."""
-        left = UNREAD_BYTES_MAX
+        """Read and discard the rest of the body, for at most `wait_s` seconds and UNREAD_BYTES_MAX bytes."""
+        bytes_left = UNREAD_BYTES_MAX
         try:
             async with asyncio.timeout(wait_s):
-                while not self._is_over and left > 0:
-                    left -= len((await self.receive()).get("body", b""))
+                while not self._has_ended and bytes_left > 0:
+                    bytes_left -= len((await self.receive()).get("body", b""))
         except TimeoutError:
             return

@@ -1,4 +1,4 @@
-"""The calls of the API, noun by noun. Each says what it takes and gives and which use case does it, and no more."""
+"""The API calls, a module for each resource. Each call names its body, query and reply, and runs one use case."""
 
 from greenroom.server.operations import Operations
 from greenroom.server.routes import attention, events, health, machines, participants, rooms, tasks

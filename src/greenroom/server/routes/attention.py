@@ -1,4 +1,4 @@
-"""The call about what needs a person."""
+"""The call about alerts: what needs a user."""
 
 from greenroom.domain.attention import Attention
 from greenroom.server.ask import Ask
@@ -11,6 +11,6 @@ calls = Operations()
 
 
 @calls.read(f"{API}/attention", list[Attention])
-def list_attention(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """List what needs a person now, oldest first."""
-    return attention.list_all(world, reader, ask.caller)
+def list_attention(world: World, reader: Reader, request: Ask[None]) -> object:
+    """List the open alerts (what needs a user now), oldest first."""
+    return attention.list_all(world, reader, request.caller)

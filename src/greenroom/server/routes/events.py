@@ -1,4 +1,4 @@
-"""Calls about what happened: as a list, or as a stream for who accepts `text/event-stream`."""
+"""Calls about events: as a list or, with `Accept: text/event-stream`, as a stream."""
 
 from litestar import HttpMethod
 
@@ -14,31 +14,33 @@ calls = Operations()
 
 
 @calls.call(HttpMethod.GET, f"{API}/rooms/{{room}}/events", None, list[Event], EventsQuery, streams=True)
-async def room_events(doors: Doors, ask: Ask[None]) -> object:
-    """Tell what happened in a room, by `seq`."""
-    stream = await doors.read(lambda world, reader: events.stream_of_room(world, reader, ask.caller, ask.room))
-    return await stream_or_page(doors, ask, stream)
+async def room_events(server: Doors, request: Ask[None]) -> object:
+    """List or stream the events of a room, ordered by `seq`."""
+    stream = await server.read(lambda world, reader: events.stream_of_room(world, reader, request.caller, request.room))
+    return await stream_or_page(server, request, stream)
 
 
 @calls.call(HttpMethod.GET, f"{API}/machines/{{machine}}/events", None, list[Event], EventsQuery, streams=True)
-async def machine_events(doors: Doors, ask: Ask[None]) -> object:
-    """Tell what happened to a machine, by `seq`."""
-    stream = await doors.read(lambda world, reader: events.stream_of_machine(world, reader, ask.caller, ask.machine))
-    return await stream_or_page(doors, ask, stream)
+async def machine_events(server: Doors, request: Ask[None]) -> object:
+    """List or stream the events of a machine, ordered by `seq`."""
+    stream = await server.read(
+        lambda world, reader: events.stream_of_machine(world, reader, request.caller, request.machine)
+    )
+    return await stream_or_page(server, request, stream)
 
 
 @calls.call(HttpMethod.GET, f"{API}/events", None, list[Event], EventsQuery, streams=True)
-async def all_events(doors: Doors, ask: Ask[None]) -> object:
-    """Tell what happened anywhere, by `pos`; only for operators."""
-    access.operator_only(ask.caller)
-    return await stream_or_page(doors, ask, None)
+async def all_events(server: Doors, request: Ask[None]) -> object:
+    """List or stream the events of all streams, ordered by `pos`; operator only."""
+    access.operator_only(request.caller)
+    return await stream_or_page(server, request, None)
 
 
-async def stream_or_page(doors: Doors, ask: Ask[None], stream: str | None) -> object:
-    """Follow a stream for who can read one, else tell a page of it."""
-    if wants_stream(ask):
-        return stream_response(doors, ask, stream)
-    after, limit = ask.query.after, ask.limit(doors.world.limits)
+async def stream_or_page(server: Doors, request: Ask[None], stream: str | None) -> object:
+    """Answer with a stream if the client accepts one, else with one page. `stream` is None for all streams."""
+    if wants_stream(request):
+        return stream_response(server, request, stream)
+    after, limit = request.query.after, request.limit(server.world.limits)
     if stream is None:
-        return await doors.read(lambda world, reader: events.page_of_all(world, reader, ask.caller, after, limit))
-    return await doors.read(lambda world, reader: events.page(world, reader, stream, after, limit))
+        return await server.read(lambda world, reader: events.page_of_all(world, reader, request.caller, after, limit))
+    return await server.read(lambda world, reader: events.page(world, reader, stream, after, limit))

@@ -1,4 +1,4 @@
-"""Calls about the server itself. Health and readiness need no token: who asks them has none."""
+"""Calls about the server itself. Health and readiness need no token, because a probe has none."""
 
 from http import HTTPStatus
 
@@ -21,31 +21,31 @@ calls = Operations()
 
 
 @calls.call(HttpMethod.GET, "/healthz", None, Health)
-async def healthz(doors: Doors, ask: Ask[None]) -> object:
-    """Tell whether the server's own loops are well; 503 names the late ones."""
-    late = doors.healing.late()
+async def healthz(server: Doors, request: Ask[None]) -> object:
+    """Report whether the server's background loops are healthy; 503 names the late ones."""
+    late = server.healing.late()
     health = Health(status="late" if late else "ok", late=late)
     status = HTTPStatus.SERVICE_UNAVAILABLE if late else HTTPStatus.OK
     return Response(msgspec.json.encode(health), status_code=status, media_type=JSON)
 
 
 @calls.call(HttpMethod.GET, "/readyz", None, Health)
-async def readyz(doors: Doors, ask: Ask[None]) -> object:
-    """Tell whether the server can take requests: it is not stopping, and its store commits."""
-    if doors.closing.is_set():
-        raise Unavailable("The server is stopping.", "Send the request again when it is back.")
-    await doors.write(lambda world, transaction: None)
+async def readyz(server: Doors, request: Ask[None]) -> object:
+    """Report whether the server can take requests: it is not stopping, and its store commits."""
+    if server.closing.is_set():
+        raise Unavailable("The server is stopping.", "Retry when it runs again.")
+    await server.write(lambda world, transaction: None)
     return Health(status="ok")
 
 
 @calls.read(f"{API}/limits", Reliability)
-def show_limits(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """Show the durations and limits that are in force in this server, by name."""
+def show_limits(world: World, reader: Reader, request: Ask[None]) -> object:
+    """Show the durations and limits that this server uses, by name."""
     return world.limits
 
 
 @calls.call(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")
-async def show_metrics(doors: Doors, ask: Ask[None]) -> object:
-    """Tell Prometheus the server's numbers; only for operators."""
-    access.operator_only(ask.caller)
-    return Response(doors.metrics.text(), media_type=metrics.CONTENT_TYPE)
+async def show_metrics(server: Doors, request: Ask[None]) -> object:
+    """Return the server's metrics in Prometheus' text format; operator only."""
+    access.operator_only(request.caller)
+    return Response(server.metrics.text(), media_type=metrics.CONTENT_TYPE)

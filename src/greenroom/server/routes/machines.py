@@ -1,4 +1,4 @@
-"""Calls about machines: their daemons' beats, wishes and facts."""
+"""Calls about machines: their registration, and the heartbeats, assignments and reports of their daemons."""
 
 from litestar import HttpMethod
 
@@ -21,57 +21,59 @@ MACHINE = f"{MACHINES}/{{machine}}"
 
 
 @calls.read(MACHINES, list[MachineView], ListQuery)
-def list_machines(world: World, reader: Reader, ask: Ask[None]) -> object:
+def list_machines(world: World, reader: Reader, request: Ask[None]) -> object:
     """List the machines."""
-    return machines.list_all(world, reader, ask.caller, ask.query.after, ask.limit(world.limits))
+    return machines.list_all(world, reader, request.caller, request.query.after, request.limit(world.limits))
 
 
 @calls.read(MACHINE, MachineView)
-def show_machine(world: World, reader: Reader, ask: Ask[None]) -> object:
+def show_machine(world: World, reader: Reader, request: Ask[None]) -> object:
     """Show a machine with the agents on it."""
-    return machines.show(world, reader, ask.caller, ask.machine)
+    return machines.show(world, reader, request.caller, request.machine)
 
 
 @calls.write(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
-def register_machine(world: World, transaction: Transaction, ask: Ask[PutMachine]) -> object:
-    """Register a machine, or say anew what it can run."""
-    return machines.register(world, transaction, ask.caller, ask.machine, ask.body)
+def register_machine(world: World, transaction: Transaction, request: Ask[PutMachine]) -> object:
+    """Register a machine, or update its name, harnesses and labels."""
+    return machines.register(world, transaction, request.caller, request.machine, request.body)
 
 
 @calls.write(HttpMethod.DELETE, MACHINE, None, None)
-def delete_machine(world: World, transaction: Transaction, ask: Ask[None]) -> object:
-    """Forget a machine onto which nothing is wished any more."""
-    machines.delete(world, transaction, ask.caller, ask.machine)
+def delete_machine(world: World, transaction: Transaction, request: Ask[None]) -> object:
+    """Delete a machine that no role is assigned to any more."""
+    machines.delete(world, transaction, request.caller, request.machine)
     return None
 
 
 @calls.call(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
-async def machine_heartbeat(doors: Doors, ask: Ask[MachineHeartbeat]) -> object:
-    """Say that a daemon lives, and with it its agents; a disconnected machine is answered when it is back for good."""
-    reply = connecting.beat(doors.world, ask.caller, ask.machine, ask.body)
+async def machine_heartbeat(server: Doors, request: Ask[MachineHeartbeat]) -> object:
+    """Renew the leases of a machine and its agents; a disconnected machine is answered once its reconnect is stored."""
+    reply = connecting.beat(server.world, request.caller, request.machine, request.body)
     if reply is None:
-        with watched(ask.sent) as gone:
-            reply = await doors.write(
-                lambda world, tx: connecting.reconnect(world, tx, ask.caller, ask.machine, ask.body, gone.is_set)
+        with watched(request.sent) as disconnected:
+            reply = await server.write(
+                lambda world, tx: connecting.reconnect(
+                    world, tx, request.caller, request.machine, request.body, disconnected.is_set
+                )
             )
-    doors.tally.machine_beats[reply.status] += 1
-    doors.tally.agents_in_machine_beats += len(ask.body.agents)
+    server.tally.machine_beats[reply.status] += 1
+    server.tally.agents_in_machine_beats += len(request.body.agents)
     return reply
 
 
 @calls.call(HttpMethod.GET, f"{MACHINE}/wishes", None, Wishes, WishesQuery)
-async def list_wishes(doors: Doors, ask: Ask[None]) -> object:
-    """Tell what is wished of a machine, waiting for another version than the one that is known."""
-    return await claims.wishes(doors, ask)
+async def list_wishes(server: Doors, request: Ask[None]) -> object:
+    """List a machine's assignments, waiting up to `wait_s` seconds for another version than `after`."""
+    return await claims.wishes(server, request)
 
 
 @calls.write(HttpMethod.POST, f"{MACHINE}/facts", PostFacts, FactsReply)
-def post_facts(world: World, transaction: Transaction, ask: Ask[PostFacts]) -> object:
-    """Report what a daemon saw happen, each fact once."""
-    return facts.take(world, transaction, ask.caller, ask.machine, ask.body)
+def post_facts(world: World, transaction: Transaction, request: Ask[PostFacts]) -> object:
+    """Report what happened to a machine's agents; a report that is sent again is applied once."""
+    return facts.take(world, transaction, request.caller, request.machine, request.body)
 
 
 @calls.mint(f"{MACHINE}/token", TokenReply)
-def make_machine_token(world: World, reader: Reader, ask: Ask[None]) -> object:
-    """Make the token of a machine's daemon; only an operator may."""
-    return machines.token(world, ask.caller, ask.machine)
+def make_machine_token(world: World, reader: Reader, request: Ask[None]) -> object:
+    """Make the token of a machine's daemon; operator only."""
+    return machines.token(world, request.caller, request.machine)

@@ -1,4 +1,4 @@
-"""Calls about being present in a room."""
+"""Calls by which agents join a role, stay present and leave."""
 
 from litestar import HttpMethod
 
@@ -18,20 +18,20 @@ PARTICIPANT = f"{API}/rooms/{{room}}/participants/{{role}}"
 
 
 @calls.call(HttpMethod.POST, f"{PARTICIPANT}/join", Join, JoinReply)
-async def join(doors: Doors, ask: Ask[Join]) -> object:
-    """Sit down in a role, or come back to it; joining again on the same connection changes nothing."""
-    return await joining.join(doors, ask)
+async def join(server: Doors, request: Ask[Join]) -> object:
+    """Join a role, or rejoin it after an absence; joining again with the same `connection_id` changes nothing."""
+    return await joining.join(server, request)
 
 
 @calls.call(HttpMethod.POST, f"{PARTICIPANT}/heartbeat", Heartbeat, HeartbeatReply)
-async def heartbeat(doors: Doors, ask: Ask[Heartbeat]) -> object:
-    """Say that the participant lives; answered with a verdict."""
-    reply = presence.beat(doors.world, ask.caller, ask.room, ask.role, ask.body)
-    doors.tally.agent_beats[reply.status] += 1
+async def heartbeat(server: Doors, request: Ask[Heartbeat]) -> object:
+    """Renew a participant's lease; the answer is a verdict."""
+    reply = presence.beat(server.world, request.caller, request.room, request.role, request.body)
+    server.tally.agent_beats[reply.status] += 1
     return reply
 
 
 @calls.write(HttpMethod.POST, f"{PARTICIPANT}/leave", Leave, LeaveReply)
-def leave(world: World, transaction: Transaction, ask: Ask[Leave]) -> object:
-    """Get up for good; what was held is released at once."""
-    return presence.leave(world, transaction, ask.caller, ask.room, ask.role, ask.body)
+def leave(world: World, transaction: Transaction, request: Ask[Leave]) -> object:
+    """Leave a role for good; a task that the participant holds is released at once."""
+    return presence.leave(world, transaction, request.caller, request.room, request.role, request.body)
