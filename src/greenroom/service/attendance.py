@@ -1,6 +1,6 @@
-"""Which roles have a task waiting and nobody who sits there, and since when. Memory only; must not know the store.
+"""Tracks the roles that have a pending task and no present participant, and since when. In memory only.
 
-It is kept from what the log tells, as it is published, so that no round has to look for it.
+It is updated from events as they are published, so that no round of the sweep has to search for such roles.
 """
 
 import threading
@@ -16,21 +16,21 @@ PARTICIPANT = "participant."
 
 
 class Attendance:
-    """Keys are those of seats: the room's id and the role's name."""
+    """Roles by the key of `seat_key`: the room's id and the role's name. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._pending: dict[str, set[str]] = {}
         self._since: dict[str, float] = {}
-        """Not told yet; oldest first, because a moment is noted when it has come.
+        """When the wait began, in monotonic seconds, of each role for which no alert is raised yet; oldest first.
 
-        Whoever only sits down for a moment, and can do nothing, does not begin it anew; whoever takes a task does.
+        A participant that joins and leaves without claiming does not restart the wait; one that claims a task does.
         """
         self._told: set[str] = set()
         self._over: set[str] = set()
         self._lock = threading.Lock()
 
     def notice(self, events: Sequence[Event], seated: Container[str], now: float) -> None:
-        """Take in what was committed; `seated` has the roles in which somebody sits by now."""
+        """Apply committed events; `seated` holds the keys of the roles that have a participant now."""
         with self._lock:
             for event in events:
                 if not event.stream.startswith(ROOM):
@@ -45,7 +45,7 @@ class Attendance:
     def remember(
         self, pending: Iterable[tuple[str, str]], told: Iterable[str], seated: Container[str], now: float
     ) -> None:
-        """Take up again, after a restart, which tasks are pending, as (key, task), and of which roles people know."""
+        """Restore the state after a restart: `pending` as (key, task), `told` as the keys with a raised alert."""
         with self._lock:
             self._told.update(told)
             for key, task in pending:
@@ -54,27 +54,27 @@ class Attendance:
                 self._judge(key, seated, now)
 
     def begin_anew(self, now: float) -> None:
-        """Count everything anew after an absence of the server: nobody could join in that time."""
+        """Restart every wait at `now` after an absence of the server: no agent could join in that time."""
         with self._lock:
             self._since = dict.fromkeys(self._since, now)
 
     def overdue(self, now: float, timeout_s: float) -> list[str]:
-        """The roles of which people are to be told, because they have been unattended for so long."""
+        """The keys of roles that have been unattended for `timeout_s` and need an alert, oldest first."""
         with self._lock:
             return [key for key, _ in takewhile(lambda item: now - item[1] >= timeout_s, self._since.items())]
 
     def attended(self) -> list[str]:
-        """The roles of which people were told, and need not have been any more."""
+        """The keys of roles whose alert is raised and no longer applies."""
         return [*self._over]
 
     def was_told(self, key: str, seated: Container[str], now: float) -> None:
-        """People have been told of a role."""
+        """Record that the alert for a role is raised."""
         with self._lock:
             self._told.add(key)
             self._judge(key, seated, now)
 
     def was_resolved(self, key: str, seated: Container[str], now: float) -> None:
-        """What people were told of a role was taken back, or turned out not to be so."""
+        """Record that the alert for a role was resolved, or was not needed."""
         with self._lock:
             self._told.discard(key)
             self._over.discard(key)

@@ -1,8 +1,8 @@
-"""Machines that beat, come back, fall silent and leave, with the agents they hold. Must not know HTTP or processes.
+"""Machine heartbeats: connects, renews, reconnects and disconnects a machine together with the agents it holds.
 
-A connected machine's beat is answered from memory. The beat that changes something (a machine that was disconnected, a
-new incarnation, an agent that must be seated again, the last one of all) goes through the store, and is answered after
-the commit.
+The heartbeat of a connected machine is answered from memory. A heartbeat that changes something (the machine was
+disconnected, the incarnation is new, an agent must become present again, the daemon leaves) goes through the store and
+is answered after the commit.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
 
 def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbeat) -> MachineHeartbeatReply | None:
-    """Renew a machine's lease and judge each of its agents, in memory; None when the store has to have its say."""
+    """Renew a machine's lease and answer a verdict for each of its agents, from memory.
+
+    None when the heartbeat needs the store: then call `reconnect`. Raises Refused.
+    """
     if not callers.may_run(caller, machine_id):
         raise access.refused()
     now = world.now()
@@ -69,9 +72,10 @@ def reconnect(
     request: MachineHeartbeat,
     is_gone: Callable[[], bool] = lambda: False,
 ) -> MachineHeartbeatReply:
-    """Take a beat that changes something: the machine is connected and its agents are seated, in one transaction.
+    """Process a heartbeat that changes something: connects the machine and its agents in one transaction.
 
-    `is_gone` tells whether whoever sent it has hung up by now.
+    `is_gone` returns whether the sender has closed its connection by now. A heartbeat of an older incarnation is
+    answered `superseded` and changes nothing else.
     """
     machine = access.machine(tx, caller, machine_id)
     epoch = machines.incarnation_epoch(tx, machine.id, request.incarnation)
@@ -97,7 +101,7 @@ def reconnect(
     changed = msgspec.structs.replace(changed, daemon_connected=True)
     machines.save(tx, machine, changed)
     if verdict == "new" or not machine.daemon_connected:
-        cause = "its daemon was started" if verdict == "new" else "its daemon beats again"
+        cause = "its daemon was started" if verdict == "new" else "heartbeats resumed"
         data = {
             "machine": machine.id,
             "name": machine.name,
@@ -119,7 +123,7 @@ def reconnect(
 
 
 def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatReply:
-    """Take the last beat of a daemon that was stopped on purpose: nobody need wait for its lease to run out."""
+    """Disconnect a machine at once, on the last heartbeat of a daemon that was stopped on purpose."""
     if machine.daemon_connected:
         disconnect(world, tx, machine, "its daemon was stopped", tx.now.instant)
     tx.after_commit(partial(guarding.heard, world, machine.id, []))
@@ -132,17 +136,17 @@ def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatR
 
 
 def disconnect(world: World, tx: Transaction, machine: Machine, cause: str, seen_at: str | None) -> None:
-    """Count a machine as gone, and its agents with it, in one transaction."""
+    """Record that a machine is disconnected, and expire its participants, in one transaction."""
     machines.save(tx, machine, msgspec.structs.replace(machine, daemon_connected=False, last_seen_at=seen_at))
     data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "daemon_connected": False}
     tx.record(machine_stream(machine.id), "machine.disconnected", cause, data)
     for sitting in sittings.present_on(tx, machine.id):
-        seating.lapse(world, tx, sitting, f"machine {machine.name} is gone: {cause}", seen_at or tx.now.instant)
+        seating.lapse(world, tx, sitting, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant)
     tx.after_commit(partial(world.leases.drop_machine, machine.id))
 
 
 def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, agent: HeldAgent) -> AgentVerdict:
-    """Seat an agent that a returning machine holds, unless a newer sitting has its role."""
+    """Make an agent that a reconnecting machine holds present again, unless a newer participant has its role."""
     told = partial(AgentVerdict, room=agent.room, role=agent.role)
     room = stored.get(tx, agent.room)
     role = stored.role(tx, room.id, agent.role) if room is not None else None
@@ -158,7 +162,7 @@ def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, a
         present = seating.attach(world, tx, known, machine.id)
     else:
         presence.resume_lost(world, tx, known)
-        present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} came back")
+        present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} reconnected")
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
     noted = notes.for_holder(tx, held[0]) if held else ()
@@ -166,20 +170,20 @@ def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, a
 
 
 def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
-    """End the sittings that a newly started daemon does not hold: whoever ran them is gone."""
+    """End the machine's participants that a newly started daemon does not hold: their processes no longer run."""
     names = {(agent.room, agent.role, agent.connection_id) for agent in held}
     for sitting in sittings.open_on(tx, machine.id):
         room = stored.get(tx, sitting.room)
         role = stored.role(tx, sitting.room, sitting.role)
         if room is None or role is None:
-            continue  # It is gone with its room or role, of which only what is handed in late is still kept.
+            continue  # Its room or role was deleted; only late results are still accepted for it.
         if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
-            cause = f"the daemon of machine {machine.name} was started anew without it"
+            cause = f"the daemon of machine {machine.name} was restarted without it"
             seating.end(world, tx, sitting, "exited", cause, release_as="exited", on_trial=role.rests_as == PARKED)
 
 
 def connect(world: World, machine: Machine) -> None:
-    """Count a machine as connected, from now if it was not."""
+    """Grant a machine its lease; `since` is now, unless the same incarnation was connected before."""
     now = world.now()
     before = world.leases.machines.get(machine.id)
     known = before if before is not None and before.connection == machine.incarnation else None

@@ -1,6 +1,7 @@
-"""What people decide about tasks: cancel, reset, retry, accept, send back, queue, note. Must not know HTTP.
+"""Task administration for operators: cancel, reset, retry, accept, send back, queue, note, add to the backlog.
 
-Only operators do any of it. Each is one move of the table, from whatever state the task is in, whoever holds it.
+Each call but `note` and `add_to_backlog` is one move of the transition table, whichever agent holds the task. They
+raise Refused and NotFound, and InvalidTransition for a move that the table does not have.
 """
 
 from greenroom.domain.caller import Caller
@@ -28,7 +29,7 @@ from greenroom.wire.requests import Accept, AddNote, AddToBacklog, Explain, Retr
 
 
 def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Close a task that is not over. Its holder's next beat no longer names it, and the holder stops."""
+    """Close a task that is not over. Its holder's next heartbeat no longer names the task, so the holder stops."""
     task, _ = find(world, tx, caller, task_id, request.reason)
     move(task.status, "cancel")
     reason = request.reason or "cancelled"
@@ -50,19 +51,19 @@ def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request:
 
 
 def reset(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Take a task from its holder and give it to whoever claims it next, as a new attempt."""
+    """Release a task from its holder; the next claim begins a new attempt."""
     task, _ = find(world, tx, caller, task_id, request.reason)
     move(task.status, "release")
-    released = working.release(world, tx, task, RESET, request.reason or "reset by a person")
+    released = working.release(world, tx, task, RESET, request.reason or "reset by a user")
     results.rest_holder(world, tx, task)
     seating.call_up(world, tx, task)
     return results.full(tx, released)
 
 
 def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: Retry) -> Task:
-    """Let a quarantined task be tried again, by its own role or by another; it waits when the room is full.
+    """Retry a quarantined task in its own role or in another one; it is queued when the room is full.
 
-    What set it apart is forgotten: its deaths and the hand-offs of its request count anew.
+    Its failures and the hand-offs of its request are counted from 0 again.
     """
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "retry")
@@ -80,16 +81,16 @@ def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
         released_cause=None,
         promoted=None,
     )
-    working.record(tx, "task.released", request.reason or "tried again by a person", again)
+    working.record(tx, "task.released", request.reason or "retried by a user", again)
     working.wake_role(world, tx, again)
     return results.full(tx, again)
 
 
 def send_elsewhere(world: World, tx: Transaction, task: Task, room: Room, role: str, reason: str | None) -> Task:
-    """Close a quarantined task, and open its work for another role in the same request."""
+    """Close a quarantined task and open a task with its text for another role, in the same request."""
     check_role(room, role)
     sent = f"sent to {role}" + (f": {reason}" if reason else "")
-    opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a person")
+    opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a user")
     closed = working.step(
         tx, task, "retry", CLOSED, reason=sent, next_task=opened.id, completed_at=tx.now.instant, promoted=None
     )
@@ -98,7 +99,10 @@ def send_elsewhere(world: World, tx: Transaction, task: Task, room: Room, role: 
 
 
 def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request: Accept) -> Task:
-    """Take the result that waits for a review; or a late one, whose task is then over as if it had come in time."""
+    """Accept the result that waits for a review, or a late result: then the task is completed as if it were in time.
+
+    Raises Conflict when there is no such result, or when the task's request continues with another open task.
+    """
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "accept")
     by = request.reason or f"accepted by {caller.subject}"
@@ -112,15 +116,18 @@ def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request:
     going_on = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
     if going_on is not None:
         raise Conflict(
-            f"The request of task {task.id} goes on with {going_on.id}, which is {going_on.status}.",
-            f"Take that one's result, or cancel it first (`greenroom task cancel {going_on.id}`).",
+            f"The request of task {task.id} continues with {going_on.id}, which is {going_on.status}.",
+            f"Wait for the result of {going_on.id}, or cancel it first (`greenroom task cancel {going_on.id}`).",
         )
     seating.call_up(world, tx, task)
     return results.take_late(world, tx, room, results.set_aside(tx, task), late, by)
 
 
 def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult | None:
-    """The newest late result of an attempt; None where the one that waits for a review is meant."""
+    """The newest late result of an attempt; None if the result that waits for a review is meant.
+
+    Raises Conflict when there is neither.
+    """
     waits = task.accepted_attempt if task.status == PENDING_REVIEW else None
     if attempt is None and waits is not None:
         return None
@@ -129,17 +136,22 @@ def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult 
     if newest is None and (waits is None or waits != attempt):
         named = ", ".join(str(number) for number in sorted({late.attempt for late in known}))
         asked = (
-            "No result of it waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
+            "No result waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
         )
         raise Conflict(
             f"Task {task.id} is {task.status}. {asked}.",
-            f"Name the attempt whose late result is to count: {named}." if named else "Nothing was handed in late.",
+            f"Accept a late result by its attempt ({named}): `greenroom task accept {task.id} --attempt N`."
+            if named
+            else f"It has no late results at all; see `greenroom task show {task.id}`.",
         )
     return newest
 
 
 def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, request: SendBack) -> Task:
-    """Let a task be done again, or put it off; the reason becomes a note that its next holder reads."""
+    """Send a reviewed task back to be done again, or a waiting task to the backlog.
+
+    The reason becomes a note, which the next holder of the task gets.
+    """
     task, room = find(world, tx, caller, task_id, request.reason)
     again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
     move(task.status, "send_back", PENDING if again else BACKLOG)
@@ -165,16 +177,17 @@ def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, reque
 
 
 def check_room_for_result(tx: Transaction, task: Task) -> None:
-    """Refuse to send a result back that could not be kept beside the late ones: then it has gone round too often."""
+    """Raise Conflict if the result to send back cannot be kept, because the task has its maximum of late results."""
     if task.status == PENDING_REVIEW and len(attempts.late_of(tx, task.id)) >= LATE_RESULTS_MAX:
         raise Conflict(
-            f"Task {task.id} has {LATE_RESULTS_MAX} results already that did not count, and no more are kept.",
-            f"Accept one (`greenroom task accept {task.id}`), or cancel it and ask anew (`greenroom backlog add`).",
+            f"Task {task.id} already has {LATE_RESULTS_MAX} late results, and no more are kept.",
+            f"Accept a result (`greenroom task accept {task.id}`), or cancel the task "
+            f"(`greenroom task cancel {task.id}`) and add a new one (`greenroom backlog add ROOM`).",
         )
 
 
 def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Let the work on a backlog item begin: at once, or when the room has a place."""
+    """Move a backlog item to pending, or to queued when the room is full."""
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "queue")
     access.open_only(room)
@@ -185,13 +198,16 @@ def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
 
 
 def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: AddNote) -> Task:
-    """Tell whoever works on a task something, now with their next beat, or when they claim it."""
+    """Add a note to a task. Its holder gets it with the next heartbeat, a later holder with the claim.
+
+    Raises Conflict for a task that is over.
+    """
     task, _ = find(world, tx, caller, task_id, None)
     texts.check(world, "text", request.text)
     if task.status not in OPEN_STATES:
         raise Conflict(
-            f"Task {task.id} is {task.status}; nobody will read a note on it.",
-            "Say it in a message to the room (`greenroom send`).",
+            f"Task {task.id} is {task.status}; no agent would read a note on it.",
+            "Send a message to the room instead (`greenroom send ROOM`).",
         )
     notes.write(world, tx, task, caller.subject, request.text)
     seating.call_up(world, tx, task)
@@ -199,7 +215,7 @@ def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: A
 
 
 def add_to_backlog(world: World, tx: Transaction, caller: Caller, room_name: str, request: AddToBacklog) -> Task:
-    """Write down what is to be done one day; its result will wait for a review."""
+    """Add a task to a room's backlog. Work on it begins when it is queued, and its result waits for a review."""
     room = access.room_for_operator(tx, caller, room_name)
     access.open_only(room)
     texts.check(world, "text", request.text)
@@ -209,7 +225,7 @@ def add_to_backlog(world: World, tx: Transaction, caller: Caller, room_name: str
 
 
 def find(world: World, tx: Transaction, caller: Caller, task_id: str, reason: str | None) -> tuple[Task, Room]:
-    """The task that a person names, and its room; their reason must be a text that can be kept."""
+    """The task that an operator names, and its room; also checks the text of the reason."""
     task = access.task_to_move(tx, caller, task_id)
     if reason is not None:
         texts.check(world, "reason", reason)
@@ -221,4 +237,4 @@ def find(world: World, tx: Transaction, caller: Caller, task_id: str, reason: st
 def check_role(room: Room, role: str) -> None:
     """Raise Unusable for a role that the room does not have."""
     if role not in room.roles:
-        raise Unusable(f"Room {room.name} has no role {role[:80]!r}.", f"Name one of {', '.join(room.roles)}.")
+        raise Unusable(f"Room {room.name} has no role {role[:80]!r}.", f"Use one of {', '.join(room.roles)}.")

@@ -1,4 +1,4 @@
-"""Which rooms and roles there are, in memory, so that a beat need not ask the store. Must not know leases."""
+"""The cache of rooms and their roles, so that a heartbeat needs no read from the store."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from greenroom.domain.room import CLOSED, Room
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A room as a beat needs to know it: the machine wished for each role, and which roles are to be left."""
+    """What a heartbeat needs of a room: the machine that each role is assigned to, and the roles that are to drain."""
 
     id: str
     name: str
@@ -16,13 +16,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Rooms by id and by name. Changed after commits only; a reader sees one whole version of a room."""
+    """Rooms by id and by name. Changed after commits only; a reader gets one consistent version of a room."""
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
 
     def put(self, room: Room, roles: list[Role]) -> None:
-        """Take in a room as it was committed."""
+        """Add or replace a room as it was committed."""
         drained = {role.name for role in roles if room.status == CLOSED or role.is_drained}
         machines = {role.name: role.machine if role.is_run_by_daemon else None for role in roles}
         place = Place(room.id, room.name, machines, frozenset(drained))
@@ -31,7 +31,7 @@ class Directory:
         self._places[room.name] = place
 
     def drop(self, room: str) -> None:
-        """Forget a room, given its id. Its name may be another room's by now."""
+        """Remove a room by its id. Its name may belong to another room by now."""
         self._drop_name(room, "")
         self._places.pop(room, None)
 

@@ -1,7 +1,7 @@
-"""The guards over tasks that were taken over. Memory only: a restart puts fresh ones. Must not know the store.
+"""The table of takeover holds, in memory only: a restart of the server sets new ones.
 
-A guard is put while the takeover is being written, so that no claim of the same batch comes before it; it is lifted
-after commits, by beats and by the sweep.
+A hold is added while the takeover is being written, so that no claim of the same batch precedes it. It is removed after
+commits, by heartbeats and by the sweep.
 """
 
 import threading
@@ -14,7 +14,7 @@ from greenroom.domain.takeover import Guard, is_dropped
 
 
 class Guards:
-    """At most one guard for each task."""
+    """At most one hold for each task. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._of: dict[str, Guard] = {}
@@ -24,29 +24,29 @@ class Guards:
         return len(self._of)
 
     def put(self, guard: Guard) -> None:
-        """Hold a task back."""
+        """Hold a task."""
         with self._lock:
             self._of[guard.task] = guard
 
     def drop(self, guard: Guard) -> None:
-        """Take a guard back as if it had never been put."""
+        """Remove a hold whose transaction was rolled back, unless a newer hold has replaced it."""
         with self._lock:
             if self._of.get(guard.task) is guard:
                 del self._of[guard.task]
 
     def holds_back(self, task: str) -> bool:
-        """Tell whether nobody may claim the task yet."""
+        """Whether the task may not be claimed yet."""
         return task in self._of
 
     def over(self, room: str, role: str) -> Guard | None:
-        """The guard for which a role waits, if there is one: that which lasts longest."""
+        """The hold that a role waits for: the one that lasts longest. None if there is none."""
         if not self._of:
             return None
         found = [guard for guard in self._every() if (guard.room, guard.role) == (room, role)]
         return max(found, key=lambda guard: guard.until, default=None)
 
     def lift_for(self, room: str, role: str, connection: str, task: str | None) -> list[Guard]:
-        """Lift what is held back for the sake of a connection that has stopped: its work, or only that on one task."""
+        """Remove and return the holds for a connection that has stopped: all of them, or only that of one task."""
         return self._lift(
             lambda guard: (
                 (guard.room, guard.role, guard.connection) == (room, role, connection) and task in (None, guard.task)
@@ -54,15 +54,15 @@ class Guards:
         )
 
     def lift_dropped(self, machine: str, named: Collection[tuple[str, str, str]]) -> list[Guard]:
-        """Lift what is held back for agents that a machine's beat names no more as (room, role, connection)."""
+        """Remove and return the holds for agents of a machine that are not in `named`, as (room, role, connection)."""
         return self._lift(lambda guard: is_dropped(guard, machine, named))
 
     def lift_due(self, now: float) -> list[Guard]:
-        """Lift what was held back for long enough."""
+        """Remove and return the holds whose time is over."""
         return self._lift(lambda guard: guard.until <= now)
 
     def extend_all(self, now: float, grace_s: float) -> None:
-        """Count everything anew after an absence of the server: nobody could be heard."""
+        """Extend every hold to at least `grace_s` from `now`, after an absence of the server."""
         with self._lock:
             for task, guard in self._of.items():
                 self._of[task] = msgspec.structs.replace(guard, until=extended(guard.until, grace_s, now))

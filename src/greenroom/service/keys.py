@@ -1,7 +1,7 @@
-"""Tokens: made from one secret and a subject, checked without a look-up. Must not know what a caller may do.
+"""Signs and verifies tokens: each is an HMAC over its scope and subject, checked without a look-up in the store.
 
-A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that is gone is
-refused because what it names is gone.
+A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that no longer
+exists is refused because its subject does not exist.
 """
 
 import base64
@@ -18,14 +18,17 @@ TOKEN_CHARACTERS_MAX = 512
 
 
 class Keys:
-    """Makes tokens and tells whom they speak for. Verified tokens are remembered, so that a beat costs a look-up."""
+    """Makes and verifies tokens. Verified tokens are cached, so that a heartbeat costs one look-up in a dict.
+
+    At CACHED_MAX tokens the cache is cleared.
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._known: dict[str, Caller] = {}
 
     def operator_token(self) -> str:
-        """The token of this server's people."""
+        """The token of this server's operators."""
         return self._spell(OPERATOR)
 
     def machine_token(self, machine: str) -> str:
@@ -39,14 +42,14 @@ class Keys:
     def attempt_token(self, task: Task) -> str:
         """The token of the task's current attempt."""
         token = self._spell(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
-        # Its next call is near: it need not be verified when it comes.
+        # Its first call follows soon; cached here, the token is not verified then.
         self._remember(
             token, Caller(scope=ATTEMPT, task=task.id, attempt=task.attempt, room=task.room, role=task.target_role)
         )
         return token
 
     def caller_of(self, token: str) -> Caller | None:
-        """Whom the token speaks for; None when we never made it."""
+        """The caller that a token stands for; None when this server did not make the token."""
         known = self._known.get(token)
         if known is not None:
             return known

@@ -1,4 +1,4 @@
-"""Joining, beating and leaving. A beat is answered from memory; must not know how it was sent."""
+"""Participants: join, heartbeat and leave. A heartbeat is answered from memory."""
 
 from greenroom.clock import instant_of
 from greenroom.domain import caller as callers
@@ -27,7 +27,10 @@ from greenroom.wire.requests import Heartbeat, Join, Leave
 
 
 def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Join) -> JoinReply:
-    """Sit down in a role, or come back to it. An older sitting is answered `superseded` and changes nothing."""
+    """Join a role, or rejoin it. An older participant is answered `superseded`, and nothing changes.
+
+    Raises Conflict for a closed room, and with `if_vacant` for a role that has a present participant.
+    """
     room, role = access.seat(tx, caller, room_name, role_name)
     access.open_only(room)
     known = sittings.get(tx, room.id, role.name, request.connection_id)
@@ -50,7 +53,7 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
         assert known is not None
         resume_lost(world, tx, known)
         if step == SIT_AGAIN:
-            present = seating.sit_again(world, tx, known, machine or known.machine, "came back")
+            present = seating.sit_again(world, tx, known, machine or known.machine, "joined again")
         else:
             present = stay(world, tx, known, machine)
     held = working.held_by(tx, present)
@@ -66,7 +69,7 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
 
 
 def beat(world: World, caller: Caller, room_name: str, role_name: str, request: Heartbeat) -> HeartbeatReply:
-    """Renew a participant's lease. Touches memory only, on any thread, and never says ok when it changed nothing."""
+    """Renew a participant's lease. Uses memory only, on any thread, and never answers `ok` if it renewed nothing."""
     place = world.directory.find(room_name)
     if place is None:
         access.missing(caller, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
@@ -90,9 +93,9 @@ def beat(world: World, caller: Caller, room_name: str, role_name: str, request: 
 
 
 def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Leave) -> LeaveReply:
-    """Get up for good. What the sitting held is released at once; leaving again is answered as the first time.
+    """Close a participant. Its task is released at once; a repeated leave gets the same answer.
 
-    One that was superseded says by this that it has stopped: what was taken over from it need not wait any longer.
+    A leave of a superseded participant shows that it has stopped, so the hold on a task taken over from it ends.
     """
     room, role = access.seat_to_leave(tx, caller, room_name, role_name, request.connection_id)
     guarding.has_stopped(world, tx, room.id, role.name, request.connection_id)
@@ -107,7 +110,7 @@ def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_na
 
 
 def stay(world: World, tx: Transaction, present: Sitting, machine: str | None) -> Sitting:
-    """Join a seat that one already has: it is a beat, and a daemon's word that it beats for it."""
+    """Handle a join by the present participant: it counts as a heartbeat, and ties it to the daemon that sent it."""
     seating.renew(world, tx, present.room, present.role, present.connection_id)
     lasting = seating.lasting(tx, machine)
     if lasting is not None and present.machine != lasting:
@@ -117,29 +120,30 @@ def stay(world: World, tx: Transaction, present: Sitting, machine: str | None) -
 
 
 def resume_lost(world: World, tx: Transaction, known: Sitting) -> None:
-    """Take up again what silence took from a sitting that comes back, if nobody has claimed it since."""
+    """Resume the task that a returning participant lost by silence, unless it was claimed since."""
     lost = tasks.lost_by(tx, known.room, known.role, known.connection_id)
     if lost is not None:
-        working.resume(world, tx, lost, "its holder came back")
+        working.resume(world, tx, lost, "its holder reconnected")
 
 
 def refuse_if_taken(tx: Transaction, role: Role, machine: str | None) -> None:
-    """Refuse to take a seat in which somebody is present: to `machine`, unless that one sits on another machine still.
+    """Raise Conflict if the role has a present participant.
 
-    The wish says where the role is to be run: its machine need not wait until the other one has heard of it, or until
-    its lease is over. It takes the role over, as people do on purpose.
+    A join from a machine (`machine`) may still take over a participant that runs on another machine: the role was
+    moved, and its new machine need not wait until the old one learns of it or its lease ends.
     """
     present = sittings.present(tx, role.room, role.name)
     if present is not None and (machine is None or present.machine in (None, machine)):
         on = f" on machine {present.machine}" if present.machine else ""
         raise Conflict(
             f"{role.name} is taken by {present.connection_id}{on}, since {present.joined_at}.",
-            "Choose another role, stop that agent first, or take its place on purpose (--take-over).",
+            "Choose another role, stop that agent first (`greenroom agent stop ROOM/ROLE`), or take the role over "
+            "(`--take-over`).",
         )
 
 
 def ready_until(world: World, tx: Transaction, present: Sitting) -> str | None:
-    """The instant at which a lease that is counted from now ends; None while a machine beats for it."""
+    """The instant at which a lease that begins now ends; None while a machine beats for the participant."""
     if present.machine is not None:
         return None
     return instant_of(world.clock.wall() + world.lease_length_s(present))

@@ -1,4 +1,7 @@
-"""Wishes: what people want of a role's agent. Nothing is started or stopped here; must not know who makes it true."""
+"""Agent specs: sets what users want of a role's agent. It starts and stops nothing; daemons reconcile towards the spec.
+
+Every change gives the role a new generation, and both the old and the new machine a new version of their assignments.
+"""
 
 from functools import partial
 
@@ -20,19 +23,23 @@ from greenroom.wire.requests import Explain, SetAgent
 
 
 def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: SetAgent) -> RoleView:
-    """Write the wish for a role, whole. The machine it was on and the one it is on now both look at it anew."""
+    """Replace the agent spec of a role. Operators only.
+
+    A spec that equals the present one keeps its generation, if the agent is where it should be. Raises Unusable for a
+    spec that is incomplete or contradicts itself.
+    """
     access.operator_only(caller)
     room, role = access.seat(tx, caller, room_name, role_name)
     machine = access.machine(tx, caller, request.machine).id if request.machine is not None else None
     if request.kind == REMOTE and machine is None:
-        raise Unusable("A remote agent needs a machine.", "Name one of `greenroom machine list` as `machine`.")
+        raise Unusable("A remote agent needs a machine.", "Set `machine` to one of `greenroom machine list`.")
     if request.kind == REMOTE and request.harness is None:
         raise Unusable(
-            "A remote agent needs a harness.", "Name one that the machine's own configuration defines as `harness`."
+            "A remote agent needs a harness.", "Set `harness` to one that the machine's own configuration defines."
         )
     if request.kind == CUSTOM and (machine or request.harness):
         raise Unusable(
-            "A custom agent is run by a person.", "Leave machine and harness out, or wish the kind `remote`."
+            "A custom agent is run by a user.", "Leave `machine` and `harness` out, or set `kind` to `remote`."
         )
     wished = msgspec.structs.replace(
         role,
@@ -54,7 +61,7 @@ def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
 def restart(
     world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Explain
 ) -> RoleView:
-    """Wish a role's agent to run, anew: a new generation of the same wish."""
+    """Restart a role's agent: a new generation of the same spec, with `desired: running`. Operators only."""
     access.operator_only(caller)
     room, role = access.seat(tx, caller, room_name, role_name)
     wished = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
@@ -62,9 +69,9 @@ def restart(
 
 
 def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
-    """Tell whether a wish says what was wished before, and nothing is left to be done about it.
+    """Whether a spec equals the present one and its agent is where it should be.
 
-    A new generation of it would stop an agent at its work only to start it again.
+    A new generation would then stop a working agent only to start it again.
     """
     same = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
     if role.generation == 0 or any(getattr(role, name) != getattr(wished, name) for name in same):
@@ -76,7 +83,7 @@ def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
 
 
 def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role) -> RoleView:
-    """Note who wishes what is so already, and why, under the same generation."""
+    """Save only who set the spec and why, under the same generation."""
     if wished != role:
         stored.save_role(tx, role, wished)
         record(tx, caller, room, wished, wished.desired_reason)
@@ -86,7 +93,7 @@ def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Ro
 def change(
     world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role, reason: str | None
 ) -> RoleView:
-    """Save a changed wish and tell everybody whom it concerns."""
+    """Save a changed spec under a new generation, clear the restart hold, and notify both machines and the claims."""
     wished = msgspec.structs.replace(
         wished,
         generation=role.generation + 1,
@@ -95,7 +102,7 @@ def change(
     )
     stored.save_role(tx, role, wished)
     if role.awaits_person:
-        resting.tell(tx, room, wished, reason or f"{caller.subject} wished otherwise")
+        resting.tell(tx, room, wished, reason or f"{caller.subject} changed the agent spec")
     for machine in sorted({name for name in (role.machine, wished.machine) if name is not None}):
         wishing.touch(world, tx, machine)
     record(tx, caller, room, wished, reason)
@@ -105,7 +112,7 @@ def change(
 
 
 def record(tx: Transaction, caller: Caller, room: Room, wished: Role, reason: str | None) -> None:
-    """Record a wish."""
+    """Record the event of an agent spec."""
     data = {
         "role": wished.name,
         "kind": wished.kind,
@@ -119,7 +126,7 @@ def record(tx: Transaction, caller: Caller, room: Room, wished: Role, reason: st
 
 
 def show(world: World, tx: Transaction, wished: Role) -> RoleView:
-    """Show the role under its wish."""
+    """Show the role with its agent spec and status."""
     present = sittings.present(tx, wished.room, wished.name)
     target = machines.get(tx, wished.machine) if wished.machine is not None else None
     working = present is not None and tasks.held_by(tx, wished.room, wished.name, present.connection_id) is not None

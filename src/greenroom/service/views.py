@@ -1,4 +1,4 @@
-"""What rooms, roles and participants look like to whoever asks. Must not know what can be done with them, or HTTP."""
+"""Builds the views of rooms, roles and participants that the API returns, with the status of each role."""
 
 import msgspec
 
@@ -18,10 +18,10 @@ from greenroom.wire.replies import ParticipantView, RoleView, RoomView
 
 
 def view(world: World, reader: Reader, room: Room) -> RoomView:
-    """Show a room: its roles as they do, who is present, what is open."""
+    """The view of a room: its roles with their status, the present participants, and the open tasks."""
     present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
     open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
-    # A connection's id is its client's own choice: only together with the role does it say who works.
+    # A client chooses its connection_id freely: only together with the role does it identify a participant.
     working = {(task.target_role, task.claimed_by) for task in tasks.held_in(reader, room.id)}
     roles = rooms.roles_of(reader, room.id)
     wished = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
@@ -50,7 +50,7 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
 
 
 def as_wished_in(room: Room, role: Role) -> Role:
-    """The role as its agent is to take it: in a closed room nobody is to come, and whoever sits there is to leave."""
+    """The role with its effective agent spec: in a closed room every agent is desired to be stopped."""
     if room.status == OPEN:
         return role
     return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed", wished_at=room.closed_at)
@@ -59,7 +59,7 @@ def as_wished_in(room: Room, role: Role) -> Role:
 def judge(
     world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
 ) -> statuses.RoleStatus:
-    """Say how a role is doing, from the store and the lease table."""
+    """The status of a role, from its stored state and the lease table."""
     place = world.directory.find(role.room)
     waits_for, waits_until = guarding.told(world, role.room, role.name)
     sits_on = sitting.machine if sitting is not None else None
@@ -83,9 +83,10 @@ def judge(
 
 
 def starts_until(world: World, role: Role) -> str | None:
-    """When a daemon should have sat down at the latest: counted from when nothing held it back any more.
+    """When a daemon's agent should be present at the latest: `start_timeout_s` after nothing delays it any more.
 
-    That is since it was wished, since its machine can be heard, since the rest was over, since somebody left the seat.
+    That is the latest of: the agent spec was set, the machine connected, the restart hold ended, the last participant
+    was seen.
     """
     lease = world.leases.machines.get(role.machine or "")
     since = (role.wished_at, lease.since if lease is not None else None, role.rests_until, role.last_seen_at)
@@ -93,7 +94,7 @@ def starts_until(world: World, role: Role) -> str | None:
 
 
 def stops_until(world: World, role: Role) -> str | None:
-    """When a daemon should have stopped its agent: it hears of the wish with its next beat, if not before."""
+    """When a daemon should have stopped its agent: it learns of the spec with its next heartbeat at the latest."""
     return later(role.wished_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
 
 
@@ -103,13 +104,13 @@ def later(instant: str | None, seconds: float) -> str | None:
 
 
 def is_silent(world: World, machine: str | None) -> bool:
-    """Tell whether a connected machine has missed a beat."""
+    """Whether a connected machine has missed a heartbeat."""
     lease = world.leases.machines.get(machine or "")
     return lease is not None and world.clock.monotonic() - lease.beaten_at > world.limits.daemon_heartbeat_interval_s
 
 
 def role_view(world: World, role: Role, sitting: Sitting | None, status: statuses.RoleStatus) -> RoleView:
-    """Show a role. Who is present was seen just now."""
+    """The view of a role. `last_seen_at` of a present participant is that of its last heartbeat."""
     return RoleView(
         name=role.name,
         kind=role.kind,
@@ -131,7 +132,7 @@ def role_view(world: World, role: Role, sitting: Sitting | None, status: statuse
 
 
 def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
-    """When somebody was last heard of in a role, as far as memory and the store know."""
+    """When a participant of the role was last seen, from memory or else from the store."""
     if sitting is None:
         return role.last_seen_at
     if sitting.machine is not None:
@@ -144,7 +145,7 @@ def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
 
 
 def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
-    """Show who is present, and until when without another beat."""
+    """The view of a present participant; `ready_until` is when its lease ends without another heartbeat."""
     seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
     lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
     left_s = lease.deadline - world.clock.monotonic() if lease is not None else None

@@ -1,4 +1,7 @@
-"""What a machine is to make true: read by its daemon whenever the version rises. Must not know who wishes what."""
+"""The assignments of a machine: the agent specs that its daemon reconciles towards.
+
+Their version rises with every change; then the daemon reads them again.
+"""
 
 from collections.abc import Iterable
 
@@ -17,7 +20,7 @@ from greenroom.wire.replies import Wish, Wishes
 
 
 def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wishes:
-    """Read what should be so on a machine."""
+    """The assignments of a machine with their version. In a closed room `desired` is `stopped`."""
     machine = access.machine(reader, caller, machine_id)
     wished = []
     for role in stored.roles_on(reader, machine.id):
@@ -41,7 +44,7 @@ def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wis
 
 
 def touch(world: World, tx: Transaction, machine_id: str) -> None:
-    """Raise the version of a machine's wishes, so that its daemon reads them."""
+    """Raise the version of a machine's assignments, so that its daemon reads them again."""
     machine = machines.get(tx, machine_id)
     if machine is None:
         return
@@ -58,6 +61,6 @@ def touch(world: World, tx: Transaction, machine_id: str) -> None:
 
 
 def touch_all(world: World, tx: Transaction, roles: Iterable[Role]) -> None:
-    """Raise it for every machine that one of these roles is wished onto."""
+    """Raise the version for every machine that one of these roles is assigned to."""
     for machine in sorted({role.machine for role in roles if role.machine is not None}):
         touch(world, tx, machine)
