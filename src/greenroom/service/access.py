@@ -28,11 +28,11 @@ def refused() -> Refused:
     )
 
 
-def missing(caller: Caller, what: str, name: str, list_with: str) -> NoReturn:
+def missing(caller: Caller, kind: str, name: str, list_with: str) -> NoReturn:
     """Raise NotFound with the name for an operator, and the uniform Refused for any other caller."""
     if not caller.is_operator:
         raise refused()
-    raise NotFound(f"There is no {what} {name[:80]!r}.", f"List the existing ones with {list_with}.")
+    raise NotFound(f"There is no {kind} {name[:80]!r}.", f"List the existing ones with {list_with}.")
 
 
 def operator_only(caller: Caller) -> None:
@@ -100,8 +100,8 @@ def sits_itself(reader: Reader, caller: Caller, role: Role, connection_id: str) 
     """Whether the caller is the machine whose daemon beats for that participant, or did until its end."""
     if caller.machine is None:
         return False
-    known = sittings.get(reader, role.room, role.name, connection_id)
-    return known is not None and known.machine == caller.machine
+    participant = sittings.get(reader, role.room, role.name, connection_id)
+    return participant is not None and participant.machine == caller.machine
 
 
 def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
@@ -136,8 +136,8 @@ def task_to_work_on(
     if role is None:  # The room was deleted, and retention has not deleted its tasks yet.
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
     machine = role.machine if role.is_run_by_daemon else None
-    may = callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt)
-    if not may and not sits_itself(reader, caller, role, connection_id):
+    is_permitted = callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt)
+    if not is_permitted and not sits_itself(reader, caller, role, connection_id):
         raise refused()
     return task, role
 
@@ -154,7 +154,7 @@ def machine(reader: Reader, caller: Caller, machine_id: str) -> Machine:
         return found
     same_name = machines.named(reader, machine_id) if caller.is_operator else []
     if len(same_name) > 1:
-        ids = ", ".join(each.id for each in same_name)
+        ids = ", ".join(found_by_name.id for found_by_name in same_name)
         raise Conflict(f"{len(same_name)} machines are named {machine_id!r}.", f"Use the id of one of them: {ids}.")
     if not same_name:
         missing(caller, "machine", machine_id, "`greenroom machine list` (GET /api/v1/machines)")
@@ -178,8 +178,8 @@ def has(reader: Reader, task: Task, role: Role, connection_id: str, attempt: int
     """
     if not is_held_by(task, connection_id, attempt) and not can_resume(task, connection_id, attempt):
         return False
-    known = sittings.get(reader, task.room, role.name, connection_id)
-    return known is not None and known.status != SITTING_CLOSED and known.epoch >= role.epoch
+    participant = sittings.get(reader, task.room, role.name, connection_id)
+    return participant is not None and participant.status != SITTING_CLOSED and participant.epoch >= role.epoch
 
 
 def attempt_is_current(reader: Reader, caller: Caller) -> bool:
@@ -204,8 +204,8 @@ def hear_out(tx: Transaction, caller: Caller, kept_s: float) -> None:
     if caller.scope != callers.ATTEMPT or attempt_is_current(tx, caller):
         return
     task = tasks.get(tx, caller.task or "")
-    there = task is not None and rooms.get(tx, task.room) is not None
-    ended_at = attempt_ended_at(tx, task, caller.attempt or 0) if task is not None and there else None
+    exists = task is not None and rooms.get(tx, task.room) is not None
+    ended_at = attempt_ended_at(tx, task, caller.attempt or 0) if task is not None and exists else None
     if ended_at is None or seconds_of(tx.now.instant) - seconds_of(ended_at) > kept_s:
         raise refused()
 

@@ -17,12 +17,12 @@ def tell(world: World, tx: Transaction, key: str) -> None:
     """Raise the alert for a role, if a task still waits there and no participant is present."""
     room_id, _, role = key.partition("/")
     room = rooms.get(tx, room_id)
-    waiting = tasks.oldest_pending(tx, room_id, role)
-    if room is None or waiting is None or is_attended(tx, room_id, role):
+    task = tasks.oldest_pending(tx, room_id, role)
+    if room is None or task is None or is_attended(tx, room_id, role):
         settle_after(world, tx, key)
         return
     text = (
-        f"Task {waiting.id} for {role} in room {room.name} has been pending for more than "
+        f"Task {task.id} for {role} in room {room.name} has been pending for more than "
         f"{world.limits.task_pending_timeout_s:g} s, and no agent is present in the role."
     )
     attention.raise_it(tx, PREFIX + key, text, room_id)
@@ -53,5 +53,5 @@ def settle_after(world: World, tx: Transaction, key: str) -> None:
 def remember(world: World, reader: Reader) -> None:
     """Restore the pending tasks and the raised alerts after a restart. Each wait begins again."""
     pending = [(seat_key(task.room, task.target_role), task.id) for task in tasks.all_pending(reader)]
-    told = [raised.key.removeprefix(PREFIX) for raised in attentions.every(reader) if raised.key.startswith(PREFIX)]
-    world.attendance.remember(pending, told, world.leases.seats, world.clock.monotonic())
+    alerted = [alert.key.removeprefix(PREFIX) for alert in attentions.every(reader) if alert.key.startswith(PREFIX)]
+    world.attendance.remember(pending, alerted, world.leases.seats, world.clock.monotonic())

@@ -52,37 +52,37 @@ class Calendar(Generic[F]):
     """
 
     def __init__(self, page_s: float) -> None:
-        self._page_s = page_s
-        self._pages: dict[int, Page[F]] = {}
-        self._open: deque[F] = deque()
+        self._bucket_s = page_s
+        self._buckets: dict[int, Page[F]] = {}
+        self._due: deque[F] = deque()
 
     @property
     def is_open(self) -> bool:
         """Whether open buckets still have leases to take out before the next turn."""
-        return bool(self._open)
+        return bool(self._due)
 
     def file(self, lease: F) -> None:
         """File a lease under its present deadline; an endless lease is not filed. It must not be filed already."""
         if lease.deadline == ENDLESS:
             return
-        number = int(lease.deadline / self._page_s)
-        page = self._pages.get(number)
+        number = int(lease.deadline / self._bucket_s)
+        page = self._buckets.get(number)
         if page is None:
-            page = self._pages[number] = Page()
+            page = self._buckets[number] = Page()
         page.add(lease)
 
     def turn(self, now: float) -> None:
         """Open the buckets up to `now`. A lease that is filed later, in any bucket, waits for the next turn."""
-        last = int(now / self._page_s)
-        for number in sorted(page for page in self._pages if page <= last):
-            self._open.extend(self._pages.pop(number).sheets)
+        last = int(now / self._bucket_s)
+        for number in sorted(page for page in self._buckets if page <= last):
+            self._due.extend(self._buckets.pop(number).sheets)
 
     def draw(self) -> list[F]:
         """Take the leases of one chain out of the open buckets: at most SHEET_LEASES, or none."""
-        drawn: list[F] = []
-        lease = self._open.popleft() if self._open else None
+        leases: list[F] = []
+        lease = self._due.popleft() if self._due else None
         while lease is not None:
-            drawn.append(lease)
-            under, lease.next = lease.next, None
-            lease = cast("F | None", under)
-        return drawn
+            leases.append(lease)
+            following, lease.next = lease.next, None
+            lease = cast("F | None", following)
+        return leases

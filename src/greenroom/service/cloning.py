@@ -19,7 +19,7 @@ PREFIX = "cloned:"
 
 def heard(world: World, tx: Transaction, machine: Machine, older: str) -> None:
     """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
-    key, known = PREFIX + machine.id, world.healer.clones
+    key, clones = PREFIX + machine.id, world.healer.clones
     if attentions.get(tx, key) is None:
         text = (
             f"Two daemons run for machine {machine.name} ({machine.id}); the newest keeps it, and the other is asked "
@@ -29,7 +29,7 @@ def heard(world: World, tx: Transaction, machine: Machine, older: str) -> None:
         data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "older": older}
         tx.record(machine_stream(machine.id), "machine.cloned", f"incarnation {older} still sends heartbeats", data)
         attention.raise_it(tx, key, text, subjects=(machine.id,))
-    tx.after_commit(partial(known.__setitem__, machine.id, tx.now.monotonic))
+    tx.after_commit(partial(clones.__setitem__, machine.id, tx.now.monotonic))
 
 
 def settle(world: World, tx: Transaction, machine: str, cause: str) -> None:
@@ -61,6 +61,6 @@ def begin_anew(world: World, now: float) -> None:
 def remember(world: World, reader: Reader) -> None:
     """Restore the raised alerts after a restart of the server; each wait begins again."""
     now = world.clock.monotonic()
-    for raised in attentions.every(reader):
-        if raised.key.startswith(PREFIX):
-            world.healer.clones[raised.key.removeprefix(PREFIX)] = now
+    for alert in attentions.every(reader):
+        if alert.key.startswith(PREFIX):
+            world.healer.clones[alert.key.removeprefix(PREFIX)] = now

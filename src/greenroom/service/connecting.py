@@ -38,22 +38,22 @@ def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbea
     if lease is None or request.leaving:
         return None
     find = world.directory.find
-    places = [find(agent.room) for agent in request.agents]
-    named = [
-        (f"{place.id if place is not None else ''}/{agent.role}", agent.connection_id)
-        for agent, place in zip(request.agents, places, strict=True)
+    rooms = [find(agent.room) for agent in request.agents]
+    agent_keys = [
+        (f"{room.id if room is not None else ''}/{agent.role}", agent.connection_id)
+        for agent, room in zip(request.agents, rooms, strict=True)
     ]
-    seats = world.leases.beat_machine(machine_id, request.incarnation, named, now.monotonic, now.instant)
-    if seats is None:
+    leases = world.leases.beat_machine(machine_id, request.incarnation, agent_keys, now.monotonic, now.instant)
+    if leases is None:
         return None
     guarding.heard(world, machine_id, request.agents)
     verdicts = []
-    for agent, place, (key, connection), seat in zip(request.agents, places, named, seats, strict=True):
-        if seat is None or place is None:
+    for agent, room, (key, connection), agent_lease in zip(request.agents, rooms, agent_keys, leases, strict=True):
+        if agent_lease is None or room is None:
             verdicts.append(AgentVerdict(agent.room, agent.role, world.leases.verdict(key, connection)))
         else:
-            status = DRAIN if agent.role in place.drained else OK
-            verdicts.append(AgentVerdict(agent.room, agent.role, status, *(seat.in_hand or (None, ()))))
+            status = DRAIN if agent.role in room.drained else OK
+            verdicts.append(AgentVerdict(agent.room, agent.role, status, *(agent_lease.in_hand or (None, ()))))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
@@ -147,37 +147,37 @@ def disconnect(world: World, tx: Transaction, machine: Machine, cause: str, seen
 
 def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, agent: HeldAgent) -> AgentVerdict:
     """Make an agent that a reconnecting machine holds present again, unless a newer participant has its role."""
-    told = partial(AgentVerdict, room=agent.room, role=agent.role)
+    verdict_of = partial(AgentVerdict, room=agent.room, role=agent.role)
     room = stored.get(tx, agent.room)
     role = stored.role(tx, room.id, agent.role) if room is not None else None
     if room is None or role is None:
-        return told(status=REJOIN_REQUIRED)
+        return verdict_of(status=REJOIN_REQUIRED)
     if not callers.may_sit(caller, room.id, role.name, role.machine if role.is_run_by_daemon else None):
-        return told(status=SUPERSEDED)
-    known = sittings.get(tx, room.id, role.name, agent.connection_id)
-    verdict = judge(known, role.epoch)
-    if known is None or verdict == SUPERSEDED:
-        return told(status=verdict)
-    if known.status == PRESENT:
-        present = seating.attach(world, tx, known, machine.id)
+        return verdict_of(status=SUPERSEDED)
+    participant = sittings.get(tx, room.id, role.name, agent.connection_id)
+    verdict = judge(participant, role.epoch)
+    if participant is None or verdict == SUPERSEDED:
+        return verdict_of(status=verdict)
+    if participant.status == PRESENT:
+        present = seating.attach(world, tx, participant, machine.id)
     else:
-        presence.resume_lost(world, tx, known)
-        present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} reconnected")
+        presence.resume_lost(world, tx, participant)
+        present = seating.sit_again(world, tx, participant, machine.id, f"machine {machine.name} reconnected")
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
-    noted = notes.for_holder(tx, held[0]) if held else ()
-    return told(status=DRAIN if role.is_drained else OK, task=task, notes=noted)
+    note_texts = notes.for_holder(tx, held[0]) if held else ()
+    return verdict_of(status=DRAIN if role.is_drained else OK, task=task, notes=note_texts)
 
 
 def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
     """End the machine's participants that a newly started daemon does not hold: their processes no longer run."""
-    names = {(agent.room, agent.role, agent.connection_id) for agent in held}
+    held_keys = {(agent.room, agent.role, agent.connection_id) for agent in held}
     for sitting in sittings.open_on(tx, machine.id):
         room = stored.get(tx, sitting.room)
         role = stored.role(tx, sitting.room, sitting.role)
         if room is None or role is None:
             continue  # Its room or role was deleted; only late results are still accepted for it.
-        if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
+        if not held_keys & {(room_key, sitting.role, sitting.connection_id) for room_key in (room.id, room.name)}:
             cause = f"the daemon of machine {machine.name} was restarted without it"
             seating.end(world, tx, sitting, "exited", cause, release_as="exited", on_trial=role.rests_as == PARKED)
 
@@ -186,10 +186,10 @@ def connect(world: World, machine: Machine) -> None:
     """Grant a machine its lease; `since` is now, unless the same incarnation was connected before."""
     now = world.now()
     before = world.leases.machines.get(machine.id)
-    known = before if before is not None and before.connection == machine.incarnation else None
+    same = before if before is not None and before.connection == machine.incarnation else None
     length_s = world.limits.daemon_heartbeat_ttl_s
     lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
     lease.wishes_version, lease.beaten_at, lease.seen_at = machine.wishes_version, now.monotonic, now.instant
-    lease.since = known.since if known is not None else now.instant
+    lease.since = same.since if same is not None else now.instant
     world.leases.grant_machine(machine.id, lease)
     attention.is_back(world, machine.id)

@@ -70,7 +70,7 @@ def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
     access.open_only(room)
     if request.to is not None and request.to != task.target_role:
         return send_elsewhere(world, tx, task, room, request.to, request.reason)
-    again = working.step(
+    retried = working.step(
         tx,
         task,
         "retry",
@@ -81,20 +81,20 @@ def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
         released_cause=None,
         promoted=None,
     )
-    working.record(tx, "task.released", request.reason or "retried by a user", again)
-    working.wake_role(world, tx, again)
-    return results.full(tx, again)
+    working.record(tx, "task.released", request.reason or "retried by a user", retried)
+    working.wake_role(world, tx, retried)
+    return results.full(tx, retried)
 
 
 def send_elsewhere(world: World, tx: Transaction, task: Task, room: Room, role: str, reason: str | None) -> Task:
     """Close a quarantined task and open a task with its text for another role, in the same request."""
     check_role(room, role)
-    sent = f"sent to {role}" + (f": {reason}" if reason else "")
+    reason_text = f"sent to {role}" + (f": {reason}" if reason else "")
     opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a user")
     closed = working.step(
-        tx, task, "retry", CLOSED, reason=sent, next_task=opened.id, completed_at=tx.now.instant, promoted=None
+        tx, task, "retry", CLOSED, reason=reason_text, next_task=opened.id, completed_at=tx.now.instant, promoted=None
     )
-    working.record(tx, "task.closed", sent, closed)
+    working.record(tx, "task.closed", reason_text, closed)
     return results.full(tx, closed)
 
 
@@ -105,22 +105,22 @@ def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request:
     """
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "accept")
-    by = request.reason or f"accepted by {caller.subject}"
+    cause = request.reason or f"accepted by {caller.subject}"
     late = late_result(tx, task, request.attempt)
     if late is None:
         done = working.step(tx, task, "accept", completed_at=tx.now.instant)
-        return results.conclude(world, tx, task, done, "task.completed", by)
+        return results.conclude(world, tx, task, done, "task.completed", cause)
     if late.to != USER:
         check_role(room, late.to)
         access.open_only(room)
-    going_on = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
-    if going_on is not None:
+    open_task = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
+    if open_task is not None:
         raise Conflict(
-            f"The request of task {task.id} continues with {going_on.id}, which is {going_on.status}.",
-            f"Wait for the result of {going_on.id}, or cancel it first (`greenroom task cancel {going_on.id}`).",
+            f"The request of task {task.id} continues with {open_task.id}, which is {open_task.status}.",
+            f"Wait for the result of {open_task.id}, or cancel it first (`greenroom task cancel {open_task.id}`).",
         )
     seating.call_up(world, tx, task)
-    return results.take_late(world, tx, room, results.set_aside(tx, task), late, by)
+    return results.take_late(world, tx, room, results.set_aside(tx, task), late, cause)
 
 
 def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult | None:
@@ -128,18 +128,16 @@ def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult 
 
     Raises Conflict when there is neither.
     """
-    waits = task.accepted_attempt if task.status == PENDING_REVIEW else None
-    if attempt is None and waits is not None:
+    reviewed_attempt = task.accepted_attempt if task.status == PENDING_REVIEW else None
+    if attempt is None and reviewed_attempt is not None:
         return None
-    known = attempts.late_of(tx, task.id)
-    newest = next((late for late in reversed(known) if late.attempt == attempt), None)
-    if newest is None and (waits is None or waits != attempt):
-        named = ", ".join(str(number) for number in sorted({late.attempt for late in known}))
-        asked = (
-            "No result waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
-        )
+    late_results = attempts.late_of(tx, task.id)
+    newest = next((late for late in reversed(late_results) if late.attempt == attempt), None)
+    if newest is None and (reviewed_attempt is None or reviewed_attempt != attempt):
+        named = ", ".join(str(number) for number in sorted({late.attempt for late in late_results}))
+        problem = "No result waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
         raise Conflict(
-            f"Task {task.id} is {task.status}. {asked}.",
+            f"Task {task.id} is {task.status}. {problem}.",
             f"Accept a late result by its attempt ({named}): `greenroom task accept {task.id} --attempt N`."
             if named
             else f"It has no late results at all; see `greenroom task show {task.id}`.",
@@ -153,27 +151,27 @@ def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, reque
     The reason becomes a note, which the next holder of the task gets.
     """
     task, room = find(world, tx, caller, task_id, request.reason)
-    again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
-    move(task.status, "send_back", PENDING if again else BACKLOG)
-    if again:
+    is_pending_again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
+    move(task.status, "send_back", PENDING if is_pending_again else BACKLOG)
+    if is_pending_again:
         access.open_only(room)
     if request.reason:
         notes.write(world, tx, task, caller.subject, request.reason)
     check_room_for_result(tx, task)
-    back = working.step(
+    sent_back = working.step(
         tx,
         results.set_aside(tx, task),
         "send_back",
-        working.place_for(tx, room) if again else BACKLOG,
+        working.place_for(tx, room) if is_pending_again else BACKLOG,
         reason=None,
         released_cause=None,
         released_at=results.ended_at(tx, task),
         promoted=None,
     )
-    working.record(tx, "task.sent_back", request.reason or caller.subject, back)
-    if again:
-        working.wake_role(world, tx, back)
-    return results.full(tx, working.leave_place(world, tx, back))
+    working.record(tx, "task.sent_back", request.reason or caller.subject, sent_back)
+    if is_pending_again:
+        working.wake_role(world, tx, sent_back)
+    return results.full(tx, working.leave_place(world, tx, sent_back))
 
 
 def check_room_for_result(tx: Transaction, task: Task) -> None:

@@ -26,8 +26,8 @@ def may_follow(world: World, caller: Caller, stream: str) -> bool | None:
     kind, _, subject = stream.partition(":")
     if kind != ROOM or caller.scope == callers.ATTEMPT:
         return None
-    place = world.directory.find(subject)
-    return place is not None and callers.may_read(caller, place.id, frozenset(filter(None, place.machine_of.values())))
+    room = world.directory.find(subject)
+    return room is not None and callers.may_read(caller, room.id, frozenset(filter(None, room.machine_of.values())))
 
 
 def look_again(world: World, reader: Reader, caller: Caller, stream: str) -> None:

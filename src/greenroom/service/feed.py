@@ -22,9 +22,9 @@ class Feed:
     def publish(self, events: Sequence[Event]) -> None:
         """Append the events of a commit, in commit order."""
         with self._lock:
-            overflow = len(self._events) + len(events) - (self._events.maxlen or 0)
+            overflow_count = len(self._events) + len(events) - (self._events.maxlen or 0)
             self._events.extend(events)
-            if overflow > 0:
+            if overflow_count > 0:
                 self._complete_after = self._events[0].pos - 1
             self.last_pos = events[-1].pos
 

@@ -22,9 +22,9 @@ from greenroom.wire.requests import HeldAgent
 
 def hold_back(world: World, tx: Transaction, task: Task, older: Sitting) -> None:
     """Hold a task that is being taken over, before the commit: a claim may follow in the same batch."""
-    guard = takeover.guard(task.id, older, tx.now.monotonic, world.limits)
-    world.guards.put(guard)
-    tx.if_abandoned(partial(world.guards.drop, guard))
+    hold = takeover.guard(task.id, older, tx.now.monotonic, world.limits)
+    world.guards.put(hold)
+    tx.if_abandoned(partial(world.guards.drop, hold))
 
 
 def hold_back_again(world: World, reader: Reader) -> None:
@@ -48,8 +48,8 @@ def has_stopped(world: World, tx: Transaction, room: str, role: str, connection:
 def heard(world: World, machine: str, held: Iterable[HeldAgent]) -> None:
     """Release the holds for agents that a heartbeat of their machine no longer names."""
     if world.guards:
-        places = ((world.directory.find(agent.room), agent) for agent in held)
-        named = {(place.id, agent.role, agent.connection_id) for place, agent in places if place is not None}
+        rooms = ((world.directory.find(agent.room), agent) for agent in held)
+        named = {(room.id, agent.role, agent.connection_id) for room, agent in rooms if room is not None}
         wake(world, world.guards.lift_dropped(machine, named))
 
 
@@ -58,16 +58,16 @@ def lift_due(world: World, now: float) -> None:
     wake(world, world.guards.lift_due(now))
 
 
-def wake(world: World, lifted: Iterable[Guard]) -> None:
+def wake(world: World, released: Iterable[Guard]) -> None:
     """Wake the standing claims of the roles whose tasks were released."""
-    for guard in lifted:
-        world.signals.wake(claim_key(guard.room, guard.role))
+    for hold in released:
+        world.signals.wake(claim_key(hold.room, hold.role))
 
 
 def told(world: World, room: str, role: str) -> tuple[str | None, str | None]:
     """Why a role's claim waits, as a text for users, and until when at most; (None, None) if no hold is the reason."""
-    guard = world.guards.over(room, role)
-    if guard is None:
+    hold = world.guards.over(room, role)
+    if hold is None:
         return None, None
-    until = instant_of(world.clock.wall() + guard.until - world.clock.monotonic())
-    return f"its task was taken over from {guard.connection}, whose run is being stopped", until
+    until = instant_of(world.clock.wall() + hold.until - world.clock.monotonic())
+    return f"its task was taken over from {hold.connection}, whose run is being stopped", until

@@ -74,20 +74,20 @@ class LeaseTable:
         self._closed: dict[str, set[str]] = {}
         self._closed_max = closed_max
         self._closings: deque[tuple[str, str]] = deque()
-        self._own_leases = 0
-        self._calendar: Calendar[Seat] = Calendar(page_s)
-        self._is_looking = False
-        self._due: list[str] = []
+        self._own_lease_count = 0
+        self._wheel: Calendar[Seat] = Calendar(page_s)
+        self._is_round_open = False
+        self._due_keys: list[str] = []
         self._lock = threading.Lock()
 
     # Heartbeats.
 
     def beat(self, key: str, connection: str, now: float) -> str:
         """Renew the lease of a role's participant; the verdict: OK, or that of a connection which does not hold it."""
-        seat = self.seats.get(key)
-        if seat is not None and seat.connection == connection:
+        lease = self.seats.get(key)
+        if lease is not None and lease.connection == connection:
             with self._lock:
-                if seat.renew(now):
+                if lease.renew(now):
                     return OK
         return self.verdict(key, connection)
 
@@ -112,14 +112,14 @@ class LeaseTable:
                 return None
             lease.beaten_at, lease.seen_at = now, instant
             for key, connection in named:
-                seat = self.seats.get(key)
-                if seat is None or seat.marked or seat.connection != connection:
+                agent_lease = self.seats.get(key)
+                if agent_lease is None or agent_lease.marked or agent_lease.connection != connection:
                     found.append(None)
-                elif seat.machine != machine:
+                elif agent_lease.machine != machine:
                     return None
                 else:
-                    seat.deadline = now + seat.length_s
-                    found.append(seat)
+                    agent_lease.deadline = now + agent_lease.length_s
+                    found.append(agent_lease)
         return found
 
     # Grants, after commits.
@@ -127,53 +127,53 @@ class LeaseTable:
     def grant(self, key: str, connection: str, length_s: float, machine: str | None, now: float) -> None:
         """Grant a connection the lease of a role, or restart its lease with that length; its task is kept."""
         with self._lock:
-            old = self.seats.get(key)
-            self._own_leases += (machine is None) - (old is not None and old.machine is None)
-            same = old if old is not None and old.connection == connection else None
-            seat = Seat(
+            previous = self.seats.get(key)
+            self._own_lease_count += (machine is None) - (previous is not None and previous.machine is None)
+            same = previous if previous is not None and previous.connection == connection else None
+            lease = Seat(
                 connection,
                 length_s,
                 now + length_s,
                 machine=sys.intern(machine) if machine is not None else None,
                 in_hand=same.in_hand if same is not None else None,
-                key=old.key if old is not None else key,
+                key=previous.key if previous is not None else key,
             )
-            self.seats[seat.key] = seat
-            self._calendar.file(seat)
+            self.seats[lease.key] = lease
+            self._wheel.file(lease)
 
     def hold(self, key: str, connection: str, task: TaskRef | None, notes: tuple[str, ...] = ()) -> None:
         """Set the task that the role's connection holds, with the notes on it; None if it holds none."""
-        seat = self.seats.get(key)
-        if seat is not None and seat.connection == connection:
-            seat.in_hand = InHand(task, notes) if task is not None else None
+        lease = self.seats.get(key)
+        if lease is not None and lease.connection == connection:
+            lease.in_hand = InHand(task, notes) if task is not None else None
 
     def vacate(self, key: str, connection: str) -> None:
         """Remove the lease of a role, if that connection still holds it."""
         with self._lock:
-            seat = self.seats.get(key)
-            if seat is not None and seat.connection == connection:
+            lease = self.seats.get(key)
+            if lease is not None and lease.connection == connection:
                 del self.seats[key]
-                self._own_leases -= seat.machine is None
+                self._own_lease_count -= lease.machine is None
 
     @property
     def beating(self) -> int:
         """The number of heartbeat senders: the connected machines, and the participants without a machine."""
-        return self._own_leases + len(self.machines)
+        return self._own_lease_count + len(self.machines)
 
     def close(self, key: str, connection: str) -> None:
         """Remember that a participant is closed. Beyond `closed_max` the oldest is dropped; the store has them all."""
-        known = self._closed.setdefault(key, set())
-        if connection in known:
+        connections = self._closed.setdefault(key, set())
+        if connection in connections:
             return
-        known.add(connection)
+        connections.add(connection)
         self._closings.append((key, connection))
         if len(self._closings) > self._closed_max:
-            oldest, gone = self._closings.popleft()
-            remembered = self._closed.get(oldest)
-            if remembered is not None:
-                remembered.discard(gone)
-                if not remembered:
-                    del self._closed[oldest]
+            oldest_key, oldest_connection = self._closings.popleft()
+            other_connections = self._closed.get(oldest_key)
+            if other_connections is not None:
+                other_connections.discard(oldest_connection)
+                if not other_connections:
+                    del self._closed[oldest_key]
 
     def forget(self, key: str) -> None:
         """Drop the closed participants of a role that was deleted."""
@@ -201,25 +201,25 @@ class LeaseTable:
         One call checks little more than `looks_max` leases, because heartbeats wait for it. A round ends early once
         `due_max` expired leases were found; the next round continues from there.
         """
-        calendar, left = self._calendar, looks_max
+        wheel, budget = self._wheel, looks_max
         with self._lock:
-            if not self._is_looking:
-                calendar.turn(now)
-            while left > 0 and calendar.is_open:
-                sheet = calendar.draw()
-                left -= len(sheet)
-                for seat in sheet:
-                    if self.seats.get(seat.key) is seat:
-                        if seat.is_due(now):
-                            self._due.append(seat.key)
-                        calendar.file(seat)
-            self._is_looking = calendar.is_open and len(self._due) < due_max
-            return self._is_looking
+            if not self._is_round_open:
+                wheel.turn(now)
+            while budget > 0 and wheel.is_open:
+                chain = wheel.draw()
+                budget -= len(chain)
+                for lease in chain:
+                    if self.seats.get(lease.key) is lease:
+                        if lease.is_due(now):
+                            self._due_keys.append(lease.key)
+                        wheel.file(lease)
+            self._is_round_open = wheel.is_open and len(self._due_keys) < due_max
+            return self._is_round_open
 
     def due_seats(self, now: float) -> list[str]:
         """The keys of the expired leases that this round found, without those renewed in the meantime."""
-        found, self._due = self._due, []
-        return [key for key in found if (seat := self.seats.get(key)) is not None and seat.is_due(now)]
+        keys, self._due_keys = self._due_keys, []
+        return [key for key in keys if (lease := self.seats.get(key)) is not None and lease.is_due(now)]
 
     def due_machines(self, now: float) -> list[str]:
         """The ids of machines whose lease has expired."""

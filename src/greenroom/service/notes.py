@@ -14,7 +14,7 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
 
 
-def write(world: World, tx: Transaction, task: Task, by: str, text: str) -> None:
+def write(world: World, tx: Transaction, task: Task, author: str, text: str) -> None:
     """Add a note to a task. After the commit, the next heartbeat of the task's holder is answered with it.
 
     Raises Conflict when the task has its maximum of notes.
@@ -24,10 +24,10 @@ def write(world: World, tx: Transaction, task: Task, by: str, text: str) -> None
             f"Task {task.id} has {NOTES_MAX} notes already, and no more are kept.",
             "Send it as a message to the room (`greenroom send ROOM`), or leave the reason out.",
         )
-    note = Note(attempt=task.attempt if is_under_way(task) else None, by=by, text=text, at=tx.now.instant)
+    note = Note(attempt=task.attempt if is_under_way(task) else None, by=author, text=text, at=tx.now.instant)
     notes.add(tx, task.id, note)
     data = {"task": task.id, "role": task.target_role, "attempt": note.attempt, "text": text}
-    tx.record(room_stream(task.room), "task.noted", by, data)
+    tx.record(room_stream(task.room), "task.noted", author, data)
     if task.status in HELD_STATES and task.claimed_by is not None:
         ref, key = TaskRef(task.id, task.attempt), seat_key(task.room, task.target_role)
         tx.after_commit(partial(world.leases.hold, key, task.claimed_by, ref, for_holder(tx, task)))

@@ -54,12 +54,12 @@ def change(world: World, tx: Transaction, caller: Caller, room_name: str, reques
 
 def reshaped(room: Room, request: ChangeRoom) -> Room:
     """The room with the requested changes. Raises Unusable for an empty request and for invalid roles."""
-    given = {name: getattr(request, name) for name in CHANGEABLE if getattr(request, name) is not None}
-    if not given:
+    changes = {name: getattr(request, name) for name in CHANGEABLE if getattr(request, name) is not None}
+    if not changes:
         raise Unusable("The request changes nothing.", f"Give one or more of {', '.join(CHANGEABLE)}.")
-    if "roles" in given:
-        given["roles"] = tuple(given["roles"])
-    changed = msgspec.structs.replace(room, **given)
+    if "roles" in changes:
+        changes["roles"] = tuple(changes["roles"])
+    changed = msgspec.structs.replace(room, **changes)
     check_roles(changed.roles, changed.entry_role)
     return changed
 
@@ -71,11 +71,11 @@ def set_roles(world: World, tx: Transaction, room: Room, changed: Room, before: 
             take_out(world, tx, room, role)
     known = {role.name: role for role in before}
     for position, name in enumerate(changed.roles):
-        there = known.get(name)
-        if there is None:
+        existing = known.get(name)
+        if existing is None:
             put_in(tx, room, name, position)
-        elif there.position != position:
-            rooms.save_role(tx, there, msgspec.structs.replace(there, position=position))
+        elif existing.position != position:
+            rooms.save_role(tx, existing, msgspec.structs.replace(existing, position=position))
 
 
 def take_out(world: World, tx: Transaction, room: Room, role: Role) -> None:
@@ -92,20 +92,20 @@ def take_out(world: World, tx: Transaction, room: Room, role: Role) -> None:
             f"The role {role.name} still has work: {task.id} is {task.status}.",
             f"Wait for it or cancel it (`greenroom task cancel {task.id}`), then remove the role.",
         )
-    gone = msgspec.structs.replace(role, generation=role.generation + 1, removed_at=tx.now.instant)
-    rooms.save_role(tx, role, gone)
+    removed = msgspec.structs.replace(role, generation=role.generation + 1, removed_at=tx.now.instant)
+    rooms.save_role(tx, role, removed)
     if role.awaits_person:
-        resting.tell(tx, room, gone, "the role was removed")
+        resting.tell(tx, room, removed, "the role was removed")
     tx.after_commit(partial(attention.is_back, world, seat_key(room.id, role.name)))
     tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
 
 
 def put_in(tx: Transaction, room: Room, name: str, position: int) -> None:
     """Add a role. One that was removed before has no agent spec any more, and its numbers continue."""
-    fresh = Role(room=room.id, name=name, position=position)
+    added = Role(room=room.id, name=name, position=position)
     former = rooms.role_ever(tx, room.id, name)
     if former is None:
-        rooms.add_role(tx, fresh)
+        rooms.add_role(tx, added)
         return
     numbers = {"generation": former.generation + 1, "epoch": former.epoch, "last_seen_at": former.last_seen_at}
-    rooms.save_role(tx, former, msgspec.structs.replace(fresh, **numbers))
+    rooms.save_role(tx, former, msgspec.structs.replace(added, **numbers))

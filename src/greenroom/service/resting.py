@@ -40,8 +40,8 @@ def succeeded(tx: Transaction, room: Room, held: Task) -> None:
         end(tx, room, role, "the probe run completed its task")
 
 
-def save(tx: Transaction, room: Room, role: Role, rests: dict[str, str | None], cause: str) -> None:
-    changed = msgspec.structs.replace(role, **rests)
+def save(tx: Transaction, room: Room, role: Role, hold: dict[str, str | None], cause: str) -> None:
+    changed = msgspec.structs.replace(role, **hold)
     if changed != role:
         rooms.save_role(tx, role, changed)
     if role.awaits_person or changed.awaits_person:
@@ -59,12 +59,12 @@ def seated(role: Role, by_daemon: bool) -> Role:
 
 def tell(tx: Transaction, room: Room, role: Role, cause: str) -> None:
     """Raise the alert that a role's agent needs a user, if it does; otherwise resolve it, with the cause."""
-    is_wished = room.status == OPEN and role.removed_at is None and role.is_run_by_daemon and role.desired == RUNNING
-    needs = is_wished and role.awaits_person and sittings.present(tx, room.id, role.name) is None
+    should_run = room.status == OPEN and role.removed_at is None and role.is_run_by_daemon and role.desired == RUNNING
+    needs_user = should_run and role.awaits_person and sittings.present(tx, room.id, role.name) is None
     for rests_as in (PARKED, PAUSED):
         key = f"{rests_as}:{seat_key(room.id, role.name)}"
-        if needs and role.rests_as == rests_as:
-            seat = f"{room.name}/{role.name}"
-            attention.raise_it(tx, key, f"{seat} is {rests_as}: {advice(role, seat)}.", room.id)
+        if needs_user and role.rests_as == rests_as:
+            role_path = f"{room.name}/{role.name}"
+            attention.raise_it(tx, key, f"{role_path} is {rests_as}: {advice(role, role_path)}.", room.id)
         else:
             attention.resolve(tx, key, cause)

@@ -42,26 +42,32 @@ NOT_KEPT = (
 )
 
 
-def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text: str, by: str) -> Task:
+def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text: str, cause: str) -> Task:
     """Accept the result of the attempt that holds the task.
 
     A result for the user, of a request from the backlog, waits for a review: the attempt is over, the task is not.
     """
-    reviewed = to == USER and held.origin == FROM_BACKLOG
-    ends: dict[str, Any] = (
-        {"claimed_by": None, "released_at": tx.now.instant} if reviewed else {"completed_at": tx.now.instant}
+    needs_review = to == USER and held.origin == FROM_BACKLOG
+    end_fields: dict[str, Any] = (
+        {"claimed_by": None, "released_at": tx.now.instant} if needs_review else {"completed_at": tx.now.instant}
     )
-    said = pass_on(world, tx, room, held, to, text, by)
+    fields = pass_on(world, tx, room, held, to, text, cause)
     done = working.step(
-        tx, held, "complete", PENDING_REVIEW if reviewed else COMPLETED, accepted_attempt=held.attempt, **said, **ends
+        tx,
+        held,
+        "complete",
+        PENDING_REVIEW if needs_review else COMPLETED,
+        accepted_attempt=held.attempt,
+        **fields,
+        **end_fields,
     )
     resting.succeeded(tx, room, held)
-    return conclude(world, tx, held, done, "task.handed_in" if reviewed else "task.completed", by)
+    return conclude(world, tx, held, done, "task.handed_in" if needs_review else "task.completed", cause)
 
 
-def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateResult, by: str) -> Task:
+def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateResult, cause: str) -> Task:
     """Accept a late result: the task is completed as if that attempt had handed it in."""
-    said = pass_on(world, tx, room, task, late.to, late.text, by)
+    fields = pass_on(world, tx, room, task, late.to, late.text, cause)
     done = working.step(
         tx,
         task,
@@ -70,26 +76,28 @@ def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateR
         accepted_attempt=late.attempt,
         completed_at=tx.now.instant,
         released_at=ended_at(tx, task),
-        **said,
+        **fields,
     )
-    return conclude(world, tx, task, done, "task.completed", by)
+    return conclude(world, tx, task, done, "task.completed", cause)
 
 
-def pass_on(world: World, tx: Transaction, room: Room, task: Task, to: str, text: str, by: str) -> dict[str, Any]:
+def pass_on(world: World, tx: Transaction, room: Room, task: Task, to: str, text: str, cause: str) -> dict[str, Any]:
     """Send a result as a message and open the next role's task; returns the changed fields of the task itself."""
     role = task.target_role
-    following = None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
-    opened = following.id if following is not None else None
-    said = Message(id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=opened, at=tx.now.instant)
-    messages.add(tx, said)
-    data = {"message": said.id, "sender": said.sender, "to": to, "task": said.task}
-    tx.record(room_stream(room.id), "message.sent", by, data)
-    return {"result": text, "handed_to": to, "next_task": opened}
+    next_task = None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
+    next_id = next_task.id if next_task is not None else None
+    message = Message(
+        id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=next_id, at=tx.now.instant
+    )
+    messages.add(tx, message)
+    data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
+    tx.record(room_stream(room.id), "message.sent", cause, data)
+    return {"result": text, "handed_to": to, "next_task": next_id}
 
 
-def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str, by: str) -> Task:
+def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str, cause: str) -> Task:
     """Record that a task has its result, free its holder, and promote the next queued task."""
-    working.record(tx, event, by, done, accepted_attempt=done.accepted_attempt)
+    working.record(tx, event, cause, done, accepted_attempt=done.accepted_attempt)
     if before.status in HELD_STATES:
         free_holder(world, tx, before)
     return full(tx, working.leave_place(world, tx, done))
@@ -117,8 +125,8 @@ def rest_holder(world: World, tx: Transaction, held: Task) -> None:
 
 def refuse(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> GreenroomError:
     """Keep a result that does not count; returns the error that says so: Superseded, or NotKept."""
-    fate = keep_late(tx, task, attempt, connection_id, to, text)
-    return given_away(task, attempt, "complete", fate, NotKept if fate == NOT_KEPT else Superseded)
+    outcome = keep_late(tx, task, attempt, connection_id, to, text)
+    return given_away(task, attempt, "complete", outcome, NotKept if outcome == NOT_KEPT else Superseded)
 
 
 def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> str:
@@ -126,13 +134,13 @@ def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to:
 
     At LATE_RESULTS_MAX a new result replaces only the oldest one of its own attempt, never one of another attempt.
     """
-    known = attempts.late_of(tx, task.id)
-    said = (attempt, connection_id, to, text)
-    if any((each.attempt, each.connection_id, each.to, each.text) == said for each in known):
+    late_results = attempts.late_of(tx, task.id)
+    content = (attempt, connection_id, to, text)
+    if any((kept.attempt, kept.connection_id, kept.to, kept.text) == content for kept in late_results):
         return KEPT
-    in_place = len(known) >= LATE_RESULTS_MAX
+    in_place = len(late_results) >= LATE_RESULTS_MAX
     if in_place:
-        if all(each.attempt != attempt for each in known):
+        if all(kept.attempt != attempt for kept in late_results):
             return NOT_KEPT
         attempts.forget_oldest_late(tx, task.id, attempt)
     late = LateResult(attempt=attempt, connection_id=connection_id, to=to, text=text, at=tx.now.instant)
@@ -142,21 +150,21 @@ def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to:
     return KEPT_IN_PLACE if in_place else KEPT
 
 
-def set_aside(tx: Transaction, reviewed: Task) -> Task:
+def set_aside(tx: Transaction, task: Task) -> Task:
     """The task without the result that waited for a review: that is kept as a late result, for a user to accept."""
-    if reviewed.status != PENDING_REVIEW:
-        return reviewed
-    assert reviewed.accepted_attempt is not None
-    assert reviewed.last_holder is not None
+    if task.status != PENDING_REVIEW:
+        return task
+    assert task.accepted_attempt is not None
+    assert task.last_holder is not None
     late = LateResult(
-        attempt=reviewed.accepted_attempt,
-        connection_id=reviewed.last_holder,
-        to=reviewed.handed_to or USER,
-        text=reviewed.result or "",
-        at=reviewed.released_at or tx.now.instant,
+        attempt=task.accepted_attempt,
+        connection_id=task.last_holder,
+        to=task.handed_to or USER,
+        text=task.result or "",
+        at=task.released_at or tx.now.instant,
     )
-    attempts.add_late(tx, reviewed.id, late)
-    return msgspec.structs.replace(reviewed, accepted_attempt=None, result=None, handed_to=None)
+    attempts.add_late(tx, task.id, late)
+    return msgspec.structs.replace(task, accepted_attempt=None, result=None, handed_to=None)
 
 
 def answer_again(tx: Transaction, task: Task, connection_id: str, to: str, text: str) -> Task | GreenroomError:
@@ -164,8 +172,8 @@ def answer_again(tx: Transaction, task: Task, connection_id: str, to: str, text:
     assert task.accepted_attempt is not None
     if (to, text) == (task.handed_to, task.result):
         return full(tx, task)
-    told = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
-    return full(tx, task) if to == task.handed_to and not isinstance(told, NotKept) else told
+    error = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
+    return full(tx, task) if to == task.handed_to and not isinstance(error, NotKept) else error
 
 
 def is_accepted(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
@@ -186,15 +194,15 @@ def had(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
 
 
 def given_away(
-    task: Task, attempt: int, trigger: str, then: str, kind: type[Superseded] = Superseded
+    task: Task, attempt: int, trigger: str, guidance: str, kind: type[Superseded] = Superseded
 ) -> GreenroomError:
     """The error for an attempt that does not count: it no longer counts, or it never existed."""
     if task.attempt == 0:
         return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
-    now = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
-    because = f": {task.reason}" if task.reason and task.attempt == attempt else ""
-    fate = "no longer counts" if attempt <= task.attempt else "does not exist"
-    return kind(f"Attempt {attempt} at task {task.id} {fate}: the task {now}{because}.", then)
+    current = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
+    reason_text = f": {task.reason}" if task.reason and task.attempt == attempt else ""
+    what_happened = "no longer counts" if attempt <= task.attempt else "does not exist"
+    return kind(f"Attempt {attempt} at task {task.id} {what_happened}: the task {current}{reason_text}.", guidance)
 
 
 def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> GreenroomError:
@@ -209,5 +217,5 @@ def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> G
 
 def full(reader: Reader, task: Task) -> Task:
     """The task with its late results and the notes on it."""
-    late, noted = attempts.late_of(reader, task.id), notes.of_task(reader, task.id)
-    return msgspec.structs.replace(task, late_results=late, notes=noted) if late or noted else task
+    late_results, noted = attempts.late_of(reader, task.id), notes.of_task(reader, task.id)
+    return msgspec.structs.replace(task, late_results=late_results, notes=noted) if late_results or noted else task

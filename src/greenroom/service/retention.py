@@ -59,18 +59,18 @@ def submit(world: World, batches: int) -> None:
     """Queue the next batch, and up to `batches` in all, one after the other; other writes run in between."""
     world.retention.is_forgetting = True
     try:
-        forgetting = world.store.write(partial(forget_some, world))
+        batch = world.store.write(partial(forget_some, world))
     except BaseException:
         world.retention.is_forgetting = False
         raise
-    forgetting.add_done_callback(partial(go_on, world, batches - 1))
+    batch.add_done_callback(partial(go_on, world, batches - 1))
 
 
-def go_on(world: World, batches: int, forgetting: "Future[None]") -> None:
+def go_on(world: World, batches: int, batch: "Future[None]") -> None:
     """After a batch, queue the next one if the writer's queue is short. A step that failed is skipped in this round."""
     state = world.retention
     state.is_forgetting = False
-    error = None if forgetting.cancelled() else forgetting.exception()
+    error = None if batch.cancelled() else batch.exception()
     if isinstance(error, GreenroomError):
         # The rest of the round is left to the next one: an outage may last, and is logged where it happens.
         logger.warning("retention postponed to the next round: %s", error)
@@ -82,8 +82,8 @@ def go_on(world: World, batches: int, forgetting: "Future[None]") -> None:
     elif batches > 0 and state.steps and world.store.writer.queued < world.limits.writer_batch_max:
         try:
             submit(world, batches)
-        except GreenroomError as refused:
-            logger.warning("retention batch not queued: %s", refused)
+        except GreenroomError as rejection:
+            logger.warning("retention batch not queued: %s", rejection)
 
 
 def forget_some(world: World, tx: Transaction) -> None:
@@ -91,11 +91,11 @@ def forget_some(world: World, tx: Transaction) -> None:
     state = world.retention
     rows = left = state.rows or min(ROWS_AT_FIRST, world.limits.retention_rows_max)
     while left > 0 and state.steps:
-        done = STEPS[state.steps[0]](world, tx, left)
-        if done == 0:
+        count = STEPS[state.steps[0]](world, tx, left)
+        if count == 0:
             state.steps.popleft()
-        left -= done
-        state.forgotten += done
+        left -= count
+        state.forgotten += count
     state.rows = next_rows(rows, world.clock.monotonic() - tx.now.monotonic, world.limits.retention_rows_max)
 
 
@@ -106,11 +106,11 @@ def forget_deleted(world: World, tx: Transaction, limit: int) -> int:
         return 0
     kind, _, subject = stream.partition(":")
     if kind == "room":
-        for forget in (retention.forget_tasks, retention.forget_messages, retention.forget_sittings_of):
-            if done := forget(tx, subject, limit):
-                return done
-    if done := retention.forget_of_stream(tx, stream, 0, limit):
-        return done
+        for delete_some in (retention.forget_tasks, retention.forget_messages, retention.forget_sittings_of):
+            if count := delete_some(tx, subject, limit):
+                return count
+    if count := retention.forget_of_stream(tx, stream, 0, limit):
+        return count
     retention.forget_stream(tx, stream)
     return 1
 
@@ -124,10 +124,10 @@ def forget_of_long_streams(world: World, tx: Transaction, limit: int) -> int:
     """Delete the oldest events of streams that have more than `events_kept_max`."""
     state = world.retention
     for stream in [*state.long_streams][:1]:
-        done = retention.forget_of_stream(tx, stream, world.limits.events_kept_max, limit)
-        if done < limit:
+        count = retention.forget_of_stream(tx, stream, world.limits.events_kept_max, limit)
+        if count < limit:
             state.long_streams.discard(stream)
-        return max(done, 1)
+        return max(count, 1)
     return 0
 
 
@@ -135,8 +135,8 @@ def forget_sittings(world: World, tx: Transaction, limit: int) -> int:
     """Delete participants that ended longer than `sittings_kept_s` ago."""
     state = world.retention
     before = ago(tx, world.limits.sittings_kept_s)
-    done, state.after_sitting = retention.forget_sittings(tx, before, state.after_sitting, limit)
-    return done
+    count, state.after_sitting = retention.forget_sittings(tx, before, state.after_sitting, limit)
+    return count
 
 
 def forget_facts(world: World, tx: Transaction, limit: int) -> int:

@@ -50,10 +50,10 @@ def close(world: World, tx: Transaction, caller: Caller, room_name: str, request
     """
     room = access.room_for_operator(tx, caller, room_name)
     if room.status == OPEN:
-        still_open = tasks.open_in(tx, room.id, 1)
-        if still_open:
+        open_tasks = tasks.open_in(tx, room.id, 1)
+        if open_tasks:
             raise Conflict(
-                f"Room {room.name} still has work: {still_open[0].id} is {still_open[0].status}.",
+                f"Room {room.name} still has work: {open_tasks[0].id} is {open_tasks[0].status}.",
                 "Wait for it or cancel it (`greenroom task cancel TASK`), then close the room.",
             )
         closed = msgspec.structs.replace(room, status=CLOSED, closed_at=tx.now.instant)
@@ -84,22 +84,22 @@ def delete(world: World, tx: Transaction, caller: Caller, room_name: str) -> Non
     cause = f"room {room.name} was deleted"
     for sitting in sittings.present_in(tx, room.id):
         seating.end(world, tx, sitting, "left", cause, release_as="left")
-    for raised in attentions.of_room(tx, room.id):
-        attention.resolve(tx, raised.key, cause)
+    for alert in attentions.of_room(tx, room.id):
+        attention.resolve(tx, alert.key, cause)
     roles = rooms.roles_of(tx, room.id)
     rooms.remove(tx, room.id)
     retention.add_deletion(tx, room_stream(room.id))
     tx.record(SERVER_STREAM, "room.deleted", caller.subject, {"room": room.id, "name": room.name})
     wishing.touch_all(world, tx, roles)
 
-    def forget() -> None:
+    def drop_from_memory() -> None:
         world.directory.drop(room.id)
         for role in roles:
             key = seat_key(room.id, role.name)
             world.leases.forget(key)
             attention.is_back(world, key)
 
-    tx.after_commit(forget)
+    tx.after_commit(drop_from_memory)
 
 
 def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[Room]:

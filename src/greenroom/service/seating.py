@@ -26,7 +26,7 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
     older = sittings.newest(tx, role.room, role.name)
     if older is not None and older.status != CLOSED:
         end(world, tx, older, SUPERSEDED, f"{connection_id} joined", release_as=SUPERSEDED)
-    made = Sitting(
+    participant = Sitting(
         room=role.room,
         role=role.name,
         connection_id=connection_id,
@@ -35,22 +35,22 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
         machine=lasting(tx, machine),
         joined_at=tx.now.instant,
     )
-    rested = resting.seated(role, by_daemon=machine is not None)
-    current = msgspec.structs.replace(rested, epoch=made.epoch, last_seen_at=tx.now.instant)
+    unheld = resting.seated(role, by_daemon=machine is not None)
+    current = msgspec.structs.replace(unheld, epoch=participant.epoch, last_seen_at=tx.now.instant)
     rooms.save_role(tx, role, current)
-    sittings.add(tx, made)
-    record(tx, "participant.joined", cause, made)
+    sittings.add(tx, participant)
+    record(tx, "participant.joined", cause, participant)
     if role.awaits_person:
         tell_of_rest(tx, current, f"{connection_id} joined")
-    after_seated(world, tx, made)
-    return made
+    after_seated(world, tx, participant)
+    return participant
 
 
 def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | None, cause: str) -> Sitting:
     """Make an absent participant present again. If it no longer holds its task, its lease expects heartbeats again."""
     kind = absent.lease if working.held_by(tx, absent) else BEAT
-    again = msgspec.structs.replace(absent, status=PRESENT, lease=kind, ended_at=None, end_cause=None)
-    present = msgspec.structs.replace(again, machine=lasting(tx, machine))
+    returned = msgspec.structs.replace(absent, status=PRESENT, lease=kind, ended_at=None, end_cause=None)
+    present = msgspec.structs.replace(returned, machine=lasting(tx, machine))
     sittings.save(tx, absent, present)
     record(tx, "participant.rejoined", cause, present)
     role = rooms.role(tx, absent.room, absent.role)
@@ -75,8 +75,8 @@ def lasting(tx: Transaction, machine: str | None) -> str | None:
 
     None otherwise: the participant has a lease of its own until a heartbeat of its machine names it.
     """
-    known = machines.get(tx, machine) if machine is not None else None
-    return known.id if known is not None and known.daemon_connected else None
+    stored_machine = machines.get(tx, machine) if machine is not None else None
+    return stored_machine.id if stored_machine is not None and stored_machine.daemon_connected else None
 
 
 def lapse(world: World, tx: Transaction, present: Sitting, cause: str, seen_at: str) -> None:
@@ -149,12 +149,12 @@ def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_i
     A lease that is of this kind already is not restarted: an operator's change to a task is no sign of life of its
     holder.
     """
-    known = sittings.get(tx, room, role, connection_id)
-    if known is None or known.status == CLOSED or known.lease == kind:
+    participant = sittings.get(tx, room, role, connection_id)
+    if participant is None or participant.status == CLOSED or participant.lease == kind:
         return
-    changed = msgspec.structs.replace(known, lease=kind)
-    sittings.save(tx, known, changed)
-    if known.status == PRESENT:
+    changed = msgspec.structs.replace(participant, lease=kind)
+    sittings.save(tx, participant, changed)
+    if participant.status == PRESENT:
         after_seated(world, tx, changed)
 
 
@@ -174,28 +174,28 @@ def after_seated(world: World, tx: Transaction, present: Sitting) -> None:
     key = seat_key(present.room, present.role)
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
-    told = notes.for_holder(tx, held[0]) if held else ()
+    note_texts = notes.for_holder(tx, held[0]) if held else ()
 
-    def seat() -> None:
+    def grant_lease() -> None:
         length_s = world.lease_length_s(present)
         world.leases.grant(key, present.connection_id, length_s, present.machine, world.clock.monotonic())
-        world.leases.hold(key, present.connection_id, task, told)
+        world.leases.hold(key, present.connection_id, task, note_texts)
         attention.is_back(world, key)
         if task is not None:
             world.leases.stop_timer(task.id)
         world.signals.wake(claim_key(present.room, present.role))
 
-    tx.after_commit(seat)
+    tx.after_commit(grant_lease)
 
 
-def after_vacated(world: World, tx: Transaction, gone: Sitting) -> None:
+def after_vacated(world: World, tx: Transaction, participant: Sitting) -> None:
     """After the commit, remove the lease and wake the role's standing claims, which then end."""
 
-    def vacate() -> None:
-        world.leases.vacate(seat_key(gone.room, gone.role), gone.connection_id)
-        world.signals.wake(claim_key(gone.room, gone.role))
+    def remove_lease() -> None:
+        world.leases.vacate(seat_key(participant.room, participant.role), participant.connection_id)
+        world.signals.wake(claim_key(participant.room, participant.role))
 
-    tx.after_commit(vacate)
+    tx.after_commit(remove_lease)
 
 
 def start_timer(world: World, task: str) -> None:

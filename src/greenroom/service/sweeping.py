@@ -31,9 +31,9 @@ def tick(world: World) -> bool:
     """
     now = world.clock.monotonic()
     healer, limits = world.healer, world.limits
-    late = sweep.must_extend(healer.planned_at, now, limits)
+    was_absent = sweep.must_extend(healer.planned_at, now, limits)
     healer.planned_at = now + limits.sweep_interval_s
-    if late:
+    if was_absent:
         world.leases.extend_all(now, limits.task_lost_after_s)
         world.guards.extend_all(now, limits.takeover_grace_s)
         world.attendance.begin_anew(now)
@@ -114,20 +114,20 @@ def disconnect(world: World, tx: Transaction, machine_id: str) -> None:
 
 def expire(world: World, tx: Transaction, key: str) -> None:
     """Expire a participant whose lease ended, unless it was renewed in the meantime."""
-    seat = world.leases.mark_seat(key, tx.now.monotonic)
-    if seat is None:
+    lease = world.leases.mark_seat(key, tx.now.monotonic)
+    if lease is None:
         return
-    tx.if_abandoned(partial(world.leases.clear, seat))
+    tx.if_abandoned(partial(world.leases.clear, lease))
     room, _, role = key.partition("/")
-    sitting = sittings.get(tx, room, role, seat.connection)
+    sitting = sittings.get(tx, room, role, lease.connection)
     if sitting is None or sitting.status != PRESENT:
-        tx.after_commit(partial(world.leases.vacate, key, seat.connection))
+        tx.after_commit(partial(world.leases.vacate, key, lease.connection))
         return
-    silent_s = tx.now.monotonic - (seat.deadline - seat.length_s)
-    by = "no heartbeat" if seat.machine is None else "not named by its machine's daemon"
+    silent_s = tx.now.monotonic - (lease.deadline - lease.length_s)
+    reason = "no heartbeat" if lease.machine is None else "not named by its machine's daemon"
     seen_at = instant_of(seconds_of(tx.now.instant) - silent_s)
-    seating.lapse(world, tx, sitting, f"{by} for {silent_s:.1f} s (limit {seat.length_s:g} s)", seen_at)
-    if seat.machine is None:
+    seating.lapse(world, tx, sitting, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at)
+    if lease.machine is None:
         tx.after_commit(partial(attention.fell_silent, world, key))
     world.healer.expired += 1
 

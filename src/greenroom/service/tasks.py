@@ -30,11 +30,11 @@ def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request
     Counts as a heartbeat. Raises Superseded or RejoinRequired for a participant that is not present.
     """
     room, role = access.seat(tx, caller, room_name, request.role)
-    known = sittings.get(tx, room.id, role.name, request.connection_id)
-    verdict = judge(known, role.epoch)
+    participant = sittings.get(tx, room.id, role.name, request.connection_id)
+    verdict = judge(participant, role.epoch)
     if verdict != OK:
         raise lost_seat(verdict, role)
-    assert known is not None
+    assert participant is not None
     seating.renew(world, tx, room.id, role.name, request.connection_id)
     held = tasks.held_by(tx, room.id, role.name, request.connection_id)
     if held is None:
@@ -44,7 +44,7 @@ def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request
         held = working.claim(world, tx, pending, request.connection_id, caller.subject)
         if held is None:
             raise lost_seat(SUPERSEDED, role)
-    if request.hand_over and known.lease == BEAT:
+    if request.hand_over and participant.lease == BEAT:
         seating.rest_lease(world, tx, room.id, role.name, request.connection_id, HANDED)
     values: dict[str, Any] = msgspec.structs.asdict(results.full(tx, held))
     return ClaimedTask(**values, token=world.keys.attempt_token(held))
@@ -93,8 +93,8 @@ def hand_on(
 ) -> Task | GreenroomError:
     """Complete a task with its result. A result that no longer counts is kept, and the returned error says so."""
     task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    may = access.has(tx, task, role, request.connection_id, request.attempt)
-    if not may:
+    holds_task = access.has(tx, task, role, request.connection_id, request.attempt)
+    if not holds_task:
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
     texts.check(world, "text", text)
     connection_id, attempt = request.connection_id, request.attempt
@@ -102,14 +102,14 @@ def hand_on(
         return results.answer_again(tx, task, connection_id, to, text)
     room = rooms.get(tx, task.room)
     assert room is not None
-    if may or rooms.role_ever(tx, room.id, to) is None:
+    if holds_task or rooms.role_ever(tx, room.id, to) is None:
         check_receiver(room, to)
-    if may:
+    if holds_task:
         held = seat_holder(world, tx, task, role, request)
         return results.hand_in(world, tx, room, held, to, text, caller.subject)
     if not results.had(tx, task, connection_id, attempt):
-        then = "Use the task and the attempt that you claimed. The server did not save your text: write it to a file."
-        raise results.given_away(task, attempt, "complete", then, NotKept)
+        guidance = "Use the task and attempt that you claimed. The server did not save your text: write it to a file."
+        raise results.given_away(task, attempt, "complete", guidance, NotKept)
     return results.refuse(tx, task, attempt, connection_id, to, text)
 
 
@@ -129,15 +129,15 @@ def decline(world: World, tx: Transaction, caller: Caller, task_id: str, request
     texts.check(world, "reason", request.reason)
     reason = f"declined: {request.reason}"
     task, _ = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    of = (task.last_holder, task.attempt)
-    if (task.status, task.reason) == (QUARANTINED, reason) and of == (request.connection_id, request.attempt):
+    holder = (task.last_holder, task.attempt)
+    if (task.status, task.reason) == (QUARANTINED, reason) and holder == (request.connection_id, request.attempt):
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
         return results.full(tx, task)
     held = take_up(world, tx, caller, task_id, request, "quarantine")
-    apart = working.step(tx, held, "quarantine", claimed_by=None, reason=reason, released_at=tx.now.instant)
-    working.record(tx, "task.quarantined", reason, apart)
+    quarantined = working.step(tx, held, "quarantine", claimed_by=None, reason=reason, released_at=tx.now.instant)
+    working.record(tx, "task.quarantined", reason, quarantined)
     results.free_holder(world, tx, held)
-    return results.full(tx, working.leave_place(world, tx, apart))
+    return results.full(tx, working.leave_place(world, tx, quarantined))
 
 
 def show(world: World, reader: Reader, caller: Caller, task_id: str) -> Task:
@@ -171,12 +171,12 @@ def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request
 def seat_holder(world: World, tx: Transaction, task: Task, role: Role, request: OnAttempt) -> Task:
     """The task, held by a participant that may hold it: resumed if it was lost, with the participant present again."""
     held = task if task.status in HELD_STATES else working.resume(world, tx, task, "its holder reconnected")
-    known = sittings.get(tx, task.room, role.name, request.connection_id)
-    assert known is not None
-    if known.status == ABSENT:
-        known = seating.sit_again(world, tx, known, known.machine, "it made a call about its task")
+    participant = sittings.get(tx, task.room, role.name, request.connection_id)
+    assert participant is not None
+    if participant.status == ABSENT:
+        participant = seating.sit_again(world, tx, participant, participant.machine, "it made a call about its task")
     seating.renew(world, tx, task.room, role.name, request.connection_id)
-    if known.lease != BEAT:
+    if participant.lease != BEAT:
         seating.rest_lease(world, tx, task.room, role.name, request.connection_id, WORK)
     return held
 

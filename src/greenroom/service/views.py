@@ -24,14 +24,14 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
     # A client chooses its connection_id freely: only together with the role does it identify a participant.
     working = {(task.target_role, task.claimed_by) for task in tasks.held_in(reader, room.id)}
     roles = rooms.roles_of(reader, room.id)
-    wished = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
+    machines_by_id = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
     views = []
     participants = []
     for role in roles:
         sitting = present.get(role.name)
-        machine = wished.get(role.machine) if role.machine else None
-        works = sitting is not None and (role.name, sitting.connection_id) in working
-        status = judge(world, as_wished_in(room, role), sitting, machine, works)
+        machine = machines_by_id.get(role.machine) if role.machine else None
+        is_working = sitting is not None and (role.name, sitting.connection_id) in working
+        status = judge(world, as_wished_in(room, role), sitting, machine, is_working)
         views.append(role_view(world, role, sitting, status))
         if sitting is not None:
             participants.append(participant_view(world, sitting, status.status))
@@ -60,22 +60,22 @@ def judge(
     world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
 ) -> statuses.RoleStatus:
     """The status of a role, from its stored state and the lease table."""
-    place = world.directory.find(role.room)
+    cached_room = world.directory.find(role.room)
     waits_for, waits_until = guarding.told(world, role.room, role.name)
-    sits_on = sitting.machine if sitting is not None else None
-    run_on = role.machine if role.is_run_by_daemon else None
+    participant_machine = sitting.machine if sitting is not None else None
+    assigned_machine = role.machine if role.is_run_by_daemon else None
     signs = statuses.Signs(
-        seat=f"{place.name if place is not None else role.room}/{role.name}",
+        seat=f"{cached_room.name if cached_room is not None else role.room}/{role.name}",
         now=world.now().instant,
         present=sitting is not None,
         working=working,
-        on_trial=sits_on is not None and role.rests_as == PARKED,
+        on_trial=participant_machine is not None and role.rests_as == PARKED,
         machine=machine.name if machine is not None else role.machine,
-        moves_from=sits_on if sits_on != run_on else None,
+        moves_from=participant_machine if participant_machine != assigned_machine else None,
         machine_connected=machine is not None and machine.daemon_connected,
-        machine_silent=is_silent(world, sits_on if sitting is not None else run_on),
+        machine_silent=is_silent(world, participant_machine if sitting is not None else assigned_machine),
         starts_until=starts_until(world, role),
-        stops_until=stops_until(world, role) if sits_on is not None else None,
+        stops_until=stops_until(world, role) if participant_machine is not None else None,
         waits_for=waits_for,
         waits_until=waits_until,
     )
@@ -138,16 +138,17 @@ def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
     if sitting.machine is not None:
         lease = world.leases.machines.get(sitting.machine)
         return lease.seen_at if lease is not None else role.last_seen_at
-    seat = world.leases.seats.get(seat_key(role.room, role.name))
-    if seat is None:
+    own_lease = world.leases.seats.get(seat_key(role.room, role.name))
+    if own_lease is None:
         return role.last_seen_at
-    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - (seat.deadline - seat.length_s)))
+    beaten_at = own_lease.deadline - own_lease.length_s
+    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - beaten_at))
 
 
 def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
     """The view of a present participant; `ready_until` is when its lease ends without another heartbeat."""
-    seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
-    lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    own_lease = world.leases.seats.get(seat_key(sitting.room, sitting.role))
+    lease = own_lease if sitting.machine is None else world.leases.machines.get(sitting.machine)
     left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
     return ParticipantView(
         role=sitting.role,

@@ -22,12 +22,12 @@ from greenroom.wire.replies import Wish, Wishes
 def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wishes:
     """The assignments of a machine with their version. In a closed room `desired` is `stopped`."""
     machine = access.machine(reader, caller, machine_id)
-    wished = []
+    assignments = []
     for role in stored.roles_on(reader, machine.id):
         room = stored.get(reader, role.room)
         assert room is not None
         if role.is_run_by_daemon:
-            wish = Wish(
+            assignment = Wish(
                 room=room.id,
                 room_name=room.name,
                 role=role.name,
@@ -39,8 +39,8 @@ def wishes(world: World, reader: Reader, caller: Caller, machine_id: str) -> Wis
                 workdir=role.workdir,
                 task_timeout_s=role.task_timeout_s,
             )
-            wished.append(wish)
-    return Wishes(version=machine.wishes_version, wishes=tuple(wished))
+            assignments.append(assignment)
+    return Wishes(version=machine.wishes_version, wishes=tuple(assignments))
 
 
 def touch(world: World, tx: Transaction, machine_id: str) -> None:
@@ -51,13 +51,13 @@ def touch(world: World, tx: Transaction, machine_id: str) -> None:
     version = machine.wishes_version + 1
     machines.save(tx, machine, msgspec.structs.replace(machine, wishes_version=version))
 
-    def tell() -> None:
+    def notify() -> None:
         lease = world.leases.machines.get(machine_id)
         if lease is not None:
             lease.wishes_version = version
         world.signals.wake(wishes_key(machine_id))
 
-    tx.after_commit(tell)
+    tx.after_commit(notify)
 
 
 def touch_all(world: World, tx: Transaction, roles: Iterable[Role]) -> None:

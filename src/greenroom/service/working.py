@@ -70,8 +70,8 @@ def open_task(world: World, tx: Transaction, room: Room, role: str, text: str, c
 
 def open_in_backlog(world: World, tx: Transaction, room: Room, role: str, text: str, cause: str) -> Task:
     """Open a request in the backlog: no agent works on it until a user queues it."""
-    item = blank(world, tx, room, role, text, BACKLOG)
-    return begin(world, tx, msgspec.structs.replace(item, origin=FROM_BACKLOG), cause)
+    blank_task = blank(world, tx, room, role, text, BACKLOG)
+    return begin(world, tx, msgspec.structs.replace(blank_task, origin=FROM_BACKLOG), cause)
 
 
 def open_elsewhere(world: World, tx: Transaction, room: Room, role: str, given_up: Task, cause: str) -> Task:
@@ -79,20 +79,20 @@ def open_elsewhere(world: World, tx: Transaction, room: Room, role: str, given_u
 
     Its failures and hand-offs begin at 0.
     """
-    sent = blank(world, tx, room, role, given_up.text, place_for(tx, room))
-    sent = msgspec.structs.replace(sent, request=given_up.request, origin=given_up.origin)
-    opened = begin(world, tx, sent, cause)
+    blank_task = blank(world, tx, room, role, given_up.text, place_for(tx, room))
+    blank_task = msgspec.structs.replace(blank_task, request=given_up.request, origin=given_up.origin)
+    opened = begin(world, tx, blank_task, cause)
     notes.carry_over(tx, given_up.id, opened.id)
     return opened
 
 
 def blank(world: World, tx: Transaction, room: Room, role: str, text: str, status: str) -> Task:
     """A new task that begins a request of its own."""
-    made = world.new_id("task")
+    task_id = world.new_id("task")
     return Task(
-        id=made,
+        id=task_id,
         room=room.id,
-        request=made,
+        request=task_id,
         target_role=role,
         status=status,
         text=text,
@@ -137,9 +137,9 @@ def call_people(tx: Transaction, before: Task | None, after: Task) -> None:
     if before is not None and before.status in WAITS_FOR_PEOPLE:
         attention.resolve(tx, f"{WAITS_FOR_PEOPLE[before.status]}:{before.id}", f"the task is {after.status}")
     if after.status in WAITS_FOR_PEOPLE:
-        said = "was quarantined" if after.status == QUARANTINED else "is done, and its result waits for a review"
-        because = f": {after.reason}" if after.reason else ""
-        text = f"Task {after.id} for {after.target_role} {said}{because}"
+        state = "was quarantined" if after.status == QUARANTINED else "is done, and its result waits for a review"
+        reason_text = f": {after.reason}" if after.reason else ""
+        text = f"Task {after.id} for {after.target_role} {state}{reason_text}"
         attention.raise_it(tx, f"{WAITS_FOR_PEOPLE[after.status]}:{after.id}", text, after.room, (after.id,))
 
 
@@ -156,15 +156,15 @@ def promote(world: World, tx: Transaction, room: Room, cause: str) -> list[Task]
     return promoted
 
 
-def leave_place(world: World, tx: Transaction, gone: Task, cause: str = "a place became free") -> Task:
+def leave_place(world: World, tx: Transaction, task: Task, cause: str = "a place became free") -> Task:
     """Promote queued tasks into the place that a task left; returns that task, with the first of them in `promoted`."""
-    room = rooms.get(tx, gone.room)
+    room = rooms.get(tx, task.room)
     assert room is not None
     promoted = promote(world, tx, room, cause)
-    named = msgspec.structs.replace(gone, promoted=promoted[0].id if promoted else None)
-    if named != gone:
-        tasks.save(tx, gone, named)
-    return named
+    updated = msgspec.structs.replace(task, promoted=promoted[0].id if promoted else None)
+    if updated != task:
+        tasks.save(tx, task, updated)
+    return updated
 
 
 def claim(world: World, tx: Transaction, pending: Task, connection_id: str, cause: str) -> Task | None:
@@ -177,7 +177,7 @@ def claim(world: World, tx: Transaction, pending: Task, connection_id: str, caus
     if held is None:
         return None
     record(tx, "task.claimed", cause, held)
-    take_in_hand(world, tx, held, told=())  # The answer to the claim has all earlier notes.
+    take_in_hand(world, tx, held, note_texts=())  # The answer to the claim has all earlier notes.
     return held
 
 
@@ -196,20 +196,20 @@ def release(
     """
     assert held.claimed_by is not None
     status, deaths = decide_release(held, release_as, machine_connected, world.limits.task_deaths_max, on_trial)
-    apart = status == QUARANTINED
+    is_quarantined = status == QUARANTINED
     after = step(
         tx,
         held,
-        "quarantine" if apart else "release",
+        "quarantine" if is_quarantined else "release",
         deaths=deaths,
         claimed_by=None,
         released_cause=release_as,
         released_at=tx.now.instant,
-        reason=f"{deaths} attempts failed: {cause}" if apart else held.reason,
+        reason=f"{deaths} attempts failed: {cause}" if is_quarantined else held.reason,
     )
-    record(tx, "task.quarantined" if apart else "task.released", cause, after)
+    record(tx, "task.quarantined" if is_quarantined else "task.released", cause, after)
     let_go(world, tx, held)
-    if apart:
+    if is_quarantined:
         return leave_place(world, tx, after, cause)
     wake_role(world, tx, after)
     return after
@@ -221,8 +221,8 @@ def release_lost(world: World, tx: Transaction, task: Task, holder: Sitting | No
     That is the machine of the participant: its role may be assigned to another machine by now.
     """
     machine = machines.get(tx, holder.machine) if holder is not None and holder.machine is not None else None
-    silent = f"no heartbeat of its holder for {world.limits.task_lost_after_s:g} s after its lease expired"
-    release(world, tx, task, LOST, silent, machine_connected=machine is not None and machine.daemon_connected)
+    cause = f"no heartbeat of its holder for {world.limits.task_lost_after_s:g} s after its lease expired"
+    release(world, tx, task, LOST, cause, machine_connected=machine is not None and machine.daemon_connected)
 
 
 def close_way_back(tx: Transaction, ended: Sitting, cause: str) -> None:
@@ -238,18 +238,18 @@ def resume(world: World, tx: Transaction, lost: Task, cause: str) -> Task:
         tx, lost, "resume", resumed_state(lost), claimed_by=lost.last_holder, released_cause=None, released_at=None
     )
     record(tx, "task.resumed", cause, resumed)
-    take_in_hand(world, tx, resumed, told=notes.for_holder(tx, resumed))
+    take_in_hand(world, tx, resumed, note_texts=notes.for_holder(tx, resumed))
     return resumed
 
 
 # Effects after the commit.
 
 
-def take_in_hand(world: World, tx: Transaction, held: Task, told: tuple[str, ...]) -> None:
-    """After the commit, the holder's heartbeats name the task and the notes `told`, and its release timer stops."""
+def take_in_hand(world: World, tx: Transaction, held: Task, note_texts: tuple[str, ...]) -> None:
+    """After the commit, the holder's heartbeats name the task and deliver the notes, and its release timer stops."""
     assert held.claimed_by is not None
     ref = TaskRef(held.id, held.attempt)
-    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref, told))
+    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref, note_texts))
     tx.after_commit(partial(world.leases.stop_timer, held.id))
 
 
