@@ -170,7 +170,7 @@ def test_it_is_sent_back_as_often_as_its_results_are_kept(house: House) -> None:
         assert again is not None
         house.complete(task, "A", again.attempt, f"try {number}")
     before = house.task(task)
-    with pytest.raises(Conflict, match="results already"):
+    with pytest.raises(Conflict, match=f"already has {LATE_RESULTS_MAX} late results"):
         house.send_back(task, reason="once more")
     assert before == house.task(task)
     assert "try 20" == house.accept(task).result

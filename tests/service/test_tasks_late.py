@@ -182,11 +182,11 @@ def test_the_newest_one_of_an_attempt_is_taken(house: House) -> None:
 
 def test_there_has_to_be_one(house: House) -> None:
     task = given_away(house)
-    with pytest.raises(Conflict, match="No result of it waits"):
+    with pytest.raises(Conflict, match="No result waits for a review"):
         house.accept(task)
     with pytest.raises(Conflict, match="no late result of attempt 2") as refused:
         house.accept(task, attempt=2)
-    assert "1" in refused.value.guidance
+    assert "by its attempt (1)" in refused.value.guidance
 
 
 def test_a_request_that_goes_on_elsewhere_does_not_get_a_second_result(house: House) -> None:

@@ -132,7 +132,7 @@ def test_so_many_and_no_more(house: House) -> None:
 def test_nobody_reads_a_note_on_what_is_over(house: House) -> None:
     task = working(house)
     house.complete(task.id, "A", 1)
-    with pytest.raises(Conflict, match="nobody will read"):
+    with pytest.raises(Conflict, match="no agent would read"):
         house.note(task.id)
 
 

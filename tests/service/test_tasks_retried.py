@@ -27,7 +27,7 @@ def test_the_third_death_sets_it_apart_and_names_who_takes_its_place() -> None:
     task = dead_three_times(house)
     apart = house.task(task)
     assert ("quarantined", 3) == (apart.status, apart.deaths)
-    assert "3 attempts died" in (apart.reason or "")
+    assert "3 attempts failed" in (apart.reason or "")
     assert [("attention.raised", f"quarantined:{task}")] == attentions(house)
 
     again = house.retry(task)
@@ -130,7 +130,7 @@ def test_a_request_that_a_person_let_go_on_may_be_handed_on_as_often_again() -> 
 
     reason, turns = hand_around()
     assert 2 == turns
-    assert "going in circles: 3 hand-offs" in reason
+    assert "hand-off limit: 3 hand-offs in one request (limit 2)" in reason
     assert ("attention.raised", f"quarantined:{task}") == attentions(house)[-1]
 
     assert 0 == house.retry(task).handoffs

@@ -1,1 +1,1 @@
-"""The use cases: load, decide, save, publish. One function and one transaction each; must not know HTTP."""
+"""The use cases: one function and one transaction each, which load, decide, save and publish. Must not know HTTP."""

@@ -1,7 +1,7 @@
-"""Finding what a request names, as far as its caller may know that it is there. Must not know what is done with it.
+"""Authorization: finds the room, role, task or machine that a request names, or refuses the caller.
 
-An operator is told what is not there. Any other caller gets one answer for "not there" and "not yours", so that a token
-of one room cannot be used to look for others.
+An operator gets NotFound for an object that does not exist. Every other caller gets the same Refused for "does not
+exist" and "not permitted", so that a token of one room cannot be used to probe for others.
 """
 
 from typing import NoReturn
@@ -20,29 +20,29 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 def refused() -> Refused:
-    """The one answer for all that a caller may not do or know."""
+    """The one error for everything that a caller may not do or know."""
     return Refused(
-        "This token is not good for that.",
+        "This token does not permit this call.",
         "Use the operator's token, or the token that was made for this machine, role or attempt. "
         "An attempt's token ends with its attempt: stop working on it; only its result can still be handed in.",
     )
 
 
-def missing(caller: Caller, what: str, name: str, list_with: str) -> NoReturn:
-    """Refuse what is not there: by name to an operator, without a word of it to anybody else."""
+def missing(caller: Caller, kind: str, name: str, list_with: str) -> NoReturn:
+    """Raise NotFound with the name for an operator, and the uniform Refused for any other caller."""
     if not caller.is_operator:
         raise refused()
-    raise NotFound(f"There is no {what} {name[:80]!r}.", f"See what there is with {list_with}.")
+    raise NotFound(f"There is no {kind} {name[:80]!r}.", f"List the existing ones with {list_with}.")
 
 
 def operator_only(caller: Caller) -> None:
-    """Let nobody but people pass."""
+    """Raise Refused unless the caller is an operator."""
     if not caller.is_operator:
         raise refused()
 
 
 def room_for_operator(reader: Reader, caller: Caller, name_or_id: str) -> Room:
-    """Find a room for a call that only people make."""
+    """Find a room for a call that only an operator may make."""
     operator_only(caller)
     room = rooms.get(reader, name_or_id)
     if room is None:
@@ -65,7 +65,7 @@ def room_to_read(reader: Reader, caller: Caller, name_or_id: str) -> Room:
 
 
 def seat(reader: Reader, caller: Caller, room_name: str, role_name: str) -> tuple[Room, Role]:
-    """Find the role in which the caller wants to sit, claim or leave."""
+    """Find the role that the caller wants to join, leave or claim tasks for."""
     room = rooms.get(reader, room_name)
     if room is None:
         missing(caller, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
@@ -85,9 +85,9 @@ def seat(reader: Reader, caller: Caller, room_name: str, role_name: str) -> tupl
 def seat_to_leave(
     reader: Reader, caller: Caller, room_name: str, role_name: str, connection_id: str
 ) -> tuple[Room, Role]:
-    """Find the role that the caller wants to leave. A machine may always end what it sits in itself.
+    """Find the role that the caller wants to leave. A machine may always end a participant of its own.
 
-    A role that was wished away from it is no longer its own, and yet somebody has to get up.
+    This holds also after the role was assigned to another machine: the participant still has to leave.
     """
     room = rooms.get(reader, room_name)
     role = rooms.role(reader, room.id, role_name) if room is not None else None
@@ -97,11 +97,11 @@ def seat_to_leave(
 
 
 def sits_itself(reader: Reader, caller: Caller, role: Role, connection_id: str) -> bool:
-    """Tell whether the caller is the machine whose daemon beats for that sitting, or did to its end."""
+    """Whether the caller is the machine whose daemon beats for that participant, or did until its end."""
     if caller.machine is None:
         return False
-    known = sittings.get(reader, role.room, role.name, connection_id)
-    return known is not None and known.machine == caller.machine
+    participant = sittings.get(reader, role.room, role.name, connection_id)
+    return participant is not None and participant.machine == caller.machine
 
 
 def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
@@ -115,7 +115,7 @@ def task_to_read(reader: Reader, caller: Caller, task_id: str) -> Task:
 
 
 def task_to_move(reader: Reader, caller: Caller, task_id: str) -> Task:
-    """Find a task for a call that only people make."""
+    """Find a task for a call that only an operator may make."""
     operator_only(caller)
     return task_to_read(reader, caller, task_id)
 
@@ -123,26 +123,30 @@ def task_to_move(reader: Reader, caller: Caller, task_id: str) -> Task:
 def task_to_work_on(
     reader: Reader, caller: Caller, task_id: str, connection_id: str, attempt: int
 ) -> tuple[Task, Role]:
-    """Find a task for the agent that speaks for one attempt at it.
+    """Find a task for a call about one attempt at it.
 
-    A machine speaks for what it ran, although the role was wished away from it meanwhile: a result is not to be lost.
+    A machine may report on an attempt that it ran even after the role was assigned elsewhere, so that no result is
+    lost.
     """
     task = tasks.get(reader, task_id)
     if task is None:
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
-    # What an attempt wrote before its role was taken out of the room is kept like any late result.
+    # The result of an attempt whose role was removed from the room is kept like any late result.
     role = rooms.role_ever(reader, task.room, task.target_role)
-    if role is None:  # The room was deleted, and its tasks are on their way.
+    if role is None:  # The room was deleted, and retention has not deleted its tasks yet.
         missing(caller, "task", task_id, "`greenroom task list ROOM` (GET /api/v1/rooms/{room}/tasks)")
     machine = role.machine if role.is_run_by_daemon else None
-    may = callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt)
-    if not may and not sits_itself(reader, caller, role, connection_id):
+    is_permitted = callers.may_work_on(caller, task.room, role.name, machine, task.id, attempt)
+    if not is_permitted and not sits_itself(reader, caller, role, connection_id):
         raise refused()
     return task, role
 
 
 def machine(reader: Reader, caller: Caller, machine_id: str) -> Machine:
-    """Find the machine that the caller is, or that people ask for by id or by a name that only one has."""
+    """Find a machine by its id; an operator may also use its name, if only one machine has that name.
+
+    Raises Conflict when several machines have the name.
+    """
     if not callers.may_run(caller, machine_id):
         raise refused()
     found = machines.get(reader, machine_id)
@@ -150,29 +154,39 @@ def machine(reader: Reader, caller: Caller, machine_id: str) -> Machine:
         return found
     same_name = machines.named(reader, machine_id) if caller.is_operator else []
     if len(same_name) > 1:
-        ids = ", ".join(each.id for each in same_name)
-        raise Conflict(f"{len(same_name)} machines are named {machine_id!r}.", f"Name one by its id: {ids}.")
+        ids = ", ".join(found_by_name.id for found_by_name in same_name)
+        raise Conflict(f"{len(same_name)} machines are named {machine_id!r}.", f"Use the id of one of them: {ids}.")
     if not same_name:
         missing(caller, "machine", machine_id, "`greenroom machine list` (GET /api/v1/machines)")
     return same_name[0]
 
 
 def open_only(room: Room) -> None:
-    """Let no new work into a closed room."""
+    """Raise Conflict (`room_closed`) if the room is closed: a closed room takes no new work."""
     if room.status == CLOSED:
-        raise Conflict(f"Room {room.name} is closed.", "Choose an open room, or create a new one.", code="room_closed")
+        raise Conflict(
+            f"Room {room.name} is closed.",
+            "Use an open room (`greenroom room list`), or create a new one (`greenroom room create`).",
+            code="room_closed",
+        )
 
 
 def has(reader: Reader, task: Task, role: Role, connection_id: str, attempt: int) -> bool:
-    """Tell whether that attempt holds the task, or lost it by silence alone while nobody newer came to its role."""
+    """Whether that attempt holds the task, or may resume it.
+
+    It may resume the task if it lost it by silence alone and no newer participant has joined the role.
+    """
     if not is_held_by(task, connection_id, attempt) and not can_resume(task, connection_id, attempt):
         return False
-    known = sittings.get(reader, task.room, role.name, connection_id)
-    return known is not None and known.status != SITTING_CLOSED and known.epoch >= role.epoch
+    participant = sittings.get(reader, task.room, role.name, connection_id)
+    return participant is not None and participant.status != SITTING_CLOSED and participant.epoch >= role.epoch
 
 
 def attempt_is_current(reader: Reader, caller: Caller) -> bool:
-    """Tell whether a token of an attempt still acts: its attempt holds its task, or may take it up again."""
+    """Whether a token of an attempt is still valid: the attempt holds its task, or may resume it.
+
+    True for a token of any other scope.
+    """
     if caller.scope != callers.ATTEMPT:
         return True
     task = tasks.get(reader, caller.task or "")
@@ -183,21 +197,21 @@ def attempt_is_current(reader: Reader, caller: Caller) -> bool:
 
 
 def hear_out(tx: Transaction, caller: Caller, kept_s: float) -> None:
-    """Refuse the token of an attempt that ended more than `kept_s` ago.
+    """Raise Refused for the token of an attempt that ended more than `kept_s` seconds ago.
 
-    Until then it may hand in a result, and have an earlier call answered again; what else it may do ended with it.
+    Until then the token is good for handing in a result and for repeating an earlier call, and for nothing else.
     """
     if caller.scope != callers.ATTEMPT or attempt_is_current(tx, caller):
         return
     task = tasks.get(tx, caller.task or "")
-    there = task is not None and rooms.get(tx, task.room) is not None
-    ended_at = attempt_ended_at(tx, task, caller.attempt or 0) if task is not None and there else None
+    exists = task is not None and rooms.get(tx, task.room) is not None
+    ended_at = attempt_ended_at(tx, task, caller.attempt or 0) if task is not None and exists else None
     if ended_at is None or seconds_of(tx.now.instant) - seconds_of(ended_at) > kept_s:
         raise refused()
 
 
 def attempt_ended_at(reader: Reader, task: Task, attempt: int) -> str | None:
-    """When an attempt that is over ended; None for one that was never given out."""
+    """The instant at which an attempt ended; None for an attempt that never existed."""
     if attempt > task.attempt:
         return None
     former = attempts.get(reader, task.id, attempt) if attempt < task.attempt else None

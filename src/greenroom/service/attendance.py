@@ -1,6 +1,6 @@
-"""Which roles have a task waiting and nobody who sits there, and since when. Memory only; must not know the store.
+"""Tracks the roles that have a pending task and no present participant, and since when. In memory only.
 
-It is kept from what the log tells, as it is published, so that no round has to look for it.
+It is updated from events as they are published, so that no round of the sweep has to search for such roles.
 """
 
 import threading
@@ -16,88 +16,88 @@ PARTICIPANT = "participant."
 
 
 class Attendance:
-    """Keys are those of seats: the room's id and the role's name."""
+    """Roles by the key of `seat_key`: the room's id and the role's name. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._pending: dict[str, set[str]] = {}
-        self._since: dict[str, float] = {}
-        """Not told yet; oldest first, because a moment is noted when it has come.
+        self._waiting_since: dict[str, float] = {}
+        """When the wait began, in monotonic seconds, of each role for which no alert is raised yet; oldest first.
 
-        Whoever only sits down for a moment, and can do nothing, does not begin it anew; whoever takes a task does.
+        A participant that joins and leaves without claiming does not restart the wait; one that claims a task does.
         """
-        self._told: set[str] = set()
-        self._over: set[str] = set()
+        self._alerted: set[str] = set()
+        self._resolvable: set[str] = set()
         self._lock = threading.Lock()
 
-    def notice(self, events: Sequence[Event], seated: Container[str], now: float) -> None:
-        """Take in what was committed; `seated` has the roles in which somebody sits by now."""
+    def notice(self, events: Sequence[Event], occupied: Container[str], now: float) -> None:
+        """Apply committed events; `occupied` holds the keys of the roles that have a participant now."""
         with self._lock:
             for event in events:
                 if not event.stream.startswith(ROOM):
                     continue
                 key = f"{event.stream.removeprefix(ROOM)}/{event.data.get('role')}"
                 if event.type.startswith(TASK) and "status" in event.data:
-                    self._note(key, event.data["task"], event.data["status"] == PENDING)
-                    self._judge(key, seated, now)
+                    self._set_pending(key, event.data["task"], event.data["status"] == PENDING)
+                    self._update(key, occupied, now)
                 elif event.type.startswith(PARTICIPANT):
-                    self._judge(key, seated, now)
+                    self._update(key, occupied, now)
 
     def remember(
-        self, pending: Iterable[tuple[str, str]], told: Iterable[str], seated: Container[str], now: float
+        self, pending: Iterable[tuple[str, str]], alerted: Iterable[str], occupied: Container[str], now: float
     ) -> None:
-        """Take up again, after a restart, which tasks are pending, as (key, task), and of which roles people know."""
+        """Restore the state after a restart: `pending` as (key, task), `alerted` as the keys with a raised alert."""
         with self._lock:
-            self._told.update(told)
+            self._alerted.update(alerted)
             for key, task in pending:
-                self._note(key, task, True)
-            for key in (*self._pending, *self._told):
-                self._judge(key, seated, now)
+                self._set_pending(key, task, True)
+            for key in (*self._pending, *self._alerted):
+                self._update(key, occupied, now)
 
     def begin_anew(self, now: float) -> None:
-        """Count everything anew after an absence of the server: nobody could join in that time."""
+        """Restart every wait at `now` after an absence of the server: no agent could join in that time."""
         with self._lock:
-            self._since = dict.fromkeys(self._since, now)
+            self._waiting_since = dict.fromkeys(self._waiting_since, now)
 
     def overdue(self, now: float, timeout_s: float) -> list[str]:
-        """The roles of which people are to be told, because they have been unattended for so long."""
+        """The keys of roles that have been unattended for `timeout_s` and need an alert, oldest first."""
         with self._lock:
-            return [key for key, _ in takewhile(lambda item: now - item[1] >= timeout_s, self._since.items())]
+            return [key for key, _ in takewhile(lambda item: now - item[1] >= timeout_s, self._waiting_since.items())]
 
     def attended(self) -> list[str]:
-        """The roles of which people were told, and need not have been any more."""
-        return [*self._over]
+        """The keys of roles whose alert is raised and no longer applies."""
+        return [*self._resolvable]
 
-    def was_told(self, key: str, seated: Container[str], now: float) -> None:
-        """People have been told of a role."""
+    def was_told(self, key: str, occupied: Container[str], now: float) -> None:
+        """Record that the alert for a role is raised."""
         with self._lock:
-            self._told.add(key)
-            self._judge(key, seated, now)
+            self._alerted.add(key)
+            self._update(key, occupied, now)
 
-    def was_resolved(self, key: str, seated: Container[str], now: float) -> None:
-        """What people were told of a role was taken back, or turned out not to be so."""
+    def was_resolved(self, key: str, occupied: Container[str], now: float) -> None:
+        """Record that the alert for a role was resolved, or was not needed."""
         with self._lock:
-            self._told.discard(key)
-            self._over.discard(key)
-            self._since.pop(key, None)
-            self._judge(key, seated, now)
+            self._alerted.discard(key)
+            self._resolvable.discard(key)
+            self._waiting_since.pop(key, None)
+            self._update(key, occupied, now)
 
-    def _note(self, key: str, task: str, is_pending: bool) -> None:
+    def _set_pending(self, key: str, task: str, is_pending: bool) -> None:
         if is_pending:
             self._pending.setdefault(key, set()).add(task)
         elif task in (waiting := self._pending.get(key, set())):
             waiting.discard(task)
-            self._since.pop(key, None)
+            self._waiting_since.pop(key, None)
             if not waiting:
                 del self._pending[key]
 
-    def _judge(self, key: str, seated: Container[str], now: float) -> None:
+    def _update(self, key: str, occupied: Container[str], now: float) -> None:
         is_pending = key in self._pending
-        is_unattended = is_pending and key not in seated
-        if not is_pending or key in self._told:
-            self._since.pop(key, None)
+        is_unattended = is_pending and key not in occupied
+        if not is_pending or key in self._alerted:
+            self._waiting_since.pop(key, None)
         elif is_unattended:
-            self._since.setdefault(key, now)
-        if key in self._told and not is_unattended:
-            self._over.add(key)
+            self._waiting_since.setdefault(key, now)
+        if key in self._alerted and not is_unattended:
+            self._resolvable.add(key)
         else:
-            self._over.discard(key)
+            self._resolvable.discard(key)

@@ -1,6 +1,7 @@
-"""Telling people of a role that has work and nobody who does it, and that this is over. It starts nothing.
+"""Raises and resolves the alert for a role that has a pending task and no participant. It starts no agent.
 
-What is told was noticed in memory, and is looked at once more in the store. Must not know leases.
+`attendance` finds such roles in memory; each is checked in the store before its alert is raised or resolved.
+Option: `task_pending_timeout_s`, which begins again after a restart of the server.
 """
 
 from greenroom.service import attention
@@ -13,16 +14,16 @@ PREFIX = "unattended:"
 
 
 def tell(world: World, tx: Transaction, key: str) -> None:
-    """Raise an attention for a role, if it is so."""
+    """Raise the alert for a role, if a task still waits there and no participant is present."""
     room_id, _, role = key.partition("/")
     room = rooms.get(tx, room_id)
-    waiting = tasks.oldest_pending(tx, room_id, role)
-    if room is None or waiting is None or is_attended(tx, room_id, role):
+    task = tasks.oldest_pending(tx, room_id, role)
+    if room is None or task is None or is_attended(tx, room_id, role):
         settle_after(world, tx, key)
         return
     text = (
-        f"{waiting.id} has been waiting for {role} in room {room.name} for more than "
-        f"{world.limits.task_pending_timeout_s:g} s, and nobody sits there."
+        f"Task {task.id} for {role} in room {room.name} has been pending for more than "
+        f"{world.limits.task_pending_timeout_s:g} s, and no agent is present in the role."
     )
     attention.raise_it(tx, PREFIX + key, text, room_id)
     now = tx.now.monotonic
@@ -30,27 +31,27 @@ def tell(world: World, tx: Transaction, key: str) -> None:
 
 
 def take_back(world: World, tx: Transaction, key: str) -> None:
-    """Resolve the attention for a role, if somebody sits there or nothing is pending there any more."""
+    """Resolve the alert for a role, if a participant is present there or no task is pending any more."""
     room, _, role = key.partition("/")
     attended = is_attended(tx, room, role)
     if attended or tasks.oldest_pending(tx, room, role) is None:
-        attention.resolve(tx, PREFIX + key, "somebody sits there" if attended else "nothing waits for it any more")
+        attention.resolve(tx, PREFIX + key, "an agent is present" if attended else "no task is pending any more")
         settle_after(world, tx, key)
 
 
 def is_attended(reader: Reader, room: str, role: str) -> bool:
-    """Tell whether somebody is present in a role."""
+    """Whether a participant is present in the role."""
     return sittings.present(reader, room, role) is not None
 
 
 def settle_after(world: World, tx: Transaction, key: str) -> None:
-    """Once this is durable: nothing is told of that role."""
+    """After the commit, record in memory that no alert is raised for the role."""
     now = tx.now.monotonic
     tx.after_commit(lambda: world.attendance.was_resolved(key, world.leases.seats, now))
 
 
 def remember(world: World, reader: Reader) -> None:
-    """Take up again, after a restart, what waits where and what was told. The time it may wait is counted anew."""
+    """Restore the pending tasks and the raised alerts after a restart. Each wait begins again."""
     pending = [(seat_key(task.room, task.target_role), task.id) for task in tasks.all_pending(reader)]
-    told = [raised.key.removeprefix(PREFIX) for raised in attentions.every(reader) if raised.key.startswith(PREFIX)]
-    world.attendance.remember(pending, told, world.leases.seats, world.clock.monotonic())
+    alerted = [alert.key.removeprefix(PREFIX) for alert in attentions.every(reader) if alert.key.startswith(PREFIX)]
+    world.attendance.remember(pending, alerted, world.leases.seats, world.clock.monotonic())

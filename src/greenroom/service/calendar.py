@@ -1,8 +1,8 @@
-"""The calendar of leases: which of them is to be looked at when. Must not know what is found when one is looked at.
+"""A timing wheel of leases: selects the leases to check now.
 
-A beat moves nothing here. A lease is filed on the page of the moment at which it would run out; when that moment has
-come it is drawn and looked at, and whoever looks files it anew. So of a million leases a round costs only those whose
-moment it is, and it may be taken in as many small parts as the beats in between need.
+A heartbeat changes nothing here. A lease is filed in the bucket of its deadline. When that time comes the lease is
+taken out and checked, and its checker files it again. So a round over a million leases costs only those that are due,
+and it can be split into small parts, with heartbeats answered in between.
 """
 
 from collections import deque
@@ -11,11 +11,11 @@ from typing import Final, Generic, TypeVar, cast
 from greenroom.domain.lease import ENDLESS, Lease
 
 SHEET_LEASES: Final = 32
-"""Short, because a chain is taken down link by link, one inside the other."""
+"""Leases in one chain. Small, because Python frees a chain recursively, one link inside the other."""
 
 
 class Filed(Lease, gc=False):
-    """A lease that lies in a calendar. `next` is the one under it on its sheet."""
+    """A lease that is filed in a calendar. `next` is the next one in its chain."""
 
     next: "Filed | None" = None
 
@@ -24,10 +24,10 @@ F = TypeVar("F", bound=Filed)
 
 
 class Page(Generic[F]):
-    """What is filed for one moment: sheets of leases, of which only the topmost lease is noted here.
+    """The leases of one bucket, in chains of at most SHEET_LEASES; `sheets` has the first lease of each chain.
 
-    The leases of a sheet are chained to each other. Lists of them would be looked through by Python's cycle collector,
-    which would keep every beat waiting for 30 ms where there are a million.
+    Lists of leases would be traversed by Python's cycle collector, which delays every heartbeat by 30 ms at a million
+    leases; chains are not.
     """
 
     __slots__ = ("count", "sheets")
@@ -46,40 +46,43 @@ class Page(Generic[F]):
 
 
 class Calendar(Generic[F]):
-    """Pages of `page_s` seconds. Pages that were turned lie open until they are drawn empty, oldest first."""
+    """Buckets of `page_s` seconds each. Buckets that are due stay open until all their leases are taken out.
+
+    Not safe to use from several threads: the lease table holds its lock around every call.
+    """
 
     def __init__(self, page_s: float) -> None:
-        self._page_s = page_s
-        self._pages: dict[int, Page[F]] = {}
-        self._open: deque[F] = deque()
+        self._bucket_s = page_s
+        self._buckets: dict[int, Page[F]] = {}
+        self._due: deque[F] = deque()
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is more to draw before the next turn."""
-        return bool(self._open)
+        """Whether open buckets still have leases to take out before the next turn."""
+        return bool(self._due)
 
     def file(self, lease: F) -> None:
-        """Have a lease drawn once its present deadline has come; an endless one never. It must not be filed already."""
+        """File a lease under its present deadline; an endless lease is not filed. It must not be filed already."""
         if lease.deadline == ENDLESS:
             return
-        number = int(lease.deadline / self._page_s)
-        page = self._pages.get(number)
+        number = int(lease.deadline / self._bucket_s)
+        page = self._buckets.get(number)
         if page is None:
-            page = self._pages[number] = Page()
+            page = self._buckets[number] = Page()
         page.add(lease)
 
     def turn(self, now: float) -> None:
-        """Open the pages up to `now`. What is filed from here on, on whatever page, waits for the next turn."""
-        last = int(now / self._page_s)
-        for number in sorted(page for page in self._pages if page <= last):
-            self._open.extend(self._pages.pop(number).sheets)
+        """Open the buckets up to `now`. A lease that is filed later, in any bucket, waits for the next turn."""
+        last = int(now / self._bucket_s)
+        for number in sorted(page for page in self._buckets if page <= last):
+            self._due.extend(self._buckets.pop(number).sheets)
 
     def draw(self) -> list[F]:
-        """Take one sheet off the open pages: at most SHEET_LEASES leases, or none."""
-        drawn: list[F] = []
-        lease = self._open.popleft() if self._open else None
+        """Take the leases of one chain out of the open buckets: at most SHEET_LEASES, or none."""
+        leases: list[F] = []
+        lease = self._due.popleft() if self._due else None
         while lease is not None:
-            drawn.append(lease)
-            under, lease.next = lease.next, None
-            lease = cast("F | None", under)
-        return drawn
+            leases.append(lease)
+            following, lease.next = lease.next, None
+            lease = cast("F | None", following)
+        return leases

@@ -1,8 +1,8 @@
-"""Machines that beat, come back, fall silent and leave, with the agents they hold. Must not know HTTP or processes.
+"""Machine heartbeats: connects, renews, reconnects and disconnects a machine together with the agents it holds.
 
-A connected machine's beat is answered from memory. The beat that changes something (a machine that was disconnected, a
-new incarnation, an agent that must be seated again, the last one of all) goes through the store, and is answered after
-the commit.
+The heartbeat of a connected machine is answered from memory. A heartbeat that changes something (the machine was
+disconnected, the incarnation is new, an agent must become present again, the daemon leaves) goes through the store and
+is answered after the commit.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
 
 def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbeat) -> MachineHeartbeatReply | None:
-    """Renew a machine's lease and judge each of its agents, in memory; None when the store has to have its say."""
+    """Renew a machine's lease and answer a verdict for each of its agents, from memory.
+
+    None when the heartbeat needs the store: then call `reconnect`. Raises Refused.
+    """
     if not callers.may_run(caller, machine_id):
         raise access.refused()
     now = world.now()
@@ -35,22 +38,22 @@ def beat(world: World, caller: Caller, machine_id: str, request: MachineHeartbea
     if lease is None or request.leaving:
         return None
     find = world.directory.find
-    places = [find(agent.room) for agent in request.agents]
-    named = [
-        (f"{place.id if place is not None else ''}/{agent.role}", agent.connection_id)
-        for agent, place in zip(request.agents, places, strict=True)
+    rooms = [find(agent.room) for agent in request.agents]
+    agent_keys = [
+        (f"{room.id if room is not None else ''}/{agent.role}", agent.connection_id)
+        for agent, room in zip(request.agents, rooms, strict=True)
     ]
-    seats = world.leases.beat_machine(machine_id, request.incarnation, named, now.monotonic, now.instant)
-    if seats is None:
+    leases = world.leases.beat_machine(machine_id, request.incarnation, agent_keys, now.monotonic, now.instant)
+    if leases is None:
         return None
     guarding.heard(world, machine_id, request.agents)
     verdicts = []
-    for agent, place, (key, connection), seat in zip(request.agents, places, named, seats, strict=True):
-        if seat is None or place is None:
+    for agent, room, (key, connection), agent_lease in zip(request.agents, rooms, agent_keys, leases, strict=True):
+        if agent_lease is None or room is None:
             verdicts.append(AgentVerdict(agent.room, agent.role, world.leases.verdict(key, connection)))
         else:
-            status = DRAIN if agent.role in place.drained else OK
-            verdicts.append(AgentVerdict(agent.room, agent.role, status, *(seat.in_hand or (None, ()))))
+            status = DRAIN if agent.role in room.drained else OK
+            verdicts.append(AgentVerdict(agent.room, agent.role, status, *(agent_lease.in_hand or (None, ()))))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
@@ -69,9 +72,10 @@ def reconnect(
     request: MachineHeartbeat,
     is_gone: Callable[[], bool] = lambda: False,
 ) -> MachineHeartbeatReply:
-    """Take a beat that changes something: the machine is connected and its agents are seated, in one transaction.
+    """Process a heartbeat that changes something: connects the machine and its agents in one transaction.
 
-    `is_gone` tells whether whoever sent it has hung up by now.
+    `is_gone` returns whether the sender has closed its connection by now. A heartbeat of an older incarnation is
+    answered `superseded` and changes nothing else.
     """
     machine = access.machine(tx, caller, machine_id)
     epoch = machines.incarnation_epoch(tx, machine.id, request.incarnation)
@@ -97,7 +101,7 @@ def reconnect(
     changed = msgspec.structs.replace(changed, daemon_connected=True)
     machines.save(tx, machine, changed)
     if verdict == "new" or not machine.daemon_connected:
-        cause = "its daemon was started" if verdict == "new" else "its daemon beats again"
+        cause = "its daemon was started" if verdict == "new" else "heartbeats resumed"
         data = {
             "machine": machine.id,
             "name": machine.name,
@@ -119,7 +123,7 @@ def reconnect(
 
 
 def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatReply:
-    """Take the last beat of a daemon that was stopped on purpose: nobody need wait for its lease to run out."""
+    """Disconnect a machine at once, on the last heartbeat of a daemon that was stopped on purpose."""
     if machine.daemon_connected:
         disconnect(world, tx, machine, "its daemon was stopped", tx.now.instant)
     tx.after_commit(partial(guarding.heard, world, machine.id, []))
@@ -132,60 +136,60 @@ def depart(world: World, tx: Transaction, machine: Machine) -> MachineHeartbeatR
 
 
 def disconnect(world: World, tx: Transaction, machine: Machine, cause: str, seen_at: str | None) -> None:
-    """Count a machine as gone, and its agents with it, in one transaction."""
+    """Record that a machine is disconnected, and expire its participants, in one transaction."""
     machines.save(tx, machine, msgspec.structs.replace(machine, daemon_connected=False, last_seen_at=seen_at))
     data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "daemon_connected": False}
     tx.record(machine_stream(machine.id), "machine.disconnected", cause, data)
     for sitting in sittings.present_on(tx, machine.id):
-        seating.lapse(world, tx, sitting, f"machine {machine.name} is gone: {cause}", seen_at or tx.now.instant)
+        seating.lapse(world, tx, sitting, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant)
     tx.after_commit(partial(world.leases.drop_machine, machine.id))
 
 
 def seat_held(world: World, tx: Transaction, caller: Caller, machine: Machine, agent: HeldAgent) -> AgentVerdict:
-    """Seat an agent that a returning machine holds, unless a newer sitting has its role."""
-    told = partial(AgentVerdict, room=agent.room, role=agent.role)
+    """Make an agent that a reconnecting machine holds present again, unless a newer participant has its role."""
+    verdict_of = partial(AgentVerdict, room=agent.room, role=agent.role)
     room = stored.get(tx, agent.room)
     role = stored.role(tx, room.id, agent.role) if room is not None else None
     if room is None or role is None:
-        return told(status=REJOIN_REQUIRED)
+        return verdict_of(status=REJOIN_REQUIRED)
     if not callers.may_sit(caller, room.id, role.name, role.machine if role.is_run_by_daemon else None):
-        return told(status=SUPERSEDED)
-    known = sittings.get(tx, room.id, role.name, agent.connection_id)
-    verdict = judge(known, role.epoch)
-    if known is None or verdict == SUPERSEDED:
-        return told(status=verdict)
-    if known.status == PRESENT:
-        present = seating.attach(world, tx, known, machine.id)
+        return verdict_of(status=SUPERSEDED)
+    participant = sittings.get(tx, room.id, role.name, agent.connection_id)
+    verdict = judge(participant, role.epoch)
+    if participant is None or verdict == SUPERSEDED:
+        return verdict_of(status=verdict)
+    if participant.status == PRESENT:
+        present = seating.attach(world, tx, participant, machine.id)
     else:
-        presence.resume_lost(world, tx, known)
-        present = seating.sit_again(world, tx, known, machine.id, f"machine {machine.name} came back")
+        presence.resume_lost(world, tx, participant)
+        present = seating.sit_again(world, tx, participant, machine.id, f"machine {machine.name} reconnected")
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
-    noted = notes.for_holder(tx, held[0]) if held else ()
-    return told(status=DRAIN if role.is_drained else OK, task=task, notes=noted)
+    note_texts = notes.for_holder(tx, held[0]) if held else ()
+    return verdict_of(status=DRAIN if role.is_drained else OK, task=task, notes=note_texts)
 
 
 def take_inventory(world: World, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
-    """End the sittings that a newly started daemon does not hold: whoever ran them is gone."""
-    names = {(agent.room, agent.role, agent.connection_id) for agent in held}
+    """End the machine's participants that a newly started daemon does not hold: their processes no longer run."""
+    held_keys = {(agent.room, agent.role, agent.connection_id) for agent in held}
     for sitting in sittings.open_on(tx, machine.id):
         room = stored.get(tx, sitting.room)
         role = stored.role(tx, sitting.room, sitting.role)
         if room is None or role is None:
-            continue  # It is gone with its room or role, of which only what is handed in late is still kept.
-        if not names & {(key, sitting.role, sitting.connection_id) for key in (room.id, room.name)}:
-            cause = f"the daemon of machine {machine.name} was started anew without it"
+            continue  # Its room or role was deleted; only late results are still accepted for it.
+        if not held_keys & {(room_key, sitting.role, sitting.connection_id) for room_key in (room.id, room.name)}:
+            cause = f"the daemon of machine {machine.name} was restarted without it"
             seating.end(world, tx, sitting, "exited", cause, release_as="exited", on_trial=role.rests_as == PARKED)
 
 
 def connect(world: World, machine: Machine) -> None:
-    """Count a machine as connected, from now if it was not."""
+    """Grant a machine its lease; `since` is now, unless the same incarnation was connected before."""
     now = world.now()
     before = world.leases.machines.get(machine.id)
-    known = before if before is not None and before.connection == machine.incarnation else None
+    same = before if before is not None and before.connection == machine.incarnation else None
     length_s = world.limits.daemon_heartbeat_ttl_s
     lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
     lease.wishes_version, lease.beaten_at, lease.seen_at = machine.wishes_version, now.monotonic, now.instant
-    lease.since = known.since if known is not None else now.instant
+    lease.since = same.since if same is not None else now.instant
     world.leases.grant_machine(machine.id, lease)
     attention.is_back(world, machine.id)

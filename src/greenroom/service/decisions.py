@@ -1,6 +1,7 @@
-"""What people decide about tasks: cancel, reset, retry, accept, send back, queue, note. Must not know HTTP.
+"""Task administration for operators: cancel, reset, retry, accept, send back, queue, note, add to the backlog.
 
-Only operators do any of it. Each is one move of the table, from whatever state the task is in, whoever holds it.
+Each call but `note` and `add_to_backlog` is one move of the transition table, whichever agent holds the task. They
+raise Refused and NotFound, and InvalidTransition for a move that the table does not have.
 """
 
 from greenroom.domain.caller import Caller
@@ -28,7 +29,7 @@ from greenroom.wire.requests import Accept, AddNote, AddToBacklog, Explain, Retr
 
 
 def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Close a task that is not over. Its holder's next beat no longer names it, and the holder stops."""
+    """Close a task that is not over. Its holder's next heartbeat no longer names the task, so the holder stops."""
     task, _ = find(world, tx, caller, task_id, request.reason)
     move(task.status, "cancel")
     reason = request.reason or "cancelled"
@@ -50,26 +51,26 @@ def cancel(world: World, tx: Transaction, caller: Caller, task_id: str, request:
 
 
 def reset(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Take a task from its holder and give it to whoever claims it next, as a new attempt."""
+    """Release a task from its holder; the next claim begins a new attempt."""
     task, _ = find(world, tx, caller, task_id, request.reason)
     move(task.status, "release")
-    released = working.release(world, tx, task, RESET, request.reason or "reset by a person")
+    released = working.release(world, tx, task, RESET, request.reason or "reset by a user")
     results.rest_holder(world, tx, task)
     seating.call_up(world, tx, task)
     return results.full(tx, released)
 
 
 def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: Retry) -> Task:
-    """Let a quarantined task be tried again, by its own role or by another; it waits when the room is full.
+    """Retry a quarantined task in its own role or in another one; it is queued when the room is full.
 
-    What set it apart is forgotten: its deaths and the hand-offs of its request count anew.
+    Its failures and the hand-offs of its request are counted from 0 again.
     """
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "retry")
     access.open_only(room)
     if request.to is not None and request.to != task.target_role:
         return send_elsewhere(world, tx, task, room, request.to, request.reason)
-    again = working.step(
+    retried = working.step(
         tx,
         task,
         "retry",
@@ -80,101 +81,111 @@ def retry(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
         released_cause=None,
         promoted=None,
     )
-    working.record(tx, "task.released", request.reason or "tried again by a person", again)
-    working.wake_role(world, tx, again)
-    return results.full(tx, again)
+    working.record(tx, "task.released", request.reason or "retried by a user", retried)
+    working.wake_role(world, tx, retried)
+    return results.full(tx, retried)
 
 
 def send_elsewhere(world: World, tx: Transaction, task: Task, room: Room, role: str, reason: str | None) -> Task:
-    """Close a quarantined task, and open its work for another role in the same request."""
+    """Close a quarantined task and open a task with its text for another role, in the same request."""
     check_role(room, role)
-    sent = f"sent to {role}" + (f": {reason}" if reason else "")
-    opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a person")
+    reason_text = f"sent to {role}" + (f": {reason}" if reason else "")
+    opened = working.open_elsewhere(world, tx, room, role, task, f"sent from {task.target_role} by a user")
     closed = working.step(
-        tx, task, "retry", CLOSED, reason=sent, next_task=opened.id, completed_at=tx.now.instant, promoted=None
+        tx, task, "retry", CLOSED, reason=reason_text, next_task=opened.id, completed_at=tx.now.instant, promoted=None
     )
-    working.record(tx, "task.closed", sent, closed)
+    working.record(tx, "task.closed", reason_text, closed)
     return results.full(tx, closed)
 
 
 def accept(world: World, tx: Transaction, caller: Caller, task_id: str, request: Accept) -> Task:
-    """Take the result that waits for a review; or a late one, whose task is then over as if it had come in time."""
+    """Accept the result that waits for a review, or a late result: then the task is completed as if it were in time.
+
+    Raises Conflict when there is no such result, or when the task's request continues with another open task.
+    """
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "accept")
-    by = request.reason or f"accepted by {caller.subject}"
+    cause = request.reason or f"accepted by {caller.subject}"
     late = late_result(tx, task, request.attempt)
     if late is None:
         done = working.step(tx, task, "accept", completed_at=tx.now.instant)
-        return results.conclude(world, tx, task, done, "task.completed", by)
+        return results.conclude(world, tx, task, done, "task.completed", cause)
     if late.to != USER:
         check_role(room, late.to)
         access.open_only(room)
-    going_on = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
-    if going_on is not None:
+    open_task = tasks.open_of(tx, room.id, task.request) if task.status not in OPEN_STATES else None
+    if open_task is not None:
         raise Conflict(
-            f"The request of task {task.id} goes on with {going_on.id}, which is {going_on.status}.",
-            f"Take that one's result, or cancel it first (`greenroom task cancel {going_on.id}`).",
+            f"The request of task {task.id} continues with {open_task.id}, which is {open_task.status}.",
+            f"Wait for the result of {open_task.id}, or cancel it first (`greenroom task cancel {open_task.id}`).",
         )
     seating.call_up(world, tx, task)
-    return results.take_late(world, tx, room, results.set_aside(tx, task), late, by)
+    return results.take_late(world, tx, room, results.set_aside(tx, task), late, cause)
 
 
 def late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult | None:
-    """The newest late result of an attempt; None where the one that waits for a review is meant."""
-    waits = task.accepted_attempt if task.status == PENDING_REVIEW else None
-    if attempt is None and waits is not None:
+    """The newest late result of an attempt; None if the result that waits for a review is meant.
+
+    Raises Conflict when there is neither.
+    """
+    reviewed_attempt = task.accepted_attempt if task.status == PENDING_REVIEW else None
+    if attempt is None and reviewed_attempt is not None:
         return None
-    known = attempts.late_of(tx, task.id)
-    newest = next((late for late in reversed(known) if late.attempt == attempt), None)
-    if newest is None and (waits is None or waits != attempt):
-        named = ", ".join(str(number) for number in sorted({late.attempt for late in known}))
-        asked = (
-            "No result of it waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
-        )
+    late_results = attempts.late_of(tx, task.id)
+    newest = next((late for late in reversed(late_results) if late.attempt == attempt), None)
+    if newest is None and (reviewed_attempt is None or reviewed_attempt != attempt):
+        named = ", ".join(str(number) for number in sorted({late.attempt for late in late_results}))
+        problem = "No result waits for a review" if attempt is None else f"It has no late result of attempt {attempt}"
         raise Conflict(
-            f"Task {task.id} is {task.status}. {asked}.",
-            f"Name the attempt whose late result is to count: {named}." if named else "Nothing was handed in late.",
+            f"Task {task.id} is {task.status}. {problem}.",
+            f"Accept a late result by its attempt ({named}): `greenroom task accept {task.id} --attempt N`."
+            if named
+            else f"It has no late results at all; see `greenroom task show {task.id}`.",
         )
     return newest
 
 
 def send_back(world: World, tx: Transaction, caller: Caller, task_id: str, request: SendBack) -> Task:
-    """Let a task be done again, or put it off; the reason becomes a note that its next holder reads."""
+    """Send a reviewed task back to be done again, or a waiting task to the backlog.
+
+    The reason becomes a note, which the next holder of the task gets.
+    """
     task, room = find(world, tx, caller, task_id, request.reason)
-    again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
-    move(task.status, "send_back", PENDING if again else BACKLOG)
-    if again:
+    is_pending_again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
+    move(task.status, "send_back", PENDING if is_pending_again else BACKLOG)
+    if is_pending_again:
         access.open_only(room)
     if request.reason:
         notes.write(world, tx, task, caller.subject, request.reason)
     check_room_for_result(tx, task)
-    back = working.step(
+    sent_back = working.step(
         tx,
         results.set_aside(tx, task),
         "send_back",
-        working.place_for(tx, room) if again else BACKLOG,
+        working.place_for(tx, room) if is_pending_again else BACKLOG,
         reason=None,
         released_cause=None,
         released_at=results.ended_at(tx, task),
         promoted=None,
     )
-    working.record(tx, "task.sent_back", request.reason or caller.subject, back)
-    if again:
-        working.wake_role(world, tx, back)
-    return results.full(tx, working.leave_place(world, tx, back))
+    working.record(tx, "task.sent_back", request.reason or caller.subject, sent_back)
+    if is_pending_again:
+        working.wake_role(world, tx, sent_back)
+    return results.full(tx, working.leave_place(world, tx, sent_back))
 
 
 def check_room_for_result(tx: Transaction, task: Task) -> None:
-    """Refuse to send a result back that could not be kept beside the late ones: then it has gone round too often."""
+    """Raise Conflict if the result to send back cannot be kept, because the task has its maximum of late results."""
     if task.status == PENDING_REVIEW and len(attempts.late_of(tx, task.id)) >= LATE_RESULTS_MAX:
         raise Conflict(
-            f"Task {task.id} has {LATE_RESULTS_MAX} results already that did not count, and no more are kept.",
-            f"Accept one (`greenroom task accept {task.id}`), or cancel it and ask anew (`greenroom backlog add`).",
+            f"Task {task.id} already has {LATE_RESULTS_MAX} late results, and no more are kept.",
+            f"Accept a result (`greenroom task accept {task.id}`), or cancel the task "
+            f"(`greenroom task cancel {task.id}`) and add a new one (`greenroom backlog add ROOM`).",
         )
 
 
 def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: Explain) -> Task:
-    """Let the work on a backlog item begin: at once, or when the room has a place."""
+    """Move a backlog item to pending, or to queued when the room is full."""
     task, room = find(world, tx, caller, task_id, request.reason)
     move(task.status, "queue")
     access.open_only(room)
@@ -185,13 +196,16 @@ def queue(world: World, tx: Transaction, caller: Caller, task_id: str, request: 
 
 
 def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: AddNote) -> Task:
-    """Tell whoever works on a task something, now with their next beat, or when they claim it."""
+    """Add a note to a task. Its holder gets it with the next heartbeat, a later holder with the claim.
+
+    Raises Conflict for a task that is over.
+    """
     task, _ = find(world, tx, caller, task_id, None)
     texts.check(world, "text", request.text)
     if task.status not in OPEN_STATES:
         raise Conflict(
-            f"Task {task.id} is {task.status}; nobody will read a note on it.",
-            "Say it in a message to the room (`greenroom send`).",
+            f"Task {task.id} is {task.status}; no agent would read a note on it.",
+            "Send a message to the room instead (`greenroom send ROOM`).",
         )
     notes.write(world, tx, task, caller.subject, request.text)
     seating.call_up(world, tx, task)
@@ -199,7 +213,7 @@ def note(world: World, tx: Transaction, caller: Caller, task_id: str, request: A
 
 
 def add_to_backlog(world: World, tx: Transaction, caller: Caller, room_name: str, request: AddToBacklog) -> Task:
-    """Write down what is to be done one day; its result will wait for a review."""
+    """Add a task to a room's backlog. Work on it begins when it is queued, and its result waits for a review."""
     room = access.room_for_operator(tx, caller, room_name)
     access.open_only(room)
     texts.check(world, "text", request.text)
@@ -209,7 +223,7 @@ def add_to_backlog(world: World, tx: Transaction, caller: Caller, room_name: str
 
 
 def find(world: World, tx: Transaction, caller: Caller, task_id: str, reason: str | None) -> tuple[Task, Room]:
-    """The task that a person names, and its room; their reason must be a text that can be kept."""
+    """The task that an operator names, and its room; also checks the text of the reason."""
     task = access.task_to_move(tx, caller, task_id)
     if reason is not None:
         texts.check(world, "reason", reason)
@@ -221,4 +235,4 @@ def find(world: World, tx: Transaction, caller: Caller, task_id: str, reason: st
 def check_role(room: Room, role: str) -> None:
     """Raise Unusable for a role that the room does not have."""
     if role not in room.roles:
-        raise Unusable(f"Room {room.name} has no role {role[:80]!r}.", f"Name one of {', '.join(room.roles)}.")
+        raise Unusable(f"Room {room.name} has no role {role[:80]!r}.", f"Use one of {', '.join(room.roles)}.")

@@ -1,4 +1,4 @@
-"""Which rooms and roles there are, in memory, so that a beat need not ask the store. Must not know leases."""
+"""The cache of rooms and their roles, so that a heartbeat needs no read from the store."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ from greenroom.domain.room import CLOSED, Room
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A room as a beat needs to know it: the machine wished for each role, and which roles are to be left."""
+    """What a heartbeat needs of a room: the machine that each role is assigned to, and the roles that are to drain."""
 
     id: str
     name: str
@@ -16,30 +16,30 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Rooms by id and by name. Changed after commits only; a reader sees one whole version of a room."""
+    """Rooms by id and by name. Changed after commits only; a reader gets one consistent version of a room."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
+        self._rooms: dict[str, Place] = {}
 
     def put(self, room: Room, roles: list[Role]) -> None:
-        """Take in a room as it was committed."""
+        """Add or replace a room as it was committed."""
         drained = {role.name for role in roles if room.status == CLOSED or role.is_drained}
         machines = {role.name: role.machine if role.is_run_by_daemon else None for role in roles}
-        place = Place(room.id, room.name, machines, frozenset(drained))
+        entry = Place(room.id, room.name, machines, frozenset(drained))
         self._drop_name(room.id, room.name)
-        self._places[room.id] = place
-        self._places[room.name] = place
+        self._rooms[room.id] = entry
+        self._rooms[room.name] = entry
 
     def drop(self, room: str) -> None:
-        """Forget a room, given its id. Its name may be another room's by now."""
+        """Remove a room by its id. Its name may belong to another room by now."""
         self._drop_name(room, "")
-        self._places.pop(room, None)
+        self._rooms.pop(room, None)
 
-    def _drop_name(self, room: str, unless: str) -> None:
-        known = self._places.get(room)
-        if known is not None and known.name != unless and self._places.get(known.name) is known:
-            del self._places[known.name]
+    def _drop_name(self, room: str, kept_name: str) -> None:
+        cached = self._rooms.get(room)
+        if cached is not None and cached.name != kept_name and self._rooms.get(cached.name) is cached:
+            del self._rooms[cached.name]
 
     def find(self, name_or_id: str) -> Place | None:
         """Find a room by its id or its name."""
-        return self._places.get(name_or_id)
+        return self._rooms.get(name_or_id)

@@ -1,4 +1,4 @@
-"""Reading the log: of a room, of a machine, of everything. Must not know streams over HTTP."""
+"""Reads the event log of a room, of a machine, or of all streams, and checks who may follow a stream."""
 
 from greenroom.domain import caller as callers
 from greenroom.domain.caller import Caller
@@ -12,26 +12,26 @@ ROOM = "room"
 
 
 def stream_of_room(world: World, reader: Reader, caller: Caller, room_name: str) -> str:
-    """The stream of a room, for a caller that may read it."""
+    """The name of a room's stream, for a caller that may read the room."""
     return room_stream(access.room_to_read(reader, caller, room_name).id)
 
 
 def stream_of_machine(world: World, reader: Reader, caller: Caller, machine_id: str) -> str:
-    """The stream of a machine, for a caller that may run it."""
+    """The name of a machine's stream, for a caller that may act as the machine."""
     return machine_stream(access.machine(reader, caller, machine_id).id)
 
 
 def may_follow(world: World, caller: Caller, stream: str) -> bool | None:
-    """Tell from memory whether a caller may still read a stream; None when only the store can tell."""
+    """Whether a caller may still read a stream, from memory; None when that needs the store (see `look_again`)."""
     kind, _, subject = stream.partition(":")
     if kind != ROOM or caller.scope == callers.ATTEMPT:
         return None
-    place = world.directory.find(subject)
-    return place is not None and callers.may_read(caller, place.id, frozenset(filter(None, place.machine_of.values())))
+    room = world.directory.find(subject)
+    return room is not None and callers.may_read(caller, room.id, frozenset(filter(None, room.machine_of.values())))
 
 
 def look_again(world: World, reader: Reader, caller: Caller, stream: str) -> None:
-    """Raise Refused or NotFound if a caller may not read a stream any more, or there is none any more."""
+    """Raise Refused or NotFound if a caller may no longer read a stream, or its room or machine was deleted."""
     kind, _, subject = stream.partition(":")
     if kind == ROOM:
         access.room_to_read(reader, caller, subject)
@@ -45,6 +45,6 @@ def page(world: World, reader: Reader, stream: str, after: int, limit: int) -> l
 
 
 def page_of_all(world: World, reader: Reader, caller: Caller, after: int, limit: int) -> list[Event]:
-    """Up to `limit` events of all streams after place `after`, in commit order."""
+    """Up to `limit` events of all streams after position `after`, in commit order. Operators only."""
     access.operator_only(caller)
     return log.all_after(reader, after, limit)

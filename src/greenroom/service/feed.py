@@ -1,4 +1,4 @@
-"""The newest committed events, kept in memory for those who follow. Must not know who follows."""
+"""Keeps the newest committed events in memory for the readers of event streams."""
 
 import threading
 from collections import deque
@@ -8,7 +8,10 @@ from greenroom.domain.event import Event
 
 
 class Feed:
-    """A ring of events in commit order. A follower that is further behind than the ring reads the store instead."""
+    """A buffer of the last `kept_max` events in commit order. A reader that is further behind reads from the store.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, kept_max: int, last_pos: int) -> None:
         self._events: deque[Event] = deque(maxlen=kept_max)
@@ -17,16 +20,16 @@ class Feed:
         self.last_pos = last_pos
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Take in what was just committed, in commit order."""
+        """Append the events of a commit, in commit order."""
         with self._lock:
-            overflow = len(self._events) + len(events) - (self._events.maxlen or 0)
+            overflow_count = len(self._events) + len(events) - (self._events.maxlen or 0)
             self._events.extend(events)
-            if overflow > 0:
+            if overflow_count > 0:
                 self._complete_after = self._events[0].pos - 1
             self.last_pos = events[-1].pos
 
     def after(self, pos: int, limit: int) -> list[Event] | None:
-        """Up to `limit` events after `pos`; None when some of those are no longer kept here."""
+        """Up to `limit` events after position `pos`; None when the buffer no longer has all of them."""
         with self._lock:
             if pos < self._complete_after:
                 return None

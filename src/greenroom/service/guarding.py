@@ -1,6 +1,8 @@
-"""Holding back what was taken over, and letting it be claimed as soon as its former holder is known to have stopped.
+"""Takeover holds: keeps a task that was taken over from being claimed until its former holder has stopped.
 
-Must not know who says so, or how.
+A hold ends when that participant leaves, when its exit is reported, when its machine's heartbeat no longer names it, or
+after `takeover_grace_s` seconds. A former holder that runs on after that time works beside the new one; its writes are
+refused.
 """
 
 from collections.abc import Iterable
@@ -19,14 +21,14 @@ from greenroom.wire.requests import HeldAgent
 
 
 def hold_back(world: World, tx: Transaction, task: Task, older: Sitting) -> None:
-    """Hold a task back that is being taken over, from this moment on: a claim may wait in the same batch."""
-    guard = takeover.guard(task.id, older, tx.now.monotonic, world.limits)
-    world.guards.put(guard)
-    tx.if_abandoned(partial(world.guards.drop, guard))
+    """Hold a task that is being taken over, before the commit: a claim may follow in the same batch."""
+    hold = takeover.guard(task.id, older, tx.now.monotonic, world.limits)
+    world.guards.put(hold)
+    tx.if_abandoned(partial(world.guards.drop, hold))
 
 
 def hold_back_again(world: World, reader: Reader) -> None:
-    """After a restart nobody knows who has stopped: hold back anew what was taken over and not claimed since."""
+    """Restore the holds after a restart: every task that was taken over and not claimed since is held again."""
     now = world.clock.monotonic()
     for task in tasks.all_pending(reader):
         if task.released_cause == SUPERSEDED and task.last_holder is not None:
@@ -36,36 +38,36 @@ def hold_back_again(world: World, reader: Reader) -> None:
 
 
 def has_stopped(world: World, tx: Transaction, room: str, role: str, connection: str, task: str | None = None) -> None:
-    """Once this is durable: what was taken over from a connection may be claimed, since it has stopped.
+    """After the commit, release the holds for a connection that has stopped.
 
-    `task` is the one of its tasks that was the work of what stopped; None when all of its work has.
+    `task` limits this to one task, whose run has stopped; None when the connection has stopped as a whole.
     """
     tx.after_commit(lambda: wake(world, world.guards.lift_for(room, role, connection, task)))
 
 
 def heard(world: World, machine: str, held: Iterable[HeldAgent]) -> None:
-    """Take from a machine's beat, which names the agents that it holds, which it runs no more."""
+    """Release the holds for agents that a heartbeat of their machine no longer names."""
     if world.guards:
-        places = ((world.directory.find(agent.room), agent) for agent in held)
-        named = {(place.id, agent.role, agent.connection_id) for place, agent in places if place is not None}
+        rooms = ((world.directory.find(agent.room), agent) for agent in held)
+        named = {(room.id, agent.role, agent.connection_id) for room, agent in rooms if room is not None}
         wake(world, world.guards.lift_dropped(machine, named))
 
 
 def lift_due(world: World, now: float) -> None:
-    """Let be claimed what was held back for long enough."""
+    """Release the holds whose time is over."""
     wake(world, world.guards.lift_due(now))
 
 
-def wake(world: World, lifted: Iterable[Guard]) -> None:
-    """Let whoever waits in those roles look again."""
-    for guard in lifted:
-        world.signals.wake(claim_key(guard.room, guard.role))
+def wake(world: World, released: Iterable[Guard]) -> None:
+    """Wake the standing claims of the roles whose tasks were released."""
+    for hold in released:
+        world.signals.wake(claim_key(hold.room, hold.role))
 
 
 def told(world: World, room: str, role: str) -> tuple[str | None, str | None]:
-    """What a role waits for, in a person's words, and until when at most; (None, None) if it is for no guard."""
-    guard = world.guards.over(room, role)
-    if guard is None:
+    """Why a role's claim waits, as a text for users, and until when at most; (None, None) if no hold is the reason."""
+    hold = world.guards.over(room, role)
+    if hold is None:
         return None, None
-    until = instant_of(world.clock.wall() + guard.until - world.clock.monotonic())
-    return f"its task was taken over from {guard.connection}, whose run is being stopped", until
+    until = instant_of(world.clock.wall() + hold.until - world.clock.monotonic())
+    return f"its task was taken over from {hold.connection}, whose run is being stopped", until

@@ -1,7 +1,7 @@
-"""The guards over tasks that were taken over. Memory only: a restart puts fresh ones. Must not know the store.
+"""The table of takeover holds, in memory only: a restart of the server sets new ones.
 
-A guard is put while the takeover is being written, so that no claim of the same batch comes before it; it is lifted
-after commits, by beats and by the sweep.
+A hold is added while the takeover is being written, so that no claim of the same batch precedes it. It is removed after
+commits, by heartbeats and by the sweep.
 """
 
 import threading
@@ -14,68 +14,68 @@ from greenroom.domain.takeover import Guard, is_dropped
 
 
 class Guards:
-    """At most one guard for each task."""
+    """At most one hold for each task. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Guard] = {}
+        self._holds: dict[str, Guard] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._of)
+        return len(self._holds)
 
-    def put(self, guard: Guard) -> None:
-        """Hold a task back."""
+    def put(self, hold: Guard) -> None:
+        """Hold a task."""
         with self._lock:
-            self._of[guard.task] = guard
+            self._holds[hold.task] = hold
 
-    def drop(self, guard: Guard) -> None:
-        """Take a guard back as if it had never been put."""
+    def drop(self, hold: Guard) -> None:
+        """Remove a hold whose transaction was rolled back, unless a newer hold has replaced it."""
         with self._lock:
-            if self._of.get(guard.task) is guard:
-                del self._of[guard.task]
+            if self._holds.get(hold.task) is hold:
+                del self._holds[hold.task]
 
     def holds_back(self, task: str) -> bool:
-        """Tell whether nobody may claim the task yet."""
-        return task in self._of
+        """Whether the task may not be claimed yet."""
+        return task in self._holds
 
     def over(self, room: str, role: str) -> Guard | None:
-        """The guard for which a role waits, if there is one: that which lasts longest."""
-        if not self._of:
+        """The hold that a role waits for: the one that lasts longest. None if there is none."""
+        if not self._holds:
             return None
-        found = [guard for guard in self._every() if (guard.room, guard.role) == (room, role)]
-        return max(found, key=lambda guard: guard.until, default=None)
+        found = [hold for hold in self._snapshot() if (hold.room, hold.role) == (room, role)]
+        return max(found, key=lambda hold: hold.until, default=None)
 
     def lift_for(self, room: str, role: str, connection: str, task: str | None) -> list[Guard]:
-        """Lift what is held back for the sake of a connection that has stopped: its work, or only that on one task."""
-        return self._lift(
-            lambda guard: (
-                (guard.room, guard.role, guard.connection) == (room, role, connection) and task in (None, guard.task)
+        """Remove and return the holds for a connection that has stopped: all of them, or only that of one task."""
+        return self._remove(
+            lambda hold: (
+                (hold.room, hold.role, hold.connection) == (room, role, connection) and task in (None, hold.task)
             )
         )
 
     def lift_dropped(self, machine: str, named: Collection[tuple[str, str, str]]) -> list[Guard]:
-        """Lift what is held back for agents that a machine's beat names no more as (room, role, connection)."""
-        return self._lift(lambda guard: is_dropped(guard, machine, named))
+        """Remove and return the holds for agents of a machine that are not in `named`, as (room, role, connection)."""
+        return self._remove(lambda hold: is_dropped(hold, machine, named))
 
     def lift_due(self, now: float) -> list[Guard]:
-        """Lift what was held back for long enough."""
-        return self._lift(lambda guard: guard.until <= now)
+        """Remove and return the holds whose time is over."""
+        return self._remove(lambda hold: hold.until <= now)
 
     def extend_all(self, now: float, grace_s: float) -> None:
-        """Count everything anew after an absence of the server: nobody could be heard."""
+        """Extend every hold to at least `grace_s` from `now`, after an absence of the server."""
         with self._lock:
-            for task, guard in self._of.items():
-                self._of[task] = msgspec.structs.replace(guard, until=extended(guard.until, grace_s, now))
+            for task, hold in self._holds.items():
+                self._holds[task] = msgspec.structs.replace(hold, until=extended(hold.until, grace_s, now))
 
-    def _every(self) -> list[Guard]:
+    def _snapshot(self) -> list[Guard]:
         with self._lock:
-            return [*self._of.values()]
+            return [*self._holds.values()]
 
-    def _lift(self, is_over: Callable[[Guard], bool]) -> list[Guard]:
-        if not self._of:
+    def _remove(self, matches: Callable[[Guard], bool]) -> list[Guard]:
+        if not self._holds:
             return []
         with self._lock:
-            lifted = [guard for guard in self._of.values() if is_over(guard)]
-            for guard in lifted:
-                del self._of[guard.task]
-        return lifted
+            removed = [hold for hold in self._holds.values() if matches(hold)]
+            for hold in removed:
+                del self._holds[hold.task]
+        return removed

@@ -1,4 +1,4 @@
-"""Doing once what is asked more than once under one key. Must not know what is done or how an answer is spelled."""
+"""Idempotency keys: a repeated request is answered with the kept answer instead of being executed again."""
 
 from collections.abc import Callable
 
@@ -20,14 +20,15 @@ def once(
     digest: str,
     mutation: Callable[[], tuple[int, bytes]],
 ) -> tuple[int, bytes]:
-    """Do it and keep its answer in the same transaction, or give the answer that was kept.
+    """Run `mutation` and keep its answer in the same transaction, or return the kept answer: (HTTP status, body).
 
-    `digest` is the body's. What raises is undone as a whole and may be asked anew under the same key. Raises Unusable
-    when the key was used for another body, and Refused for a token whose time to ask again is over.
+    `digest` is that of the request's body. A mutation that raises is rolled back with nothing kept, so the request may
+    be retried under the same key. Raises Unusable (`idempotency_mismatch`) when the key was used for another body, and
+    Refused for the token of an attempt that ended too long ago.
     """
     kept = answers.get(tx, caller.subject, route, key)
     if kept is not None and kept[3] < instant_of(seconds_of(tx.now.instant) - world.limits.idempotency_kept_s):
-        answers.remove(tx, caller.subject, route, key)  # Its time is over, and nobody has come to forget it yet.
+        answers.remove(tx, caller.subject, route, key)  # It has expired, and retention has not deleted it yet.
         kept = None
     if kept is None:
         status, body = mutation()
@@ -38,7 +39,7 @@ def once(
     if known_digest != digest:
         raise Unusable(
             "This Idempotency-Key was used before with another body.",
-            "Send a new key with each new request, and the same key only when you repeat one.",
+            "Send a new key with each new request; reuse a key only to repeat the same request.",
             "idempotency_mismatch",
         )
     return status, text.encode()

@@ -1,7 +1,7 @@
-"""Tokens: made from one secret and a subject, checked without a look-up. Must not know what a caller may do.
+"""Signs and verifies tokens: each is an HMAC over its scope and subject, checked without a look-up in the store.
 
-A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that is gone is
-refused because what it names is gone.
+A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that no longer
+exists is refused because its subject does not exist.
 """
 
 import base64
@@ -18,49 +18,52 @@ TOKEN_CHARACTERS_MAX = 512
 
 
 class Keys:
-    """Makes tokens and tells whom they speak for. Verified tokens are remembered, so that a beat costs a look-up."""
+    """Makes and verifies tokens. Verified tokens are cached, so that a heartbeat costs one look-up in a dict.
+
+    At CACHED_MAX tokens the cache is cleared.
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._known: dict[str, Caller] = {}
+        self._verified: dict[str, Caller] = {}
 
     def operator_token(self) -> str:
-        """The token of this server's people."""
-        return self._spell(OPERATOR)
+        """The token of this server's operators."""
+        return self._sign(OPERATOR)
 
     def machine_token(self, machine: str) -> str:
         """The token of a machine's daemon."""
-        return self._spell(MACHINE, machine)
+        return self._sign(MACHINE, machine)
 
     def agent_token(self, room: str, role: str) -> str:
         """The token of the agent of one role; `room` is the room's id."""
-        return self._spell(AGENT, room, role)
+        return self._sign(AGENT, room, role)
 
     def attempt_token(self, task: Task) -> str:
         """The token of the task's current attempt."""
-        token = self._spell(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
-        # Its next call is near: it need not be verified when it comes.
-        self._remember(
+        token = self._sign(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
+        # Its first call follows soon; cached here, the token is not verified then.
+        self._cache(
             token, Caller(scope=ATTEMPT, task=task.id, attempt=task.attempt, room=task.room, role=task.target_role)
         )
         return token
 
     def caller_of(self, token: str) -> Caller | None:
-        """Whom the token speaks for; None when we never made it."""
-        known = self._known.get(token)
-        if known is not None:
-            return known
+        """The caller that a token stands for; None when this server did not make the token."""
+        cached = self._verified.get(token)
+        if cached is not None:
+            return cached
         if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii() or SEPARATOR not in token:
             return None
         caller = self._verify(token)
         if caller is not None:
-            self._remember(token, caller)
+            self._cache(token, caller)
         return caller
 
-    def _remember(self, token: str, caller: Caller) -> None:
-        if len(self._known) >= CACHED_MAX:
-            self._known.clear()
-        self._known[token] = caller
+    def _cache(self, token: str, caller: Caller) -> None:
+        if len(self._verified) >= CACHED_MAX:
+            self._verified.clear()
+        self._verified[token] = caller
 
     def _verify(self, token: str) -> Caller | None:
         prefix, *fields, mac = token.split(SEPARATOR)
@@ -77,7 +80,7 @@ class Keys:
                 return Caller(scope=ATTEMPT, task=task, attempt=int(attempt), room=room, role=role)
         return None
 
-    def _spell(self, *fields: str) -> str:
+    def _sign(self, *fields: str) -> str:
         body = SEPARATOR.join(fields)
         return SEPARATOR.join((PREFIX, body, self._mac(body)))
 

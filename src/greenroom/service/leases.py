@@ -1,8 +1,8 @@
-"""The lease table: who is counted as present, and until when. Memory only; must not know the store.
+"""The lease table: which participants and machines are present, and until when. In memory only.
 
-Beats come from the server's loop, grants and ends from the store's writer after its commits. The lock covers a few
-assignments and never a statement. Only the sweep ends a lease: it marks it when the transaction that records the end
-begins, and from that moment a beat cannot renew it.
+Heartbeats come from the server's event loop, grants and ends from the store's writer after its commits. The lock covers
+a few assignments and never a statement of SQL. Only the sweep ends a lease: it marks the lease when the transaction
+that records the end begins, and from then on no heartbeat can renew it.
 """
 
 import sys
@@ -18,16 +18,16 @@ from greenroom.wire.replies import TaskRef
 
 
 class InHand(NamedTuple):
-    """The task that a seat holds, and what people told its holder: one value, since a beat reads it without a lock."""
+    """The task that a participant holds, and the notes on it: one value, since a heartbeat reads it without a lock."""
 
     task: TaskRef
     notes: tuple[str, ...]
 
 
 class Seat(Filed, gc=False):
-    """A present participant. One that a daemon beats for (`machine`) is renewed by each beat that names it.
+    """The lease of a present participant. If a daemon beats for it (`machine`), each beat that names it renews it.
 
-    `key` is the very string under which the table has it: a copy for each of a million seats would be 80 MB.
+    `key` is the same string object as its key in the table: a copy for each of a million leases would take 80 MB.
     """
 
     machine: str | None = None
@@ -36,12 +36,15 @@ class Seat(Filed, gc=False):
 
     @property
     def task(self) -> TaskRef | None:
-        """The task that it holds."""
+        """The task that the participant holds; None if it holds none."""
         return self.in_hand.task if self.in_hand is not None else None
 
 
 class MachineLease(Lease, gc=False):
-    """A connected machine; `connection` is its incarnation, `since` the instant from which it could be heard."""
+    """The lease of a connected machine; `connection` is its incarnation, `since` the instant at which it connected.
+
+    `beaten_at` (monotonic seconds) and `seen_at` (an instant) are the time of its last heartbeat.
+    """
 
     wishes_version: int = 0
     beaten_at: float = 0.0
@@ -53,14 +56,15 @@ Marked = TypeVar("Marked", bound=Lease)
 
 
 def seat_key(room: str, role: str) -> str:
-    """The key of a seat: the room's id and the role's name."""
+    """The key of a role: the room's id and the role's name."""
     return f"{room}/{role}"
 
 
 class LeaseTable:
-    """All leases and all release timers of this server.
+    """All leases and all release timers of this server. Times are monotonic seconds.
 
-    Seats are looked at in steps of `page_s` seconds. Of the sittings that ended, the last `closed_max` are known.
+    `page_s` is the width in seconds of the time steps in which participants' leases come due. The table remembers the
+    last `closed_max` participants that ended.
     """
 
     def __init__(self, page_s: float, closed_max: int) -> None:
@@ -70,35 +74,36 @@ class LeaseTable:
         self._closed: dict[str, set[str]] = {}
         self._closed_max = closed_max
         self._closings: deque[tuple[str, str]] = deque()
-        self._own_leases = 0
-        self._calendar: Calendar[Seat] = Calendar(page_s)
-        self._is_looking = False
-        self._due: list[str] = []
+        self._own_lease_count = 0
+        self._wheel: Calendar[Seat] = Calendar(page_s)
+        self._is_round_open = False
+        self._due_keys: list[str] = []
         self._lock = threading.Lock()
 
-    # Beats.
+    # Heartbeats.
 
     def beat(self, key: str, connection: str, now: float) -> str:
-        """Renew a seat's lease and say how it stands with that connection."""
-        seat = self.seats.get(key)
-        if seat is not None and seat.connection == connection:
+        """Renew the lease of a role's participant; the verdict: OK, or that of a connection which does not hold it."""
+        lease = self.seats.get(key)
+        if lease is not None and lease.connection == connection:
             with self._lock:
-                if seat.renew(now):
+                if lease.renew(now):
                     return OK
         return self.verdict(key, connection)
 
     def verdict(self, key: str, connection: str) -> str:
-        """Judge a connection that does not hold the seat: an older sitting never takes a role back."""
+        """The verdict for a connection that does not hold the role: an ended participant never takes it back."""
         closed = self._closed.get(key)
         return SUPERSEDED if closed is not None and connection in closed else REJOIN_REQUIRED
 
     def beat_machine(
         self, machine: str, incarnation: str, named: Iterable[tuple[str, str]], now: float, instant: str
     ) -> list[Seat | None] | None:
-        """Renew a machine's lease and each seat that it names as (key, connection): those seats, None for lost ones.
+        """Renew the leases of a machine and of each participant that it names as (key, connection).
 
-        None for all when the store must have its say: the machine is not connected under that incarnation, or a seat
-        does not last as long as this machine yet.
+        Returns a list in the order of `named`, with None for each lost lease. Returns None instead of the list when the
+        heartbeat needs the store: the machine is not connected under that incarnation, or a participant is not tied to
+        this machine yet.
         """
         lease = self.machines.get(machine)
         found: list[Seat | None] = []
@@ -107,138 +112,138 @@ class LeaseTable:
                 return None
             lease.beaten_at, lease.seen_at = now, instant
             for key, connection in named:
-                seat = self.seats.get(key)
-                if seat is None or seat.marked or seat.connection != connection:
+                agent_lease = self.seats.get(key)
+                if agent_lease is None or agent_lease.marked or agent_lease.connection != connection:
                     found.append(None)
-                elif seat.machine != machine:
+                elif agent_lease.machine != machine:
                     return None
                 else:
-                    seat.deadline = now + seat.length_s
-                    found.append(seat)
+                    agent_lease.deadline = now + agent_lease.length_s
+                    found.append(agent_lease)
         return found
 
     # Grants, after commits.
 
     def grant(self, key: str, connection: str, length_s: float, machine: str | None, now: float) -> None:
-        """Seat a connection, or count its lease anew with that length; what it holds stays known."""
+        """Grant a connection the lease of a role, or restart its lease with that length; its task is kept."""
         with self._lock:
-            old = self.seats.get(key)
-            self._own_leases += (machine is None) - (old is not None and old.machine is None)
-            same = old if old is not None and old.connection == connection else None
-            seat = Seat(
+            previous = self.seats.get(key)
+            self._own_lease_count += (machine is None) - (previous is not None and previous.machine is None)
+            same = previous if previous is not None and previous.connection == connection else None
+            lease = Seat(
                 connection,
                 length_s,
                 now + length_s,
                 machine=sys.intern(machine) if machine is not None else None,
                 in_hand=same.in_hand if same is not None else None,
-                key=old.key if old is not None else key,
+                key=previous.key if previous is not None else key,
             )
-            self.seats[seat.key] = seat
-            self._calendar.file(seat)
+            self.seats[lease.key] = lease
+            self._wheel.file(lease)
 
     def hold(self, key: str, connection: str, task: TaskRef | None, notes: tuple[str, ...] = ()) -> None:
-        """Note which task the seat's connection holds, and what people told it about that."""
-        seat = self.seats.get(key)
-        if seat is not None and seat.connection == connection:
-            seat.in_hand = InHand(task, notes) if task is not None else None
+        """Set the task that the role's connection holds, with the notes on it; None if it holds none."""
+        lease = self.seats.get(key)
+        if lease is not None and lease.connection == connection:
+            lease.in_hand = InHand(task, notes) if task is not None else None
 
     def vacate(self, key: str, connection: str) -> None:
-        """Empty a seat, if that connection still has it."""
+        """Remove the lease of a role, if that connection still holds it."""
         with self._lock:
-            seat = self.seats.get(key)
-            if seat is not None and seat.connection == connection:
+            lease = self.seats.get(key)
+            if lease is not None and lease.connection == connection:
                 del self.seats[key]
-                self._own_leases -= seat.machine is None
+                self._own_lease_count -= lease.machine is None
 
     @property
     def beating(self) -> int:
-        """How many beat for themselves: the connected machines, and the participants without one."""
-        return self._own_leases + len(self.machines)
+        """The number of heartbeat senders: the connected machines, and the participants without a machine."""
+        return self._own_lease_count + len(self.machines)
 
     def close(self, key: str, connection: str) -> None:
-        """Note that a sitting ended for ever. Of too many the oldest are left to the store, which knows them all."""
-        known = self._closed.setdefault(key, set())
-        if connection in known:
+        """Remember that a participant is closed. Beyond `closed_max` the oldest is dropped; the store has them all."""
+        connections = self._closed.setdefault(key, set())
+        if connection in connections:
             return
-        known.add(connection)
+        connections.add(connection)
         self._closings.append((key, connection))
         if len(self._closings) > self._closed_max:
-            oldest, gone = self._closings.popleft()
-            remembered = self._closed.get(oldest)
-            if remembered is not None:
-                remembered.discard(gone)
-                if not remembered:
-                    del self._closed[oldest]
+            oldest_key, oldest_connection = self._closings.popleft()
+            other_connections = self._closed.get(oldest_key)
+            if other_connections is not None:
+                other_connections.discard(oldest_connection)
+                if not other_connections:
+                    del self._closed[oldest_key]
 
     def forget(self, key: str) -> None:
-        """Forget which sittings of a role ended: the role is gone for ever."""
+        """Drop the closed participants of a role that was deleted."""
         self._closed.pop(key, None)
 
     def grant_machine(self, machine: str, lease: MachineLease) -> None:
-        """Count a machine as connected."""
+        """Add or replace the lease of a connected machine."""
         with self._lock:
             self.machines[machine] = lease
 
     def drop_machine(self, machine: str) -> None:
-        """Count a machine as not connected."""
+        """Remove the lease of a machine."""
         with self._lock:
             self.machines.pop(machine, None)
 
     def stop_timer(self, task: str) -> None:
-        """Let no timer run against a task any more."""
+        """Stop the release timer of a task."""
         self.timers.pop(task, None)
 
     # The sweep.
 
     def look(self, now: float, looks_max: int, due_max: int) -> bool:
-        """Look at the next seats whose moment has come; True while this round has more of them.
+        """Check the next participants' leases that the calendar has ready; True while this round has more of them.
 
-        One call looks at little more than `looks_max`, because beats wait for it. A round ends early once `due_max`
-        were found; where it ended, the next one goes on.
+        One call checks little more than `looks_max` leases, because heartbeats wait for it. A round ends early once
+        `due_max` expired leases were found; the next round continues from there.
         """
-        calendar, left = self._calendar, looks_max
+        wheel, budget = self._wheel, looks_max
         with self._lock:
-            if not self._is_looking:
-                calendar.turn(now)
-            while left > 0 and calendar.is_open:
-                sheet = calendar.draw()
-                left -= len(sheet)
-                for seat in sheet:
-                    if self.seats.get(seat.key) is seat:
-                        if seat.is_due(now):
-                            self._due.append(seat.key)
-                        calendar.file(seat)
-            self._is_looking = calendar.is_open and len(self._due) < due_max
-            return self._is_looking
+            if not self._is_round_open:
+                wheel.turn(now)
+            while budget > 0 and wheel.is_open:
+                chain = wheel.draw()
+                budget -= len(chain)
+                for lease in chain:
+                    if self.seats.get(lease.key) is lease:
+                        if lease.is_due(now):
+                            self._due_keys.append(lease.key)
+                        wheel.file(lease)
+            self._is_round_open = wheel.is_open and len(self._due_keys) < due_max
+            return self._is_round_open
 
     def due_seats(self, now: float) -> list[str]:
-        """The keys of the seats that this round found, as far as their lease is still over."""
-        found, self._due = self._due, []
-        return [key for key in found if (seat := self.seats.get(key)) is not None and seat.is_due(now)]
+        """The keys of the expired leases that this round found, without those renewed in the meantime."""
+        keys, self._due_keys = self._due_keys, []
+        return [key for key in keys if (lease := self.seats.get(key)) is not None and lease.is_due(now)]
 
     def due_machines(self, now: float) -> list[str]:
-        """The ids of machines whose lease has run out."""
+        """The ids of machines whose lease has expired."""
         return [machine for machine, lease in list(self.machines.items()) if lease.is_due(now)]
 
     def due_timers(self, now: float) -> list[str]:
-        """The ids of tasks whose holder was silent for too long."""
+        """The ids of tasks whose release timer has run out."""
         return [task for task, deadline in list(self.timers.items()) if deadline <= now]
 
     def mark_seat(self, key: str, now: float) -> Seat | None:
-        """Begin to record the end of a seat's lease; None when it was renewed in the meantime."""
+        """Mark a participant's lease as ending, and return it; None when it was renewed in the meantime."""
         return self._mark(self.seats.get(key), now)
 
     def mark_machine(self, machine: str, now: float) -> MachineLease | None:
-        """Begin to record the end of a machine's lease; None when it was renewed in the meantime."""
+        """Mark a machine's lease as ending, and return it; None when it was renewed in the meantime."""
         return self._mark(self.machines.get(machine), now)
 
     def clear(self, lease: Lease) -> None:
-        """Take a mark back: the transaction that was to record the end came to nothing."""
+        """Remove a mark: the transaction that was to record the end was rolled back."""
         with self._lock:
             lease.marked = False
 
     def extend_all(self, now: float, timer_s: float) -> None:
-        """Count everything anew after an absence of the server, once."""
+        """Extend every lease to its full length from `now`, and every timer to `timer_s`, after an absence."""
         with self._lock:
             for lease in (*self.seats.values(), *self.machines.values()):
                 lease.deadline = extended(lease.deadline, lease.length_s, now)

@@ -1,4 +1,4 @@
-"""Machines: registering, reading, deleting, and what is wished of them. Must not know HTTP or how they beat."""
+"""Registers, lists, shows and deletes machines, and makes their tokens."""
 
 from functools import partial
 
@@ -25,13 +25,13 @@ from greenroom.wire.requests import PutMachine
 
 
 def register(world: World, tx: Transaction, caller: Caller, machine_id: str, request: PutMachine) -> MachineView:
-    """Make a machine known, or say anew what it is called and what it can run. It connects with its first beat."""
+    """Register a machine, or update its name, harnesses and labels. It connects with its first heartbeat."""
     if not callers.may_run(caller, machine_id):
         raise access.refused()
     check_name("machine", machine_id)
-    known = machines.get(tx, machine_id)
-    if known is None:
-        known = Machine(
+    machine = machines.get(tx, machine_id)
+    if machine is None:
+        machine = Machine(
             id=machine_id,
             name=request.name,
             daemon_connected=False,
@@ -40,48 +40,49 @@ def register(world: World, tx: Transaction, caller: Caller, machine_id: str, req
             wishes_version=1,
             created_at=tx.now.instant,
         )
-        machines.add(tx, known)
-        retention.spare(tx, machine_stream(known.id))
-        data = {"machine": known.id, "name": known.name, "harnesses": known.harnesses}
-        tx.record(machine_stream(known.id), "machine.registered", caller.subject, data)
-        return view(world, tx, known)
-    said = (request.name, tuple(request.harnesses), request.labels)
-    if (known.name, known.harnesses, known.labels) != said:
-        renamed = msgspec.structs.replace(known, name=said[0], harnesses=said[1], labels=said[2])
-        machines.save(tx, known, renamed)
-        data = {"machine": known.id, "name": renamed.name, "harnesses": renamed.harnesses}
-        tx.record(machine_stream(known.id), "machine.registered", caller.subject, data)
-        known = renamed
-    return view(world, tx, known)
+        machines.add(tx, machine)
+        retention.spare(tx, machine_stream(machine.id))
+        data = {"machine": machine.id, "name": machine.name, "harnesses": machine.harnesses}
+        tx.record(machine_stream(machine.id), "machine.registered", caller.subject, data)
+        return view(world, tx, machine)
+    reported = (request.name, tuple(request.harnesses), request.labels)
+    if (machine.name, machine.harnesses, machine.labels) != reported:
+        updated = msgspec.structs.replace(machine, name=reported[0], harnesses=reported[1], labels=reported[2])
+        machines.save(tx, machine, updated)
+        data = {"machine": machine.id, "name": updated.name, "harnesses": updated.harnesses}
+        tx.record(machine_stream(machine.id), "machine.registered", caller.subject, data)
+        machine = updated
+    return view(world, tx, machine)
 
 
 def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[MachineView]:
-    """Read the machines, in the order they were registered."""
+    """Up to `limit` machines after the id `after`, in the order of their registration. Operators only."""
     access.operator_only(caller)
     return [view(world, reader, machine) for machine in machines.page(reader, after, limit)]
 
 
 def show(world: World, reader: Reader, caller: Caller, machine_id: str) -> MachineView:
-    """Read a machine and how its agents do."""
+    """Show a machine with the status of its agents."""
     return view(world, reader, access.machine(reader, caller, machine_id))
 
 
 def token(world: World, caller: Caller, machine_id: str) -> TokenReply:
-    """Make the token of a machine, which need not be registered yet."""
+    """Make the token of a machine, which may not be registered yet. Operators only."""
     access.operator_only(caller)
     return TokenReply(world.keys.machine_token(check_name("machine", machine_id)))
 
 
 def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> None:
-    """Forget a machine onto which nothing is wished any more."""
+    """Delete a machine. Raises Conflict while an agent is assigned to it. Operators only."""
     access.operator_only(caller)
     machine = access.machine(tx, caller, machine_id)
-    wished = stored.roles_on(tx, machine.id)
-    if wished:
-        room = stored.get(tx, wished[0].room)
+    assigned = stored.roles_on(tx, machine.id)
+    if assigned:
+        room = stored.get(tx, assigned[0].room)
         raise Conflict(
-            f"{wished[0].name} of {room.name if room else wished[0].room} is still wished onto machine {machine.name}.",
-            "Wish that agent onto another machine, or make it custom (`greenroom agent set`), then delete the machine.",
+            f"{assigned[0].name} of {room.name if room else assigned[0].room} is assigned to machine {machine.name}.",
+            "Move that agent to another machine, or make it custom (`greenroom agent set ROOM/ROLE`), then delete the "
+            "machine.",
         )
     lease = world.leases.machines.get(machine.id)
     seen_at = lease.seen_at if lease is not None and lease.seen_at else tx.now.instant
@@ -96,7 +97,7 @@ def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> No
 
 
 def view(world: World, reader: Reader, machine: Machine) -> MachineView:
-    """Show a machine: what it can run, and what is wished onto it or beats through it."""
+    """Show a machine: its harnesses and labels, and the agents that are assigned to it."""
     lease = world.leases.machines.get(machine.id)
     return MachineView(
         id=machine.id,
@@ -110,15 +111,15 @@ def view(world: World, reader: Reader, machine: Machine) -> MachineView:
 
 
 def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMachine]:
-    """How the agents of a machine do."""
-    shown = []
+    """The agents that are assigned to a machine, each with its status and task."""
+    agents = []
     for role in stored.roles_on(reader, machine.id):
         room = stored.get(reader, role.room)
         present = sittings.present(reader, role.room, role.name)
         held = working.held_by(reader, present) if present is not None else []
-        wished = views.as_wished_in(room, role) if room is not None else role
-        status = views.judge(world, wished, present, machine, bool(held))
-        shown.append(
+        effective = views.as_wished_in(room, role) if room is not None else role
+        status = views.judge(world, effective, present, machine, bool(held))
+        agents.append(
             AgentOnMachine(
                 room=room.name if room is not None else role.room,
                 role=role.name,
@@ -127,4 +128,4 @@ def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMac
                 task=TaskRef(held[0].id, held[0].attempt) if held else None,
             )
         )
-    return shown
+    return agents

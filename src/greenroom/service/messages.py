@@ -1,4 +1,4 @@
-"""Saying things in a room. What a user says opens a request; must not know HTTP."""
+"""Sends and lists the messages of a room. A message from the user opens a request."""
 
 from greenroom.domain.caller import OPERATOR, Caller
 from greenroom.domain.errors import RejoinRequired, Superseded, Unusable
@@ -17,20 +17,23 @@ from greenroom.wire.requests import SendMessage
 
 
 def send(world: World, tx: Transaction, caller: Caller, room_name: str, request: SendMessage) -> MessageReply:
-    """Say something. From the user it opens a task for a role; from an agent it informs, and opens none."""
+    """Send a message. One from the user opens a task for a role; one from an agent opens none.
+
+    Raises Unusable for a bad sender or receiver, Superseded and RejoinRequired for an agent that may not send.
+    """
     room = access.room_to_read(tx, caller, room_name)
     access.open_only(room)
     texts.check(world, "text", request.text)
     to = request.to or (room.entry_role if request.sender == USER else USER)
     if to not in (*room.roles, USER) or to == request.sender:
         raise Unusable(
-            f"Room {room.name} has nobody {to[:80]!r} to send this to.", f"Send it to one of {', '.join(room.roles)}."
+            f"Room {room.name} has no receiver {to[:80]!r} for this.", f"Send it to one of {', '.join(room.roles)}."
         )
     task: Task | None = None
     if request.sender == USER:
         if caller.scope != OPERATOR:
             raise access.refused()
-        task = working.open_task(world, tx, room, to, request.text, "a message of the user", after=None)
+        task = working.open_task(world, tx, room, to, request.text, "a message from the user", after=None)
     else:
         speak_for_role(tx, caller, room, request)
     message = Message(
@@ -51,13 +54,13 @@ def send(world: World, tx: Transaction, caller: Caller, room_name: str, request:
 def list_all(
     world: World, reader: Reader, caller: Caller, room_name: str, after: str | None, limit: int
 ) -> list[Message]:
-    """Read what was said in a room, oldest first."""
+    """Up to `limit` messages of a room after the id `after`, oldest first."""
     room = access.room_to_read(reader, caller, room_name)
     return messages.page(reader, room.id, after, limit)
 
 
 def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMessage) -> None:
-    """Let only who sits in a role speak as it."""
+    """Raise unless the caller may send as the role and its connection is the role's present participant."""
     if rooms.role(tx, room.id, request.sender) is None:
         raise Unusable(
             f"Room {room.name} has no role {request.sender[:80]!r}.",
@@ -66,7 +69,7 @@ def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMes
     if not (caller.is_operator or caller.role == request.sender or caller.machine is not None):
         raise access.refused()
     if request.connection_id is None:
-        raise Unusable("An agent's message names its sitting.", "Send the connection_id that you joined with.")
+        raise Unusable("An agent's message needs a `connection_id`.", "Send the connection_id that you joined with.")
     _, role = (
         access.seat(tx, caller, room.id, request.sender)
         if caller.machine
@@ -76,7 +79,8 @@ def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMes
     verdict = judge(sittings.get(tx, room.id, role.name, request.connection_id), role.epoch)
     if verdict == SUPERSEDED:
         raise Superseded(
-            f"A newer sitting has the role {role.name}, or this one left it.", "Stop: you no longer speak for it."
+            f"A newer participant has the role {role.name}, or this one left it.",
+            "Stop: this connection can no longer send messages for the role.",
         )
     if verdict != OK:
         raise RejoinRequired(
@@ -85,6 +89,6 @@ def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMes
     held = tasks.held_by(tx, room.id, role.name, request.connection_id)
     if request.attempt is not None and (held is None or held.attempt != request.attempt):
         raise Superseded(
-            f"{role.name} does not work on attempt {request.attempt} of a task any more.",
-            "Stop working on it; to speak without a task in hand, leave `attempt` out.",
+            f"{role.name} no longer works on attempt {request.attempt} of a task.",
+            "Stop working on it; to send a message without holding a task, leave `attempt` out.",
         )

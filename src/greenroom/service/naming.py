@@ -1,4 +1,4 @@
-"""Whether a name may be a room's: well spelled, and nobody else's. Must not know what is named with it."""
+"""Checks whether a room may have a name: it is valid, and no other room has it."""
 
 from greenroom.domain.errors import Conflict
 from greenroom.domain.ids import check_name
@@ -7,7 +7,7 @@ from greenroom.store.transaction import Reader
 
 
 def free_only(reader: Reader, name: str) -> None:
-    """Refuse a name that no room can have, or that another room has."""
+    """Raise Unusable for an invalid name, and Conflict for the name of another room."""
     check_name("room", name)
     if rooms.get(reader, name) is not None:
-        raise Conflict(f"There is a room {name!r} already.", "Use it, or choose another name.")
+        raise Conflict(f"Room {name!r} exists already.", "Use that room, or choose another name.")

@@ -1,4 +1,8 @@
-"""How a world comes up from its store: memory is rebuilt, nobody is judged for our absence. Must not know use cases."""
+"""Startup: builds the World of a server from its store.
+
+The memory is rebuilt from the store. Every machine and participant that was present gets a fresh lease, so that none of
+them expires because the server was down.
+"""
 
 from collections.abc import Sequence
 
@@ -21,7 +25,11 @@ from greenroom.wire.replies import TaskRef
 
 
 def open_world(store: Store, clock: Clock, entropy: Entropy, limits: Reliability) -> World:
-    """Bring a world up: whoever was present gets a fresh lease, whoever was not stays away until they beat."""
+    """Build the World, restore its memory, start publishing, and record `server.started`.
+
+    Participants that were present get a fresh lease; all others stay absent until they join again, or until a heartbeat
+    of their machine names them.
+    """
     secret = store.run(lambda tx: keys.settle(tx, "tokens", entropy.token(SECRET_BYTES)))
     now = clock.monotonic()
     world = World(
@@ -50,12 +58,12 @@ def open_world(store: Store, clock: Clock, entropy: Entropy, limits: Reliability
 
 
 def announce(tx: Transaction) -> None:
-    """Record that the server was started."""
+    """Record that the server started."""
     tx.record(SERVER_STREAM, "server.started", "start", {})
 
 
 def fill(world: World, reader: Reader) -> None:
-    """Rebuild memory from the store."""
+    """Restore the memory from the store."""
     fill_directory(world, reader)
     attention.remember_silence(world, reader)
     now = world.clock.monotonic()
@@ -87,7 +95,7 @@ def fill(world: World, reader: Reader) -> None:
 
 
 def fill_directory(world: World, reader: Reader) -> None:
-    """Rebuild the directory of rooms and roles."""
+    """Restore the cache of rooms and roles."""
     roles_of: dict[str, list[Role]] = {}
     for role in rooms.all_roles(reader):
         roles_of.setdefault(role.room, []).append(role)

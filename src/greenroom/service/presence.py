@@ -1,4 +1,4 @@
-"""Joining, beating and leaving. A beat is answered from memory; must not know how it was sent."""
+"""Participants: join, heartbeat and leave. A heartbeat is answered from memory."""
 
 from greenroom.clock import instant_of
 from greenroom.domain import caller as callers
@@ -27,12 +27,15 @@ from greenroom.wire.requests import Heartbeat, Join, Leave
 
 
 def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Join) -> JoinReply:
-    """Sit down in a role, or come back to it. An older sitting is answered `superseded` and changes nothing."""
+    """Join a role, or rejoin it. An older participant is answered `superseded`, and nothing changes.
+
+    Raises Conflict for a closed room, and with `if_vacant` for a role that has a present participant.
+    """
     room, role = access.seat(tx, caller, room_name, role_name)
     access.open_only(room)
-    known = sittings.get(tx, room.id, role.name, request.connection_id)
-    step = decide_join(known, role.epoch)
-    if step == REFUSE:
+    participant = sittings.get(tx, room.id, role.name, request.connection_id)
+    action = decide_join(participant, role.epoch)
+    if action == REFUSE:
         return JoinReply(
             status=SUPERSEDED,
             room=room.id,
@@ -42,17 +45,17 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
             task=None,
         )
     machine = caller.machine if caller.scope == callers.MACHINE else None
-    if step == SIT_NEW:
+    if action == SIT_NEW:
         if request.if_vacant:
             refuse_if_taken(tx, role, machine)
         present = seating.sit_new(world, tx, role, request.connection_id, machine, caller.subject)
     else:
-        assert known is not None
-        resume_lost(world, tx, known)
-        if step == SIT_AGAIN:
-            present = seating.sit_again(world, tx, known, machine or known.machine, "came back")
+        assert participant is not None
+        resume_lost(world, tx, participant)
+        if action == SIT_AGAIN:
+            present = seating.sit_again(world, tx, participant, machine or participant.machine, "joined again")
         else:
-            present = stay(world, tx, known, machine)
+            present = stay(world, tx, participant, machine)
     held = working.held_by(tx, present)
     return JoinReply(
         status=DRAIN if role.is_drained else OK,
@@ -66,22 +69,22 @@ def join(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
 
 
 def beat(world: World, caller: Caller, room_name: str, role_name: str, request: Heartbeat) -> HeartbeatReply:
-    """Renew a participant's lease. Touches memory only, on any thread, and never says ok when it changed nothing."""
-    place = world.directory.find(room_name)
-    if place is None:
+    """Renew a participant's lease. Uses memory only, on any thread, and never answers `ok` if it renewed nothing."""
+    room = world.directory.find(room_name)
+    if room is None:
         access.missing(caller, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
-    if role_name not in place.machine_of:
-        roles = ", ".join(place.machine_of)
-        access.missing(caller, f"role in room {place.name}", role_name, f"`greenroom room show {place.name}`: {roles}")
-    if not callers.may_sit(caller, place.id, role_name, place.machine_of[role_name]):
+    if role_name not in room.machine_of:
+        roles = ", ".join(room.machine_of)
+        access.missing(caller, f"role in room {room.name}", role_name, f"`greenroom room show {room.name}`: {roles}")
+    if not callers.may_sit(caller, room.id, role_name, room.machine_of[role_name]):
         raise access.refused()
-    key = seat_key(place.id, role_name)
+    key = seat_key(room.id, role_name)
     verdict = world.leases.beat(key, request.connection_id, world.clock.monotonic())
     in_hand = None
     if verdict == OK:
-        seat = world.leases.seats.get(key)
-        in_hand = seat.in_hand if seat is not None and seat.connection == request.connection_id else None
-        if role_name in place.drained:
+        lease = world.leases.seats.get(key)
+        in_hand = lease.in_hand if lease is not None and lease.connection == request.connection_id else None
+        if role_name in room.drained:
             verdict = DRAIN
     task, notes = in_hand if in_hand is not None else (None, ())
     return HeartbeatReply(
@@ -90,56 +93,57 @@ def beat(world: World, caller: Caller, room_name: str, role_name: str, request: 
 
 
 def leave(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Leave) -> LeaveReply:
-    """Get up for good. What the sitting held is released at once; leaving again is answered as the first time.
+    """Close a participant. Its task is released at once; a repeated leave gets the same answer.
 
-    One that was superseded says by this that it has stopped: what was taken over from it need not wait any longer.
+    A leave of a superseded participant shows that it has stopped, so the hold on a task taken over from it ends.
     """
     room, role = access.seat_to_leave(tx, caller, room_name, role_name, request.connection_id)
     guarding.has_stopped(world, tx, room.id, role.name, request.connection_id)
-    known = sittings.get(tx, room.id, role.name, request.connection_id)
-    if known is not None and known.status == CLOSED and known.epoch == role.epoch:
+    participant = sittings.get(tx, room.id, role.name, request.connection_id)
+    if participant is not None and participant.status == CLOSED and participant.epoch == role.epoch:
         return LeaveReply(OK)
-    if known is None or known.status == CLOSED or known.epoch < role.epoch:
-        return LeaveReply(judge(known, role.epoch))
-    said = f"{request.cause}: {request.reason}" if request.reason else request.cause
-    seating.end(world, tx, known, request.cause, said, release_as=request.cause)
+    if participant is None or participant.status == CLOSED or participant.epoch < role.epoch:
+        return LeaveReply(judge(participant, role.epoch))
+    cause = f"{request.cause}: {request.reason}" if request.reason else request.cause
+    seating.end(world, tx, participant, request.cause, cause, release_as=request.cause)
     return LeaveReply(OK)
 
 
 def stay(world: World, tx: Transaction, present: Sitting, machine: str | None) -> Sitting:
-    """Join a seat that one already has: it is a beat, and a daemon's word that it beats for it."""
+    """Handle a join by the present participant: it counts as a heartbeat, and ties it to the daemon that sent it."""
     seating.renew(world, tx, present.room, present.role, present.connection_id)
-    lasting = seating.lasting(tx, machine)
-    if lasting is not None and present.machine != lasting:
-        return seating.attach(world, tx, present, lasting)
+    connected_machine = seating.lasting(tx, machine)
+    if connected_machine is not None and present.machine != connected_machine:
+        return seating.attach(world, tx, present, connected_machine)
     seating.after_seated(world, tx, present)
     return present
 
 
-def resume_lost(world: World, tx: Transaction, known: Sitting) -> None:
-    """Take up again what silence took from a sitting that comes back, if nobody has claimed it since."""
-    lost = tasks.lost_by(tx, known.room, known.role, known.connection_id)
+def resume_lost(world: World, tx: Transaction, participant: Sitting) -> None:
+    """Resume the task that a returning participant lost by silence, unless it was claimed since."""
+    lost = tasks.lost_by(tx, participant.room, participant.role, participant.connection_id)
     if lost is not None:
-        working.resume(world, tx, lost, "its holder came back")
+        working.resume(world, tx, lost, "its holder reconnected")
 
 
 def refuse_if_taken(tx: Transaction, role: Role, machine: str | None) -> None:
-    """Refuse to take a seat in which somebody is present: to `machine`, unless that one sits on another machine still.
+    """Raise Conflict if the role has a present participant.
 
-    The wish says where the role is to be run: its machine need not wait until the other one has heard of it, or until
-    its lease is over. It takes the role over, as people do on purpose.
+    A join from a machine (`machine`) may still take over a participant that runs on another machine: the role was
+    moved, and its new machine need not wait until the old one learns of it or its lease ends.
     """
     present = sittings.present(tx, role.room, role.name)
     if present is not None and (machine is None or present.machine in (None, machine)):
-        on = f" on machine {present.machine}" if present.machine else ""
+        location = f" on machine {present.machine}" if present.machine else ""
         raise Conflict(
-            f"{role.name} is taken by {present.connection_id}{on}, since {present.joined_at}.",
-            "Choose another role, stop that agent first, or take its place on purpose (--take-over).",
+            f"{role.name} is taken by {present.connection_id}{location}, since {present.joined_at}.",
+            "Choose another role, stop that agent first (`greenroom agent stop ROOM/ROLE`), or take the role over "
+            "(`--take-over`).",
         )
 
 
 def ready_until(world: World, tx: Transaction, present: Sitting) -> str | None:
-    """The instant at which a lease that is counted from now ends; None while a machine beats for it."""
+    """The instant at which a lease that begins now ends; None while a machine beats for the participant."""
     if present.machine is not None:
         return None
     return instant_of(world.clock.wall() + world.lease_length_s(present))

@@ -1,7 +1,7 @@
-"""What becomes of a result: it counts, it is kept as a late one, or answered again. Must not know who may send it.
+"""Task results: accepts a result, keeps it as a late result, or repeats the answer to an accepted one.
 
-A result counts once: when the attempt that holds the task hands it in, or when a person takes it afterwards. Every
-other one is kept on the task, for people and for whoever holds it.
+A result counts once: when the attempt that holds the task hands it in, or when a user accepts it later. Every other
+result is kept on the task, up to LATE_RESULTS_MAX, for users and for the task's holder.
 """
 
 from typing import Any
@@ -31,37 +31,43 @@ from greenroom.service.world import World
 from greenroom.store import attempts, messages, notes, sittings
 from greenroom.store.transaction import Reader, Transaction
 
-KEPT = "What you wrote was kept as a late result; people and the new holder can see it."
+KEPT = "Your text was kept as a late result; users and the new holder can see it."
 KEPT_IN_PLACE = (
-    f"What you wrote was kept as a late result, in place of the oldest one of this attempt: {LATE_RESULTS_MAX} are "
+    f"Your text was kept as a late result, in place of the oldest one of this attempt: at most {LATE_RESULTS_MAX} are "
     "kept for a task."
 )
 NOT_KEPT = (
-    f"What you wrote was NOT kept: the task has {LATE_RESULTS_MAX} late results of other attempts already. Write it "
-    "into a file, and tell people where it is."
+    f"Your text was NOT kept: the task has {LATE_RESULTS_MAX} late results of other attempts already. Write it to a "
+    "file, and report where it is."
 )
 
 
-def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text: str, by: str) -> Task:
-    """Let the result of the attempt that holds the task count.
+def hand_in(world: World, tx: Transaction, room: Room, held: Task, to: str, text: str, cause: str) -> Task:
+    """Accept the result of the attempt that holds the task.
 
-    What goes to the user, and was asked for from the backlog, waits for a review: the attempt is over, the task is not.
+    A result for the user, of a request from the backlog, waits for a review: the attempt is over, the task is not.
     """
-    reviewed = to == USER and held.origin == FROM_BACKLOG
-    ends: dict[str, Any] = (
-        {"claimed_by": None, "released_at": tx.now.instant} if reviewed else {"completed_at": tx.now.instant}
+    needs_review = to == USER and held.origin == FROM_BACKLOG
+    end_fields: dict[str, Any] = (
+        {"claimed_by": None, "released_at": tx.now.instant} if needs_review else {"completed_at": tx.now.instant}
     )
-    said = pass_on(world, tx, room, held, to, text, by)
+    fields = pass_on(world, tx, room, held, to, text, cause)
     done = working.step(
-        tx, held, "complete", PENDING_REVIEW if reviewed else COMPLETED, accepted_attempt=held.attempt, **said, **ends
+        tx,
+        held,
+        "complete",
+        PENDING_REVIEW if needs_review else COMPLETED,
+        accepted_attempt=held.attempt,
+        **fields,
+        **end_fields,
     )
     resting.succeeded(tx, room, held)
-    return conclude(world, tx, held, done, "task.handed_in" if reviewed else "task.completed", by)
+    return conclude(world, tx, held, done, "task.handed_in" if needs_review else "task.completed", cause)
 
 
-def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateResult, by: str) -> Task:
-    """Let a result count that came too late: the task is over, as if that attempt had handed it in."""
-    said = pass_on(world, tx, room, task, late.to, late.text, by)
+def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateResult, cause: str) -> Task:
+    """Accept a late result: the task is completed as if that attempt had handed it in."""
+    fields = pass_on(world, tx, room, task, late.to, late.text, cause)
     done = working.step(
         tx,
         task,
@@ -70,44 +76,46 @@ def take_late(world: World, tx: Transaction, room: Room, task: Task, late: LateR
         accepted_attempt=late.attempt,
         completed_at=tx.now.instant,
         released_at=ended_at(tx, task),
-        **said,
+        **fields,
     )
-    return conclude(world, tx, task, done, "task.completed", by)
+    return conclude(world, tx, task, done, "task.completed", cause)
 
 
-def pass_on(world: World, tx: Transaction, room: Room, task: Task, to: str, text: str, by: str) -> dict[str, Any]:
-    """Tell whoever a result is for and open the next role's task; what the task itself is to say of it."""
+def pass_on(world: World, tx: Transaction, room: Room, task: Task, to: str, text: str, cause: str) -> dict[str, Any]:
+    """Send a result as a message and open the next role's task; returns the changed fields of the task itself."""
     role = task.target_role
-    following = None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
-    opened = following.id if following is not None else None
-    said = Message(id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=opened, at=tx.now.instant)
-    messages.add(tx, said)
-    data = {"message": said.id, "sender": said.sender, "to": to, "task": said.task}
-    tx.record(room_stream(room.id), "message.sent", by, data)
-    return {"result": text, "handed_to": to, "next_task": opened}
+    next_task = None if to == USER else working.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
+    next_id = next_task.id if next_task is not None else None
+    message = Message(
+        id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=next_id, at=tx.now.instant
+    )
+    messages.add(tx, message)
+    data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
+    tx.record(room_stream(room.id), "message.sent", cause, data)
+    return {"result": text, "handed_to": to, "next_task": next_id}
 
 
-def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str, by: str) -> Task:
-    """What follows when a task has its result: its holder is free, and its place is the next one's."""
-    working.record(tx, event, by, done, accepted_attempt=done.accepted_attempt)
+def conclude(world: World, tx: Transaction, before: Task, done: Task, event: str, cause: str) -> Task:
+    """Record that a task has its result, free its holder, and promote the next queued task."""
+    working.record(tx, event, cause, done, accepted_attempt=done.accepted_attempt)
     if before.status in HELD_STATES:
         free_holder(world, tx, before)
     return full(tx, working.leave_place(world, tx, done))
 
 
 def ended_at(tx: Transaction, task: Task) -> str | None:
-    """When the attempt ended that a person's decision ends, at the latest: now, if it was under way until now."""
+    """When an attempt ended that a user's decision ends now at the latest: now, if it was still under way."""
     return tx.now.instant if is_under_way(task) else task.released_at
 
 
 def free_holder(world: World, tx: Transaction, held: Task) -> None:
-    """Take a task from the sitting that holds it: its beats name none any more, and it is to beat again."""
+    """Take a task from the participant that holds it: its heartbeats no longer name the task and must continue."""
     working.let_go(world, tx, held)
     rest_holder(world, tx, held)
 
 
 def rest_holder(world: World, tx: Transaction, held: Task) -> None:
-    """Have the sitting that held a task beat again, as one that waits does."""
+    """Set the lease of the participant that held a task back to that of a waiting one, which sends heartbeats."""
     assert held.claimed_by is not None
     seating.rest_lease(world, tx, held.room, held.target_role, held.claimed_by, BEAT)
 
@@ -116,23 +124,23 @@ def rest_holder(world: World, tx: Transaction, held: Task) -> None:
 
 
 def refuse(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> GreenroomError:
-    """Keep a result that does not count, and make the error that says so."""
-    fate = keep_late(tx, task, attempt, connection_id, to, text)
-    return given_away(task, attempt, "complete", fate, NotKept if fate == NOT_KEPT else Superseded)
+    """Keep a result that does not count; returns the error that says so: Superseded, or NotKept."""
+    outcome = keep_late(tx, task, attempt, connection_id, to, text)
+    return given_away(task, attempt, "complete", outcome, NotKept if outcome == NOT_KEPT else Superseded)
 
 
 def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> str:
-    """Keep a result that came too late, and say what became of it; the same one sent again is kept once.
+    """Keep a late result; returns KEPT, KEPT_IN_PLACE or NOT_KEPT. A result that is sent again is kept once.
 
-    What was kept for one attempt is never forgotten for another's sake: only its own newer results take its place.
+    At LATE_RESULTS_MAX a new result replaces only the oldest one of its own attempt, never one of another attempt.
     """
-    known = attempts.late_of(tx, task.id)
-    said = (attempt, connection_id, to, text)
-    if any((each.attempt, each.connection_id, each.to, each.text) == said for each in known):
+    late_results = attempts.late_of(tx, task.id)
+    content = (attempt, connection_id, to, text)
+    if any((kept.attempt, kept.connection_id, kept.to, kept.text) == content for kept in late_results):
         return KEPT
-    in_place = len(known) >= LATE_RESULTS_MAX
+    in_place = len(late_results) >= LATE_RESULTS_MAX
     if in_place:
-        if all(each.attempt != attempt for each in known):
+        if all(kept.attempt != attempt for kept in late_results):
             return NOT_KEPT
         attempts.forget_oldest_late(tx, task.id, attempt)
     late = LateResult(attempt=attempt, connection_id=connection_id, to=to, text=text, at=tx.now.instant)
@@ -142,63 +150,66 @@ def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to:
     return KEPT_IN_PLACE if in_place else KEPT
 
 
-def set_aside(tx: Transaction, reviewed: Task) -> Task:
-    """The task without the result that waited for a review, which is kept as a late one: a person may yet take it."""
-    if reviewed.status != PENDING_REVIEW:
-        return reviewed
-    assert reviewed.accepted_attempt is not None
-    assert reviewed.last_holder is not None
+def set_aside(tx: Transaction, task: Task) -> Task:
+    """The task without the result that waited for a review: that is kept as a late result, for a user to accept."""
+    if task.status != PENDING_REVIEW:
+        return task
+    assert task.accepted_attempt is not None
+    assert task.last_holder is not None
     late = LateResult(
-        attempt=reviewed.accepted_attempt,
-        connection_id=reviewed.last_holder,
-        to=reviewed.handed_to or USER,
-        text=reviewed.result or "",
-        at=reviewed.released_at or tx.now.instant,
+        attempt=task.accepted_attempt,
+        connection_id=task.last_holder,
+        to=task.handed_to or USER,
+        text=task.result or "",
+        at=task.released_at or tx.now.instant,
     )
-    attempts.add_late(tx, reviewed.id, late)
-    return msgspec.structs.replace(reviewed, accepted_attempt=None, result=None, handed_to=None)
+    attempts.add_late(tx, task.id, late)
+    return msgspec.structs.replace(task, accepted_attempt=None, result=None, handed_to=None)
 
 
 def answer_again(tx: Transaction, task: Task, connection_id: str, to: str, text: str) -> Task | GreenroomError:
-    """Answer the accepted attempt as the first time. What it says otherwise now was not accepted, and yet is kept."""
+    """Repeat the answer to the accepted attempt. A text that differs from the accepted one is kept as a late result."""
     assert task.accepted_attempt is not None
     if (to, text) == (task.handed_to, task.result):
         return full(tx, task)
-    told = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
-    return full(tx, task) if to == task.handed_to and not isinstance(told, NotKept) else told
+    error = refuse(tx, task, task.accepted_attempt, connection_id, to, text)
+    return full(tx, task) if to == task.handed_to and not isinstance(error, NotKept) else error
 
 
 def is_accepted(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
-    """Tell whether that sitting and attempt are those whose result counts, or waits for a review."""
+    """Whether the result of that participant and attempt counts, or waits for a review."""
     is_over = task.status in (COMPLETED, PENDING_REVIEW)
     return is_over and task.accepted_attempt == attempt and had(reader, task, connection_id, attempt)
 
 
 def had(reader: Reader, task: Task, connection_id: str, attempt: int) -> bool:
-    """Tell whether that sitting really had that attempt: only then is what it wrote work that must not be lost."""
+    """Whether that participant held that attempt: only then is its text a result that must be kept."""
     if attempt == task.attempt:
         return task.last_holder == connection_id
     former = attempts.get(reader, task.id, attempt)
     if former is not None:
         return former[0] == connection_id
-    # Of an attempt older than the table of attempts nobody knows who had it: whoever can have had it is believed.
+    # The holder of an attempt from before the `attempts` table is unknown: any participant of the role is accepted.
     return attempt < task.attempt and sittings.get(reader, task.room, task.target_role, connection_id) is not None
 
 
 def given_away(
-    task: Task, attempt: int, trigger: str, then: str, kind: type[Superseded] = Superseded
+    task: Task, attempt: int, trigger: str, guidance: str, kind: type[Superseded] = Superseded
 ) -> GreenroomError:
-    """The error for an attempt that does not count: no longer, or it was never there."""
+    """The error for an attempt that does not count: it no longer counts, or it never existed."""
     if task.attempt == 0:
         return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
-    now = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
-    because = f": {task.reason}" if task.reason and task.attempt == attempt else ""
-    fate = "no longer counts" if attempt <= task.attempt else "was never given to anybody"
-    return kind(f"Attempt {attempt} at task {task.id} {fate}: the task {now}{because}.", then)
+    current = f"is {task.status}" if task.attempt == attempt else f"is at attempt {task.attempt} ({task.status})"
+    reason_text = f": {task.reason}" if task.reason and task.attempt == attempt else ""
+    what_happened = "no longer counts" if attempt <= task.attempt else "does not exist"
+    return kind(f"Attempt {attempt} at task {task.id} {what_happened}: the task {current}{reason_text}.", guidance)
 
 
 def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> GreenroomError:
-    """The error for a call about an attempt that ended: by the table, if its own task has no such move any more."""
+    """The error for a call about an attempt that ended.
+
+    InvalidTransition if it is the task's last attempt and the table has no such move; otherwise Superseded.
+    """
     if (task.last_holder, task.attempt) == (connection_id, attempt) and trigger not in TRANSITIONS[task.status]:
         return InvalidTransition("task", task.status, trigger, allowed_moves(task.status))
     return given_away(task, attempt, trigger, "Stop working on it, and wait for the next task.")
@@ -206,5 +217,5 @@ def out_of_turn(task: Task, connection_id: str, attempt: int, trigger: str) -> G
 
 def full(reader: Reader, task: Task) -> Task:
     """The task with its late results and the notes on it."""
-    late, noted = attempts.late_of(reader, task.id), notes.of_task(reader, task.id)
-    return msgspec.structs.replace(task, late_results=late, notes=noted) if late or noted else task
+    late_results, noted = attempts.late_of(reader, task.id), notes.of_task(reader, task.id)
+    return msgspec.structs.replace(task, late_results=late_results, notes=noted) if late_results or noted else task

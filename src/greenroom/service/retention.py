@@ -1,7 +1,12 @@
-"""Forgetting what need not be kept any longer, a few rows at a time. Must not know how anything is remembered.
+"""Retention: deletes what need not be kept any longer, in small batches, so that other writes wait for one batch only.
 
-The sweep keeps it going. A round goes through everything that grows; a killed server's next one goes on where the store
-says that something is left. Whoever else writes never waits for more than one small batch.
+The sweep drives it. A round runs every step of STEPS until that has nothing left to delete. Progress is found in the
+store, so a restarted server continues.
+
+Options: `retention_interval_s`, `retention_rows_max`, `events_kept_s`, `events_kept_max`, `sittings_kept_s`,
+`facts_kept_s`, `incarnations_kept_s`, `idempotency_kept_s`.
+Limits: a batch begins with few rows and grows as long as it stays fast; under a full writer queue a round pauses until
+the next sweep; a step that fails is skipped until the next round.
 """
 
 import logging
@@ -20,11 +25,11 @@ from greenroom.store.transaction import Reader, Transaction
 logger = logging.getLogger("greenroom.retention")
 
 Step = Callable[[World, Transaction, int], int]
-"""Forgets about so many rows at most, and tells how many it went through; 0 when nothing is left."""
+"""Deletes at most about as many rows as given, and returns how many it went through; 0 when nothing is left."""
 
 
 def notice(world: World, events: Sequence[Event]) -> None:
-    """Note which streams have become longer than they may be."""
+    """Record which streams now have more than `events_kept_max` events."""
     kept_max = world.limits.events_kept_max
     for event in events:
         if event.seq > kept_max:
@@ -32,12 +37,12 @@ def notice(world: World, events: Sequence[Event]) -> None:
 
 
 def remember(world: World, reader: Reader) -> None:
-    """Note likewise after a restart."""
+    """Find the streams with more than `events_kept_max` events after a restart."""
     world.retention.long_streams.update(retention.long_streams(reader, world.limits.events_kept_max))
 
 
 def forget_on(world: World) -> None:
-    """Go on with a round, or begin one when its time has come."""
+    """Continue a round, or begin one when it is due."""
     state, now = world.retention, world.clock.monotonic()
     if state.is_forgetting:
         return
@@ -51,101 +56,101 @@ def forget_on(world: World) -> None:
 
 
 def submit(world: World, batches: int) -> None:
-    """Have the next batch forgotten, and up to `batches` in all. In between whatever else waits is written."""
+    """Queue the next batch, and up to `batches` in all, one after the other; other writes run in between."""
     world.retention.is_forgetting = True
     try:
-        forgetting = world.store.write(partial(forget_some, world))
+        batch = world.store.write(partial(forget_some, world))
     except BaseException:
         world.retention.is_forgetting = False
         raise
-    forgetting.add_done_callback(partial(go_on, world, batches - 1))
+    batch.add_done_callback(partial(go_on, world, batches - 1))
 
 
-def go_on(world: World, batches: int, forgetting: "Future[None]") -> None:
-    """After a batch: the next, if it may be. A step that fails is left out until the next round."""
+def go_on(world: World, batches: int, batch: "Future[None]") -> None:
+    """After a batch, queue the next one if the writer's queue is short. A step that failed is skipped in this round."""
     state = world.retention
     state.is_forgetting = False
-    error = None if forgetting.cancelled() else forgetting.exception()
+    error = None if batch.cancelled() else batch.exception()
     if isinstance(error, GreenroomError):
-        # The whole round can wait for the next one: an outage may last, and is told by those who have it.
-        logger.warning("what is old is forgotten later: %s", error)
+        # The rest of the round is left to the next one: an outage may last, and is logged where it happens.
+        logger.warning("retention postponed to the next round: %s", error)
         state.steps.clear()
     elif error is not None:
-        logger.error("what is old was not forgotten", exc_info=error)
+        logger.error("retention step failed: it is skipped until the next round", exc_info=error)
         if state.steps:
             state.steps.popleft()
     elif batches > 0 and state.steps and world.store.writer.queued < world.limits.writer_batch_max:
         try:
             submit(world, batches)
-        except GreenroomError as refused:
-            logger.warning("what is old is forgotten later: %s", refused)
+        except GreenroomError as rejection:
+            logger.warning("retention batch not queued: %s", rejection)
 
 
 def forget_some(world: World, tx: Transaction) -> None:
-    """Forget one batch, step after step until it is full."""
+    """Delete one batch, step after step until it is full, and adapt the size of the next one to its duration."""
     state = world.retention
     rows = left = state.rows or min(ROWS_AT_FIRST, world.limits.retention_rows_max)
     while left > 0 and state.steps:
-        done = STEPS[state.steps[0]](world, tx, left)
-        if done == 0:
+        count = STEPS[state.steps[0]](world, tx, left)
+        if count == 0:
             state.steps.popleft()
-        left -= done
-        state.forgotten += done
+        left -= count
+        state.forgotten += count
     state.rows = next_rows(rows, world.clock.monotonic() - tx.now.monotonic, world.limits.retention_rows_max)
 
 
 def forget_deleted(world: World, tx: Transaction, limit: int) -> int:
-    """Forget what a deleted room or machine had. Not at once, so that who follows can read its last events."""
+    """Delete what belonged to a deleted room or machine, one interval later: its readers can read its last events."""
     stream = retention.next_deletion(tx, ago(tx, world.limits.retention_interval_s))
     if stream is None:
         return 0
     kind, _, subject = stream.partition(":")
     if kind == "room":
-        for forget in (retention.forget_tasks, retention.forget_messages, retention.forget_sittings_of):
-            if done := forget(tx, subject, limit):
-                return done
-    if done := retention.forget_of_stream(tx, stream, 0, limit):
-        return done
+        for delete_some in (retention.forget_tasks, retention.forget_messages, retention.forget_sittings_of):
+            if count := delete_some(tx, subject, limit):
+                return count
+    if count := retention.forget_of_stream(tx, stream, 0, limit):
+        return count
     retention.forget_stream(tx, stream)
     return 1
 
 
 def forget_events(world: World, tx: Transaction, limit: int) -> int:
-    """Forget what happened too long ago."""
+    """Delete events that are older than `events_kept_s`."""
     return retention.forget_events(tx, ago(tx, world.limits.events_kept_s), limit)
 
 
 def forget_of_long_streams(world: World, tx: Transaction, limit: int) -> int:
-    """Forget the oldest events of streams that have more than they may have."""
+    """Delete the oldest events of streams that have more than `events_kept_max`."""
     state = world.retention
     for stream in [*state.long_streams][:1]:
-        done = retention.forget_of_stream(tx, stream, world.limits.events_kept_max, limit)
-        if done < limit:
+        count = retention.forget_of_stream(tx, stream, world.limits.events_kept_max, limit)
+        if count < limit:
             state.long_streams.discard(stream)
-        return max(done, 1)
+        return max(count, 1)
     return 0
 
 
 def forget_sittings(world: World, tx: Transaction, limit: int) -> int:
-    """Forget sittings that ended too long ago."""
+    """Delete participants that ended longer than `sittings_kept_s` ago."""
     state = world.retention
     before = ago(tx, world.limits.sittings_kept_s)
-    done, state.after_sitting = retention.forget_sittings(tx, before, state.after_sitting, limit)
-    return done
+    count, state.after_sitting = retention.forget_sittings(tx, before, state.after_sitting, limit)
+    return count
 
 
 def forget_facts(world: World, tx: Transaction, limit: int) -> int:
-    """Forget which facts were taken too long ago."""
+    """Delete the ids of reports that were accepted longer than `facts_kept_s` ago."""
     return retention.forget_facts(tx, ago(tx, world.limits.facts_kept_s), limit)
 
 
 def forget_incarnations(world: World, tx: Transaction, limit: int) -> int:
-    """Forget which daemons ran too long ago."""
+    """Delete incarnations of daemons from longer than `incarnations_kept_s` ago."""
     return retention.forget_incarnations(tx, ago(tx, world.limits.incarnations_kept_s), limit)
 
 
 def forget_answers(world: World, tx: Transaction, limit: int) -> int:
-    """Forget what was answered too long ago under an idempotency key."""
+    """Delete the answers kept under idempotency keys that are older than `idempotency_kept_s`."""
     return retention.forget_answers(tx, ago(tx, world.limits.idempotency_kept_s), limit)
 
 

@@ -1,4 +1,7 @@
-"""Wishes: what people want of a role's agent. Nothing is started or stopped here; must not know who makes it true."""
+"""Agent specs: sets what users want of a role's agent. It starts and stops nothing; daemons reconcile towards the spec.
+
+Every change gives the role a new generation, and both the old and the new machine a new version of their assignments.
+"""
 
 from functools import partial
 
@@ -20,21 +23,25 @@ from greenroom.wire.requests import Explain, SetAgent
 
 
 def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: SetAgent) -> RoleView:
-    """Write the wish for a role, whole. The machine it was on and the one it is on now both look at it anew."""
+    """Replace the agent spec of a role. Operators only.
+
+    A spec that equals the present one keeps its generation, if the agent is where it should be. Raises Unusable for a
+    spec that is incomplete or contradicts itself.
+    """
     access.operator_only(caller)
     room, role = access.seat(tx, caller, room_name, role_name)
     machine = access.machine(tx, caller, request.machine).id if request.machine is not None else None
     if request.kind == REMOTE and machine is None:
-        raise Unusable("A remote agent needs a machine.", "Name one of `greenroom machine list` as `machine`.")
+        raise Unusable("A remote agent needs a machine.", "Set `machine` to one of `greenroom machine list`.")
     if request.kind == REMOTE and request.harness is None:
         raise Unusable(
-            "A remote agent needs a harness.", "Name one that the machine's own configuration defines as `harness`."
+            "A remote agent needs a harness.", "Set `harness` to one that the machine's own configuration defines."
         )
     if request.kind == CUSTOM and (machine or request.harness):
         raise Unusable(
-            "A custom agent is run by a person.", "Leave machine and harness out, or wish the kind `remote`."
+            "A custom agent is run by a user.", "Leave `machine` and `harness` out, or set `kind` to `remote`."
         )
-    wished = msgspec.structs.replace(
+    updated = msgspec.structs.replace(
         role,
         kind=request.kind,
         machine=machine,
@@ -46,28 +53,28 @@ def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
         desired_by=caller.subject,
         desired_reason=request.reason,
     )
-    if is_so_already(tx, role, wished):
-        return annotate(world, tx, caller, room, role, wished)
-    return change(world, tx, caller, room, role, wished, request.reason)
+    if is_so_already(tx, role, updated):
+        return annotate(world, tx, caller, room, role, updated)
+    return change(world, tx, caller, room, role, updated, request.reason)
 
 
 def restart(
     world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Explain
 ) -> RoleView:
-    """Wish a role's agent to run, anew: a new generation of the same wish."""
+    """Restart a role's agent: a new generation of the same spec, with `desired: running`. Operators only."""
     access.operator_only(caller)
     room, role = access.seat(tx, caller, room_name, role_name)
-    wished = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
-    return change(world, tx, caller, room, role, wished, request.reason or "restart")
+    updated = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
+    return change(world, tx, caller, room, role, updated, request.reason or "restart")
 
 
-def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
-    """Tell whether a wish says what was wished before, and nothing is left to be done about it.
+def is_so_already(tx: Transaction, role: Role, updated: Role) -> bool:
+    """Whether a spec equals the present one and its agent is where it should be.
 
-    A new generation of it would stop an agent at its work only to start it again.
+    A new generation would then stop a working agent only to start it again.
     """
-    same = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
-    if role.generation == 0 or any(getattr(role, name) != getattr(wished, name) for name in same):
+    fields = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
+    if role.generation == 0 or any(getattr(role, name) != getattr(updated, name) for name in fields):
         return False
     if role.desired != RUNNING or not role.is_run_by_daemon:
         return True
@@ -75,53 +82,53 @@ def is_so_already(tx: Transaction, role: Role, wished: Role) -> bool:
     return present is not None and present.machine == role.machine
 
 
-def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role) -> RoleView:
-    """Note who wishes what is so already, and why, under the same generation."""
-    if wished != role:
-        stored.save_role(tx, role, wished)
-        record(tx, caller, room, wished, wished.desired_reason)
-    return show(world, tx, wished)
+def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, updated: Role) -> RoleView:
+    """Save only who set the spec and why, under the same generation."""
+    if updated != role:
+        stored.save_role(tx, role, updated)
+        record(tx, caller, room, updated, updated.desired_reason)
+    return show(world, tx, updated)
 
 
 def change(
-    world: World, tx: Transaction, caller: Caller, room: Room, role: Role, wished: Role, reason: str | None
+    world: World, tx: Transaction, caller: Caller, room: Room, role: Role, updated: Role, reason: str | None
 ) -> RoleView:
-    """Save a changed wish and tell everybody whom it concerns."""
-    wished = msgspec.structs.replace(
-        wished,
+    """Save a changed spec under a new generation, clear the restart hold, and notify both machines and the claims."""
+    updated = msgspec.structs.replace(
+        updated,
         generation=role.generation + 1,
         wished_at=tx.now.instant,
         **resting.NO_REST,
     )
-    stored.save_role(tx, role, wished)
+    stored.save_role(tx, role, updated)
     if role.awaits_person:
-        resting.tell(tx, room, wished, reason or f"{caller.subject} wished otherwise")
-    for machine in sorted({name for name in (role.machine, wished.machine) if name is not None}):
+        resting.tell(tx, room, updated, reason or f"{caller.subject} changed the agent spec")
+    for machine in sorted({name for name in (role.machine, updated.machine) if name is not None}):
         wishing.touch(world, tx, machine)
-    record(tx, caller, room, wished, reason)
+    record(tx, caller, room, updated, reason)
     tx.after_commit(partial(world.directory.put, room, stored.roles_of(tx, room.id)))
     tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
-    return show(world, tx, wished)
+    return show(world, tx, updated)
 
 
-def record(tx: Transaction, caller: Caller, room: Room, wished: Role, reason: str | None) -> None:
-    """Record a wish."""
+def record(tx: Transaction, caller: Caller, room: Room, role: Role, reason: str | None) -> None:
+    """Record the event of an agent spec."""
     data = {
-        "role": wished.name,
-        "kind": wished.kind,
-        "desired": wished.desired,
-        "machine": wished.machine,
-        "harness": wished.harness,
-        "generation": wished.generation,
-        "by": wished.desired_by,
+        "role": role.name,
+        "kind": role.kind,
+        "desired": role.desired,
+        "machine": role.machine,
+        "harness": role.harness,
+        "generation": role.generation,
+        "by": role.desired_by,
     }
     tx.record(room_stream(room.id), "role.wished", reason or caller.subject, data)
 
 
-def show(world: World, tx: Transaction, wished: Role) -> RoleView:
-    """Show the role under its wish."""
-    present = sittings.present(tx, wished.room, wished.name)
-    target = machines.get(tx, wished.machine) if wished.machine is not None else None
-    working = present is not None and tasks.held_by(tx, wished.room, wished.name, present.connection_id) is not None
-    status = views.judge(world, wished, present, target, working)
-    return views.role_view(world, wished, present, status)
+def show(world: World, tx: Transaction, role: Role) -> RoleView:
+    """Show the role with its agent spec and status."""
+    present = sittings.present(tx, role.room, role.name)
+    target = machines.get(tx, role.machine) if role.machine is not None else None
+    is_working = present is not None and tasks.held_by(tx, role.room, role.name, present.connection_id) is not None
+    status = views.judge(world, role, present, target, is_working)
+    return views.role_view(world, role, present, status)

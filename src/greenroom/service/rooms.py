@@ -1,4 +1,4 @@
-"""Making, closing, deleting and reading rooms. Must not know HTTP, or how a room that is there is changed."""
+"""Creates, closes, deletes, lists and shows rooms, and makes the tokens of their roles."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ from greenroom.wire.requests import CreateRoom, Explain
 
 
 def create(world: World, tx: Transaction, caller: Caller, request: CreateRoom) -> RoomView:
-    """Make a room and its roles. Its name must be free."""
+    """Create a room with its roles. Raises Conflict for a name in use. Operators only."""
     access.operator_only(caller)
     naming.free_only(tx, request.name)
     entry_role = request.entry_role or request.roles[0]
@@ -44,13 +44,16 @@ def create(world: World, tx: Transaction, caller: Caller, request: CreateRoom) -
 
 
 def close(world: World, tx: Transaction, caller: Caller, room_name: str, request: Explain) -> RoomView:
-    """Take no more work into a room and ask whoever sits there to leave. Closing a closed room changes nothing."""
+    """Close a room: it takes no new work, and its agents drain. Closing a closed room changes nothing.
+
+    Raises Conflict while a task in it is not over. Operators only.
+    """
     room = access.room_for_operator(tx, caller, room_name)
     if room.status == OPEN:
-        still_open = tasks.open_in(tx, room.id, 1)
-        if still_open:
+        open_tasks = tasks.open_in(tx, room.id, 1)
+        if open_tasks:
             raise Conflict(
-                f"Room {room.name} still has work: {still_open[0].id} is {still_open[0].status}.",
+                f"Room {room.name} still has work: {open_tasks[0].id} is {open_tasks[0].status}.",
                 "Wait for it or cancel it (`greenroom task cancel TASK`), then close the room.",
             )
         closed = msgspec.structs.replace(room, status=CLOSED, closed_at=tx.now.instant)
@@ -68,47 +71,50 @@ def close(world: World, tx: Transaction, caller: Caller, room_name: str, request
 
 
 def delete(world: World, tx: Transaction, caller: Caller, room_name: str) -> None:
-    """Forget a closed room. It is gone at once, and its name is free; its history is forgotten bit by bit."""
+    """Delete a closed room. Its name is free at once; retention deletes its history in batches.
+
+    Raises Conflict for an open room. Operators only.
+    """
     room = access.room_for_operator(tx, caller, room_name)
     if room.status == OPEN:
         raise Conflict(
             f"Room {room.name} is open.",
-            f"Close it first (`greenroom room close {room.name}`): that makes sure that it has no work left.",
+            f"Close it first (`greenroom room close {room.name}`), which checks that it has no open task.",
         )
     cause = f"room {room.name} was deleted"
     for sitting in sittings.present_in(tx, room.id):
         seating.end(world, tx, sitting, "left", cause, release_as="left")
-    for raised in attentions.of_room(tx, room.id):
-        attention.resolve(tx, raised.key, cause)
+    for alert in attentions.of_room(tx, room.id):
+        attention.resolve(tx, alert.key, cause)
     roles = rooms.roles_of(tx, room.id)
     rooms.remove(tx, room.id)
     retention.add_deletion(tx, room_stream(room.id))
     tx.record(SERVER_STREAM, "room.deleted", caller.subject, {"room": room.id, "name": room.name})
     wishing.touch_all(world, tx, roles)
 
-    def forget() -> None:
+    def drop_from_memory() -> None:
         world.directory.drop(room.id)
         for role in roles:
             key = seat_key(room.id, role.name)
             world.leases.forget(key)
             attention.is_back(world, key)
 
-    tx.after_commit(forget)
+    tx.after_commit(drop_from_memory)
 
 
 def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[Room]:
-    """Read the rooms, in the order they were made."""
+    """Up to `limit` rooms after the id `after`, in the order of their creation. Operators only."""
     access.operator_only(caller)
     return rooms.page(reader, after, limit)
 
 
 def snapshot(world: World, reader: Reader, caller: Caller, room_name: str) -> RoomView:
-    """Read a room as it is at one moment, with the cursor from which its stream carries on."""
+    """Show a room at one moment, with the cursor from which its event stream continues."""
     return view(world, reader, access.room_to_read(reader, caller, room_name))
 
 
 def token(world: World, reader: Reader, caller: Caller, room_name: str, role_name: str) -> TokenReply:
-    """Make the token of one role's agent, for people, or for the machine that is to run it."""
+    """Make the token of one role's agent, for an operator or for the machine that the role is assigned to."""
     if not caller.is_operator and caller.scope != callers.MACHINE:
         raise access.refused()
     room, role = access.seat(reader, caller, room_name, role_name)

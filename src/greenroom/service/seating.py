@@ -1,7 +1,6 @@
-"""How a sitting begins, comes back and ends: the moves that joins, beats, facts and the sweep share.
+"""Participant transitions: begin, return, expire and end, shared by joins, heartbeats, reports and the sweep.
 
-Each move is one transition with its event in the caller's transaction, and its effect on the lease table after the
-commit. Must not know requests or who may make them.
+Each transition writes its state and event in the caller's transaction, and updates the lease table after the commit.
 """
 
 from functools import partial
@@ -23,11 +22,11 @@ from greenroom.wire.replies import TaskRef
 
 
 def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machine: str | None, cause: str) -> Sitting:
-    """Begin a sitting: take the role's next epoch, and close whoever sat before for ever."""
+    """Create a participant with the role's next epoch, and close the one before it for good."""
     older = sittings.newest(tx, role.room, role.name)
     if older is not None and older.status != CLOSED:
         end(world, tx, older, SUPERSEDED, f"{connection_id} joined", release_as=SUPERSEDED)
-    made = Sitting(
+    participant = Sitting(
         room=role.room,
         role=role.name,
         connection_id=connection_id,
@@ -36,22 +35,22 @@ def sit_new(world: World, tx: Transaction, role: Role, connection_id: str, machi
         machine=lasting(tx, machine),
         joined_at=tx.now.instant,
     )
-    rested = resting.seated(role, by_daemon=machine is not None)
-    current = msgspec.structs.replace(rested, epoch=made.epoch, last_seen_at=tx.now.instant)
+    unheld = resting.seated(role, by_daemon=machine is not None)
+    current = msgspec.structs.replace(unheld, epoch=participant.epoch, last_seen_at=tx.now.instant)
     rooms.save_role(tx, role, current)
-    sittings.add(tx, made)
-    record(tx, "participant.joined", cause, made)
+    sittings.add(tx, participant)
+    record(tx, "participant.joined", cause, participant)
     if role.awaits_person:
         tell_of_rest(tx, current, f"{connection_id} joined")
-    after_seated(world, tx, made)
-    return made
+    after_seated(world, tx, participant)
+    return participant
 
 
 def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | None, cause: str) -> Sitting:
-    """Bring an absent sitting back to its seat. If its task is not its own any more, it is to beat again."""
+    """Make an absent participant present again. If it no longer holds its task, its lease expects heartbeats again."""
     kind = absent.lease if working.held_by(tx, absent) else BEAT
-    again = msgspec.structs.replace(absent, status=PRESENT, lease=kind, ended_at=None, end_cause=None)
-    present = msgspec.structs.replace(again, machine=lasting(tx, machine))
+    returned = msgspec.structs.replace(absent, status=PRESENT, lease=kind, ended_at=None, end_cause=None)
+    present = msgspec.structs.replace(returned, machine=lasting(tx, machine))
     sittings.save(tx, absent, present)
     record(tx, "participant.rejoined", cause, present)
     role = rooms.role(tx, absent.room, absent.role)
@@ -62,7 +61,7 @@ def sit_again(world: World, tx: Transaction, absent: Sitting, machine: str | Non
 
 
 def attach(world: World, tx: Transaction, present: Sitting, machine: str) -> Sitting:
-    """Let a present sitting last as long as its machine, which is connected, from now on."""
+    """Tie a present participant to the lease of a connected machine."""
     if present.machine == machine:
         return present
     attached = msgspec.structs.replace(present, machine=machine)
@@ -72,16 +71,16 @@ def attach(world: World, tx: Transaction, present: Sitting, machine: str) -> Sit
 
 
 def lasting(tx: Transaction, machine: str | None) -> str | None:
-    """The machine, if it is connected, so that its daemon's beats renew the seat and its silence ends it.
+    """The machine, if it is connected: then its daemon's heartbeats renew the participant, and its silence ends it.
 
-    Without one the sitting has a lease of its own, until its machine's next beat names it.
+    None otherwise: the participant has a lease of its own until a heartbeat of its machine names it.
     """
-    known = machines.get(tx, machine) if machine is not None else None
-    return known.id if known is not None and known.daemon_connected else None
+    stored_machine = machines.get(tx, machine) if machine is not None else None
+    return stored_machine.id if stored_machine is not None and stored_machine.daemon_connected else None
 
 
 def lapse(world: World, tx: Transaction, present: Sitting, cause: str, seen_at: str) -> None:
-    """Remove a participant that was last heard of at `seen_at`. Its role, history and task stay; it may come back."""
+    """Expire a participant that was last seen at `seen_at`. Its role, history and task stay, and it may rejoin."""
     sittings.save(
         tx, present, msgspec.structs.replace(present, status=ABSENT, ended_at=tx.now.instant, end_cause="expired")
     )
@@ -101,9 +100,10 @@ def end(
     release_as: str,
     on_trial: bool = False,
 ) -> list[Task]:
-    """End a sitting for ever: by a leave, an exit or a newer one. What it held is released at once.
+    """Close a participant for good, on a leave, an exit or a newer participant. Its task is released at once.
 
-    What a newer one takes over waits until whoever had it is known to have stopped.
+    When a newer participant takes a task over from a present one, a hold keeps the task from being claimed until the
+    older one is known to have stopped.
     """
     closed = msgspec.structs.replace(open_sitting, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
     sittings.save(tx, open_sitting, closed)
@@ -116,7 +116,7 @@ def end(
         for task in released:
             guarding.hold_back(world, tx, task, open_sitting)
         if released:
-            call_up_daemon(world, tx, open_sitting)  # So it hears of this before the guard is over.
+            call_up_daemon(world, tx, open_sitting)  # So that it learns of the takeover before the hold ends.
     record(tx, "participant.superseded" if end_cause == SUPERSEDED else "participant.left", cause, open_sitting)
     seen(tx, open_sitting, tx.now.instant)
     key = seat_key(open_sitting.room, open_sitting.role)
@@ -127,37 +127,39 @@ def end(
 
 
 def call_up(world: World, tx: Transaction, held: Task) -> None:
-    """Have the daemon of a task's holder beat at once: there is something that it should hear of."""
+    """Make the daemon of a task's holder send a heartbeat at once: the answer has news for it."""
     holder = sittings.get(tx, held.room, held.target_role, held.claimed_by) if held.claimed_by is not None else None
     if holder is not None and holder.status == PRESENT:
         call_up_daemon(world, tx, holder)
 
 
 def call_up_daemon(world: World, tx: Transaction, sitting: Sitting) -> None:
-    """Have the daemon of a sitting beat at once.
+    """Make the daemon of a participant send a heartbeat at once.
 
-    A daemon waits for wishes, and beats when there are any. Who beats for itself beats often while it works.
+    A daemon long-polls its assignments, and sends a heartbeat when they change. An agent that beats for itself does so
+    often while it works.
     """
     if sitting.machine is not None:
         wishing.touch(world, tx, sitting.machine)
 
 
 def rest_lease(world: World, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
-    """Change what a sitting's lease is for, and count it anew: handed over, working, or beating again.
+    """Change the kind of a participant's lease (HANDED, WORK or BEAT), and restart it.
 
-    A lease that is for that already goes on as it is: what a person does to a task is no sign of life of its holder.
+    A lease that is of this kind already is not restarted: an operator's change to a task is no sign of life of its
+    holder.
     """
-    known = sittings.get(tx, room, role, connection_id)
-    if known is None or known.status == CLOSED or known.lease == kind:
+    participant = sittings.get(tx, room, role, connection_id)
+    if participant is None or participant.status == CLOSED or participant.lease == kind:
         return
-    changed = msgspec.structs.replace(known, lease=kind)
-    sittings.save(tx, known, changed)
-    if known.status == PRESENT:
+    changed = msgspec.structs.replace(participant, lease=kind)
+    sittings.save(tx, participant, changed)
+    if participant.status == PRESENT:
         after_seated(world, tx, changed)
 
 
 def renew(world: World, tx: Transaction, room: str, role: str, connection_id: str) -> None:
-    """Count a lease anew, as a beat would: at once, lest a sweep in the same batch end it, and when this is durable."""
+    """Renew a lease as a heartbeat would: at once, or a sweep in the same batch could end it, and after the commit."""
     key = seat_key(room, role)
     beat(world, key, connection_id)
     tx.after_commit(partial(beat, world, key, connection_id))
@@ -168,57 +170,57 @@ def beat(world: World, key: str, connection_id: str) -> None:
 
 
 def after_seated(world: World, tx: Transaction, present: Sitting) -> None:
-    """Once this is durable: grant the lease, note the task in hand, and let a standing claim look."""
+    """After the commit, grant the lease, set the task that it holds, and wake the role's standing claims."""
     key = seat_key(present.room, present.role)
     held = working.held_by(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
-    told = notes.for_holder(tx, held[0]) if held else ()
+    note_texts = notes.for_holder(tx, held[0]) if held else ()
 
-    def seat() -> None:
+    def grant_lease() -> None:
         length_s = world.lease_length_s(present)
         world.leases.grant(key, present.connection_id, length_s, present.machine, world.clock.monotonic())
-        world.leases.hold(key, present.connection_id, task, told)
+        world.leases.hold(key, present.connection_id, task, note_texts)
         attention.is_back(world, key)
         if task is not None:
             world.leases.stop_timer(task.id)
         world.signals.wake(claim_key(present.room, present.role))
 
-    tx.after_commit(seat)
+    tx.after_commit(grant_lease)
 
 
-def after_vacated(world: World, tx: Transaction, gone: Sitting) -> None:
-    """Once this is durable: empty the seat and end the claim that stood in it."""
+def after_vacated(world: World, tx: Transaction, participant: Sitting) -> None:
+    """After the commit, remove the lease and wake the role's standing claims, which then end."""
 
-    def vacate() -> None:
-        world.leases.vacate(seat_key(gone.room, gone.role), gone.connection_id)
-        world.signals.wake(claim_key(gone.room, gone.role))
+    def remove_lease() -> None:
+        world.leases.vacate(seat_key(participant.room, participant.role), participant.connection_id)
+        world.signals.wake(claim_key(participant.room, participant.role))
 
-    tx.after_commit(vacate)
+    tx.after_commit(remove_lease)
 
 
 def start_timer(world: World, task: str) -> None:
-    """Give a task whose holder fell silent its time to come back."""
+    """Start the release timer of a task whose holder has expired."""
     world.leases.timers[task] = sweep.release_at(world.clock.monotonic(), world.limits)
 
 
 def seen(tx: Transaction, sitting: Sitting, at: str) -> None:
-    """Note on the role until when somebody was there, which is over."""
+    """Save on the role when its last participant, which is gone now, was seen."""
     role = rooms.role(tx, sitting.room, sitting.role)
     assert role is not None
     rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=at))
     if role.awaits_person:
-        tell_of_rest(tx, role, "nobody sits there any more")
+        tell_of_rest(tx, role, "no agent is present any more")
 
 
 def tell_of_rest(tx: Transaction, role: Role, cause: str) -> None:
-    """Have people told anew, now that somebody sat down or got up, whether a role whose agent rests needs them."""
+    """Raise or resolve the alert of a role with a restart hold, after a participant joined or left."""
     room = rooms.get(tx, role.room)
     assert room is not None
     resting.tell(tx, room, role, cause)
 
 
 def record(tx: Transaction, type: str, cause: str, sitting: Sitting) -> None:
-    """Record what became of a sitting."""
+    """Record the event of a participant."""
     data = {
         "role": sitting.role,
         "connection_id": sitting.connection_id,

@@ -1,4 +1,4 @@
-"""Wake-ups: who waits for something to have changed is called after the commit. Must not know what they wait for."""
+"""Wake-ups: callbacks that are called after a commit when the thing that they watch has changed."""
 
 import threading
 from collections.abc import Callable
@@ -7,17 +7,17 @@ FEED = "feed"
 
 
 def claim_key(room: str, role: str) -> str:
-    """What a standing claim watches: a task or a seat of the role changed. `room` is the room's id."""
+    """The key for standing claims: a task or the participant of the role changed. `room` is the room's id."""
     return f"claim:{room}/{role}"
 
 
 def wishes_key(machine: str) -> str:
-    """What a daemon watches: a wish for its machine changed."""
+    """The key for daemons: the assignments of the machine changed."""
     return f"wishes:{machine}"
 
 
 class Signals:
-    """Callbacks by key. They are called from whichever thread raises the key and must only wake somebody."""
+    """Callbacks by key. A callback runs in the thread that calls `wake`, and must do no more than wake a waiter."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, dict[int, Callable[[], None]]] = {}
@@ -25,7 +25,7 @@ class Signals:
         self._next = 0
 
     def watch(self, key: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have `callback` called whenever `key` is raised, until the function that is returned is called."""
+        """Call `callback` on every `wake` of `key`, until the returned function is called."""
         with self._lock:
             self._next += 1
             number = self._next
@@ -42,7 +42,7 @@ class Signals:
         return unwatch
 
     def wake(self, key: str) -> None:
-        """Call everybody who watches `key`."""
+        """Call every callback that watches `key`."""
         with self._lock:
             callbacks = list(self._watchers.get(key, {}).values())
         for callback in callbacks:

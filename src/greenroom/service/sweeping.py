@@ -1,8 +1,14 @@
-"""Cleanup: removing what is silent past its lease, and nothing else. Must not know who calls it or how often.
+"""The sweep: expires leases without heartbeats, releases lost tasks, and keeps alerts and retention up to date.
 
-One round looks at the lease table, and records what it found in one transaction. It runs where beats are answered, so
-that a stalled server notices its own absence before it judges anybody; and it takes no longer at a time than a beat
-may wait.
+One round checks the lease table, and records what it found in one transaction. It runs in the event loop that answers
+heartbeats, so that a stalled server notices its own absence before it expires any lease. A round is done in parts, so
+that no heartbeat waits long for it. The sweep only records: it stops and starts no agent.
+
+Options: `sweep_interval_s`, `sweep_looks_max` (leases checked in one part), `sweep_batch_max` (changes in one
+transaction), `task_lost_after_s`, `task_pending_timeout_s`.
+Metrics: `greenroom_sweep_extensions`, `greenroom_expired`, `greenroom_disconnected`, `greenroom_released`.
+Limits: it cannot distinguish a stopped agent from one behind a broken network, so it only marks it absent. A round that
+comes more than a tenth of a lease late extends every lease instead of ending any.
 """
 
 from functools import partial
@@ -19,15 +25,15 @@ from greenroom.store.transaction import Transaction
 
 
 def tick(world: World) -> bool:
-    """One round: count everything anew after an absence of ours, else record what has run out.
+    """Run one round or the next part of one: extend all leases after an absence of the server, else record what ended.
 
-    True when only a part of the round is done, and the rest is to follow as soon as waiting beats are answered.
+    True when only a part of the round is done: call it again as soon as the waiting heartbeats are answered.
     """
     now = world.clock.monotonic()
     healer, limits = world.healer, world.limits
-    late = sweep.must_extend(healer.planned_at, now, limits)
+    was_absent = sweep.must_extend(healer.planned_at, now, limits)
     healer.planned_at = now + limits.sweep_interval_s
-    if late:
+    if was_absent:
         world.leases.extend_all(now, limits.task_lost_after_s)
         world.guards.extend_all(now, limits.takeover_grace_s)
         world.attendance.begin_anew(now)
@@ -64,12 +70,15 @@ def tick(world: World) -> bool:
 
 
 def recorded(world: World, _: object) -> None:
-    """Let the next round record again, whatever became of this one."""
+    """Allow the next round to record, whether or not the transaction of this one was committed."""
     world.healer.is_recording = False
 
 
 def cleanup_stale_agents(world: World, plan: sweep.Plan, tx: Transaction) -> None:
-    """Record what a round found: machines that fell silent with their agents, participants, tasks that are lost."""
+    """Record what a round found: machines and participants without heartbeats, lost tasks, unattended roles.
+
+    Also promotes queued tasks where a room has free places.
+    """
     for machine in plan.machines:
         disconnect(world, tx, machine)
     for key in plan.participants:
@@ -83,11 +92,11 @@ def cleanup_stale_agents(world: World, plan: sweep.Plan, tx: Transaction) -> Non
     for room_id in tasks.rooms_with_queue(tx):
         room = rooms.get(tx, room_id)
         if room is not None and room.status == OPEN:
-            working.promote(world, tx, room, "a place was free")
+            working.promote(world, tx, room, "the room had a free place")
 
 
 def disconnect(world: World, tx: Transaction, machine_id: str) -> None:
-    """Record that a machine fell silent: it and its agents go in one transaction."""
+    """Disconnect a machine whose lease expired, and expire its participants, in one transaction."""
     lease = world.leases.mark_machine(machine_id, tx.now.monotonic)
     if lease is None:
         return
@@ -104,27 +113,27 @@ def disconnect(world: World, tx: Transaction, machine_id: str) -> None:
 
 
 def expire(world: World, tx: Transaction, key: str) -> None:
-    """Record that a participant fell silent, unless it beat in the meantime."""
-    seat = world.leases.mark_seat(key, tx.now.monotonic)
-    if seat is None:
+    """Expire a participant whose lease ended, unless it was renewed in the meantime."""
+    lease = world.leases.mark_seat(key, tx.now.monotonic)
+    if lease is None:
         return
-    tx.if_abandoned(partial(world.leases.clear, seat))
+    tx.if_abandoned(partial(world.leases.clear, lease))
     room, _, role = key.partition("/")
-    sitting = sittings.get(tx, room, role, seat.connection)
+    sitting = sittings.get(tx, room, role, lease.connection)
     if sitting is None or sitting.status != PRESENT:
-        tx.after_commit(partial(world.leases.vacate, key, seat.connection))
+        tx.after_commit(partial(world.leases.vacate, key, lease.connection))
         return
-    silent_s = tx.now.monotonic - (seat.deadline - seat.length_s)
-    by = "no heartbeat" if seat.machine is None else "not named by its machine's daemon"
+    silent_s = tx.now.monotonic - (lease.deadline - lease.length_s)
+    reason = "no heartbeat" if lease.machine is None else "not named by its machine's daemon"
     seen_at = instant_of(seconds_of(tx.now.instant) - silent_s)
-    seating.lapse(world, tx, sitting, f"{by} for {silent_s:.1f} s (limit {seat.length_s:g} s)", seen_at)
-    if seat.machine is None:
+    seating.lapse(world, tx, sitting, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at)
+    if lease.machine is None:
         tx.after_commit(partial(attention.fell_silent, world, key))
     world.healer.expired += 1
 
 
 def give_up_waiting(world: World, tx: Transaction, task_id: str) -> None:
-    """Release a task whose holder did not come back in time."""
+    """Release a task whose holder did not return before its release timer ran out."""
     task = tasks.get(tx, task_id)
     deadline = world.leases.timers.get(task_id)
     if deadline is None or deadline > tx.now.monotonic:

@@ -1,4 +1,8 @@
-"""What agents do with tasks. Every write names the sitting and the attempt that it comes from; must not know HTTP."""
+"""Tasks for agents: claim, start, progress, complete, hand off, decline; and show and list for all callers.
+
+Every write names the participant and the attempt that it comes from. A write of an attempt that does not hold the task
+raises Superseded or InvalidTransition, or Refused under the attempt's own token.
+"""
 
 from typing import Any
 
@@ -21,13 +25,16 @@ from greenroom.wire.requests import Claim, Complete, Decline, Handoff, OnAttempt
 
 
 def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request: Claim) -> ClaimedTask | None:
-    """Take the oldest task of one's role, or the one already in hand; None when there is none. Counts as a beat."""
+    """Claim the oldest pending task of the role, or return the one that is held already; None when there is none.
+
+    Counts as a heartbeat. Raises Superseded or RejoinRequired for a participant that is not present.
+    """
     room, role = access.seat(tx, caller, room_name, request.role)
-    known = sittings.get(tx, room.id, role.name, request.connection_id)
-    verdict = judge(known, role.epoch)
+    participant = sittings.get(tx, room.id, role.name, request.connection_id)
+    verdict = judge(participant, role.epoch)
     if verdict != OK:
         raise lost_seat(verdict, role)
-    assert known is not None
+    assert participant is not None
     seating.renew(world, tx, room.id, role.name, request.connection_id)
     held = tasks.held_by(tx, room.id, role.name, request.connection_id)
     if held is None:
@@ -37,20 +44,20 @@ def claim(world: World, tx: Transaction, caller: Caller, room_name: str, request
         held = working.claim(world, tx, pending, request.connection_id, caller.subject)
         if held is None:
             raise lost_seat(SUPERSEDED, role)
-    if request.hand_over and known.lease == BEAT:
+    if request.hand_over and participant.lease == BEAT:
         seating.rest_lease(world, tx, room.id, role.name, request.connection_id, HANDED)
     values: dict[str, Any] = msgspec.structs.asdict(results.full(tx, held))
     return ClaimedTask(**values, token=world.keys.attempt_token(held))
 
 
 def start(world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt) -> Task:
-    """Say that the work begins. Repeated by the holder, it changes nothing."""
+    """Start a task. A repeated start by the holder changes nothing."""
     held = take_up(world, tx, caller, task_id, request, "start")
     return results.full(tx, begin(tx, caller, held))
 
 
 def progress(world: World, tx: Transaction, caller: Caller, task_id: str, request: Progress) -> Task:
-    """Tell people how the work goes. It begins the work if that was not said."""
+    """Report progress on a task. Starts the task if it was not started."""
     texts.check(world, "text", request.text)
     started = begin(tx, caller, take_up(world, tx, caller, task_id, request, "progress"))
     held = working.step(tx, started, "progress")
@@ -60,7 +67,7 @@ def progress(world: World, tx: Transaction, caller: Caller, task_id: str, reques
 
 
 def begin(tx: Transaction, caller: Caller, held: Task) -> Task:
-    """The task, begun by whoever holds it."""
+    """The task, moved to `in_progress` if it is not there yet."""
     if held.status == IN_PROGRESS:
         return held
     started = working.step(tx, held, "start", started_at=tx.now.instant)
@@ -69,22 +76,25 @@ def begin(tx: Transaction, caller: Caller, held: Task) -> Task:
 
 
 def complete(world: World, tx: Transaction, caller: Caller, task_id: str, request: Complete) -> Task | GreenroomError:
-    """Hand the result to the user: the request is over, or waits for a review; the next one that is queued begins."""
+    """Hand the result to the user: the request is over or waits for a review, and the next queued one is promoted.
+
+    A result that does not count is kept or rejected, and the error is returned, so that the transaction commits.
+    """
     return hand_on(world, tx, caller, task_id, request, USER, request.text)
 
 
 def handoff(world: World, tx: Transaction, caller: Caller, task_id: str, request: Handoff) -> Task | GreenroomError:
-    """Hand the result to the next role (or the user): message, completion and the next task in one step."""
+    """Hand the result to the next role (or the user): message, completion and the next task in one transaction."""
     return hand_on(world, tx, caller, task_id, request, request.to, request.text)
 
 
 def hand_on(
     world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt, to: str, text: str
 ) -> Task | GreenroomError:
-    """End a task with its result. A result that no longer counts is kept, and the error says so."""
+    """Complete a task with its result. A result that no longer counts is kept, and the returned error says so."""
     task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    may = access.has(tx, task, role, request.connection_id, request.attempt)
-    if not may:
+    holds_task = access.has(tx, task, role, request.connection_id, request.attempt)
+    if not holds_task:
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
     texts.check(world, "text", text)
     connection_id, attempt = request.connection_id, request.attempt
@@ -92,19 +102,19 @@ def hand_on(
         return results.answer_again(tx, task, connection_id, to, text)
     room = rooms.get(tx, task.room)
     assert room is not None
-    if may or rooms.role_ever(tx, room.id, to) is None:
+    if holds_task or rooms.role_ever(tx, room.id, to) is None:
         check_receiver(room, to)
-    if may:
+    if holds_task:
         held = seat_holder(world, tx, task, role, request)
         return results.hand_in(world, tx, room, held, to, text, caller.subject)
     if not results.had(tx, task, connection_id, attempt):
-        then = "Name the task and the attempt that you were given. What you wrote is nowhere but with you."
-        raise results.given_away(task, attempt, "complete", then, NotKept)
+        guidance = "Use the task and attempt that you claimed. The server did not save your text: write it to a file."
+        raise results.given_away(task, attempt, "complete", guidance, NotKept)
     return results.refuse(tx, task, attempt, connection_id, to, text)
 
 
 def check_receiver(room: Room, to: str) -> None:
-    """Raise Unusable for a result that is for nobody."""
+    """Raise Unusable if the receiver of a result is neither a role of the room nor the user."""
     if to != USER and to not in room.roles:
         raise Unusable(
             f"Room {room.name} has no role {to[:80]!r}.", f"Hand off to one of {', '.join(room.roles)} or to user."
@@ -112,43 +122,43 @@ def check_receiver(room: Room, to: str) -> None:
 
 
 def decline(world: World, tx: Transaction, caller: Caller, task_id: str, request: Decline) -> Task:
-    """Give a task back as one that cannot be done: it is set apart, with the reason, until a person looks at it.
+    """Decline a task that cannot be done: it is quarantined with the reason until a user decides.
 
-    Said again by the same attempt, it is answered as the first time.
+    A repeated decline of the same attempt with the same reason gets the same answer.
     """
     texts.check(world, "reason", request.reason)
     reason = f"declined: {request.reason}"
     task, _ = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
-    of = (task.last_holder, task.attempt)
-    if (task.status, task.reason) == (QUARANTINED, reason) and of == (request.connection_id, request.attempt):
+    holder = (task.last_holder, task.attempt)
+    if (task.status, task.reason) == (QUARANTINED, reason) and holder == (request.connection_id, request.attempt):
         access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
         return results.full(tx, task)
     held = take_up(world, tx, caller, task_id, request, "quarantine")
-    apart = working.step(tx, held, "quarantine", claimed_by=None, reason=reason, released_at=tx.now.instant)
-    working.record(tx, "task.quarantined", reason, apart)
+    quarantined = working.step(tx, held, "quarantine", claimed_by=None, reason=reason, released_at=tx.now.instant)
+    working.record(tx, "task.quarantined", reason, quarantined)
     results.free_holder(world, tx, held)
-    return results.full(tx, working.leave_place(world, tx, apart))
+    return results.full(tx, working.leave_place(world, tx, quarantined))
 
 
 def show(world: World, reader: Reader, caller: Caller, task_id: str) -> Task:
-    """Read a task, with its late results and notes."""
+    """Show a task with its late results and notes."""
     return results.full(reader, access.task_to_read(reader, caller, task_id))
 
 
 def list_all(
     world: World, reader: Reader, caller: Caller, room_name: str, status: str | None, after: str | None, limit: int
 ) -> list[Task]:
-    """Read a room's tasks, oldest first, perhaps only those of one status."""
+    """Up to `limit` tasks of a room after the id `after`, oldest first; only those in `status` if it is given."""
     if status is not None and status not in STATES:
-        raise Unusable(f"{status[:80]!r} is no status of a task.", f"Ask for one of {', '.join(STATES)}.")
+        raise Unusable(f"{status[:80]!r} is not a task status.", f"Use one of {', '.join(STATES)}.")
     room = access.room_to_read(reader, caller, room_name)
     return tasks.page(reader, room.id, status, after, limit)
 
 
 def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request: OnAttempt, trigger: str) -> Task:
-    """The task, if that sitting and attempt hold it or may take it up again; its sitting is seated with it.
+    """The task, held by that participant and attempt: resumed if it may be, with the participant made present.
 
-    `trigger` is what is to be done with it.
+    `trigger` is the move that follows, for the error. Raises Refused, Superseded or InvalidTransition.
     """
     task, role = access.task_to_work_on(tx, caller, task_id, request.connection_id, request.attempt)
     if not access.has(tx, task, role, request.connection_id, request.attempt):
@@ -159,24 +169,24 @@ def take_up(world: World, tx: Transaction, caller: Caller, task_id: str, request
 
 
 def seat_holder(world: World, tx: Transaction, task: Task, role: Role, request: OnAttempt) -> Task:
-    """The task in its holder's hands, who may take it up: resumed if silence took it, and its sitting seated again."""
-    held = task if task.status in HELD_STATES else working.resume(world, tx, task, "its holder came back")
-    known = sittings.get(tx, task.room, role.name, request.connection_id)
-    assert known is not None
-    if known.status == ABSENT:
-        known = seating.sit_again(world, tx, known, known.machine, "its holder came back")
+    """The task, held by a participant that may hold it: resumed if it was lost, with the participant present again."""
+    held = task if task.status in HELD_STATES else working.resume(world, tx, task, "its holder reconnected")
+    participant = sittings.get(tx, task.room, role.name, request.connection_id)
+    assert participant is not None
+    if participant.status == ABSENT:
+        participant = seating.sit_again(world, tx, participant, participant.machine, "it made a call about its task")
     seating.renew(world, tx, task.room, role.name, request.connection_id)
-    if known.lease != BEAT:
+    if participant.lease != BEAT:
         seating.rest_lease(world, tx, task.room, role.name, request.connection_id, WORK)
     return held
 
 
 def lost_seat(verdict: str, role: Role) -> GreenroomError:
-    """The error for a claim by a sitting that is not present."""
+    """The error for a claim by a participant that is not present."""
     if verdict == SUPERSEDED:
         return Superseded(
-            f"A newer sitting has the role {role.name}, or this one left it.",
-            "Stop: this connection will not get work again.",
+            f"A newer participant has the role {role.name}, or this one left it.",
+            "Stop: this connection will not get any more tasks.",
         )
     return RejoinRequired(
         f"This connection is not present in the role {role.name}.",

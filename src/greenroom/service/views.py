@@ -1,4 +1,4 @@
-"""What rooms, roles and participants look like to whoever asks. Must not know what can be done with them, or HTTP."""
+"""Builds the views of rooms, roles and participants that the API returns, with the status of each role."""
 
 import msgspec
 
@@ -18,20 +18,20 @@ from greenroom.wire.replies import ParticipantView, RoleView, RoomView
 
 
 def view(world: World, reader: Reader, room: Room) -> RoomView:
-    """Show a room: its roles as they do, who is present, what is open."""
+    """The view of a room: its roles with their status, the present participants, and the open tasks."""
     present = {sitting.role: sitting for sitting in sittings.present_in(reader, room.id)}
     open_tasks = tasks.open_in(reader, room.id, world.limits.page_max)
-    # A connection's id is its client's own choice: only together with the role does it say who works.
+    # A client chooses its connection_id freely: only together with the role does it identify a participant.
     working = {(task.target_role, task.claimed_by) for task in tasks.held_in(reader, room.id)}
     roles = rooms.roles_of(reader, room.id)
-    wished = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
+    machines_by_id = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
     views = []
     participants = []
     for role in roles:
         sitting = present.get(role.name)
-        machine = wished.get(role.machine) if role.machine else None
-        works = sitting is not None and (role.name, sitting.connection_id) in working
-        status = judge(world, as_wished_in(room, role), sitting, machine, works)
+        machine = machines_by_id.get(role.machine) if role.machine else None
+        is_working = sitting is not None and (role.name, sitting.connection_id) in working
+        status = judge(world, as_wished_in(room, role), sitting, machine, is_working)
         views.append(role_view(world, role, sitting, status))
         if sitting is not None:
             participants.append(participant_view(world, sitting, status.status))
@@ -50,7 +50,7 @@ def view(world: World, reader: Reader, room: Room) -> RoomView:
 
 
 def as_wished_in(room: Room, role: Role) -> Role:
-    """The role as its agent is to take it: in a closed room nobody is to come, and whoever sits there is to leave."""
+    """The role with its effective agent spec: in a closed room every agent is desired to be stopped."""
     if room.status == OPEN:
         return role
     return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed", wished_at=room.closed_at)
@@ -59,23 +59,23 @@ def as_wished_in(room: Room, role: Role) -> Role:
 def judge(
     world: World, role: Role, sitting: Sitting | None, machine: Machine | None, working: bool
 ) -> statuses.RoleStatus:
-    """Say how a role is doing, from the store and the lease table."""
-    place = world.directory.find(role.room)
+    """The status of a role, from its stored state and the lease table."""
+    cached_room = world.directory.find(role.room)
     waits_for, waits_until = guarding.told(world, role.room, role.name)
-    sits_on = sitting.machine if sitting is not None else None
-    run_on = role.machine if role.is_run_by_daemon else None
+    participant_machine = sitting.machine if sitting is not None else None
+    assigned_machine = role.machine if role.is_run_by_daemon else None
     signs = statuses.Signs(
-        seat=f"{place.name if place is not None else role.room}/{role.name}",
+        seat=f"{cached_room.name if cached_room is not None else role.room}/{role.name}",
         now=world.now().instant,
         present=sitting is not None,
         working=working,
-        on_trial=sits_on is not None and role.rests_as == PARKED,
+        on_trial=participant_machine is not None and role.rests_as == PARKED,
         machine=machine.name if machine is not None else role.machine,
-        moves_from=sits_on if sits_on != run_on else None,
+        moves_from=participant_machine if participant_machine != assigned_machine else None,
         machine_connected=machine is not None and machine.daemon_connected,
-        machine_silent=is_silent(world, sits_on if sitting is not None else run_on),
+        machine_silent=is_silent(world, participant_machine if sitting is not None else assigned_machine),
         starts_until=starts_until(world, role),
-        stops_until=stops_until(world, role) if sits_on is not None else None,
+        stops_until=stops_until(world, role) if participant_machine is not None else None,
         waits_for=waits_for,
         waits_until=waits_until,
     )
@@ -83,9 +83,10 @@ def judge(
 
 
 def starts_until(world: World, role: Role) -> str | None:
-    """When a daemon should have sat down at the latest: counted from when nothing held it back any more.
+    """When a daemon's agent should be present at the latest: `start_timeout_s` after nothing delays it any more.
 
-    That is since it was wished, since its machine can be heard, since the rest was over, since somebody left the seat.
+    That is the latest of: the agent spec was set, the machine connected, the restart hold ended, the last participant
+    was seen.
     """
     lease = world.leases.machines.get(role.machine or "")
     since = (role.wished_at, lease.since if lease is not None else None, role.rests_until, role.last_seen_at)
@@ -93,7 +94,7 @@ def starts_until(world: World, role: Role) -> str | None:
 
 
 def stops_until(world: World, role: Role) -> str | None:
-    """When a daemon should have stopped its agent: it hears of the wish with its next beat, if not before."""
+    """When a daemon should have stopped its agent: it learns of the spec with its next heartbeat at the latest."""
     return later(role.wished_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
 
 
@@ -103,13 +104,13 @@ def later(instant: str | None, seconds: float) -> str | None:
 
 
 def is_silent(world: World, machine: str | None) -> bool:
-    """Tell whether a connected machine has missed a beat."""
+    """Whether a connected machine has missed a heartbeat."""
     lease = world.leases.machines.get(machine or "")
     return lease is not None and world.clock.monotonic() - lease.beaten_at > world.limits.daemon_heartbeat_interval_s
 
 
 def role_view(world: World, role: Role, sitting: Sitting | None, status: statuses.RoleStatus) -> RoleView:
-    """Show a role. Who is present was seen just now."""
+    """The view of a role. `last_seen_at` of a present participant is that of its last heartbeat."""
     return RoleView(
         name=role.name,
         kind=role.kind,
@@ -131,22 +132,23 @@ def role_view(world: World, role: Role, sitting: Sitting | None, status: statuse
 
 
 def seen_at(world: World, role: Role, sitting: Sitting | None) -> str | None:
-    """When somebody was last heard of in a role, as far as memory and the store know."""
+    """When a participant of the role was last seen, from memory or else from the store."""
     if sitting is None:
         return role.last_seen_at
     if sitting.machine is not None:
         lease = world.leases.machines.get(sitting.machine)
         return lease.seen_at if lease is not None else role.last_seen_at
-    seat = world.leases.seats.get(seat_key(role.room, role.name))
-    if seat is None:
+    own_lease = world.leases.seats.get(seat_key(role.room, role.name))
+    if own_lease is None:
         return role.last_seen_at
-    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - (seat.deadline - seat.length_s)))
+    beaten_at = own_lease.deadline - own_lease.length_s
+    return instant_of(world.clock.wall() - max(0.0, world.clock.monotonic() - beaten_at))
 
 
 def participant_view(world: World, sitting: Sitting, status: str) -> ParticipantView:
-    """Show who is present, and until when without another beat."""
-    seat = world.leases.seats.get(seat_key(sitting.room, sitting.role))
-    lease = seat if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    """The view of a present participant; `ready_until` is when its lease ends without another heartbeat."""
+    own_lease = world.leases.seats.get(seat_key(sitting.room, sitting.role))
+    lease = own_lease if sitting.machine is None else world.leases.machines.get(sitting.machine)
     left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
     return ParticipantView(
         role=sitting.role,

@@ -1,7 +1,7 @@
-"""How a task changes hands: opened, promoted, claimed, released, resumed, with everything that follows from each.
+"""Task transitions: open, promote, claim, release and resume, with all their effects. Shared by several use cases.
 
-The moves that several use cases share. Each goes by the table, is saved against the state it came from and records its
-event in the caller's transaction. Must not know requests or who may make them.
+Each transition follows the transition table, is saved only if the task is still in the state it came from, and records
+its event in the caller's transaction.
 """
 
 from functools import partial
@@ -35,11 +35,11 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
 
 WAITS_FOR_PEOPLE = {QUARANTINED: "quarantined", PENDING_REVIEW: "review"}
-"""The states in which only a person moves a task on, and what their attention is called."""
+"""The states that only a user can end, with the prefix of the key of their alert."""
 
 
 def held_by(reader: Reader, sitting: Sitting) -> list[Task]:
-    """What a sitting holds: one task or none."""
+    """The tasks that a participant holds: one or none."""
     held = tasks.held_by(reader, sitting.room, sitting.role, sitting.connection_id)
     return [held] if held is not None else []
 
@@ -48,10 +48,13 @@ def held_by(reader: Reader, sitting: Sitting) -> list[Task]:
 
 
 def open_task(world: World, tx: Transaction, room: Room, role: str, text: str, cause: str, after: Task | None) -> Task:
-    """Open a task for a role: of a new request, or the next of the request that `after` belongs to."""
+    """Open a task for a role: the first of a new request, or the next one of the request of `after`.
+
+    It is quarantined if the request has more than `max_handoffs` hand-offs.
+    """
     if after is None:
         return begin(world, tx, blank(world, tx, room, role, text, place_for(tx, room)), cause)
-    # It takes over the place of the task before it, if that has one.
+    # The next task takes the place of the one before it, if that has one in the room.
     status = PENDING if after.status in OCCUPYING_STATES else place_for(tx, room)
     following = msgspec.structs.replace(
         blank(world, tx, room, role, text, status),
@@ -60,33 +63,36 @@ def open_task(world: World, tx: Transaction, room: Room, role: str, text: str, c
         handoffs=after.handoffs + 1,
     )
     if following.handoffs > world.limits.max_handoffs:
-        reason = f"going in circles: {following.handoffs} hand-offs in one request"
+        reason = f"hand-off limit: {following.handoffs} hand-offs in one request (limit {world.limits.max_handoffs})"
         following = msgspec.structs.replace(following, status=move(PENDING, "quarantine"), reason=reason)
     return begin(world, tx, following, cause)
 
 
 def open_in_backlog(world: World, tx: Transaction, room: Room, role: str, text: str, cause: str) -> Task:
-    """Open a request that nobody works on until a person says so."""
-    item = blank(world, tx, room, role, text, BACKLOG)
-    return begin(world, tx, msgspec.structs.replace(item, origin=FROM_BACKLOG), cause)
+    """Open a request in the backlog: no agent works on it until a user queues it."""
+    blank_task = blank(world, tx, room, role, text, BACKLOG)
+    return begin(world, tx, msgspec.structs.replace(blank_task, origin=FROM_BACKLOG), cause)
 
 
 def open_elsewhere(world: World, tx: Transaction, room: Room, role: str, given_up: Task, cause: str) -> Task:
-    """Open the work of a task anew for another role, in the same request. What counts against it is forgotten."""
-    sent = blank(world, tx, room, role, given_up.text, place_for(tx, room))
-    sent = msgspec.structs.replace(sent, request=given_up.request, origin=given_up.origin)
-    opened = begin(world, tx, sent, cause)
+    """Open a task with the text and notes of another one, for another role in the same request.
+
+    Its failures and hand-offs begin at 0.
+    """
+    blank_task = blank(world, tx, room, role, given_up.text, place_for(tx, room))
+    blank_task = msgspec.structs.replace(blank_task, request=given_up.request, origin=given_up.origin)
+    opened = begin(world, tx, blank_task, cause)
     notes.carry_over(tx, given_up.id, opened.id)
     return opened
 
 
 def blank(world: World, tx: Transaction, room: Room, role: str, text: str, status: str) -> Task:
-    """A task that begins a request."""
-    made = world.new_id("task")
+    """A new task that begins a request of its own."""
+    task_id = world.new_id("task")
     return Task(
-        id=made,
+        id=task_id,
         room=room.id,
-        request=made,
+        request=task_id,
         target_role=role,
         status=status,
         text=text,
@@ -95,7 +101,7 @@ def blank(world: World, tx: Transaction, room: Room, role: str, text: str, statu
 
 
 def begin(world: World, tx: Transaction, task: Task, cause: str) -> Task:
-    """Add a task that was made, and tell whoever is to know of it."""
+    """Save a new task, record its events, raise its alert if it is quarantined, and wake its role if it is pending."""
     tasks.add(tx, task)
     record(tx, "task.opened", cause, task)
     if task.status == QUARANTINED:
@@ -107,7 +113,7 @@ def begin(world: World, tx: Transaction, task: Task, cause: str) -> Task:
 
 
 def place_for(tx: Transaction, room: Room) -> str:
-    """The state in which a task comes to the room's work: pending, or queued when the room is full."""
+    """The state in which a task begins: pending, or queued when the room is full."""
     return occupancy.opening_state(tasks.occupying(tx, room.id), room.max_requests)
 
 
@@ -115,9 +121,9 @@ def place_for(tx: Transaction, room: Room) -> str:
 
 
 def step(tx: Transaction, before: Task, trigger: str, to: str | None = None, **changes: Any) -> Task:
-    """Move a task by the table and save it: the one way in which a task that is there changes its state, but a claim.
+    """Move a task by the transition table and save it, with its alert. Every change of state but a claim goes this way.
 
-    Raises InvalidTransition, and changes nothing, where the table has no such move.
+    Raises InvalidTransition, and changes nothing, if the table has no such move.
     """
     after = msgspec.structs.replace(before, status=move(before.status, trigger, to), **changes)
     tasks.save(tx, before, after)
@@ -127,18 +133,18 @@ def step(tx: Transaction, before: Task, trigger: str, to: str | None = None, **c
 
 
 def call_people(tx: Transaction, before: Task | None, after: Task) -> None:
-    """Raise attention to a task that waits for a person from now on, and resolve it once the task waits no more."""
+    """Raise the alert for a task that waits for a user from now on, and resolve that of a task that no longer does."""
     if before is not None and before.status in WAITS_FOR_PEOPLE:
         attention.resolve(tx, f"{WAITS_FOR_PEOPLE[before.status]}:{before.id}", f"the task is {after.status}")
     if after.status in WAITS_FOR_PEOPLE:
-        said = "was set apart" if after.status == QUARANTINED else "was done, and its result waits for a review"
-        because = f": {after.reason}" if after.reason else ""
-        text = f"Task {after.id} for {after.target_role} {said}{because}"
+        state = "was quarantined" if after.status == QUARANTINED else "is done, and its result waits for a review"
+        reason_text = f": {after.reason}" if after.reason else ""
+        text = f"Task {after.id} for {after.target_role} {state}{reason_text}"
         attention.raise_it(tx, f"{WAITS_FOR_PEOPLE[after.status]}:{after.id}", text, after.room, (after.id,))
 
 
 def promote(world: World, tx: Transaction, room: Room, cause: str) -> list[Task]:
-    """Let queued requests begin, as far as the room has places for them."""
+    """Move queued tasks to pending, oldest first, while the room has free places; returns those tasks."""
     promoted: list[Task] = []
     while (queued := tasks.oldest_queued(tx, room.id)) is not None:
         if not occupancy.free_places(tasks.occupying(tx, room.id), room.max_requests):
@@ -150,19 +156,19 @@ def promote(world: World, tx: Transaction, room: Room, cause: str) -> list[Task]
     return promoted
 
 
-def leave_place(world: World, tx: Transaction, gone: Task, cause: str = "a place became free") -> Task:
-    """The task that needs no place in its room any more, with the one that took it named in `promoted`."""
-    room = rooms.get(tx, gone.room)
+def leave_place(world: World, tx: Transaction, task: Task, cause: str = "a place became free") -> Task:
+    """Promote queued tasks into the place that a task left; returns that task, with the first of them in `promoted`."""
+    room = rooms.get(tx, task.room)
     assert room is not None
     promoted = promote(world, tx, room, cause)
-    named = msgspec.structs.replace(gone, promoted=promoted[0].id if promoted else None)
-    if named != gone:
-        tasks.save(tx, gone, named)
-    return named
+    updated = msgspec.structs.replace(task, promoted=promoted[0].id if promoted else None)
+    if updated != task:
+        tasks.save(tx, task, updated)
+    return updated
 
 
 def claim(world: World, tx: Transaction, pending: Task, connection_id: str, cause: str) -> Task | None:
-    """Give a pending task to a sitting, as a new attempt; None when that is not present in the task's role."""
+    """Give a pending task to a participant, as a new attempt; None if that is not present in the task's role."""
     move(pending.status, "claim")
     if pending.last_holder is not None:
         ended_at = pending.released_at or tx.now.instant
@@ -171,7 +177,7 @@ def claim(world: World, tx: Transaction, pending: Task, connection_id: str, caus
     if held is None:
         return None
     record(tx, "task.claimed", cause, held)
-    take_in_hand(world, tx, held, told=())  # Whatever was written before, the answer to the claim has.
+    take_in_hand(world, tx, held, note_texts=())  # The answer to the claim has all earlier notes.
     return held
 
 
@@ -184,80 +190,83 @@ def release(
     machine_connected: bool = False,
     on_trial: bool = False,
 ) -> Task:
-    """Give a held task back to its role: to whoever sits there next, or to nobody after too many deaths."""
+    """Release a held task: it is pending again in its role, or quarantined after too many failures.
+
+    `release_as` is the kind of end (EXITED, LOST, ...); `cause` is the text for users.
+    """
     assert held.claimed_by is not None
     status, deaths = decide_release(held, release_as, machine_connected, world.limits.task_deaths_max, on_trial)
-    apart = status == QUARANTINED
+    is_quarantined = status == QUARANTINED
     after = step(
         tx,
         held,
-        "quarantine" if apart else "release",
+        "quarantine" if is_quarantined else "release",
         deaths=deaths,
         claimed_by=None,
         released_cause=release_as,
         released_at=tx.now.instant,
-        reason=f"{deaths} attempts died: {cause}" if apart else held.reason,
+        reason=f"{deaths} attempts failed: {cause}" if is_quarantined else held.reason,
     )
-    record(tx, "task.quarantined" if apart else "task.released", cause, after)
+    record(tx, "task.quarantined" if is_quarantined else "task.released", cause, after)
     let_go(world, tx, held)
-    if apart:
+    if is_quarantined:
         return leave_place(world, tx, after, cause)
     wake_role(world, tx, after)
     return after
 
 
 def release_lost(world: World, tx: Transaction, task: Task, holder: Sitting | None) -> None:
-    """Release a task whose holder stayed silent. It is a death only if the holder's machine was there all along.
+    """Release a task whose holder did not return. It counts as a failure only if the holder's machine is connected.
 
-    That is the machine that it sat on: its role may be wished onto another one by now.
+    That is the machine of the participant: its role may be assigned to another machine by now.
     """
     machine = machines.get(tx, holder.machine) if holder is not None and holder.machine is not None else None
-    silent = f"its holder has been silent for {world.limits.task_lost_after_s:g} s after its lease"
-    release(world, tx, task, LOST, silent, machine_connected=machine is not None and machine.daemon_connected)
+    cause = f"no heartbeat of its holder for {world.limits.task_lost_after_s:g} s after its lease expired"
+    release(world, tx, task, LOST, cause, machine_connected=machine is not None and machine.daemon_connected)
 
 
 def close_way_back(tx: Transaction, ended: Sitting, cause: str) -> None:
-    """Let what silence took from a sitting be simply free: it will not come back, and its attempt is over only now."""
+    """End the lost attempt of a participant that is closed now: the attempt is over, and can no longer be resumed."""
     lost = tasks.lost_by(tx, ended.room, ended.role, ended.connection_id)
     if lost is not None:
         tasks.save(tx, lost, msgspec.structs.replace(lost, released_cause=cause, released_at=tx.now.instant))
 
 
 def resume(world: World, tx: Transaction, lost: Task, cause: str) -> Task:
-    """Give a task that silence released back to the sitting that held it, under the same attempt."""
+    """Give a lost task back to the participant that held it, under the same attempt."""
     resumed = step(
         tx, lost, "resume", resumed_state(lost), claimed_by=lost.last_holder, released_cause=None, released_at=None
     )
     record(tx, "task.resumed", cause, resumed)
-    take_in_hand(world, tx, resumed, told=notes.for_holder(tx, resumed))
+    take_in_hand(world, tx, resumed, note_texts=notes.for_holder(tx, resumed))
     return resumed
 
 
-# What follows once it is durable.
+# Effects after the commit.
 
 
-def take_in_hand(world: World, tx: Transaction, held: Task, told: tuple[str, ...]) -> None:
-    """Once this is durable: the holder's beats name the task and what was `told`, and no timer runs against it."""
+def take_in_hand(world: World, tx: Transaction, held: Task, note_texts: tuple[str, ...]) -> None:
+    """After the commit, the holder's heartbeats name the task and deliver the notes, and its release timer stops."""
     assert held.claimed_by is not None
     ref = TaskRef(held.id, held.attempt)
-    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref, told))
+    tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, ref, note_texts))
     tx.after_commit(partial(world.leases.stop_timer, held.id))
 
 
 def let_go(world: World, tx: Transaction, held: Task) -> None:
-    """Once this is durable: the holder's beats no longer name the task, and no timer runs against it."""
+    """After the commit, the holder's heartbeats no longer name the task, and its release timer stops."""
     assert held.claimed_by is not None
     tx.after_commit(partial(world.leases.hold, seat_key(held.room, held.target_role), held.claimed_by, None))
     tx.after_commit(partial(world.leases.stop_timer, held.id))
 
 
 def wake_role(world: World, tx: Transaction, task: Task) -> None:
-    """Once this is durable: whoever waits in the task's role looks for it."""
+    """After the commit, wake the standing claims of the task's role."""
     tx.after_commit(partial(world.signals.wake, claim_key(task.room, task.target_role)))
 
 
 def record(tx: Transaction, type: str, cause: str, task: Task, **more: object) -> None:
-    """Record what became of a task."""
+    """Record the event of a task, with its state and `more` as data."""
     data = {
         "task": task.id,
         "request": task.request,

@@ -1,4 +1,4 @@
-"""What every use case is handed: the clocks, limits, store and memory of one server. Must not know any use case."""
+"""The context of every use case: the clocks, limits, store and memory of one server."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -21,7 +21,12 @@ from greenroom.store.store import Store
 
 @dataclass
 class Healer:
-    """What the sweep remembers between its rounds, and what is counted of it."""
+    """The state of the sweep between its rounds, and its counters since the start of the server.
+
+    `planned_at`: when the next round is due; `promoted_at`: when queued tasks are promoted next. `silent_since`: the
+    machines and agents whose lease expired lately; `gone`: those that a raised `mass_silence` alert still waits for,
+    `gone_at_first` of them at first. Times are monotonic seconds.
+    """
 
     planned_at: float
     promoted_at: float
@@ -30,7 +35,7 @@ class Healer:
     gone: set[str] = field(default_factory=set)
     gone_at_first: int = 0
     clones: dict[str, float] = field(default_factory=dict)
-    """Machines of which two daemons were heard, and when the older one last was."""
+    """Machines for which two daemons run, and when the older one last sent a heartbeat."""
     extensions: int = 0
     expired: int = 0
     disconnected: int = 0
@@ -39,7 +44,10 @@ class Healer:
 
 @dataclass
 class Retention:
-    """What the rounds that forget remember between them: all that is here is found again after a restart."""
+    """The state of retention between its batches. After a restart all of it is found again from the store.
+
+    `rows` is the size of the next batch, 0 before the first; `forgotten` counts the rows processed so far.
+    """
 
     begins_at: float = 0.0
     is_forgetting: bool = False
@@ -52,7 +60,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class World:
-    """One server's world. Use cases take it first and read nothing from anywhere else."""
+    """The context of one server. Every use case takes it as its first argument, and uses no other global state."""
 
     clock: Clock
     entropy: Entropy
@@ -69,15 +77,15 @@ class World:
     retention: Retention = field(default_factory=Retention, repr=False)
 
     def new_id(self, prefix: str) -> str:
-        """Mint an id that nobody can guess."""
+        """Make a random id that cannot be guessed, such as `task_hbspqg3iwdos3ziw`."""
         return spell_id(prefix, self.entropy.token(ID_BYTES))
 
     def now(self) -> Now:
-        """Read the clocks, for what needs no transaction."""
+        """Read the clocks, outside of a transaction."""
         return now(self.clock)
 
     def lease_length_s(self, sitting: Sitting) -> float:
-        """Seconds that a sitting lasts without a beat or a call: as its machine's, or by what its lease is for."""
+        """The length of a participant's lease in seconds: that of its machine, or by the kind of its own lease."""
         if sitting.machine is not None:
             return self.limits.daemon_heartbeat_ttl_s
         if sitting.lease == HANDED:
@@ -86,13 +94,13 @@ class World:
 
     @property
     def is_crowded(self) -> bool:
-        """Tell whether so many beat, or have a claim standing, that their retries must be spread further."""
+        """Whether so many clients send heartbeats, or may wait with a claim, that they must spread their retries."""
         return self.leases.beating > CROWD or len(self.leases.seats) > SEATS_CROWD
 
     def next_beat_in_s(self) -> float:
-        """Seconds to an agent's next beat, spread anew each time so that a crowd does not stay one."""
+        """Seconds until an agent's next heartbeat, drawn at random each time so that heartbeats spread out."""
         return round(self.limits.next_beat_in_s(self.limits.heartbeat_interval_s, self.entropy.fraction()), 3)
 
     def next_machine_beat_in_s(self) -> float:
-        """Seconds to a daemon's next beat, spread likewise."""
+        """Seconds until a daemon's next heartbeat, drawn likewise."""
         return round(self.limits.next_beat_in_s(self.limits.daemon_heartbeat_interval_s, self.entropy.fraction()), 3)

@@ -21,7 +21,7 @@ SILENT = re.compile(r"(?:no heartbeat|not named by its machine's daemon).* for (
 WITH_ITS_MACHINE = "machine "
 GONE_WITH_REASON = (WITH_ITS_MACHINE, "its daemon was stopped")
 """How the causes begin of who goes without a silence of its own: its machine went, or left."""
-BY_ITS_WORK = "its holder came back"
+BY_ITS_WORK = "it made a call about its task"
 """The cause of who comes back by handing in what it did."""
 Check = Callable[[Evidence], Iterator[str]]
 

@@ -63,15 +63,15 @@ SILENT_FOR = "no heartbeat of its daemon for {} s (limit 4 s)"
 
 def silent(silent_s: float = 4.0, back: float = 57.0, agent_back: float = 57.0, patience_s: float = 2.0) -> Evidence:
     """The same, and then the machine is silent for so long, loses its agent and its task, and comes back."""
-    with_it = "machine m0 is gone: " + SILENT_FOR.format(silent_s)
+    with_it = "machine m0 disconnected: " + SILENT_FOR.format(silent_s)
     said: list[tuple[float, str, str, dict[str, Any]]] = [
         (0.5, "machine.reconnected", "its daemon was started", {"machine": "m0", "incarnation": "i1"}),
         (40, "task.claimed", "", {"task": "t2", "attempt": 1}),
         (50, "machine.disconnected", SILENT_FOR.format(silent_s), {"machine": "m0", "incarnation": "i1"}),
         (50, "participant.expired", with_it, {"machine": "m0"}),
         (50 + patience_s, "task.released", "", {"task": "t2", "attempt": 1}),
-        (back, "machine.reconnected", "its daemon beats again", {"machine": "m0", "incarnation": "i1"}),
-        (agent_back, "participant.rejoined", "machine m0 came back", {"machine": "m0"}),
+        (back, "machine.reconnected", "heartbeats resumed", {"machine": "m0", "incarnation": "i1"}),
+        (agent_back, "participant.rejoined", "machine m0 reconnected", {"machine": "m0"}),
     ]
     seen = honest()
     for second, kind, cause, data in said:
