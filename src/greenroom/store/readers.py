@@ -1,4 +1,7 @@
-"""The connections that read: a limited number, used again while they are sound. Must not know any database."""
+"""Pools the connections that read.
+
+Options: `readers_max` connections; a query waits up to `wait_s` seconds for a free one, then StoreOverloaded.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ C = TypeVar("C", bound=Closable)
 
 
 class Readers(Generic[C]):
-    """Lends each query a connection."""
+    """A pool of read connections, opened on demand and reused while they are usable."""
 
     def __init__(
         self,
@@ -27,10 +30,10 @@ class Readers(Generic[C]):
         readers_max: int,
         wait_s: float,
     ) -> None:
-        """Open up to `readers_max` of them with `connect`; wait up to `wait_s` seconds for one that is free.
+        """Open up to `readers_max` connections with `connect`; wait up to `wait_s` seconds for a free one.
 
-        `is_sound` tells of one that was idle whether it can be used again, and `end` of one that comes back, once what
-        it was lent for has ended, whether it may be kept.
+        `is_sound` returns whether an idle connection can still be used. `end` ends the transaction of a returned
+        connection, and returns whether the connection can be reused.
         """
         self._connect = connect
         self._is_sound = is_sound
@@ -43,11 +46,11 @@ class Readers(Generic[C]):
 
     @contextmanager
     def lend(self) -> Iterator[C]:
-        """One connection, for this block alone. StoreOverloaded when none is free in time."""
+        """A connection for the duration of the block. Raises StoreOverloaded when none is free in time."""
         if not self._places.acquire(timeout=self._wait_s):
             raise StoreOverloaded(
                 f"All {self._readers_max} readers of the store were busy for {self._wait_s:g} s.",
-                "Nothing was done: send the request again after a pause.",
+                "Send the request again after a pause, or allow more readers with GREENROOM_READERS_MAX.",
             )
         try:
             lent = self._take()
@@ -59,7 +62,7 @@ class Readers(Generic[C]):
             self._places.release()
 
     def close(self) -> None:
-        """Close those that are idle now, and each other one when its query is done."""
+        """Close idle connections now, and each of the others when its query has returned."""
         self.is_open = False
         while self._idle:
             self._idle.pop().close()

@@ -1,4 +1,9 @@
-"""The one writer: a thread that commits in groups whatever waits. Must not know what mutations do or who asked."""
+"""Runs the one writer thread, which commits all queued mutations in groups (group commit).
+
+Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit.
+Metrics: `writer_queue`, `writer_batches`, `writer_failures`.
+Limits: one thread and one process write. When the thread fails the store takes no more mutations until a restart.
+"""
 
 import logging
 import threading
@@ -17,9 +22,12 @@ from greenroom.store.memory import Memory
 
 logger = logging.getLogger("greenroom.store")
 
-DEAD = "The store's writer has died."
-NOT_DONE = "Nothing of this request was done: send it again when the server is back."
-PERHAPS_DONE = "This may have been done: send it again with the same Idempotency-Key when the server is back."
+DEAD = "The store's writer thread has failed."
+NOT_DONE = "Nothing was written. Send the request again when the server has been restarted."
+PERHAPS_DONE = (
+    "The change may have been committed. Send the request again with the same Idempotency-Key when the server has been"
+    " restarted."
+)
 
 T = TypeVar("T")
 Publish = Callable[[Sequence[Event]], None]
@@ -27,7 +35,7 @@ Deliver = Callable[[Sequence[Resolution]], None]
 
 
 def resolve_each(resolutions: Sequence[Resolution]) -> None:
-    """Give every waiter its result, on the thread that calls this."""
+    """Resolve every future of a batch, on the calling thread."""
     for resolve in resolutions:
         resolve()
 
@@ -35,9 +43,10 @@ def resolve_each(resolutions: Sequence[Resolution]) -> None:
 class Writer:
     """Runs mutations one after another, many to a commit.
 
-    After each commit, in commit order: effects run, then the events are published, then the futures are resolved.
-    `deliver` gets all resolutions of a batch at once and calls them wherever waiters want to be woken; an event loop is
-    then woken once for a batch (`call_soon_threadsafe(resolve_each, resolutions)`).
+    After each commit, in commit order: callbacks run, then the events are published, then the futures are resolved.
+    `deliver` gets all resolutions of a batch at once and calls them on the thread of its choice, so that an event loop
+    is woken once for a batch (`call_soon_threadsafe(resolve_each, resolutions)`).
+    `on_death` is called with the thread's name when the thread fails.
     """
 
     def __init__(
@@ -53,7 +62,7 @@ class Writer:
     ) -> None:
         self.batches = 0
         self.failures = 0
-        """Effects, amends, publications and deliveries that raised."""
+        """How many callbacks, publications and deliveries raised."""
         self._engine = engine
         self._clock = clock
         self._memory = Memory()
@@ -70,41 +79,44 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; from here `submit` takes mutations."""
+        """Start the thread; `submit` takes mutations from now on."""
         self._refusal = None
         self._thread.start()
 
     @property
     def is_started(self) -> bool:
-        """Tell whether a thread does the writing (or did, until it was closed or died)."""
+        """Whether the thread was started, also if it has since stopped or failed."""
         return self._thread.ident is not None
 
     @property
     def queued(self) -> int:
-        """Mutations that wait for their batch."""
+        """How many mutations wait for a batch."""
         return len(self._queue)
 
     def submit(self, mutation: Mutation[T]) -> Future[T]:
-        """Queue a mutation; its future may be cancelled until it begins. StoreOverloaded when the queue is full."""
+        """Queue a mutation; its future can be cancelled until the mutation begins.
+
+        Raises StoreOverloaded when the queue is full and StoreUnavailable when the writer takes no more mutations.
+        """
         job = Job(mutation)
         with self._waiting:
             if self._refusal is not None:
                 raise stopped(self._refusal)
             if len(self._queue) >= self._queue_max:
                 raise StoreOverloaded(
-                    f"{self._queue_max} changes wait to be written, which is as many as may.",
-                    "Nothing of this request was done: send it again after a pause.",
+                    f"Write queue is full ({self._queue_max} waiting).",
+                    "Nothing was written. Send the request again after a pause.",
                 )
             self._queue.append(job)
             self._waiting.notify()
         return job.future
 
     def run(self, mutation: Mutation[T]) -> T:
-        """Run one mutation as a batch of its own on the caller's thread."""
+        """Run one mutation as a batch of its own on the calling thread."""
         return self.run_batch([mutation])[0].result()
 
     def run_batch(self, mutations: Sequence[Mutation[T]]) -> list[Future[T]]:
-        """Run mutations as one batch on the caller's thread; the futures that come back are resolved."""
+        """Run mutations as one batch on the calling thread; the returned futures are resolved."""
         jobs = [Job(mutation) for mutation in mutations]
         settled = self._carry(jobs)
         resolve_each(settled.resolutions)
@@ -114,16 +126,16 @@ class Writer:
 
     @property
     def overtaken(self) -> str | None:
-        """Who wrote while the store was not ours, in words: then this process knows less than the store."""
+        """That another server wrote meanwhile, as an error text: this process's memory is then out of date."""
         return self._continuity.overtaken
 
     def catch_up(self) -> None:
-        """If it is not known whether the last batch was committed, find out as soon as the store can be asked."""
+        """If the last commit is in doubt and nothing is queued, queue an empty mutation, which resolves the doubt."""
         if self._continuity.doubt is not None and not self._queue and self._refusal is None:
             self.submit(lambda transaction: None)
 
     def refuse(self, why: str) -> None:
-        """Take nothing any more and give up what is queued: the store may be somebody else's by now."""
+        """Stop taking mutations and fail all queued ones with StoreUnavailable: another server may hold the store."""
         with self._waiting:
             self._refusal = why
             waiting = [*self._queue]
@@ -132,14 +144,16 @@ class Writer:
         self._hand_out([refusing(job, stopped(why)) for job in waiting if job.claim()])
 
     def close(self, timeout_s: float) -> None:
-        """Write what is queued, then stop."""
+        """Write all queued mutations, then stop. Waits up to `timeout_s` seconds for the thread."""
         with self._waiting:
             self._refusal = self._refusal or "The store is closing."
             self._waiting.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
             if self._thread.is_alive():
-                logger.error("the writer did not finish within %g s; %d changes were left", timeout_s, self.queued)
+                logger.error(
+                    "writer not stopped: %d mutations still queued: not finished within %g s", self.queued, timeout_s
+                )
 
     def _work(self) -> None:
         jobs: list[Job[Any]] = []
@@ -150,12 +164,12 @@ class Writer:
                 if settled.fatal is not None:
                     raise settled.fatal
         except BaseException:
-            logger.critical("the writer died", exc_info=True)
+            logger.critical("thread failed: writer", exc_info=True)
             self._bury(jobs)
             self._on_death("writer")
 
     def _next_jobs(self) -> list[Job[Any]]:
-        """Wait for work; whatever waits by then goes together. Empty when the writer is closing and all is written."""
+        """Wait for mutations and take up to `batch_max` of them. Empty when the writer closes and all are written."""
         with self._waiting:
             while not self._queue and self._refusal is None:
                 self._waiting.wait()
@@ -164,7 +178,7 @@ class Writer:
     def _carry(self, jobs: Sequence[Job[Any]]) -> Settled:
         with self._engine.turn:
             if self._carrying:
-                raise RuntimeError("a mutation or an effect ran another mutation: submit it and do not wait for it")
+                raise RuntimeError("a mutation or a callback ran another mutation: submit it without waiting for it")
             self._carrying = True
             try:
                 batch = Batch(self._engine, self._clock, self._memory, self._continuity)
@@ -179,26 +193,26 @@ class Writer:
 
     def _apply(self, settled: Settled) -> None:
         for effect in settled.after:
-            self._guarded("an effect", effect)
+            self._guarded("callback of a batch", effect)
         if settled.events:
-            self._guarded("the publication of a batch", lambda: self.publish(settled.events))
+            self._guarded("publication of events", lambda: self.publish(settled.events))
 
     def _hand_out(self, resolutions: Sequence[Resolution]) -> None:
-        if not self._guarded("a delivery", lambda: self._deliver(resolutions)):
+        if not self._guarded("delivery of results", lambda: self._deliver(resolutions)):
             resolve_each(resolutions)
 
     def _guarded(self, what: str, call: Callable[[], None]) -> bool:
-        """Call, and when that raises log and count it: it is committed, and the others have a right to their turn."""
+        """Call, and log and count an exception, so that the remaining calls still run."""
         try:
             call()
         except Exception:
             self.failures += 1
-            logger.exception("%s failed after its commit", what)
+            logger.exception("%s failed", what)
             return False
         return True
 
     def _bury(self, jobs: Sequence[Job[Any]]) -> None:
-        """Answer everybody who still waits, and nobody from now on."""
+        """Fail every queued and every running mutation, and refuse later ones."""
         with self._waiting:
             self._refusal = DEAD
             waiting = [*self._queue]
