@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that is cut between any two messages of its protocol. Must not know what they are about."""
+"""A proxy to PostgreSQL that cuts the connection between any two messages of the protocol."""
 
 import socket
 import threading
@@ -13,14 +13,14 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.waiting import PATIENCE_S
 
 Way = Literal["out", "in"]
-"""To PostgreSQL, or from there."""
+"""The direction of a message: to PostgreSQL, or from it."""
 
 
 class Scissors:
-    """Stands before a database, and passes messages on until it is time to cut."""
+    """Listens on a port, and forwards messages between a client and a database until it cuts the connection."""
 
     def __init__(self, url: str) -> None:
-        """`url` must name PostgreSQL's folder; the way through here is `self.url`."""
+        """`url` must name the folder of PostgreSQL's socket; `self.url` is the database's URL through this proxy."""
         parts = conninfo_to_dict(url)
         [self._place] = [str(path) for path in Path(str(parts["host"])).glob(".s.PGSQL.*") if path.is_socket()]
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -34,12 +34,15 @@ class Scissors:
         self._start(self._let_in)
 
     def cut_after(self, way: Way, messages: int, *, is_half: bool) -> None:
-        """Cut when as many messages went that way and one more is to go; with `is_half` PostgreSQL is not told."""
+        """Cut after `messages` in direction `way`, when the next one is to be forwarded.
+
+        With `is_half` only the client's connection is closed, so that PostgreSQL does not notice.
+        """
         with self._guard:
             self._left, self._is_half = (way, messages), is_half
 
     def put_away(self) -> bool:
-        """Cut no more; whether it was cut."""
+        """Cancel the cut; whether the connection was cut."""
         with self._guard:
             left, self._left = self._left, None
         return left is None
@@ -90,7 +93,7 @@ class Scissors:
 
 
 def messages_of(file: BufferedReader, begins_untyped: bool) -> Iterator[bytes]:
-    """The messages that come, until the other side hangs up: a type and a length, but for the first of a client."""
+    """The messages of a connection until it is closed. Each has a type and a length; a client's first has no type."""
     head_bytes = 4 if begins_untyped else 5
     while len(head := file.read(head_bytes)) == head_bytes:
         yield head + file.read(int.from_bytes(head[-4:]) - 4)
