@@ -74,8 +74,8 @@ class Place(NamedTuple):
         """Upgrade a store of the first version to `version`, as that former version did."""
         with self.begin() as connection:
             if not inspect(connection).has_table(revisions.name):
-                for text in migrating.spell_stamp(connection.dialect, 1):
-                    connection.exec_driver_sql(text)
+                for statement in migrating.spell_stamp(connection.dialect, 1):
+                    connection.exec_driver_sql(statement)
             command.upgrade(upgrading.configured(connection), f"{version:04}")
         if self.database == "sqlite":
             self.run((f"PRAGMA user_version = {version}",))
@@ -102,7 +102,7 @@ class Place(NamedTuple):
     def stamp(self) -> list[str]:
         """The revision of the database, as it is stored in each place."""
         with self.begin() as connection:
-            asked = ["PRAGMA user_version"] if self.database == "sqlite" else []
+            queries = ["PRAGMA user_version"] if self.database == "sqlite" else []
             if inspect(connection).has_table(revisions.name):
-                asked.append(f"SELECT version_num FROM {revisions.name}")
-            return [str(value) for sql in asked for (value,) in connection.exec_driver_sql(sql)]
+                queries.append(f"SELECT version_num FROM {revisions.name}")
+            return [str(value) for sql in queries for (value,) in connection.exec_driver_sql(sql)]

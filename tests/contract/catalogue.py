@@ -59,14 +59,14 @@ def describe_sqlite(connection: Connection) -> Iterator[str]:
     for table, kind, is_strict, is_rowidless, sql in rows(SQLITE_TABLES, revisions.name):
         yield f"{kind} {table}: strict {is_strict}, without rowid {is_rowidless}"
         for _, name, type_, is_required, default, key, hidden in rows(f"PRAGMA table_xinfo({table})"):
-            more = f"not null {is_required}, default {default}, key {key}, hidden {hidden}"
-            yield f"column {table}.{name}: {type_}, {more}"
+            details = f"not null {is_required}, default {default}, key {key}, hidden {hidden}"
+            yield f"column {table}.{name}: {type_}, {details}"
         for _, name, is_unique, origin, is_partial in rows(f"PRAGMA index_list({table})"):
             columns = [tuple(row[2:5]) for row in rows(f"PRAGMA index_xinfo({name})") if row[5]]
             [[text]] = rows("SELECT sql FROM sqlite_schema WHERE name = ?", name)
             # The index of a constraint has no text, and a generated name that counts the constraints before it.
-            named = name if origin == "c" else origin
-            yield f"index {table}.{named}: {columns}, unique {is_unique}, partial {is_partial}, {plain(text or '')}"
+            label = name if origin == "c" else origin
+            yield f"index {table}.{label}: {columns}, unique {is_unique}, partial {is_partial}, {plain(text or '')}"
         for row in rows(f"PRAGMA foreign_key_list({table})"):
             yield f"foreign key {table}: {tuple(row[2:])}"
         for item in items(sql):
@@ -77,15 +77,15 @@ def describe_sqlite(connection: Connection) -> Iterator[str]:
 
 
 def describe_postgresql(connection: Connection) -> Iterator[str]:
-    for what, sql in (
+    for kind, sql in (
         ("column", POSTGRESQL_COLUMNS),
         ("constraint", POSTGRESQL_CONSTRAINTS),
         ("index", POSTGRESQL_INDEXES),
         ("sequence", POSTGRESQL_SEQUENCES),
         ("trigger", POSTGRESQL_TRIGGERS),
     ):
-        for table, *facts in connection.exec_driver_sql(sql, (revisions.name,)):
-            yield f"{what} {table}: {', '.join(map(str, facts))}"
+        for table, *values in connection.exec_driver_sql(sql, (revisions.name,)):
+            yield f"{kind} {table}: {', '.join(map(str, values))}"
 
 
 def items(sql: str) -> Iterator[str]:

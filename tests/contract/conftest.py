@@ -17,20 +17,20 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
     """Creates empty databases of one kind, by name."""
     with ExitStack() as stack:
 
-        def place(name: str) -> Place:
+        def create(name: str) -> Place:
             directory = tmp_path / name
             directory.mkdir()
             if request.param == "sqlite":
                 return Place(directory)
             return Place(directory, stack.enter_context(request.getfixturevalue("postgres").database()))
 
-        yield place
+        yield create
 
 
 @pytest.fixture
 def url(postgres: Server) -> Iterator[str]:
-    with postgres.database() as made:
-        yield made
+    with postgres.database() as database_url:
+        yield database_url
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def closing() -> Iterator[Closing]:
     """Returns the store that it is given, and closes it after the test."""
     opened: list[Store] = []
 
-    def keep(store: Store) -> Store:
+    def track(store: Store) -> Store:
         opened.append(store)
         return store
 
-    yield keep
+    yield track
     for store in opened:
         store.close()

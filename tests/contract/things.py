@@ -96,16 +96,16 @@ def last_seq(store: Store, stream: str) -> int:
 @contextmanager
 def writer_held(store: Store) -> Iterator[None]:
     """Block the writer's thread inside a mutation, so that everything submitted meanwhile forms one batch."""
-    begun, go_on = threading.Event(), threading.Event()
+    started, released = threading.Event(), threading.Event()
 
     def mutation(transaction: Transaction) -> None:
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
+        started.set()
+        assert released.wait(PATIENCE_S)
 
-    holding: Future[None] = store.write(mutation)
-    assert begun.wait(PATIENCE_S)
+    blocking: Future[None] = store.write(mutation)
+    assert started.wait(PATIENCE_S)
     try:
         yield
     finally:
-        go_on.set()
-        holding.result(PATIENCE_S)
+        released.set()
+        blocking.result(PATIENCE_S)

@@ -25,7 +25,7 @@ class AnswerColumns(TypedColumns):
 
 answers = Table("answers", metadata, AnswerColumns, Index(None, "at"), **STRICT)
 
-_asked = (
+_by_key = (
     answers.c.subject == bindparam("subject"),
     answers.c.route == bindparam("route"),
     answers.c.key == bindparam("key"),
@@ -33,8 +33,8 @@ _asked = (
 
 NAMES = ("subject", "route", "key", "digest", "status", "body", "at")
 ADD = Statement(insert(answers).values(binds(answers, NAMES)))
-GET = Statement(select(answers.c.digest, answers.c.status, answers.c.body, answers.c.at).where(*_asked))
-REMOVE = Statement(delete(answers).where(*_asked))
+GET = Statement(select(answers.c.digest, answers.c.status, answers.c.body, answers.c.at).where(*_by_key))
+REMOVE = Statement(delete(answers).where(*_by_key))
 
 
 def get(reader: Reader, subject: str, route: str, key: str) -> Row | None:

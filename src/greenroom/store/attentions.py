@@ -23,14 +23,14 @@ class AttentionColumns(TypedColumns):
 attentions = Table("attentions", metadata, AttentionColumns, **STRICT)
 
 FIELDS = Attention.__struct_fields__
-_attention = select(*(attentions.c[name] for name in FIELDS))
+_alert = select(*(attentions.c[name] for name in FIELDS))
 
 ADD = Statement(
     upsert(attentions).values(binds(attentions, FIELDS)).on_conflict_do_nothing(index_elements=[attentions.c.key])
 )
-GET = Statement(_attention.where(attentions.c.key == bindparam("key")))
-OF_ROOM = Statement(_attention.where(attentions.c.room == bindparam("room")).order_by(attentions.c.key))
-ALL = Statement(_attention.order_by(attentions.c.raised_at, attentions.c.key))
+GET = Statement(_alert.where(attentions.c.key == bindparam("key")))
+OF_ROOM = Statement(_alert.where(attentions.c.room == bindparam("room")).order_by(attentions.c.key))
+ALL = Statement(_alert.order_by(attentions.c.raised_at, attentions.c.key))
 REMOVE = Statement(delete(attentions).where(attentions.c.key == bindparam("key")))
 
 
@@ -39,9 +39,9 @@ def _read(row: Row) -> Attention:
     return Attention(key=key, room=room, text=text, subjects=tuple(msgspec.json.decode(subjects)), raised_at=raised_at)
 
 
-def add(tx: Transaction, attention: Attention) -> bool:
+def add(tx: Transaction, alert: Attention) -> bool:
     """Add an alert; False when an alert with its key is raised already."""
-    values = fields_of(attention, FIELDS) | {"subjects": msgspec.json.encode(attention.subjects).decode()}
+    values = fields_of(alert, FIELDS) | {"subjects": msgspec.json.encode(alert.subjects).decode()}
     return tx.change(ADD, **values) == 1
 
 

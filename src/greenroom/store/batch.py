@@ -79,15 +79,15 @@ class Settled(NamedTuple):
 class Batch:
     """Runs claimed jobs in one transaction. For one use."""
 
-    def __init__(self, engine: Engine, clock: Clock, memory: Memory, continuity: Continuity[Settled]) -> None:
-        """`memory` must be discarded as a whole if the batch is not committed."""
+    def __init__(self, engine: Engine, clock: Clock, cache: Memory, recovery: Continuity[Settled]) -> None:
+        """`cache` must be discarded as a whole if the batch is not committed."""
         self._engine = engine
         self._clock = clock
-        self._memory = memory
-        self._continuity = continuity
-        self._ledger = log.Ledger(memory)
+        self._cache = cache
+        self._recovery = recovery
+        self._sequences = log.Ledger(cache)
         self._transactions: list[Transaction] = []
-        self._after: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._events: list[Event] = []
         self._resolutions: list[Resolution] = []
 
@@ -100,7 +100,7 @@ class Batch:
         is_unknown = False
         try:
             self._commit(jobs)
-            return self._done()
+            return self._committed_result()
         except Exception as error:
             cause: BaseException = error.__cause__ or error if isinstance(error, Lost) else error
             is_unknown = isinstance(error, CommitUnknown)
@@ -110,45 +110,47 @@ class Batch:
         except BaseException as error:
             fatal = cause = error
         self._engine.abandon()
-        amends = [amend for transaction in self._transactions for amend in transaction.amends]
+        callbacks = [callback for transaction in self._transactions for callback in transaction.amends]
         # A batch without events leaves nothing in the log, so the log cannot show that it was not committed.
         guidance = PERHAPS_DONE if is_unknown and not self._events else NOT_DONE
-        undone = Settled(amends, [], refusals(jobs, cause, guidance), is_committed=False, fatal=fatal)
+        rolled_back = Settled(callbacks, [], refusals(jobs, cause, guidance), is_committed=False, fatal=fatal)
         if not is_unknown:
-            return undone
-        return self._ask(undone) or Settled([], [], refusals(jobs, cause, PERHAPS_DONE), is_committed=False)
+            return rolled_back
+        return self._resolve_doubt(rolled_back) or Settled(
+            [], [], refusals(jobs, cause, PERHAPS_DONE), is_committed=False
+        )
 
     def _commit(self, jobs: Sequence[Job[Any]]) -> None:
         cursor = self._engine.writing()
-        self._continuity.check(cursor)
-        self._memory.keep_to(self._engine.sessions)
+        self._recovery.check(cursor)
+        self._cache.keep_to(self._engine.sessions)
         cursor.execute(self._engine.begin_write)
         for job in jobs:
-            self._attempt(job, cursor)
-        self._ledger.write(self._transaction(cursor))
+            self._run_job(job, cursor)
+        self._sequences.write(self._new_transaction(cursor))
         cursor.execute("COMMIT")
         if self._events:
-            self._continuity.committed(self._events[-1].pos)
+            self._recovery.committed(self._events[-1].pos)
 
-    def _done(self) -> Settled:
-        return Settled(self._after, self._events, self._resolutions, is_committed=True)
+    def _committed_result(self) -> Settled:
+        return Settled(self._callbacks, self._events, self._resolutions, is_committed=True)
 
-    def _ask(self, undone: Settled) -> Settled | None:
+    def _resolve_doubt(self, rolled_back: Settled) -> Settled | None:
         """Query in a new session whether an unanswered COMMIT was done; None when no session can be opened yet."""
         last = self._events[-1] if self._events else None
-        self._continuity.doubt = Doubt(last, self._done(), undone)
+        self._recovery.doubt = Doubt(last, self._committed_result(), rolled_back)
         try:
-            return self._continuity.settle(self._engine.writing())
+            return self._recovery.settle(self._engine.writing())
         except Exception as error:
             logger.error("commit in doubt: last batch: %s", error)
             return None
 
-    def _transaction(self, cursor: Cursor) -> Transaction:
-        return Transaction(cursor, self._engine.dialect, now(self._clock), self._memory, self._ledger.unwritten)
+    def _new_transaction(self, cursor: Cursor) -> Transaction:
+        return Transaction(cursor, self._engine.dialect, now(self._clock), self._cache, self._sequences.unwritten)
 
-    def _attempt(self, job: Job[Any], cursor: Cursor) -> None:
+    def _run_job(self, job: Job[Any], cursor: Cursor) -> None:
         """Run one mutation in its savepoint."""
-        transaction = self._transaction(cursor)
+        transaction = self._new_transaction(cursor)
         self._transactions.append(transaction)
         cursor.execute("SAVEPOINT mutation")
         try:
@@ -156,18 +158,18 @@ class Batch:
             if transaction.failure is not None:
                 raise transaction.failure
             cursor.settle()
-            events = self._ledger.enter(transaction)
+            events = self._sequences.enter(transaction)
         except Exception as error:
             cause = transaction.failure or error
             if self._engine.is_outage(cause) or not self._engine.in_transaction():
                 raise Lost from cause
             cursor.execute("ROLLBACK TO SAVEPOINT mutation")
-            self._memory.forget_rows()
-            self._after += transaction.amends
+            self._cache.forget_rows()
+            self._callbacks += transaction.amends
             self._resolutions.append(refusing(job, error))
         else:
             self._events += events
-            self._after += transaction.effects
+            self._callbacks += transaction.effects
             self._resolutions.append(answering(job, result))
         finally:
             transaction.end(OVER)

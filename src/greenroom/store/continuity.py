@@ -51,24 +51,24 @@ class Continuity(Generic[Outcome]):
 
         Raises StoreUnavailable, in this and every later call, when another server wrote.
         """
-        late = self.settle(cursor)
-        if late is not None:
-            self._apply(late)
+        outcome = self.settle(cursor)
+        if outcome is not None:
+            self._apply(outcome)
 
     def settle(self, cursor: Cursor) -> Outcome | None:
         """As `check`, but return the outcome of the commit in doubt instead of applying it; None when none was."""
         if self._session == self._engine.sessions:
             return None
         reader, doubt = Reader(cursor, self._engine.dialect), self.doubt
-        found = log.last_pos(reader)
-        is_done = doubt is not None and doubt.last is not None and is_newest(reader, doubt.last, found)
-        if not is_done and self._last_pos not in (None, found):
+        stored_pos = log.last_pos(reader)
+        is_done = doubt is not None and doubt.last is not None and is_newest(reader, doubt.last, stored_pos)
+        if not is_done and self._last_pos not in (None, stored_pos):
             self.overtaken = (
-                f"Another server wrote to this store while this server had lost it: the last event is {found}, and this"
-                f" server left it at {self._last_pos}."
+                f"Another server wrote to this store while this server had lost it: the last event is {stored_pos}, and"
+                f" this server left it at {self._last_pos}."
             )
             raise StoreUnavailable(self.overtaken, "This server has stopped writing. Start it again.")
-        self._session, self._last_pos, self.doubt = self._engine.sessions, found, None
+        self._session, self._last_pos, self.doubt = self._engine.sessions, stored_pos, None
         return None if doubt is None else doubt.done if is_done else doubt.undone
 
 

@@ -53,7 +53,7 @@ facts = Table("facts", metadata, FactColumns, Index(None, "at"), **STRICT)
 FIELDS = Machine.__struct_fields__
 CHANGES = tuple(name for name in FIELDS if name not in ("id", "created_at"))
 _machine = select(*(machines.c[name] for name in FIELDS))
-_spelled_as_json = ("harnesses", "labels")
+_json_columns = ("harnesses", "labels")
 
 ADD = Statement(insert(machines).values(binds(machines, FIELDS)))
 GET = Statement(_machine.where(machines.c.id == bindparam("id")), kept=True)
@@ -97,17 +97,17 @@ def _read(row: Row) -> Machine:
     return Machine(**values)
 
 
-def _written(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
+def _encode(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
     values = fields_of(machine, names)
     values["daemon_connected"] = int(machine.daemon_connected)
-    for name in _spelled_as_json:
+    for name in _json_columns:
         values[name] = msgspec.json.encode(values[name]).decode()
     return values
 
 
 def add(tx: Transaction, machine: Machine) -> None:
     """Add a new machine."""
-    tx.put(ADD, **_written(machine, FIELDS))
+    tx.put(ADD, **_encode(machine, FIELDS))
 
 
 def get(reader: Reader, machine: str) -> Machine | None:
@@ -139,7 +139,7 @@ def save(tx: Transaction, before: Machine, after: Machine) -> None:
         id=before.id,
         was_epoch=before.incarnation_epoch,
         was_connected=int(before.daemon_connected),
-        **_written(after, CHANGES),
+        **_encode(after, CHANGES),
     )
 
 

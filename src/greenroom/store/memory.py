@@ -22,7 +22,7 @@ class Memory:
         self.last_pos: int | None = None
         self.last_seqs: dict[str, int] = {}
         self._tables: dict[str, dict[Hashable, list[Row]]] = {}
-        self._lengths: dict[str, int] = {}
+        self._text_lengths: dict[str, int] = {}
         self._session = 0
 
     def keep_to(self, session: int) -> None:
@@ -31,26 +31,26 @@ class Memory:
             self.forget_rows()
             self._session = session
 
-    def rows(self, table: str, question: Hashable) -> list[Row] | None:
+    def rows(self, table: str, key: Hashable) -> list[Row] | None:
         """The cached rows; None when they are not cached."""
-        answers = self._tables.get(table)
-        return answers.get(question) if answers is not None else None
+        cached = self._tables.get(table)
+        return cached.get(key) if cached is not None else None
 
-    def keep(self, table: str, question: Hashable, rows: list[Row]) -> None:
+    def keep(self, table: str, key: Hashable, rows: list[Row]) -> None:
         """Cache rows until the table is written to. Clears the table's cache first when a limit is reached."""
-        answers = self._tables.setdefault(table, {})
+        cached = self._tables.setdefault(table, {})
         length = sum(len(value) for row in rows for value in row if isinstance(value, str))
-        before = self._lengths.get(table, 0)
-        if len(answers) >= WRITER_ROWS_KEPT_MAX or before + length > WRITER_TEXT_KEPT_MAX:
-            answers.clear()
-            before = 0
-        answers[question] = rows
-        self._lengths[table] = before + length
+        cached_length = self._text_lengths.get(table, 0)
+        if len(cached) >= WRITER_ROWS_KEPT_MAX or cached_length + length > WRITER_TEXT_KEPT_MAX:
+            cached.clear()
+            cached_length = 0
+        cached[key] = rows
+        self._text_lengths[table] = cached_length + length
 
     def forget_table(self, table: str) -> None:
         """Discard the rows of a table that is about to be written to."""
         self._tables.pop(table, None)
-        self._lengths.pop(table, None)
+        self._text_lengths.pop(table, None)
 
     def forget_rows(self) -> None:
         """Discard all rows, since an undone mutation may have read its own writes.
@@ -58,7 +58,7 @@ class Memory:
         The numbers stay valid: an undone mutation was assigned none.
         """
         self._tables.clear()
-        self._lengths.clear()
+        self._text_lengths.clear()
 
     def trim(self) -> None:
         """Clear the stream numbers if there are more than STREAMS_COUNTED_MAX. Called between two batches."""

@@ -92,8 +92,8 @@ def revision_of(cursor: Cursor, dialect: Dialect) -> str | None:
 def create(cursor: Cursor, dialect: Dialect, begin_write: str, tables: MetaData) -> None:
     """Create all tables in one transaction and stamp the database with the newest revision."""
     cursor.execute(begin_write)
-    for text in (*spell_tables(tables, dialect), *spell_stamp(dialect, SCHEMA_VERSION)):
-        cursor.execute(text)
+    for statement in (*spell_tables(tables, dialect), *spell_stamp(dialect, SCHEMA_VERSION)):
+        cursor.execute(statement)
     cursor.execute("COMMIT")
 
 

@@ -37,29 +37,29 @@ class Readers(Generic[C]):
         """
         self._connect = connect
         self._is_sound = is_sound
-        self._end = end
+        self._end_transaction = end
         self._readers_max = readers_max
         self._wait_s = wait_s
-        self._places = threading.BoundedSemaphore(readers_max)
+        self._slots = threading.BoundedSemaphore(readers_max)
         self._idle: list[C] = []
         self.is_open = True
 
     @contextmanager
     def lend(self) -> Iterator[C]:
         """A connection for the duration of the block. Raises StoreOverloaded when none is free in time."""
-        if not self._places.acquire(timeout=self._wait_s):
+        if not self._slots.acquire(timeout=self._wait_s):
             raise StoreOverloaded(
                 f"All {self._readers_max} readers of the store were busy for {self._wait_s:g} s.",
                 "Send the request again after a pause, or allow more readers with GREENROOM_READERS_MAX.",
             )
         try:
-            lent = self._take()
+            connection = self._acquire()
             try:
-                yield lent
+                yield connection
             finally:
-                self._put_back(lent)
+                self._release(connection)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def close(self) -> None:
         """Close idle connections now, and each of the others when its query has returned."""
@@ -67,18 +67,18 @@ class Readers(Generic[C]):
         while self._idle:
             self._idle.pop().close()
 
-    def _take(self) -> C:
+    def _acquire(self) -> C:
         while True:
             try:
-                idle = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if self._is_sound(idle):
-                return idle
-            idle.close()
+            if self._is_sound(connection):
+                return connection
+            connection.close()
 
-    def _put_back(self, lent: C) -> None:
-        if self._end(lent) and self.is_open:
-            self._idle.append(lent)
+    def _release(self, connection: C) -> None:
+        if self._end_transaction(connection) and self.is_open:
+            self._idle.append(connection)
         else:
-            lent.close()
+            connection.close()

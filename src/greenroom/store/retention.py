@@ -74,9 +74,9 @@ FORGET_STREAM = Statement(delete(streams).where(streams.c.stream == _stream))
 
 OLDEST_TASKS = Statement(select(tasks.c.num).where(tasks.c.room == _room).order_by(tasks.c.num).limit(_limit))
 _first_tasks = (tasks.c.room == _room, tasks.c.num <= _last)
-_their_ids = select(tasks.c.id).where(*_first_tasks)
+_first_task_ids = select(tasks.c.id).where(*_first_tasks)
 FORGET_WITH_TASKS = tuple(
-    Statement(delete(table).where(table.c.task.in_(_their_ids))) for table in (late_results, attempts, notes)
+    Statement(delete(table).where(table.c.task.in_(_first_task_ids))) for table in (late_results, attempts, notes)
 )
 FORGET_TASKS = Statement(delete(tasks).where(*_first_tasks))
 OLDEST_MESSAGES = Statement(
@@ -89,20 +89,20 @@ OLDEST_SITTINGS = Statement(
     .order_by(sittings.c.role, sittings.c.epoch)
     .limit(_limit)
 )
-_sitting = (
+_participant = (
     sittings.c.room == _room,
     sittings.c.role == bindparam("role", type_=TEXT),
     sittings.c.epoch == bindparam("epoch", type_=INTEGER),
 )
-FORGET_SITTING = Statement(delete(sittings).where(*_sitting))
+FORGET_SITTING = Statement(delete(sittings).where(*_participant))
 
-_place = tuple_(*(sittings.c[name] for name in SITTING))
+_end_position = tuple_(*(sittings.c[name] for name in SITTING))
 ENDED_SITTINGS = Statement(
     select(*(sittings.c[name] for name in SITTING))
     .where(
         sittings.c.status == CLOSED,
         sittings.c.ended_at < _before,
-        _place > tuple_(*(bindparam(f"after_{name}", type_=sittings.c[name].type) for name in SITTING)),
+        _end_position > tuple_(*(bindparam(f"after_{name}", type_=sittings.c[name].type) for name in SITTING)),
     )
     .order_by(*(sittings.c[name] for name in SITTING))
     .limit(_limit)
@@ -110,7 +110,7 @@ ENDED_SITTINGS = Statement(
 # A participant that ended after an open task was opened may have had an attempt at it, and may still send its result.
 FORGET_SITTING_OF_NO_USE = Statement(
     delete(sittings).where(
-        *_sitting,
+        *_participant,
         exists().where(
             roles.c.room == sittings.c.room, roles.c.name == sittings.c.role, roles.c.epoch > sittings.c.epoch
         ),
@@ -168,26 +168,26 @@ def forgotten_pos(reader: Reader) -> int:
 
 def forget_events(tx: Transaction, before: str, limit: int) -> int:
     """Delete events of all streams that are older than an instant. Only the beginning of the log, so no gap appears."""
-    old = []
+    positions = []
     for pos, at in tx.rows(OLDEST_EVENTS, limit=limit):
         if at >= before:
             break
-        old.append(pos)
-    if old:
-        tx.change(FORGET_EVENTS, last=old[-1])
-        tx.change(RAISE_FORGOTTEN, pos=old[-1])
-    return len(old)
+        positions.append(pos)
+    if positions:
+        tx.change(FORGET_EVENTS, last=positions[-1])
+        tx.change(RAISE_FORGOTTEN, pos=positions[-1])
+    return len(positions)
 
 
 def forget_of_stream(tx: Transaction, stream: str, kept_max: int, limit: int) -> int:
     """Delete the oldest events of a stream, down to its `kept_max` newest ones."""
     last = stored_seq(tx, stream) - kept_max
-    old = tx.rows(OLDEST_OF_STREAM, stream=stream, last=last, limit=limit)
-    if old:
-        seq, pos = old[-1]
+    rows = tx.rows(OLDEST_OF_STREAM, stream=stream, last=last, limit=limit)
+    if rows:
+        seq, pos = rows[-1]
         tx.change(FORGET_OF_STREAM, stream=stream, last=seq)
         tx.change(RAISE_FORGOTTEN, pos=pos)
-    return len(old)
+    return len(rows)
 
 
 def forget_stream(tx: Transaction, stream: str) -> None:
@@ -203,26 +203,26 @@ def long_streams(reader: Reader, events_max: int) -> list[str]:
 
 def forget_tasks(tx: Transaction, room: str, limit: int) -> int:
     """Delete the oldest tasks of a deleted room, with their late results, attempts and notes."""
-    old = tx.rows(OLDEST_TASKS, room=room, limit=limit)
-    if old:
+    rows = tx.rows(OLDEST_TASKS, room=room, limit=limit)
+    if rows:
         for statement in (*FORGET_WITH_TASKS, FORGET_TASKS):
-            tx.change(statement, room=room, last=old[-1][0])
-    return len(old)
+            tx.change(statement, room=room, last=rows[-1][0])
+    return len(rows)
 
 
 def forget_messages(tx: Transaction, room: str, limit: int) -> int:
     """Delete the oldest messages of a deleted room."""
-    old = tx.rows(OLDEST_MESSAGES, room=room, limit=limit)
-    if old:
-        tx.change(FORGET_MESSAGES, room=room, last=old[-1][0])
-    return len(old)
+    rows = tx.rows(OLDEST_MESSAGES, room=room, limit=limit)
+    if rows:
+        tx.change(FORGET_MESSAGES, room=room, last=rows[-1][0])
+    return len(rows)
 
 
 def forget_sittings_of(tx: Transaction, room: str, limit: int) -> int:
     """Delete participants of a deleted room."""
-    old = tx.rows(OLDEST_SITTINGS, room=room, limit=limit)
-    tx.change_many(FORGET_SITTING, [{"room": room, "role": role, "epoch": epoch} for role, epoch in old])
-    return len(old)
+    rows = tx.rows(OLDEST_SITTINGS, room=room, limit=limit)
+    tx.change_many(FORGET_SITTING, [{"room": room, "role": role, "epoch": epoch} for role, epoch in rows])
+    return len(rows)
 
 
 def forget_sittings(
@@ -233,8 +233,8 @@ def forget_sittings(
     Needed are the newest of a role, and those that may have had an attempt at a task that is still open. Also returns
     the last one that it went through, to be passed as `after` next time, so that the needed ones are not read again.
     """
-    place = {f"after_{name}": value for name, value in zip(SITTING, after, strict=True)}
-    rows = tx.rows(ENDED_SITTINGS, before=before, limit=limit, **place)
+    position = {f"after_{name}": value for name, value in zip(SITTING, after, strict=True)}
+    rows = tx.rows(ENDED_SITTINGS, before=before, limit=limit, **position)
     names = ("room", "role", "epoch")
     tx.change_many(FORGET_SITTING_OF_NO_USE, [dict(zip(names, row[1:], strict=True)) for row in rows])
     return len(rows), rows[-1] if rows else after
@@ -242,18 +242,18 @@ def forget_sittings(
 
 def forget_facts(tx: Transaction, before: str, limit: int) -> int:
     """Delete the ids of reports that were recorded before an instant."""
-    old = tx.rows(OLDEST_FACTS, before=before, limit=limit)
-    return tx.change(FORGET_FACTS, newest=old[-1][0]) if old else 0
+    rows = tx.rows(OLDEST_FACTS, before=before, limit=limit)
+    return tx.change(FORGET_FACTS, newest=rows[-1][0]) if rows else 0
 
 
 def forget_answers(tx: Transaction, before: str, limit: int) -> int:
     """Delete idempotency keys whose reply was sent before an instant."""
-    old = tx.rows(OLDEST_ANSWERS, before=before, limit=limit)
-    return tx.change(FORGET_ANSWERS, newest=old[-1][0]) if old else 0
+    rows = tx.rows(OLDEST_ANSWERS, before=before, limit=limit)
+    return tx.change(FORGET_ANSWERS, newest=rows[-1][0]) if rows else 0
 
 
 def forget_incarnations(tx: Transaction, before: str, limit: int) -> int:
     """Delete starts of daemons before an instant, except the current one of each machine."""
-    old = tx.rows(OLD_INCARNATIONS, before=before, limit=limit)
-    tx.change_many(FORGET_INCARNATION, [{"machine": machine, "incarnation": name} for machine, name in old])
-    return len(old)
+    rows = tx.rows(OLD_INCARNATIONS, before=before, limit=limit)
+    tx.change_many(FORGET_INCARNATION, [{"machine": machine, "incarnation": name} for machine, name in rows])
+    return len(rows)

@@ -90,8 +90,8 @@ ROOM_CHANGES = ("name", "status", "entry_role", "max_requests", "roles", "closed
 
 _room = select(*(rooms.c[name] for name in ROOM_FIELDS))
 _role = select(*(roles.c[name] for name in ROLE_FIELDS))
-_is_there = roles.c.removed_at.is_(None)
-_named = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
+_not_removed = roles.c.removed_at.is_(None)
+_by_name = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
 
 ADD_ROOM = Statement(insert(rooms).values(binds(rooms, ROOM_FIELDS)))
 ADD_ROLE = Statement(insert(roles).values(binds(roles, ROLE_FIELDS)))
@@ -112,15 +112,15 @@ SAVE_ROOM = Statement(
 )
 REMOVE_ROOM = Statement(delete(rooms).where(rooms.c.id == bindparam("id"), rooms.c.status == CLOSED))
 REMOVE_ROLES = Statement(delete(roles).where(roles.c.room == bindparam("room")))
-ROLE = Statement(_role.where(*_named, _is_there), kept=True)
-ROLE_EVER = Statement(_role.where(*_named), kept=True)
+ROLE = Statement(_role.where(*_by_name, _not_removed), kept=True)
+ROLE_EVER = Statement(_role.where(*_by_name), kept=True)
 ROLES_OF_ROOM = Statement(
-    _role.where(roles.c.room == bindparam("room"), _is_there).order_by(roles.c.position), kept=True
+    _role.where(roles.c.room == bindparam("room"), _not_removed).order_by(roles.c.position), kept=True
 )
 ROLES_ON_MACHINE = Statement(
-    _role.where(roles.c.machine == bindparam("machine"), _is_there).order_by(roles.c.room, roles.c.position)
+    _role.where(roles.c.machine == bindparam("machine"), _not_removed).order_by(roles.c.room, roles.c.position)
 )
-ALL_ROLES = Statement(_role.where(_is_there).order_by(roles.c.room, roles.c.position))
+ALL_ROLES = Statement(_role.where(_not_removed).order_by(roles.c.room, roles.c.position))
 SAVE_ROLE = Statement(
     update(roles)
     .where(
@@ -135,7 +135,7 @@ SAVE_ROLE = Statement(
 _read_role = read_as(Role, ROLE_FIELDS)
 
 
-def _written(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
+def _encode(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
     return fields_of(room, names) | {"roles": msgspec.json.encode(room.roles).decode()}
 
 
@@ -146,10 +146,10 @@ def _read_room(row: Row) -> Room:
     return Room(**values)
 
 
-def add(tx: Transaction, room: Room, its_roles: tuple[Role, ...]) -> None:
+def add(tx: Transaction, room: Room, room_roles: tuple[Role, ...]) -> None:
     """Add a new room and its roles, in order."""
-    tx.put(ADD_ROOM, **_written(room, ROOM_FIELDS))
-    for role in its_roles:
+    tx.put(ADD_ROOM, **_encode(room, ROOM_FIELDS))
+    for role in room_roles:
         add_role(tx, role)
 
 
@@ -172,7 +172,7 @@ def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
 
 def save(tx: Transaction, before: Room, after: Room) -> None:
     """Write a changed room. Fails with RowsDiffer if its name or status is not as in `before`."""
-    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_written(after, ROOM_CHANGES))
+    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_encode(after, ROOM_CHANGES))
 
 
 def remove(tx: Transaction, room: str) -> None:

@@ -36,8 +36,8 @@ metadata = MetaData(
 
 def spell_tables(tables: MetaData, dialect: Dialect) -> list[str]:
     """The SQL statements that create every table and index, in an order that satisfies their foreign keys."""
-    texts = []
+    statements = []
     for table in tables.sorted_tables:
-        texts.append(str(CreateTable(table).compile(dialect=dialect)))
-        texts += [str(CreateIndex(index).compile(dialect=dialect)) for index in sorted(table.indexes, key=str)]
-    return texts
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        statements += [str(CreateIndex(index).compile(dialect=dialect)) for index in sorted(table.indexes, key=str)]
+    return statements

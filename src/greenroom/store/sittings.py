@@ -46,20 +46,22 @@ Index("ix_sittings_ended", sittings.c.ended_at, sittings.c.room, sittings.c.role
 
 FIELDS = Sitting.__struct_fields__
 CHANGES = ("status", "lease", "machine", "ended_at", "end_cause")
-_sitting = select(*(sittings.c[name] for name in FIELDS))
+_participant = select(*(sittings.c[name] for name in FIELDS))
 _of_role = (sittings.c.room == bindparam("room"), sittings.c.role == bindparam("role"))
 
 ADD = Statement(insert(sittings).values(binds(sittings, FIELDS)))
-GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")), kept=True)
-NEWEST = Statement(_sitting.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
-PRESENT_IN_ROOM = Statement(_sitting.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
-PRESENT_ON_MACHINE = Statement(_sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT))
-OPEN_ON_MACHINE = Statement(
-    _sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status.in_((PRESENT, ABSENT)))
+GET = Statement(_participant.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")), kept=True)
+NEWEST = Statement(_participant.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
+PRESENT_IN_ROOM = Statement(_participant.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
+PRESENT_ON_MACHINE = Statement(
+    _participant.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT)
 )
-ALL_PRESENT = Statement(_sitting.where(sittings.c.status == PRESENT))
+OPEN_ON_MACHINE = Statement(
+    _participant.where(sittings.c.machine == bindparam("machine"), sittings.c.status.in_((PRESENT, ABSENT)))
+)
+ALL_PRESENT = Statement(_participant.where(sittings.c.status == PRESENT))
 NEWEST_CLOSED = Statement(
-    _sitting.where(sittings.c.status == CLOSED)
+    _participant.where(sittings.c.status == CLOSED)
     .order_by(sittings.c.ended_at.desc(), sittings.c.room.desc(), sittings.c.role.desc(), sittings.c.epoch.desc())
     .limit(bindparam("limit", type_=INTEGER))
 )
@@ -77,9 +79,9 @@ SAVE = Statement(
 _read = read_as(Sitting, FIELDS)
 
 
-def add(tx: Transaction, sitting: Sitting) -> None:
+def add(tx: Transaction, participant: Sitting) -> None:
     """Add a new participant."""
-    tx.put(ADD, **fields_of(sitting, FIELDS))
+    tx.put(ADD, **fields_of(participant, FIELDS))
 
 
 def get(reader: Reader, room: str, role: str, connection_id: str) -> Sitting | None:
@@ -96,8 +98,8 @@ def newest(reader: Reader, room: str, role: str) -> Sitting | None:
 
 def present(reader: Reader, room: str, role: str) -> Sitting | None:
     """The participant that is present in a role, if any."""
-    last = newest(reader, room, role)
-    return last if last is not None and last.status == PRESENT else None
+    participant = newest(reader, room, role)
+    return participant if participant is not None and participant.status == PRESENT else None
 
 
 def present_in(reader: Reader, room: str) -> list[Sitting]:

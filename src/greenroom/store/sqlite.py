@@ -101,15 +101,15 @@ class SqliteFile(Sqlite):
         self._wait_s = wait_s
         self._readers = Readers(
             self._open_reader,
-            is_sound=lambda idle: True,
+            is_sound=lambda connection: True,
             # A connection whose transaction could not be ended is broken.
-            end=lambda lent: not lent.in_transaction,
+            end=lambda connection: not connection.in_transaction,
             readers_max=readers_max,
             wait_s=wait_s,
         )
 
     def prepare(self, tables: MetaData) -> None:
-        elsewhere = "choose another --data-dir."
+        alternative = "choose another --data-dir."
         try:
             # Created here with mode 0600, because SQLite would make it readable for all; -wal and -shm get its mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -117,26 +117,26 @@ class SqliteFile(Sqlite):
                 self,
                 tables,
                 name=str(self._path),
-                way_out=elsewhere.capitalize(),
+                way_out=alternative.capitalize(),
                 connect=lambda: connect(str(self._path), self._wait_s),
                 keep_copy=self._keep_copy,
             )
         except (OSError, sqlite3.Error) as error:
-            guidance = f"Nothing was changed. Check the file and its disk, or {elsewhere}"
+            guidance = f"Nothing was changed. Check the file and its disk, or {alternative}"
             raise unusable(f"Cannot open {self._path}: {error}.", guidance) from error
 
     def _keep_copy(self, revision: str) -> None:
         """Copy the file before it is upgraded to `revision`. The copy gets its name only when it is complete."""
         copy = self._path.with_name(f"{self._path.name}.before-{revision}")
-        begun = copy.with_name(f"{copy.name}.begun")
-        begun.unlink(missing_ok=True)
-        os.close(os.open(begun, os.O_CREAT | os.O_EXCL, 0o600))
+        partial_copy = copy.with_name(f"{copy.name}.begun")
+        partial_copy.unlink(missing_ok=True)
+        os.close(os.open(partial_copy, os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            with closing(connect(str(begun), self._wait_s)) as destination:
+            with closing(connect(str(partial_copy), self._wait_s)) as destination:
                 self.writing().connection.backup(destination)
-            os.replace(begun, copy)
+            os.replace(partial_copy, copy)
         finally:
-            begun.unlink(missing_ok=True)
+            partial_copy.unlink(missing_ok=True)
         logger.info("database copied before the upgrade: %s: to %s", self._path, copy)
 
     def abandon(self) -> None:

@@ -37,15 +37,15 @@ class Statement:
     def __init__(self, clause: SelectBase | UpdateBase, *, kept: bool = False) -> None:
         self._clause = clause.inline() if isinstance(clause, Insert) else clause
         self.kept_of: Final = only_table_of(clause) if kept else None
-        self._spellings: dict[str, Spelling] = {}
+        self._compiled: dict[str, Spelling] = {}
 
     def spelled(self, dialect: Dialect) -> "Spelling":
         """The compiled SQL for a database, compiled at its first use."""
-        spelling = self._spellings.get(dialect.name)
-        if spelling is None:
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
             # Two threads may both compile it first; the results are equal, so either may stay.
-            spelling = self._spellings[dialect.name] = Spelling(self._clause, dialect)
-        return spelling
+            compiled = self._compiled[dialect.name] = Spelling(self._clause, dialect)
+        return compiled
 
 
 class Spelling:
@@ -56,14 +56,14 @@ class Spelling:
     def __init__(self, clause: SelectBase | UpdateBase, dialect: Dialect) -> None:
         compiled = clause.compile(dialect=dialect)
         assert isinstance(compiled, SQLCompiler)
-        given = {bind.key for bind in compiled.binds.values() if bind.required}
+        required = {bind.key for bind in compiled.binds.values() if bind.required}
         refuse_surprises(clause, compiled)
         # Also expands IN over constant values, one parameter for each; `None` stands for the values that calls pass.
-        state = compiled.construct_expanded_state(dict.fromkeys(given))
+        state = compiled.construct_expanded_state(dict.fromkeys(required))
         self.sql: Final = state.statement
         self.order: Final = tuple(state.positiontup or ())
-        self.names: Final = frozenset(given)
-        self.constants: Final = {name: state.parameters[name] for name in self.order if name not in given}
+        self.names: Final = frozenset(required)
+        self.constants: Final = {name: state.parameters[name] for name in self.order if name not in required}
         self.written: Final = str(clause.table) if isinstance(clause, UpdateBase) else None
         """The table that the statement writes to; None for a SELECT."""
         self.returns_rows: Final = len(clause.exported_columns) > 0
@@ -84,10 +84,10 @@ class Spelling:
 
 def only_table_of(clause: SelectBase | UpdateBase) -> str:
     """The one table that a SELECT reads. Raises TypeError for anything else, since it cannot be cached by its table."""
-    named = {str(element) for element in visitors.iterate(clause) if isinstance(element, Table)}
-    if isinstance(clause, UpdateBase) or len(named) != 1:
+    tables = {str(element) for element in visitors.iterate(clause) if isinstance(element, Table)}
+    if isinstance(clause, UpdateBase) or len(tables) != 1:
         raise TypeError(f"only a SELECT of one table can be cached: {clause}")
-    return named.pop()
+    return tables.pop()
 
 
 def refuse_surprises(clause: SelectBase | UpdateBase, compiled: SQLCompiler) -> None:

@@ -163,19 +163,19 @@ class Store:
         Raises AlreadyRunning, which names the holder, when another server holds the store now. Raises StoreUnavailable
         when another server may hold it, or has written to it meanwhile: a restarted server finds out.
         """
-        why = self.writer.overtaken
+        reason = self.writer.overtaken
         if self.lock is not None and not self.lock.is_held():
-            why = "The lock on the data directory was lost: its file was removed or replaced."
+            reason = "The lock on the data directory was lost: its file was removed or replaced."
         if self._engine.lost_to is not None:
             self.writer.refuse(self._engine.lost_to)
             raise AlreadyRunning(
                 self._engine.lost_to,
                 "This server has stopped writing. Use the other server, or stop that one and start this one again.",
             )
-        if why is not None:
-            self.writer.refuse(why)
+        if reason is not None:
+            self.writer.refuse(reason)
             raise StoreUnavailable(
-                why, "This server has stopped writing, in case another server writes. Start it again."
+                reason, "This server has stopped writing, in case another server writes. Start it again."
             )
         self._engine.keep_connected()
         self.writer.catch_up()

@@ -67,14 +67,14 @@ class TaskColumns(TypedColumns):
     accepted_attempt: Named[int | None] = Column(INTEGER, nullable=True)
 
 
-_words = ", ".join(f"'{state}'" for state in STATES)
+_states = ", ".join(f"'{state}'" for state in STATES)
 _origins = ", ".join(f"'{origin}'" for origin in ORIGINS)
 _held = ", ".join(f"'{state}'" for state in HELD_STATES)
 tasks = Table(
     "tasks",
     metadata,
     TaskColumns,
-    CheckConstraint(f"status IN ({_words})", name="status"),
+    CheckConstraint(f"status IN ({_states})", name="status"),
     CheckConstraint(f"origin IN ({_origins})", name="origin"),
     CheckConstraint(f"status NOT IN ({_held}) OR claimed_by IS NOT NULL", name="held"),
     **STRICT,

@@ -29,13 +29,13 @@ class Reader:
     def __init__(self, cursor: Cursor, dialect: Dialect) -> None:
         self._cursor = cursor
         self._dialect = dialect
-        self._over: str | None = None
+        self._end_reason: str | None = None
         self.failure: Exception | None = None
 
     def rows(self, statement: Statement, /, **params: object) -> list[Row]:
         """Run a statement that returns rows; each row is a tuple in the order of its columns."""
-        spelling = self._permitted(statement, gives_rows=True)
-        self._run(self._cursor.execute, spelling.sql, spelling.arguments(params))
+        compiled = self._compile(statement, gives_rows=True)
+        self._run(self._cursor.execute, compiled.sql, compiled.arguments(params))
         return self._cursor.fetchall()
 
     def row(self, statement: Statement, /, **params: object) -> Row | None:
@@ -49,26 +49,26 @@ class Reader:
         """How many events of a stream were recorded up to now and are not in the store yet. Always 0 for a query."""
         return 0
 
-    def end(self, why: str) -> None:
+    def end(self, reason: str) -> None:
         """Refuse every further statement with RuntimeError(`why`), so that a reader is not used after its query."""
-        self._over = why
+        self._end_reason = reason
 
-    def _permitted(self, statement: Statement, gives_rows: bool) -> Spelling:
-        if self._over is not None:
-            raise RuntimeError(self._over)
-        spelling = statement.spelled(self._dialect)
-        if spelling.written is not None:
-            self._begin_write(spelling)
-        if spelling.returns_rows is not gives_rows:
-            raise TypeError(f"use {'rows() or row()' if spelling.returns_rows else 'change()'} for: {spelling.sql!r}")
-        return spelling
+    def _compile(self, statement: Statement, gives_rows: bool) -> Spelling:
+        if self._end_reason is not None:
+            raise RuntimeError(self._end_reason)
+        compiled = statement.spelled(self._dialect)
+        if compiled.written is not None:
+            self._prepare_write(compiled)
+        if compiled.returns_rows is not gives_rows:
+            raise TypeError(f"use {'rows() or row()' if compiled.returns_rows else 'change()'} for: {compiled.sql!r}")
+        return compiled
 
-    def _begin_write(self, spelling: Spelling) -> None:
-        raise TypeError(f"a query only reads: run this in a mutation: {spelling.sql!r}")
+    def _prepare_write(self, compiled: Spelling) -> None:
+        raise TypeError(f"a query only reads: run this in a mutation: {compiled.sql!r}")
 
-    def _run(self, run: Callable[..., object], sql: str, *arguments: object) -> None:
+    def _run(self, execute: Callable[..., object], sql: str, *arguments: object) -> None:
         try:
-            run(sql, *arguments)
+            execute(sql, *arguments)
         except Exception as error:
             self.failure = error
             self.end("a statement failed earlier in this transaction: let its error propagate")
@@ -111,26 +111,26 @@ class Transaction(Reader):
         table = statement.kept_of
         if table is None:
             return super().rows(statement, **params)
-        question = (statement, *params.items())
-        rows = self._memory.rows(table, question) if self._over is None else None
+        cache_key = (statement, *params.items())
+        rows = self._memory.rows(table, cache_key) if self._end_reason is None else None
         if rows is None:
             rows = super().rows(statement, **params)
-            self._memory.keep(table, question, rows)
+            self._memory.keep(table, cache_key, rows)
         return [*rows]
 
     def change(self, statement: Statement, /, **params: object) -> int:
         """Run a statement that writes and returns no rows; returns the number of rows it changed."""
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.execute, spelling.sql, spelling.arguments(params))
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.execute, compiled.sql, compiled.arguments(params))
         return self._cursor.rowcount
 
     def change_many(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> int:
         """Run a statement that writes once for each set of parameters; returns the total number of changed rows."""
-        spelling = self._permitted(statement, gives_rows=False)
-        arguments = [spelling.arguments(params) for params in many]
+        compiled = self._compile(statement, gives_rows=False)
+        arguments = [compiled.arguments(params) for params in many]
         if not arguments:
             return 0
-        self._run(self._cursor.executemany, spelling.sql, arguments)
+        self._run(self._cursor.executemany, compiled.sql, arguments)
         return self._cursor.rowcount
 
     def put(self, statement: Statement, /, **params: object) -> None:
@@ -138,13 +138,13 @@ class Transaction(Reader):
 
         Its error is raised by a later statement or after the mutation has returned. Either way the mutation fails.
         """
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.put, spelling.sql, (spelling.arguments(params),), 1)
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.put, compiled.sql, (compiled.arguments(params),), 1)
 
     def put_many(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> None:
         """Run a statement once for each set of parameters, deferred as by `put`; it may change any number of rows."""
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.put, spelling.sql, [spelling.arguments(params) for params in many], None)
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.put, compiled.sql, [compiled.arguments(params) for params in many], None)
 
     def record(self, stream: str, type: str, cause: str, data: Mapping[str, object]) -> None:
         """Record an event of this transaction. It gets its `pos` and `seq` when the mutation has returned."""
@@ -158,6 +158,6 @@ class Transaction(Reader):
         """Call `amend` if this is not committed: the mutation raised, or its batch could not be committed."""
         self.amends.append(amend)
 
-    def _begin_write(self, spelling: Spelling) -> None:
-        assert spelling.written is not None
-        self._memory.forget_table(spelling.written)
+    def _prepare_write(self, compiled: Spelling) -> None:
+        assert compiled.written is not None
+        self._memory.forget_table(compiled.written)

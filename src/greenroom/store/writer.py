@@ -66,17 +66,17 @@ class Writer:
         self._engine = engine
         self._clock = clock
         self._memory = Memory()
-        self._continuity = Continuity(engine, self._apply)
+        self._recovery = Continuity(engine, self._apply)
         self._queue_max = queue_max
         self._batch_max = batch_max
         self.publish = publish
         self._deliver = deliver
         self._on_death = on_death
         self._queue: deque[Job[Any]] = deque()
-        self._waiting = threading.Condition()
+        self._queue_changed = threading.Condition()
         self._refusal: str | None = "The store's writer has not been started."
-        self._carrying = False
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._is_running = False
+        self._thread = threading.Thread(target=self._run_thread, name="writer", daemon=True)
 
     def start(self) -> None:
         """Start the thread; `submit` takes mutations from now on."""
@@ -99,7 +99,7 @@ class Writer:
         Raises StoreOverloaded when the queue is full and StoreUnavailable when the writer takes no more mutations.
         """
         job = Job(mutation)
-        with self._waiting:
+        with self._queue_changed:
             if self._refusal is not None:
                 raise stopped(self._refusal)
             if len(self._queue) >= self._queue_max:
@@ -108,7 +108,7 @@ class Writer:
                     "Nothing was written. Send the request again after a pause.",
                 )
             self._queue.append(job)
-            self._waiting.notify()
+            self._queue_changed.notify()
         return job.future
 
     def run(self, mutation: Mutation[T]) -> T:
@@ -118,36 +118,36 @@ class Writer:
     def run_batch(self, mutations: Sequence[Mutation[T]]) -> list[Future[T]]:
         """Run mutations as one batch on the calling thread; the returned futures are resolved."""
         jobs = [Job(mutation) for mutation in mutations]
-        settled = self._carry(jobs)
-        resolve_each(settled.resolutions)
-        if settled.fatal is not None:
-            raise settled.fatal
+        result = self._run_jobs(jobs)
+        resolve_each(result.resolutions)
+        if result.fatal is not None:
+            raise result.fatal
         return [job.future for job in jobs]
 
     @property
     def overtaken(self) -> str | None:
         """That another server wrote meanwhile, as an error text: this process's memory is then out of date."""
-        return self._continuity.overtaken
+        return self._recovery.overtaken
 
     def catch_up(self) -> None:
         """If the last commit is in doubt and nothing is queued, queue an empty mutation, which resolves the doubt."""
-        if self._continuity.doubt is not None and not self._queue and self._refusal is None:
+        if self._recovery.doubt is not None and not self._queue and self._refusal is None:
             self.submit(lambda transaction: None)
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, reason: str) -> None:
         """Stop taking mutations and fail all queued ones with StoreUnavailable: another server may hold the store."""
-        with self._waiting:
-            self._refusal = why
-            waiting = [*self._queue]
+        with self._queue_changed:
+            self._refusal = reason
+            queued_jobs = [*self._queue]
             self._queue.clear()
-            self._waiting.notify()
-        self._hand_out([refusing(job, stopped(why)) for job in waiting if job.claim()])
+            self._queue_changed.notify()
+        self._deliver_resolutions([refusing(job, stopped(reason)) for job in queued_jobs if job.claim()])
 
     def close(self, timeout_s: float) -> None:
         """Write all queued mutations, then stop. Waits up to `timeout_s` seconds for the thread."""
-        with self._waiting:
+        with self._queue_changed:
             self._refusal = self._refusal or "The store is closing."
-            self._waiting.notify()
+            self._queue_changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
             if self._thread.is_alive():
@@ -155,71 +155,71 @@ class Writer:
                     "writer not stopped: %d mutations still queued: not finished within %g s", self.queued, timeout_s
                 )
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         jobs: list[Job[Any]] = []
         try:
             while jobs := self._next_jobs():
-                settled = self._carry(jobs)
-                self._hand_out(settled.resolutions)
-                if settled.fatal is not None:
-                    raise settled.fatal
+                result = self._run_jobs(jobs)
+                self._deliver_resolutions(result.resolutions)
+                if result.fatal is not None:
+                    raise result.fatal
         except BaseException:
             logger.critical("thread failed: writer", exc_info=True)
-            self._bury(jobs)
+            self._fail_jobs(jobs)
             self._on_death("writer")
 
     def _next_jobs(self) -> list[Job[Any]]:
         """Wait for mutations and take up to `batch_max` of them. Empty when the writer closes and all are written."""
-        with self._waiting:
+        with self._queue_changed:
             while not self._queue and self._refusal is None:
-                self._waiting.wait()
+                self._queue_changed.wait()
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
-    def _carry(self, jobs: Sequence[Job[Any]]) -> Settled:
+    def _run_jobs(self, jobs: Sequence[Job[Any]]) -> Settled:
         with self._engine.turn:
-            if self._carrying:
+            if self._is_running:
                 raise RuntimeError("a mutation or a callback ran another mutation: submit it without waiting for it")
-            self._carrying = True
+            self._is_running = True
             try:
-                batch = Batch(self._engine, self._clock, self._memory, self._continuity)
-                settled = batch.carry([job for job in jobs if job.claim()])
-                if not settled.is_committed:
+                batch = Batch(self._engine, self._clock, self._memory, self._recovery)
+                result = batch.carry([job for job in jobs if job.claim()])
+                if not result.is_committed:
                     self._memory = Memory()
                 self.batches += 1
-                self._apply(settled)
-                return settled
+                self._apply(result)
+                return result
             finally:
-                self._carrying = False
+                self._is_running = False
 
-    def _apply(self, settled: Settled) -> None:
-        for effect in settled.after:
-            self._guarded("callback of a batch", effect)
-        if settled.events:
-            self._guarded("publication of events", lambda: self.publish(settled.events))
+    def _apply(self, result: Settled) -> None:
+        for callback in result.after:
+            self._call_guarded("callback of a batch", callback)
+        if result.events:
+            self._call_guarded("publication of events", lambda: self.publish(result.events))
 
-    def _hand_out(self, resolutions: Sequence[Resolution]) -> None:
-        if not self._guarded("delivery of results", lambda: self._deliver(resolutions)):
+    def _deliver_resolutions(self, resolutions: Sequence[Resolution]) -> None:
+        if not self._call_guarded("delivery of results", lambda: self._deliver(resolutions)):
             resolve_each(resolutions)
 
-    def _guarded(self, what: str, call: Callable[[], None]) -> bool:
+    def _call_guarded(self, name: str, call: Callable[[], None]) -> bool:
         """Call, and log and count an exception, so that the remaining calls still run."""
         try:
             call()
         except Exception:
             self.failures += 1
-            logger.exception("%s failed", what)
+            logger.exception("%s failed", name)
             return False
         return True
 
-    def _bury(self, jobs: Sequence[Job[Any]]) -> None:
+    def _fail_jobs(self, jobs: Sequence[Job[Any]]) -> None:
         """Fail every queued and every running mutation, and refuse later ones."""
-        with self._waiting:
+        with self._queue_changed:
             self._refusal = DEAD
-            waiting = [*self._queue]
+            queued_jobs = [*self._queue]
             self._queue.clear()
-        unanswered = [refusing(job, stopped(DEAD)) for job in waiting if job.claim()]
-        unanswered += [refusing(job, stopped(DEAD, PERHAPS_DONE)) for job in jobs if job.future.running()]
-        self._hand_out(unanswered)
+        resolutions = [refusing(job, stopped(DEAD)) for job in queued_jobs if job.claim()]
+        resolutions += [refusing(job, stopped(DEAD, PERHAPS_DONE)) for job in jobs if job.future.running()]
+        self._deliver_resolutions(resolutions)
 
 
 def stopped(detail: str, guidance: str = NOT_DONE) -> StoreUnavailable:

@@ -8,10 +8,10 @@ from alembic import context
 from greenroom.store.migrating import revisions
 
 # Tables are passed only to draft a revision: otherwise their naming convention would name constraints a second time.
-given = context.config.attributes
+attributes = context.config.attributes
 context.configure(
-    connection=given["connection"],
-    target_metadata=given.get("tables"),
+    connection=attributes["connection"],
+    target_metadata=attributes.get("tables"),
     version_table=revisions.name,
     render_as_batch=True,
 )

@@ -37,8 +37,8 @@ def upgrade(connect: Callable[[], Any], database: str, begin: str) -> None:
 def upgrade_on(connection: Connection) -> None:
     """Upgrade in the open transaction of a connection."""
     if not inspect(connection).has_table(revisions.name):
-        for text in spell_stamp(connection.dialect, FIRST):
-            connection.exec_driver_sql(text)
+        for statement in spell_stamp(connection.dialect, FIRST):
+            connection.exec_driver_sql(statement)
     command.upgrade(configured(connection), "head")
     if connection.dialect.name == "sqlite":
         # The first version, which does not read the table of revisions, sees by this that the database is newer.

@@ -56,10 +56,10 @@ class Address:
             ) from None
 
     def __str__(self) -> str:
-        told = self._parts
-        host = told.get("host") or told.get("hostaddr") or os.environ.get("PGHOST") or "this machine"
-        port = f":{told['port']}" if told.get("port") else ""
-        name = told.get("dbname") or os.environ.get("PGDATABASE") or told.get("user") or "named like the user"
+        parts = self._parts
+        host = parts.get("host") or parts.get("hostaddr") or os.environ.get("PGHOST") or "this machine"
+        port = f":{parts['port']}" if parts.get("port") else ""
+        name = parts.get("dbname") or os.environ.get("PGDATABASE") or parts.get("user") or "named like the user"
         return f"database {name} on {host}{port}"
 
     def connect(
@@ -77,7 +77,7 @@ class Address:
             "idle_in_transaction_session_timeout": f"{wait_s * 3000:.0f}",
         }
         connect_s = max(2, min(CONNECT_S_MAX, round(wait_s)))  # libpq accepts no less than 2
-        wanted = {
+        parameters = {
             **OVERRIDABLE,
             "connect_timeout": connect_s,
             **self._parts,
@@ -86,10 +86,10 @@ class Address:
             # Of several hosts the writable one, for readers too: they must see what was written.
             "target_session_attrs": "read-write",
         }
-        session = Session(psycopg.connect(make_conninfo(**wanted), autocommit=True), wait_s, on_silence)
+        session = Session(psycopg.connect(make_conninfo(**parameters), autocommit=True), wait_s, on_silence)
         try:
-            wanted = {**SETTINGS, **limits, **(settings or {})}
-            session.execute(APPLY, (msgspec.json.encode(wanted).decode(),))
+            session_settings = {**SETTINGS, **limits, **(settings or {})}
+            session.execute(APPLY, (msgspec.json.encode(session_settings).decode(),))
             with suppress(psycopg.Error):  # not every system supports the check
                 session.execute(LOOK_FOR_CLIENT)
         except BaseException:
@@ -98,6 +98,6 @@ class Address:
         return session
 
 
-def name_of_process(what: str) -> str:
+def name_of_process(purpose: str) -> str:
     """The application_name of a session, by which an operator finds the process that holds the lock."""
-    return f"greenroom {what} {os.getpid()}@{socket.gethostname()}"
+    return f"greenroom {purpose} {os.getpid()}@{socket.gethostname()}"

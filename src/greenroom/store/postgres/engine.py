@@ -76,8 +76,8 @@ class Postgres:
         self._lock_wait_s = lock_wait_s
         self._writer: Session | None = None
         self._backends = deque[Backend](maxlen=BACKENDS_KEPT)
-        self._away: Away | None = None
-        self._regaining: threading.Thread | None = None
+        self._outage: Away | None = None
+        self._reconnect_thread: threading.Thread | None = None
         self._readers = Readers(
             self._open_reader,
             is_sound=lambda idle: idle.seems_sound() or idle.listen(),
@@ -89,20 +89,20 @@ class Postgres:
     # The database.
 
     def prepare(self, tables: MetaData) -> None:
-        place = f"The {self._address}"
+        name = f"The {self._address}"
         try:
-            self._examine(self.writing())
+            self._check_database(self.writing())
             migrating.prepare(
                 self,
                 tables,
-                name=place,
+                name=name,
                 way_out="Name an empty database, or Greenroom's: --database postgresql://USER@HOST:5432/DATABASE.",
                 connect=lambda: self._open("upgrade", {"statement_timeout": "0", "lock_timeout": "0"}).release(),
             )
         except (psycopg.Error, SQLAlchemyError, CommitUnknown) as error:
-            raise unusable(f"{place} cannot be used: {outages.told(error)}.", outages.way_out_of(error)) from error
+            raise unusable(f"{name} cannot be used: {outages.told(error)}.", outages.way_out_of(error)) from error
 
-    def _examine(self, session: Session) -> None:
+    def _check_database(self, session: Session) -> None:
         """Refuse a database that cannot store what Greenroom promises to keep. Raises ConfigurationError."""
         session.execute(
             "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding'),"
@@ -149,12 +149,12 @@ class Postgres:
 
     def keep_connected(self) -> None:
         """Make sure that the writer has a session, without waiting: if it has none, a thread opens one."""
-        writer, thread = self._writer, self._regaining
+        writer, thread = self._writer, self._reconnect_thread
         if (writer is None or not writer.seems_sound()) and (thread is None or not thread.is_alive()):
-            self._regaining = threading.Thread(target=self._regain, name="regaining", daemon=True)
-            self._regaining.start()
+            self._reconnect_thread = threading.Thread(target=self._reconnect, name="reconnect", daemon=True)
+            self._reconnect_thread.start()
 
-    def _regain(self) -> None:
+    def _reconnect(self) -> None:
         with self.turn, suppress(psycopg.Error, AlreadyRunning):
             if self._readers.is_open and not (self._writer is not None and self._writer.listen()):
                 self.writing()
@@ -204,29 +204,31 @@ class Postgres:
         with self.turn:  # a thread may be opening a session now
             self._drop_writer()
 
-    def _open(self, what: str, settings: Mapping[str, str] | None = None) -> Session:
+    def _open(self, purpose: str, settings: Mapping[str, str] | None = None) -> Session:
         """Open a session, or fail at once with the error of the last attempt, for as long again as that one took."""
-        away, began_at = self._away, self._clock.monotonic()
-        if away is not None and began_at < away.until:
-            raise psycopg.OperationalError(away.why)
+        outage, began_at = self._outage, self._clock.monotonic()
+        if outage is not None and began_at < outage.until:
+            raise psycopg.OperationalError(outage.why)
         try:
-            session = self._address.connect(name_of_process(what), self._answer_s, self._fall_silent, settings=settings)
+            session = self._address.connect(
+                name_of_process(purpose), self._answer_s, self._record_silence, settings=settings
+            )
         except psycopg.OperationalError as error:
-            self._leave(error, self._clock.monotonic() - began_at)
+            self._record_outage(error, self._clock.monotonic() - began_at)
             raise
-        if self._away is not None and self.sessions:
+        if self._outage is not None and self.sessions:
             logger.warning("available again: %s", self._address)
-        self._away = None
+        self._outage = None
         return session
 
-    def _fall_silent(self, error: psycopg.OperationalError) -> None:
+    def _record_silence(self, error: psycopg.OperationalError) -> None:
         """Record an outage when a session did not answer, so that the next calls fail without waiting as long."""
-        self._leave(error, self._answer_s)
+        self._record_outage(error, self._answer_s)
 
-    def _leave(self, error: psycopg.OperationalError, for_s: float) -> None:
-        if self._away is None and self.sessions:
+    def _record_outage(self, error: psycopg.OperationalError, duration_s: float) -> None:
+        if self._outage is None and self.sessions:
             logger.error("unavailable: %s: %s", self._address, outages.told(error))
-        self._away = Away(self._clock.monotonic() + for_s, outages.told(error))
+        self._outage = Away(self._clock.monotonic() + duration_s, outages.told(error))
 
 
 def ended_whole(session: Session) -> bool:

@@ -56,8 +56,8 @@ def is_outage(error: BaseException) -> bool:
 
 def way_out_of(error: BaseException) -> str:
     """The guidance for an error at the start."""
-    said = str(error)
-    return next((way for words, way in WAYS_OUT if words in said), REACH_IT)
+    message = str(error)
+    return next((guidance for words, guidance in WAYS_OUT if words in message), REACH_IT)
 
 
 def told(error: BaseException) -> str:

@@ -48,45 +48,45 @@ class Session:
         self.rowcount = -1
         self._on_silence = on_silence
         self._connection = connection
-        self._line = connection.pgconn
-        self._line.nonblocking = 1
-        self._line.enter_pipeline_mode()
+        self._pgconn = connection.pgconn
+        self._pgconn.nonblocking = 1
+        self._pgconn.enter_pipeline_mode()
         self._wait_s = wait_s
         self._poll = select.poll()
-        self._deferred: list[Order] = []
-        self._put: list[Order] = []
+        self._deferred_commands: list[Order] = []
+        self._deferred_statements: list[Order] = []
         self._prepared: dict[str, bytes] = {}
-        self._names = count()
+        self._statement_numbers = count()
         self._result: pq.abc.PGresult | None = None
-        self._speaks = False
+        self._is_exchanging = False
 
     @property
     def is_open(self) -> bool:
-        return self._line.status == pq.ConnStatus.OK
+        return self._pgconn.status == pq.ConnStatus.OK
 
     @property
     def in_transaction(self) -> bool:
-        return self.is_open and (bool(self._deferred) or self._line.transaction_status in IN_TRANSACTION)
+        return self.is_open and (bool(self._deferred_commands) or self._pgconn.transaction_status in IN_TRANSACTION)
 
     def seems_sound(self) -> bool:
         """Whether the connection looks usable: without waiting, from any thread.
 
         An idle connection has data to read only when PostgreSQL closed it or sent a notice; then this is False.
         """
-        if self._speaks:
+        if self._is_exchanging:
             return True
         ready = select.poll()
         try:
-            ready.register(self._line.socket, select.POLLIN)
+            ready.register(self._pgconn.socket, select.POLLIN)
         except psycopg.OperationalError:  # it was closed
             return False
-        return not ready.poll(0) or self._speaks
+        return not ready.poll(0) or self._is_exchanging
 
     def listen(self) -> bool:
         """Read notices that arrived while the session was idle; False when the connection was closed."""
         try:
             while self.is_open and not self.seems_sound():
-                self._line.consume_input()
+                self._pgconn.consume_input()
         except psycopg.OperationalError:
             return False
         return self.is_open
@@ -97,7 +97,7 @@ class Session:
             self.executemany(sql, (arguments,))
         elif sql.startswith(DEFERRED):
             self.settle()
-            self._deferred.append(Order(sql, WITHOUT_ARGUMENTS))
+            self._deferred_commands.append(Order(sql, WITHOUT_ARGUMENTS))
         elif sql == "COMMIT":
             self._commit()
         else:
@@ -109,11 +109,11 @@ class Session:
 
     def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
         """Run a statement as `executemany` does, but deferred: the next exchange sends it and raises its error."""
-        self._put.append(Order(sql, spelled_all(many), rows))
+        self._deferred_statements.append(Order(sql, spelled_all(many), rows))
 
     def settle(self) -> None:
         """Send all deferred statements and wait for their results."""
-        if self._put:
+        if self._deferred_statements:
             self._exchange()
 
     def fetchall(self) -> list[Any]:
@@ -122,14 +122,14 @@ class Session:
 
     def end(self) -> None:
         """Roll back the transaction, if there is one; deferred commands and statements are dropped unsent."""
-        self._deferred.clear()
-        self._put.clear()
+        self._deferred_commands.clear()
+        self._deferred_statements.clear()
         if self.in_transaction:
             self.execute("ROLLBACK")
 
     def release(self) -> psycopg.Connection[Any]:
         """Leave pipeline mode and return the psycopg connection; this session must not be used any more."""
-        self._line.exit_pipeline_mode()
+        self._pgconn.exit_pipeline_mode()
         return self._connection
 
     def close(self) -> None:
@@ -138,11 +138,11 @@ class Session:
 
     def _command(self, sql: str) -> None:
         if sql.startswith("ROLLBACK"):
-            self._put.clear()  # These would be rolled back anyway, and must not fail now.
+            self._deferred_statements.clear()  # These would be rolled back anyway, and must not fail now.
         self._exchange(Order(sql, WITHOUT_ARGUMENTS if sql == "COMMIT" else None))
 
     def _commit(self) -> None:
-        if any(order.rows is not None for order in self._put):
+        if any(order.rows is not None for order in self._deferred_statements):
             self.settle()  # Row counts are checked before the commit.
         try:
             self._command("COMMIT")
@@ -155,21 +155,21 @@ class Session:
 
     def _exchange(self, *orders: Order) -> None:
         """Send the deferred orders and these ones, and read all results. Raises the first error among them."""
-        self._speaks = True
-        orders = (*self._deferred, *self._put, *orders)
-        self._deferred.clear()
-        self._put.clear()
+        self._is_exchanging = True
+        orders = (*self._deferred_commands, *self._deferred_statements, *orders)
+        self._deferred_commands.clear()
+        self._deferred_statements.clear()
         try:
             sent = [(order, self._send(order)) for order in orders]
-            self._line.pipeline_sync()
+            self._pgconn.pipeline_sync()
             self._flush()
             failure = self._take_in(sent)
         except BaseException:
             # Close: results that are still to come would be mistaken for those of the next statement.
-            self._line.finish()
+            self._pgconn.finish()
             raise
         finally:
-            self._speaks = False
+            self._is_exchanging = False
         if failure is not None:
             raise failure
 
@@ -177,21 +177,21 @@ class Session:
         """Send an order; whether it had to be prepared first, which yields one more result before the others."""
         sql, many, _ = order
         if many is None:
-            self._line.send_query_params(sql.encode(), None)
+            self._pgconn.send_query_params(sql.encode(), None)
             return False
         is_new = sql not in self._prepared
         if is_new:
-            name = self._prepared[sql] = b"s%d" % next(self._names)
-            self._line.send_prepare(name, sql.encode())
+            name = self._prepared[sql] = b"s%d" % next(self._statement_numbers)
+            self._pgconn.send_prepare(name, sql.encode())
         for arguments in many:
-            self._line.send_query_prepared(self._prepared[sql], arguments)
+            self._pgconn.send_query_prepared(self._prepared[sql], arguments)
         return is_new
 
     def _flush(self) -> None:
-        while self._line.flush():
+        while self._pgconn.flush():
             # Wait for both directions: a server whose output is not read may not read its input either.
-            if self._await(select.POLLIN | select.POLLOUT) & select.POLLIN:
-                self._line.consume_input()
+            if self._wait_for_socket(select.POLLIN | select.POLLOUT) & select.POLLIN:
+                self._pgconn.consume_input()
 
     def _take_in(self, sent: Sequence[tuple[Order, bool]]) -> Exception | None:
         """Read the results of all orders; the first error among them, or None."""
@@ -225,21 +225,21 @@ class Session:
 
         Raises psycopg.OperationalError.
         """
-        line = self._line
+        pgconn = self._pgconn
         for _ in range(2):
-            while line.is_busy():
-                self._await(select.POLLIN)
-                line.consume_input()
-            if (result := line.get_result()) is not None:
+            while pgconn.is_busy():
+                self._wait_for_socket(select.POLLIN)
+                pgconn.consume_input()
+            if (result := pgconn.get_result()) is not None:
                 return result
         raise psycopg.OperationalError("the connection to the database was lost")
 
-    def _await(self, events: int) -> int:
-        self._poll.register(self._line.socket, events)
+    def _wait_for_socket(self, events: int) -> int:
+        self._poll.register(self._pgconn.socket, events)
         ready = self._poll.poll(self._wait_s * 1000)
         if not ready:
-            self._line.finish()
-            silence = psycopg.OperationalError(f"the database did not answer for {self._wait_s:g} s")
-            self._on_silence(silence)
-            raise silence
+            self._pgconn.finish()
+            error = psycopg.OperationalError(f"the database did not answer for {self._wait_s:g} s")
+            self._on_silence(error)
+            raise error
         return ready[0][1]

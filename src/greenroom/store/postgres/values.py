@@ -41,9 +41,9 @@ def spelled(value: object) -> bytes | None:
 
 def rows_of(result: pq.abc.PGresult) -> list[tuple[Any, ...]]:
     """The rows of a result, as Python values."""
-    get, reads = result.get_value, [(column, READ[result.ftype(column)]) for column in range(result.nfields)]
+    get, converters = result.get_value, [(column, READ[result.ftype(column)]) for column in range(result.nfields)]
     # A list is faster here than a generator, and this runs for each value that is read.
     return [
-        tuple([None if (value := get(number, column)) is None else read(value) for column, read in reads])
+        tuple([None if (value := get(number, column)) is None else convert(value) for column, convert in converters])
         for number in range(result.ntuples)
     ]
