@@ -1,7 +1,7 @@
 """Runs the one writer thread, which commits all queued mutations in groups (group commit).
 
 Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit.
-Metrics: `writer_queue`, `writer_batches`, `writer_failures`.
+Metrics: `greenroom_writer_queue`, `greenroom_writer_batches`, `greenroom_writer_failures`.
 Limits: one thread and one process write. When the thread fails the store takes no more mutations until a restart.
 """
 
@@ -23,10 +23,10 @@ from greenroom.store.memory import Memory
 logger = logging.getLogger("greenroom.store")
 
 DEAD = "The store's writer thread has failed."
-NOT_DONE = "Nothing was written. Send the request again when the server has been restarted."
+NOT_DONE = "Nothing was written. Send the request again when the server is available again."
 PERHAPS_DONE = (
-    "The change may have been committed. Send the request again with the same Idempotency-Key when the server has been"
-    " restarted."
+    "The change may have been committed. Send the request again with the same Idempotency-Key when the server is"
+    " available again."
 )
 
 T = TypeVar("T")
