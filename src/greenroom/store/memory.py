@@ -3,7 +3,7 @@
 Only this process writes, so a cached row stays valid until the writer writes to its table: the first such statement
 discards the table's rows. A rollback discards all rows, since some may have been read inside the undone mutation.
 
-Limits: at most WRITER_ROWS_KEPT_MAX answers and WRITER_TEXT_KEPT_MAX characters for each table, then the table's cache
+Limits: at most WRITER_ROWS_KEPT_MAX results and WRITER_TEXT_KEPT_MAX characters for each table, then the table's cache
 is cleared; at most STREAMS_COUNTED_MAX streams. Writes that bypass the server (an UPDATE by hand) are not seen.
 """
 

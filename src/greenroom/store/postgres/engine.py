@@ -141,7 +141,7 @@ class Postgres:
 
     def abandon(self) -> None:
         if self._writer is not None:
-            # The session is kept, and the lock with it: a failed statement must not let another server in.
+            # The session stays open and keeps the lock: a failed statement must not release it to another server.
             with suppress(psycopg.Error):
                 self._writer.end()
             if not self._writer.is_open:
