@@ -98,14 +98,10 @@ def refuse_surprises(clause: SelectBase | UpdateBase, compiled: SQLCompiler) -> 
     if compiled.literal_execute_params:
         raise TypeError(f"a value would be written into the text of {compiled}: bind it without literal_execute")
     if compiled.insert_prefetch or compiled.update_prefetch:
-        raise TypeError(
-            f"a column default would be made in Python for {compiled}: pass the value as a parameter"
-        )
+        raise TypeError(f"a column default would be made in Python for {compiled}: pass the value as a parameter")
     for bind in compiled.binds.values():
         if bind.expanding and bind.required:
-            raise TypeError(
-                f"the list {bind.key!r} has no fixed length in {compiled}: use a constant list"
-            )
+            raise TypeError(f"the list {bind.key!r} has no fixed length in {compiled}: use a constant list")
         refuse_conversion(bind.type, compiled)
     for column in clause.exported_columns:
         refuse_conversion(column.type, compiled)
