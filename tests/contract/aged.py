@@ -1,4 +1,4 @@
-"""Databases of both kinds: empty, new, or as the first version left them. Must not know what is asked of them."""
+"""Databases of both kinds for the tests of migrations: empty, of the current version, or of an older one."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,11 @@ from greenroom.store.store import DATABASE_NAME, Store
 
 FIRST: Final = "0001"
 ROWS: Final = Path(__file__).with_name("store_0001.sql")
-"""What a store of the first version holds, written by that version: rows in every table."""
+"""Statements that insert the rows of a store of the first version, written by that version: rows in every table."""
 
 
 class Place(NamedTuple):
-    """Where a store is: a data directory, and the URL of its database if that is not a file in there."""
+    """Where a store is: a data directory, and the URL of its database unless that is a file in the directory."""
 
     directory: Path
     url: str | None = None
@@ -34,33 +34,33 @@ class Place(NamedTuple):
         return "sqlite" if self.url is None else "postgresql"
 
     def connect(self) -> Any:
-        """A connection of the driver, which commits by itself outside of BEGIN."""
+        """A connection of the driver, in autocommit mode outside of BEGIN."""
         if self.url is None:
             return sqlite3.connect(self.directory / DATABASE_NAME, isolation_level=None)
         return psycopg.connect(self.url, autocommit=True)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction of SQLAlchemy's on a connection of its own."""
+        """A SQLAlchemy transaction on a connection of its own."""
         with upgrading.engine_of(self.connect, self.database, "BEGIN").begin() as connection:
             yield connection
 
     def run(self, statements: Iterable[str]) -> None:
-        """Run statements that have no parameters, each on its own."""
+        """Run statements without parameters, each in its own transaction."""
         with closing(self.connect()) as connection:
             for statement in statements:
                 connection.execute(statement)
 
     def make(self, tables: MetaData) -> None:
-        """Make a store of today, as opening a fresh one does."""
+        """Create the tables of a new store, as `Store.open` does for an empty database."""
         dialect = sqlite.DIALECT if self.url is None else postgres.DIALECT
         with closing(self.connect()) as connection:
             migrating.create(connection.cursor(), dialect, "BEGIN", tables)
 
     def make_first(self) -> None:
-        """Make a store as the first version did, with rows in every table.
+        """Create a store as the first version did, with rows in every table.
 
-        On SQLite that version had no table of revisions; on PostgreSQL there never was one of that version.
+        On SQLite that version had no table of revisions. On PostgreSQL no store of that version ever existed.
         """
         with self.begin() as connection:
             connection.execute(CreateTable(revisions))
@@ -71,17 +71,17 @@ class Place(NamedTuple):
             self.run((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
 
     def upgrade_to(self, version: int) -> None:
-        """Upgrade a store of the first version as a later one did that is older than today's."""
+        """Upgrade a store of the first version to `version`, as that former version did."""
         with self.begin() as connection:
             if not inspect(connection).has_table(revisions.name):
-                for text in migrating.spell_stamp(connection.dialect, 1):
-                    connection.exec_driver_sql(text)
+                for statement in migrating.spell_stamp(connection.dialect, 1):
+                    connection.exec_driver_sql(statement)
             command.upgrade(upgrading.configured(connection), f"{version:04}")
         if self.database == "sqlite":
             self.run((f"PRAGMA user_version = {version}",))
 
     def upgrade(self) -> None:
-        """Upgrade as opening an old one does, without its precautions."""
+        """Upgrade to the newest revision as `Store.open` does, but without its checks and its copy."""
         upgrading.upgrade(self.connect, self.database, "BEGIN")
 
     def open(self, clock: MovedClock) -> Store:
@@ -100,9 +100,9 @@ class Place(NamedTuple):
             }
 
     def stamp(self) -> list[str]:
-        """What the database says of its revision."""
+        """The revision of the database, as it is stored in each place."""
         with self.begin() as connection:
-            asked = ["PRAGMA user_version"] if self.database == "sqlite" else []
+            queries = ["PRAGMA user_version"] if self.database == "sqlite" else []
             if inspect(connection).has_table(revisions.name):
-                asked.append(f"SELECT version_num FROM {revisions.name}")
-            return [str(value) for sql in asked for (value,) in connection.exec_driver_sql(sql)]
+                queries.append(f"SELECT version_num FROM {revisions.name}")
+            return [str(value) for sql in queries for (value,) in connection.exec_driver_sql(sql)]

@@ -1,7 +1,7 @@
-"""What a database says of its own tables, one line for each fact: columns, constraints, indexes, strictness.
+"""Describes a database's tables from its system catalogue, one line for each column, constraint, index and so on.
 
-The order of columns and constraints is left out, since no statement of ours depends on it. Alembic's own comparison
-would not do: it takes a CHECK with other words for the same.
+The order of columns and constraints is left out, since no statement of Greenroom depends on it. Alembic's comparison is
+not used because it does not compare the text of CHECK constraints.
 """
 
 import re
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from greenroom.store.migrating import revisions
 
-# What no pragma tells is in the text of CREATE TABLE alone.
+# These are not reported by a pragma, but only by the text of CREATE TABLE.
 TOLD_BY_TEXT = re.compile(r"\b(CONSTRAINT|CHECK|COLLATE|GENERATED|REFERENCES)\b", re.IGNORECASE)
 
 SQLITE_TABLES = """
@@ -47,7 +47,7 @@ POSTGRESQL_TRIGGERS = """
 
 
 def catalogue(connection: Connection) -> set[str]:
-    """Everything that a database knows of its tables, but for the one in which its revision stands."""
+    """The description of all tables, except the one with the revision."""
     describe = {"sqlite": describe_sqlite, "postgresql": describe_postgresql}[connection.dialect.name]
     return set(describe(connection))
 
@@ -59,14 +59,14 @@ def describe_sqlite(connection: Connection) -> Iterator[str]:
     for table, kind, is_strict, is_rowidless, sql in rows(SQLITE_TABLES, revisions.name):
         yield f"{kind} {table}: strict {is_strict}, without rowid {is_rowidless}"
         for _, name, type_, is_required, default, key, hidden in rows(f"PRAGMA table_xinfo({table})"):
-            more = f"not null {is_required}, default {default}, key {key}, hidden {hidden}"
-            yield f"column {table}.{name}: {type_}, {more}"
+            details = f"not null {is_required}, default {default}, key {key}, hidden {hidden}"
+            yield f"column {table}.{name}: {type_}, {details}"
         for _, name, is_unique, origin, is_partial in rows(f"PRAGMA index_list({table})"):
             columns = [tuple(row[2:5]) for row in rows(f"PRAGMA index_xinfo({name})") if row[5]]
             [[text]] = rows("SELECT sql FROM sqlite_schema WHERE name = ?", name)
-            # One that belongs to a constraint has no text, and a name that counts the constraints before it.
-            named = name if origin == "c" else origin
-            yield f"index {table}.{named}: {columns}, unique {is_unique}, partial {is_partial}, {plain(text or '')}"
+            # The index of a constraint has no text, and a generated name that counts the constraints before it.
+            label = name if origin == "c" else origin
+            yield f"index {table}.{label}: {columns}, unique {is_unique}, partial {is_partial}, {plain(text or '')}"
         for row in rows(f"PRAGMA foreign_key_list({table})"):
             yield f"foreign key {table}: {tuple(row[2:])}"
         for item in items(sql):
@@ -77,19 +77,19 @@ def describe_sqlite(connection: Connection) -> Iterator[str]:
 
 
 def describe_postgresql(connection: Connection) -> Iterator[str]:
-    for what, sql in (
+    for kind, sql in (
         ("column", POSTGRESQL_COLUMNS),
         ("constraint", POSTGRESQL_CONSTRAINTS),
         ("index", POSTGRESQL_INDEXES),
         ("sequence", POSTGRESQL_SEQUENCES),
         ("trigger", POSTGRESQL_TRIGGERS),
     ):
-        for table, *facts in connection.exec_driver_sql(sql, (revisions.name,)):
-            yield f"{what} {table}: {', '.join(map(str, facts))}"
+        for table, *values in connection.exec_driver_sql(sql, (revisions.name,)):
+            yield f"{kind} {table}: {', '.join(map(str, values))}"
 
 
 def items(sql: str) -> Iterator[str]:
-    """The columns and constraints of a CREATE TABLE: what stands between commas outside of brackets and quotes."""
+    """The columns and constraints of a CREATE TABLE: the parts between commas outside of brackets and quotes."""
     depth, item = 0, ""
     for part in re.findall(r"'[^']*'|\"[^\"]*\"|[(),]|[^'\"(),]+", sql[sql.index("(") + 1 : sql.rindex(")")]):
         depth += {"(": 1, ")": -1}.get(part, 0)
@@ -102,5 +102,5 @@ def items(sql: str) -> Iterator[str]:
 
 
 def plain(sql: str) -> str:
-    """A text without what makes no difference: line breaks and runs of blanks."""
+    """The text with line breaks and runs of blanks replaced by one blank."""
     return " ".join(sql.split())

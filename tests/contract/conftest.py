@@ -1,4 +1,4 @@
-"""Empty databases of each kind, and stores that are closed at the end. Must not know what is asked of them."""
+"""Fixtures of the contract tests: empty databases of each kind, and stores that are closed after the test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,34 +14,34 @@ from tests.postgres import Server
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
-    """Makes empty databases of one kind, by name."""
+    """Creates empty databases of one kind, by name."""
     with ExitStack() as stack:
 
-        def place(name: str) -> Place:
+        def create(name: str) -> Place:
             directory = tmp_path / name
             directory.mkdir()
             if request.param == "sqlite":
                 return Place(directory)
             return Place(directory, stack.enter_context(request.getfixturevalue("postgres").database()))
 
-        yield place
+        yield create
 
 
 @pytest.fixture
 def url(postgres: Server) -> Iterator[str]:
-    with postgres.database() as made:
-        yield made
+    with postgres.database() as database_url:
+        yield database_url
 
 
 @pytest.fixture
 def closing() -> Iterator[Closing]:
-    """Has each store closed that it is given."""
+    """Returns the store that it is given, and closes it after the test."""
     opened: list[Store] = []
 
-    def keep(store: Store) -> Store:
+    def track(store: Store) -> Store:
         opened.append(store)
         return store
 
-    yield keep
+    yield track
     for store in opened:
         store.close()

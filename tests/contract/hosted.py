@@ -1,4 +1,4 @@
-"""Stores on PostgreSQL, and what a test does to their sessions. Must not know what it expects of them."""
+"""Helpers for stores on PostgreSQL and their sessions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ def backend_of(store: Store) -> int:
 
 
 def end_writer(store: Store, server: Server) -> None:
-    """End the writer's session, and wait until it is gone."""
+    """Terminate the writer's session, and wait until it has ended."""
     server.admin("SELECT pg_terminate_backend(%s, %s)", backend_of(store), int(1000 * PATIENCE_S))
 
 

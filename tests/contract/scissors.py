@@ -1,4 +1,4 @@
-"""A line to PostgreSQL that is cut between any two messages of its protocol. Must not know what they are about."""
+"""A proxy to PostgreSQL that cuts the connection between any two messages of the protocol."""
 
 import socket
 import threading
@@ -13,90 +13,93 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.waiting import PATIENCE_S
 
 Way = Literal["out", "in"]
-"""To PostgreSQL, or from there."""
+"""The direction of a message: to PostgreSQL, or from it."""
 
 
 class Scissors:
-    """Stands before a database, and passes messages on until it is time to cut."""
+    """Listens on a port, and forwards messages between a client and a database until it cuts the connection."""
 
     def __init__(self, url: str) -> None:
-        """`url` must name PostgreSQL's folder; the way through here is `self.url`."""
+        """`url` must name the folder of PostgreSQL's socket; `self.url` is the database's URL through this proxy."""
         parts = conninfo_to_dict(url)
-        [self._place] = [str(path) for path in Path(str(parts["host"])).glob(".s.PGSQL.*") if path.is_socket()]
+        [self._socket_path] = [str(path) for path in Path(str(parts["host"])).glob(".s.PGSQL.*") if path.is_socket()]
         self._listener = socket.create_server(("127.0.0.1", 0))
-        place = f"127.0.0.1:{self._listener.getsockname()[1]}/{parts['dbname']}"
-        self.url = f"postgresql://{parts['user']}@{place}?sslmode=disable&gssencmode=disable"
-        self._guard = threading.Lock()
-        self._left: tuple[Way, int] | None = None
+        address = f"127.0.0.1:{self._listener.getsockname()[1]}/{parts['dbname']}"
+        self.url = f"postgresql://{parts['user']}@{address}?sslmode=disable&gssencmode=disable"
+        self._lock = threading.Lock()
+        self._remaining: tuple[Way, int] | None = None
         self._is_half = False
         self._sockets = [self._listener]
         self._threads: list[threading.Thread] = []
-        self._start(self._let_in)
+        self._start(self._accept)
 
     def cut_after(self, way: Way, messages: int, *, is_half: bool) -> None:
-        """Cut when as many messages went that way and one more is to go; with `is_half` PostgreSQL is not told."""
-        with self._guard:
-            self._left, self._is_half = (way, messages), is_half
+        """Cut after `messages` in direction `way`, when the next one is to be forwarded.
+
+        With `is_half` only the client's connection is closed, so that PostgreSQL does not notice.
+        """
+        with self._lock:
+            self._remaining, self._is_half = (way, messages), is_half
 
     def put_away(self) -> bool:
-        """Cut no more; whether it was cut."""
-        with self._guard:
-            left, self._left = self._left, None
-        return left is None
+        """Cancel the cut; whether the connection was cut."""
+        with self._lock:
+            remaining, self._remaining = self._remaining, None
+        return remaining is None
 
     def close(self) -> None:
-        for each in self._sockets:
-            hang_up(each)
+        for connection in self._sockets:
+            hang_up(connection)
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        for each in self._sockets:
-            each.close()
+        for connection in self._sockets:
+            connection.close()
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
         self._threads[-1].start()
 
-    def _let_in(self) -> None:
+    def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                ours, _ = self._listener.accept()
-                theirs = socket.socket(socket.AF_UNIX)
-                self._sockets += ours, theirs
-                ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                theirs.connect(self._place)
-                self._start(self._pass_on, "out", ours, theirs)
-                self._start(self._pass_on, "in", theirs, ours)
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                self._sockets += client, server
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                server.connect(self._socket_path)
+                self._start(self._forward, "out", client, server)
+                self._start(self._forward, "in", server, client)
 
-    def _pass_on(self, way: Way, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, way: Way, source: socket.socket, target: socket.socket) -> None:
         is_half = False
         with suppress(OSError), source.makefile("rb") as file:
             for message in messages_of(file, begins_untyped=way == "out"):
-                if self._is_time(way):
+                if self._is_due(way):
                     is_half = self._is_half
                     break
                 target.sendall(message)
-        ours, theirs = (source, target) if way == "out" else (target, source)
-        hang_up(ours)
+        client, server = (source, target) if way == "out" else (target, source)
+        hang_up(client)
         if not is_half:
-            hang_up(theirs)
+            hang_up(server)
 
-    def _is_time(self, way: Way) -> bool:
-        with self._guard:
-            if self._left is None or self._left[0] != way:
+    def _is_due(self, way: Way) -> bool:
+        with self._lock:
+            if self._remaining is None or self._remaining[0] != way:
                 return False
-            left = self._left[1]
-            self._left = (way, left - 1) if left else None
-            return left == 0
+            remaining = self._remaining[1]
+            self._remaining = (way, remaining - 1) if remaining else None
+            return remaining == 0
 
 
 def messages_of(file: BufferedReader, begins_untyped: bool) -> Iterator[bytes]:
-    """The messages that come, until the other side hangs up: a type and a length, but for the first of a client."""
+    """The messages of a connection until it is closed. Each has a type and a length; a client's first has no type."""
     head_bytes = 4 if begins_untyped else 5
     while len(head := file.read(head_bytes)) == head_bytes:
         yield head + file.read(int.from_bytes(head[-4:]) - 4)
         head_bytes = 5
 
 
-def hang_up(line: socket.socket) -> None:
+def hang_up(connection: socket.socket) -> None:
     with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)

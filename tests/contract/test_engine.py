@@ -220,7 +220,7 @@ def test_an_effect_that_raises_is_counted_and_harms_nobody(store: Store, caplog:
     assert done.result() == "done"
     assert told == ["second"]
     assert store.writer.failures == 1
-    assert "an effect failed" in caplog.text
+    assert "callback of a batch failed" in caplog.text
 
 
 @pytest.mark.parametrize("write", [adding, putting])

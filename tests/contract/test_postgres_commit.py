@@ -65,7 +65,7 @@ def test_a_commit_that_never_arrived_is_found_undone(
     store = closing(still(url, heard))
     cut_at_commit(monkeypatch, postgres, store, after=False)
 
-    with pytest.raises(StoreUnavailable, match="Nothing of this request was done"):
+    with pytest.raises(StoreUnavailable, match="Nothing was written"):
         store.run(told_by(told, "a"))
 
     assert told == ["a not"]
@@ -81,7 +81,7 @@ def test_of_what_has_no_event_nobody_is_told_that_it_was_not_done(
     store = closing(still(url))
     cut_at_commit(monkeypatch, postgres, store, after=after)
 
-    with pytest.raises(StoreUnavailable, match="may have been done"):
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(lambda transaction: transaction.put(ADD, name="a", size=1))
     assert names(store) == (["a"] if after else [])
     assert store.run(adding("b")) == "b"
@@ -98,7 +98,7 @@ def test_what_a_commit_came_to_is_made_good_when_the_store_can_be_asked_again(
     away = psycopg.OperationalError("nobody there")
     monkeypatch.setattr(Postgres, "_open", raising(away))
 
-    with pytest.raises(StoreUnavailable, match="may have been done"):
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(told_by(told, "a"))
     with pytest.raises(StoreUnavailable, match="nobody there"):
         store.run(told_by(told, "lost"))
@@ -119,7 +119,7 @@ def test_another_server_that_came_to_the_same_place_is_not_taken_for_our_commit(
     store.run(told_by(told, "first"))
     cut_at_commit(monkeypatch, postgres, store, after=False)
     monkeypatch.setattr(Postgres, "_open", raising(psycopg.OperationalError("nobody there")))
-    with pytest.raises(StoreUnavailable, match="may have been done"):
+    with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(told_by(told, "a"))
     monkeypatch.undo()
     other = still(url)

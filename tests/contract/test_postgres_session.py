@@ -136,7 +136,7 @@ def test_a_log_that_cannot_be_written_takes_the_batch_away(store: Store, session
 
     for future in store.writer.run_batch([telling, putting("c")]):
         assert isinstance(future.exception(), StoreUnavailable)
-        assert "Nothing of this request was done" in str(future.exception())
+        assert "Nothing was written" in str(future.exception())
     assert told == ["not"]
     assert names(store) == ["a"]
 

@@ -1,4 +1,4 @@
-"""What the contract tests store: one table of their own beside the log, and the few statements they need."""
+"""The table and statements of the contract tests: a table `things` beside the event log, and mutations of it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -45,11 +45,11 @@ Mutation = Callable[[Transaction], Any]
 
 
 class Boom(Exception):
-    """What a mutation raises in these tests."""
+    """The error that mutations of these tests raise."""
 
 
 def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change) -> Mutation:
-    """A mutation that adds a thing, records it in a stream, and answers its name."""
+    """A mutation that adds a thing, records an event of it in a stream, and returns its name."""
 
     def mutation(transaction: Transaction) -> str:
         write(transaction, ADD, name=name, size=size)
@@ -60,12 +60,12 @@ def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., obj
 
 
 def putting(name: str, stream: str = "s", size: int = 1) -> Mutation:
-    """A mutation that does what `adding` does, and does not wait for it."""
+    """A mutation that does what `adding` does, with a deferred statement."""
     return adding(name, stream, size, Transaction.put)
 
 
 def failing(name: str, error: BaseException | None = None) -> Mutation:
-    """A mutation that does all that `adding` does, and then raises."""
+    """A mutation that does what `adding` does, and then raises."""
 
     def mutation(transaction: Transaction) -> None:
         adding(name)(transaction)
@@ -95,17 +95,17 @@ def last_seq(store: Store, stream: str) -> int:
 
 @contextmanager
 def writer_held(store: Store) -> Iterator[None]:
-    """Keep the writer's thread inside a mutation, so that everything submitted meanwhile waits together."""
-    begun, go_on = threading.Event(), threading.Event()
+    """Block the writer's thread inside a mutation, so that everything submitted meanwhile forms one batch."""
+    started, released = threading.Event(), threading.Event()
 
     def mutation(transaction: Transaction) -> None:
-        begun.set()
-        assert go_on.wait(PATIENCE_S)
+        started.set()
+        assert released.wait(PATIENCE_S)
 
-    holding: Future[None] = store.write(mutation)
-    assert begun.wait(PATIENCE_S)
+    blocking: Future[None] = store.write(mutation)
+    assert started.wait(PATIENCE_S)
     try:
         yield
     finally:
-        go_on.set()
-        holding.result(PATIENCE_S)
+        released.set()
+        blocking.result(PATIENCE_S)

@@ -1,1 +1,1 @@
-"""Remembering. Knows tables, statements and the one writer; must not know why a row changes."""
+"""Durable state: tables, SQL statements, database engines and the one writer. Must not know why a row changes."""

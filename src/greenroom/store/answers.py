@@ -1,4 +1,4 @@
-"""Answers that were given under an idempotency key, remembered. Must not know what was asked."""
+"""Stores idempotency keys and the replies that were sent under them."""
 
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, insert, select
 
@@ -9,7 +9,10 @@ from greenroom.store.transaction import Reader, Row, Transaction
 
 
 class AnswerColumns(TypedColumns):
-    """One answer by who asked, what they asked and under which key; `digest` is the body's, to tell a mix-up."""
+    """One reply for each caller (`subject`), route and key.
+
+    `digest` is that of the request's body, to detect a key that is used again for another request.
+    """
 
     subject: Named[str] = Column(TEXT, primary_key=True)
     route: Named[str] = Column(TEXT, primary_key=True)
@@ -22,7 +25,7 @@ class AnswerColumns(TypedColumns):
 
 answers = Table("answers", metadata, AnswerColumns, Index(None, "at"), **STRICT)
 
-_asked = (
+_by_key = (
     answers.c.subject == bindparam("subject"),
     answers.c.route == bindparam("route"),
     answers.c.key == bindparam("key"),
@@ -30,20 +33,20 @@ _asked = (
 
 NAMES = ("subject", "route", "key", "digest", "status", "body", "at")
 ADD = Statement(insert(answers).values(binds(answers, NAMES)))
-GET = Statement(select(answers.c.digest, answers.c.status, answers.c.body, answers.c.at).where(*_asked))
-REMOVE = Statement(delete(answers).where(*_asked))
+GET = Statement(select(answers.c.digest, answers.c.status, answers.c.body, answers.c.at).where(*_by_key))
+REMOVE = Statement(delete(answers).where(*_by_key))
 
 
 def get(reader: Reader, subject: str, route: str, key: str) -> Row | None:
-    """Find (digest, status, body, at) of the answer that was given."""
+    """Find the reply that was sent under a key, as (digest, status, body, at)."""
     return reader.row(GET, subject=subject, route=route, key=key)
 
 
 def add(tx: Transaction, subject: str, route: str, key: str, digest: str, status: int, body: str) -> None:
-    """Remember an answer."""
+    """Add a reply."""
     tx.put(ADD, subject=subject, route=route, key=key, digest=digest, status=status, body=body, at=tx.now.instant)
 
 
 def remove(tx: Transaction, subject: str, route: str, key: str) -> None:
-    """Forget an answer."""
+    """Delete a reply."""
     tx.change(REMOVE, subject=subject, route=route, key=key)

@@ -1,4 +1,4 @@
-"""What attempts at tasks left, remembered: who had them, and results that came too late. Must not know the moves."""
+"""Stores former attempts at tasks (the participant that had each) and late results."""
 
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, func, insert, select
 
@@ -10,7 +10,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class AttemptColumns(TypedColumns):
-    """Who had an attempt that another one followed, and when it ended. Of the current one the task itself says that."""
+    """The participant of an attempt that another one followed, and when it ended. The task has its current attempt."""
 
     task: Named[str] = Column(TEXT, primary_key=True)
     attempt: Named[int] = Column(INTEGER, primary_key=True)
@@ -19,7 +19,7 @@ class AttemptColumns(TypedColumns):
 
 
 class LateResultColumns(TypedColumns):
-    """Results of attempts that no longer counted."""
+    """Results of attempts that no longer held their task."""
 
     num: Named[int] = Column(INTEGER, primary_key=True)
     task: Named[str] = Column(TEXT)
@@ -66,18 +66,18 @@ _read_late = read_as(LateResult, LATE_FIELDS)
 
 
 def add(tx: Transaction, task: str, attempt: int, connection_id: str, ended_at: str) -> None:
-    """Remember who had an attempt that another one follows now."""
+    """Record which participant had an attempt that another one now follows."""
     tx.put(ADD, task=task, attempt=attempt, connection_id=connection_id, ended_at=ended_at)
 
 
 def get(reader: Reader, task: str, attempt: int) -> tuple[str, str] | None:
-    """Who had an attempt that another one followed, and when it ended."""
+    """The connection id and the end of an attempt that another one followed; None if it is unknown or current."""
     row = reader.row(GET, task=task, attempt=attempt)
     return (row[0], row[1]) if row else None
 
 
 def add_late(tx: Transaction, task: str, late: LateResult) -> None:
-    """Keep a result of an attempt that no longer counts."""
+    """Add a result of an attempt that no longer holds its task."""
     tx.put(ADD_LATE, task=task, **fields_of(late, LATE_FIELDS))
 
 
@@ -87,5 +87,5 @@ def late_of(reader: Reader, task: str) -> tuple[LateResult, ...]:
 
 
 def forget_oldest_late(tx: Transaction, task: str, attempt: int) -> None:
-    """Forget the oldest late result of an attempt."""
+    """Delete the oldest late result of an attempt."""
     tx.change(FORGET_OLDEST_LATE, task=task, attempt=attempt)

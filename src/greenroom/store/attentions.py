@@ -1,4 +1,4 @@
-"""What needs a person, remembered until it is resolved. Must not know what raises it."""
+"""Stores the alerts that are raised and not resolved yet."""
 
 import msgspec
 from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, select
@@ -11,7 +11,7 @@ from greenroom.store.transaction import Reader, Row, Transaction
 
 
 class AttentionColumns(TypedColumns):
-    """One row for each that is raised now; what was resolved is in the log."""
+    """One row for each raised alert; resolved ones are in the event log only."""
 
     key: Named[str] = Column(TEXT, primary_key=True)
     room: Named[str | None] = Column(TEXT, nullable=True)
@@ -23,14 +23,14 @@ class AttentionColumns(TypedColumns):
 attentions = Table("attentions", metadata, AttentionColumns, **STRICT)
 
 FIELDS = Attention.__struct_fields__
-_attention = select(*(attentions.c[name] for name in FIELDS))
+_alert = select(*(attentions.c[name] for name in FIELDS))
 
 ADD = Statement(
     upsert(attentions).values(binds(attentions, FIELDS)).on_conflict_do_nothing(index_elements=[attentions.c.key])
 )
-GET = Statement(_attention.where(attentions.c.key == bindparam("key")))
-OF_ROOM = Statement(_attention.where(attentions.c.room == bindparam("room")).order_by(attentions.c.key))
-ALL = Statement(_attention.order_by(attentions.c.raised_at, attentions.c.key))
+GET = Statement(_alert.where(attentions.c.key == bindparam("key")))
+OF_ROOM = Statement(_alert.where(attentions.c.room == bindparam("room")).order_by(attentions.c.key))
+ALL = Statement(_alert.order_by(attentions.c.raised_at, attentions.c.key))
 REMOVE = Statement(delete(attentions).where(attentions.c.key == bindparam("key")))
 
 
@@ -39,28 +39,28 @@ def _read(row: Row) -> Attention:
     return Attention(key=key, room=room, text=text, subjects=tuple(msgspec.json.decode(subjects)), raised_at=raised_at)
 
 
-def add(tx: Transaction, attention: Attention) -> bool:
-    """Remember it; False when it is raised already."""
-    values = fields_of(attention, FIELDS) | {"subjects": msgspec.json.encode(attention.subjects).decode()}
+def add(tx: Transaction, alert: Attention) -> bool:
+    """Add an alert; False when an alert with its key is raised already."""
+    values = fields_of(alert, FIELDS) | {"subjects": msgspec.json.encode(alert.subjects).decode()}
     return tx.change(ADD, **values) == 1
 
 
 def remove(tx: Transaction, key: str) -> bool:
-    """Forget it; False when it was not raised."""
+    """Delete an alert; False when none is raised under this key."""
     return tx.change(REMOVE, key=key) == 1
 
 
 def get(reader: Reader, key: str) -> Attention | None:
-    """Find one by what it is about."""
+    """Find an alert by its key."""
     row = reader.row(GET, key=key)
     return _read(row) if row else None
 
 
 def of_room(reader: Reader, room: str) -> list[Attention]:
-    """All that is raised now about a room."""
+    """The raised alerts of a room."""
     return [_read(row) for row in reader.rows(OF_ROOM, room=room)]
 
 
 def every(reader: Reader) -> list[Attention]:
-    """All that is raised now, oldest first."""
+    """All raised alerts, oldest first."""
     return [_read(row) for row in reader.rows(ALL)]

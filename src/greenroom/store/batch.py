@@ -1,7 +1,15 @@
-"""A batch: one database transaction that carries many mutations. Must not know threads, queues or who waits.
+"""Runs a batch: one database transaction with many mutations, each in a savepoint.
 
-Each mutation has a savepoint of its own, so that one that raises takes only itself away. What cannot be undone to a
-savepoint (a failed COMMIT, a full disk, a dead connection) takes the whole batch away: nobody in it is told "done".
+A batch has five outcomes:
+
+- committed: commit callbacks run, events are published, futures resolve. A mutation that raised is rolled back to its
+  savepoint and fails alone: its rollback callbacks run, and the other mutations are committed.
+- not committed (a full disk, a lost connection, a failed COMMIT): all rollback callbacks run, and every future fails
+  with StoreUnavailable.
+- COMMIT not answered, and a new session finds that it was done: as committed.
+- COMMIT not answered, and a new session finds that it was not done: as not committed.
+- COMMIT not answered, and the database cannot be queried yet: every future fails with "may have been committed", and
+  the callbacks run when `greenroom.store.continuity` finds out.
 """
 
 import logging
@@ -23,15 +31,21 @@ logger = logging.getLogger("greenroom.store")
 T = TypeVar("T")
 Mutation = Callable[[Transaction], T]
 Resolution = Callable[[], None]
-"""Hands a future its result. Never raises: a claimed future cannot be cancelled, a resolved one is left alone."""
+"""Sets the result of a future. Never raises: a claimed future cannot be cancelled, a resolved one is left as it is."""
 
-NOT_DONE = "Nothing of this request was done: send it again. If that goes on, look at the server's disk and its log."
-PERHAPS_DONE = "This may have been done: send it again with the same Idempotency-Key, which then does it once only."
-OVER = "this mutation has returned; its transaction cannot be used any more"
+NOT_DONE = (
+    "Nothing was written. Send the request again; if it keeps failing, check the server's disk (or PostgreSQL) and its"
+    " log."
+)
+PERHAPS_DONE = (
+    "The change may have been committed. Send the request again with the same Idempotency-Key, so that it is done only"
+    " once."
+)
+OVER = "this mutation has returned: its transaction cannot be used any more"
 
 
 class Job(Generic[T]):
-    """A mutation and the future of whoever asked for it."""
+    """A mutation and the future of its result."""
 
     __slots__ = ("future", "mutation")
 
@@ -40,16 +54,20 @@ class Job(Generic[T]):
         self.future: Future[T] = Future()
 
     def claim(self) -> bool:
-        """Take the job on: from here its future cannot be cancelled. False when its waiter has already left."""
+        """Mark the job as running: its future can no longer be cancelled. False when it was cancelled before."""
         return self.future.set_running_or_notify_cancel()
 
 
 class Lost(Exception):
-    """The batch's transaction is gone, and with it everything that was done in it."""
+    """The transaction of a batch was lost, with everything that was done in it."""
 
 
 class Settled(NamedTuple):
-    """What came of a batch. `after` holds effects and amends in commit order; `fatal` is no error but an end."""
+    """The outcome of a batch.
+
+    `after` are the commit and rollback callbacks to call, in commit order. `fatal` is an exception that must end the
+    thread (SystemExit, KeyboardInterrupt), not an error of a mutation.
+    """
 
     after: Sequence[Callable[[], None]]
     events: Sequence[Event]
@@ -59,78 +77,80 @@ class Settled(NamedTuple):
 
 
 class Batch:
-    """Carries claimed jobs through one transaction, once."""
+    """Runs claimed jobs in one transaction. For one use."""
 
-    def __init__(self, engine: Engine, clock: Clock, memory: Memory, continuity: Continuity[Settled]) -> None:
-        """`memory` must be forgotten as a whole if the batch comes to nothing."""
+    def __init__(self, engine: Engine, clock: Clock, cache: Memory, recovery: Continuity[Settled]) -> None:
+        """`cache` must be discarded as a whole if the batch is not committed."""
         self._engine = engine
         self._clock = clock
-        self._memory = memory
-        self._continuity = continuity
-        self._ledger = log.Ledger(memory)
+        self._cache = cache
+        self._recovery = recovery
+        self._sequences = log.Ledger(cache)
         self._transactions: list[Transaction] = []
-        self._after: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._events: list[Event] = []
         self._resolutions: list[Resolution] = []
 
     def carry(self, jobs: Sequence[Job[Any]]) -> Settled:
-        """Run the jobs and commit. Never raises; when it returns, the batch is durable or has left no trace.
+        """Run the jobs and commit. Never raises; when it returns, the batch is durable or rolled back.
 
-        One case is told by the next session only: a COMMIT that was not answered. See greenroom.store.continuity.
+        The exception is a COMMIT that was not answered: a later session resolves it, see greenroom.store.continuity.
         """
         fatal: BaseException | None = None
         is_unknown = False
         try:
             self._commit(jobs)
-            return self._done()
+            return self._committed_result()
         except Exception as error:
             cause: BaseException = error.__cause__ or error if isinstance(error, Lost) else error
             is_unknown = isinstance(error, CommitUnknown)
-            # An outage may last for hours and says all in one line; anything else is a fault of ours.
+            # An outage may last for hours, and one line describes it; anything else is a bug and gets a traceback.
             is_outage = is_unknown or self._engine.is_outage(cause)
-            logger.error("a batch of %d mutations was not committed: %s", len(jobs), cause, exc_info=not is_outage)
+            logger.error("batch not committed: %d mutations: %s", len(jobs), cause, exc_info=not is_outage)
         except BaseException as error:
             fatal = cause = error
         self._engine.abandon()
-        amends = [amend for transaction in self._transactions for amend in transaction.amends]
-        # What has no event cannot be found in the log: that it is not there says nothing.
+        callbacks = [callback for transaction in self._transactions for callback in transaction.amends]
+        # A batch without events leaves nothing in the log, so the log cannot show that it was not committed.
         guidance = PERHAPS_DONE if is_unknown and not self._events else NOT_DONE
-        undone = Settled(amends, [], refusals(jobs, cause, guidance), is_committed=False, fatal=fatal)
+        rolled_back = Settled(callbacks, [], refusals(jobs, cause, guidance), is_committed=False, fatal=fatal)
         if not is_unknown:
-            return undone
-        return self._ask(undone) or Settled([], [], refusals(jobs, cause, PERHAPS_DONE), is_committed=False)
+            return rolled_back
+        return self._resolve_doubt(rolled_back) or Settled(
+            [], [], refusals(jobs, cause, PERHAPS_DONE), is_committed=False
+        )
 
     def _commit(self, jobs: Sequence[Job[Any]]) -> None:
         cursor = self._engine.writing()
-        self._continuity.check(cursor)
-        self._memory.keep_to(self._engine.sessions)
+        self._recovery.check(cursor)
+        self._cache.keep_to(self._engine.sessions)
         cursor.execute(self._engine.begin_write)
         for job in jobs:
-            self._attempt(job, cursor)
-        self._ledger.write(self._transaction(cursor))
+            self._run_job(job, cursor)
+        self._sequences.write(self._new_transaction(cursor))
         cursor.execute("COMMIT")
         if self._events:
-            self._continuity.committed(self._events[-1].pos)
+            self._recovery.committed(self._events[-1].pos)
 
-    def _done(self) -> Settled:
-        return Settled(self._after, self._events, self._resolutions, is_committed=True)
+    def _committed_result(self) -> Settled:
+        return Settled(self._callbacks, self._events, self._resolutions, is_committed=True)
 
-    def _ask(self, undone: Settled) -> Settled | None:
-        """Ask a new session whether a COMMIT was done that was not answered; None when only a later one will tell."""
+    def _resolve_doubt(self, rolled_back: Settled) -> Settled | None:
+        """Query in a new session whether an unanswered COMMIT was done; None when no session can be opened yet."""
         last = self._events[-1] if self._events else None
-        self._continuity.doubt = Doubt(last, self._done(), undone)
+        self._recovery.doubt = Doubt(last, self._committed_result(), rolled_back)
         try:
-            return self._continuity.settle(self._engine.writing())
+            return self._recovery.settle(self._engine.writing())
         except Exception as error:
-            logger.error("whether the last batch was committed is not known yet: %s", error)
+            logger.error("commit in doubt: last batch: %s", error)
             return None
 
-    def _transaction(self, cursor: Cursor) -> Transaction:
-        return Transaction(cursor, self._engine.dialect, now(self._clock), self._memory, self._ledger.unwritten)
+    def _new_transaction(self, cursor: Cursor) -> Transaction:
+        return Transaction(cursor, self._engine.dialect, now(self._clock), self._cache, self._sequences.unwritten)
 
-    def _attempt(self, job: Job[Any], cursor: Cursor) -> None:
+    def _run_job(self, job: Job[Any], cursor: Cursor) -> None:
         """Run one mutation in its savepoint."""
-        transaction = self._transaction(cursor)
+        transaction = self._new_transaction(cursor)
         self._transactions.append(transaction)
         cursor.execute("SAVEPOINT mutation")
         try:
@@ -138,18 +158,18 @@ class Batch:
             if transaction.failure is not None:
                 raise transaction.failure
             cursor.settle()
-            events = self._ledger.enter(transaction)
+            events = self._sequences.enter(transaction)
         except Exception as error:
             cause = transaction.failure or error
             if self._engine.is_outage(cause) or not self._engine.in_transaction():
                 raise Lost from cause
             cursor.execute("ROLLBACK TO SAVEPOINT mutation")
-            self._memory.forget_rows()
-            self._after += transaction.amends
+            self._cache.forget_rows()
+            self._callbacks += transaction.amends
             self._resolutions.append(refusing(job, error))
         else:
             self._events += events
-            self._after += transaction.effects
+            self._callbacks += transaction.effects
             self._resolutions.append(answering(job, result))
         finally:
             transaction.end(OVER)
@@ -169,7 +189,7 @@ def refusals(jobs: Sequence[Job[Any]], cause: BaseException, guidance: str) -> l
 
 
 def unavailable(cause: BaseException, guidance: str) -> StoreUnavailable:
-    """The error for a request whose transaction was lost; one for each, as an exception keeps a traceback."""
+    """The error for a request whose transaction was lost; one for each job, as an exception keeps a traceback."""
     error = StoreUnavailable(f"The store could not commit ({cause}).", guidance)
     error.__cause__ = cause
     return error

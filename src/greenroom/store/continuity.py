@@ -1,8 +1,12 @@
-"""Whether the store is as this process left it, asked once of each new session. Must not know mutations or connections.
+"""Checks once in each new writer session that the store is as this process left it, and resolves in-doubt commits.
 
-While a session lasts nobody else writes. Between two of them either may have happened: a COMMIT that was not answered
-was done after all, so that its effects are due; or another server was here, so that all we remember may be wrong. A
-transition always has an event, so the last place of the log tells.
+While a session lasts no other process can write. Between two sessions a COMMIT that was not answered may have been
+done, so that its callbacks are due, or another server may have written, so that this process's memory is out of date.
+Every transition has an event, so the last position of the log shows which of them happened.
+
+Limits: a batch without events cannot be found in the log. It counts as not committed, and its requests are answered
+"may have been committed". What another server wrote without an event is not detected; therefore the writer discards the
+rows that it cached in an earlier session.
 """
 
 from collections.abc import Callable
@@ -18,7 +22,7 @@ Outcome = TypeVar("Outcome")
 
 
 class Doubt(NamedTuple, Generic[Outcome]):
-    """A batch whose COMMIT was not answered: the event it would end with, and what follows in either case."""
+    """A batch whose COMMIT was not answered: its last event, if any, and the outcome to apply in either case."""
 
     last: Event | None
     done: Outcome
@@ -26,12 +30,12 @@ class Doubt(NamedTuple, Generic[Outcome]):
 
 
 class Continuity(Generic[Outcome]):
-    """Knows the last place that this process committed, and a batch that may stand behind it."""
+    """Keeps the last log position that this process committed, and the batch that is in doubt, if any."""
 
     def __init__(self, engine: Engine, apply: Callable[[Outcome], None]) -> None:
-        """`apply` is called with what a doubt has come to, before anything else is written."""
+        """`apply` is called with the outcome of a resolved doubt, before anything else is written."""
         self.overtaken: str | None = None
-        """Why this process must write no more, once it must not."""
+        """Why this process must stop writing; None while it may write."""
         self.doubt: Doubt[Outcome] | None = None
         self._engine = engine
         self._apply = apply
@@ -39,35 +43,35 @@ class Continuity(Generic[Outcome]):
         self._last_pos: int | None = None
 
     def committed(self, last_pos: int) -> None:
-        """Take it that we wrote up to that place."""
+        """Record the last log position that this process committed."""
         self._last_pos = last_pos
 
     def check(self, cursor: Cursor) -> None:
-        """Make sure that a new session finds the store as it was, and apply what was in doubt.
+        """Check that a new session finds the store unchanged, and apply the outcome of a commit that was in doubt.
 
-        Raises StoreUnavailable, now and for ever, when somebody else wrote.
+        Raises StoreUnavailable, in this and every later call, when another server wrote.
         """
-        late = self.settle(cursor)
-        if late is not None:
-            self._apply(late)
+        outcome = self.settle(cursor)
+        if outcome is not None:
+            self._apply(outcome)
 
     def settle(self, cursor: Cursor) -> Outcome | None:
-        """Do as `check` does, but give back what was in doubt instead of applying it; None when nothing was."""
+        """As `check`, but return the outcome of the commit in doubt instead of applying it; None when none was."""
         if self._session == self._engine.sessions:
             return None
         reader, doubt = Reader(cursor, self._engine.dialect), self.doubt
-        found = log.last_pos(reader)
-        is_done = doubt is not None and doubt.last is not None and is_newest(reader, doubt.last, found)
-        if not is_done and self._last_pos not in (None, found):
+        stored_pos = log.last_pos(reader)
+        is_done = doubt is not None and doubt.last is not None and is_newest(reader, doubt.last, stored_pos)
+        if not is_done and self._last_pos not in (None, stored_pos):
             self.overtaken = (
-                f"Another server wrote to this store while we had lost it: it is at {found}, and we left it at"
-                f" {self._last_pos}."
+                f"Another server wrote to this store while this server had lost it: the last event is {stored_pos}, and"
+                f" this server left it at {self._last_pos}."
             )
-            raise StoreUnavailable(self.overtaken, "Start the server again; it writes no more.")
-        self._session, self._last_pos, self.doubt = self._engine.sessions, found, None
+            raise StoreUnavailable(self.overtaken, "This server has stopped writing. Start it again.")
+        self._session, self._last_pos, self.doubt = self._engine.sessions, stored_pos, None
         return None if doubt is None else doubt.done if is_done else doubt.undone
 
 
 def is_newest(reader: Reader, event: Event, last_pos: int) -> bool:
-    """Tell whether the log ends with this very event: another server's may have come to the same place."""
+    """Whether the log ends with exactly this event: another server may have written one at the same position."""
     return event.pos == last_pos and log.all_after(reader, last_pos - 1, 1) == [event]

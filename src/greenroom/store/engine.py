@@ -1,4 +1,7 @@
-"""The port to a database: all that differs between SQLite and PostgreSQL. Must not know mutations, events or tables."""
+"""Defines the interface to a database: everything that differs between SQLite and PostgreSQL.
+
+The adapters are `greenroom.store.sqlite` and `greenroom.store.postgres.engine`.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -9,15 +12,15 @@ from sqlalchemy.engine import Dialect
 
 
 class CommitUnknown(Exception):
-    """COMMIT was sent and not answered: only the store itself can tell whether it was done, once it can be asked."""
+    """COMMIT was sent and not answered: only the database knows whether it committed, once it can be queried again."""
 
 
 class RowsDiffer(Exception):
-    """A statement touched another number of rows than it must: something is not as it was when it was read."""
+    """A statement changed a different number of rows than required: a row is not as it was when it was read."""
 
 
 class Cursor(Protocol):
-    """What we use of a driver's cursor, and statements that nobody waits for."""
+    """The part of a driver's cursor that the store uses, and deferred statements."""
 
     @property
     def rowcount(self) -> int: ...
@@ -29,15 +32,15 @@ class Cursor(Protocol):
     def fetchall(self) -> list[Any]: ...
 
     def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None, /) -> None:
-        """Run a statement that writes, once for each set of arguments and in its turn, without waiting for it.
+        """Run a statement that writes, once for each set of arguments, in order, without waiting for its result.
 
-        That it failed may be told by any call that comes after it; RowsDiffer, that all in all it did not touch `rows`.
-        A ROLLBACK undoes it whether or not it has been run.
+        Any later call may raise its error, or RowsDiffer if it did not change `rows` rows in total.
+        A ROLLBACK undoes it whether or not it has run yet.
         """
         ...
 
     def settle(self) -> None:
-        """Wait until all that was put is done, and raise what it failed with."""
+        """Wait until all deferred statements have run, and raise their first error."""
         ...
 
 
@@ -46,51 +49,51 @@ class Engine(Protocol):
 
     @property
     def dialect(self) -> Dialect:
-        """How statements are spelled; its parameter style must be a positional one."""
+        """The SQL dialect that statements are compiled for; its parameter style must be positional."""
         ...
 
     @property
     def begin_write(self) -> str:
-        """The statement that begins a transaction that is going to write."""
+        """The statement that begins a write transaction."""
         ...
 
     @property
     def sessions(self) -> int:
-        """How many sessions the writer has had. With each new one, somebody else may have been there in between."""
+        """How many sessions the writer has had. Between two of them another process may have written."""
         ...
 
     @property
     def lost_to(self) -> str | None:
-        """Who has taken the store from us, in words; None while it is ours."""
+        """Which server took the store over, as an error text; None while this process holds it."""
         ...
 
     @property
     def turn(self) -> AbstractContextManager[Any]:
-        """Held by whoever writes, from before the transaction until after its effects."""
+        """The lock that a thread holds to write, from before the transaction until after its callbacks."""
         ...
 
     def prepare(self, tables: MetaData) -> None:
-        """Create the tables in an empty database; raise ConfigurationError for one that we cannot use."""
+        """Create the tables in an empty database or upgrade an older one; ConfigurationError if it is not usable."""
         ...
 
     def writing(self) -> Cursor:
-        """A cursor on the writer's session, which is opened if there is none. It commits by itself outside BEGIN.
+        """A cursor on the writer's session, in autocommit mode outside of BEGIN. Opens a session if there is none.
 
-        Nobody else can write while it lasts. Raises AlreadyRunning when somebody else has the store. A COMMIT that was
-        not answered is CommitUnknown.
+        No other process can write while the session lasts. Raises AlreadyRunning when another server holds the store.
+        A COMMIT that was not answered raises CommitUnknown.
         """
         ...
 
     def keep_connected(self) -> None:
-        """See to it that the writer has a session, also while nobody writes. Returns at once; never raises."""
+        """Make sure that the writer has a session, also while nothing is written. Returns at once; never raises."""
         ...
 
     def in_transaction(self) -> bool:
-        """Tell whether the writer's transaction still stands: some errors end it without being asked."""
+        """Whether the writer's transaction is still open: some errors end it implicitly."""
         ...
 
     def abandon(self) -> None:
-        """Undo the writer's transaction, whatever its state; `writing` is clean after it. Never raises."""
+        """Roll back the writer's transaction, whatever its state; `writing` is clean afterwards. Never raises."""
         ...
 
     def reading(self) -> AbstractContextManager[Cursor]:
@@ -98,7 +101,7 @@ class Engine(Protocol):
         ...
 
     def is_outage(self, error: BaseException) -> bool:
-        """Tell whether the database or its disk failed, as against a statement that was wrong."""
+        """Whether the database or its disk failed, as opposed to an invalid statement."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The one secret that every token is made with, remembered. Must not know tokens."""
+"""Stores the secret that signs all tokens."""
 
 from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, select
 
@@ -9,7 +9,7 @@ from greenroom.store.transaction import Transaction
 
 
 class KeyColumns(TypedColumns):
-    """Keys by name, in hexadecimal."""
+    """Secrets by name, in hexadecimal."""
 
     name: Named[str] = Column(TEXT, primary_key=True)
     value: Named[str] = Column(TEXT)
@@ -24,7 +24,7 @@ GET = Statement(select(keys.c.value).where(keys.c.name == bindparam("name")))
 
 
 def settle(tx: Transaction, name: str, fresh: bytes) -> bytes:
-    """The key of that name: the one that is kept, or `fresh` if there is none yet, which is kept from now on."""
+    """The stored secret of this name; if there is none yet, store `fresh` and return it."""
     tx.change(ADD, name=name, value=fresh.hex())
     row = tx.row(GET, name=name)
     assert row is not None

@@ -1,4 +1,4 @@
-"""The log: what was committed, numbered. Knows streams and the order of commits; must not know any type of event."""
+"""Stores the event log: committed events, numbered by `pos` over all streams and by `seq` within their stream."""
 
 import msgspec
 from sqlalchemy import Column, Named, Table, TypedColumns, UniqueConstraint, bindparam, insert, select
@@ -11,21 +11,21 @@ from greenroom.store.transaction import Reader, Row, Transaction
 
 
 class StreamColumns(TypedColumns):
-    """The last number given in each stream. It outlives the events, which are not kept for ever."""
+    """The last `seq` of each stream. It stays when retention deletes the stream's events."""
 
     stream: Named[str] = Column(TEXT, primary_key=True)
     last_seq: Named[int] = Column(INTEGER)
 
 
 class CounterColumns(TypedColumns):
-    """Numbers that only rise, by name."""
+    """Numbers that only increase, by name."""
 
     name: Named[str] = Column(TEXT, primary_key=True)
     value: Named[int] = Column(INTEGER)
 
 
 class EventColumns(TypedColumns):
-    """One row for each committed transition."""
+    """One row for each event, which is one committed transition."""
 
     pos: Named[int] = Column(INTEGER, primary_key=True, autoincrement=False)
     stream: Named[str] = Column(TEXT)
@@ -68,9 +68,9 @@ ALL_AFTER = Statement(
 
 
 class Ledger:
-    """The events of one batch: numbered as each mutation succeeds, written together before the commit.
+    """Numbers the events of one batch as each mutation succeeds, and writes them together before the commit.
 
-    Numbers are counted on in memory. A mutation that is undone was given none, so that no stream has a gap.
+    Numbers are assigned in memory. An undone mutation was assigned none, so no stream has a gap.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -79,17 +79,17 @@ class Ledger:
         self._unwritten: dict[str, int] = {}
 
     def unwritten(self, stream: str) -> int:
-        """How many events of a stream have a number that the store does not know yet."""
+        """How many numbered events of a stream are not written yet."""
         return self._unwritten.get(stream, 0)
 
     def enter(self, transaction: Transaction) -> list[Event]:
-        """Give a transaction's events their numbers."""
+        """Number the events of a transaction and return them."""
         recorded = transaction.events
         if not recorded:
             return []
         memory, first = self._memory, len(self._rows)
         seqs = memory.last_seqs
-        # All that may fail comes before the first number is given.
+        # Everything that can fail comes before the first number is assigned.
         last = last_pos(transaction) if memory.last_pos is None else memory.last_pos
         for stream in {event.stream for event in recorded} - seqs.keys():
             seqs[stream] = stored_seq(transaction, stream)
@@ -101,7 +101,7 @@ class Ledger:
         return [event_of(row) for row in self._rows[first:]]
 
     def write(self, transaction: Transaction) -> None:
-        """Write what was entered, and how far the numbers are."""
+        """Write the numbered events, the last `seq` of their streams and the last `pos`."""
         if self._rows:
             names, seqs = Event.__struct_fields__, self._memory.last_seqs
             transaction.put_many(APPEND, [dict(zip(names, row, strict=True)) for row in self._rows])
@@ -111,33 +111,33 @@ class Ledger:
 
 
 def event_of(row: Row) -> Event:
-    """Read a row back. What is published goes through here too, so that live and replayed events are equal."""
+    """Convert a row to an event. Published events are converted here too, so live and replayed events are equal."""
     pos, stream, seq, type, at, cause, data = row
     return Event(pos, stream, seq, type, at, cause, msgspec.json.decode(data))
 
 
 def last_pos(reader: Reader) -> int:
-    """The place of the newest event over all streams; 0 before the first."""
+    """The position of the newest event over all streams; 0 before the first."""
     row = reader.row(LAST_POS)
     return row[0] if row else 0
 
 
 def last_seq(reader: Reader, stream: str) -> int:
-    """The number of a stream's newest event, also where this transaction recorded it; 0 before the first."""
+    """The number of a stream's newest event, including events recorded in this transaction; 0 before the first."""
     return stored_seq(reader, stream) + reader.unwritten(stream)
 
 
 def stored_seq(reader: Reader, stream: str) -> int:
-    """The number of a stream's newest event that is written; 0 before the first."""
+    """The number of a stream's newest stored event; 0 before the first."""
     row = reader.row(LAST_SEQ, stream=stream)
     return row[0] if row else 0
 
 
 def events_after(reader: Reader, stream: str, seq: int, limit: int) -> list[Event]:
-    """Up to `limit` events of a stream that come after number `seq`, oldest first."""
+    """Up to `limit` events of a stream after number `seq`, oldest first."""
     return [event_of(row) for row in reader.rows(EVENTS_AFTER, stream=stream, after=seq, limit=limit)]
 
 
 def all_after(reader: Reader, pos: int, limit: int) -> list[Event]:
-    """Up to `limit` events of all streams that come after place `pos`, in commit order."""
+    """Up to `limit` events of all streams after position `pos`, in commit order."""
     return [event_of(row) for row in reader.rows(ALL_AFTER, after=pos, limit=limit)]

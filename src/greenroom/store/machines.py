@@ -1,4 +1,4 @@
-"""Machines, the incarnations of their daemons and the facts they reported, remembered. Must not know who may be one."""
+"""Stores machines, the incarnations of their daemons, and the ids of the reports that were recorded."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class MachineColumns(TypedColumns):
 
 
 class IncarnationColumns(TypedColumns):
-    """Each start of a machine's daemon, in the order in which they were first heard."""
+    """The starts of a machine's daemon; `epoch` is the order of their first heartbeats."""
 
     machine: Named[str] = Column(TEXT, primary_key=True)
     incarnation: Named[str] = Column(TEXT, primary_key=True)
@@ -39,7 +39,7 @@ class IncarnationColumns(TypedColumns):
 
 
 class FactColumns(TypedColumns):
-    """Which facts were taken already, so that none is taken twice."""
+    """The ids of recorded reports, so that a report which is sent again is not recorded twice."""
 
     machine: Named[str] = Column(TEXT, primary_key=True)
     id: Named[str] = Column(TEXT, primary_key=True)
@@ -53,7 +53,7 @@ facts = Table("facts", metadata, FactColumns, Index(None, "at"), **STRICT)
 FIELDS = Machine.__struct_fields__
 CHANGES = tuple(name for name in FIELDS if name not in ("id", "created_at"))
 _machine = select(*(machines.c[name] for name in FIELDS))
-_spelled_as_json = ("harnesses", "labels")
+_json_columns = ("harnesses", "labels")
 
 ADD = Statement(insert(machines).values(binds(machines, FIELDS)))
 GET = Statement(_machine.where(machines.c.id == bindparam("id")), kept=True)
@@ -97,17 +97,17 @@ def _read(row: Row) -> Machine:
     return Machine(**values)
 
 
-def _written(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
+def _encode(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
     values = fields_of(machine, names)
     values["daemon_connected"] = int(machine.daemon_connected)
-    for name in _spelled_as_json:
+    for name in _json_columns:
         values[name] = msgspec.json.encode(values[name]).decode()
     return values
 
 
 def add(tx: Transaction, machine: Machine) -> None:
-    """Remember a new machine."""
-    tx.put(ADD, **_written(machine, FIELDS))
+    """Add a new machine."""
+    tx.put(ADD, **_encode(machine, FIELDS))
 
 
 def get(reader: Reader, machine: str) -> Machine | None:
@@ -117,49 +117,49 @@ def get(reader: Reader, machine: str) -> Machine | None:
 
 
 def named(reader: Reader, name: str) -> list[Machine]:
-    """The machines of a name; names are for people and need not be unique."""
+    """The machines of a name; names are for display and need not be unique."""
     return [_read(row) for row in reader.rows(NAMED, name=name)]
 
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Machine]:
-    """Up to `limit` machines in the order they were registered, those after the machine `after`."""
+    """Up to `limit` machines after the machine `after`, in the order they were registered."""
     num = paging.begin(reader, NUM, after, id=after)
     return [_read(row) for row in reader.rows(PAGE, after=num, limit=limit)]
 
 
 def every(reader: Reader) -> list[Machine]:
-    """Every machine there is."""
+    """All machines, in the order they were registered."""
     return [_read(row) for row in reader.rows(ALL)]
 
 
 def save(tx: Transaction, before: Machine, after: Machine) -> None:
-    """Write a changed machine. It is an error if it is not as it was when it was read."""
+    """Write a changed machine. Fails with RowsDiffer if its incarnation or connection is not as in `before`."""
     tx.put(
         SAVE,
         id=before.id,
         was_epoch=before.incarnation_epoch,
         was_connected=int(before.daemon_connected),
-        **_written(after, CHANGES),
+        **_encode(after, CHANGES),
     )
 
 
 def remove(tx: Transaction, machine: str) -> None:
-    """Forget a machine and its incarnations. Which facts it reported is a matter of retention: they may be many."""
+    """Delete a machine and its incarnations. Retention deletes the ids of its reports, which may be many."""
     for statement in (DELETE_INCARNATIONS, DELETE):
         tx.change(statement, id=machine)
 
 
 def incarnation_epoch(reader: Reader, machine: str, incarnation: str) -> int | None:
-    """The epoch of an incarnation, if it was heard before."""
+    """The epoch of an incarnation; None if it is unknown."""
     row = reader.row(INCARNATION, machine=machine, incarnation=incarnation)
     return row[0] if row else None
 
 
 def add_incarnation(tx: Transaction, machine: str, incarnation: str, epoch: int) -> None:
-    """Remember that a daemon was started."""
+    """Record a start of a daemon."""
     tx.put(ADD_INCARNATION, machine=machine, incarnation=incarnation, epoch=epoch, at=tx.now.instant)
 
 
 def take_fact(tx: Transaction, machine: str, fact: str) -> bool:
-    """Take a fact for the first time; False when it was taken before."""
+    """Record the id of a report; False when it was recorded before."""
     return tx.change(ADD_FACT, machine=machine, id=fact, at=tx.now.instant) == 1

@@ -1,7 +1,10 @@
-"""What the one writer remembers from batch to batch. Must not know what a row or an event means.
+"""Caches rows and the last event numbers for the writer, from batch to batch.
 
-Nobody else writes, so what was read stays so until we write it ourselves: a table's rows are forgotten with the first
-statement that writes to it. When anything is undone, all that could have seen it is forgotten.
+Only this process writes, so a cached row stays valid until the writer writes to its table: the first such statement
+discards the table's rows. A rollback discards all rows, since some may have been read inside the undone mutation.
+
+Limits: at most WRITER_ROWS_KEPT_MAX results and WRITER_TEXT_KEPT_MAX characters for each table, then the table's cache
+is cleared; at most STREAMS_COUNTED_MAX streams. Writes that bypass the server (an UPDATE by hand) are not seen.
 """
 
 from collections.abc import Hashable
@@ -13,48 +16,51 @@ Row = tuple[Any, ...]
 
 
 class Memory:
-    """Answers of statements that are asked again and again, and the last numbers given, as far as they are known."""
+    """The rows of cached statements, and the last `pos` and `seq` numbers, as far as they were read or assigned."""
 
     def __init__(self) -> None:
         self.last_pos: int | None = None
         self.last_seqs: dict[str, int] = {}
         self._tables: dict[str, dict[Hashable, list[Row]]] = {}
-        self._lengths: dict[str, int] = {}
+        self._text_lengths: dict[str, int] = {}
         self._session = 0
 
     def keep_to(self, session: int) -> None:
-        """Forget what was read in another session: in between somebody else may have written what has no event."""
+        """Discard rows read in another session: in between, another server may have written rows without an event."""
         if session != self._session:
             self.forget_rows()
             self._session = session
 
-    def rows(self, table: str, question: Hashable) -> list[Row] | None:
-        """The answer that was given; None when it has to be asked."""
-        answers = self._tables.get(table)
-        return answers.get(question) if answers is not None else None
+    def rows(self, table: str, key: Hashable) -> list[Row] | None:
+        """The cached rows; None when they are not cached."""
+        cached = self._tables.get(table)
+        return cached.get(key) if cached is not None else None
 
-    def keep(self, table: str, question: Hashable, rows: list[Row]) -> None:
-        """Remember an answer, until the table is written to or too much is kept of it."""
-        answers = self._tables.setdefault(table, {})
+    def keep(self, table: str, key: Hashable, rows: list[Row]) -> None:
+        """Cache rows until the table is written to. Clears the table's cache first when a limit is reached."""
+        cached = self._tables.setdefault(table, {})
         length = sum(len(value) for row in rows for value in row if isinstance(value, str))
-        before = self._lengths.get(table, 0)
-        if len(answers) >= WRITER_ROWS_KEPT_MAX or before + length > WRITER_TEXT_KEPT_MAX:
-            answers.clear()
-            before = 0
-        answers[question] = rows
-        self._lengths[table] = before + length
+        cached_length = self._text_lengths.get(table, 0)
+        if len(cached) >= WRITER_ROWS_KEPT_MAX or cached_length + length > WRITER_TEXT_KEPT_MAX:
+            cached.clear()
+            cached_length = 0
+        cached[key] = rows
+        self._text_lengths[table] = cached_length + length
 
     def forget_table(self, table: str) -> None:
-        """The table is being written to."""
+        """Discard the rows of a table that is about to be written to."""
         self._tables.pop(table, None)
-        self._lengths.pop(table, None)
+        self._text_lengths.pop(table, None)
 
     def forget_rows(self) -> None:
-        """A mutation was undone, which may have read what it had written. The numbers were given to others only."""
+        """Discard all rows, since an undone mutation may have read its own writes.
+
+        The numbers stay valid: an undone mutation was assigned none.
+        """
         self._tables.clear()
-        self._lengths.clear()
+        self._text_lengths.clear()
 
     def trim(self) -> None:
-        """Between two batches: count in no more streams than may be."""
+        """Clear the stream numbers if there are more than STREAMS_COUNTED_MAX. Called between two batches."""
         if len(self.last_seqs) > STREAMS_COUNTED_MAX:
             self.last_seqs.clear()

@@ -1,4 +1,4 @@
-"""Messages, remembered. Must not know who may send one."""
+"""Stores messages."""
 
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, insert, select
 
@@ -11,7 +11,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class MessageColumns(TypedColumns):
-    """`num` is the order in which they were sent."""
+    """`num` is the order in which messages were sent."""
 
     num: Named[int] = Column(INTEGER, primary_key=True)
     id: Named[str] = Column(TEXT, unique=True)
@@ -41,11 +41,11 @@ _read = read_as(Message, FIELDS)
 
 
 def add(tx: Transaction, message: Message) -> None:
-    """Remember a message."""
+    """Add a message."""
     tx.put(ADD, **fields_of(message, FIELDS))
 
 
 def page(reader: Reader, room: str, after: str | None, limit: int) -> list[Message]:
-    """Up to `limit` messages of a room, oldest first, those after the message `after`."""
+    """Up to `limit` messages of a room after the message `after`, oldest first."""
     num = paging.begin(reader, NUM, after, id=after, room=room)
     return [_read(row) for row in reader.rows(PAGE, room=room, after=num, limit=limit)]

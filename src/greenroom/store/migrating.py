@@ -1,7 +1,7 @@
-"""Which revision of the schema a database has, and what follows: make, upgrade or refuse it. Must not know any table.
+"""Reads the schema revision of a database, then creates the tables, upgrades the database or refuses it.
 
-Alembic would take a third of the server's start and a sixth of its memory. So a plain query asks for the revision here,
-and what lies behind `migrations.upgrading` is imported only when there is something to upgrade.
+Importing Alembic would take a third of the server's start time and a sixth of its memory. So a plain query reads the
+revision, and `migrations.upgrading` is imported only when there is something to upgrade.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("greenroom.store")
 
 REVISION: Final = f"{SCHEMA_VERSION:04}"
 revisions: Final = Table("greenroom_revision", MetaData(), Column("version_num", TEXT, primary_key=True), **STRICT)
-"""Has one row. A name of our own, so that the database of another program that uses Alembic is not taken for ours."""
+"""Has one row. Not Alembic's default name, so that another program's database with Alembic is not mistaken for this."""
 
 TABLE_NAMES: Final = {
     "sqlite": "SELECT name FROM sqlite_schema",
@@ -32,7 +32,7 @@ Upgrade = Callable[[Callable[[], Any], str, str], None]
 
 
 def keep_no_copy(revision: str) -> None:
-    """Upgrade as it is."""
+    """Make no copy."""
 
 
 def prepare(
@@ -44,13 +44,14 @@ def prepare(
     connect: Callable[[], Any],
     keep_copy: Callable[[str], None] = keep_no_copy,
 ) -> None:
-    """Make an empty database ours and upgrade an older one; raise ConfigurationError for any other that is not current.
+    """Create the tables in an empty database, or upgrade an older one.
 
-    The caller holds the lock by which no other server uses this database. `name` is what people call it and `way_out`
-    says what they can do when it is refused. `connect` opens another connection of the driver, which commits by itself
-    outside of BEGIN; it is used for an upgrade alone and closed after it. `keep_copy` is called before an upgrade, with
-    the revision to come. Making and upgrading are one transaction each, so a process that is killed changed nothing.
-    An error of the driver passes through.
+    Raises ConfigurationError for a newer database and for one that is not Greenroom's. Driver errors are not caught.
+
+    The caller holds the lock that keeps other servers out of this database. `name` is the database's name in messages,
+    and `way_out` the guidance when it is refused. `connect` opens another driver connection in autocommit mode, which
+    is used only for an upgrade and closed after it. `keep_copy` is called with the new revision before an upgrade.
+    Creating and upgrading are one transaction each, so a process that is killed meanwhile has changed nothing.
     """
     revision = revision_of(engine.writing(), engine.dialect)
     if revision == REVISION:
@@ -61,26 +62,26 @@ def prepare(
         raise unusable(f"{name} is not a Greenroom database.", way_out)
     elif revision > REVISION:
         raise unusable(
-            f"{name} was written by a newer Greenroom (schema {revision}; this one knows {REVISION}).",
-            f"Start the newer version. Or else: {way_out}",
+            f"{name} was written by a newer Greenroom (schema {revision}; this version supports {REVISION}).",
+            f"Start the newer version. Alternatively: {way_out}",
         )
     else:
         keep_copy(REVISION)
-        logger.info("upgrading %s from schema %s to %s", name, revision, REVISION)
+        logger.info("upgrading database: %s: from schema %s to %s", name, revision, REVISION)
         upgrade: Upgrade = import_module("greenroom.store.migrations.upgrading").upgrade
         upgrade(connect, engine.dialect.name, engine.begin_write)
-        logger.info("upgraded %s to schema %s", name, REVISION)
+        logger.info("database upgraded: %s: to schema %s", name, REVISION)
 
 
 def revision_of(cursor: Cursor, dialect: Dialect) -> str | None:
-    """Find the revision of a database: None for an empty one, and what is no number for one that is not ours."""
+    """Read the revision of a database: None if it is empty, a text that is not four digits if it is not Greenroom's."""
     cursor.execute(TABLE_NAMES[dialect.name])
     names = {name for (name,) in cursor.fetchall()}
     if revisions.name in names:
         cursor.execute(f"SELECT version_num FROM {revisions.name}")
         return " ".join(revision for (revision,) in cursor.fetchall())
     if dialect.name == "sqlite":
-        # The first version wrote its number here and nowhere else; it refuses whatever has a greater one.
+        # The first version stored its number only here, and refuses a database with a greater one.
         cursor.execute("PRAGMA user_version")
         [[version]] = cursor.fetchall()
         if version:
@@ -89,15 +90,15 @@ def revision_of(cursor: Cursor, dialect: Dialect) -> str | None:
 
 
 def create(cursor: Cursor, dialect: Dialect, begin_write: str, tables: MetaData) -> None:
-    """Create everything in one transaction and stamp it with the newest revision."""
+    """Create all tables in one transaction and stamp the database with the newest revision."""
     cursor.execute(begin_write)
-    for text in (*spell_tables(tables, dialect), *spell_stamp(dialect, SCHEMA_VERSION)):
-        cursor.execute(text)
+    for statement in (*spell_tables(tables, dialect), *spell_stamp(dialect, SCHEMA_VERSION)):
+        cursor.execute(statement)
     cursor.execute("COMMIT")
 
 
 def spell_stamp(dialect: Dialect, version: int) -> Iterator[str]:
-    """Spell the statements that stamp a database which has no stamp yet."""
+    """The SQL statements that stamp a database that has no stamp yet with a revision."""
     yield str(CreateTable(revisions).compile(dialect=dialect))
     row = insert(revisions).values(version_num=f"{version:04}")
     yield str(row.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

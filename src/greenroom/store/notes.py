@@ -1,4 +1,4 @@
-"""Notes on tasks, remembered: what people want whoever works on them to know. Must not know who is told."""
+"""Stores notes: texts by users for the agent that holds a task."""
 
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, insert, select
 
@@ -10,7 +10,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class NoteColumns(TypedColumns):
-    """`num` is the order in which they were written; `attempt` the one that was under way, if one was."""
+    """`num` is the order in which notes were written; `attempt` is the one that held the task then, if any."""
 
     num: Named[int] = Column(INTEGER, primary_key=True)
     task: Named[str] = Column(TEXT)
@@ -34,7 +34,7 @@ _read = read_as(Note, FIELDS)
 
 
 def add(tx: Transaction, task: str, note: Note) -> None:
-    """Keep a note."""
+    """Add a note."""
     tx.put(ADD, task=task, **fields_of(note, FIELDS))
 
 

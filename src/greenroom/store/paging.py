@@ -1,4 +1,4 @@
-"""Where a page of a list begins. Knows cursors, which are ids; must not know what is listed."""
+"""Resolves the cursor of a list (the id of an item) to the row number after which the next page begins."""
 
 from greenroom.domain.errors import Unusable
 from greenroom.store.statement import Statement
@@ -6,16 +6,16 @@ from greenroom.store.transaction import Reader
 
 
 def begin(reader: Reader, place_of: Statement, after: str | None, **where: object) -> int:
-    """The place after which a page begins: that of the item `after`, or 0, which is before the first.
+    """The row number after which a page begins: that of the item `after`, or 0, which is before the first.
 
-    Raises Unusable for an item that is not there: from the beginning, whoever pages would never come to an end.
+    Raises Unusable for an unknown item: a client that got the first page instead would page without end.
     """
     if after is None:
         return 0
     row = reader.row(place_of, **where)
     if row is None:
         raise Unusable(
-            f"There is no item {after[:80]!r} in this list to go on after.",
-            "Send the id of the last item of the page before, or leave `after` out to begin anew.",
+            f"This list has no item {after[:80]!r}.",
+            "Send in `after` the id of the last item of the previous page, or omit it to get the first page.",
         )
     return int(row[0])

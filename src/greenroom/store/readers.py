@@ -1,4 +1,7 @@
-"""The connections that read: a limited number, used again while they are sound. Must not know any database."""
+"""Pools the connections that read.
+
+Options: `readers_max` connections; a query waits up to `wait_s` seconds for a free one, then StoreOverloaded.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ C = TypeVar("C", bound=Closable)
 
 
 class Readers(Generic[C]):
-    """Lends each query a connection."""
+    """A pool of read connections, opened on demand and reused while they are usable."""
 
     def __init__(
         self,
@@ -27,55 +30,55 @@ class Readers(Generic[C]):
         readers_max: int,
         wait_s: float,
     ) -> None:
-        """Open up to `readers_max` of them with `connect`; wait up to `wait_s` seconds for one that is free.
+        """Open up to `readers_max` connections with `connect`; wait up to `wait_s` seconds for a free one.
 
-        `is_sound` tells of one that was idle whether it can be used again, and `end` of one that comes back, once what
-        it was lent for has ended, whether it may be kept.
+        `is_sound` returns whether an idle connection can still be used. `end` ends the transaction of a returned
+        connection, and returns whether the connection can be reused.
         """
         self._connect = connect
         self._is_sound = is_sound
-        self._end = end
+        self._end_transaction = end
         self._readers_max = readers_max
         self._wait_s = wait_s
-        self._places = threading.BoundedSemaphore(readers_max)
+        self._slots = threading.BoundedSemaphore(readers_max)
         self._idle: list[C] = []
         self.is_open = True
 
     @contextmanager
     def lend(self) -> Iterator[C]:
-        """One connection, for this block alone. StoreOverloaded when none is free in time."""
-        if not self._places.acquire(timeout=self._wait_s):
+        """A connection for the duration of the block. Raises StoreOverloaded when none is free in time."""
+        if not self._slots.acquire(timeout=self._wait_s):
             raise StoreOverloaded(
                 f"All {self._readers_max} readers of the store were busy for {self._wait_s:g} s.",
-                "Nothing was done: send the request again after a pause.",
+                "Send the request again after a pause, or allow more readers with GREENROOM_READERS_MAX.",
             )
         try:
-            lent = self._take()
+            connection = self._acquire()
             try:
-                yield lent
+                yield connection
             finally:
-                self._put_back(lent)
+                self._release(connection)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def close(self) -> None:
-        """Close those that are idle now, and each other one when its query is done."""
+        """Close idle connections now, and each of the others when its query has returned."""
         self.is_open = False
         while self._idle:
             self._idle.pop().close()
 
-    def _take(self) -> C:
+    def _acquire(self) -> C:
         while True:
             try:
-                idle = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if self._is_sound(idle):
-                return idle
-            idle.close()
+            if self._is_sound(connection):
+                return connection
+            connection.close()
 
-    def _put_back(self, lent: C) -> None:
-        if self._end(lent) and self.is_open:
-            self._idle.append(lent)
+    def _release(self, connection: C) -> None:
+        if self._end_transaction(connection) and self.is_open:
+            self._idle.append(connection)
         else:
-            lent.close()
+            connection.close()

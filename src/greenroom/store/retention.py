@@ -1,7 +1,7 @@
-"""What is forgotten, a few rows at a time. Knows every table that grows; must not know when, or why so long.
+"""Deletes old rows of every table that grows, in steps of a few rows.
 
-Each function that forgets goes through about `limit` rows at most, oldest first, and tells how many those were: 0 means
-that nothing is left to forget.
+Each function that takes a `limit` goes through about that many rows at most, oldest first, and returns how many it went
+through: 0 means that nothing is left to delete. `greenroom.service.retention` decides when and how old.
 """
 
 from sqlalchemy import Column, Named, Table, TypedColumns, bindparam, delete, exists, select, tuple_
@@ -24,7 +24,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class DeletionColumns(TypedColumns):
-    """The stream of a room or machine that was deleted, as long as something of it is left."""
+    """The streams of deleted rooms and machines of which some rows are left."""
 
     stream: Named[str] = Column(TEXT, primary_key=True)
     at: Named[str] = Column(TEXT)
@@ -33,7 +33,7 @@ class DeletionColumns(TypedColumns):
 deletions = Table("deletions", metadata, DeletionColumns, **STRICT)
 
 FORGOTTEN_POS = "forgotten_pos"
-"""The counter of the newest place over all streams that was forgotten: only above it nothing is missing."""
+"""The counter with the newest deleted position over all streams: only above it no event is missing."""
 SITTING = ("ended_at", "room", "role", "epoch")
 NO_SITTING = ("", "", "", 0)
 
@@ -74,9 +74,9 @@ FORGET_STREAM = Statement(delete(streams).where(streams.c.stream == _stream))
 
 OLDEST_TASKS = Statement(select(tasks.c.num).where(tasks.c.room == _room).order_by(tasks.c.num).limit(_limit))
 _first_tasks = (tasks.c.room == _room, tasks.c.num <= _last)
-_their_ids = select(tasks.c.id).where(*_first_tasks)
+_first_task_ids = select(tasks.c.id).where(*_first_tasks)
 FORGET_WITH_TASKS = tuple(
-    Statement(delete(table).where(table.c.task.in_(_their_ids))) for table in (late_results, attempts, notes)
+    Statement(delete(table).where(table.c.task.in_(_first_task_ids))) for table in (late_results, attempts, notes)
 )
 FORGET_TASKS = Statement(delete(tasks).where(*_first_tasks))
 OLDEST_MESSAGES = Statement(
@@ -89,28 +89,28 @@ OLDEST_SITTINGS = Statement(
     .order_by(sittings.c.role, sittings.c.epoch)
     .limit(_limit)
 )
-_sitting = (
+_participant = (
     sittings.c.room == _room,
     sittings.c.role == bindparam("role", type_=TEXT),
     sittings.c.epoch == bindparam("epoch", type_=INTEGER),
 )
-FORGET_SITTING = Statement(delete(sittings).where(*_sitting))
+FORGET_SITTING = Statement(delete(sittings).where(*_participant))
 
-_place = tuple_(*(sittings.c[name] for name in SITTING))
+_end_position = tuple_(*(sittings.c[name] for name in SITTING))
 ENDED_SITTINGS = Statement(
     select(*(sittings.c[name] for name in SITTING))
     .where(
         sittings.c.status == CLOSED,
         sittings.c.ended_at < _before,
-        _place > tuple_(*(bindparam(f"after_{name}", type_=sittings.c[name].type) for name in SITTING)),
+        _end_position > tuple_(*(bindparam(f"after_{name}", type_=sittings.c[name].type) for name in SITTING)),
     )
     .order_by(*(sittings.c[name] for name in SITTING))
     .limit(_limit)
 )
-# Whoever sat when an open task was there may have had an attempt at it, and its result would still be kept.
+# A participant that ended after an open task was opened may have had an attempt at it, and may still send its result.
 FORGET_SITTING_OF_NO_USE = Statement(
     delete(sittings).where(
-        *_sitting,
+        *_participant,
         exists().where(
             roles.c.room == sittings.c.room, roles.c.name == sittings.c.role, roles.c.epoch > sittings.c.epoch
         ),
@@ -145,114 +145,115 @@ FORGET_INCARNATION = Statement(
 
 
 def add_deletion(tx: Transaction, stream: str) -> None:
-    """Have everything that belongs to the stream of a room or machine forgotten, which is gone itself."""
+    """Schedule the deletion of everything that belongs to the stream of a deleted room or machine."""
     tx.change(ADD_DELETION, stream=stream, at=tx.now.instant)
 
 
 def spare(tx: Transaction, stream: str) -> None:
-    """Forget no more of a stream: what it belongs to is there again."""
+    """Cancel the deletion of a stream: its room or machine exists again."""
     tx.change(REMOVE_DELETION, stream=stream)
 
 
 def next_deletion(reader: Reader, before: str) -> str | None:
-    """The stream of what was deleted first, if that was before an instant."""
+    """The stream whose room or machine was deleted first, if that was before the instant `before`."""
     row = reader.row(OLDEST_DELETION, before=before)
     return row[0] if row else None
 
 
 def forgotten_pos(reader: Reader) -> int:
-    """The newest place over all streams that was forgotten; 0 as long as nothing was."""
+    """The newest deleted position over all streams; 0 if no event was deleted."""
     row = reader.row(FORGOTTEN)
     return row[0] if row else 0
 
 
 def forget_events(tx: Transaction, before: str, limit: int) -> int:
-    """Forget what happened before an instant, in whichever stream. Only the log's beginning: no gap comes to be."""
-    old = []
+    """Delete events of all streams that are older than an instant. Only the beginning of the log, so no gap appears."""
+    positions = []
     for pos, at in tx.rows(OLDEST_EVENTS, limit=limit):
         if at >= before:
             break
-        old.append(pos)
-    if old:
-        tx.change(FORGET_EVENTS, last=old[-1])
-        tx.change(RAISE_FORGOTTEN, pos=old[-1])
-    return len(old)
+        positions.append(pos)
+    if positions:
+        tx.change(FORGET_EVENTS, last=positions[-1])
+        tx.change(RAISE_FORGOTTEN, pos=positions[-1])
+    return len(positions)
 
 
 def forget_of_stream(tx: Transaction, stream: str, kept_max: int, limit: int) -> int:
-    """Forget the beginning of a stream, down to its `kept_max` newest events."""
+    """Delete the oldest events of a stream, down to its `kept_max` newest ones."""
     last = stored_seq(tx, stream) - kept_max
-    old = tx.rows(OLDEST_OF_STREAM, stream=stream, last=last, limit=limit)
-    if old:
-        seq, pos = old[-1]
+    rows = tx.rows(OLDEST_OF_STREAM, stream=stream, last=last, limit=limit)
+    if rows:
+        seq, pos = rows[-1]
         tx.change(FORGET_OF_STREAM, stream=stream, last=seq)
         tx.change(RAISE_FORGOTTEN, pos=pos)
-    return len(old)
+    return len(rows)
 
 
 def forget_stream(tx: Transaction, stream: str) -> None:
-    """Forget that there was a stream, all of whose events are forgotten, and that it was deleted."""
+    """Delete the last number of a stream without events, and the record of its deletion."""
     tx.change(FORGET_STREAM, stream=stream)
     tx.change(REMOVE_DELETION, stream=stream)
 
 
 def long_streams(reader: Reader, events_max: int) -> list[str]:
-    """The streams that have had more events than that."""
+    """The streams that have had more than `events_max` events."""
     return [row[0] for row in reader.rows(LONG_STREAMS, events_max=events_max)]
 
 
 def forget_tasks(tx: Transaction, room: str, limit: int) -> int:
-    """Forget the first tasks of a room that was deleted, with their late results, attempts and notes."""
-    old = tx.rows(OLDEST_TASKS, room=room, limit=limit)
-    if old:
+    """Delete the oldest tasks of a deleted room, with their late results, attempts and notes."""
+    rows = tx.rows(OLDEST_TASKS, room=room, limit=limit)
+    if rows:
         for statement in (*FORGET_WITH_TASKS, FORGET_TASKS):
-            tx.change(statement, room=room, last=old[-1][0])
-    return len(old)
+            tx.change(statement, room=room, last=rows[-1][0])
+    return len(rows)
 
 
 def forget_messages(tx: Transaction, room: str, limit: int) -> int:
-    """Forget the first messages of a room that was deleted."""
-    old = tx.rows(OLDEST_MESSAGES, room=room, limit=limit)
-    if old:
-        tx.change(FORGET_MESSAGES, room=room, last=old[-1][0])
-    return len(old)
+    """Delete the oldest messages of a deleted room."""
+    rows = tx.rows(OLDEST_MESSAGES, room=room, limit=limit)
+    if rows:
+        tx.change(FORGET_MESSAGES, room=room, last=rows[-1][0])
+    return len(rows)
 
 
 def forget_sittings_of(tx: Transaction, room: str, limit: int) -> int:
-    """Forget sittings of a room that was deleted."""
-    old = tx.rows(OLDEST_SITTINGS, room=room, limit=limit)
-    tx.change_many(FORGET_SITTING, [{"room": room, "role": role, "epoch": epoch} for role, epoch in old])
-    return len(old)
+    """Delete participants of a deleted room."""
+    rows = tx.rows(OLDEST_SITTINGS, room=room, limit=limit)
+    tx.change_many(FORGET_SITTING, [{"room": room, "role": role, "epoch": epoch} for role, epoch in rows])
+    return len(rows)
 
 
 def forget_sittings(
     tx: Transaction, before: str, after: tuple[str, str, str, int], limit: int
 ) -> tuple[int, tuple[str, str, str, int]]:
-    """Forget sittings that ended before an instant and are of no use any more, going on after the one `after`.
+    """Delete closed participants that ended before an instant and are not needed any more, starting after `after`.
 
-    Also tells up to where it went: those that are of use stay, and are not gone through again.
+    Needed are the newest of a role, and those that may have had an attempt at a task that is still open. Also returns
+    the last one that it went through, to be passed as `after` next time, so that the needed ones are not read again.
     """
-    place = {f"after_{name}": value for name, value in zip(SITTING, after, strict=True)}
-    rows = tx.rows(ENDED_SITTINGS, before=before, limit=limit, **place)
+    position = {f"after_{name}": value for name, value in zip(SITTING, after, strict=True)}
+    rows = tx.rows(ENDED_SITTINGS, before=before, limit=limit, **position)
     names = ("room", "role", "epoch")
     tx.change_many(FORGET_SITTING_OF_NO_USE, [dict(zip(names, row[1:], strict=True)) for row in rows])
     return len(rows), rows[-1] if rows else after
 
 
 def forget_facts(tx: Transaction, before: str, limit: int) -> int:
-    """Forget which facts were taken before an instant."""
-    old = tx.rows(OLDEST_FACTS, before=before, limit=limit)
-    return tx.change(FORGET_FACTS, newest=old[-1][0]) if old else 0
+    """Delete the ids of reports that were recorded before an instant."""
+    rows = tx.rows(OLDEST_FACTS, before=before, limit=limit)
+    return tx.change(FORGET_FACTS, newest=rows[-1][0]) if rows else 0
 
 
 def forget_answers(tx: Transaction, before: str, limit: int) -> int:
-    """Forget what was answered before an instant under an idempotency key."""
-    old = tx.rows(OLDEST_ANSWERS, before=before, limit=limit)
-    return tx.change(FORGET_ANSWERS, newest=old[-1][0]) if old else 0
+    """Delete idempotency keys whose reply was sent before an instant."""
+    rows = tx.rows(OLDEST_ANSWERS, before=before, limit=limit)
+    return tx.change(FORGET_ANSWERS, newest=rows[-1][0]) if rows else 0
 
 
 def forget_incarnations(tx: Transaction, before: str, limit: int) -> int:
-    """Forget starts of daemons before an instant, but for the newest of each machine."""
-    old = tx.rows(OLD_INCARNATIONS, before=before, limit=limit)
-    tx.change_many(FORGET_INCARNATION, [{"machine": machine, "incarnation": name} for machine, name in old])
-    return len(old)
+    """Delete starts of daemons before an instant, except the current one of each machine."""
+    rows = tx.rows(OLD_INCARNATIONS, before=before, limit=limit)
+    tx.change_many(FORGET_INCARNATION, [{"machine": machine, "incarnation": name} for machine, name in rows])
+    return len(rows)

@@ -1,4 +1,4 @@
-"""Rooms and their roles, remembered. Must not know what may be done with them."""
+"""Stores rooms and their roles."""
 
 from functools import lru_cache
 from typing import Any
@@ -28,7 +28,7 @@ from greenroom.store.transaction import Reader, Row, Transaction
 
 
 class RoomColumns(TypedColumns):
-    """`num` is the order in which rooms were made."""
+    """`num` is the order in which rooms were created."""
 
     num: Named[int] = Column(INTEGER, primary_key=True)
     id: Named[str] = Column(TEXT, unique=True)
@@ -42,9 +42,9 @@ class RoomColumns(TypedColumns):
 
 
 class RoleColumns(TypedColumns):
-    """`rests_as`, `rests_until` and `last_exit` are what its daemon last said of an agent that it does not run now.
+    """`rests_as`, `rests_until` and `last_exit` are the daemon's last report of an agent that it does not run now.
 
-    A role with `removed_at` was taken out of its room. Its row only keeps its numbers, until it comes back.
+    A role with `removed_at` was removed from its room. Its row stays to keep its numbers, in case it is added again.
     """
 
     room: Named[str] = Column(TEXT, primary_key=True)
@@ -90,8 +90,8 @@ ROOM_CHANGES = ("name", "status", "entry_role", "max_requests", "roles", "closed
 
 _room = select(*(rooms.c[name] for name in ROOM_FIELDS))
 _role = select(*(roles.c[name] for name in ROLE_FIELDS))
-_is_there = roles.c.removed_at.is_(None)
-_named = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
+_not_removed = roles.c.removed_at.is_(None)
+_by_name = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
 
 ADD_ROOM = Statement(insert(rooms).values(binds(rooms, ROOM_FIELDS)))
 ADD_ROLE = Statement(insert(roles).values(binds(roles, ROLE_FIELDS)))
@@ -112,15 +112,15 @@ SAVE_ROOM = Statement(
 )
 REMOVE_ROOM = Statement(delete(rooms).where(rooms.c.id == bindparam("id"), rooms.c.status == CLOSED))
 REMOVE_ROLES = Statement(delete(roles).where(roles.c.room == bindparam("room")))
-ROLE = Statement(_role.where(*_named, _is_there), kept=True)
-ROLE_EVER = Statement(_role.where(*_named), kept=True)
+ROLE = Statement(_role.where(*_by_name, _not_removed), kept=True)
+ROLE_EVER = Statement(_role.where(*_by_name), kept=True)
 ROLES_OF_ROOM = Statement(
-    _role.where(roles.c.room == bindparam("room"), _is_there).order_by(roles.c.position), kept=True
+    _role.where(roles.c.room == bindparam("room"), _not_removed).order_by(roles.c.position), kept=True
 )
 ROLES_ON_MACHINE = Statement(
-    _role.where(roles.c.machine == bindparam("machine"), _is_there).order_by(roles.c.room, roles.c.position)
+    _role.where(roles.c.machine == bindparam("machine"), _not_removed).order_by(roles.c.room, roles.c.position)
 )
-ALL_ROLES = Statement(_role.where(_is_there).order_by(roles.c.room, roles.c.position))
+ALL_ROLES = Statement(_role.where(_not_removed).order_by(roles.c.room, roles.c.position))
 SAVE_ROLE = Statement(
     update(roles)
     .where(
@@ -135,7 +135,7 @@ SAVE_ROLE = Statement(
 _read_role = read_as(Role, ROLE_FIELDS)
 
 
-def _written(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
+def _encode(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
     return fields_of(room, names) | {"roles": msgspec.json.encode(room.roles).decode()}
 
 
@@ -146,15 +146,15 @@ def _read_room(row: Row) -> Room:
     return Room(**values)
 
 
-def add(tx: Transaction, room: Room, its_roles: tuple[Role, ...]) -> None:
-    """Remember a new room and its roles, in order."""
-    tx.put(ADD_ROOM, **_written(room, ROOM_FIELDS))
-    for role in its_roles:
+def add(tx: Transaction, room: Room, room_roles: tuple[Role, ...]) -> None:
+    """Add a new room and its roles, in order."""
+    tx.put(ADD_ROOM, **_encode(room, ROOM_FIELDS))
+    for role in room_roles:
         add_role(tx, role)
 
 
 def add_role(tx: Transaction, role: Role) -> None:
-    """Remember a role that its room never had before."""
+    """Add a role that its room never had before."""
     tx.put(ADD_ROLE, **fields_of(role, ROLE_FIELDS))
 
 
@@ -165,18 +165,18 @@ def get(reader: Reader, name_or_id: str) -> Room | None:
 
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
-    """Up to `limit` rooms in the order they were made, those after the room `after` (id or name)."""
+    """Up to `limit` rooms after the room `after` (id or name), in the order they were created."""
     num = paging.begin(reader, ROOM_NUM, after, key=after)
     return [_read_room(row) for row in reader.rows(ROOMS_AFTER, after=num, limit=limit)]
 
 
 def save(tx: Transaction, before: Room, after: Room) -> None:
-    """Write a changed room. It is an error if it is not as it was when it was read."""
-    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_written(after, ROOM_CHANGES))
+    """Write a changed room. Fails with RowsDiffer if its name or status is not as in `before`."""
+    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_encode(after, ROOM_CHANGES))
 
 
 def remove(tx: Transaction, room: str) -> None:
-    """Forget a closed room and its roles. What it has of tasks, messages and events is a matter of retention."""
+    """Delete a closed room and its roles. Retention deletes its tasks, messages and events."""
     tx.change(REMOVE_ROLES, room=room)
     assert tx.change(REMOVE_ROOM, id=room) == 1, f"room {room} is not closed"
 
@@ -188,7 +188,7 @@ def role(reader: Reader, room: str, name: str) -> Role | None:
 
 
 def role_ever(reader: Reader, room: str, name: str) -> Role | None:
-    """Find a role likewise, also one that was taken out of its room."""
+    """Find a role as `role` does, including one that was removed from its room."""
     row = reader.row(ROLE_EVER, room=room, name=name)
     return _read_role(row) if row else None
 
@@ -199,17 +199,17 @@ def roles_of(reader: Reader, room: str) -> list[Role]:
 
 
 def roles_on(reader: Reader, machine: str) -> list[Role]:
-    """The roles that are wished onto a machine."""
+    """The roles that are assigned to a machine."""
     return [_read_role(row) for row in reader.rows(ROLES_ON_MACHINE, machine=machine)]
 
 
 def all_roles(reader: Reader) -> list[Role]:
-    """Every role there is, room by room."""
+    """All roles, room by room."""
     return [_read_role(row) for row in reader.rows(ALL_ROLES)]
 
 
 def save_role(tx: Transaction, before: Role, after: Role) -> None:
-    """Write a changed role. It is an error if it is not as it was when it was read."""
+    """Write a changed role. Fails with RowsDiffer if its generation or epoch is not as in `before`."""
     tx.put(
         SAVE_ROLE,
         room=before.room,

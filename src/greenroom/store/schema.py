@@ -1,7 +1,7 @@
-"""Where every table is gathered, and how columns are spelled. Knows types and the version; must not know any table.
+"""Defines the column types, the naming of constraints and the schema version, and collects all tables in `metadata`.
 
-A column is TEXT, INTEGER or REAL and nothing else: rows then need no conversion on any database. A truth is 0 or 1; an
-instant or a piece of JSON is TEXT. Each table is declared with `**STRICT`: SQLite then checks types as PostgreSQL does.
+A column is TEXT, INTEGER or REAL, so rows need no conversion on any database. A boolean is 0 or 1; an instant or a JSON
+value is TEXT. Each table is declared with `**STRICT`: SQLite then checks types as PostgreSQL does.
 """
 
 from typing import Any, Final
@@ -13,12 +13,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION: Final = 3
-"""The number of the newest revision in `migrations/`. A store of an older one is upgraded, one of a newer refused."""
+"""The number of the newest revision in `migrations/`. An older store is upgraded, a newer one is refused."""
 
 TEXT: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-"""Compared byte by byte on every database: an order of the system's own would differ, and change with its libraries."""
+"""Compared byte by byte on every database: a system's collation would differ, and change with its libraries."""
 INTEGER: Final[TypeEngine[int]] = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
-"""64 bits on every database; on SQLite also the only spelling that makes a primary key the rowid."""
+"""64 bits on every database; on SQLite also the only type name that makes a primary key the rowid."""
 REAL: Final[TypeEngine[float]] = Double().with_variant(sqlite.REAL(), "sqlite")
 
 STRICT: Final[dict[str, Any]] = {"sqlite_strict": True}
@@ -35,9 +35,9 @@ metadata = MetaData(
 
 
 def spell_tables(tables: MetaData, dialect: Dialect) -> list[str]:
-    """Spell the statements that create every table and index, in an order that satisfies their foreign keys."""
-    texts = []
+    """The SQL statements that create every table and index, in an order that satisfies their foreign keys."""
+    statements = []
     for table in tables.sorted_tables:
-        texts.append(str(CreateTable(table).compile(dialect=dialect)))
-        texts += [str(CreateIndex(index).compile(dialect=dialect)) for index in sorted(table.indexes, key=str)]
-    return texts
+        statements.append(str(CreateTable(table).compile(dialect=dialect)))
+        statements += [str(CreateIndex(index).compile(dialect=dialect)) for index in sorted(table.indexes, key=str)]
+    return statements

@@ -1,4 +1,4 @@
-"""Sittings, remembered: who sits, sat and may come back. Must not know what a lease is."""
+"""Stores participants: those that are present, absent and closed."""
 
 from sqlalchemy import CheckConstraint, Column, Index, Named, Table, TypedColumns, bindparam, insert, select, update
 
@@ -10,7 +10,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class SittingColumns(TypedColumns):
-    """At most one sitting of a role is present; the newest has the highest epoch."""
+    """At most one participant of a role is present; the newest has the highest epoch."""
 
     room: Named[str] = Column(TEXT, primary_key=True)
     role: Named[str] = Column(TEXT, primary_key=True)
@@ -46,20 +46,22 @@ Index("ix_sittings_ended", sittings.c.ended_at, sittings.c.room, sittings.c.role
 
 FIELDS = Sitting.__struct_fields__
 CHANGES = ("status", "lease", "machine", "ended_at", "end_cause")
-_sitting = select(*(sittings.c[name] for name in FIELDS))
+_participant = select(*(sittings.c[name] for name in FIELDS))
 _of_role = (sittings.c.room == bindparam("room"), sittings.c.role == bindparam("role"))
 
 ADD = Statement(insert(sittings).values(binds(sittings, FIELDS)))
-GET = Statement(_sitting.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")), kept=True)
-NEWEST = Statement(_sitting.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
-PRESENT_IN_ROOM = Statement(_sitting.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
-PRESENT_ON_MACHINE = Statement(_sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT))
-OPEN_ON_MACHINE = Statement(
-    _sitting.where(sittings.c.machine == bindparam("machine"), sittings.c.status.in_((PRESENT, ABSENT)))
+GET = Statement(_participant.where(*_of_role, sittings.c.connection_id == bindparam("connection_id")), kept=True)
+NEWEST = Statement(_participant.where(*_of_role).order_by(sittings.c.epoch.desc()).limit(1))
+PRESENT_IN_ROOM = Statement(_participant.where(sittings.c.room == bindparam("room"), sittings.c.status == PRESENT))
+PRESENT_ON_MACHINE = Statement(
+    _participant.where(sittings.c.machine == bindparam("machine"), sittings.c.status == PRESENT)
 )
-ALL_PRESENT = Statement(_sitting.where(sittings.c.status == PRESENT))
+OPEN_ON_MACHINE = Statement(
+    _participant.where(sittings.c.machine == bindparam("machine"), sittings.c.status.in_((PRESENT, ABSENT)))
+)
+ALL_PRESENT = Statement(_participant.where(sittings.c.status == PRESENT))
 NEWEST_CLOSED = Statement(
-    _sitting.where(sittings.c.status == CLOSED)
+    _participant.where(sittings.c.status == CLOSED)
     .order_by(sittings.c.ended_at.desc(), sittings.c.room.desc(), sittings.c.role.desc(), sittings.c.epoch.desc())
     .limit(bindparam("limit", type_=INTEGER))
 )
@@ -77,56 +79,56 @@ SAVE = Statement(
 _read = read_as(Sitting, FIELDS)
 
 
-def add(tx: Transaction, sitting: Sitting) -> None:
-    """Remember a new sitting."""
-    tx.put(ADD, **fields_of(sitting, FIELDS))
+def add(tx: Transaction, participant: Sitting) -> None:
+    """Add a new participant."""
+    tx.put(ADD, **fields_of(participant, FIELDS))
 
 
 def get(reader: Reader, room: str, role: str, connection_id: str) -> Sitting | None:
-    """Find the sitting of a connection in a role."""
+    """Find the participant of a connection in a role."""
     row = reader.row(GET, room=room, role=role, connection_id=connection_id)
     return _read(row) if row else None
 
 
 def newest(reader: Reader, room: str, role: str) -> Sitting | None:
-    """The newest sitting of a role: the only one that can be present or come back."""
+    """The newest participant of a role: the only one that can be present or rejoin."""
     row = reader.row(NEWEST, room=room, role=role)
     return _read(row) if row else None
 
 
 def present(reader: Reader, room: str, role: str) -> Sitting | None:
-    """Who is present in a role."""
-    last = newest(reader, room, role)
-    return last if last is not None and last.status == PRESENT else None
+    """The participant that is present in a role, if any."""
+    participant = newest(reader, room, role)
+    return participant if participant is not None and participant.status == PRESENT else None
 
 
 def present_in(reader: Reader, room: str) -> list[Sitting]:
-    """Who is present in a room."""
+    """The participants that are present in a room."""
     return [_read(row) for row in reader.rows(PRESENT_IN_ROOM, room=room)]
 
 
 def present_on(reader: Reader, machine: str) -> list[Sitting]:
-    """Whom a machine's daemon beats for."""
+    """The present participants for which a machine's daemon sends heartbeats."""
     return [_read(row) for row in reader.rows(PRESENT_ON_MACHINE, machine=machine)]
 
 
 def open_on(reader: Reader, machine: str) -> list[Sitting]:
-    """Whom it beats for or did, as far as they may come back."""
+    """The participants of a machine that are present or absent: an absent one may rejoin."""
     return [_read(row) for row in reader.rows(OPEN_ON_MACHINE, machine=machine)]
 
 
 def all_present(reader: Reader) -> list[Sitting]:
-    """Everybody who is present."""
+    """All present participants."""
     return [_read(row) for row in reader.rows(ALL_PRESENT)]
 
 
 def newest_closed(reader: Reader, limit: int) -> list[Sitting]:
-    """The last `limit` sittings that ended for ever, in the order in which they ended."""
+    """The last `limit` participants that were closed, in the order in which they ended."""
     return [_read(row) for row in reversed(reader.rows(NEWEST_CLOSED, limit=limit))]
 
 
 def save(tx: Transaction, before: Sitting, after: Sitting) -> None:
-    """Write a changed sitting. It is an error if it is not as it was when it was read."""
+    """Write a changed participant. Fails with RowsDiffer if its status is not as in `before`."""
     tx.put(
         SAVE,
         room=before.room,

@@ -1,4 +1,8 @@
-"""SQLite as an engine, in a file or in memory. Knows connections and pragmas; must not know what a table means."""
+"""The SQLite engine: a database in a file (WAL mode) or in memory.
+
+Options: `readers_max` read connections; `wait_s` seconds to wait for a free one, and for a lock of another process.
+Limits: the file must be on a local disk, since WAL mode needs shared memory.
+"""
 
 import logging
 import os
@@ -23,7 +27,7 @@ logger = logging.getLogger("greenroom.store")
 
 DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
 STATEMENTS_KEPT: Final = 512
-"""Statements that a connection keeps prepared: more than we have."""
+"""How many prepared statements a connection keeps: more than the store has."""
 
 OUTAGES: Final = frozenset(
     {
@@ -44,7 +48,7 @@ OUTAGES: Final = frozenset(
 
 
 class SqliteCursor(sqlite3.Cursor):
-    """A cursor of a database in this very process: there is no way to save, so what is put is done at once."""
+    """A cursor that runs deferred statements at once: the database is in this process, so there is no round trip."""
 
     def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
         self.executemany(sql, many)
@@ -52,15 +56,15 @@ class SqliteCursor(sqlite3.Cursor):
             raise RowsDiffer(f"{self.rowcount} rows instead of {rows} by {sql!r}")
 
     def settle(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no statement is deferred."""
 
 
 class Sqlite:
-    """What a file and memory have in common: everything about the writer's connection but where it comes from."""
+    """The common part of SqliteFile and SqliteMemory: the writer's connection."""
 
     dialect: Dialect = DIALECT
     begin_write = "BEGIN IMMEDIATE"
-    lost_to = None  # a file is locked beside the database, by greenroom.lock
+    lost_to = None  # greenroom.lock locks a file beside the database
 
     def __init__(self) -> None:
         self.turn = threading.RLock()
@@ -74,7 +78,7 @@ class Sqlite:
         return self._writer.cursor(SqliteCursor)
 
     def keep_connected(self) -> None:
-        """Nothing comes between us and a file."""
+        """Do nothing: the connection to a file is not lost."""
 
     def in_transaction(self) -> bool:
         return self._writer is not None and self._writer.in_transaction
@@ -88,56 +92,56 @@ class Sqlite:
 
 
 class SqliteFile(Sqlite):
-    """A file in WAL mode: the writer and the readers do not wait for each other."""
+    """A database file in WAL mode: the writer and the readers do not wait for each other."""
 
     def __init__(self, path: Path, *, readers_max: int, wait_s: float) -> None:
-        """Wait up to `wait_s` seconds for one of `readers_max` connections, and for a lock of another process."""
+        """Wait up to `wait_s` seconds for one of `readers_max` read connections, and for a lock of another process."""
         super().__init__()
         self._path = path
         self._wait_s = wait_s
         self._readers = Readers(
             self._open_reader,
-            is_sound=lambda idle: True,
-            # One that could not end its transaction is broken.
-            end=lambda lent: not lent.in_transaction,
+            is_sound=lambda connection: True,
+            # A connection whose transaction could not be ended is broken.
+            end=lambda connection: not connection.in_transaction,
             readers_max=readers_max,
             wait_s=wait_s,
         )
 
     def prepare(self, tables: MetaData) -> None:
-        elsewhere = "choose another --data-dir."
+        alternative = "choose another --data-dir."
         try:
-            # Made by us, because SQLite would let everybody read it; its -wal and -shm files follow its mode.
+            # Created here with mode 0600, because SQLite would make it readable for all; -wal and -shm get its mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             migrating.prepare(
                 self,
                 tables,
                 name=str(self._path),
-                way_out=elsewhere.capitalize(),
+                way_out=alternative.capitalize(),
                 connect=lambda: connect(str(self._path), self._wait_s),
                 keep_copy=self._keep_copy,
             )
         except (OSError, sqlite3.Error) as error:
-            guidance = f"Nothing was changed. Look at that file and its disk, or {elsewhere}"
-            raise unusable(f"{self._path} cannot be opened: {error}.", guidance) from error
+            guidance = f"Nothing was changed. Check the file and its disk, or {alternative}"
+            raise unusable(f"Cannot open {self._path}: {error}.", guidance) from error
 
     def _keep_copy(self, revision: str) -> None:
-        """Keep the file as it is before it is upgraded to that revision. What was only begun is no copy."""
+        """Copy the file before it is upgraded to `revision`. The copy gets its name only when it is complete."""
         copy = self._path.with_name(f"{self._path.name}.before-{revision}")
-        begun = copy.with_name(f"{copy.name}.begun")
-        begun.unlink(missing_ok=True)
-        os.close(os.open(begun, os.O_CREAT | os.O_EXCL, 0o600))
+        partial_copy = copy.with_name(f"{copy.name}.begun")
+        partial_copy.unlink(missing_ok=True)
+        os.close(os.open(partial_copy, os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            with closing(connect(str(begun), self._wait_s)) as destination:
+            with closing(connect(str(partial_copy), self._wait_s)) as destination:
                 self.writing().connection.backup(destination)
-            os.replace(begun, copy)
+            os.replace(partial_copy, copy)
         finally:
-            begun.unlink(missing_ok=True)
-        logger.info("%s is kept as it was, in %s", self._path, copy)
+            partial_copy.unlink(missing_ok=True)
+        logger.info("database copied before the upgrade: %s: to %s", self._path, copy)
 
     def abandon(self) -> None:
         if self._writer is not None:
-            # Closing is not enough: while an error's traceback keeps a statement alive, the lock is kept too.
+            # Closing is not enough: while an error's traceback keeps a statement alive, the lock is held too.
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             with suppress(sqlite3.Error):
@@ -161,13 +165,13 @@ class SqliteFile(Sqlite):
     def _connect(self) -> sqlite3.Connection:
         connection = connect(str(self._path), self._wait_s)
         try:
-            # FULL, because an answer "done" must survive a power cut; group commit pays for it.
+            # FULL, because a committed reply must survive a power cut; group commit makes up for the cost.
             for pragma in ("synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
             [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise unusable(
-                    f"{self._path} lies on a file system without shared memory (journal mode {mode}).",
+                    f"{self._path} is on a file system without shared memory (journal mode {mode}).",
                     "Choose a --data-dir on a local disk.",
                 )
         except BaseException:
@@ -177,10 +181,10 @@ class SqliteFile(Sqlite):
 
 
 class SqliteMemory(Sqlite):
-    """A database that lives as long as its one connection; readers take turns with the writer on it."""
+    """A database in memory, with one connection that readers and the writer share in turns. Lost on close."""
 
     def prepare(self, tables: MetaData) -> None:
-        # Loading an image is two hundred times faster than creating the tables: each test can have its own store.
+        # Loading an image is two hundred times faster than creating the tables, so each test can have its own store.
         self.writing().connection.deserialize(image_of(tables, frozenset(tables.tables)))
 
     def abandon(self) -> None:
@@ -192,7 +196,7 @@ class SqliteMemory(Sqlite):
     def reading(self) -> Iterator[SqliteCursor]:
         with self.turn:
             if self.in_transaction():
-                raise RuntimeError("a mutation reads through its own transaction, not through the store")
+                raise RuntimeError("a mutation must read through its own transaction, not through the store")
             with read_transaction(self.writing().connection) as cursor:
                 yield cursor
 
@@ -208,7 +212,7 @@ class SqliteMemory(Sqlite):
 
 
 def connect(database: str, wait_s: float) -> sqlite3.Connection:
-    # Without `isolation_level=None` the driver would begin transactions where it thinks best.
+    # With `isolation_level=None` the driver begins no transactions by itself.
     return sqlite3.connect(
         database, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_KEPT
     )
@@ -216,7 +220,7 @@ def connect(database: str, wait_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def read_transaction(connection: sqlite3.Connection) -> Iterator[SqliteCursor]:
-    """One consistent view, from the first statement to the end of the block."""
+    """One consistent snapshot, from the first statement to the end of the block."""
     cursor = connection.cursor(SqliteCursor)
     cursor.execute("BEGIN")
     try:
@@ -228,7 +232,7 @@ def read_transaction(connection: sqlite3.Connection) -> Iterator[SqliteCursor]:
 
 @lru_cache(maxsize=8)
 def image_of(tables: MetaData, names: frozenset[str]) -> bytes:
-    """The bytes of an empty database with these tables; `names` tells a gathering that has grown from what it was."""
+    """The bytes of an empty database with these tables. `names` makes the cache notice tables that were added since."""
     with closing(connect(":memory:", 0.0)) as connection:
         migrating.create(connection.cursor(SqliteCursor), DIALECT, Sqlite.begin_write, tables)
         return connection.serialize()

@@ -1,4 +1,7 @@
-"""The store: what everybody above remembers by. Knows how its parts go together; must not know any noun."""
+"""Opens, reads, writes and closes the store: an engine, the writer and the lock on the data directory.
+
+Options: `writer_queue_max`, `writer_batch_max`, `readers_max`, `request_timeout_s`, `database_timeout_s` of the limits.
+"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -28,11 +31,11 @@ CLOSE_S: Final = 30.0
 
 
 def to_nobody(events: Sequence[Event]) -> None:
-    """Publish nothing."""
+    """Discard the events."""
 
 
 class Store:
-    """Writes go through `write` or `run`, one mutation each; everything else is a query for `read`."""
+    """The durable state of one server. `write` and `run` take one mutation each; `read` takes a query."""
 
     def __init__(self, engine: Engine, writer: Writer, lock: Lock | None = None) -> None:
         self.writer = writer
@@ -52,10 +55,11 @@ class Store:
         on_death: Callable[[str], None] = lambda name: None,
         tables: MetaData = metadata,
     ) -> "Store":
-        """Lock a data directory, open or make the database and start the writer's thread.
+        """Lock a data directory, open or create the database and start the writer's thread.
 
         The database is a file in that directory, or the one on PostgreSQL that the URL `database` names. Raises
-        AlreadyRunning, or ConfigurationError when the directory or the database cannot be used.
+        AlreadyRunning when another server holds the lock, and ConfigurationError when the directory or the database
+        cannot be used.
         """
         lock = hold_lock(directory / LOCK_NAME, "server")
         try:
@@ -90,7 +94,7 @@ class Store:
         publish: Publish = to_nobody,
         tables: MetaData = metadata,
     ) -> "Store":
-        """A store that is gone when it is closed and has no thread: `write` does its work before it returns."""
+        """Open a store in memory, without a thread: `write` commits before it returns, `close` discards everything."""
         return cls.open_still(SqliteMemory(), clock, limits=limits, publish=publish, tables=tables)
 
     @classmethod
@@ -103,7 +107,7 @@ class Store:
         publish: Publish = to_nobody,
         tables: MetaData = metadata,
     ) -> "Store":
-        """A store on any engine, without a thread and without a lock on a directory."""
+        """Open a store on any engine, without a thread and without a lock on a data directory."""
         try:
             engine.prepare(tables)
         except BaseException:
@@ -117,56 +121,67 @@ class Store:
         )
 
     def write(self, mutation: Mutation[T]) -> Future[T]:
-        """Have a mutation run and committed with whatever else waits; the future resolves when it is durable."""
+        """Queue a mutation for the next batch; its future resolves once the batch is durable.
+
+        Raises StoreOverloaded when the queue is full and StoreUnavailable when the writer has stopped.
+        """
         if self.writer.is_started:
             return self.writer.submit(mutation)
         return self.writer.run_batch([mutation])[0]
 
     def run(self, mutation: Mutation[T]) -> T:
-        """Run and commit a mutation here and now, between two batches of the writer's thread."""
+        """Run and commit a mutation on the calling thread, between two batches of the writer's thread."""
         return self.writer.run(mutation)
 
     def read(self, query: Callable[[Reader], T]) -> T:
-        """Run a query on one consistent view, without waiting for writers. StoreUnavailable when the disk fails."""
+        """Run a query on one consistent snapshot, without waiting for the writer (in memory it takes turns with it).
+
+        Raises StoreUnavailable when the database or its disk fails, and StoreOverloaded when no reader is free in time.
+        """
         try:
             with self._engine.reading() as cursor:
                 reader = Reader(cursor, self._engine.dialect)
                 try:
                     return query(reader)
                 finally:
-                    reader.end("this query has returned; its view of the store cannot be used any more")
+                    reader.end("this query has returned: its reader cannot be used any more")
         except Exception as error:
             if not self._engine.is_outage(error):
                 raise
             raise StoreUnavailable(
                 f"The store could not be read ({error}).",
-                "Send the request again. If that goes on, look at the server's disk and its log.",
+                "Send the request again; if it keeps failing, check the server's disk (or PostgreSQL) and its log.",
             ) from error
 
     def follow(self, publish: Publish) -> None:
-        """Have what is committed from now on published there."""
+        """Publish the events of all later commits through `publish`."""
         self.writer.publish = publish
 
     def keep_lock(self) -> None:
-        """Make sure that the store is still ours, without waiting. If not, nothing more is written.
+        """Check, without waiting, that this process still holds the store. If not, stop writing for good.
 
-        AlreadyRunning then says who has it now; StoreUnavailable, that somebody may, or had it for a while: a new start
-        will find out.
+        Raises AlreadyRunning, which names the holder, when another server holds the store now. Raises StoreUnavailable
+        when another server may hold it, or has written to it meanwhile: a restarted server finds out.
         """
-        why = self.writer.overtaken
+        reason = self.writer.overtaken
         if self.lock is not None and not self.lock.is_held():
-            why = "The lock on the data directory was lost: its file was removed or replaced."
+            reason = "The lock on the data directory was lost: its file was removed or replaced."
         if self._engine.lost_to is not None:
             self.writer.refuse(self._engine.lost_to)
-            raise AlreadyRunning(self._engine.lost_to, "This one has stopped. Use the other one, or stop it first.")
-        if why is not None:
-            self.writer.refuse(why)
-            raise StoreUnavailable(why, "Start the server again; it writes no more, in case another one does.")
+            raise AlreadyRunning(
+                self._engine.lost_to,
+                "This server has stopped writing. Use the other server, or stop that one and start this one again.",
+            )
+        if reason is not None:
+            self.writer.refuse(reason)
+            raise StoreUnavailable(
+                reason, "This server has stopped writing, in case another server writes. Start it again."
+            )
         self._engine.keep_connected()
         self.writer.catch_up()
 
     def close(self) -> None:
-        """Write what is queued, close every connection and let the next server in."""
+        """Write all queued mutations, close every connection and release the lock."""
         self.writer.close(CLOSE_S)
         self._engine.close()
         if self.lock is not None:
@@ -174,7 +189,7 @@ class Store:
 
 
 def open_engine(directory: Path, database: str | None, clock: Clock, limits: Reliability) -> Engine:
-    """The engine for a URL, or for the file in a data directory. Only who uses PostgreSQL pays for its driver."""
+    """The engine for a URL, or for the file in a data directory. PostgreSQL's driver is imported only when used."""
     if database is None:
         return SqliteFile(directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s)
     postgres: Any = import_module("greenroom.store.postgres.engine")

@@ -1,4 +1,4 @@
-"""Every table, gathered: the schema is whole once every noun was imported. Must not know any column."""
+"""Imports every module that declares a table, so that `metadata` is the complete schema."""
 
 from typing import Final
 

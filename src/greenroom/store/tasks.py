@@ -1,4 +1,4 @@
-"""Tasks, remembered. A write names the state it comes from and the holder; must not know the moves."""
+"""Stores tasks. An update names the state, attempt and holder that the task must still have."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ from greenroom.store.transaction import Reader, Transaction
 
 
 class TaskColumns(TypedColumns):
-    """`num` is the order in which they were opened, which is the order in which they are claimed."""
+    """`num` is the order in which tasks were opened, which is the order in which they are claimed."""
 
     num: Named[int] = Column(INTEGER, primary_key=True)
     id: Named[str] = Column(TEXT, unique=True)
@@ -67,14 +67,14 @@ class TaskColumns(TypedColumns):
     accepted_attempt: Named[int | None] = Column(INTEGER, nullable=True)
 
 
-_words = ", ".join(f"'{state}'" for state in STATES)
+_states = ", ".join(f"'{state}'" for state in STATES)
 _origins = ", ".join(f"'{origin}'" for origin in ORIGINS)
 _held = ", ".join(f"'{state}'" for state in HELD_STATES)
 tasks = Table(
     "tasks",
     metadata,
     TaskColumns,
-    CheckConstraint(f"status IN ({_words})", name="status"),
+    CheckConstraint(f"status IN ({_states})", name="status"),
     CheckConstraint(f"origin IN ({_origins})", name="origin"),
     CheckConstraint(f"status NOT IN ({_held}) OR claimed_by IS NOT NULL", name="held"),
     **STRICT,
@@ -102,7 +102,8 @@ CHANGES = (
     "released_at",
     "accepted_attempt",
 )
-# Where few tasks are wanted out of a long history: an expression, so that no index offers to walk the history in order.
+# For queries that select few tasks of a long history: an expression, so that no index scan of the history in order is
+# chosen.
 _by_age = tasks.c.num + 0
 _task = select(*(tasks.c[name] for name in FIELDS))
 _in_room = tasks.c.room == bindparam("room")
@@ -203,7 +204,7 @@ _read = read_as(Task, FIELDS)
 
 
 def add(tx: Transaction, task: Task) -> None:
-    """Remember a new task."""
+    """Add a new task."""
     tx.put(ADD, **fields_of(task, FIELDS))
 
 
@@ -213,32 +214,32 @@ def get(reader: Reader, task: str) -> Task | None:
 
 
 def oldest_pending(reader: Reader, room: str, role: str) -> Task | None:
-    """The task that the role's holder would claim next."""
+    """The oldest pending task of a role, which its participant claims next."""
     return _first(reader, OLDEST_PENDING, room=room, role=role)
 
 
 def oldest_queued(reader: Reader, room: str) -> Task | None:
-    """The task that is promoted next."""
+    """The oldest queued task of a room, which is promoted next."""
     return _first(reader, OLDEST_QUEUED, room=room)
 
 
 def held_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
-    """The task that a sitting holds."""
+    """The task that a participant holds."""
     return _first(reader, HELD_BY, room=room, role=role, connection_id=connection_id)
 
 
 def lost_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
-    """The task that a sitting lost by silence and nobody has claimed since."""
+    """The task that was released because this participant sent no heartbeats, and that has not been claimed since."""
     return _first(reader, LOST_BY, room=room, role=role, connection_id=connection_id)
 
 
 def all_held(reader: Reader) -> list[Task]:
-    """Every task that somebody holds."""
+    """All tasks that are held by a participant."""
     return [_read(row) for row in reader.rows(ALL_HELD)]
 
 
 def all_pending(reader: Reader) -> list[Task]:
-    """Every task that waits to be claimed."""
+    """All pending tasks, oldest first."""
     return [_read(row) for row in reader.rows(ALL_PENDING)]
 
 
@@ -249,32 +250,32 @@ def occupying(reader: Reader, room: str) -> int:
 
 
 def open_in(reader: Reader, room: str, limit: int) -> list[Task]:
-    """Up to `limit` tasks of a room that are not over, oldest first."""
+    """Up to `limit` open tasks of a room, oldest first."""
     return [_read(row) for row in reader.rows(OPEN_IN_ROOM, room=room, limit=limit)]
 
 
 def held_in(reader: Reader, room: str) -> list[Task]:
-    """Every task of a room that somebody holds: no more than it has roles."""
+    """All held tasks of a room: at most one for each role."""
     return [_read(row) for row in reader.rows(HELD_IN_ROOM, room=room)]
 
 
 def open_of(reader: Reader, room: str, request: str) -> Task | None:
-    """The task of a request that is not over: a request is a chain in which one is."""
+    """The open task of a request: in the chain of a request's tasks at most one is open."""
     return _first(reader, OPEN_OF_REQUEST, room=room, request=request)
 
 
 def open_for(reader: Reader, room: str, role: str) -> Task | None:
-    """The oldest task of a role that is not over."""
+    """The oldest open task of a role."""
     return _first(reader, OPEN_FOR_ROLE, room=room, role=role)
 
 
 def rooms_with_queue(reader: Reader) -> list[str]:
-    """The rooms in which a task is queued."""
+    """The ids of rooms that have a queued task."""
     return [row[0] for row in reader.rows(ROOMS_WITH_QUEUE)]
 
 
 def page(reader: Reader, room: str, status: str | None, after: str | None, limit: int) -> list[Task]:
-    """Up to `limit` tasks of a room (of a status), oldest first, those after the task `after`."""
+    """Up to `limit` tasks of a room after the task `after`, oldest first; with `status` only those of that status."""
     num = paging.begin(reader, NUM, after, id=after, room=room)
     where: dict[str, Any] = {"room": room, "after": num, "limit": limit}
     rows = reader.rows(PAGE, **where) if status is None else reader.rows(PAGE_OF_STATUS, status=status, **where)
@@ -282,7 +283,7 @@ def page(reader: Reader, room: str, status: str | None, after: str | None, limit
 
 
 def save(tx: Transaction, before: Task, after: Task) -> None:
-    """Write a changed task. It is an error if its state, attempt or holder is not as it was when it was read."""
+    """Write a changed task. Fails with RowsDiffer if its state, attempt or holder is not as in `before`."""
     tx.put(
         SAVE,
         id=before.id,
@@ -294,7 +295,10 @@ def save(tx: Transaction, before: Task, after: Task) -> None:
 
 
 def claim(tx: Transaction, task: str, connection_id: str) -> Task | None:
-    """Give a pending task to the sitting that is present in its role; None when it is not present or not pending."""
+    """Assign a pending task to a participant of its role; None if the participant is not present or it is not pending.
+
+    Returns the claimed task, with its new attempt.
+    """
     return _first(tx, CLAIM, id=task, connection_id=connection_id, at=tx.now.instant)
 
 

@@ -1,4 +1,4 @@
-"""What a query and a mutation are handed: a place to run statements. Must not know how a transaction begins or ends."""
+"""Runs statements for queries (`Reader`) and for mutations (`Transaction`), which also record events and callbacks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ Row = tuple[Any, ...]
 
 
 class Recorded(NamedTuple):
-    """An event that has no number yet. Its data is JSON already, so that no later change of it gets in."""
+    """An event without a number yet. `data` is encoded JSON, so that later changes of the original do not matter."""
 
     stream: str
     type: str
@@ -24,62 +24,62 @@ class Recorded(NamedTuple):
 
 
 class Reader:
-    """A consistent view of the store, good until the query returns."""
+    """A consistent snapshot of the store, valid until the query returns."""
 
     def __init__(self, cursor: Cursor, dialect: Dialect) -> None:
         self._cursor = cursor
         self._dialect = dialect
-        self._over: str | None = None
+        self._end_reason: str | None = None
         self.failure: Exception | None = None
 
     def rows(self, statement: Statement, /, **params: object) -> list[Row]:
-        """Run a statement that gives rows; each is a tuple in the order of its columns."""
-        spelling = self._permitted(statement, gives_rows=True)
-        self._run(self._cursor.execute, spelling.sql, spelling.arguments(params))
+        """Run a statement that returns rows; each row is a tuple in the order of its columns."""
+        compiled = self._compile(statement, gives_rows=True)
+        self._run(self._cursor.execute, compiled.sql, compiled.arguments(params))
         return self._cursor.fetchall()
 
     def row(self, statement: Statement, /, **params: object) -> Row | None:
-        """Run a statement that gives one row or none. More than one is an error: the question was not exact."""
+        """Run a statement that returns one row or none. Raises ValueError for more than one."""
         rows = self.rows(statement, **params)
         if len(rows) > 1:
-            raise ValueError(f"{len(rows)} rows where at most one can be: {statement.spelled(self._dialect).sql!r}")
+            raise ValueError(f"{len(rows)} rows, expected at most one: {statement.spelled(self._dialect).sql!r}")
         return rows[0] if rows else None
 
     def unwritten(self, stream: str) -> int:
-        """How many events of a stream come before this moment, and yet are not in the store."""
+        """How many events of a stream were recorded up to now and are not in the store yet. Always 0 for a query."""
         return 0
 
-    def end(self, why: str) -> None:
-        """Refuse every further statement, saying why. A reader that leaks out of its query is of no use to anybody."""
-        self._over = why
+    def end(self, reason: str) -> None:
+        """Refuse every further statement with RuntimeError(`why`), so that a reader is not used after its query."""
+        self._end_reason = reason
 
-    def _permitted(self, statement: Statement, gives_rows: bool) -> Spelling:
-        if self._over is not None:
-            raise RuntimeError(self._over)
-        spelling = statement.spelled(self._dialect)
-        if spelling.written is not None:
-            self._begin_write(spelling)
-        if spelling.returns_rows is not gives_rows:
-            raise TypeError(f"use {'rows() or row()' if spelling.returns_rows else 'change()'} for {spelling.sql!r}")
-        return spelling
+    def _compile(self, statement: Statement, gives_rows: bool) -> Spelling:
+        if self._end_reason is not None:
+            raise RuntimeError(self._end_reason)
+        compiled = statement.spelled(self._dialect)
+        if compiled.written is not None:
+            self._prepare_write(compiled)
+        if compiled.returns_rows is not gives_rows:
+            raise TypeError(f"use {'rows() or row()' if compiled.returns_rows else 'change()'} for: {compiled.sql!r}")
+        return compiled
 
-    def _begin_write(self, spelling: Spelling) -> None:
-        raise TypeError(f"a query only reads; do this in a mutation: {spelling.sql!r}")
+    def _prepare_write(self, compiled: Spelling) -> None:
+        raise TypeError(f"a query only reads: run this in a mutation: {compiled.sql!r}")
 
-    def _run(self, run: Callable[..., object], sql: str, *arguments: object) -> None:
+    def _run(self, execute: Callable[..., object], sql: str, *arguments: object) -> None:
         try:
-            run(sql, *arguments)
+            execute(sql, *arguments)
         except Exception as error:
             self.failure = error
-            self.end("a statement failed earlier in this transaction: let its error out instead of going on")
+            self.end("a statement failed earlier in this transaction: let its error propagate")
             raise
 
 
 class Transaction(Reader):
-    """What one mutation does: statements, events and effects that come to be together or not at all.
+    """The statements, events and callbacks of one mutation, which count together or not at all.
 
-    A failed statement ends the mutation, whether or not it catches the error: on SQLite the error may have ended the
-    whole transaction, and a statement after it would commit by itself; PostgreSQL would refuse it anyway.
+    A failed statement fails the mutation, even if the mutation catches the error: on SQLite the error may have ended
+    the whole transaction, and a later statement would commit on its own; PostgreSQL would refuse it anyway.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Transaction(Reader):
         memory: Memory,
         unwritten: Callable[[str], int] = lambda stream: 0,
     ) -> None:
-        """`unwritten` counts the events of a stream that came before this mutation and are not in the store yet."""
+        """`unwritten` returns how many events of a stream earlier mutations of the batch recorded, not yet stored."""
         super().__init__(cursor, dialect)
         self.now = now
         self._memory = memory
@@ -101,7 +101,7 @@ class Transaction(Reader):
 
     @property
     def events(self) -> Sequence[Recorded]:
-        """What was recorded so far."""
+        """The events recorded so far."""
         return self._events
 
     def unwritten(self, stream: str) -> int:
@@ -111,53 +111,53 @@ class Transaction(Reader):
         table = statement.kept_of
         if table is None:
             return super().rows(statement, **params)
-        question = (statement, *params.items())
-        rows = self._memory.rows(table, question) if self._over is None else None
+        cache_key = (statement, *params.items())
+        rows = self._memory.rows(table, cache_key) if self._end_reason is None else None
         if rows is None:
             rows = super().rows(statement, **params)
-            self._memory.keep(table, question, rows)
+            self._memory.keep(table, cache_key, rows)
         return [*rows]
 
     def change(self, statement: Statement, /, **params: object) -> int:
-        """Run a statement that writes and gives no rows; the number of rows it touched."""
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.execute, spelling.sql, spelling.arguments(params))
+        """Run a statement that writes and returns no rows; returns the number of rows it changed."""
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.execute, compiled.sql, compiled.arguments(params))
         return self._cursor.rowcount
 
     def change_many(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> int:
-        """Run a statement that writes once for each set of parameters; the number of rows touched by all."""
-        spelling = self._permitted(statement, gives_rows=False)
-        arguments = [spelling.arguments(params) for params in many]
+        """Run a statement that writes once for each set of parameters; returns the total number of changed rows."""
+        compiled = self._compile(statement, gives_rows=False)
+        arguments = [compiled.arguments(params) for params in many]
         if not arguments:
             return 0
-        self._run(self._cursor.executemany, spelling.sql, arguments)
+        self._run(self._cursor.executemany, compiled.sql, arguments)
         return self._cursor.rowcount
 
     def put(self, statement: Statement, /, **params: object) -> None:
-        """Run a statement that writes one row, and go on without waiting for it.
+        """Run a statement that must change exactly one row, without waiting for its result (deferred).
 
-        That it failed is told by a later statement, or when the mutation has returned, and ends that in either case.
+        Its error is raised by a later statement or after the mutation has returned. Either way the mutation fails.
         """
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.put, spelling.sql, (spelling.arguments(params),), 1)
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.put, compiled.sql, (compiled.arguments(params),), 1)
 
     def put_many(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> None:
-        """Run a statement that writes once for each set of parameters, likewise; it may touch any number of rows."""
-        spelling = self._permitted(statement, gives_rows=False)
-        self._run(self._cursor.put, spelling.sql, [spelling.arguments(params) for params in many], None)
+        """Run a statement once for each set of parameters, deferred as by `put`; it may change any number of rows."""
+        compiled = self._compile(statement, gives_rows=False)
+        self._run(self._cursor.put, compiled.sql, [compiled.arguments(params) for params in many], None)
 
     def record(self, stream: str, type: str, cause: str, data: Mapping[str, object]) -> None:
-        """Record an event of this transaction. It gets its numbers when the mutation has returned."""
+        """Record an event of this transaction. It gets its `pos` and `seq` when the mutation has returned."""
         self._events.append(Recorded(stream, type, cause, msgspec.json.encode(data).decode()))
 
     def after_commit(self, effect: Callable[[], None]) -> None:
-        """Have `effect` run once this is durable: in commit order, before anybody is answered."""
+        """Call `effect` after the commit: in commit order, before the mutation's future is resolved."""
         self.effects.append(effect)
 
     def if_abandoned(self, amend: Callable[[], None]) -> None:
-        """Have `amend` run if this comes to nothing: the mutation raised, or its batch could not be committed."""
+        """Call `amend` if this is not committed: the mutation raised, or its batch could not be committed."""
         self.amends.append(amend)
 
-    def _begin_write(self, spelling: Spelling) -> None:
-        assert spelling.written is not None
-        self._memory.forget_table(spelling.written)
+    def _prepare_write(self, compiled: Spelling) -> None:
+        assert compiled.written is not None
+        self._memory.forget_table(compiled.written)

@@ -1,4 +1,9 @@
-"""The one writer: a thread that commits in groups whatever waits. Must not know what mutations do or who asked."""
+"""Runs the one writer thread, which commits all queued mutations in groups (group commit).
+
+Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit.
+Metrics: `greenroom_writer_queue`, `greenroom_writer_batches`, `greenroom_writer_failures`.
+Limits: one thread and one process write. When the thread fails the store takes no more mutations until a restart.
+"""
 
 import logging
 import threading
@@ -17,9 +22,12 @@ from greenroom.store.memory import Memory
 
 logger = logging.getLogger("greenroom.store")
 
-DEAD = "The store's writer has died."
-NOT_DONE = "Nothing of this request was done: send it again when the server is back."
-PERHAPS_DONE = "This may have been done: send it again with the same Idempotency-Key when the server is back."
+DEAD = "The store's writer thread has failed."
+NOT_DONE = "Nothing was written. Send the request again when the server is available again."
+PERHAPS_DONE = (
+    "The change may have been committed. Send the request again with the same Idempotency-Key when the server is"
+    " available again."
+)
 
 T = TypeVar("T")
 Publish = Callable[[Sequence[Event]], None]
@@ -27,7 +35,7 @@ Deliver = Callable[[Sequence[Resolution]], None]
 
 
 def resolve_each(resolutions: Sequence[Resolution]) -> None:
-    """Give every waiter its result, on the thread that calls this."""
+    """Resolve every future of a batch, on the calling thread."""
     for resolve in resolutions:
         resolve()
 
@@ -35,9 +43,10 @@ def resolve_each(resolutions: Sequence[Resolution]) -> None:
 class Writer:
     """Runs mutations one after another, many to a commit.
 
-    After each commit, in commit order: effects run, then the events are published, then the futures are resolved.
-    `deliver` gets all resolutions of a batch at once and calls them wherever waiters want to be woken; an event loop is
-    then woken once for a batch (`call_soon_threadsafe(resolve_each, resolutions)`).
+    After each commit, in commit order: callbacks run, then the events are published, then the futures are resolved.
+    `deliver` gets all resolutions of a batch at once and calls them on the thread of its choice, so that an event loop
+    is woken once for a batch (`call_soon_threadsafe(resolve_each, resolutions)`).
+    `on_death` is called with the thread's name when the thread fails.
     """
 
     def __init__(
@@ -53,159 +62,164 @@ class Writer:
     ) -> None:
         self.batches = 0
         self.failures = 0
-        """Effects, amends, publications and deliveries that raised."""
+        """How many callbacks, publications and deliveries raised."""
         self._engine = engine
         self._clock = clock
         self._memory = Memory()
-        self._continuity = Continuity(engine, self._apply)
+        self._recovery = Continuity(engine, self._apply)
         self._queue_max = queue_max
         self._batch_max = batch_max
         self.publish = publish
         self._deliver = deliver
         self._on_death = on_death
         self._queue: deque[Job[Any]] = deque()
-        self._waiting = threading.Condition()
+        self._queue_changed = threading.Condition()
         self._refusal: str | None = "The store's writer has not been started."
-        self._carrying = False
-        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._is_running = False
+        self._thread = threading.Thread(target=self._run_thread, name="writer", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; from here `submit` takes mutations."""
+        """Start the thread; `submit` takes mutations from now on."""
         self._refusal = None
         self._thread.start()
 
     @property
     def is_started(self) -> bool:
-        """Tell whether a thread does the writing (or did, until it was closed or died)."""
+        """Whether the thread was started, also if it has since stopped or failed."""
         return self._thread.ident is not None
 
     @property
     def queued(self) -> int:
-        """Mutations that wait for their batch."""
+        """How many mutations wait for a batch."""
         return len(self._queue)
 
     def submit(self, mutation: Mutation[T]) -> Future[T]:
-        """Queue a mutation; its future may be cancelled until it begins. StoreOverloaded when the queue is full."""
+        """Queue a mutation; its future can be cancelled until the mutation begins.
+
+        Raises StoreOverloaded when the queue is full and StoreUnavailable when the writer takes no more mutations.
+        """
         job = Job(mutation)
-        with self._waiting:
+        with self._queue_changed:
             if self._refusal is not None:
                 raise stopped(self._refusal)
             if len(self._queue) >= self._queue_max:
                 raise StoreOverloaded(
-                    f"{self._queue_max} changes wait to be written, which is as many as may.",
-                    "Nothing of this request was done: send it again after a pause.",
+                    f"Write queue is full ({self._queue_max} waiting).",
+                    "Nothing was written. Send the request again after a pause.",
                 )
             self._queue.append(job)
-            self._waiting.notify()
+            self._queue_changed.notify()
         return job.future
 
     def run(self, mutation: Mutation[T]) -> T:
-        """Run one mutation as a batch of its own on the caller's thread."""
+        """Run one mutation as a batch of its own on the calling thread."""
         return self.run_batch([mutation])[0].result()
 
     def run_batch(self, mutations: Sequence[Mutation[T]]) -> list[Future[T]]:
-        """Run mutations as one batch on the caller's thread; the futures that come back are resolved."""
+        """Run mutations as one batch on the calling thread; the returned futures are resolved."""
         jobs = [Job(mutation) for mutation in mutations]
-        settled = self._carry(jobs)
-        resolve_each(settled.resolutions)
-        if settled.fatal is not None:
-            raise settled.fatal
+        result = self._run_jobs(jobs)
+        resolve_each(result.resolutions)
+        if result.fatal is not None:
+            raise result.fatal
         return [job.future for job in jobs]
 
     @property
     def overtaken(self) -> str | None:
-        """Who wrote while the store was not ours, in words: then this process knows less than the store."""
-        return self._continuity.overtaken
+        """That another server wrote meanwhile, as an error text: this process's memory is then out of date."""
+        return self._recovery.overtaken
 
     def catch_up(self) -> None:
-        """If it is not known whether the last batch was committed, find out as soon as the store can be asked."""
-        if self._continuity.doubt is not None and not self._queue and self._refusal is None:
+        """If the last commit is in doubt and nothing is queued, queue an empty mutation, which resolves the doubt."""
+        if self._recovery.doubt is not None and not self._queue and self._refusal is None:
             self.submit(lambda transaction: None)
 
-    def refuse(self, why: str) -> None:
-        """Take nothing any more and give up what is queued: the store may be somebody else's by now."""
-        with self._waiting:
-            self._refusal = why
-            waiting = [*self._queue]
+    def refuse(self, reason: str) -> None:
+        """Stop taking mutations and fail all queued ones with StoreUnavailable: another server may hold the store."""
+        with self._queue_changed:
+            self._refusal = reason
+            queued_jobs = [*self._queue]
             self._queue.clear()
-            self._waiting.notify()
-        self._hand_out([refusing(job, stopped(why)) for job in waiting if job.claim()])
+            self._queue_changed.notify()
+        self._deliver_resolutions([refusing(job, stopped(reason)) for job in queued_jobs if job.claim()])
 
     def close(self, timeout_s: float) -> None:
-        """Write what is queued, then stop."""
-        with self._waiting:
+        """Write all queued mutations, then stop. Waits up to `timeout_s` seconds for the thread."""
+        with self._queue_changed:
             self._refusal = self._refusal or "The store is closing."
-            self._waiting.notify()
+            self._queue_changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
             if self._thread.is_alive():
-                logger.error("the writer did not finish within %g s; %d changes were left", timeout_s, self.queued)
+                logger.error(
+                    "writer not stopped: %d mutations still queued: not finished within %g s", self.queued, timeout_s
+                )
 
-    def _work(self) -> None:
+    def _run_thread(self) -> None:
         jobs: list[Job[Any]] = []
         try:
             while jobs := self._next_jobs():
-                settled = self._carry(jobs)
-                self._hand_out(settled.resolutions)
-                if settled.fatal is not None:
-                    raise settled.fatal
+                result = self._run_jobs(jobs)
+                self._deliver_resolutions(result.resolutions)
+                if result.fatal is not None:
+                    raise result.fatal
         except BaseException:
-            logger.critical("the writer died", exc_info=True)
-            self._bury(jobs)
+            logger.critical("thread failed: writer", exc_info=True)
+            self._fail_jobs(jobs)
             self._on_death("writer")
 
     def _next_jobs(self) -> list[Job[Any]]:
-        """Wait for work; whatever waits by then goes together. Empty when the writer is closing and all is written."""
-        with self._waiting:
+        """Wait for mutations and take up to `batch_max` of them. Empty when the writer closes and all are written."""
+        with self._queue_changed:
             while not self._queue and self._refusal is None:
-                self._waiting.wait()
+                self._queue_changed.wait()
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
-    def _carry(self, jobs: Sequence[Job[Any]]) -> Settled:
+    def _run_jobs(self, jobs: Sequence[Job[Any]]) -> Settled:
         with self._engine.turn:
-            if self._carrying:
-                raise RuntimeError("a mutation or an effect ran another mutation: submit it and do not wait for it")
-            self._carrying = True
+            if self._is_running:
+                raise RuntimeError("a mutation or a callback ran another mutation: submit it without waiting for it")
+            self._is_running = True
             try:
-                batch = Batch(self._engine, self._clock, self._memory, self._continuity)
-                settled = batch.carry([job for job in jobs if job.claim()])
-                if not settled.is_committed:
+                batch = Batch(self._engine, self._clock, self._memory, self._recovery)
+                result = batch.carry([job for job in jobs if job.claim()])
+                if not result.is_committed:
                     self._memory = Memory()
                 self.batches += 1
-                self._apply(settled)
-                return settled
+                self._apply(result)
+                return result
             finally:
-                self._carrying = False
+                self._is_running = False
 
-    def _apply(self, settled: Settled) -> None:
-        for effect in settled.after:
-            self._guarded("an effect", effect)
-        if settled.events:
-            self._guarded("the publication of a batch", lambda: self.publish(settled.events))
+    def _apply(self, result: Settled) -> None:
+        for callback in result.after:
+            self._call_guarded("callback of a batch", callback)
+        if result.events:
+            self._call_guarded("publication of events", lambda: self.publish(result.events))
 
-    def _hand_out(self, resolutions: Sequence[Resolution]) -> None:
-        if not self._guarded("a delivery", lambda: self._deliver(resolutions)):
+    def _deliver_resolutions(self, resolutions: Sequence[Resolution]) -> None:
+        if not self._call_guarded("delivery of results", lambda: self._deliver(resolutions)):
             resolve_each(resolutions)
 
-    def _guarded(self, what: str, call: Callable[[], None]) -> bool:
-        """Call, and when that raises log and count it: it is committed, and the others have a right to their turn."""
+    def _call_guarded(self, name: str, call: Callable[[], None]) -> bool:
+        """Call, and log and count an exception, so that the remaining calls still run."""
         try:
             call()
         except Exception:
             self.failures += 1
-            logger.exception("%s failed after its commit", what)
+            logger.exception("%s failed", name)
             return False
         return True
 
-    def _bury(self, jobs: Sequence[Job[Any]]) -> None:
-        """Answer everybody who still waits, and nobody from now on."""
-        with self._waiting:
+    def _fail_jobs(self, jobs: Sequence[Job[Any]]) -> None:
+        """Fail every queued and every running mutation, and refuse later ones."""
+        with self._queue_changed:
             self._refusal = DEAD
-            waiting = [*self._queue]
+            queued_jobs = [*self._queue]
             self._queue.clear()
-        unanswered = [refusing(job, stopped(DEAD)) for job in waiting if job.claim()]
-        unanswered += [refusing(job, stopped(DEAD, PERHAPS_DONE)) for job in jobs if job.future.running()]
-        self._hand_out(unanswered)
+        resolutions = [refusing(job, stopped(DEAD)) for job in queued_jobs if job.claim()]
+        resolutions += [refusing(job, stopped(DEAD, PERHAPS_DONE)) for job in jobs if job.future.running()]
+        self._deliver_resolutions(resolutions)
 
 
 def stopped(detail: str, guidance: str = NOT_DONE) -> StoreUnavailable:

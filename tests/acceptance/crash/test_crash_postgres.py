@@ -142,7 +142,8 @@ class TestItDies(Mortal):
 
     def die(self, trial: Trial, server: Server, away_s_max: float, times: int) -> None:
         trial.run(lambda: self.disturb(trial, server, trial.rng.uniform(0, away_s_max)), times)
-        assert [times, times] == [trial.said("is away"), trial.said("is back")], "it is used again once it is there"
+        counts = [trial.said("unavailable: database"), trial.said("available again: database")]
+        assert [times, times] == counts, "it is used again once it is there"
 
 
 @pytest.mark.prove
@@ -161,7 +162,7 @@ class TestItIsAwayForLongerThanALease(Mortal):
 def test_our_session_is_ended_in_mid_burst(yard: House, postgres: Server, database: str, times: int) -> None:
     trial = Trial(yard, seed=9)
     trial.run(lambda: terminate(postgres, database), times)
-    assert trial.said("was not committed") <= times, "it costs what was under way: the next one has a new session"
+    assert trial.said("batch not committed") <= times, "it costs what was under way: the next one has a new session"
     assert trial.crowd.ledger.refusals <= times * len(trial.crowd.clients)
 
 

@@ -1,1 +1,1 @@
-"""The way from each schema to the next, on both databases. Knows Alembic; must not know why a column is there."""
+"""Upgrades of the schema with Alembic, from each revision to the next, on both databases."""

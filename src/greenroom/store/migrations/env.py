@@ -1,17 +1,17 @@
-"""How Alembic runs the revisions: on the connection that it is given, in the transaction that stands there already.
+"""Configures Alembic to run the revisions on the given connection, in its open transaction.
 
-Must not know any revision. Alembic loads this file by its path; nobody imports it.
+Alembic loads this file by its path; no module imports it.
 """
 
 from alembic import context
 
 from greenroom.store.migrating import revisions
 
-# Tables are given only to have a revision drafted: their naming convention would name a second time what is named.
-given = context.config.attributes
+# Tables are passed only to draft a revision: otherwise their naming convention would name constraints a second time.
+attributes = context.config.attributes
 context.configure(
-    connection=given["connection"],
-    target_metadata=given.get("tables"),
+    connection=attributes["connection"],
+    target_metadata=attributes.get("tables"),
     version_table=revisions.name,
     render_as_batch=True,
 )

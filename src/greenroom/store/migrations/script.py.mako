@@ -1,4 +1,4 @@
-"""${message}. Stands alone: it must not know the tables of today."""
+"""${message}. Self-contained: it does not import the current tables."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,6 +1,6 @@
-"""Upgrades a database to the newest revision, in one transaction. Must not know which revisions there are.
+"""Upgrades a database to the newest revision with Alembic, in one transaction.
 
-Reached by name, from `greenroom.store.migrating` alone: importing Alembic takes longer than opening a store.
+Only `greenroom.store.migrating` imports it, by name and on demand: importing Alembic takes longer than opening a store.
 """
 
 from collections.abc import Callable
@@ -17,44 +17,44 @@ from greenroom.store.schema import SCHEMA_VERSION
 SCRIPTS: Final = "greenroom.store:migrations"
 DRIVERS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}
 FIRST: Final = 1
-"""The version whose databases have no stamp that Alembic could read."""
+"""The version whose databases have no revision stamp that Alembic can read."""
 
 
 def upgrade(connect: Callable[[], Any], database: str, begin: str) -> None:
-    """Upgrade a database that is ours. An error is the driver's own; then everything is as it was.
+    """Upgrade a database of Greenroom. Raises the driver's errors; then nothing has changed.
 
-    `connect` opens a connection of the driver for `database` ("sqlite" or "postgresql"), which commits by itself
-    outside of a transaction; `begin` is the statement that begins one.
+    `connect` opens a driver connection in autocommit mode for `database` ("sqlite" or "postgresql"); `begin` is the
+    statement that begins a transaction.
     """
     try:
         with engine_of(connect, database, begin).begin() as connection:
             upgrade_on(connection)
     except DBAPIError as error:
-        # What SQLAlchemy says around it, the whole statement, helps nobody whose disk is full.
+        # The driver's error only: SQLAlchemy's text adds the whole statement, which is of no use in the message.
         raise error.orig or error from None
 
 
 def upgrade_on(connection: Connection) -> None:
-    """Upgrade in the transaction that stands on a connection."""
+    """Upgrade in the open transaction of a connection."""
     if not inspect(connection).has_table(revisions.name):
-        for text in spell_stamp(connection.dialect, FIRST):
-            connection.exec_driver_sql(text)
+        for statement in spell_stamp(connection.dialect, FIRST):
+            connection.exec_driver_sql(statement)
     command.upgrade(configured(connection), "head")
     if connection.dialect.name == "sqlite":
-        # Says to versions that know nothing of our table of revisions that this database is newer than they are.
+        # The first version, which does not read the table of revisions, sees by this that the database is newer.
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def engine_of(connect: Callable[[], Any], database: str, begin: str) -> Engine:
-    """Wrap a driver's connections for Alembic, which speaks to SQLAlchemy alone."""
+    """Wrap a driver's connections for Alembic, which needs a SQLAlchemy engine."""
     engine = create_engine(DRIVERS[database], creator=connect, poolclass=NullPool)
-    # Said by us, because drivers begin transactions where they think best: pysqlite does it behind the first DDL.
+    # Explicit, because drivers begin transactions at a time of their own: pysqlite only after the first DDL.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
 def configured(connection: Connection | None = None) -> Config:
-    """What Alembic has to know: where the revisions lie, and for `migrations/env.py` the connection to run them on."""
+    """Alembic's configuration: the path of the revisions, and the connection that `migrations/env.py` runs them on."""
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
     config.attributes["connection"] = connection

@@ -1,1 +1,1 @@
-"""PostgreSQL as the place where things are remembered. Knows sessions and their lock; must not know what is stored."""
+"""The PostgreSQL engine: sessions, the lock of the writer's session, and outages. Must not know what is stored."""

@@ -1,4 +1,10 @@
-"""PostgreSQL as an engine: one session that writes and has the lock, a few that read. Must not know any table."""
+"""The PostgreSQL engine: one session that writes and holds the lock, and a pool of sessions that read.
+
+Options: `readers_max` read sessions; `wait_s` seconds to wait for a free one; `answer_s` seconds without an answer
+after which a session is closed; `lock_wait_s` seconds to wait for another server's lock.
+Limits: PostgreSQL 14 or newer, and a database in UTF8. During an outage calls fail without waiting: after a failed
+connection attempt, or a session that did not answer, no new connection is tried for as long again as that took.
+"""
 
 import logging
 import threading
@@ -29,22 +35,22 @@ logger = logging.getLogger("greenroom.store")
 DIALECT: Final[Dialect] = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 VERSION_MIN: Final = 14
 LOCK_WAIT_S: Final = 3.0
-"""Seconds that a predecessor's session may take to go: PostgreSQL looks once a second whether its client is there."""
+"""Seconds to wait for a former server's session to end: PostgreSQL checks once a second whether its client exists."""
 
 
 BACKENDS_KEPT: Final = 16
-"""Sessions of ours, the last of them now, that may have got the lock without our hearing of it."""
+"""How many writer sessions are remembered, the current one last: one may hold the lock although its answer was lost."""
 
 
 class Away(NamedTuple):
-    """That the database could not be reached: until when nobody need try again, and why."""
+    """An outage: until when (on the monotonic clock) no new connection is tried, and why."""
 
     until: float
     why: str
 
 
 class Postgres:
-    """A database that may go away and come back. Until it is back, everything fails at once; then it is used again."""
+    """A database that may be unavailable for a time: calls fail at once until it can be reached again."""
 
     dialect: Dialect = DIALECT
     begin_write = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -60,7 +66,7 @@ class Postgres:
         answer_s: float,
         lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
-        """Wait up to `wait_s` seconds for one of `readers_max` sessions, up to `answer_s` for PostgreSQL's answer."""
+        """Wait up to `wait_s` seconds for one of `readers_max` sessions, and up to `answer_s` for an answer."""
         self.turn = threading.RLock()
         self.sessions = 0
         self.lost_to: str | None = None
@@ -70,8 +76,8 @@ class Postgres:
         self._lock_wait_s = lock_wait_s
         self._writer: Session | None = None
         self._backends = deque[Backend](maxlen=BACKENDS_KEPT)
-        self._away: Away | None = None
-        self._regaining: threading.Thread | None = None
+        self._outage: Away | None = None
+        self._reconnect_thread: threading.Thread | None = None
         self._readers = Readers(
             self._open_reader,
             is_sound=lambda idle: idle.seems_sound() or idle.listen(),
@@ -80,24 +86,24 @@ class Postgres:
             wait_s=wait_s,
         )
 
-    # What is there.
+    # The database.
 
     def prepare(self, tables: MetaData) -> None:
-        place = f"The {self._address}"
+        name = f"The {self._address}"
         try:
-            self._examine(self.writing())
+            self._check_database(self.writing())
             migrating.prepare(
                 self,
                 tables,
-                name=place,
-                way_out="Name a database that is empty or Greenroom's own: --database postgresql://...",
+                name=name,
+                way_out="Name an empty database, or Greenroom's: --database postgresql://USER@HOST:5432/DATABASE.",
                 connect=lambda: self._open("upgrade", {"statement_timeout": "0", "lock_timeout": "0"}).release(),
             )
         except (psycopg.Error, SQLAlchemyError, CommitUnknown) as error:
-            raise unusable(f"{place} cannot be used: {outages.told(error)}.", outages.way_out_of(error)) from error
+            raise unusable(f"{name} cannot be used: {outages.told(error)}.", outages.way_out_of(error)) from error
 
-    def _examine(self, session: Session) -> None:
-        """Refuse a database that could not keep what we promise."""
+    def _check_database(self, session: Session) -> None:
+        """Refuse a database that cannot store what Greenroom promises to keep. Raises ConfigurationError."""
         session.execute(
             "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding'),"
             " current_schema()::text, current_setting('fsync')"
@@ -105,21 +111,21 @@ class Postgres:
         [(version, encoding, schema, fsync)] = session.fetchall()
         if version < VERSION_MIN * 10_000:
             raise unusable(
-                f"The {self._address} is of PostgreSQL {version // 10_000}; Greenroom needs {VERSION_MIN} or newer.",
+                f"The {self._address} runs on PostgreSQL {version // 10_000}; Greenroom needs {VERSION_MIN} or newer.",
                 "Upgrade PostgreSQL, or name another one with --database.",
             )
         if encoding != "UTF8":
             raise unusable(
-                f"The {self._address} keeps text as {encoding}, which cannot hold every text.",
+                f"The {self._address} has the encoding {encoding}, which cannot store every text.",
                 "Create one for Greenroom: createdb --encoding UTF8 --template template0 DATABASE.",
             )
         if schema is None:
             raise unusable(
-                f"The {self._address} has no schema that its search_path finds.",
-                "Create the schema that search_path names, or put another one there: ALTER ROLE USER SET search_path.",
+                f"The {self._address} has no schema of those that search_path names.",
+                "Create one of them (CREATE SCHEMA NAME), or change it: ALTER ROLE USER SET search_path = NAME.",
             )
         if fsync == "off":
-            logger.warning("fsync is off in this PostgreSQL: a power cut can lose what was answered as done")
+            logger.warning("fsync is off: %s: a power cut can lose committed changes", self._address)
 
     # The session that writes.
 
@@ -135,20 +141,20 @@ class Postgres:
 
     def abandon(self) -> None:
         if self._writer is not None:
-            # Who keeps the session keeps the lock: nobody else comes in because of a statement that failed.
+            # The session stays open and keeps the lock: a failed statement must not release it to another server.
             with suppress(psycopg.Error):
                 self._writer.end()
             if not self._writer.is_open:
                 self._drop_writer()
 
     def keep_connected(self) -> None:
-        """See to it that the writer has a session, without waiting: if not, a thread takes one up."""
-        writer, thread = self._writer, self._regaining
+        """Make sure that the writer has a session, without waiting: if it has none, a thread opens one."""
+        writer, thread = self._writer, self._reconnect_thread
         if (writer is None or not writer.seems_sound()) and (thread is None or not thread.is_alive()):
-            self._regaining = threading.Thread(target=self._regain, name="regaining", daemon=True)
-            self._regaining.start()
+            self._reconnect_thread = threading.Thread(target=self._reconnect, name="reconnect", daemon=True)
+            self._reconnect_thread.start()
 
-    def _regain(self) -> None:
+    def _reconnect(self) -> None:
         with self.turn, suppress(psycopg.Error, AlreadyRunning):
             if self._readers.is_open and not (self._writer is not None and self._writer.listen()):
                 self.writing()
@@ -160,10 +166,10 @@ class Postgres:
 
     def _open_writer(self) -> Session:
         if self.lost_to is not None:
-            raise AlreadyRunning(self.lost_to, "Start the server again.")
+            raise AlreadyRunning(self.lost_to, "This server has stopped writing. Start it again.")
         session = self._open("server")
         try:
-            # Known before it may have the lock: a line may break that has just carried our asking for it.
+            # Recorded before the lock is requested: the connection may break after PostgreSQL has granted it.
             self._backends.append(ourselves(session))
             take_lock(session, self._backends, self._lock_wait_s, f"the {self._address}")
         except AlreadyRunning as error:
@@ -193,38 +199,40 @@ class Postgres:
         return outages.is_outage(error)
 
     def close(self) -> None:
-        """Close every connection. The lock goes with the writer's."""
+        """Close every connection. Closing the writer's session releases the lock."""
         self._readers.close()
-        with self.turn:  # a thread may be taking up a session just now
+        with self.turn:  # a thread may be opening a session now
             self._drop_writer()
 
-    def _open(self, what: str, settings: Mapping[str, str] | None = None) -> Session:
-        """Open a session, or fail as the last attempt did: after one that took long, nobody tries for as long again."""
-        away, began_at = self._away, self._clock.monotonic()
-        if away is not None and began_at < away.until:
-            raise psycopg.OperationalError(away.why)
+    def _open(self, purpose: str, settings: Mapping[str, str] | None = None) -> Session:
+        """Open a session, or fail at once with the error of the last attempt, for as long again as that one took."""
+        outage, began_at = self._outage, self._clock.monotonic()
+        if outage is not None and began_at < outage.until:
+            raise psycopg.OperationalError(outage.why)
         try:
-            session = self._address.connect(name_of_process(what), self._answer_s, self._fall_silent, settings=settings)
+            session = self._address.connect(
+                name_of_process(purpose), self._answer_s, self._record_silence, settings=settings
+            )
         except psycopg.OperationalError as error:
-            self._leave(error, self._clock.monotonic() - began_at)
+            self._record_outage(error, self._clock.monotonic() - began_at)
             raise
-        if self._away is not None and self.sessions:
-            logger.warning("the %s is back", self._address)
-        self._away = None
+        if self._outage is not None and self.sessions:
+            logger.warning("available again: %s", self._address)
+        self._outage = None
         return session
 
-    def _fall_silent(self, error: psycopg.OperationalError) -> None:
-        """A session was given up: whoever comes next need not wait as long to find the same."""
-        self._leave(error, self._answer_s)
+    def _record_silence(self, error: psycopg.OperationalError) -> None:
+        """Record an outage when a session did not answer, so that the next calls fail without waiting as long."""
+        self._record_outage(error, self._answer_s)
 
-    def _leave(self, error: psycopg.OperationalError, for_s: float) -> None:
-        if self._away is None and self.sessions:
-            logger.error("the %s is away: %s", self._address, outages.told(error))
-        self._away = Away(self._clock.monotonic() + for_s, outages.told(error))
+    def _record_outage(self, error: psycopg.OperationalError, duration_s: float) -> None:
+        if self._outage is None and self.sessions:
+            logger.error("unavailable: %s: %s", self._address, outages.told(error))
+        self._outage = Away(self._clock.monotonic() + duration_s, outages.told(error))
 
 
 def ended_whole(session: Session) -> bool:
-    """End what a session was used for; whether it is as it was before."""
+    """End the transaction of a session; whether the session can be used again."""
     try:
         session.end()
     except psycopg.Error:

@@ -1,7 +1,7 @@
-"""The lock on a database: one server at a time, held by the very session that writes. Must not know what is written.
+"""Takes the advisory lock on a database, so that one server at a time writes. The session that writes holds it.
 
-It ends with its session, whatever ends that. So no session without the lock has a transaction under way, and nothing
-has to be looked at before each write.
+The lock ends with its session, however that ends. So a session without the lock has no open transaction, and nothing
+has to be checked before each write.
 """
 
 import threading
@@ -14,7 +14,7 @@ from greenroom.domain.errors import AlreadyRunning
 from greenroom.store.postgres.session import Session
 
 KEY: Final = int.from_bytes(b"greenroo")
-"""Advisory locks are numbered in each database on its own; this one is ours in all of them."""
+"""The number of Greenroom's advisory lock. Each database has its own advisory locks."""
 
 TAKE: Final = "SELECT pg_try_advisory_lock($1::bigint)::int"
 OURSELVES: Final = (
@@ -36,14 +36,14 @@ LOOK_EVERY_S: Final = 0.05
 
 
 class Backend(NamedTuple):
-    """A session as PostgreSQL counts them. A number alone would come back some day."""
+    """A PostgreSQL backend: its pid and start in microseconds, since a pid alone is used again some day."""
 
     pid: int
     started_us: int | None
 
 
 class Holder(NamedTuple):
-    """Who has the lock, and what is known of them."""
+    """The session that holds the lock. `name`, `host` and `since` are as pg_stat_activity has them."""
 
     backend: Backend
     name: str
@@ -56,18 +56,19 @@ class Holder(NamedTuple):
 
 
 def ourselves(session: Session) -> Backend:
-    """How PostgreSQL counts this session."""
+    """The backend of this session."""
     session.execute(OURSELVES)
     [(pid, started_us)] = session.fetchall()
     return Backend(pid, started_us)
 
 
 def take_lock(session: Session, lost: Collection[Backend], wait_s: float, place: str) -> None:
-    """Take the lock for this session. `lost` are the sessions that we had, and that may have got it.
+    """Take the lock for this session. `lost` are former sessions of this process that may still hold it.
 
-    A dying server's session may live on for a moment, so somebody else is waited for, for `wait_s` seconds: then
-    AlreadyRunning. What we lost ourselves is ended: it may be a half-open line, and could still commit. When that takes
-    longer it is an outage, and may be tried again.
+    A stopped server's session may last for a moment, so another server's lock is waited for, up to `wait_s` seconds;
+    then AlreadyRunning is raised. A former session of this process is terminated, since it may be half open and could
+    still commit. If that takes longer than `wait_s`, psycopg.OperationalError is raised: an outage, so a retry may
+    succeed. `place` names the database in the error.
     """
     holder = None
     for _ in range(max(1, round(wait_s / LOOK_EVERY_S))):
@@ -79,15 +80,15 @@ def take_lock(session: Session, lost: Collection[Backend], wait_s: float, place:
             session.execute(END, holder.backend)
         threading.Event().wait(LOOK_EVERY_S)
     if holder is not None and holder.backend in lost:
-        raise psycopg.OperationalError("the session that was lost has not ended yet, and still has the lock")
+        raise psycopg.OperationalError("this server's lost session has not ended yet and still holds the lock")
     raise AlreadyRunning(
-        f"Another server uses {place}: {holder or 'one that has just gone'}.",
-        "Use that one, or stop it and start this one again; or give this one a database of its own with --database.",
+        f"Another server uses {place}: {holder or 'it has just ended'}.",
+        "Use that server, or stop it and start this one again; or start this one on another database with --database.",
     )
 
 
 def holder_of(session: Session) -> Holder | None:
-    """Who holds the lock on this session's database now."""
+    """The session that holds the lock on this session's database now; None if it is free."""
     session.execute(HOLDER, (KEY,))
     for pid, started_us, name, host, since in session.fetchall():
         return Holder(Backend(pid, started_us), name, host, since)

@@ -1,4 +1,7 @@
-"""Which errors mean that PostgreSQL failed, and what helps at the start. Must not know what was asked of it."""
+"""Classifies PostgreSQL's errors as outages or invalid statements, and gives guidance for errors at the start.
+
+Limits: guidance is chosen by words of PostgreSQL's English messages; in another language it is the general one.
+"""
 
 from typing import Final
 
@@ -6,14 +9,14 @@ import psycopg
 
 CLASSES: Final = frozenset(
     {
-        "08",  # the connection
-        "25",  # the transaction: ended for idling, or on a server that has become a standby
-        "40",  # rolled back by PostgreSQL: deadlock, serialization
-        "53",  # no disk, no memory, no more connections
-        "55",  # an object in use: a lock that was not given in time
-        "57",  # an operator: shut down, cancelled, a crash, starting up, a statement that took too long
-        "58",  # the system: input and output
-        "XX",  # PostgreSQL itself: an internal error, damaged data
+        "08",  # connection exception
+        "25",  # invalid transaction state: ended by the idle timeout, or the server has become a standby
+        "40",  # transaction rollback: deadlock, serialization failure
+        "53",  # insufficient resources: disk, memory, connections
+        "55",  # object in use: a lock was not granted in time
+        "57",  # operator intervention: shutdown, cancel, crash, starting up, statement timeout
+        "58",  # system error: input and output
+        "XX",  # internal error, damaged data
     }
 )
 PERMISSION: Final = "42501"
@@ -21,29 +24,29 @@ PERMISSION: Final = "42501"
 WAYS_OUT: Final = (
     (
         "password",
-        "Give the right one in ~/.pgpass or PGPASSWORD, where others do not see it, or in GREENROOM_DATABASE.",
+        "Set the right password in ~/.pgpass, PGPASSWORD or GREENROOM_DATABASE; other users can read a command line.",
     ),
     ("database", "Create it: createdb --encoding UTF8 --owner USER DATABASE."),
-    ("role", "Name a user that PostgreSQL knows, or create it: createuser USER."),
-    ("pg_hba.conf", "Allow this user and host in the server's pg_hba.conf, or use another one."),
+    ("role", "Name a user that exists in PostgreSQL, or create it: createuser USER."),
+    ("pg_hba.conf", "Allow this user and host in PostgreSQL's pg_hba.conf, or use another user."),
     (
         "permission denied",
-        "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER, or make it the owner.",
+        "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER; or make the user the owner.",
     ),
     ("read-only", "Name the primary: a standby cannot be written to."),
     ("session is not", "Name the primary: a standby cannot be written to."),
     ("too many", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
     ("remaining connection", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
 )
-"""What PostgreSQL says, as far as it speaks English, and what helps. The first that fits is told."""
+"""Words in PostgreSQL's English messages, and the guidance for each. The first match is used."""
 
 REACH_IT: Final = (
-    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config."
+    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config.toml."
 )
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether the database, its disk or the line to it failed, as against a statement that was wrong."""
+    """Whether the database, its disk or the connection failed, as opposed to an invalid statement."""
     if not isinstance(error, psycopg.Error):
         return False
     if error.sqlstate is None:
@@ -52,9 +55,9 @@ def is_outage(error: BaseException) -> bool:
 
 
 def way_out_of(error: BaseException) -> str:
-    """What to do about an error at the start."""
-    said = str(error)
-    return next((way for words, way in WAYS_OUT if words in said), REACH_IT)
+    """The guidance for an error at the start."""
+    message = str(error)
+    return next((guidance for words, guidance in WAYS_OUT if words in message), REACH_IT)
 
 
 def told(error: BaseException) -> str:

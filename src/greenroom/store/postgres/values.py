@@ -1,4 +1,4 @@
-"""Values on their way to PostgreSQL and back: everything goes as text. Must not know statements or the line."""
+"""Converts values to PostgreSQL's text format and back."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,31 +16,34 @@ READ: Final[dict[int, Callable[[bytes], Any]]] = {
     1043: bytes.decode,  # varchar
     701: float,  # double precision
 }
-"""How a value is read, by the number of its type. There are no others: see greenroom.store.schema."""
+"""The converter for each type OID. The store uses no other types: see greenroom.store.schema."""
 
 
 def spelled_all(many: Sequence[Sequence[Any]]) -> list[list[bytes | None]]:
-    """Sets of arguments as text."""
+    """Convert sets of arguments to text."""
     return [[spelled(value) for value in arguments] for arguments in many]
 
 
 def spelled(value: object) -> bytes | None:
-    """A value as text; what type it has is said by the statement. Raises Unusable for what PostgreSQL cannot hold."""
+    """Convert a value to text; the statement determines its type. Raises Unusable for what PostgreSQL cannot store."""
     if value is None:
         return None
     if not isinstance(value, str):
         return repr(value).encode()
     if "\0" in value:
-        # libpq would take it for the end, and store or look for the beginning alone.
-        raise Unusable("A text has the character U+0000 in it, which cannot be stored.", "Remove it and send it again.")
+        # libpq would take it as the end of the text, and store or compare only the part before it.
+        raise Unusable(
+            "A text contains the character U+0000, which cannot be stored.",
+            "Remove that character and send the request again.",
+        )
     return value.encode()
 
 
 def rows_of(result: pq.abc.PGresult) -> list[tuple[Any, ...]]:
-    """The rows of a result, read back."""
-    get, reads = result.get_value, [(column, READ[result.ftype(column)]) for column in range(result.nfields)]
-    # A list in between is quicker than a generator, and this is done for each value that is ever read.
+    """The rows of a result, as Python values."""
+    get, converters = result.get_value, [(column, READ[result.ftype(column)]) for column in range(result.nfields)]
+    # A list is faster here than a generator, and this runs for each value that is read.
     return [
-        tuple([None if (value := get(number, column)) is None else read(value) for column, read in reads])
+        tuple([None if (value := get(number, column)) is None else convert(value) for column, convert in converters])
         for number in range(result.ntuples)
     ]

@@ -1,1 +1,1 @@
-"""One module for each step of the schema, in order. Each stands alone: it must not know the tables of today."""
+"""One module for each revision of the schema, in order. Each is self-contained: it imports no current tables."""

@@ -1,6 +1,7 @@
-"""The schema of the first version, which made its tables without Alembic. Must not know the tables of today.
+"""The schema of the first version, which created its tables without Alembic.
 
-A store of that version is stamped with this revision; only tests run it.
+A store of that version is stamped with this revision; only tests run it. Self-contained: it does not import the current
+tables.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Backlog, review and notes; attempts and roles of the past; indexes for what is forgotten in time.
+"""Adds backlog, review and notes, former attempts, removed roles, and indexes for retention.
 
-Stands alone: it must not know the tables of today.
+Self-contained: it does not import the current tables.
 """
 
 from typing import Any, Final
@@ -31,11 +31,11 @@ def upgrade() -> None:
 
 
 def change_tasks() -> None:
-    # The default is for the rows that are there; a new row says for itself how its request began.
+    # The default is for existing rows only; a new row states the origin of its request.
     op.add_column("tasks", sa.Column("origin", TEXT, nullable=False, server_default="message"))
     op.add_column("tasks", sa.Column("released_at", TEXT, nullable=True))
     op.add_column("tasks", sa.Column("accepted_attempt", INTEGER, nullable=True))
-    # The call by which a task was completed is answered again only to the attempt whose result counts.
+    # A repeated call to complete a task is answered only for the attempt whose result was accepted.
     op.execute("UPDATE tasks SET accepted_attempt = attempt WHERE status = 'completed'")
     with op.batch_alter_table("tasks") as tasks:
         tasks.alter_column("origin", server_default=None)

@@ -1,6 +1,6 @@
-"""How an agent rests, when its wish was written and how long a task may take; when a room was closed.
+"""Adds the kind of an agent's restart hold, the time of its agent spec, a timeout for tasks, and a room's closing time.
 
-Stands alone: it must not know the tables of today.
+Self-contained: it does not import the current tables.
 """
 
 from typing import Final
@@ -27,5 +27,5 @@ def upgrade() -> None:
         roles.add_column(sa.Column("wished_at", TEXT, nullable=True))
         roles.add_column(sa.Column("rests_as", TEXT, nullable=True))
         roles.create_check_constraint("ck_roles_rests_as", "rests_as IN ('backing_off', 'parked', 'paused')")
-    # Before there was a word for it, whoever rested backed off.
+    # Before this revision the only kind of restart hold was backing off.
     op.execute("UPDATE roles SET rests_as = 'backing_off' WHERE rests_until IS NOT NULL")
