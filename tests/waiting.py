@@ -1,8 +1,8 @@
-"""How a test waits: for a condition, with a limit that only a hang can meet, and with words for its failure.
+"""Waits for conditions in tests, with one timeout that only a hang can reach.
 
-A test says what has to come true and in which order, never how fast: a machine that is slow, or busy with something
-else, makes it late and not red. `PATIENCE_S` is the one limit; `tests/architecture` refuses every other number.
-How fast something is stands in `bench/`, and in the figures that `make prove` prints.
+A test asserts what becomes true and in which order, never how fast, so that it does not fail on a slow or busy machine.
+`PATIENCE_S` is the only timeout; `tests/architecture` rejects every other number.
+Durations are measured in `bench/`, and printed by `make prove`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import TypeVar
 
 LOOK_EVERY_S = 0.05
 PATIENCE_S = 300.0
-"""Seconds after which something counts as hung: many times what the slowest wait takes on a busy machine."""
+"""Seconds after which a wait counts as hung: many times what the slowest wait takes on a busy machine."""
 
 Seen = TypeVar("Seen")
 
 
 class NotYet(Exception):
-    """What a look raises to say what it saw instead."""
+    """Raised by a polled function to report the state that it found instead."""
 
 
 def wait_until(look: Callable[[], Seen | None], what: str, look_every_s: float = LOOK_EVERY_S) -> Seen:
-    """Look until there is something to see, and return it. A look may raise NotYet, or find nobody there (OSError).
+    """Call `look` until it returns something true, and return that. `look` may raise NotYet or OSError meanwhile.
 
-    Raises AssertionError with `what` and what was seen last where it hangs.
+    Raises AssertionError with `what` and the last result after PATIENCE_S.
     """
     ends_at = time.monotonic() + PATIENCE_S
     while True:
@@ -38,16 +38,16 @@ def wait_until(look: Callable[[], Seen | None], what: str, look_every_s: float =
         except (NotYet, OSError) as error:
             saw = error
         if time.monotonic() >= ends_at:
-            raise AssertionError(f"hung: after {PATIENCE_S:g} s it is still not so: {what}. Seen last: {saw!r}")
+            raise AssertionError(f"timed out after {PATIENCE_S:g} s: {what}. Last result: {saw!r}")
         time.sleep(look_every_s)
 
 
 def stays(look: Callable[[], Seen], what: str, for_s: float) -> None:
-    """Look for at least so many seconds that something stays as it is."""
+    """Assert that `look` returns something true for at least `for_s` seconds."""
     ends_at = time.monotonic() + for_s
     while True:
         found = look()
-        assert found, f"it did not stay so: {what}. Seen: {found!r}"
+        assert found, f"did not stay true: {what}. Result: {found!r}"
         if time.monotonic() >= ends_at:
             return
         time.sleep(LOOK_EVERY_S)

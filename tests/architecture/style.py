@@ -1,4 +1,4 @@
-"""The house's style as rules from one source to complaints. Knows Python's syntax; must not know where files lie."""
+"""Style rules of this project: each check takes one source file and yields its violations."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ WAITS = {
 TIMEOUTS = {"timeout", "deadline_s", "within_s", "patience_s"}
 LIMIT = re.compile(r"DEADLINE|PATIENCE|GIVES_UP|WITHIN|SLACK|ALLOWANCE")
 LOOK_S_MAX = 3
-"""Seconds for which a test may look that something does not happen."""
+"""Seconds for which a test may check that something does not happen."""
 CLOCK = re.compile(r"(?:\btime\.(?:monotonic|time|perf_counter)|SystemClock)\(\)(?:\.\w+\(\))?$")
 HOMES = re.compile(r"(?<![\w.~-])/(?:home/(?!you\b)\w|Users/(?!you\b)\w|root/)")
 
@@ -43,7 +43,7 @@ HOMES = re.compile(r"(?<![\w.~-])/(?:home/(?!you\b)\w|Users/(?!you\b)\w|root/)")
 def check_file_length(source: Source) -> Iterator[str]:
     lines = source.text.count("\n")
     if lines > FILE_LINES_MAX:
-        yield f"{source.path}: {lines} lines, at most {FILE_LINES_MAX}; find the second noun in it and give it a file"
+        yield f"{source.path}: {lines} lines, at most {FILE_LINES_MAX}; move its second subject to a file of its own"
 
 
 def check_function_length(source: Source) -> Iterator[str]:
@@ -53,7 +53,7 @@ def check_function_length(source: Source) -> Iterator[str]:
             if lines > FUNCTION_LINES_MAX:
                 yield (
                     f"{source.path}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}; "
-                    "name its steps"
+                    "split it into named steps"
                 )
 
 
@@ -61,24 +61,24 @@ def check_names(source: Source) -> Iterator[str]:
     path = PurePosixPath(source.path)
     for part in (*path.parent.parts, path.stem):
         if part in EMPTY_NAMES:
-            yield f"{source.path}: `{part}` says nothing; name the file after the noun that it holds"
+            yield f"{source.path}: `{part}` says nothing; name the file after what it contains"
 
 
 def check_module_docstring(source: Source) -> Iterator[str]:
-    """A package without a line of its own still says what its floor knows."""
+    """An empty `__init__.py` needs a docstring too."""
     if source.path.startswith("src/") and not ast.get_docstring(ast.parse(source.text)):
-        yield f"{source.path}:1: no docstring; begin with what the module knows and what it must not know"
+        yield f"{source.path}:1: no docstring; begin with what the module does"
 
 
 def check_structs_see_their_types(source: Source) -> Iterator[str]:
-    """msgspec reads annotations when a class is made; postponed ones cost time and can name what is not there."""
+    """msgspec evaluates annotations when a class is created; postponed ones cost time and may not resolve."""
     imports = {name for name, _ in imported(source)}
     if "__future__.annotations" in imports and "msgspec" in {name.partition(".")[0] for name in imports}:
         yield f"{source.path}: postponed annotations beside msgspec; remove the import from __future__"
 
 
 def check_colour(source: Source) -> Iterator[str]:
-    """`async def` marks a door of the server; rules, store and use cases run the same in a test and in a request."""
+    """`async def` is for `server` only; domain, store and service run the same in a test and in a request."""
     if source.path.startswith("src/greenroom/") and not source.path.startswith("src/greenroom/server/"):
         for node in ast.walk(ast.parse(source.text)):
             if isinstance(node, ast.AsyncFunctionDef):
@@ -86,18 +86,18 @@ def check_colour(source: Source) -> Iterator[str]:
 
 
 def check_rules_are_pure(source: Source) -> Iterator[str]:
-    """import-linter forbids the modules it is told of; this forbids every library that somebody may add."""
+    """import-linter forbids listed modules only; this check forbids every library that is not permitted."""
     if source.path.startswith("src/greenroom/domain/"):
         for name, line in imported(source):
             root = name.partition(".")[0]
             if root not in sys.stdlib_module_names | {"greenroom", "msgspec"}:
-                yield f"{source.path}:{line}: the rules import {root}; hand in what they need as an argument"
+                yield f"{source.path}:{line}: the domain imports {root}; pass what it needs as an argument"
 
 
 def check_late_imports(source: Source) -> Iterator[str]:
-    """import-linter cannot see an import by string: only the table of verbs has them, and only of permitted modules.
+    """import-linter cannot see an import by string. Only the CLI has these, and only of permitted modules.
 
-    Elsewhere a module may have one door behind which something slow lies that is hardly ever wanted.
+    LATE_DOORS lists the other modules that import one slow module only when it is needed.
     """
     if not source.path.startswith("src/greenroom/"):
         return
@@ -106,19 +106,19 @@ def check_late_imports(source: Source) -> Iterator[str]:
         if isinstance(node, ast.Call) and last_name(node.func) in {"import_module", "__import__"} and not in_cli:
             if [ast.unparse(argument) for argument in node.args] == [repr(LATE_DOORS.get(source.path))]:
                 continue
-            yield f"{source.path}:{node.lineno}: an import that no contract sees; import at the top of the module"
+            yield f"{source.path}:{node.lineno}: import-linter cannot check this; import at the top of the module"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and in_cli and BEHIND.match(node.value):
-            yield f"{source.path}:{node.lineno}: {node.value!r} is behind a door; name the door's `run`"
+            yield f"{source.path}:{node.lineno}: {node.value!r} is internal; import the `run` module of its package"
 
 
 def check_no_trace_of_a_machine(source: Source) -> Iterator[str]:
     for number, line in enumerate(source.text.splitlines(), start=1):
         if found := HOSTS.search(line) or HOMES.search(line):
-            yield f"{source.path}:{number}: {found[0]!r} belongs to one computer or registry; leave it to its settings"
+            yield f"{source.path}:{number}: {found[0]!r} belongs to one computer or registry; put it into a setting"
 
 
 def check_no_limit_of_its_own(source: Source) -> Iterator[str]:
-    """A test waits as long as `tests/waiting.py` says, which only a hang meets: a busy machine makes it late."""
+    """Tests use the timeout of `tests/waiting.py`, which only a hang reaches, so that a busy machine fails none."""
     if not source.path.startswith("tests/") or source.path == WAITING:
         return
     for node in ast.walk(ast.parse(source.text)):
@@ -136,7 +136,7 @@ def check_no_limit_of_its_own(source: Source) -> Iterator[str]:
 
 
 def check_no_speed_is_judged(source: Source) -> Iterator[str]:
-    """No test asserts that something took at most so long: it asserts what makes it quick, and `bench/` measures."""
+    """Tests do not assert a maximum duration: they assert its cause, such as a number of calls. `bench/` measures."""
     if not source.path.startswith("tests/") or source.path == WAITING:
         return
     for function in ast.walk(ast.parse(source.text)):
@@ -157,21 +157,21 @@ def check_no_speed_is_judged(source: Source) -> Iterator[str]:
                 for compare in (each for each in ast.walk(node.test) if isinstance(each, ast.Compare)):
                     for smaller, larger in bounds(compare):
                         if is_span(smaller, instants, spans) or (is_read(smaller) and not CLOCK.search(larger)):
-                            yield f"{source.path}:{node.lineno}: judges how long it took; assert what makes it quick"
+                            yield f"{source.path}:{node.lineno}: asserts a duration; assert its cause instead"
 
 
 def is_read(value: ast.expr, instants: Collection[str] = ()) -> bool:
-    """Tell whether a value comes from a clock of the machine."""
+    """Whether a value is read from a clock of the machine."""
     return any(ast.unparse(node) in instants or CLOCK.search(ast.unparse(node)) for node in expressions(value))
 
 
 def is_span(value: ast.expr, instants: Collection[str], spans: Collection[str]) -> bool:
-    """Tell whether a value is the time between two looks at a clock of the machine, or is made of one."""
+    """Whether a value is the time between two reads of a clock of the machine, or is computed from one."""
     return any(
         ast.unparse(node) in spans
         or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and is_read(node, instants))
         for node in expressions(value)
-        if not (isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant))  # an instant, a little earlier
+        if not (isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant))  # an instant minus a constant
     )
 
 
@@ -180,7 +180,7 @@ def expressions(value: ast.expr) -> Iterator[ast.expr]:
 
 
 def bounds(compare: ast.Compare) -> Iterator[tuple[ast.expr, str]]:
-    """What has to be smaller, and than what. What is smaller than now has only to be long ago."""
+    """The (smaller, larger) pairs of a comparison. An assertion `smaller < now` sets only a minimum age."""
     sides = [compare.left, *compare.comparators]
     for operator, left, right in zip(compare.ops, sides, sides[1:], strict=False):
         if isinstance(operator, ast.Lt | ast.LtE):
@@ -190,7 +190,7 @@ def bounds(compare: ast.Compare) -> Iterator[tuple[ast.expr, str]]:
 
 
 def last_name(function: ast.expr) -> str | None:
-    """The name that is called: `c` of both `c()` and `a.b.c()`; None where there is none."""
+    """The name that is called: `c` for both `c()` and `a.b.c()`. None if the callee is not a name."""
     match function:
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return name

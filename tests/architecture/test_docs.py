@@ -1,4 +1,4 @@
-"""The documents say what is so: what they name is there, and what is there they name."""
+"""The documents are current: what they name exists, and what they must document is documented."""
 
 import ast
 import re
@@ -39,7 +39,7 @@ def read(name: str) -> str:
 
 
 def section(page: str, marker: str) -> str:
-    """What a page says between `<!-- marker -->` and `<!-- end -->`."""
+    """The text of a page between `<!-- marker -->` and `<!-- end -->`."""
     return page.partition(f"<!-- {marker} -->")[2].partition("<!-- end -->")[0]
 
 
@@ -49,13 +49,13 @@ def first_cells(table: str, column: int = 0) -> list[str]:
     return [word for row in rows for word in CODE.findall(row[column])]
 
 
-# What is drawn.
+# Generated parts.
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_drawn_pages_are_current(name: str) -> None:
     page = read(name)
-    assert current(page) == page, "draw it anew: .venv/bin/python -m tools.pages"
+    assert current(page) == page, "outdated; generate it again: .venv/bin/python -m tools.pages"
 
 
 def test_every_drawing_has_a_place() -> None:
@@ -80,7 +80,7 @@ def test_every_duration_has_an_effect() -> None:
     assert [name for name in MEANING if not re.search(rf"\.{name}\b", source)] == []
 
 
-# What is named.
+# What the documents name exists.
 
 
 @pytest.mark.parametrize("name", DOCS)
@@ -90,7 +90,7 @@ def test_links_lead_somewhere(name: str) -> None:
         if target.startswith(("http://", "https://")):
             continue
         path = (ROOT / name).parent / target if target else ROOT / name
-        assert path.exists(), f"{name}: {link['target']} is not there"
+        assert path.exists(), f"{name}: {link['target']} does not exist"
         if anchor:
             assert anchor in anchors(path.read_text("utf-8")), f"{name}: {target} has no heading for #{anchor}"
         if path.suffix == ".py" and link["text"].isidentifier():
@@ -102,7 +102,7 @@ def test_paths_are_there(name: str) -> None:
     for word in CODE.findall(BLOCK.sub("", read(name))):
         for path in PATH.findall(word):
             places = (ROOT / path, ROOT / "src/greenroom" / path)
-            assert any(place.exists() for place in places), f"{name}: {path} is not there"
+            assert any(place.exists() for place in places), f"{name}: {path} does not exist"
 
 
 @pytest.mark.parametrize("name", DOCS)
@@ -121,7 +121,7 @@ def test_verbs_are_there(name: str) -> None:
         assert wanted in known or (first in GROUPS and not second), f"{name}: there is no `greenroom {wanted}`"
 
 
-# What has to be said.
+# What must be documented.
 
 
 def test_every_variable_is_explained() -> None:
@@ -157,26 +157,26 @@ def test_every_metric_is_explained() -> None:
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """The words after `greenroom` in code, where a command is meant: two of them, if there are two."""
+    """The first one or two words after `greenroom` in each command that stands in code."""
     parts = [found["text"] for found in BLOCK.finditer(text) if found["language"] != "toml"]
     for part in (*parts, *CODE.findall(BLOCK.sub("", text))):
         yield from (found["words"] for found in CALLED.finditer(part))
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that a page's headings get."""
+    """The anchors of a page's headings."""
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def defined_in(path: Path) -> set[str]:
-    """Every function and class of a module."""
+    """The names of all functions and classes of a module."""
     tree = ast.parse(path.read_text("utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 def strings_in(path: Path) -> Iterator[str]:
-    """Every string of a module, but for docstrings and what is put together from pieces."""
+    """Every string literal of a module except docstrings; of an f-string, its constant parts."""
     tree = ast.parse(path.read_text("utf-8"))
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -189,7 +189,7 @@ def variables_in(path: Path) -> set[str]:
 
 
 def recorded_types() -> set[str]:
-    """The types of events that the service records. Those of a daemon's facts are put together from their kinds."""
+    """The types of events that the service records. Those of a daemon's reports are composed from their kinds."""
     types = {
         text for path in (ROOT / "src/greenroom/service").glob("*.py") for text in strings_in(path)
         if EVENT.fullmatch(text)

@@ -1,4 +1,4 @@
-"""The contracts between floors and the ban on time and chance find what is planted against them."""
+"""The import contracts and the ban on direct use of time and randomness report planted violations."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.architecture.tree import ROOT
 
 BIN = Path(sys.executable).parent
 
-# Contract's id, the module that breaks it, and the line that does.
+# Id of the contract, the module that violates it, and the violating code.
 PLANTED = (
     ("floors", "store/planted.py", "import greenroom.service"),
     ("floors", "server/planted.py", "def later():\n    import greenroom.daemon"),
@@ -39,7 +39,7 @@ def lint_imports(house: Path, contract: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of the package in which a test may plant what it likes."""
+    """A copy of the package in which a test may plant violations."""
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in ("server", "daemon"):

@@ -1,4 +1,4 @@
-"""The tree keeps the style of the house."""
+"""All sources keep the project's style rules."""
 
 import pytest
 
@@ -9,14 +9,14 @@ from tests.architecture.tree import ROOT, published_sources, python_sources
 @pytest.mark.parametrize("check", PYTHON_CHECKS, ids=lambda check: check.__name__)
 def test_python_keeps_the_style(check: Check) -> None:
     sources = list(python_sources())
-    assert len(sources) > 20, "the walk over the tree has lost its way"
+    assert len(sources) > 20, "too few sources were found"
 
     assert [] == [complaint for source in sources for complaint in check(source)]
 
 
 def test_nothing_published_names_a_machine_or_a_registry() -> None:
     if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: nobody can tell what is published")
+        pytest.skip("not a git checkout: the published files are unknown")
     sources = list(published_sources())
     assert "pyproject.toml" in {source.path for source in sources}
 
@@ -35,7 +35,7 @@ def test_the_lock_pins_by_hash_and_leaves_the_registry_open() -> None:
 
 
 def test_what_is_required_is_capped() -> None:
-    """A new major version of a library is a change that somebody makes, never one that happens."""
+    """A new major version of a library comes only by a change to pyproject.toml."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     requirements = [line.strip() for line in project.splitlines() if line.startswith('    "') and ">=" in line]
 

@@ -1,4 +1,4 @@
-"""Each rule of style finds the fault that was planted for it, and leaves its lawful neighbour alone."""
+"""Each style rule reports a source that violates it, and accepts a similar source that does not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Databases of both kinds for the tests of migrations: empty, of the current version, or of an older one."""
+"""Databases on SQLite and PostgreSQL for the tests of migrations: empty, of the current version, or of an older one."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Describes a database's tables from its system catalogue, one line for each column, constraint, index and so on.
+"""Describes a database's tables from its system catalogue: one line for each column, constraint, index and so on.
 
 The order of columns and constraints is left out, since no statement of Greenroom depends on it. Alembic's comparison is
 not used because it does not compare the text of CHECK constraints.
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from greenroom.store.migrating import revisions
 
-# These are not reported by a pragma, but only by the text of CREATE TABLE.
+# No pragma reports these; they stand only in the text of CREATE TABLE.
 TOLD_BY_TEXT = re.compile(r"\b(CONSTRAINT|CHECK|COLLATE|GENERATED|REFERENCES)\b", re.IGNORECASE)
 
 SQLITE_TABLES = """

@@ -1,4 +1,4 @@
-"""Helpers for stores on PostgreSQL and their sessions."""
+"""Opens stores on PostgreSQL, and ends their sessions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ class Heard(list[Event]):
 
 
 def still(url: str, heard: Heard | None = None, **more: Any) -> Store:
-    """A store without a thread."""
+    """A store without a writer thread."""
     publish = heard.publish if heard is not None else lambda events: None
     return Store.open_still(engine_at(url, **more), SystemClock(), tables=tables, publish=publish)
 

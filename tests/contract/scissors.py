@@ -42,7 +42,7 @@ class Scissors:
             self._remaining, self._is_half = (way, messages), is_half
 
     def put_away(self) -> bool:
-        """Cancel the cut; whether the connection was cut."""
+        """Cancel the cut. Returns whether the connection was cut already."""
         with self._lock:
             remaining, self._remaining = self._remaining, None
         return remaining is None

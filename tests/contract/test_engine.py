@@ -1,4 +1,4 @@
-"""One batch at a time, on every kind of store: what comes to be together, and what comes to nothing."""
+"""Batches run one at a time, on every kind of store: what is committed together, and what is rolled back."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ from tests.postgres import engine_at
 
 
 class Heard(list[Event]):
-    """Keeps what is published."""
+    """Collects published events."""
 
     def publish(self, events: Any) -> None:
         self.extend(events)
@@ -71,7 +71,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock, hea
 
 
 class Fault(NamedTuple):
-    """A database that fails: how it is brought about and mended, what it says, and what it counts a bad row as."""
+    """A failing database: how to cause and repair it, its message, and the driver's errors for it and for a bad row."""
 
     fill: Callable[[Engine], object]
     mend: Callable[[Engine], object]
@@ -80,7 +80,7 @@ class Fault(NamedTuple):
 
 
 def fault_of(store: Store, kind: str) -> Fault:
-    """`full`: a statement finds no room. `readonly`: each statement that writes is refused, and no more than that."""
+    """`full`: the disk is full. `readonly`: statements that write are rejected, and the transaction stays open."""
     engine = store._engine
 
     def run(sql: str) -> Callable[[Engine], object]:
@@ -94,7 +94,7 @@ def fault_of(store: Store, kind: str) -> Fault:
             return Fault(run(begin), run(end), "full", driver)
         return Fault(run("PRAGMA query_only = ON"), run("PRAGMA query_only = OFF"), "readonly", driver)
     if kind == "full":
-        # What PostgreSQL says of a full disk, said by a trigger: to fill a real one is no matter for a test.
+        # A trigger raises PostgreSQL's error for a full disk, since a test cannot fill a real one.
         for sql in FULL_WHEN_LARGE:
             run(sql)(engine)
         begin = "ALTER TABLE things ENABLE TRIGGER full_disk"
@@ -269,7 +269,7 @@ def test_an_outage_fails_the_batch_even_if_the_mutation_gives_it_another_name(
     fault = fault_of(store, "readonly")
 
     def mutation(transaction: Transaction) -> None:
-        fault.fill(store._engine)  # Unlike a full disk it leaves the transaction open.
+        fault.fill(store._engine)  # Unlike a full disk, this leaves the transaction open.
         try:
             write("a")(transaction)
         except fault.driver[0] as error:
@@ -353,7 +353,7 @@ def test_a_mutation_cannot_run_another_one_inside_itself(store: Store) -> None:
 def test_a_query_inside_a_mutation_does_no_harm(store: Store) -> None:
     def mutation(transaction: Transaction) -> None:
         adding("a")(transaction)
-        assert names(store) == []  # On a file it sees what was committed before; memory has no second connection.
+        assert names(store) == []  # On a file it sees what is committed; in memory there is no second connection.
 
     future, other = run_batch(store, mutation, adding("b"))
     other.result()
@@ -425,12 +425,12 @@ def test_a_database_that_is_not_ours_is_left_alone(tmp_path: Path, clock: MovedC
     with sqlite3.connect(path) as connection:
         connection.execute(script)
     connection.close()
-    for _ in range(2):  # The second time shows that the lock was given back.
+    for _ in range(2):  # The second time shows that the lock was released.
         with pytest.raises(ConfigurationError, match=says):
             Store.open(tmp_path, clock, tables=tables)
 
 
 def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path, clock: MovedClock) -> None:
-    (tmp_path / DATABASE_NAME).write_text("Dear diary, " * 500)
+    (tmp_path / DATABASE_NAME).write_text("not a database " * 500)
     with pytest.raises(ConfigurationError, match="file is not a database"):
         Store.open(tmp_path, clock, tables=tables)

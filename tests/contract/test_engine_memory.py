@@ -1,4 +1,4 @@
-"""What the writer remembers is what the store has: after other mutations, after ones that were undone, after a loss."""
+"""The writer's cache equals the store: after other mutations, after rolled back ones, and after a lost batch."""
 
 import sqlite3
 from collections import Counter
@@ -59,7 +59,7 @@ def size(transaction: Transaction) -> Any:
 
 
 def both(transaction: Transaction) -> tuple[Any, Any]:
-    """What is remembered, and what is there."""
+    """The cached row, and the stored one."""
     return size(transaction), transaction.row(SIZE, thing="a")
 
 
@@ -67,7 +67,7 @@ def test_what_is_kept_is_asked_once(store: Store) -> None:
     store.run(adding("a"))
     assert (1,) == store.run(size)
 
-    writer_cursor(store).execute("UPDATE things SET size = 5")  # Behind the writer's back, which nobody else may do.
+    writer_cursor(store).execute("UPDATE things SET size = 5")  # Bypasses the cache, which only a test does.
 
     assert ((1,), (5,)) == store.run(both)
     assert (5,) == store.read(lambda reader: reader.row(KEPT_SIZE, thing="a"))
@@ -155,7 +155,7 @@ def test_numbers_have_no_gaps_whatever_is_undone(batches: list[tuple[list[tuple[
 
 
 def recording(stream: str, is_good: bool) -> Mutation:
-    """A mutation that records an event, and then raises unless it is a good one."""
+    """A mutation that records an event, and then raises unless `is_good`."""
 
     def mutation(transaction: Transaction) -> None:
         transaction.record(stream, "thing.seen", "test", {})

@@ -1,4 +1,4 @@
-"""What is written without waiting for it, on every kind of store: done in its turn, and judged before it counts."""
+"""Deferred statements, on every kind of store: they run in order, and are checked before the commit."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -47,7 +47,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many orders went out at a time."""
+    """The number of commands in each round trip."""
     counted: list[int] = []
     take_in = Session._take_in
 
@@ -117,12 +117,12 @@ def test_what_is_put_must_touch_one_row(store: Store, thing: str, looks: bool) -
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"name": "there", "size": 1},  # not the first of its name
-        {"name": "bad", "size": -1},  # forbidden
-        {"name": "bad", "size": None},  # nothing where something must be
-        {"name": "bad", "size": "much"},  # of another type
-        {"name": "bad", "size": 2**63},  # too large
-        {"name": "\ud800", "size": 1},  # no text
+        {"name": "there", "size": 1},  # violates the primary key
+        {"name": "bad", "size": -1},  # violates a CHECK
+        {"name": "bad", "size": None},  # violates NOT NULL
+        {"name": "bad", "size": "much"},  # has the wrong type
+        {"name": "bad", "size": 2**63},  # is too large
+        {"name": "\ud800", "size": 1},  # is not valid text
     ],
     ids=lambda wrong: f"{wrong['name']!a}, {wrong['size']!r}",
 )
@@ -147,7 +147,7 @@ def test_whatever_is_wrong_with_what_is_put_is_told_as_if_somebody_had_waited(
     first, second, third = run_batch(store, putting("a"), bad, lambda tx: tx.row(KEPT_SIZE, thing="there"))
     assert first.result() == "a"
     assert type(second.exception()) in expected
-    assert third.result() == (1,), "what was undone is not remembered"
+    assert third.result() == (1,), "a rolled back value was cached"
     store.run(putting("b"))
     assert names(store) == ["a", "b", "there"]
     assert [(event.pos, event.seq, event.data["name"]) for event in everything(store)] == [
@@ -189,7 +189,7 @@ def test_on_postgresql_a_mutation_that_only_writes_takes_two_trips(store: Store,
     store.run(putting("first"))
     trips.clear()
     store.run(mutation)
-    assert trips == [2 + 5, 1 + 3 + 1], "BEGIN, SAVEPOINT and what was put; RELEASE, the log and COMMIT"
+    assert trips == [2 + 5, 1 + 3 + 1], "BEGIN, SAVEPOINT and the deferred statements; RELEASE, the log and COMMIT"
 
 
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)

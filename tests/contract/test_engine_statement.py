@@ -1,4 +1,4 @@
-"""Statements are spelled once for each database, and misuse is told at once."""
+"""Statements are compiled once for each database, and misuse is rejected when they are compiled."""
 
 import importlib
 import pkgutil
@@ -36,7 +36,7 @@ from tests.contract.things import things
 
 
 def spell(clause: Any, dialect: Dialect = DIALECT, **params: object) -> tuple[str, list[object]]:
-    """The text on one line, and the arguments that go with it."""
+    """The SQL text on one line, and its arguments."""
     spelling = Statement(clause).spelled(dialect)
     return " ".join(spelling.sql.split()), spelling.arguments(params)
 

@@ -1,4 +1,4 @@
-"""The writer's thread on a file and on PostgreSQL: groups, answers, limits, and what breaks under it."""
+"""The writer's thread on a file and on PostgreSQL: batches, results, limits and failures."""
 
 import sqlite3
 import threading
@@ -67,7 +67,7 @@ def open_file(tmp_path: Path) -> Iterator[Opener]:
 
 
 def notice_commands(store: Store, noticed: list[str]) -> None:
-    """Have the commands that the writer's connection runs added to a list."""
+    """Append the commands that the writer's connection runs to a list."""
     cursor = store._engine.writing()
     if isinstance(cursor, sqlite3.Cursor):
         cursor.connection.set_trace_callback(noticed.append)
@@ -93,7 +93,7 @@ def test_what_waits_is_committed_together(open_store: Opener) -> None:
         notice_commands(store, commits)
         futures = [store.write(adding(f"{number:03}")) for number in range(100)]
     assert results(futures) == names(store) == [f"{number:03}" for number in range(100)]
-    assert commits.count("COMMIT") == 1 + 3, "the one that held the writer, then 40 + 40 + 20"
+    assert commits.count("COMMIT") == 1 + 3, "the mutation that blocked the writer, then 40 + 40 + 20"
     assert [event.pos for event in everything(store)] == list(range(1, 101))
 
 
@@ -144,7 +144,7 @@ def test_who_leaves_before_the_start_is_not_served_and_who_leaves_later_harms_no
     started = store.write(slow)
     assert begun.wait(PATIENCE_S)
     waiting, other = store.write(adding("waiting")), store.write(adding("other"))
-    assert not started.cancel(), "what has begun is finished"
+    assert not started.cancel(), "a mutation that has started cannot be cancelled"
     assert waiting.cancel()
     go_on.set()
     assert other.result(PATIENCE_S) == "other"
@@ -188,7 +188,7 @@ def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
     open_file: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class BrokenCursor(SqliteCursor):
-        """A disk that fails when it is told to write."""
+        """A disk that fails on COMMIT."""
 
         def execute(self, sql: str, *arguments: Any) -> Self:
             if sql == "COMMIT" and broken.is_set():

@@ -1,4 +1,4 @@
-"""The PostgreSQL of tests goes with those who use it, however they end."""
+"""The PostgreSQL of a test run stops after the last process that uses it, however that process ends."""
 
 import os
 import subprocess
@@ -53,5 +53,5 @@ def test_a_server_outlives_one_killed_user_and_not_the_last(tmp_path: Path) -> N
         for user in users:
             with user:
                 user.kill()
-    wait_until(lambda: not is_alive(servers[0]), "the server has ended")
-    wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")], "its folder is gone")
+    wait_until(lambda: not is_alive(servers[0]), "the server has exited")
+    wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")], "its folder is removed")

@@ -1,4 +1,4 @@
-"""A database that was upgraded is the same as one that was made: what each says of its own tables is compared."""
+"""An upgraded database has the same tables as a new one: their system catalogues are compared."""
 
 import subprocess
 import sys
@@ -19,10 +19,10 @@ from tests.contract.catalogue import catalogue
 FOLDER = Path(upgrading.__file__).parent
 
 WHAT_TO_DO = f"""
-An upgraded store has not the same tables as a new one. If revision {REVISION} was released, raise SCHEMA_VERSION in
+An upgraded store has other tables than a new one. If revision {REVISION} was released, raise SCHEMA_VERSION in
 src/greenroom/store/schema.py and draft the next one with `.venv/bin/python -m tools.revision "What changes"`;
 else complete src/greenroom/store/migrations/versions/revision_{REVISION}.py by hand.
-On both databases it still has to bring about (+) and to take away (-):
+On both databases it must still add (+) and remove (-):
 """
 
 

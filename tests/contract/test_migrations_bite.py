@@ -1,4 +1,4 @@
-"""The catalogue tells of each fault that a migration can leave behind."""
+"""The catalogue shows each fault that a migration can leave behind."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
 class Fault(NamedTuple):
-    """What is wrong, the statements that plant it in a new database, and how the fact begins that is then missing."""
+    """What is wrong, the statements that plant it in a new database, and the start of the line that it removes."""
 
     what: str
     database: str
@@ -22,7 +22,7 @@ class Fault(NamedTuple):
 
 
 def in_text(table: str, old: str, new: str) -> tuple[str, ...]:
-    """Change the text of CREATE TABLE that SQLite goes by."""
+    """Statements that change the text of CREATE TABLE in SQLite's catalogue."""
     old, new = (text.replace("'", "''") for text in (old, new))
     return (
         "PRAGMA writable_schema = ON",
@@ -67,8 +67,8 @@ FAULTS = (
     Fault("an index not partial", POSTGRESQL, WHOLE, "index sittings: ix_sittings_present"),
     Fault("no index", SQLITE, LOST, "index sittings.ix_sittings_present"),
     Fault("no index", POSTGRESQL, LOST, "index sittings: ix_sittings_present"),
-    Fault("types that nobody checks", SQLITE, in_text("notes", " STRICT", ""), "table notes: strict 1"),
-    Fault("no numbers", POSTGRESQL, ("ALTER TABLE notes ALTER num DROP DEFAULT",), "column notes: r, num"),
+    Fault("unchecked types", SQLITE, in_text("notes", " STRICT", ""), "table notes: strict 1"),
+    Fault("no sequence", POSTGRESQL, ("ALTER TABLE notes ALTER num DROP DEFAULT",), "column notes: r, num"),
 )
 
 

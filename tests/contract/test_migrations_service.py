@@ -1,4 +1,4 @@
-"""After the upgrade the house goes on where the first version stopped: with its room, its agents and its tasks."""
+"""After an upgrade the service continues where the first version stopped: with its room, its agents and its tasks."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ ROOM, TILL, OVEN = "shop", "till", "oven"
 
 
 class OldHouse(House):
-    """A house on a store that was there before."""
+    """The in-process service on an existing store."""
 
     def __init__(self, store: Store, clock: MovedClock) -> None:
         self.clock, self.store, self.limits = clock, store, Reliability()

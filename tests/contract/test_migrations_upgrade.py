@@ -1,4 +1,4 @@
-"""A store of the first version opens as one of today: nothing is lost, and until it is done nothing is changed."""
+"""A store of the first version is upgraded when it is opened: no data is lost, and a failed upgrade changes nothing."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, hangs and comes back; and it keeps to what we need, whatever it is set to."""
+"""PostgreSQL stops, hangs and returns; and settings of a database do not weaken what the store requires."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ from tests.postgres import UNHURRIED, Server, engine_at, place_of
 from tests.waiting import PATIENCE_S, wait_until
 
 GIVES_UP_SOON = Reliability(database_timeout_s=3.0)
-"""For a database that does not answer. What it does answer takes milliseconds."""
+"""For a database that does not answer. The answers that it does give take milliseconds."""
 
 
 def message(kind: bytes, content: bytes) -> bytes:
@@ -39,12 +39,12 @@ WELCOME = (
     + message(b"S", b"in_hot_standby\0off\0")
     + message(b"Z", b"I")
 )
-"""What PostgreSQL says to a user that it lets in without a password."""
+"""The messages with which PostgreSQL accepts a user without a password."""
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
-    """A PostgreSQL that may be stopped."""
+    """A PostgreSQL server of this test's own, which it may stop."""
     server = Server(place_of(tmp_path))
     yield server
     server.close()
@@ -57,7 +57,7 @@ def is_regained(store: Store) -> bool:
 
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was connected for, each time that somebody tried."""
+    """The name of each session that the store tried to open."""
     tried: list[str] = []
     connect = Address.connect
 
@@ -84,7 +84,7 @@ def test_it_is_used_again_when_it_is_back(own: Server, tmp_path: Path, attempts:
             tried = len(attempts)
             with pytest.raises(StoreUnavailable):
                 fail()
-            assert len(attempts) - tried <= 1, "it was tried more than once, though nobody listens there"
+            assert len(attempts) - tried <= 1, "more than one attempt was made although no server listens"
         store.keep_lock()
 
         own.start()
@@ -108,7 +108,7 @@ def test_after_a_silence_nobody_waits_as_long_to_find_the_same(
     own: Server, attempts: list[str], closing: Closing
 ) -> None:
     clock, wait_s = MovedClock(), GIVES_UP_SOON.database_timeout_s
-    assert Reliability().database_timeout_s < Reliability().request_timeout_s, "clients hear of it before they give up"
+    assert Reliability().database_timeout_s < Reliability().request_timeout_s, "a client times out before the database"
     with own.database() as url:
         store = closing(still(url, clock=clock, limits=GIVES_UP_SOON))
         store.run(adding("a"))
@@ -120,7 +120,7 @@ def test_after_a_silence_nobody_waits_as_long_to_find_the_same(
             clock.move(0.9 * wait_s)
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 store.run(adding("c"))
-            assert tried == len(attempts), "it was asked again at once, and that takes as long as the first time"
+            assert tried == len(attempts), "it was tried again at once, which takes as long as the first time"
         clock.move(wait_s)
         wait_until(lambda: is_regained(store), "the writer has a session again")
         store.run(adding("d"))
@@ -188,7 +188,7 @@ def test_every_statement_is_understood(url: str, closing: Closing) -> None:
     statements = [value for noun in NOUNS for value in vars(noun).values() if isinstance(value, Statement)]
     assert len(statements) > 50
     for statement in statements:
-        writer.executemany(statement.spelled(DIALECT).sql, [])  # prepared, and not executed
+        writer.executemany(statement.spelled(DIALECT).sql, [])  # prepared, but not executed
 
 
 def test_a_text_that_postgresql_would_cut_short_is_refused(url: str, closing: Closing) -> None:

@@ -1,4 +1,4 @@
-"""A COMMIT that PostgreSQL did not answer: what came of it is found out, and made good."""
+"""A COMMIT in doubt: the store finds out whether it happened, and runs the matching callbacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from tests.postgres import Server
 
 
 def cut_at_commit(monkeypatch: pytest.MonkeyPatch, server: Server, store: Store, *, after: bool) -> None:
-    """Have the next COMMIT's session ended before it is sent, or after it was done and before that is heard."""
+    """Terminate the writer's session at the next COMMIT: before it is sent, or after it, before its answer is read."""
     command, pid = Session._command, backend_of(store)
 
     def cutting(session: Session, sql: str) -> None:
@@ -95,12 +95,12 @@ def test_what_a_commit_came_to_is_made_good_when_the_store_can_be_asked_again(
     store = closing(still(url, heard))
     store.run(told_by(told, "first"))
     cut_at_commit(monkeypatch, postgres, store, after=after)
-    away = psycopg.OperationalError("nobody there")
+    away = psycopg.OperationalError("connection refused")
     monkeypatch.setattr(Postgres, "_open", raising(away))
 
     with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(told_by(told, "a"))
-    with pytest.raises(StoreUnavailable, match="nobody there"):
+    with pytest.raises(StoreUnavailable, match="connection refused"):
         store.run(told_by(told, "lost"))
     assert told == ["first done"]
 
@@ -118,7 +118,7 @@ def test_another_server_that_came_to_the_same_place_is_not_taken_for_our_commit(
     store = closing(still(url, heard))
     store.run(told_by(told, "first"))
     cut_at_commit(monkeypatch, postgres, store, after=False)
-    monkeypatch.setattr(Postgres, "_open", raising(psycopg.OperationalError("nobody there")))
+    monkeypatch.setattr(Postgres, "_open", raising(psycopg.OperationalError("connection refused")))
     with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(told_by(told, "a"))
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A line that is cut between any two messages of a batch: nothing is lost, nothing is there twice, and all hear so."""
+"""A connection that is cut between any two messages of a batch: no write is lost or repeated, and each is reported."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -44,7 +44,7 @@ def test_wherever_the_line_is_cut_each_hears_what_came_of_it(
     for number in count():
         told: list[str] = []
         good = [f"{number:03}{letter}" for letter in "abc"]
-        store.run(lambda transaction: None)  # so that it has a session
+        store.run(lambda transaction: None)  # opens a session
         scissors.cut_after(way, number, is_half=is_half)
         mutations = [told_by(told, name, looks=name.endswith("b")) for name in good]
         *futures, bad = store.writer.run_batch([*mutations, putting("bad", size=-1)])
@@ -66,4 +66,4 @@ def test_wherever_the_line_is_cut_each_hears_what_came_of_it(
         if not was_cut:
             break
     assert number > MESSAGES_MIN
-    assert len(there) > 3, "some were cut when COMMIT was done"
+    assert len(there) > 3, "no cut came after COMMIT"

@@ -1,4 +1,4 @@
-"""The lock on PostgreSQL: one server at a time, and none that lost it writes."""
+"""The advisory lock on PostgreSQL: one server at a time writes, and a server that lost the lock does not."""
 
 import threading
 from concurrent.futures import Future
@@ -48,7 +48,7 @@ def test_a_session_that_was_ended_is_taken_up_again_while_nobody_writes(
     end_writer(store, postgres)
 
     store.keep_lock()
-    wait_until(lambda: engine_of(store).sessions == 2, "a session was taken up")
+    wait_until(lambda: engine_of(store).sessions == 2, "a new session is open")
     store.keep_lock()
 
     assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", backend_of(store))
@@ -95,7 +95,7 @@ def test_who_lost_the_lock_to_another_server_writes_no_more(url: str, postgres: 
                 store.run(adding(name))
         with pytest.raises(AlreadyRunning, match="the other one"):
             store.keep_lock()
-    # Also when it is gone again: it may have written.
+    # Also after the other server has stopped, since it may have written.
     with pytest.raises(StoreUnavailable, match="Another server uses"):
         store.run(adding("d"))
     assert names(store) == ["a"]
@@ -146,7 +146,7 @@ def test_a_half_open_session_of_our_own_is_ended(url: str, postgres: Server, clo
             "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
             " WHERE pid = pg_backend_pid()"
         ).fetchall()
-        # As if this were what PostgreSQL still has of the line that we lost.
+        # Stands for the session that PostgreSQL still has for a connection that the store lost.
         engine_of(store)._backends.append(Backend(dead.info.backend_pid, started_us))
         assert store.run(adding("a")) == "a"
         with pytest.raises(psycopg.OperationalError):
@@ -161,12 +161,12 @@ def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
     def take_and_lose(session: Session, *arguments: Any) -> None:
         take_lock(session, *arguments)
         lost.append(session)
-        raise psycopg.OperationalError("the line broke before the answer")
+        raise psycopg.OperationalError("connection lost before the answer")
 
     monkeypatch.setattr(engine, "take_lock", take_and_lose)
-    monkeypatch.setattr(Session, "close", lambda session: None)  # and PostgreSQL does not hear that we left
+    monkeypatch.setattr(Session, "close", lambda session: None)  # PostgreSQL does not notice the lost connection.
     end_writer(store, postgres)
-    with pytest.raises(StoreUnavailable, match="the line broke"):
+    with pytest.raises(StoreUnavailable, match="connection lost"):
         store.run(adding("lost"))
     monkeypatch.undo()
 
@@ -227,4 +227,4 @@ def test_sessions_ended_under_writes_lose_nothing_and_double_nothing(
     assert [event.data["name"] for event in everything(store)[:400]] == applied
     assert heard == everything(store)
     assert [event.pos for event in heard] == list(range(1, len(heard) + 1))
-    assert engine_of(store).sessions > 2, "sessions were ended"
+    assert engine_of(store).sessions > 2, "no session was ended"

@@ -1,4 +1,4 @@
-"""Databases on PostgreSQL that cannot be used: each is told with what helps, and without a password."""
+"""Databases on PostgreSQL that cannot be used: each error says what to do, and contains no password."""
 
 import psycopg
 import pytest

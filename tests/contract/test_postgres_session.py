@@ -1,4 +1,4 @@
-"""A session with PostgreSQL keeps in step with it: each answer belongs to what was asked, or the session is over."""
+"""A session with PostgreSQL stays in step: each answer belongs to its command, or the session is closed."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def test_what_fails_only_as_it_is_committed_is_not_committed(session: Session) -
 def test_a_session_that_was_not_heard_to_the_end_is_over(
     store: Store, monkeypatch: pytest.MonkeyPatch, which: int, error: type[BaseException]
 ) -> None:
-    """Before COMMIT is sent a mutation by itself hears more answers than that."""
+    """A single mutation reads more answers than `which` before COMMIT is sent."""
     receive, left = Session._receive, iter([None] * which)
 
     def breaking(session: Session) -> Any:
@@ -145,7 +145,7 @@ def test_a_log_that_cannot_be_written_takes_the_batch_away(store: Store, session
     assert names(store) == ["a", "d"]
     assert heard == everything(store)
     assert [event.pos for event in heard] == [1, 2]
-    assert engine_of(store).writing() is session, "nobody else had the lock meanwhile"
+    assert engine_of(store).writing() is session, "the session was replaced"
 
 
 @pytest.mark.parametrize("size", [1, -1])

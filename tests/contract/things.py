@@ -1,4 +1,4 @@
-"""The table and statements of the contract tests: a table `things` beside the event log, and mutations of it."""
+"""The table `things` of the contract tests, beside the event log: its statements, and mutations that use them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ Mutation = Callable[[Transaction], Any]
 
 
 class Boom(Exception):
-    """The error that mutations of these tests raise."""
+    """The error that failing mutations of these tests raise."""
 
 
 def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change) -> Mutation:
@@ -95,7 +95,7 @@ def last_seq(store: Store, stream: str) -> int:
 
 @contextmanager
 def writer_held(store: Store) -> Iterator[None]:
-    """Block the writer's thread inside a mutation, so that everything submitted meanwhile forms one batch."""
+    """Block the writer's thread inside a mutation, so that all mutations submitted meanwhile form one batch."""
     started, released = threading.Event(), threading.Event()
 
     def mutation(transaction: Transaction) -> None:

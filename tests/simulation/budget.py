@@ -1,6 +1,6 @@
-"""What restarts there were, and whether a role may have another. Must not use the product's own rules.
+"""A reference model of restarts and their limits, which uses none of the product's rules.
 
-All instants are seconds of true time, which no clock of the computer shows.
+All instants are seconds of true time, which is independent of the simulated computer's clocks.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ EPSILON_S = 0.001
 
 @dataclass
 class Account:
-    """One role under one generation of its wish: what it went through since a person wrote that."""
+    """The failures and restart holds of one role since the present generation of its agent spec was written."""
 
     generation: int
     ends: list[float] = field(default_factory=list)
@@ -24,39 +24,39 @@ class Account:
 
 
 class Budget:
-    """The accounts of all roles of one machine, under those limits."""
+    """The restart accounts of all roles of one machine under the given limits."""
 
     def __init__(self, limits: Reliability) -> None:
         self._limits = limits
         self._accounts: dict[str, Account] = {}
 
     def of(self, role: str, generation: int) -> Account:
-        """The account of the newest generation that was spoken of."""
+        """The account of a role; a newer generation begins a new account."""
         known = self._accounts.get(role)
         if known is None or known.generation < generation:
             known = self._accounts[role] = Account(generation)
-        assert known.generation == generation, "a generation fell"
+        assert known.generation == generation, "the generation decreased"
         return known
 
     def began(self, role: str, generation: int, is_trial: bool, now: float) -> None:
-        """An agent was started."""
+        """Record that an agent was started, and check that it was allowed to."""
         account = self.of(role, generation)
-        assert not account.needs_person, "started although that was for a person to do"
-        assert now > account.not_before - EPSILON_S, "started before its rest was over"
-        assert is_trial == account.is_parked, "a run on trial and a parked role are the same thing"
+        assert not account.needs_person, "started although a user has to start it"
+        assert now > account.not_before - EPSILON_S, "started during its restart hold"
+        assert is_trial == account.is_parked, "a run must be a probe run exactly if the role is crash-looping"
 
     def died(self, role: str, generation: int, now: float) -> None:
         account = self.of(role, generation)
         if account.is_parked:
             account.trials += 1
-            assert account.trials == 1, "a park has one trial"
+            assert account.trials == 1, "more than one probe run for one crash loop"
             account.needs_person = True
             return
         limits = self._limits
         account.ends.append(now)
         if len(account.ends) > limits.park_after_ends:
             span_s = now - account.ends[-limits.park_after_ends - 1]
-            assert span_s > limits.park_window_s - EPSILON_S, "more ends than the budget allows"
+            assert span_s > limits.park_window_s - EPSILON_S, "more failures than the limit within the window"
         account.seen_ends = [at for at in account.seen_ends if now - at < limits.park_window_s] + [now]
         account.is_parked = len(account.seen_ends) >= limits.park_after_ends
         account.not_before = now + (limits.park_pause_s if account.is_parked else limits.restart_pause_s_min)
@@ -71,12 +71,12 @@ class Budget:
             fresh.ends = account.ends
 
     def waits(self, role: str, generation: int, until: float | None) -> None:
-        """Something else than an end makes it wait, for that long or (None) for a person."""
+        """Record a restart hold without a failure: until `until`, or (None) until a user starts the agent."""
         account = self.of(role, generation)
         account.needs_person = until is None
         account.not_before = float("inf") if until is None else until
 
     def clock_was_set_back(self, by_s: float, now: float) -> None:
-        """All that is known after a boot is by the wall clock: what happened looks younger, never older."""
+        """Record a boot with the wall clock set back: failures then look more recent, never older."""
         for account in self._accounts.values():
             account.seen_ends = [min(at + by_s, now) for at in account.seen_ends]

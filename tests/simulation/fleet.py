@@ -1,8 +1,8 @@
-"""Hundreds of daemons and their agents before one server, as events under a moved clock. Must not judge what it counts.
+"""Simulates hundreds of daemons and their agents against one server, as events under a moved clock.
 
-The server is the service as it is. A daemon's beat is the product's own, from its heart to its answers; so is what is
-decided of claims and questions for wishes. Only their two loops are written again, since nobody may wait here: what
-waits is an event on the agenda.
+The service is the product's own. So are a daemon's heartbeat, from its loop to its answers, and the policies by which
+claims and long-polls of assignments are retried. Only the loops of these two are reimplemented, since nothing may block
+here: each wait is an event of the simulation.
 """
 
 import heapq
@@ -32,7 +32,7 @@ INTERVAL_S = DEFAULTS.daemon_heartbeat_interval_s
 
 @dataclass
 class Line:
-    """The way to the server: whether it carries, what went over it when, and what comes later."""
+    """The network to the server: whether it works, the requests that were sent, and the scheduled events."""
 
     house: House
     carries: bool = True
@@ -47,18 +47,18 @@ class Line:
         return self.house.clock.monotonic()
 
     def later(self, seconds: float, do: Callable[[], None]) -> None:
-        """Put something on the agenda."""
+        """Schedule a call in so many seconds."""
         self._noted += 1
         heapq.heappush(self._agenda, (self.now + seconds, self._noted, do))
 
     def ask(self, kind: str) -> None:
-        """A request goes out. Raises Unavailable when nobody is there to answer it."""
+        """Record a request. Raises Unavailable when the network or the server is down."""
         if not (self.carries and self.has_server):
-            raise Unavailable("Nobody answers.", "Try again.")
+            raise Unavailable("The server does not answer.", "Try again.")
         self.requests.append((self.now, kind))
 
     def pass_time(self, seconds: float) -> None:
-        """Let everything happen that happens in that time."""
+        """Move the clock by so many seconds, and run the events that are due meanwhile."""
         until = self.now + seconds
         while self._agenda and self._agenda[0][0] <= until:
             at, _, do = heapq.heappop(self._agenda)
@@ -67,20 +67,20 @@ class Line:
         self.house.clock.move(until - self.now)
 
     def sweep(self) -> None:
-        """The server's own rounds, for ever."""
+        """Run the server's sweep, now and at each sweep interval."""
         if self.has_server:
             while sweeping.tick(self.house.world):
                 pass
         self.later(self.house.limits.sweep_interval_s, self.sweep)
 
     def break_calls(self) -> None:
-        """All that stands at the server fails in this moment."""
+        """Fail all long-polls that wait at the server."""
         for call in sorted(self.standing, key=lambda call: call.number):
             call.fail()
 
 
 class Call:
-    """A call that waits at the server: how `StandingClaim` and `WishWatch` go about theirs."""
+    """A long-poll, as `StandingClaim` and `WishWatch` make theirs."""
 
     numbers = 0
 
@@ -97,7 +97,7 @@ class Call:
         self._turn = 0
 
     def go(self) -> None:
-        """Ask, if the seat is sure; else be woken when it is."""
+        """Send the request if the role's participant is present; otherwise wait to be renewed."""
         self._turn += 1
         self._sits_out = False
         if self._is_gated and not self._daemon.heart.is_present():
@@ -110,18 +110,18 @@ class Call:
             self._ask()
 
     def renew(self) -> None:
-        """Dropped from outside: what stands fails, and who only waits for the seat looks again."""
+        """Drop the request and send it again, or check again whether the participant is present."""
         if self.stands_since is not None:
             self.fail(was_dropped=True)
         elif not self._sits_out:
             self.go()
 
     def fail(self, was_dropped: bool = False) -> None:
-        """Nobody will answer any more."""
+        """Handle a lost request: retry after a pause."""
         self._take_down()
         is_crowded = self._daemon.is_crowded
         pause_s = self._standing.failed(is_crowded, self._daemon.entropy.fraction())
-        # A question for wishes is asked anew as soon as the beat has found the server; a crowd of claims is not.
+        # A long-poll of assignments is retried as soon as a heartbeat succeeds; claims of a large fleet are spread.
         self._pause(pause_s if (is_crowded and self._is_gated) or not was_dropped else 0.0)
 
     def _pause(self, seconds: float) -> None:
@@ -159,7 +159,7 @@ class Call:
 
 
 class SimulatedSession(Session):
-    """What the beat's thread calls, answered by the house in the same moment."""
+    """The client session of the heartbeat's thread, which the in-process service answers at once."""
 
     def __init__(self, line: Line) -> None:
         super().__init__("http://127.0.0.1:1", None, line.house.limits)
@@ -172,7 +172,7 @@ class SimulatedSession(Session):
 
 
 class SimulatedDesk(Desk):
-    """Where the daemon registers: two requests, one for itself and one for its token."""
+    """The daemon's registration: two requests, one for the machine and one for its token."""
 
     def __init__(self, line: Line, machine: str) -> None:
         def introduce() -> PutMachine:
@@ -192,7 +192,7 @@ class SimulatedDesk(Desk):
 
 @dataclass
 class Seat:
-    """An agent's seat as its daemon holds it."""
+    """A role that a daemon holds for an agent."""
 
     daemon: "Daemon"
     role: str
@@ -209,14 +209,14 @@ class Seat:
         assert task is None
 
     def drain(self) -> None:
-        raise AssertionError("nobody asked for that")
+        raise AssertionError("an unexpected drain")
 
     def yield_role(self) -> None:
-        raise AssertionError("nobody else came")
+        raise AssertionError("an unexpected takeover")
 
 
 class Daemon:
-    """One machine's daemon, its heart and its seats. Its room bears its name."""
+    """One machine's daemon, its heartbeat and its roles, in a room with the machine's name."""
 
     def __init__(self, line: Line, machine: str, roles: tuple[str, ...], seed: int) -> None:
         self.line, self.machine = line, machine
@@ -224,7 +224,7 @@ class Daemon:
         self.seats: list[Seat] = []
         self._roles = roles
         limits, clock = line.house.limits, line.house.clock
-        # There is no work here, so there are no facts to be told.
+        # There are no runs here, so there are no reports to send.
         desk, incarnation = SimulatedDesk(line, machine), f"inc_{machine}"
         beat = MachineBeat(desk, incarnation, lambda: self.seats, self._heard, lambda post: None)
         self.heart = Heartbeat(
@@ -235,7 +235,7 @@ class Daemon:
             clock,
             self.entropy,
             partial(self._take_answer, beat),
-            INTERVAL_S,  # Nobody sleeps here, so there is no wake to look out for every second.
+            INTERVAL_S,  # The computer does not sleep here, so it need not be checked for a wake-up every second.
         )
         waits = partial(standing_for, limits, limits.daemon_heartbeat_interval_s)
         self.watch = Call(self, "wishes", waits(limits.wishes_wait_max_s), self._read_wishes, is_gated=False)
@@ -248,7 +248,7 @@ class Daemon:
         return self.heart.is_crowded()
 
     def step(self) -> None:
-        """What the heart's thread does, over and over."""
+        """Run one step of the heartbeat's thread, and schedule the next."""
         self._steps += 1
         steps = self._steps
         self.line.later(self.heart.step(), lambda: self.step() if steps == self._steps else None)
@@ -258,7 +258,7 @@ class Daemon:
         self.line.later(0.0, self.step)
 
     def calls(self) -> list[Call]:
-        """All that is to stand at the server."""
+        """All long-polls that should wait at the server."""
         return [self.watch, *(seat.claim for seat in self.seats)]
 
     def _heard(self, version: int) -> None:
@@ -294,7 +294,7 @@ class Daemon:
 
 
 class Fleet:
-    """All daemons, in a house of their own, present and in the middle of their intervals."""
+    """All daemons and their server; after the start, all are present and spread over the heartbeat interval."""
 
     def __init__(self, machines: int, agents: int, seed: int) -> None:
         self.line = Line(House())
@@ -313,7 +313,7 @@ class Fleet:
         self.line.pass_time(2 * INTERVAL_S)
 
     def lose_server(self, seconds: float) -> None:
-        """The server is killed, and comes back after that time on the same store."""
+        """Kill the server, and start it on the same store after that time."""
         self.line.has_server = False
         self.line.break_calls()
         self.line.pass_time(seconds)
@@ -322,7 +322,7 @@ class Fleet:
         self._is_back()
 
     def cut_line(self, seconds: float) -> None:
-        """Nobody reaches the server for that time, and it goes on."""
+        """Cut the network for that time, while the server continues to run."""
         self.line.carries = False
         self.line.break_calls()
         self.line.pass_time(seconds)
@@ -333,13 +333,13 @@ class Fleet:
         self.back_at = self.line.now
 
     def rates(self, interval: int) -> list[int]:
-        """Requests in each second of the interval of that number since the server came back; the first is 0."""
+        """The number of requests in each second of an interval; interval 0 begins when the server returns."""
         begins_at = self.back_at + interval * INTERVAL_S
         counted = Counter(int(at - begins_at) for at, _ in self.line.requests if at >= begins_at)
         return [counted[second] for second in range(int(INTERVAL_S))]
 
     def unwell(self) -> list[str]:
-        """Who is not as well as before, by what the server itself holds and has shown since it came back."""
+        """Descriptions of machines, roles and long-polls that have not recovered, by the server's own state."""
         leases = self.house.world.leases
         found = []
         for daemon in self.daemons:

@@ -1,4 +1,4 @@
-"""What was said of work, and what must have become of it. Must not use the product's own rules."""
+"""A reference model of tasks and results, which uses none of the product's rules except its table of transitions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from greenroom.domain.task import OCCUPYING_STATES, TRANSITIONS, Task
 
 @dataclass
 class Ledger:
-    """Who had which attempt, which results were handed in, and which one of each task counts."""
+    """The holder of each attempt, the results that were sent, and the accepted result of each task."""
 
     holder_of: dict[tuple[str, int], str] = field(default_factory=dict)
     results: set[tuple[str, int, str]] = field(default_factory=set)
@@ -23,42 +23,42 @@ class Ledger:
         assert holder == connection, "one attempt was given to two"
 
     def counts(self, task: Task, connection: str, attempt: int, text: str) -> None:
-        """A result that its attempt handed in was taken."""
+        """Record that the result of the task's present attempt was accepted."""
         assert task.id not in self.counting, "two results were accepted"
         assert task.accepted_attempt == attempt == task.attempt
         self.counting[task.id] = (connection, attempt)
         self.results.add((task.id, attempt, text))
 
     def taken(self, task: Task) -> None:
-        """A person took a result, also one whose attempt had ended without it."""
+        """Record that a user accepted a result, possibly that of an earlier attempt."""
         assert task.accepted_attempt is not None
         self.taken_by_people.add((task.id, task.accepted_attempt))
         self.counting[task.id] = (self.holder_of[task.id, task.accepted_attempt], task.accepted_attempt)
 
     def refused(self, task: str, connection: str, attempt: int, text: str, was_kept: bool) -> None:
-        """A result was refused: it is kept if it is of an attempt that its sender had, and only then."""
-        assert was_kept == (self.holder_of.get((task, attempt)) == connection), "kept for a stranger, or lost"
+        """Record a rejected result. It must be kept if its sender held that attempt, and only then."""
+        assert was_kept == (self.holder_of.get((task, attempt)) == connection), "a late result was wrongly kept or lost"
         if was_kept:
             self.results.add((task, attempt, text))
 
     def check(self, task: Task) -> None:
-        """Hold a task against what was said of it."""
-        assert task.attempt >= self.attempts.get(task.id, 0), "an attempt number fell"
+        """Compare a stored task with what was recorded about it."""
+        assert task.attempt >= self.attempts.get(task.id, 0), "the attempt number decreased"
         self.attempts[task.id] = task.attempt
         late = {(each.attempt, each.text) for each in task.late_results}
         for told, attempt, text in self.results:
             if told == task.id:
-                assert (attempt, text) in late or (task.accepted_attempt, task.result) == (attempt, text), "a loss"
+                assert (attempt, text) in late or (task.accepted_attempt, task.result) == (attempt, text), "result lost"
         if task.status == "completed":
             assert task.accepted_attempt is not None
             by_people = (task.id, task.accepted_attempt) in self.taken_by_people
-            assert by_people or task.accepted_attempt == task.attempt, "an old attempt counts, and nobody took it"
+            assert by_people or task.accepted_attempt == task.attempt, "an old attempt counts without a user's decision"
         written, read = self.notes.get(task.id, []), [note.text for note in task.notes]
-        assert written == read[len(read) - len(written) :], "a note is not where it was written"
+        assert written == read[len(read) - len(written) :], "a note is missing or out of order"
 
 
 def check_moves(events: list[Event]) -> None:
-    """Every state that a task was told to be in follows from the one before by a move of the table."""
+    """Check that each status in the event log follows from the one before by the table of transitions."""
     last: dict[str, str] = {}
     for event in events:
         if event.type.startswith("task.") and "status" in event.data:
@@ -70,8 +70,8 @@ def check_moves(events: list[Event]) -> None:
 
 
 def check_places(open_tasks: Iterable[Task], places: int) -> None:
-    """A room has so many places for requests: none is taken twice, and none is empty while somebody waits for it."""
+    """Check that a room works on at most `places` requests, and queues none while a place is free."""
     statuses = [task.status for task in open_tasks]
     occupying = sum(status in OCCUPYING_STATES for status in statuses)
     assert "queued" not in statuses or occupying >= places, "a queued request waits although a place is free"
-    assert occupying <= places, "more is worked on than the room allows"
+    assert occupying <= places, "the room works on more requests than its limit"

@@ -1,27 +1,27 @@
-"""What must be true of presence, written a second time and more simply. Must not use the product's own rules."""
+"""A reference model of presence: the promised behaviour in simple code, which uses none of the product's rules."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Seat:
-    """One role, as the promises describe it."""
+    """The presence that is promised for one role."""
 
     newest: str | None = None
     is_present: bool = False
     closed: set[str] = field(default_factory=set)
     seen_at: float = 0.0
     held_back: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Tasks that were taken over: from whom, and until when nobody may claim them."""
+    """Tasks that were taken over: the former holder, and until when they cannot be claimed."""
 
     def verdict(self, connection: str) -> str:
-        """What a beat of that connection must be answered."""
+        """The verdict that a heartbeat of this connection must get."""
         if connection in self.closed:
             return "superseded"
         return "ok" if connection == self.newest and self.is_present else "rejoin_required"
 
     def join(self, connection: str, now: float) -> str:
-        """What a join must be answered, and what it does."""
+        """Record a join. Returns the status that it must get."""
         if connection in self.closed:
             return "superseded"
         if self.newest is not None and self.newest != connection:
@@ -30,26 +30,26 @@ class Seat:
         return "ok"
 
     def take_over(self, connection: str, task: str | None, until: float) -> None:
-        """What a join does besides, when `task` is what whoever is present holds."""
+        """Record a takeover by a join, where `task` is the task that the present connection holds, if any."""
         if task is not None and self.is_present and self.newest != connection and connection not in self.closed:
             assert self.newest is not None
             self.held_back[task] = (self.newest, until)
 
     def has_stopped(self, connection: str) -> None:
-        """Whose work was taken over says that it has stopped."""
+        """Record that a former holder has stopped, which releases the tasks that were taken over from it."""
         self.held_back = {task: held for task, held in self.held_back.items() if held[0] != connection}
 
     def may_claim(self, task: str, now: float) -> bool:
-        """Whether the former holder of a task has had its time to stop."""
+        """Whether the former holder's time to stop has passed."""
         return task not in self.held_back or self.held_back[task][1] <= now
 
     def grace(self, since: float, until: float) -> None:
-        """After an absence of the server, `since` when, the time to stop is counted anew."""
+        """Extend the time to stop to `until` where it was still running at `since`, when the server stalled."""
         standing = {task: held for task, held in self.held_back.items() if held[1] > since}
         self.held_back = {task: (holder, max(until, ends)) for task, (holder, ends) in standing.items()}
 
     def leave(self, connection: str) -> None:
-        """Only who sits, or may come back, can leave."""
+        """Record a leave, which has an effect only for the newest connection if it is not closed."""
         if connection == self.newest and connection not in self.closed:
             self.closed.add(connection)
             self.is_present = False

@@ -1,4 +1,4 @@
-"""The same state machines for minutes instead of seconds; `make prove` runs them."""
+"""Runs the state machines for minutes instead of seconds, in `make prove`."""
 
 import pytest
 from hypothesis import HealthCheck, settings

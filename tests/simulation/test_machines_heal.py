@@ -1,4 +1,4 @@
-"""Machines that drop out and come back, with the agents they hold, under every order of calls and passing of time."""
+"""A machine that disconnects and reconnects, with the agents it holds, under any order of calls and passing of time."""
 
 from contextlib import suppress
 from itertools import pairwise
@@ -21,7 +21,7 @@ DAEMON = Caller(scope=MACHINE, machine="m1")
 
 
 class MachinesHeal(RuleBasedStateMachine):
-    """One machine, three starts of its daemon, two agents that it holds, and a person who may sit down instead."""
+    """One machine, three starts of its daemon, two agents that it holds, and a user who may join instead."""
 
     @initialize()
     def begin(self) -> None:
@@ -101,7 +101,7 @@ class MachinesHeal(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data(), wished_away=st.booleans())
     def hand_in(self, data: st.DataObject, wished_away: bool) -> None:
-        """The result of a run counts or is kept, also while its role is not its machine's any more."""
+        """The result of a run is accepted or kept, also after its role was assigned elsewhere."""
         role = data.draw(st.sampled_from(sorted(self.held)))
         connection, task, attempt = self.held[role]
         if wished_away and (role, connection) not in self.seated_here:
@@ -115,10 +115,10 @@ class MachinesHeal(RuleBasedStateMachine):
         self.house.caller = THE_OPERATOR
         self.house.wish(role, machine="m1")
         kept = self.house.task(task)
-        assert said in (kept.result, *(late.text for late in kept.late_results)), "what was done is lost"
+        assert said in (kept.result, *(late.text for late in kept.late_results)), "a result is lost"
 
     def forget_unless_connected(self, role: str, connection: str) -> None:
-        """Whose machine is not connected sits for itself until that names it."""
+        """While its machine is not connected, a participant has its own lease until the machine names it."""
         if not self.shown_connected():
             self.seated_here.discard((role, connection))
 
@@ -146,10 +146,10 @@ class MachinesHeal(RuleBasedStateMachine):
         reply = self.house.report(fact, incarnation=self.order[-1])
         after = self.house.task(task)
         if reply.accepted == 0:
-            assert before == after, "a fact that was taken before changed something"
+            assert before == after, "a repeated report changed something"
         elif was_held:
             assert after.claimed_by is None
-            assert after.status in ("pending", "quarantined"), "the task of a process that ended is not free"
+            assert after.status in ("pending", "quarantined"), "the task of an exited process was not released"
             assert after.deaths == before.deaths + (not intended)
         else:
             assert (before.status, before.attempt, before.claimed_by) == (after.status, after.attempt, after.claimed_by)
@@ -161,9 +161,9 @@ class MachinesHeal(RuleBasedStateMachine):
             silent = self.now - self.beaten_at
             ttl, sweep = self.house.limits.daemon_heartbeat_ttl_s, self.house.limits.sweep_interval_s
             if silent < ttl:
-                assert self.shown_connected(), f"disconnected after {silent} s only"
+                assert self.shown_connected(), f"disconnected {silent} s after the last heartbeat"
             if silent >= ttl + sweep:
-                assert not self.shown_connected(), f"shown connected after {silent} s of silence"
+                assert not self.shown_connected(), f"connected {silent} s after the last heartbeat"
             if not self.shown_connected():
                 self.beaten_at = None
 
@@ -180,7 +180,7 @@ class MachinesHeal(RuleBasedStateMachine):
     def restart_server(self) -> None:
         before = self.shown_connected()
         self.house.open()
-        assert before == self.shown_connected(), "a restart of the server changed what is known of a machine"
+        assert before == self.shown_connected(), "a restart of the server changed daemon_connected"
         if self.beaten_at is not None:
             self.beaten_at = self.now
 
@@ -197,7 +197,7 @@ class MachinesHeal(RuleBasedStateMachine):
         machine_lives = "m1" in self.house.world.leases.machines
         assert machine_lives == self.shown_connected()
         for participant in self.look().participants:
-            assert participant.machine is None or machine_lives, f"nothing will ever end {participant}"
+            assert participant.machine is None or machine_lives, f"no lease ever expires for {participant}"
             assert participant.ready_until is not None
 
     @invariant()
@@ -205,7 +205,7 @@ class MachinesHeal(RuleBasedStateMachine):
         kinds = ("machine.disconnected", "machine.reconnected")
         told = [event.data["daemon_connected"] for event in self.house.events() if event.type in kinds]
         for first, second in pairwise(told):
-            assert first or second, "disconnected was told twice in a row"
+            assert first or second, "machine.disconnected was recorded twice in a row"
 
     @invariant()
     def every_held_task_has_a_holder_or_a_timer(self) -> None:
@@ -213,7 +213,7 @@ class MachinesHeal(RuleBasedStateMachine):
         present = {(each.role, each.connection_id) for each in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
-                assert task.id in self.house.world.leases.timers, f"nobody will ever release {task.id}"
+                assert task.id in self.house.world.leases.timers, f"{task.id} has neither a holder nor a timer"
 
 
 TestMachinesHeal = MachinesHeal.TestCase

@@ -1,4 +1,4 @@
-"""Two machines, one of them cloned, whose daemons tell whatever happens in any order, while people move the roles."""
+"""Two machines, one of them cloned, whose daemons send reports in any order, while users move the roles."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -22,11 +22,11 @@ ROLES = ("builder", "reviewer")
 MACHINES = ("m1", "m2")
 KINDS = ("started", "exited", "parked", "paused", "unparked")
 WORKS_NO_SILENCE = ("participant.joined", "participant.left", "participant.superseded", "task.claimed", "role.wished")
-"""What nobody's silence brings about."""
+"""Events that must not be caused by the mere passing of time."""
 
 
 class Run(NamedTuple):
-    """A sitting of a machine's daemon, perhaps with a task that it was given there."""
+    """A participant of a machine's daemon, and optionally a task that it claimed."""
 
     machine: str
     role: str
@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is stored of a room: what must not change where nothing may happen."""
+    """The stored state of a room, which must not change when a call has no effect."""
 
     roles: list[Role]
     newest: list[Sitting | None]
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 
 
 class MachinesMove(RuleBasedStateMachine):
-    """The daemons are not ours: they leave out whatever may be left out, and mix up the order."""
+    """The daemons are arbitrary clients: they omit optional calls and fields, and reorder their calls."""
 
     @initialize()
     def begin(self) -> None:
@@ -74,7 +74,7 @@ class MachinesMove(RuleBasedStateMachine):
     def as_person(self) -> None:
         self.house.caller = THE_OPERATOR
 
-    # What people do.
+    # Users.
 
     @rule(
         role=st.sampled_from(ROLES), machine=st.sampled_from((*MACHINES, None)), stopped=st.sampled_from((0, 0, 0, 1))
@@ -85,7 +85,7 @@ class MachinesMove(RuleBasedStateMachine):
         wished = self.house.wish(role, machine=machine, desired="stopped" if stopped else "running")
         if wished.generation != before.generation:
             self.parked.discard(role)
-            assert wished.status not in (PARKED, PAUSED, "backing_off"), "a new wish is a fresh beginning"
+            assert wished.status not in (PARKED, PAUSED, "backing_off"), "a new agent spec did not clear the hold"
 
     @rule(role=st.sampled_from(ROLES))
     def send(self, role: str) -> None:
@@ -94,7 +94,7 @@ class MachinesMove(RuleBasedStateMachine):
         assert sent.task is not None
         self.sent.append(sent.task.id)
 
-    # What daemons do.
+    # Daemons.
 
     @rule(machine=st.sampled_from(MACHINES), which=st.sampled_from(("newest", "newest", "newest", "clone", "new")))
     def beat(self, machine: str, which: str) -> None:
@@ -111,7 +111,7 @@ class MachinesMove(RuleBasedStateMachine):
         )
         if which == "clone":
             assert reply.status == "superseded", "an older incarnation took the machine back"
-            assert before == self.look(), "a daemon that does not count changed something"
+            assert before == self.look(), "a superseded daemon changed something"
             return
         assert (reply.status, reply.daemon_connected) == ("ok", True)
         for verdict, (role, connection) in zip(reply.agents, agents, strict=True):
@@ -128,14 +128,14 @@ class MachinesMove(RuleBasedStateMachine):
         try:
             status = self.house.join(role, connection, if_vacant=if_vacant).status
         except Refused:
-            assert not self.is_wished_on(wished, machine), "the machine that is wished may not sit down"
+            assert not self.is_wished_on(wished, machine), "the assigned machine was not allowed to join"
             return
         except Conflict:
             assert if_vacant
             assert newest is not None
-            assert newest.machine in (None, machine), "the role was moved, and its machine has to wait"
+            assert newest.machine in (None, machine), "the new machine of a moved role has to wait"
             return
-        assert self.is_wished_on(wished, machine), "a role runs on a machine that it is not wished onto"
+        assert self.is_wished_on(wished, machine), "a role runs on a machine that it is not assigned to"
         assert status == "ok"
         self.runs.append(Run(machine, role, connection))
         if wished.rests_as == PAUSED:
@@ -155,7 +155,7 @@ class MachinesMove(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(ROLES))
     def work_anew(self, role: str) -> None:
-        """Whoever is wished to sits down, and has something to do."""
+        """The role's machine joins, and claims a new task."""
         machine = self.role(role).machine
         if machine is not None:
             self.send(role)
@@ -172,7 +172,7 @@ class MachinesMove(RuleBasedStateMachine):
         is_over = self.house.task(run.task).status == COMPLETED
         self.as_machine(run.machine)
         said = f"{run} did it"
-        with suppress(Superseded, Refused):  # refused: it sat for itself, since its machine was not connected
+        with suppress(Superseded, Refused):  # Refused: it joined without its machine, which was not connected.
             done = self.house.complete(run.task, run.connection, run.attempt, said)
             newest = self.newest(run.role)
             is_first = not is_over and done.accepted_attempt == run.attempt
@@ -181,7 +181,7 @@ class MachinesMove(RuleBasedStateMachine):
         sitting = self.sitting(run)
         kept = self.house.task(run.task)
         if sitting is not None and sitting.machine == run.machine:
-            assert said in (kept.result, *(late.text for late in kept.late_results)), "what was done is lost"
+            assert said in (kept.result, *(late.text for late in kept.late_results)), "a result is lost"
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), kind=st.sampled_from(KINDS), intended=st.sampled_from((None, False, True)), at=st.text())
@@ -196,14 +196,14 @@ class MachinesMove(RuleBasedStateMachine):
         is_older=st.booleans(),
     )
     def come_to_an_end(self, role: str, kinds: tuple[str, ...], is_older: bool) -> None:
-        """The newest run of a role ended, or one of those before it, or so a daemon says."""
+        """A daemon reports the end of the newest run of a role, or of the one before it."""
         for run in [run for run in self.runs if run.role == role and run.task][-2 if is_older else -1 :][:1]:
             for kind in kinds:
                 self.tell_of(run, kind)
 
     @rule(role=st.sampled_from(ROLES), machine=st.sampled_from((*MACHINES, None)), is_told=st.booleans())
     def take_away(self, role: str, machine: str | None, is_told: bool) -> None:
-        """A role is moved, or (None) stopped; its daemon says that it did so, or the other one is there before that."""
+        """A role is moved, or (None) stopped. Its daemon reports the exit, or the new one joins before that."""
         run = next((run for run in reversed(self.runs) if run.role == role), None)
         self.wish(role, machine or "m1", stopped=machine is None)
         if is_told and run is not None:
@@ -244,19 +244,19 @@ class MachinesMove(RuleBasedStateMachine):
         before = self.look()
         self.as_machine(machine)
         reply = self.house.report(fact, machine=machine, incarnation=self.incarnations[machine][-1])
-        assert reply.accepted == 0, "a fact was taken twice"
-        assert before == self.look(), "a fact that was taken before changed something"
+        assert reply.accepted == 0, "a report was accepted twice"
+        assert before == self.look(), "a repeated report changed something"
 
     def check(self, fact: Fact, run: Run, before: Seen, known: Sitting | None) -> None:
-        """What a fact may change, and what it must."""
+        """Check what a report changed against what it may and must change."""
         place = ROLES.index(run.role)
         role, after = before.roles[place], self.look()
         is_newest = known is not None and known.epoch == role.epoch
         on_trial = is_newest and known is not None and known.status != CLOSED and run.role in self.parked
-        assert after.newest[1 - place] == before.newest[1 - place], "a fact about one role moved another's sitting"
+        assert after.newest[1 - place] == before.newest[1 - place], "a report changed a participant of another role"
         if not is_newest:
             assert (after.roles, after.newest) == (before.roles, before.newest), (
-                "a fact of the past changed the present"
+                "a report about an old participant changed the present one"
             )
         ends_run = fact.kind == "exited" or (
             is_newest and fact.kind in (PARKED, PAUSED) and self.is_wished_on(role, run.machine)
@@ -265,54 +265,54 @@ class MachinesMove(RuleBasedStateMachine):
             is_its_own = was.claimed_by == run.connection and was.target_role == run.role
             names_it = (fact.task, fact.attempt) == (was.id, was.attempt)
             if now.status != was.status and was.claimed_by is not None:
-                assert is_its_own, "a fact released what another one holds"
+                assert is_its_own, "a report released a task that another participant holds"
                 assert ends_run
             if was.status in HELD_STATES and is_its_own and names_it and fact.kind == "exited":
-                assert now.claimed_by is None, "the task of a process that ended is not free"
-                assert now.deaths == was.deaths + (not fact.intended and not on_trial), "a death was counted wrongly"
+                assert now.claimed_by is None, "the task of an exited process was not released"
+                assert now.deaths == was.deaths + (not fact.intended and not on_trial), "a failure was miscounted"
         present = after.newest[place]
         if is_newest and fact.kind == "exited" and not (fact.intended and self.is_wished_to_run(role, run.machine)):
             assert present is not None
-            assert present.status == CLOSED, "an agent whose process ended still sits there"
+            assert present.status == CLOSED, "the participant of an exited process is still open"
         if is_newest and self.is_wished_on(role, run.machine):
             self.follow(fact, run.role)
 
     def follow(self, fact: Fact, role: str) -> None:
-        """Take down, as a reader of the rules would, whether the role is parked now."""
+        """Update the model's record of whether the role is crash-looping, and compare."""
         rests_as = self.role(role).rests_as
         if fact.kind == PARKED:
             self.parked.add(role)
         elif fact.kind in (PAUSED, "unparked"):
             self.parked.discard(role)
-        assert (rests_as == PARKED) == (role in self.parked), f"{role} rests as {rests_as}"
+        assert (rests_as == PARKED) == (role in self.parked), f"{role} has the restart hold {rests_as}"
         if fact.kind == PAUSED:
             assert rests_as == PAUSED
         if fact.kind == "exited" and not fact.intended:
-            assert rests_as is not None, "it died, and does not rest"
+            assert rests_as is not None, "a failed agent has no restart hold"
 
-    # What passes by itself.
+    # Time and the server.
 
     @rule(pause=st.sampled_from([1.0, 29.0, 61.0, 119.0, 121.5]))
     def pass_time(self, pause: float) -> None:
         begun = len(self.house.events())
         self.house.pass_time(pause)
         told = {event.type for event in self.house.events()[begun:]}
-        assert not told & set(WORKS_NO_SILENCE), f"silence did something: {told}"
+        assert not told & set(WORKS_NO_SILENCE), f"time alone caused events: {told}"
         assert not any(each.startswith("agent.") for each in told)
 
     @rule()
     def be_silent_for_long(self) -> None:
         limits = self.house.limits
         self.pass_time(limits.daemon_heartbeat_ttl_s + limits.task_lost_after_s + 3 * limits.sweep_interval_s)
-        assert not [task for task in self.look().tasks if task.status in HELD_STATES], "a dead holder keeps its task"
+        assert not [task for task in self.look().tasks if task.status in HELD_STATES], "a lost holder keeps its task"
 
     @rule()
     def restart_server(self) -> None:
         before = self.look()
         self.house.open()
-        assert before == self.look(), "a restart of the server changed what is known"
+        assert before == self.look(), "a restart of the server changed the stored state"
 
-    # What is so.
+    # State and invariants.
 
     def look(self) -> Seen:
         self.as_person()
@@ -354,27 +354,27 @@ class MachinesMove(RuleBasedStateMachine):
         now |= {f"generation of {each.name}": each.generation for each in self.look().roles}
         now |= {f"attempt at {each.id}": each.attempt for each in self.look().tasks}
         for name, number in now.items():
-            assert number >= self.highest.get(name, 0), f"the {name} went back to {number}"
+            assert number >= self.highest.get(name, 0), f"the {name} decreased to {number}"
         self.highest |= now
 
     @invariant()
     def whoever_lasts_as_long_as_a_machine_has_one_that_lasts(self) -> None:
         for sitting in self.look().newest:
             if sitting is not None and sitting.status == PRESENT and sitting.machine is not None:
-                assert sitting.machine in self.house.world.leases.machines, f"nothing will ever end {sitting}"
+                assert sitting.machine in self.house.world.leases.machines, f"no lease ever expires for {sitting}"
 
     @invariant()
     def every_task_is_reachable_and_held_by_who_may_come_back(self) -> None:
         seen = self.look()
         shown = {task.id for task in self.house.look().tasks}
         for task in seen.tasks:
-            assert task.status == COMPLETED or task.id in shown, f"{task.id} cannot be found any more"
+            assert task.status == COMPLETED or task.id in shown, f"{task.id} is missing from the room"
             assert task.deaths < self.house.limits.task_deaths_max or task.status in (QUARANTINED, COMPLETED)
             if task.status in HELD_STATES:
                 holder = seen.newest[ROLES.index(task.target_role)]
                 assert holder is not None
-                assert holder.connection_id == task.claimed_by, "whoever has the task was superseded"
-                assert holder.status in (PRESENT, ABSENT), "whoever has the task has ended"
+                assert holder.connection_id == task.claimed_by, "the task's holder was superseded"
+                assert holder.status in (PRESENT, ABSENT), "the task's holder is closed"
                 assert holder.status == PRESENT or task.id in self.house.world.leases.timers
 
     @invariant()
@@ -390,7 +390,7 @@ class MachinesMove(RuleBasedStateMachine):
             and role.desired == RUNNING
             and (sitting is None or sitting.status != PRESENT)
         }
-        assert told == waits, "people are told of others than those that wait for them"
+        assert told == waits, "the alerts differ from the roles that wait for a user"
 
 
 TestMachinesMove = MachinesMove.TestCase

@@ -1,6 +1,6 @@
-"""The proof that the proof bites: with each of these faults planted, the state machine must find it.
+"""Each of these planted faults must be found by its state machine.
 
-Every fault is one that a system like this one has really had: see docs/design.md.
+Each fault is one that a comparable system has had: see docs/design.md.
 """
 
 from collections.abc import Callable
@@ -42,10 +42,10 @@ from tests.simulation.test_work_is_kept import WorkIsKept
 
 Patch = pytest.MonkeyPatch
 Faults = dict[Callable[[Patch], None], int]
-"""Each with a number to begin the search by that finds it within a few examples. Any other finds it too, in time."""
+"""Each with a seed by which it is found within a few examples. Other seeds find it too, after more examples."""
 
 TASK = [stored.tasks.c[name] for name in stored.FIELDS]
-"""What a claim gives back."""
+"""The columns that a claim returns."""
 
 QUICK = settings(
     max_examples=400,
@@ -342,5 +342,5 @@ def test_the_fault_is_found(
 ) -> None:
     plant(monkeypatch)
     begun = seed(number)(type(machine.__name__, (machine,), {}))
-    with pytest.raises(Exception):  # noqa: B017, PT011 - by an assertion of ours, or by a constraint of the store
+    with pytest.raises(Exception):  # noqa: B017, PT011 - an assertion of the state machine, or a store constraint
         run_state_machine_as_test(begun, settings=QUICK)

@@ -1,4 +1,4 @@
-"""The proof that the proof of restarts bites: with each of these faults planted, the state machine must find it."""
+"""Each of these planted faults in the restart policy must be found by the state machine RestartsKeepBudget."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""One daemon's supervisor and histories, with agents that end in every way, under every order of wishes and starts."""
+"""One daemon's supervisor and restart state under any order of agent specs, starts and ends of agents, and reboots."""
 
 import os
 import tempfile
@@ -35,11 +35,11 @@ FRACTIONS = st.floats(0, 1, exclude_max=True)
 PAUSE_S_MAX = 1000.0
 LOOKS_MAX = 1000
 LATE_S = 0.0137
-"""Nobody wakes on the dot. So no two ends are just a window apart, where the last digit of a file decides."""
+"""Added to each wait. So no two failures are exactly one window apart, where rounding in the file would decide."""
 
 
 class Agent:
-    """A seat whose end the test writes."""
+    """A role runner whose end the test decides."""
 
     def __init__(self, wish: Wish, history: History, on_end: Callable[[], None]) -> None:
         self.wish, self.history, self.on_end = wish, history, on_end
@@ -53,12 +53,12 @@ class Agent:
 
 
 class RestartsKeepBudget(RuleBasedStateMachine):
-    """A computer with one data directory, on which one daemon after another keeps two roles."""
+    """A computer with one data directory, on which successive daemons run the agents of two roles."""
 
     @initialize(limits=st.sampled_from(LIMITS))
     def begin(self, limits: Reliability) -> None:
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(os, "fsync", lambda file: None)  # No computer loses its power here.
+        self.patch.setattr(os, "fsync", lambda file: None)  # Power failures are not simulated.
         self.folder = tempfile.TemporaryDirectory(prefix="greenroom-budget-")
         self.limits = limits
         self.budget = Budget(limits)
@@ -79,7 +79,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             self.folder.cleanup()
             self.patch.undo()
 
-    # People and the server.
+    # Users and the server.
 
     @rule(
         role=st.sampled_from(ROLES), desired=st.sampled_from(["running", "running", "stopped"]), is_heard=st.booleans()
@@ -99,7 +99,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     @rule(span_s=st.sampled_from(SPANS), is_asleep=st.booleans())
     def pass_time(self, span_s: float, is_asleep: bool) -> None:
-        """Time passes, and the daemon looks when it said it would; if the computer sleeps, when that wakes."""
+        """Time passes, and the supervisor steps when it is due; if the computer sleeps, when it wakes."""
         left_s = span_s
         while left_s > 0:
             step_s = left_s if is_asleep else min(left_s, self.look())
@@ -114,7 +114,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     @rule(by_s=st.sampled_from(LEAPS))
     def daemon_is_killed(self, by_s: float) -> None:
-        """Its agents live on, and the next daemon adopts them. Meanwhile somebody sets the clock."""
+        """The agents continue to run and the next daemon adopts them. Meanwhile the wall clock is set."""
         self.clock.leap(by_s)
         self.start_daemon()
 
@@ -127,7 +127,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     @rule(away_s=st.sampled_from(SPANS), back_s=st.sampled_from([0.0, 10.0, 250.0, 86_400.0]), fraction=FRACTIONS)
     def computer_restarts(self, away_s: float, back_s: float, fraction: float) -> None:
-        """All processes end with it, and its clock may come up wrong."""
+        """All processes end, and the wall clock may be wrong after the boot."""
         self.passed_s += away_s
         self.boots += 1
         self.clock = MovedClock(wall=self.clock.wall() + away_s - back_s, monotonic=7.0)
@@ -137,11 +137,11 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             self.note_death(agent, fraction)
             self.get_up(agent)
 
-    # What becomes of agents.
+    # Agents.
 
     @rule(role=st.sampled_from(ROLES), runs=st.lists(st.booleans(), min_size=1, max_size=6), fraction=FRACTIONS)
     def work(self, role: str, runs: list[bool], fraction: float) -> None:
-        """One run after another, that do their task or die; in between it is restarted, if it may be."""
+        """Several runs that complete their task or fail; after a failure the agent is restarted if allowed."""
         for does_its_task in runs:
             if role not in self.alive:
                 self.pass_time(self.look(), False)
@@ -185,7 +185,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         for agent in [agent for agent in self.alive.values() if agent.is_asked_to_stop]:
             self.get_up(agent)
 
-    # What must be so.
+    # Invariants.
 
     @invariant()
     def a_wait_has_an_end_or_is_for_a_person_and_says_so(self) -> None:
@@ -196,7 +196,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             account = self.budget.of(role, wish.generation)
             history = self.histories.of(ROOM, role)
             step = supervision.decide(True, wish.generation, None, history, now)
-            assert step.action == supervision.WAIT, "nobody sits there, and nothing is waited for"
+            assert step.action == supervision.WAIT, "no agent runs, and the supervisor waits for nothing"
             assert account.needs_person == (step.until is None) == ("until a person" in step.reason), step
             longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
@@ -207,7 +207,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     @rule()
     def all_come_to_rest(self) -> None:
-        """Left alone, everything comes to where it should be, and the daemon is not busy with it."""
+        """Without further changes all roles reach their desired state, and the supervisor does not busy-loop."""
         self.hear()
         ends_at = self.passed_s + max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max) + 1.0
         for _ in range(LOOKS_MAX):
@@ -215,7 +215,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             wait_s = self.look()
             if self.passed_s >= ends_at:
                 break
-            assert wait_s > 0, "the daemon looks again and again, and nothing changes"
+            assert wait_s > 0, "the supervisor busy-loops without a change"
             self.let_pass(wait_s)
         assert self.passed_s >= ends_at
         for role, wish in self.wishes.items():
@@ -223,7 +223,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             runs = [self.alive[role].wish.generation] if role in self.alive else []
             assert runs == ([wish.generation] if should_run else []), f"{role}: {self.histories.of(ROOM, role)}"
 
-    # How it is done.
+    # Helpers.
 
     def write_wish(self, role: str, desired: str) -> None:
         before = self.wishes.get(role)
@@ -240,7 +240,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         )
 
     def start_daemon(self) -> None:
-        """What an earlier one left running is made seats before anything is wished."""
+        """Start a daemon, which adopts the runs of the one before it before it knows the assignments."""
         boot = f"boot {self.boots}"
         self.histories = Histories(Path(self.folder.name) / "histories.json", boot, self.clock, self.limits)
         self.supervisor: Supervisor[Agent] = Supervisor(self.make_agent, self.histories, self.clock, lambda: None)
@@ -252,10 +252,10 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         self.look()
 
     def make_agent(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Agent:
-        assert self.heard is not None, "started before anything was wished"
-        assert self.heard[wish.role] == wish, "a wish of yesterday was carried out"
-        assert wish.desired == "running", "started although it is wished stopped"
-        assert wish.role not in self.alive, "two sit in one role"
+        assert self.heard is not None, "started before the assignments were known"
+        assert self.heard[wish.role] == wish, "started from an outdated agent spec"
+        assert wish.desired == "running", "started although its desired state is stopped"
+        assert wish.role not in self.alive, "two agents run in one role"
         self.budget.began(wish.role, wish.generation, history.is_parked, self.passed_s)
         agent = self.alive[wish.role] = Agent(wish, history, on_end)
         return agent
@@ -281,7 +281,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         self.check(agent)
 
     def check(self, agent: Agent) -> None:
-        """Hold what was noted of an agent against its account."""
+        """Compare the recorded history of an agent with its account in the model."""
         history, account = agent.history, self.budget.of(agent.wish.role, agent.wish.generation)
         assert history.is_parked == account.is_parked, f"{history} but {account}"
         assert history.needs_person == account.needs_person, f"{history} but {account}"

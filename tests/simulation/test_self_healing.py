@@ -1,7 +1,7 @@
-"""Presence and work under every order of calls and every passing of time, held against the promises.
+"""Presence and tasks under any order of calls and any passing of time, compared with a reference model.
 
-Hypothesis draws the calls, the callers and the clock. After each step the promises are checked from outside: by what is
-answered, by what a snapshot shows and by the log.
+Hypothesis draws the calls, the callers and the clock. After each step the promises are checked from outside: by the
+answers, by a snapshot and by the event log.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ pauses_drawn = st.sampled_from([0.5, 5.0, 29.0, 45.0, 89.0, 90.0, 91.5, 130.0, 1
 
 
 class SelfHealing(RuleBasedStateMachine):
-    """Two roles, four connections that may sit in either, tasks that come and go, and a clock."""
+    """Two roles, four connections that may join either, tasks that come and go, and a clock."""
 
     @initialize()
     def begin(self) -> None:
@@ -51,13 +51,13 @@ class SelfHealing(RuleBasedStateMachine):
         return self.now + self.house.limits.takeover_grace_s
 
     def in_hand(self, role: str) -> str | None:
-        """What whoever is present in a role holds."""
+        """The task that the present participant of a role holds."""
         holder = (role, self.seats[role].newest)
         held = [task for task in self.house.look().tasks if task.status in HELD_STATES]
         return next((task.id for task in held if (task.target_role, task.claimed_by) == holder), None)
 
     def due_to(self, role: str) -> str | None:
-        """The task that a claim must give, if there is one and nothing holds it back."""
+        """The task that a claim must return: the oldest pending one, unless a takeover still holds it back."""
         pending = [task for task in self.house.look().tasks if (task.status, task.target_role) == ("pending", role)]
         return pending[0].id if pending and self.seats[role].may_claim(pending[0].id, self.now) else None
 
@@ -69,7 +69,7 @@ class SelfHealing(RuleBasedStateMachine):
         expected = self.seats[role].join(connection, self.now)
         reply = self.house.join(role, connection)
         assert expected == reply.status
-        assert reply.epoch >= self.epochs[role], "an epoch fell"
+        assert reply.epoch >= self.epochs[role], "the epoch decreased"
         self.epochs[role] = reply.epoch
 
     @rule(role=roles_drawn, connection=connections_drawn)
@@ -92,13 +92,13 @@ class SelfHealing(RuleBasedStateMachine):
 
     @rule(pause=pauses_drawn)
     def stall(self, pause: float) -> None:
-        """The server stands still for a while: nobody may be judged for what could not be heard."""
+        """The server stalls: no lease may expire because of heartbeats that it could not receive."""
         before = {role: seat.is_present for role, seat in self.seats.items()}
         self.house.clock.move(pause)
         sweeping.tick(self.house.world)
         ttl = self.house.limits.heartbeat_ttl_s
         if pause - self.house.limits.sweep_interval_s > ttl / 10:
-            assert before == {role: self.is_shown_present(role) for role in ROLES}, "judged for our own absence"
+            assert before == {role: self.is_shown_present(role) for role in ROLES}, "a lease expired by a server stall"
             for seat in self.seats.values():
                 seat.seen_at = max(seat.seen_at, self.now)
                 seat.grace(self.now - pause, self.grace_ends)
@@ -114,7 +114,7 @@ class SelfHealing(RuleBasedStateMachine):
             if task.status == "pending" and task.released_cause == "superseded" and task.last_holder is not None:
                 self.seats[task.target_role].held_back[task.id] = (task.last_holder, self.grace_ends)
 
-    # Work.
+    # Tasks.
 
     @rule(to=st.sampled_from((None, *ROLES)))
     def send(self, to: str | None) -> None:
@@ -133,9 +133,9 @@ class SelfHealing(RuleBasedStateMachine):
         except Superseded:
             assert verdict == "superseded"
             return
-        assert verdict == "ok", "a claim without the seat was answered"
+        assert verdict == "ok", "a claim of a connection that is not present was answered"
         self.seats[role].seen_at = self.now
-        assert due == (task.id if task is not None else None), "a claim was not given what it is due, and that alone"
+        assert due == (task.id if task is not None else None), "a claim returned the wrong task"
         if task is None:
             return
         assert task.target_role == role
@@ -143,13 +143,13 @@ class SelfHealing(RuleBasedStateMachine):
         if self.held.get((role, connection)) == (task.id, task.attempt):
             assert task.attempt == last
         else:
-            assert task.attempt == last + 1, "an attempt number was used twice, or left out"
+            assert task.attempt == last + 1, "an attempt number was repeated or skipped"
         self.attempts[task.id] = task.attempt
         self.held[role, connection] = (task.id, task.attempt)
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def begin_work(self, role: str, connection: str) -> None:
-        """What single draws come to too seldom: somebody sits down and has a task in hand."""
+        """A connection joins and claims a new task, which single draws reach too rarely."""
         self.send(role)
         self.join(role, connection)
         self.claim(role, connection)
@@ -162,7 +162,7 @@ class SelfHealing(RuleBasedStateMachine):
         shift=st.sampled_from([0, 0, 0, -1, 1]),
     )
     def work(self, data: st.DataObject, how: str, connection: str | None, shift: int) -> None:
-        """A call about an attempt that was given out: by its own connection or another's, perhaps misnumbered."""
+        """A call about a claimed attempt: by its own connection or another, perhaps with a wrong attempt number."""
         (role, holder), (task_id, attempt) = data.draw(st.sampled_from(sorted(self.held.items())))
         caller, named = connection or holder, max(1, attempt + shift)
         before = self.house.task(task_id)
@@ -177,7 +177,7 @@ class SelfHealing(RuleBasedStateMachine):
             self.declined[task_id] = (caller, named)
         else:
             repeated = how in ("complete", "handoff") and self.accepted.get(task_id) == (caller, named)
-        assert entitled or repeated, f"{how} of {caller}#{named} was taken: {before}"
+        assert entitled or repeated, f"{how} of {caller}#{named} was accepted: {before}"
         if how in ("complete", "handoff") and not repeated:
             assert task_id not in self.accepted, "two results were accepted"
             self.accepted[task_id] = (caller, named)
@@ -189,7 +189,7 @@ class SelfHealing(RuleBasedStateMachine):
 
     def refused(self, before: Task, entitled: bool, error: GreenroomError) -> None:
         assert isinstance(error, Conflict | Unusable)
-        assert not entitled or isinstance(error, InvalidTransition), f"the holder was refused: {error}"
+        assert not entitled or isinstance(error, InvalidTransition), f"the holder was rejected: {error}"
         kept = self.house.task(before.id)
         assert (before.status, before.attempt, before.claimed_by) == (kept.status, kept.attempt, kept.claimed_by)
 
@@ -212,12 +212,12 @@ class SelfHealing(RuleBasedStateMachine):
         try:
             getattr(self.house, how)(task.id)
         except InvalidTransition:
-            assert task == self.house.task(task.id), "an illegal move changed something"
+            assert task == self.house.task(task.id), "a rejected transition changed something"
 
-    # The promises.
+    # Invariants.
 
     def is_entitled(self, role: str, task: Task, connection: str, attempt: int) -> bool:
-        """Whether that call must be taken: the attempt holds the task, or lost it by silence and nobody newer came."""
+        """Whether a call must be accepted: the attempt holds the task, or was lost and no newer participant joined."""
         seat = self.seats[role]
         if connection in seat.closed or connection != seat.newest or attempt != task.attempt:
             return False
@@ -233,9 +233,9 @@ class SelfHealing(RuleBasedStateMachine):
         for role, seat in self.seats.items():
             silent = self.now - seat.seen_at
             if seat.is_present and silent >= limits.heartbeat_ttl_s + limits.sweep_interval_s:
-                assert not self.is_shown_present(role), f"{role} is shown present after {silent} s of silence"
+                assert not self.is_shown_present(role), f"{role} is present {silent} s after its last heartbeat"
             if seat.is_present and silent < limits.heartbeat_ttl_s:
-                assert self.is_shown_present(role), f"{role} was removed after {silent} s of silence only"
+                assert self.is_shown_present(role), f"{role} was removed {silent} s after its last heartbeat"
             seat.is_present = self.is_shown_present(role)
 
     @invariant()
@@ -252,7 +252,7 @@ class SelfHealing(RuleBasedStateMachine):
                 holder = (role, shown.connection_id)
                 held = [task for task in room.tasks if task.status in HELD_STATES]
                 mine = [task for task in held if (task.target_role, task.claimed_by) == holder]
-                assert len(mine) <= 1, "one sitting holds two tasks"
+                assert len(mine) <= 1, "one participant holds two tasks"
                 assert (seat.task.id if seat.task else None) == (mine[0].id if mine else None)
 
     @invariant()
@@ -262,9 +262,9 @@ class SelfHealing(RuleBasedStateMachine):
         present = {(each.role, each.connection_id) for each in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
-                assert task.id in world.leases.timers, f"nobody will ever release {task.id}"
+                assert task.id in world.leases.timers, f"{task.id} has neither a holder nor a timer"
             else:
-                assert task.id not in world.leases.timers, f"a timer runs against {task.id}, which is {task.status}"
+                assert task.id not in world.leases.timers, f"a timer runs for {task.id}, which is {task.status}"
 
     @invariant()
     def no_place_is_left_empty_or_taken_twice(self) -> None:

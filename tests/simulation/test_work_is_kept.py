@@ -1,7 +1,7 @@
-"""Work under every order of what agents and people do to it: nothing is lost, nothing counts twice.
+"""Tasks under any order of calls by agents and users: no result is lost, and none counts twice.
 
-Who sits where is simple here, so that Hypothesis comes deep into the life of tasks: the backlog, reviews, late results,
-notes, quarantine. Presence itself has a machine of its own.
+Presence is simple here, so that Hypothesis reaches deep states of tasks: the backlog, reviews, late results, notes,
+quarantine. Presence itself has a state machine of its own, SelfHealing.
 """
 
 from typing import Any
@@ -34,17 +34,17 @@ SENSIBLE = {
     "completed": ("note",),
     "closed": ("accept",),
 }
-"""What a person may well want to do to a task; other decisions are tried as well."""
+"""The decisions that a user is likely to take on a task, by its status; other decisions are tried as well."""
 
 A_MOMENT_S = 0.01
-"""Goes by before each note, so that the times tell what came before what."""
+"""Time that passes before each note, so that timestamps show the order of notes and claims."""
 
 roles_drawn = st.sampled_from(ROLES)
 results_drawn = st.sampled_from(["done", "another thing"])
 
 
 class WorkIsKept(RuleBasedStateMachine):
-    """Two roles with an agent in each, and people who change their minds."""
+    """Two roles with an agent in each, and users who change their decisions."""
 
     @initialize()
     def begin(self) -> None:
@@ -67,7 +67,7 @@ class WorkIsKept(RuleBasedStateMachine):
         if task is not None and task not in self.known:
             self.known.append(task)
 
-    # What is asked for.
+    # Requests.
 
     @rule(role=roles_drawn, later=st.booleans())
     def ask(self, role: str, later: bool) -> None:
@@ -84,7 +84,7 @@ class WorkIsKept(RuleBasedStateMachine):
 
     @rule(role=roles_drawn, reviewed=st.booleans())
     def take(self, role: str, reviewed: bool) -> None:
-        """The role's agent claims, after something was asked for if nothing was."""
+        """The role's agent claims a task, after one was created if none was pending."""
         if not any((each.status, each.target_role) == ("pending", role) for each in self.house.look().tasks):
             self.ask(role, later=reviewed)
             if reviewed:
@@ -104,14 +104,14 @@ class WorkIsKept(RuleBasedStateMachine):
         text=results_drawn,
     )
     def work(self, data: st.DataObject, how: str, text: str) -> None:
-        """Whoever was given an attempt does something about it: in time, too late, or once more."""
+        """The holder of a claimed attempt calls about it: in time, too late, or repeatedly."""
         task, connection, attempt = data.draw(st.sampled_from(self.given[-4:]))
         self.try_to(how, task, connection, attempt, text)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data(), attempt=st.integers(1, 4), text=results_drawn)
     def intrude(self, data: st.DataObject, attempt: int, text: str) -> None:
-        """Somebody hands in a result for an attempt that need not be theirs."""
+        """A connection sends a result for an attempt that may not be its own."""
         task, _, _ = data.draw(st.sampled_from(self.given))
         _, connection, _ = data.draw(st.sampled_from(self.given))
         self.try_to("complete", task, connection, attempt, text)
@@ -128,9 +128,9 @@ class WorkIsKept(RuleBasedStateMachine):
             if is_result:
                 self.ledger.refused(task, connection, attempt, text, "kept as a late result" in error.guidance)
             return
-        assert is_theirs, f"{how} of a stranger was taken"
+        assert is_theirs, f"{how} of a connection that never held the attempt was accepted"
         counts_already = self.ledger.counting.get(task) == (connection, attempt)
-        assert counts_already or attempt == before.attempt, f"{how} under an old attempt was taken"
+        assert counts_already or attempt == before.attempt, f"{how} for an old attempt was accepted"
         if is_result and counts_already:
             assert (before.status, before.result) == (after.status, after.result), "a repetition changed something"
             self.ledger.results.add((task, attempt, text))
@@ -151,7 +151,7 @@ class WorkIsKept(RuleBasedStateMachine):
         after: Task = calls[how](task.id, connection, attempt)
         return after
 
-    # How agents go.
+    # Ends of agents.
 
     @rule(role=roles_drawn, how=st.sampled_from(["killed", "left", "superseded", "silent", "silent and back"]))
     def go(self, role: str, how: str) -> None:
@@ -172,19 +172,19 @@ class WorkIsKept(RuleBasedStateMachine):
         self.house.open()
         self.house.pass_time(LIMITS.takeover_grace_s + 2)
 
-    # People.
+    # Users.
 
     @precondition(lambda self: self.known)
     @rule(data=st.data(), to=st.sampled_from([None, *ROLES]), sensibly=st.sampled_from([True, True, False]))
     def decide(self, data: st.DataObject, to: str | None, sensibly: bool) -> None:
-        """A person does something to a task, whether it can be done or not."""
+        """A user takes a decision on a task, whether it is permitted or not."""
         before = self.house.task(data.draw(st.sampled_from(self.known[-6:])))
         how = data.draw(st.sampled_from(SENSIBLE[before.status] if sensibly else DECISIONS))
         late = data.draw(st.sampled_from([None, *sorted({each.attempt for each in before.late_results})]))
         try:
             after = self.person(how, before.id, to, late)
         except Conflict:
-            assert before == self.house.task(before.id), "a refused move changed something"
+            assert before == self.house.task(before.id), "a rejected decision changed something"
             return
         if how == "accept":
             self.ledger.taken(after)
@@ -208,7 +208,7 @@ class WorkIsKept(RuleBasedStateMachine):
         moves = {"cancel": self.house.cancel, "reset": self.house.reset, "queue": self.house.queue}
         return moves[how](task)
 
-    # The promises.
+    # Invariants.
 
     @invariant()
     def nothing_that_was_said_is_lost(self) -> None:
@@ -232,19 +232,19 @@ class WorkIsKept(RuleBasedStateMachine):
             if seat is None:
                 continue
             mine = [self.house.task(task.id) for task in held if task.claimed_by == seat.connection]
-            assert len(mine) <= 1, "one sitting holds two tasks"
+            assert len(mine) <= 1, "one participant holds two tasks"
             told = [note.text for task in mine for note in task.notes if note.attempt == task.attempt]
             assert [task.id for task in mine] == ([seat.task.id] if seat.task else [])
-            assert told == list(seat.in_hand.notes if seat.in_hand else ()), "a note does not reach its reader"
+            assert told == list(seat.in_hand.notes if seat.in_hand else ()), "a heartbeat does not deliver the notes"
 
     @invariant()
     def a_note_is_heard_by_whoever_holds_the_task(self) -> None:
-        """Each is of the attempt that was under way, or was there to be read when the next one was claimed."""
+        """Each note belongs to the running attempt, or was written before the next one was claimed."""
         for told in self.known:
             task = self.house.task(told)
             for note in task.notes:
                 if task.status in HELD_STATES and note.attempt != task.attempt:
-                    assert note.at <= (task.acknowledged_at or ""), "neither a beat nor the claim told this note"
+                    assert note.at <= (task.acknowledged_at or ""), "neither a heartbeat nor the claim had this note"
 
     @invariant()
     def people_are_called_to_what_waits_for_them(self) -> None:
