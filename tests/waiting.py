@@ -15,39 +15,39 @@ LOOK_EVERY_S = 0.05
 PATIENCE_S = 300.0
 """Seconds after which a wait counts as hung: many times what the slowest wait takes on a busy machine."""
 
-Seen = TypeVar("Seen")
+Result = TypeVar("Result")
 
 
 class NotYet(Exception):
     """Raised by a polled function to report the state that it found instead."""
 
 
-def wait_until(look: Callable[[], Seen | None], what: str, look_every_s: float = LOOK_EVERY_S) -> Seen:
-    """Call `look` until it returns something true, and return that. `look` may raise NotYet or OSError meanwhile.
+def wait_until(probe: Callable[[], Result | None], description: str, look_every_s: float = LOOK_EVERY_S) -> Result:
+    """Call `probe` until it returns something true, and return that. `probe` may raise NotYet or OSError meanwhile.
 
-    Raises AssertionError with `what` and the last result after PATIENCE_S.
+    Raises AssertionError with `description` and the last result after PATIENCE_S.
     """
-    ends_at = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
-        saw: object
+        last_result: object
         try:
-            found = look()
-            if found:
-                return found
-            saw = found
+            result = probe()
+            if result:
+                return result
+            last_result = result
         except (NotYet, OSError) as error:
-            saw = error
-        if time.monotonic() >= ends_at:
-            raise AssertionError(f"timed out after {PATIENCE_S:g} s: {what}. Last result: {saw!r}")
+            last_result = error
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"timed out after {PATIENCE_S:g} s: {description}. Last result: {last_result!r}")
         time.sleep(look_every_s)
 
 
-def stays(look: Callable[[], Seen], what: str, for_s: float) -> None:
-    """Assert that `look` returns something true for at least `for_s` seconds."""
-    ends_at = time.monotonic() + for_s
+def stays(probe: Callable[[], Result], description: str, duration_s: float) -> None:
+    """Assert that `probe` returns something true for at least `duration_s` seconds."""
+    deadline = time.monotonic() + duration_s
     while True:
-        found = look()
-        assert found, f"did not stay true: {what}. Result: {found!r}"
-        if time.monotonic() >= ends_at:
+        result = probe()
+        assert result, f"did not stay true: {description}. Result: {result!r}"
+        if time.monotonic() >= deadline:
             return
         time.sleep(LOOK_EVERY_S)

@@ -27,14 +27,14 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 BLOCK = re.compile(r"^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
-CALLED = re.compile(r"(?:^|[\s`(/])greenroom (?P<words>[a-z][a-z-]*(?: [a-z][a-z-]*)?)")
+COMMAND = re.compile(r"(?:^|[\s`(/])greenroom (?P<words>[a-z][a-z-]*(?: [a-z][a-z-]*)?)")
 EVENT = re.compile(r"(?:agent|attention|machine|message|participant|role|room|server|task)\.[a-z_]+")
 VARIABLE = re.compile(r"\bGREENROOM_[A-Z_]+[A-Z]\b")
 PATH = re.compile(r"(?:src|tests|docs|examples|tools|bench)/[\w./-]+|\.ci/\w+|(?:cli|client|agent|daemon|domain|process"
                   r"|server|service|settings|store|wire)/[\w/]+\.py")  # fmt: skip
 
 
-def read(name: str) -> str:
+def read_page(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
@@ -53,16 +53,16 @@ def first_cells(table: str, column: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_drawn_pages_are_current(name: str) -> None:
-    page = read(name)
+def test_generated_pages_are_current(name: str) -> None:
+    page = read_page(name)
     assert current(page) == page, "outdated; generate it again: .venv/bin/python -m tools.pages"
 
 
-def test_every_drawing_has_a_place() -> None:
-    assert sorted(DRAWINGS) == sorted(name for page in PAGES for name in names_in(read(page)))
+def test_generated_parts_have_markers() -> None:
+    assert sorted(DRAWINGS) == sorted(name for page in PAGES for name in names_in(read_page(page)))
 
 
-def test_a_page_that_is_old_is_drawn_anew() -> None:
+def test_outdated_page_is_regenerated() -> None:
     old = "before\n<!-- drawn: verdicts -->\nOLD\n<!-- end -->\nafter\n"
     new = current(old)
     assert "OLD" not in new
@@ -71,11 +71,11 @@ def test_a_page_that_is_old_is_drawn_anew() -> None:
     assert current(new) == new
 
 
-def test_every_duration_has_a_meaning() -> None:
+def test_durations_are_described() -> None:
     assert Reliability.__struct_fields__ == tuple(MEANING)
 
 
-def test_every_duration_has_an_effect() -> None:
+def test_durations_are_used() -> None:
     source = "".join(path.read_text("utf-8") for path in SOURCES)
     assert [name for name in MEANING if not re.search(rf"\.{name}\b", source)] == []
 
@@ -84,38 +84,38 @@ def test_every_duration_has_an_effect() -> None:
 
 
 @pytest.mark.parametrize("name", DOCS)
-def test_links_lead_somewhere(name: str) -> None:
-    for link in LINK.finditer(read(name)):
+def test_links_resolve(name: str) -> None:
+    for link in LINK.finditer(read_page(name)):
         target, _, anchor = link["target"].partition("#")
         if target.startswith(("http://", "https://")):
             continue
         path = (ROOT / name).parent / target if target else ROOT / name
         assert path.exists(), f"{name}: {link['target']} does not exist"
         if anchor:
-            assert anchor in anchors(path.read_text("utf-8")), f"{name}: {target} has no heading for #{anchor}"
+            assert anchor in heading_anchors(path.read_text("utf-8")), f"{name}: {target} has no heading for #{anchor}"
         if path.suffix == ".py" and link["text"].isidentifier():
-            assert link["text"] in defined_in(path), f"{name}: {target} does not define {link['text']}"
+            assert link["text"] in definitions_in(path), f"{name}: {target} does not define {link['text']}"
 
 
 @pytest.mark.parametrize("name", DOCS)
-def test_paths_are_there(name: str) -> None:
-    for word in CODE.findall(BLOCK.sub("", read(name))):
+def test_paths_exist(name: str) -> None:
+    for word in CODE.findall(BLOCK.sub("", read_page(name))):
         for path in PATH.findall(word):
             places = (ROOT / path, ROOT / "src/greenroom" / path)
             assert any(place.exists() for place in places), f"{name}: {path} does not exist"
 
 
 @pytest.mark.parametrize("name", DOCS)
-def test_targets_of_make_are_there(name: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
-    for target in re.findall(r"(?:^|`)make ([a-z]+)", read(name), re.MULTILINE):
+def test_make_targets_exist(name: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", read_page("Makefile"), re.MULTILINE))
+    for target in re.findall(r"(?:^|`)make ([a-z]+)", read_page(name), re.MULTILINE):
         assert target in targets, f"{name}: there is no `make {target}`"
 
 
 @pytest.mark.parametrize("name", DOCS)
-def test_verbs_are_there(name: str) -> None:
+def test_commands_exist(name: str) -> None:
     known = {word for verb in VERBS for word in (verb.name, *verb.aliases)}
-    for words in commands_in(read(name)):
+    for words in commands_in(read_page(name)):
         first, _, second = words.partition(" ")
         wanted = f"{first} {second}" if first in GROUPS else first
         assert wanted in known or (first in GROUPS and not second), f"{name}: there is no `greenroom {wanted}`"
@@ -124,52 +124,52 @@ def test_verbs_are_there(name: str) -> None:
 # What must be documented.
 
 
-def test_every_variable_is_explained() -> None:
-    explained = set(VARIABLE.findall(read("docs/operations.md")))
+def test_variables_are_documented() -> None:
+    documented = set(VARIABLE.findall(read_page("docs/operations.md")))
     known = {f"GREENROOM_{name}" for name in OWN_VARIABLES} | set(map(variable_of, Reliability.__struct_fields__))
     used = {name for path in (*SOURCES, *(ROOT / "examples").rglob("*.py")) for name in variables_in(path)}
-    assert known | used == explained
+    assert known | used == documented
 
 
-def test_every_event_is_explained() -> None:
-    explained = first_cells(section(read("docs/protocol.md"), "events"))
-    assert len(set(explained)) == len(explained)
-    assert recorded_types() == set(explained)
+def test_events_are_documented() -> None:
+    documented = first_cells(section(read_page("docs/protocol.md"), "events"))
+    assert len(set(documented)) == len(documented)
+    assert recorded_types() == set(documented)
 
 
-def test_every_problem_is_explained() -> None:
-    table = section(read("docs/protocol.md"), "problems")
+def test_error_codes_are_documented() -> None:
+    table = section(read_page("docs/protocol.md"), "problems")
     statuses = [int(line.split("|")[1]) for line in table.splitlines() if re.match(r"\| \d", line)]
     assert STATUS_OF_CODE == dict(zip(first_cells(table, 1), statuses, strict=True))
 
 
-def test_every_call_is_explained() -> None:
-    told = first_cells(section(read("docs/protocol.md"), "drawn: calls"))
-    assert [f"{call.method.value} {call.path}" for call in OPERATIONS] == told
+def test_routes_are_documented() -> None:
+    documented = first_cells(section(read_page("docs/protocol.md"), "drawn: calls"))
+    assert [f"{call.method.value} {call.path}" for call in OPERATIONS] == documented
 
 
-def test_every_metric_is_explained() -> None:
-    table = section(read("docs/operations.md"), "metrics")
-    explained = {re.sub(r"(_total)?(\{.*)?$", "", word) for word in first_cells(table)}
-    source = read("src/greenroom/server/metrics.py")
+def test_metrics_are_documented() -> None:
+    table = section(read_page("docs/operations.md"), "metrics")
+    documented = {re.sub(r"(_total)?(\{.*)?$", "", word) for word in first_cells(table)}
+    source = read_page("src/greenroom/server/metrics.py")
     named = set(re.findall(r'"greenroom_(\w+)"', source)) | set(re.findall(r'(?:counter|gauge)\(\s*"(\w+)"', source))
-    assert {f"greenroom_{name}" for name in named} == explained
+    assert {f"greenroom_{name}" for name in named} == documented
 
 
 def commands_in(text: str) -> Iterator[str]:
     """The first one or two words after `greenroom` in each command that stands in code."""
     parts = [found["text"] for found in BLOCK.finditer(text) if found["language"] != "toml"]
     for part in (*parts, *CODE.findall(BLOCK.sub("", text))):
-        yield from (found["words"] for found in CALLED.finditer(part))
+        yield from (found["words"] for found in COMMAND.finditer(part))
 
 
-def anchors(text: str) -> set[str]:
+def heading_anchors(text: str) -> set[str]:
     """The anchors of a page's headings."""
-    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in headings}
 
 
-def defined_in(path: Path) -> set[str]:
+def definitions_in(path: Path) -> set[str]:
     """The names of all functions and classes of a module."""
     tree = ast.parse(path.read_text("utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}

@@ -2,29 +2,29 @@
 
 import pytest
 
-from tests.architecture.style import PYTHON_CHECKS, Check, check_no_trace_of_a_machine
+from tests.architecture.style import PYTHON_CHECKS, Check, check_local_paths_and_registries
 from tests.architecture.tree import ROOT, published_sources, python_sources
 
 
 @pytest.mark.parametrize("check", PYTHON_CHECKS, ids=lambda check: check.__name__)
-def test_python_keeps_the_style(check: Check) -> None:
+def test_python_style(check: Check) -> None:
     sources = list(python_sources())
     assert len(sources) > 20, "too few sources were found"
 
-    assert [] == [complaint for source in sources for complaint in check(source)]
+    assert [] == [violation for source in sources for violation in check(source)]
 
 
-def test_nothing_published_names_a_machine_or_a_registry() -> None:
+def test_no_local_paths_or_registries() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: the published files are unknown")
     sources = list(published_sources())
     assert "pyproject.toml" in {source.path for source in sources}
 
-    assert [] == [complaint for source in sources for complaint in check_no_trace_of_a_machine(source)]
+    assert [] == [violation for source in sources for violation in check_local_paths_and_registries(source)]
     assert [] == [source.path for source in sources if str(ROOT) in source.text]
 
 
-def test_the_lock_pins_by_hash_and_leaves_the_registry_open() -> None:
+def test_lock_pins_hashes_without_registry() -> None:
     lock = (ROOT / "requirements.lock").read_text("utf-8")
     pins = [line for line in lock.splitlines() if "==" in line]
 
@@ -34,7 +34,7 @@ def test_the_lock_pins_by_hash_and_leaves_the_registry_open() -> None:
     assert "index-url" not in lock
 
 
-def test_what_is_required_is_capped() -> None:
+def test_requirements_are_capped() -> None:
     """A new major version of a library comes only by a change to pyproject.toml."""
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     requirements = [line.strip() for line in project.splitlines() if line.startswith('    "') and ">=" in line]

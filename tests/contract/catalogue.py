@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from greenroom.store.migrating import revisions
 
 # No pragma reports these; they stand only in the text of CREATE TABLE.
-TOLD_BY_TEXT = re.compile(r"\b(CONSTRAINT|CHECK|COLLATE|GENERATED|REFERENCES)\b", re.IGNORECASE)
+ONLY_IN_TEXT = re.compile(r"\b(CONSTRAINT|CHECK|COLLATE|GENERATED|REFERENCES)\b", re.IGNORECASE)
 
 SQLITE_TABLES = """
     SELECT t.name, t.type, t.strict, t.wr, s.sql FROM pragma_table_list t JOIN sqlite_schema s ON s.name = t.name
@@ -66,14 +66,14 @@ def describe_sqlite(connection: Connection) -> Iterator[str]:
             [[text]] = rows("SELECT sql FROM sqlite_schema WHERE name = ?", name)
             # The index of a constraint has no text, and a generated name that counts the constraints before it.
             label = name if origin == "c" else origin
-            yield f"index {table}.{label}: {columns}, unique {is_unique}, partial {is_partial}, {plain(text or '')}"
+            yield f"index {table}.{label}: {columns}, unique {is_unique}, partial {is_partial}, {normalise(text or '')}"
         for row in rows(f"PRAGMA foreign_key_list({table})"):
             yield f"foreign key {table}: {tuple(row[2:])}"
-        for item in items(sql):
-            if TOLD_BY_TEXT.search(item):
-                yield f"item of {table}: {plain(item)}"
+        for item in table_items(sql):
+            if ONLY_IN_TEXT.search(item):
+                yield f"item of {table}: {normalise(item)}"
     for kind, name, sql in rows("SELECT type, name, sql FROM sqlite_schema WHERE type NOT IN ('table', 'index')"):
-        yield f"{kind} {name}: {plain(sql)}"
+        yield f"{kind} {name}: {normalise(sql)}"
 
 
 def describe_postgresql(connection: Connection) -> Iterator[str]:
@@ -88,7 +88,7 @@ def describe_postgresql(connection: Connection) -> Iterator[str]:
             yield f"{kind} {table}: {', '.join(map(str, values))}"
 
 
-def items(sql: str) -> Iterator[str]:
+def table_items(sql: str) -> Iterator[str]:
     """The columns and constraints of a CREATE TABLE: the parts between commas outside of brackets and quotes."""
     depth, item = 0, ""
     for part in re.findall(r"'[^']*'|\"[^\"]*\"|[(),]|[^'\"(),]+", sql[sql.index("(") + 1 : sql.rindex(")")]):
@@ -101,6 +101,6 @@ def items(sql: str) -> Iterator[str]:
     yield item
 
 
-def plain(sql: str) -> str:
-    """The text with line breaks and runs of blanks replaced by one blank."""
+def normalise(sql: str) -> str:
+    """The text with each run of whitespace replaced by one blank."""
     return " ".join(sql.split())

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from greenroom.store.store import Store
-from tests.contract.aged import Place
-from tests.contract.hosted import Closing
+from tests.contract.migration_databases import MigrationDatabase
+from tests.contract.postgres_stores import CloseLater
 from tests.postgres import Server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Place]]:
+def create_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], MigrationDatabase]]:
     """Creates empty databases of one kind, by name."""
     with ExitStack() as stack:
 
-        def create(name: str) -> Place:
+        def create(name: str) -> MigrationDatabase:
             directory = tmp_path / name
             directory.mkdir()
             if request.param == "sqlite":
-                return Place(directory)
-            return Place(directory, stack.enter_context(request.getfixturevalue("postgres").database()))
+                return MigrationDatabase(directory)
+            return MigrationDatabase(directory, stack.enter_context(request.getfixturevalue("postgres").database()))
 
         yield create
 
@@ -34,7 +34,7 @@ def url(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def closing() -> Iterator[Closing]:
+def close_later() -> Iterator[CloseLater]:
     """Returns the store that it is given, and closes it after the test."""
     opened: list[Store] = []
 

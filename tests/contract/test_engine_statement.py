@@ -32,54 +32,57 @@ from greenroom.store.sqlite import DIALECT
 from greenroom.store.statement import Statement, upsert
 from greenroom.store.store import Store
 from greenroom.store.tables import NOUNS, metadata
-from tests.contract.things import things
+from tests.contract.things_table import things
 
 
-def spell(clause: Any, dialect: Dialect = DIALECT, **params: object) -> tuple[str, list[object]]:
+def compile_statement(clause: Any, dialect: Dialect = DIALECT, **params: object) -> tuple[str, list[object]]:
     """The SQL text on one line, and its arguments."""
-    spelling = Statement(clause).spelled(dialect)
-    return " ".join(spelling.sql.split()), spelling.arguments(params)
+    compiled = Statement(clause).spelled(dialect)
+    return " ".join(compiled.sql.split()), compiled.arguments(params)
 
 
-def test_parameters_come_in_the_order_of_the_text() -> None:
+def test_parameter_order() -> None:
     clause = select(things.c.name).where(
         things.c.size > bindparam("least"), or_(things.c.name == bindparam("a"), things.c.size == bindparam("least"))
     )
-    sql, arguments = spell(clause, a="x", least=3)
+    sql, arguments = compile_statement(clause, a="x", least=3)
     assert sql.endswith("WHERE things.size > ? AND (things.name = ? OR things.size = ?)")
     assert arguments == [3, "x", 3]
 
 
-def test_constants_are_parameters_that_bring_their_values() -> None:
+def test_constants_become_parameters() -> None:
     clause = update(things).where(things.c.name.in_(["x", "y"]), things.c.size > 5).values(size=bindparam("to"))
-    sql, arguments = spell(clause, to=7)
+    sql, arguments = compile_statement(clause, to=7)
     assert sql == "UPDATE things SET size=? WHERE things.name IN (?, ?) AND things.size > ?"
     assert arguments == [7, "x", "y", 5]
 
 
-def test_the_other_database_differs_in_spelling_only() -> None:
+def test_dialects_differ_in_syntax_only() -> None:
     clause = upsert(things).values(name=bindparam("thing"), size=1)
     clause = clause.on_conflict_do_update(index_elements=[things.c.name], set_={"size": clause.excluded.size})
     expected = "INSERT INTO things (name, size) VALUES ({}, {}) ON CONFLICT (name) DO UPDATE SET size = excluded.size"
-    assert spell(clause, thing="x") == (expected.format("?", "?"), ["x", 1])
-    assert spell(clause, POSTGRESQL, thing="x") == (expected.format('$1::VARCHAR COLLATE "C"', "$2::BIGINT"), ["x", 1])
+    assert compile_statement(clause, thing="x") == (expected.format("?", "?"), ["x", 1])
+    assert compile_statement(clause, POSTGRESQL, thing="x") == (
+        expected.format('$1::VARCHAR COLLATE "C"', "$2::BIGINT"),
+        ["x", 1],
+    )
 
 
-def test_a_percent_sign_survives_the_other_parameter_style() -> None:
+def test_percent_sign_is_kept() -> None:
     clause = select(things.c.size % 2).where(things.c.name.like("a%"))
-    assert "things.size % ?" in spell(clause)[0]
-    assert "things.size % $1::BIGINT" in spell(clause, POSTGRESQL)[0]
+    assert "things.size % ?" in compile_statement(clause)[0]
+    assert "things.size % $1::BIGINT" in compile_statement(clause, POSTGRESQL)[0]
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.__name__.rpartition(".")[2])
-def test_every_statement_can_be_spelled_for_both_databases(noun: ModuleType) -> None:
-    statements = {name: value for name, value in vars(noun).items() if isinstance(value, Statement)}
+@pytest.mark.parametrize("module", NOUNS, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_all_statements_compile_for_both_databases(module: ModuleType) -> None:
+    statements = {name: value for name, value in vars(module).items() if isinstance(value, Statement)}
     assert statements
     for name, statement in statements.items():
         assert statement.spelled(POSTGRESQL).names == statement.spelled(DIALECT).names, name
 
 
-def test_every_table_is_gathered() -> None:
+def test_all_tables_are_collected() -> None:
     names = [module.name for module in pkgutil.iter_modules(store.__path__)]
     modules = [importlib.import_module(f"{store.__name__}.{name}") for name in names]
     declaring = {
@@ -88,11 +91,11 @@ def test_every_table_is_gathered() -> None:
         if any(isinstance(value, type) and value.__module__ == module.__name__ for value in vars(module).values())
         and any(isinstance(value, Table) for value in vars(module).values())
     }
-    assert declaring == {noun.__name__ for noun in NOUNS}
+    assert declaring == {module.__name__ for module in NOUNS}
     assert all(table.dialect_options["sqlite"]["strict"] for table in metadata.sorted_tables)
 
 
-def test_the_tables_can_be_made_and_are_strict() -> None:
+def test_tables_are_created_strict() -> None:
     opened = Store.open_memory(MovedClock())
     with opened._engine.reading() as cursor:
         cursor.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict")
@@ -101,28 +104,28 @@ def test_the_tables_can_be_made_and_are_strict() -> None:
     assert made == {*metadata.tables, revisions.name}
 
 
-def test_a_spelling_is_made_once() -> None:
+def test_statement_is_compiled_once() -> None:
     statement = Statement(select(things.c.name))
     assert statement.spelled(DIALECT) is statement.spelled(DIALECT)
     assert statement.spelled(DIALECT) is not statement.spelled(POSTGRESQL)
 
 
-def test_an_insert_asks_for_nothing_back_unless_told() -> None:
+def test_insert_has_no_returning_by_default() -> None:
     numbered = Table("numbered", MetaData(), Column("id", Integer, primary_key=True), Column("size", Integer))
-    assert "RETURNING" not in spell(insert(numbered).values(size=bindparam("size")), POSTGRESQL, size=1)[0]
+    assert "RETURNING" not in compile_statement(insert(numbered).values(size=bindparam("size")), POSTGRESQL, size=1)[0]
 
 
 @pytest.mark.parametrize(
-    ("params", "says"),
+    ("params", "message"),
     [
         ({}, r"missing parameters \['thing'\], unknown parameters \[\]"),
         ({"thing": 1, "size": 2}, r"missing parameters \[\], unknown parameters \['size'\]"),
         ({"things": 1}, r"missing parameters \['thing'\], unknown parameters \['things'\]"),
     ],
 )
-def test_missing_and_unknown_parameters_are_named(params: dict[str, Any], says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        spell(delete(things).where(things.c.name == bindparam("thing")), **params)
+def test_missing_and_unknown_parameters_are_named(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        compile_statement(delete(things).where(things.c.name == bindparam("thing")), **params)
 
 
 flags = Table("flags", MetaData(), Column("on", Boolean))
@@ -130,7 +133,7 @@ counts = Table("counts", MetaData(), Column("size", Integer, default=lambda: 3),
 
 
 @pytest.mark.parametrize(
-    ("clause", "says"),
+    ("clause", "message"),
     [
         (select(flags.c.on), "needs a conversion"),
         (update(flags).values(on=bindparam("on")), "needs a conversion"),
@@ -139,10 +142,10 @@ counts = Table("counts", MetaData(), Column("size", Integer, default=lambda: 3),
         (select(literal("x", literal_execute=True)), "into the text"),
     ],
 )
-def test_what_would_surprise_is_refused(clause: Any, says: str) -> None:
-    with pytest.raises(TypeError, match=says):
-        spell(clause)
+def test_unsupported_constructs_are_rejected(clause: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        compile_statement(clause)
 
 
-def test_a_truth_is_a_number() -> None:
-    assert spell(select(case((things.c.size > 1, 1), else_=0)))[1] == [1, 1, 0]
+def test_case_constants_are_numbers() -> None:
+    assert compile_statement(select(case((things.c.size > 1, 1), else_=0)))[1] == [1, 1, 0]

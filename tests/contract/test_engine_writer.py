@@ -20,16 +20,16 @@ from greenroom.store.sqlite import SqliteCursor, SqliteFile
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.store.writer import resolve_each
-from tests.contract.things import (
+from tests.contract.things_table import (
     COUNT,
-    Boom,
-    adding,
-    everything,
-    failing,
+    MutationFailed,
+    add_thing,
+    all_events,
+    fail_after_add,
     last_pos,
-    names,
     tables,
-    writer_held,
+    thing_names,
+    writer_blocked,
 )
 from tests.postgres import UNHURRIED
 from tests.waiting import PATIENCE_S
@@ -38,7 +38,7 @@ Opener = Callable[..., Store]
 
 
 @contextmanager
-def opening(directory: Path, database: str | None) -> Iterator[Opener]:
+def store_opener(directory: Path, database: str | None) -> Iterator[Opener]:
     opened: list[Store] = []
 
     def opener(**settings: Any) -> Store:
@@ -57,136 +57,134 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opene
         database = None
         if request.param == "postgresql":
             database = stack.enter_context(request.getfixturevalue("postgres").database())
-        yield stack.enter_context(opening(tmp_path, database))
+        yield stack.enter_context(store_opener(tmp_path, database))
 
 
 @pytest.fixture
 def open_file(tmp_path: Path) -> Iterator[Opener]:
-    with opening(tmp_path, None) as opener:
+    with store_opener(tmp_path, None) as opener:
         yield opener
 
 
-def notice_commands(store: Store, noticed: list[str]) -> None:
+def record_commands(store: Store, commands: list[str]) -> None:
     """Append the commands that the writer's connection runs to a list."""
     cursor = store._engine.writing()
     if isinstance(cursor, sqlite3.Cursor):
-        cursor.connection.set_trace_callback(noticed.append)
+        cursor.connection.set_trace_callback(commands.append)
         return
     assert isinstance(cursor, Session)
     command = cursor._command
 
-    def noticing(sql: str) -> None:
-        noticed.append(sql)
+    def recording(sql: str) -> None:
+        commands.append(sql)
         command(sql)
 
-    cursor._command = noticing  # type: ignore[method-assign]
+    cursor._command = recording  # type: ignore[method-assign]
 
 
 def results(futures: Sequence[Future[Any]]) -> list[Any]:
     return [future.result(PATIENCE_S) for future in futures]
 
 
-def test_what_waits_is_committed_together(open_store: Opener) -> None:
+def test_queued_mutations_commit_in_batches(open_store: Opener) -> None:
     store = open_store(limits=Reliability(writer_batch_max=40))
     commits: list[str] = []
-    with writer_held(store):
-        notice_commands(store, commits)
-        futures = [store.write(adding(f"{number:03}")) for number in range(100)]
-    assert results(futures) == names(store) == [f"{number:03}" for number in range(100)]
+    with writer_blocked(store):
+        record_commands(store, commits)
+        futures = [store.write(add_thing(f"{number:03}")) for number in range(100)]
+    assert results(futures) == thing_names(store) == [f"{number:03}" for number in range(100)]
     assert commits.count("COMMIT") == 1 + 3, "the mutation that blocked the writer, then 40 + 40 + 20"
-    assert [event.pos for event in everything(store)] == list(range(1, 101))
+    assert [event.pos for event in all_events(store)] == list(range(1, 101))
 
 
-def test_answers_come_after_the_events_and_one_delivery_serves_a_batch(open_store: Opener) -> None:
-    told: list[object] = []
+def test_results_follow_events_in_one_delivery(open_store: Opener) -> None:
+    calls: list[object] = []
 
     def deliver(resolutions: Sequence[Resolution]) -> None:
-        told.append(len(resolutions))
+        calls.append(len(resolutions))
         resolve_each(resolutions)
 
-    store = open_store(publish=lambda events: told.append([event.data["name"] for event in events]), deliver=deliver)
-    with writer_held(store):
-        futures = [store.write(adding("a")), store.write(failing("b")), store.write(adding("c"))]
+    store = open_store(publish=lambda events: calls.append([event.data["name"] for event in events]), deliver=deliver)
+    with writer_blocked(store):
+        futures = [store.write(add_thing("a")), store.write(fail_after_add("b")), store.write(add_thing("c"))]
         for future in futures:
-            future.add_done_callback(lambda done: told.append("answered"))
+            future.add_done_callback(lambda done: calls.append("answered"))
     wait(futures, PATIENCE_S)
-    assert told == [1, ["a", "c"], 3, "answered", "answered", "answered"]
+    assert calls == [1, ["a", "c"], 3, "answered", "answered", "answered"]
 
 
-def test_a_delivery_that_fails_still_answers(open_store: Opener) -> None:
+def test_results_despite_failing_delivery(open_store: Opener) -> None:
     def deliver(resolutions: Sequence[Resolution]) -> None:
         resolutions[0]()
         raise RuntimeError("the loop is closed")
 
     store = open_store(deliver=deliver)
-    assert store.write(adding("a")).result(PATIENCE_S) == "a"
-    assert store.write(adding("b")).result(PATIENCE_S) == "b"
+    assert store.write(add_thing("a")).result(PATIENCE_S) == "a"
+    assert store.write(add_thing("b")).result(PATIENCE_S) == "b"
 
 
-def test_a_publication_that_fails_still_answers(open_store: Opener) -> None:
+def test_results_despite_failing_publish(open_store: Opener) -> None:
     def publish(events: object) -> None:
-        raise Boom
+        raise MutationFailed
 
     store = open_store(publish=publish)
-    assert store.write(adding("a")).result(PATIENCE_S) == "a"
+    assert store.write(add_thing("a")).result(PATIENCE_S) == "a"
     assert store.writer.failures == 1
 
 
-def test_who_leaves_before_the_start_is_not_served_and_who_leaves_later_harms_nobody(open_store: Opener) -> None:
+def test_cancel_before_and_after_start(open_store: Opener) -> None:
     store = open_store()
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(transaction: Transaction) -> None:
-        adding("slow")(transaction)
+        add_thing("slow")(transaction)
         begun.set()
         assert go_on.wait(PATIENCE_S)
 
     started = store.write(slow)
     assert begun.wait(PATIENCE_S)
-    waiting, other = store.write(adding("waiting")), store.write(adding("other"))
+    waiting, other = store.write(add_thing("waiting")), store.write(add_thing("other"))
     assert not started.cancel(), "a mutation that has started cannot be cancelled"
     assert waiting.cancel()
     go_on.set()
     assert other.result(PATIENCE_S) == "other"
     assert started.result(PATIENCE_S) is None
-    assert names(store) == ["other", "slow"]
+    assert thing_names(store) == ["other", "slow"]
 
 
-def test_a_full_queue_refuses_at_once(open_store: Opener) -> None:
+def test_full_queue_rejects_at_once(open_store: Opener) -> None:
     store = open_store(limits=Reliability(writer_queue_max=2))
-    with writer_held(store):
-        futures = [store.write(adding("a")), store.write(adding("b"))]
+    with writer_blocked(store):
+        futures = [store.write(add_thing("a")), store.write(add_thing("b"))]
         with pytest.raises(StoreOverloaded, match=r"Write queue is full \(2 waiting\)"):
-            store.write(adding("c"))
+            store.write(add_thing("c"))
     results(futures)
-    store.write(adding("d")).result(PATIENCE_S)
-    assert names(store) == ["a", "b", "d"]
+    store.write(add_thing("d")).result(PATIENCE_S)
+    assert thing_names(store) == ["a", "b", "d"]
 
 
-def test_closing_writes_what_is_queued_and_takes_no_more(open_store: Opener) -> None:
+def test_close_flushes_queue_and_rejects_new_writes(open_store: Opener) -> None:
     store = open_store()
-    with writer_held(store):
-        futures = [store.write(adding(name)) for name in "abc"]
-        closing = threading.Thread(target=store.close)
-        closing.start()
-    closing.join(PATIENCE_S)
+    with writer_blocked(store):
+        futures = [store.write(add_thing(name)) for name in "abc"]
+        closer = threading.Thread(target=store.close)
+        closer.start()
+    closer.join(PATIENCE_S)
     assert results(futures) == ["a", "b", "c"]
     with pytest.raises(StoreUnavailable, match="closing"):
-        store.write(adding("d"))
-    assert names(open_store()) == ["a", "b", "c"]
+        store.write(add_thing("d"))
+    assert thing_names(open_store()) == ["a", "b", "c"]
 
 
-def test_run_takes_its_turn_between_two_batches(open_store: Opener) -> None:
+def test_run_between_batches(open_store: Opener) -> None:
     store = open_store()
-    futures = [store.write(adding(f"queued {number}")) for number in range(50)]
-    assert store.run(adding("at once")) == "at once"
+    futures = [store.write(add_thing(f"queued {number}")) for number in range(50)]
+    assert store.run(add_thing("at once")) == "at once"
     results(futures)
-    assert [event.pos for event in everything(store)] == list(range(1, 52))
+    assert [event.pos for event in all_events(store)] == list(range(1, 52))
 
 
-def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
-    open_file: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_commit_fails_only_its_batch(open_file: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     class BrokenCursor(SqliteCursor):
         """A disk that fails on COMMIT."""
 
@@ -200,99 +198,99 @@ def test_a_failed_commit_fails_its_batch_and_the_next_one_goes_on(
     def writing(engine: SqliteFile) -> sqlite3.Cursor:
         return original(engine).connection.cursor(BrokenCursor)
 
-    broken, told = threading.Event(), list[str]()
+    broken, calls = threading.Event(), list[str]()
     original = SqliteFile.writing
     monkeypatch.setattr(SqliteFile, "writing", writing)
-    store = open_file(publish=lambda events: told.extend(event.data["name"] for event in events))
+    store = open_file(publish=lambda events: calls.extend(event.data["name"] for event in events))
 
     def marked(transaction: Transaction) -> None:
-        adding("a")(transaction)
-        transaction.after_commit(lambda: told.append("never"))
-        transaction.if_abandoned(lambda: told.append("abandoned"))
+        add_thing("a")(transaction)
+        transaction.after_commit(lambda: calls.append("never"))
+        transaction.if_abandoned(lambda: calls.append("abandoned"))
 
-    with writer_held(store):
-        lost = [store.write(marked), store.write(failing("b")), store.write(lambda transaction: broken.set())]
+    with writer_blocked(store):
+        lost = [store.write(marked), store.write(fail_after_add("b")), store.write(lambda transaction: broken.set())]
     wait(lost, PATIENCE_S)
     for future in lost:
         assert isinstance(future.exception(), StoreUnavailable)
     broken.clear()
-    assert told == ["abandoned"]
-    assert store.write(adding("c")).result(PATIENCE_S) == "c"
-    assert names(store) == ["c"]
-    assert [(event.pos, event.seq) for event in everything(store)] == [(1, 1)]
-    assert told == ["abandoned", "c"]
+    assert calls == ["abandoned"]
+    assert store.write(add_thing("c")).result(PATIENCE_S) == "c"
+    assert thing_names(store) == ["c"]
+    assert [(event.pos, event.seq) for event in all_events(store)] == [(1, 1)]
+    assert calls == ["abandoned", "c"]
 
 
-def test_a_database_locked_from_outside_is_an_outage_that_passes(open_file: Opener, tmp_path: Path) -> None:
+def test_locked_database_is_temporary_outage(open_file: Opener, tmp_path: Path) -> None:
     store = open_file(limits=Reliability(request_timeout_s=0.05))
-    outside = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
-    outside.execute("BEGIN IMMEDIATE")
+    other_connection = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
+    other_connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
-        store.write(adding("a")).result(PATIENCE_S)
-    outside.execute("ROLLBACK")
-    outside.close()
-    store.write(adding("b")).result(PATIENCE_S)
-    assert names(store) == ["b"]
+        store.write(add_thing("a")).result(PATIENCE_S)
+    other_connection.execute("ROLLBACK")
+    other_connection.close()
+    store.write(add_thing("b")).result(PATIENCE_S)
+    assert thing_names(store) == ["b"]
 
 
-def test_a_writer_that_dies_says_so_and_leaves_nobody_waiting(
-    open_store: Opener, caplog: pytest.LogCaptureFixture
-) -> None:
-    dead = threading.Event()
-    deaths: list[str] = []
+def test_failed_writer_thread_resolves_all_writes(open_store: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    has_failed = threading.Event()
+    failed_threads: list[str] = []
 
     def on_death(name: str) -> None:
-        deaths.append(name)
-        dead.set()
+        failed_threads.append(name)
+        has_failed.set()
 
     store = open_store(limits=Reliability(writer_batch_max=2), on_death=on_death)
-    with writer_held(store):
-        futures = [store.write(mutation) for mutation in (adding("a"), failing("b", SystemExit(3)), adding("c"))]
-    assert dead.wait(PATIENCE_S)
+    with writer_blocked(store):
+        futures = [
+            store.write(mutation) for mutation in (add_thing("a"), fail_after_add("b", SystemExit(3)), add_thing("c"))
+        ]
+    assert has_failed.wait(PATIENCE_S)
     for future in futures:
         assert isinstance(future.exception(PATIENCE_S), StoreUnavailable)
     with pytest.raises(StoreUnavailable, match="writer thread has failed"):
-        store.write(adding("d"))
-    assert deaths == ["writer"]
+        store.write(add_thing("d"))
+    assert failed_threads == ["writer"]
     assert "thread failed: writer" in caplog.text
-    assert names(store) == []
+    assert thing_names(store) == []
 
 
-def test_a_query_sees_one_moment_while_writes_go_on(open_store: Opener) -> None:
+def test_query_sees_one_snapshot(open_store: Opener) -> None:
     store = open_store()
-    store.run(adding("a"))
+    store.run(add_thing("a"))
 
     def query(reader: Reader) -> tuple[Any, Any]:
         before = reader.row(COUNT)
-        store.write(adding("b")).result(PATIENCE_S)
+        store.write(add_thing("b")).result(PATIENCE_S)
         return before, reader.row(COUNT)
 
     assert store.read(query) == ((1,), (1,))
-    assert names(store) == ["a", "b"]
+    assert thing_names(store) == ["a", "b"]
 
 
-def test_reader_connections_are_limited_and_used_again(open_store: Opener) -> None:
+def test_reader_connections_are_limited_and_reused(open_store: Opener) -> None:
     store = open_store(limits=Reliability(readers_max=1, request_timeout_s=0.05))
     with pytest.raises(StoreOverloaded, match="All 1 readers"):
         store.read(lambda reader: last_pos(store))
     assert last_pos(store) == 0
 
 
-def test_a_reader_connection_cannot_write(open_store: Opener) -> None:
+def test_reader_connection_cannot_write(open_store: Opener) -> None:
     store = open_store()
     refusals = (sqlite3.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
     with store._engine.reading() as cursor, pytest.raises(refusals, match=r"read-?only"):
         cursor.execute("INSERT INTO things VALUES ('a', 1)")
 
 
-def test_many_readers_and_a_writer_at_once(open_store: Opener) -> None:
+def test_concurrent_readers_and_writer(open_store: Opener) -> None:
     store = open_store()
     done = threading.Event()
     wrong: list[object] = []
 
     def reading() -> None:
         def query(reader: Reader) -> tuple[Any, int]:
-            return reader.row(COUNT), len(everything(store))
+            return reader.row(COUNT), len(all_events(store))
 
         while not done.is_set():
             count, events = store.read(query)
@@ -302,9 +300,9 @@ def test_many_readers_and_a_writer_at_once(open_store: Opener) -> None:
     threads = [threading.Thread(target=reading) for _ in range(3)]
     for thread in threads:
         thread.start()
-    results([store.write(adding(f"{number:03}")) for number in range(200)])
+    results([store.write(add_thing(f"{number:03}")) for number in range(200)])
     done.set()
     for thread in threads:
         thread.join(PATIENCE_S)
     assert wrong == []
-    assert len(names(store)) == 200
+    assert len(thing_names(store)) == 200

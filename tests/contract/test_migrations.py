@@ -13,12 +13,12 @@ from greenroom.store.migrating import REVISION
 from greenroom.store.migrations import upgrading
 from greenroom.store.tables import metadata
 from tests.architecture.tree import ROOT
-from tests.contract.aged import FIRST, Place
 from tests.contract.catalogue import catalogue
+from tests.contract.migration_databases import FIRST, MigrationDatabase
 
 FOLDER = Path(upgrading.__file__).parent
 
-WHAT_TO_DO = f"""
+GUIDANCE = f"""
 An upgraded store has other tables than a new one. If revision {REVISION} was released, raise SCHEMA_VERSION in
 src/greenroom/store/schema.py and draft the next one with `.venv/bin/python -m tools.revision "What changes"`;
 else complete src/greenroom/store/migrations/versions/revision_{REVISION}.py by hand.
@@ -26,31 +26,33 @@ On both databases it must still add (+) and remove (-):
 """
 
 
-def test_an_upgraded_database_is_as_a_new_one(empty: Callable[[str], Place]) -> None:
-    new, upgraded = empty("new"), empty("upgraded")
-    new.make(metadata)
-    upgraded.make_first()
+def test_upgraded_tables_equal_new_tables(create_database: Callable[[str], MigrationDatabase]) -> None:
+    new, upgraded = create_database("new"), create_database("upgraded")
+    new.create_tables(metadata)
+    upgraded.create_first_version()
     upgraded.upgrade()
 
-    with new.begin() as one, upgraded.begin() as other:
-        wanted, found = catalogue(one), catalogue(other)
-    told = [f"+ {fact}" for fact in sorted(wanted - found)] + [f"- {fact}" for fact in sorted(found - wanted)]
-    assert told == [], WHAT_TO_DO + "\n".join(told)
+    with new.begin() as new_connection, upgraded.begin() as upgraded_connection:
+        expected, found = catalogue(new_connection), catalogue(upgraded_connection)
+    differences = [f"+ {line}" for line in sorted(expected - found)] + [
+        f"- {line}" for line in sorted(found - expected)
+    ]
+    assert differences == [], GUIDANCE + "\n".join(differences)
 
 
-def test_revisions_are_one_line_that_ends_with_the_schema() -> None:
+def test_revisions_are_linear_up_to_schema() -> None:
     scripts = ScriptDirectory.from_config(upgrading.configured())
-    line = [script.revision for script in scripts.walk_revisions()][::-1]
+    revision_ids = [script.revision for script in scripts.walk_revisions()][::-1]
 
-    assert line[0] == FIRST
-    assert line[-1] == REVISION
-    assert line == [f"{number:04}" for number in range(1, len(line) + 1)]
+    assert revision_ids[0] == FIRST
+    assert revision_ids[-1] == REVISION
+    assert revision_ids == [f"{number:04}" for number in range(1, len(revision_ids) + 1)]
 
 
-def test_a_new_database_is_stamped_as_an_upgraded_one(empty: Callable[[str], Place]) -> None:
-    new, upgraded = empty("new"), empty("upgraded")
-    new.make(metadata)
-    upgraded.make_first()
+def test_new_and_upgraded_stamps_are_equal(create_database: Callable[[str], MigrationDatabase]) -> None:
+    new, upgraded = create_database("new"), create_database("upgraded")
+    new.create_tables(metadata)
+    upgraded.create_first_version()
     upgraded.upgrade()
 
     assert new.stamp() == upgraded.stamp()
@@ -58,7 +60,7 @@ def test_a_new_database_is_stamped_as_an_upgraded_one(empty: Callable[[str], Pla
 
 
 @pytest.mark.process
-def test_the_wheel_brings_every_revision(tmp_path: Path) -> None:
+def test_wheel_contains_all_revisions(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
         cwd=ROOT,
@@ -67,8 +69,8 @@ def test_the_wheel_brings_every_revision(tmp_path: Path) -> None:
     )
     [wheel] = tmp_path.glob("*.whl")
 
-    wanted = {
+    expected = {
         path.relative_to(ROOT / "src").as_posix() for path in FOLDER.rglob("*") if path.suffix in (".py", ".mako")
     }
-    assert len(wanted) > 5
-    assert wanted <= set(ZipFile(wheel).namelist())
+    assert len(expected) > 5
+    assert expected <= set(ZipFile(wheel).namelist())

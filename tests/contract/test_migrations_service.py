@@ -9,13 +9,13 @@ from greenroom.domain.caller import THE_OPERATOR
 from greenroom.domain.reliability import Reliability
 from greenroom.entropy import SeededEntropy
 from greenroom.store.store import Store
-from tests.contract.aged import Place
+from tests.contract.migration_databases import MigrationDatabase
 from tests.service.house import House
 
 ROOM, TILL, OVEN = "shop", "till", "oven"
 
 
-class OldHouse(House):
+class UpgradedServer(House):
     """The in-process service on an existing store."""
 
     def __init__(self, store: Store, clock: MovedClock) -> None:
@@ -26,49 +26,51 @@ class OldHouse(House):
 
 
 @pytest.fixture
-def house(empty: Callable[[str], Place]) -> Iterator[OldHouse]:
-    place, clock = empty("old"), MovedClock()
-    place.make_first()
-    store = place.open(clock)
-    yield OldHouse(store, clock)
+def server(create_database: Callable[[str], MigrationDatabase]) -> Iterator[UpgradedServer]:
+    database, clock = create_database("old"), MovedClock()
+    database.create_first_version()
+    store = database.open(clock)
+    yield UpgradedServer(store, clock)
     store.close()
 
 
-def test_what_was_pending_is_claimed_and_done(house: OldHouse) -> None:
-    pending = [task for task in house.look(ROOM).tasks if task.status == "pending"]
+def test_pending_task_is_claimed_and_completed(server: UpgradedServer) -> None:
+    pending = [task for task in server.look(ROOM).tasks if task.status == "pending"]
     assert [task.text for task in pending] == ["left pending", "wait 0", "wait 1"]
 
-    house.join(TILL, "c3", ROOM)
-    claimed = house.claim(TILL, "c3", ROOM)
+    server.join(TILL, "c3", ROOM)
+    claimed = server.claim(TILL, "c3", ROOM)
 
     assert claimed is not None
     assert (claimed.id, claimed.attempt) == (pending[0].id, pending[0].attempt + 1)
-    house.start(claimed.id, "c3", claimed.attempt)
-    assert house.complete(claimed.id, "c3", claimed.attempt).status == "completed"
+    server.start(claimed.id, "c3", claimed.attempt)
+    assert server.complete(claimed.id, "c3", claimed.attempt).status == "completed"
 
 
-def test_who_was_at_work_goes_on_and_finishes(house: OldHouse) -> None:
-    [held] = [task for task in house.look(ROOM).tasks if task.status == "in_progress"]
+def test_held_task_is_completed(server: UpgradedServer) -> None:
+    [held] = [task for task in server.look(ROOM).tasks if task.status == "in_progress"]
 
-    assert house.beat(OVEN, "c2", ROOM).status == "ok"
-    assert house.complete(held.id, "c2", held.attempt, "out of the oven").result == "out of the oven"
-
-
-def test_a_call_from_before_is_answered_as_the_first_time(house: OldHouse) -> None:
-    done = next(event.data["task"] for event in house.events() if event.type == "task.completed")
-    before = house.task(done)
-    [handed] = [event for event in house.events() if event.type == "task.completed" and event.data["task"] == done]
-
-    assert before.accepted_attempt == before.attempt == handed.data["attempt"]
-    assert house.handoff(done, "c1", before.attempt, OVEN, "bake it") == before
+    assert server.beat(OVEN, "c2", ROOM).status == "ok"
+    assert server.complete(held.id, "c2", held.attempt, "out of the oven").result == "out of the oven"
 
 
-def test_new_rows_are_numbered_on(house: OldHouse) -> None:
-    numbers = [(event.pos, event.seq) for event in house.events()]
-    sent = house.send("one more", None, ROOM)
+def test_repeated_handoff_gets_first_answer(server: UpgradedServer) -> None:
+    done = next(event.data["task"] for event in server.events() if event.type == "task.completed")
+    before = server.task(done)
+    [completed_event] = [
+        event for event in server.events() if event.type == "task.completed" and event.data["task"] == done
+    ]
 
-    assert [task.text for task in house.look(ROOM).tasks][-1] == "one more"
+    assert before.accepted_attempt == before.attempt == completed_event.data["attempt"]
+    assert server.handoff(done, "c1", before.attempt, OVEN, "bake it") == before
+
+
+def test_numbering_continues(server: UpgradedServer) -> None:
+    numbers = [(event.pos, event.seq) for event in server.events()]
+    sent = server.send("one more", None, ROOM)
+
+    assert [task.text for task in server.look(ROOM).tasks][-1] == "one more"
     assert sent.task is not None
-    poses = [event.pos for event in house.events()]
+    poses = [event.pos for event in server.events()]
     assert poses == list(range(1, len(poses) + 1))
     assert len(poses) > len(numbers)

@@ -18,18 +18,18 @@ from greenroom.store.migrating import REVISION
 from greenroom.store.schema import SCHEMA_VERSION
 from greenroom.store.store import DATABASE_NAME
 from tests.architecture.tree import ROOT
-from tests.contract.aged import FIRST, Place
 from tests.contract.catalogue import catalogue
+from tests.contract.migration_databases import FIRST, MigrationDatabase
 
-COPY = f"{DATABASE_NAME}.before-{REVISION}"
-Empty = Callable[[str], Place]
+BACKUP = f"{DATABASE_NAME}.before-{REVISION}"
+CreateDatabase = Callable[[str], MigrationDatabase]
 
 
 @pytest.fixture
-def old(empty: Empty) -> Place:
-    place = empty("old")
-    place.make_first()
-    return place
+def old(create_database: CreateDatabase) -> MigrationDatabase:
+    database = create_database("old")
+    database.create_first_version()
+    return database
 
 
 @pytest.fixture
@@ -37,27 +37,27 @@ def clock() -> MovedClock:
     return MovedClock()
 
 
-def facts_of(place: Place) -> set[str]:
-    with place.begin() as connection:
+def catalogue_of(database: MigrationDatabase) -> set[str]:
+    with database.begin() as connection:
         return catalogue(connection)
 
 
-def test_every_row_is_kept(old: Place) -> None:
-    before = old.rows()
+def test_upgrade_keeps_all_rows(old: MigrationDatabase) -> None:
+    before = old.all_rows()
     assert [name for name, rows in before.items() if not rows] == []
 
     old.upgrade()
 
-    after = old.rows()
+    after = old.all_rows()
     for name, rows in before.items():
         columns = rows[0].keys()
         assert [{column: row[column] for column in columns} for row in after[name]] == rows
 
 
-def test_what_is_new_of_a_task_is_filled_in(old: Place) -> None:
+def test_upgrade_fills_new_task_columns(old: MigrationDatabase) -> None:
     old.upgrade()
 
-    tasks = old.rows()["tasks"]
+    tasks = old.all_rows()["tasks"]
     assert {task["origin"] for task in tasks} == {"message"}
     assert {(task["status"], task["accepted_attempt"]) for task in tasks} == {
         ("completed", 1),
@@ -67,10 +67,10 @@ def test_what_is_new_of_a_task_is_filled_in(old: Place) -> None:
     }
 
 
-def test_who_rested_backed_off_and_a_closed_room_was_closed_when_the_log_says_so(old: Place) -> None:
+def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
     old.upgrade_to(2)
     assert old.stamp()[-1] == "0002"
-    old.run(
+    old.execute(
         (
             "UPDATE roles SET rests_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
             "INSERT INTO events SELECT max(pos) + 1, 'room:' || (SELECT id FROM rooms WHERE name = 'shop'), 1000,"
@@ -79,109 +79,109 @@ def test_who_rested_backed_off_and_a_closed_room_was_closed_when_the_log_says_so
         )
     )
 
-    before = old.rows()
+    before = old.all_rows()
     old.upgrade()
 
-    after = old.rows()
+    after = old.all_rows()
     for name, rows in before.items():
         assert [{column: row[column] for column in rows[0]} if rows else {} for row in after[name]] == rows
-    rests = {role["name"]: (role["rests_as"], role["wished_at"], role["task_timeout_s"]) for role in after["roles"]}
-    assert rests.pop("till") == ("backing_off", None, None)
-    assert set(rests.values()) == {(None, None, None)}
+    holds = {role["name"]: (role["rests_as"], role["wished_at"], role["task_timeout_s"]) for role in after["roles"]}
+    assert holds.pop("till") == ("backing_off", None, None)
+    assert set(holds.values()) == {(None, None, None)}
     closed = {room["name"]: room["closed_at"] for room in after["rooms"]}
     assert closed.pop("shop") == "2026-02-02T00:00:00.000Z"
     assert set(closed.values()) <= {None}
 
 
-def test_opening_it_upgrades_it(old: Place, clock: MovedClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_open_upgrades_once(old: MigrationDatabase, clock: MovedClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "greenroom.store")
-    before = facts_of(old)
+    before = catalogue_of(old)
 
     old.open(clock).close()
     old.open(clock).close()
 
-    assert facts_of(old) != before
-    assert old.stamp() == ([str(SCHEMA_VERSION), REVISION] if old.database == "sqlite" else [REVISION])
-    told = [record.message for record in caplog.records if "schema" in record.message]
-    assert len(told) == 2
-    assert f"from schema {FIRST} to {REVISION}" in told[0]
+    assert catalogue_of(old) != before
+    assert old.stamp() == ([str(SCHEMA_VERSION), REVISION] if old.kind == "sqlite" else [REVISION])
+    messages = [record.message for record in caplog.records if "schema" in record.message]
+    assert len(messages) == 2
+    assert f"from schema {FIRST} to {REVISION}" in messages[0]
 
 
-@pytest.mark.parametrize("empty", ["sqlite"], indirect=True)
-def test_a_file_is_kept_as_it_was(old: Place, clock: MovedClock, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("create_database", ["sqlite"], indirect=True)
+def test_upgrade_backs_up_file(old: MigrationDatabase, clock: MovedClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "greenroom.store")
-    rows, facts = old.rows(), facts_of(old)
+    rows, tables = old.all_rows(), catalogue_of(old)
 
     old.open(clock).close()
 
-    copy = old.directory / COPY
-    assert {path.name for path in old.directory.iterdir()} == {DATABASE_NAME, COPY, "server.lock"}
-    assert copy.stat().st_mode & 0o777 == 0o600
-    assert str(copy) in caplog.text
-    copy.rename(old.directory / DATABASE_NAME)
-    assert (old.rows(), facts_of(old), old.stamp()) == (rows, facts, ["1"])
+    backup = old.directory / BACKUP
+    assert {path.name for path in old.directory.iterdir()} == {DATABASE_NAME, BACKUP, "server.lock"}
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert str(backup) in caplog.text
+    backup.rename(old.directory / DATABASE_NAME)
+    assert (old.all_rows(), catalogue_of(old), old.stamp()) == (rows, tables, ["1"])
 
 
-@pytest.mark.parametrize("empty", ["sqlite"], indirect=True)
-def test_a_file_that_cannot_be_copied_is_not_upgraded(old: Place, clock: MovedClock) -> None:
-    (old.directory / COPY).mkdir()
+@pytest.mark.parametrize("create_database", ["sqlite"], indirect=True)
+def test_no_upgrade_without_backup(old: MigrationDatabase, clock: MovedClock) -> None:
+    (old.directory / BACKUP).mkdir()
 
-    with pytest.raises(ConfigurationError, match="directory") as refused:
+    with pytest.raises(ConfigurationError, match="directory") as rejection:
         old.open(clock)
 
-    assert refused.value.code == "store_unusable"
+    assert rejection.value.code == "store_unusable"
     assert old.stamp() == ["1"]
-    assert {path.name for path in old.directory.iterdir()} == {DATABASE_NAME, COPY, "server.lock"}
+    assert {path.name for path in old.directory.iterdir()} == {DATABASE_NAME, BACKUP, "server.lock"}
 
 
-@pytest.mark.parametrize("empty", ["sqlite"], indirect=True)
-def test_a_new_file_and_one_of_today_are_not_copied(empty: Empty, clock: MovedClock) -> None:
-    place = empty("new")
+@pytest.mark.parametrize("create_database", ["sqlite"], indirect=True)
+def test_no_backup_of_new_or_current_file(create_database: CreateDatabase, clock: MovedClock) -> None:
+    database = create_database("new")
     for _ in range(2):
-        place.open(clock).close()
+        database.open(clock).close()
 
-    assert not (place.directory / COPY).exists()
+    assert not (database.directory / BACKUP).exists()
 
 
-def test_an_upgrade_that_fails_changes_nothing(old: Place, clock: MovedClock) -> None:
-    old.run(["CREATE TABLE notes (mine TEXT, yours TEXT)"])
-    rows, facts, stamp = old.rows(), facts_of(old), old.stamp()
+def test_failed_upgrade_changes_nothing(old: MigrationDatabase, clock: MovedClock) -> None:
+    old.execute(["CREATE TABLE notes (mine TEXT, yours TEXT)"])
+    rows, tables, stamp = old.all_rows(), catalogue_of(old), old.stamp()
 
-    with pytest.raises(ConfigurationError, match="notes") as refused:
+    with pytest.raises(ConfigurationError, match="notes") as rejection:
         old.open(clock)
 
-    assert refused.value.code == "store_unusable"
-    assert "CREATE" not in refused.value.detail
-    assert (old.rows(), facts_of(old), old.stamp()) == (rows, facts, stamp)
-    old.run(["DROP TABLE notes"])
+    assert rejection.value.code == "store_unusable"
+    assert "CREATE" not in rejection.value.detail
+    assert (old.all_rows(), catalogue_of(old), old.stamp()) == (rows, tables, stamp)
+    old.execute(["DROP TABLE notes"])
     old.open(clock).close()
 
 
-KILLED = """
+KILLED_UPGRADE_SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import Engine, event
-from tests.contract.aged import Place
+from tests.contract.migration_databases import MigrationDatabase
 
-def die(*told):
-    if sys.argv[3] in str(told):
+def kill(*arguments):
+    if sys.argv[3] in str(arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 
-event.listen(Engine, sys.argv[4], die)
-Place(Path(sys.argv[1]), sys.argv[2] or None).upgrade()
+event.listen(Engine, sys.argv[4], kill)
+MigrationDatabase(Path(sys.argv[1]), sys.argv[2] or None).upgrade()
 """
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("when", "at"),
+    ("statement", "event"),
     [("ck_tasks_origin", "after_cursor_execute"), ("CREATE TABLE notes", "after_cursor_execute"), ("", "commit")],
 )
-def test_an_upgrade_that_is_killed_changes_nothing(old: Place, clock: MovedClock, when: str, at: str) -> None:
-    rows, facts, stamp = old.rows(), facts_of(old), old.stamp()
+def test_killed_upgrade_changes_nothing(old: MigrationDatabase, clock: MovedClock, statement: str, event: str) -> None:
+    rows, tables, stamp = old.all_rows(), catalogue_of(old), old.stamp()
 
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED, old.directory, old.url or "", when, at],
+        [sys.executable, "-c", KILLED_UPGRADE_SCRIPT, old.directory, old.url or "", statement, event],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -189,45 +189,45 @@ def test_an_upgrade_that_is_killed_changes_nothing(old: Place, clock: MovedClock
     )
 
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert (old.rows(), facts_of(old), old.stamp()) == (rows, facts, stamp)
+    assert (old.all_rows(), catalogue_of(old), old.stamp()) == (rows, tables, stamp)
     old.open(clock).close()
     assert old.stamp()[-1] == REVISION
 
 
 @pytest.mark.parametrize(
-    ("statements", "says"),
+    ("statements", "message"),
     [
         (["UPDATE greenroom_revision SET version_num = '9999'"], "newer Greenroom"),
         (["UPDATE greenroom_revision SET version_num = 'ae1027a6'"], "not a Greenroom database"),
         (["DELETE FROM greenroom_revision"], "not a Greenroom database"),
     ],
 )
-def test_a_stamp_that_we_do_not_know_is_refused(
-    empty: Empty, clock: MovedClock, statements: list[str], says: str
+def test_unknown_stamp_is_rejected(
+    create_database: CreateDatabase, clock: MovedClock, statements: list[str], message: str
 ) -> None:
-    place = empty("strange")
-    place.open(clock).close()
-    place.run(statements)
-    rows = place.rows()
+    database = create_database("strange")
+    database.open(clock).close()
+    database.execute(statements)
+    rows = database.all_rows()
 
-    with pytest.raises(ConfigurationError, match=says) as refused:
-        place.open(clock)
+    with pytest.raises(ConfigurationError, match=message) as rejection:
+        database.open(clock)
 
-    assert refused.value.code == "store_unusable"
-    assert refused.value.guidance
-    assert place.rows() == rows
+    assert rejection.value.code == "store_unusable"
+    assert rejection.value.guidance
+    assert database.all_rows() == rows
 
 
 @pytest.mark.parametrize("table", ["alembic_version (version_num TEXT)", "tasks (id TEXT)"])
-def test_the_database_of_another_program_is_left_alone(empty: Empty, clock: MovedClock, table: str) -> None:
-    place = empty("foreign")
-    place.run([f"CREATE TABLE {table}"])
-    facts = facts_of(place)
+def test_foreign_database_is_rejected(create_database: CreateDatabase, clock: MovedClock, table: str) -> None:
+    database = create_database("foreign")
+    database.execute([f"CREATE TABLE {table}"])
+    tables = catalogue_of(database)
 
     with pytest.raises(ConfigurationError, match="not a Greenroom database"):
-        place.open(clock)
+        database.open(clock)
 
-    assert facts_of(place) == facts
+    assert catalogue_of(database) == tables
 
 
 @pytest.mark.process
@@ -238,8 +238,10 @@ def test_alembic_is_imported_only_to_upgrade(tmp_path: Path) -> None:
         "for _ in range(2): Store.open(Path(sys.argv[1]), SystemClock()).close()\n"
         "print('alembic' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, encoding="utf-8")
+    finished = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], check=True, capture_output=True, encoding="utf-8"
+    )
 
-    assert told.stdout == "False\n"
+    assert finished.stdout == "False\n"
     with closing(sqlite3.connect(tmp_path / DATABASE_NAME)) as connection:
         assert connection.execute("PRAGMA user_version").fetchall() == [(SCHEMA_VERSION,)]

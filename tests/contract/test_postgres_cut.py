@@ -8,62 +8,62 @@ import pytest
 
 from greenroom.domain.errors import StoreUnavailable
 from greenroom.store.transaction import Transaction
-from tests.contract.hosted import Closing, Heard, still
-from tests.contract.scissors import Scissors, Way
-from tests.contract.things import COUNT, everything, names, putting
+from tests.contract.cutting_proxy import CuttingProxy, Direction
+from tests.contract.postgres_stores import CloseLater, PublishedEvents, open_threadless
+from tests.contract.things_table import COUNT, add_thing_deferred, all_events, thing_names
 
 MESSAGES_MIN = 50
 
 
 @pytest.fixture
-def scissors(url: str) -> Iterator[Scissors]:
-    made = Scissors(url)
-    yield made
-    made.close()
+def proxy(url: str) -> Iterator[CuttingProxy]:
+    opened = CuttingProxy(url)
+    yield opened
+    opened.close()
 
 
-def told_by(told: list[str], name: str, *, looks: bool = False) -> Any:
+def add_with_callbacks(calls: list[str], name: str, *, reads: bool = False) -> Any:
     def mutation(transaction: Transaction) -> str:
-        transaction.after_commit(lambda: told.append(f"{name} done"))
-        transaction.if_abandoned(lambda: told.append(f"{name} not"))
-        putting(name)(transaction)
-        if looks:
+        transaction.after_commit(lambda: calls.append(f"{name} done"))
+        transaction.if_abandoned(lambda: calls.append(f"{name} not"))
+        add_thing_deferred(name)(transaction)
+        if reads:
             assert transaction.row(COUNT)
         return name
 
     return mutation
 
 
-@pytest.mark.parametrize("is_half", [False, True])
-@pytest.mark.parametrize("way", ["out", "in"])
-def test_wherever_the_line_is_cut_each_hears_what_came_of_it(
-    url: str, scissors: Scissors, closing: Closing, way: Way, is_half: bool
+@pytest.mark.parametrize("client_only", [False, True])
+@pytest.mark.parametrize("direction", ["out", "in"])
+def test_cut_between_any_two_messages(
+    url: str, proxy: CuttingProxy, close_later: CloseLater, direction: Direction, client_only: bool
 ) -> None:
-    heard, there = Heard(), list[str]()
-    store = closing(still(scissors.url, heard))
+    published, expected = PublishedEvents(), list[str]()
+    store = close_later(open_threadless(proxy.url, published))
     for number in count():
-        told: list[str] = []
+        calls: list[str] = []
         good = [f"{number:03}{letter}" for letter in "abc"]
         store.run(lambda transaction: None)  # opens a session
-        scissors.cut_after(way, number, is_half=is_half)
-        mutations = [told_by(told, name, looks=name.endswith("b")) for name in good]
-        *futures, bad = store.writer.run_batch([*mutations, putting("bad", size=-1)])
-        was_cut = scissors.put_away()
+        proxy.cut_after(direction, number, client_only=client_only)
+        mutations = [add_with_callbacks(calls, name, reads=name.endswith("b")) for name in good]
+        *futures, bad = store.writer.run_batch([*mutations, add_thing_deferred("bad", size=-1)])
+        was_cut = proxy.cancel_cut()
 
         errors = [future.exception() for future in futures]
         if errors == [None, None, None]:
-            there += good
-            assert told == [f"{name} done" for name in good]
+            expected += good
+            assert calls == [f"{name} done" for name in good]
             assert type(bad.exception()).__name__ == "CheckViolation"
         else:
             for error in (*errors, bad.exception()):
                 assert isinstance(error, StoreUnavailable)
                 assert "Nothing was written" in error.guidance
-            assert told == [f"{name} not" for name in good][: len(told)]
-        assert names(store) == there
-        assert heard == everything(store)
-        assert [event.pos for event in heard] == [*range(1, len(there) + 1)]
+            assert calls == [f"{name} not" for name in good][: len(calls)]
+        assert thing_names(store) == expected
+        assert published == all_events(store)
+        assert [event.pos for event in published] == [*range(1, len(expected) + 1)]
         if not was_cut:
             break
     assert number > MESSAGES_MIN
-    assert len(there) > 3, "no cut came after COMMIT"
+    assert len(expected) > 3, "no cut came after COMMIT"

@@ -15,148 +15,149 @@ from greenroom.store.postgres.lock import KEY, Backend, take_lock
 from greenroom.store.postgres.session import Session
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
-from tests.contract.hosted import Closing, Heard, backend_of, end_writer, engine_of, still
-from tests.contract.things import GROW, KEPT_SIZE, adding, everything, names, tables
+from tests.contract.postgres_stores import (
+    CloseLater,
+    PublishedEvents,
+    open_threadless,
+    postgres_engine,
+    terminate_writer,
+    writer_pid,
+)
+from tests.contract.things_table import CACHED_SIZE, GROW, add_thing, all_events, tables, thing_names
 from tests.postgres import UNHURRIED, Server
 from tests.waiting import PATIENCE_S, wait_until
 
 
-def test_a_second_server_is_refused_and_told_who_has_the_store(url: str, closing: Closing) -> None:
-    store = closing(still(url))
-    with pytest.raises(AlreadyRunning, match=rf"greenroom server \d+@.* \(backend {backend_of(store)} .* since 20"):
-        still(url, lock_wait_s=0.1)
-    assert store.run(adding("a")) == "a"
+def test_second_server_is_rejected_with_holder(url: str, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    with pytest.raises(AlreadyRunning, match=rf"greenroom server \d+@.* \(backend {writer_pid(store)} .* since 20"):
+        open_threadless(url, lock_wait_s=0.1)
+    assert store.run(add_thing("a")) == "a"
 
 
-def test_a_server_that_has_just_gone_is_waited_for(url: str, closing: Closing) -> None:
-    first = still(url)
+def test_start_waits_for_stopping_server(url: str, close_later: CloseLater) -> None:
+    first = open_threadless(url)
     threading.Timer(0.3, first.close).start()
-    assert names(closing(still(url))) == []
+    assert thing_names(close_later(open_threadless(url))) == []
 
 
-def test_the_lock_is_of_its_database_alone(url: str, postgres: Server, closing: Closing) -> None:
-    closing(still(url))
+def test_lock_is_per_database(url: str, postgres: Server, close_later: CloseLater) -> None:
+    close_later(open_threadless(url))
     with postgres.database() as other:
-        closing(still(other)).close()
+        close_later(open_threadless(other)).close()
 
 
-def test_a_session_that_was_ended_is_taken_up_again_while_nobody_writes(
-    url: str, postgres: Server, closing: Closing
-) -> None:
-    store = closing(still(url))
-    store.run(adding("a"))
-    end_writer(store, postgres)
+def test_ended_session_is_reopened_without_writes(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    store.run(add_thing("a"))
+    terminate_writer(store, postgres)
 
     store.keep_lock()
-    wait_until(lambda: engine_of(store).sessions == 2, "a new session is open")
+    wait_until(lambda: postgres_engine(store).sessions == 2, "a new session is open")
     store.keep_lock()
 
-    assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", backend_of(store))
-    assert store.run(adding("b")) == "b"
-    assert [event.pos for event in everything(store)] == [1, 2]
+    assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", writer_pid(store))
+    assert store.run(add_thing("b")) == "b"
+    assert [event.pos for event in all_events(store)] == [1, 2]
 
 
-def test_a_write_finds_that_its_session_was_ended_before(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url))
-    end_writer(store, postgres)
-    assert store.run(adding("a")) == "a"
-    assert engine_of(store).sessions == 2
+def test_write_reopens_ended_session(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    terminate_writer(store, postgres)
+    assert store.run(add_thing("a")) == "a"
+    assert postgres_engine(store).sessions == 2
 
 
-def test_a_session_that_ends_in_a_mutation_takes_the_batch_away(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url))
+def test_session_end_in_mutation_fails_batch(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
 
     def cut(transaction: Any) -> None:
-        adding("b")(transaction)
-        end_writer(store, postgres)
-        adding("c")(transaction)
+        add_thing("b")(transaction)
+        terminate_writer(store, postgres)
+        add_thing("c")(transaction)
 
-    for future in store.writer.run_batch([adding("a"), cut, adding("d")]):
+    for future in store.writer.run_batch([add_thing("a"), cut, add_thing("d")]):
         assert "terminating connection" in str(future.exception())
-    assert store.run(adding("e")) == "e"
-    assert names(store) == ["e"]
+    assert store.run(add_thing("e")) == "e"
+    assert thing_names(store) == ["e"]
 
 
-def test_who_lost_the_lock_to_another_server_writes_no_more(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url))
-    store.run(adding("a"))
-    engine_of(store)._lock_wait_s = 0.1
+def test_no_writes_after_lock_loss(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    store.run(add_thing("a"))
+    postgres_engine(store)._lock_wait_s = 0.1
     with psycopg.connect(url, autocommit=True, application_name="the other one") as other:
         other.execute("SET lock_timeout = 0")
-        taking = threading.Thread(target=other.execute, args=(f"SELECT pg_advisory_lock({KEY})",))
-        taking.start()
+        locker = threading.Thread(target=other.execute, args=(f"SELECT pg_advisory_lock({KEY})",))
+        locker.start()
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         wait_until(lambda: postgres.admin(waiting), "the other one waits for the lock")
-        end_writer(store, postgres)
-        taking.join(PATIENCE_S)
+        terminate_writer(store, postgres)
+        locker.join(PATIENCE_S)
 
         for name in "bc":
             with pytest.raises(StoreUnavailable):
-                store.run(adding(name))
+                store.run(add_thing(name))
         with pytest.raises(AlreadyRunning, match="the other one"):
             store.keep_lock()
     # Also after the other server has stopped, since it may have written.
     with pytest.raises(StoreUnavailable, match="Another server uses"):
-        store.run(adding("d"))
-    assert names(store) == ["a"]
+        store.run(add_thing("d"))
+    assert thing_names(store) == ["a"]
 
 
-def test_who_finds_that_another_server_wrote_meanwhile_writes_no_more(
-    url: str, postgres: Server, closing: Closing
-) -> None:
-    store = closing(still(url))
-    store.run(adding("a"))
-    end_writer(store, postgres)
-    other = still(url)
-    other.run(adding("b"))
+def test_no_writes_after_other_server_wrote(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    store.run(add_thing("a"))
+    terminate_writer(store, postgres)
+    other = open_threadless(url)
+    other.run(add_thing("b"))
     other.close()
 
     for name in "cd":
         with pytest.raises(StoreUnavailable, match="Another server wrote"):
-            store.run(adding(name))
+            store.run(add_thing(name))
     with pytest.raises(StoreUnavailable, match="Another server wrote"):
         store.keep_lock()
-    assert names(store) == ["a", "b"]
+    assert thing_names(store) == ["a", "b"]
 
 
-def test_what_another_server_wrote_without_an_event_is_not_remembered_otherwise(
-    url: str, postgres: Server, closing: Closing
-) -> None:
+def test_new_session_drops_read_cache(url: str, postgres: Server, close_later: CloseLater) -> None:
     def size(transaction: Transaction) -> Any:
-        return transaction.row(KEPT_SIZE, thing="a")
+        return transaction.row(CACHED_SIZE, thing="a")
 
-    store = closing(still(url))
-    store.run(adding("a"))
+    store = close_later(open_threadless(url))
+    store.run(add_thing("a"))
     assert store.run(size) == (1,)
-    end_writer(store, postgres)
-    other = still(url)
+    terminate_writer(store, postgres)
+    other = open_threadless(url)
     other.run(lambda transaction: transaction.put(GROW, thing="a", by=1))
     other.close()
 
     assert store.run(size) == (2,)
-    assert store.run(adding("b")) == "b"
+    assert store.run(add_thing("b")) == "b"
 
 
-def test_a_half_open_session_of_our_own_is_ended(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url))
-    end_writer(store, postgres)
-    with psycopg.connect(url, autocommit=True) as dead:
-        dead.execute(f"SELECT pg_advisory_lock({KEY})")
-        [[started_us]] = dead.execute(
+def test_own_half_open_session_is_terminated(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    terminate_writer(store, postgres)
+    with psycopg.connect(url, autocommit=True) as half_open:
+        half_open.execute(f"SELECT pg_advisory_lock({KEY})")
+        [[started_us]] = half_open.execute(
             "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
             " WHERE pid = pg_backend_pid()"
         ).fetchall()
         # Stands for the session that PostgreSQL still has for a connection that the store lost.
-        engine_of(store)._backends.append(Backend(dead.info.backend_pid, started_us))
-        assert store.run(adding("a")) == "a"
+        postgres_engine(store)._backends.append(Backend(half_open.info.backend_pid, started_us))
+        assert store.run(add_thing("a")) == "a"
         with pytest.raises(psycopg.OperationalError):
-            dead.execute("SELECT 1")
+            half_open.execute("SELECT 1")
 
 
-def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
-    url: str, postgres: Server, closing: Closing, monkeypatch: pytest.MonkeyPatch
+def test_session_with_unconfirmed_lock_is_terminated(
+    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, lost = closing(still(url)), list[Session]()
+    store, lost = close_later(open_threadless(url)), list[Session]()
 
     def take_and_lose(session: Session, *arguments: Any) -> None:
         take_lock(session, *arguments)
@@ -165,66 +166,66 @@ def test_a_session_that_got_the_lock_without_our_hearing_of_it_is_ended(
 
     monkeypatch.setattr(engine, "take_lock", take_and_lose)
     monkeypatch.setattr(Session, "close", lambda session: None)  # PostgreSQL does not notice the lost connection.
-    end_writer(store, postgres)
+    terminate_writer(store, postgres)
     with pytest.raises(StoreUnavailable, match="connection lost"):
-        store.run(adding("lost"))
+        store.run(add_thing("lost"))
     monkeypatch.undo()
 
-    assert store.run(adding("a")) == "a"
-    assert names(store) == ["a"]
+    assert store.run(add_thing("a")) == "a"
+    assert thing_names(store) == ["a"]
     lost[0].close()
 
 
-def test_a_stranger_with_the_number_of_our_session_is_left_alone(url: str, postgres: Server, closing: Closing) -> None:
-    store = closing(still(url))
-    engine_of(store)._lock_wait_s = 0.1
-    end_writer(store, postgres)
-    with psycopg.connect(url, autocommit=True) as stranger:
-        stranger.execute(f"SELECT pg_advisory_lock({KEY})")
-        engine_of(store)._backends.append(Backend(stranger.info.backend_pid, 1))
+def test_reused_backend_pid_is_not_terminated(url: str, postgres: Server, close_later: CloseLater) -> None:
+    store = close_later(open_threadless(url))
+    postgres_engine(store)._lock_wait_s = 0.1
+    terminate_writer(store, postgres)
+    with psycopg.connect(url, autocommit=True) as other_session:
+        other_session.execute(f"SELECT pg_advisory_lock({KEY})")
+        postgres_engine(store)._backends.append(Backend(other_session.info.backend_pid, 1))
         for name in "ab":
             with pytest.raises(StoreUnavailable):
-                store.run(adding(name))
-        stranger.execute("SELECT 1")
+                store.run(add_thing(name))
+        other_session.execute("SELECT 1")
 
 
-def test_sessions_ended_under_writes_lose_nothing_and_double_nothing(
-    url: str, postgres: Server, tmp_path: Path, closing: Closing
+def test_writes_with_ended_sessions_happen_once(
+    url: str, postgres: Server, tmp_path: Path, close_later: CloseLater
 ) -> None:
-    heard, over = Heard(), threading.Event()
-    store = closing(
-        Store.open(tmp_path, SystemClock(), database=url, limits=UNHURRIED, tables=tables, publish=heard.publish)
+    published, is_over = PublishedEvents(), threading.Event()
+    store = close_later(
+        Store.open(tmp_path, SystemClock(), database=url, limits=UNHURRIED, tables=tables, publish=published.publish)
     )
     applied: list[str] = []
 
     def marked(name: str) -> Any:
         def mutation(transaction: Any) -> str:
             transaction.after_commit(lambda: applied.append(name))
-            return str(adding(name)(transaction))
+            return str(add_thing(name)(transaction))
 
         return mutation
 
     def end_sessions() -> None:
-        while not over.is_set():
-            end_writer(store, postgres)
-            over.wait(0.02)
+        while not is_over.is_set():
+            terminate_writer(store, postgres)
+            is_over.wait(0.02)
 
-    ending = threading.Thread(target=end_sessions)
-    ending.start()
+    terminator = threading.Thread(target=end_sessions)
+    terminator.start()
     futures: dict[str, Future[Any]] = {}
     for number in range(400):
         futures[f"{number:03}"] = store.write(marked(f"{number:03}"))
         if number % 5 == 0:
-            over.wait(0.003)
+            is_over.wait(0.003)
     outcomes = {name: future.exception(PATIENCE_S) for name, future in futures.items()}
-    over.set()
-    ending.join(PATIENCE_S)
+    is_over.set()
+    terminator.join(PATIENCE_S)
     store.run(lambda transaction: None)
 
     done = [name for name, error in outcomes.items() if error is None]
-    assert done == names(store) == sorted(applied)
+    assert done == thing_names(store) == sorted(applied)
     assert all(isinstance(error, StoreUnavailable) for error in outcomes.values() if error is not None)
-    assert [event.data["name"] for event in everything(store)[:400]] == applied
-    assert heard == everything(store)
-    assert [event.pos for event in heard] == list(range(1, len(heard) + 1))
-    assert engine_of(store).sessions > 2, "no session was ended"
+    assert [event.data["name"] for event in all_events(store)[:400]] == applied
+    assert published == all_events(store)
+    assert [event.pos for event in published] == list(range(1, len(published) + 1))
+    assert postgres_engine(store).sessions > 2, "no session was ended"

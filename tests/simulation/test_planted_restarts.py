@@ -16,18 +16,18 @@ from tests.simulation.test_planted_faults import QUICK
 from tests.simulation.test_restarts_keep_budget import RestartsKeepBudget
 
 Patch = pytest.MonkeyPatch
-PATIENT = settings(QUICK, max_examples=2000)
+LONG_SEARCH = settings(QUICK, max_examples=2000)
 
 
-def success_that_clears_the_window(patch: Patch) -> None:
+def success_clears_failure_window(patch: Patch) -> None:
     patch.setattr(supervision, "succeeded", lambda history, generation: History(generation=generation))
 
 
-def success_that_does_not_unpark(patch: Patch) -> None:
+def success_without_recovery(patch: Patch) -> None:
     patch.setattr(supervision, "succeeded", lambda history, generation: history)
 
 
-def ends_that_never_park(patch: Patch) -> None:
+def failures_never_crash_loop(patch: Patch) -> None:
     original = supervision.ended
 
     def ended(*arguments: Any) -> History:
@@ -37,7 +37,7 @@ def ends_that_never_park(patch: Patch) -> None:
     patch.setattr(supervision, "ended", ended)
 
 
-def trial_after_trial(patch: Patch) -> None:
+def repeated_probe_runs(patch: Patch) -> None:
     original = supervision.ended
 
     def ended(history: History, *rest: Any) -> History:
@@ -46,7 +46,7 @@ def trial_after_trial(patch: Patch) -> None:
     patch.setattr(supervision, "ended", ended)
 
 
-def trial_that_waits_for_a_person_at_once(patch: Patch) -> None:
+def no_probe_run(patch: Patch) -> None:
     original = supervision.ended
 
     def ended(*arguments: Any) -> History:
@@ -56,7 +56,7 @@ def trial_that_waits_for_a_person_at_once(patch: Patch) -> None:
     patch.setattr(supervision, "ended", ended)
 
 
-def end_long_ago_that_still_counts(patch: Patch) -> None:
+def old_failure_counts(patch: Patch) -> None:
     original = supervision.ended
 
     def ended(history: History, generation: int, now: float, *rest: Any) -> History:
@@ -66,36 +66,36 @@ def end_long_ago_that_still_counts(patch: Patch) -> None:
     patch.setattr(supervision, "ended", ended)
 
 
-def no_pause_at_all(patch: Patch) -> None:
+def no_backoff(patch: Patch) -> None:
     patch.setattr(supervision, "pause_after", lambda in_a_row, fraction, limits: 0.0)
 
 
-def pause_that_doubles_for_ever(patch: Patch) -> None:
+def unlimited_backoff(patch: Patch) -> None:
     patch.setattr(supervision, "pause_after", lambda in_a_row, fraction, limits: 2.0 ** (in_a_row + 4))
 
 
-def missing_program_that_counts_as_a_death(patch: Patch) -> None:
+def missing_program_counts_as_failure(patch: Patch) -> None:
     patch.setattr(supervision, "hindered", supervision.ended)
 
 
-def hindrance_that_forgets_the_trial(patch: Patch) -> None:
-    forget_the_trial(patch, "hindered")
+def hindrance_cancels_probe_run(patch: Patch) -> None:
+    cancel_probe_run(patch, "hindered")
 
 
-def pause_that_forgets_the_trial(patch: Patch) -> None:
-    forget_the_trial(patch, "paused")
+def pause_cancels_probe_run(patch: Patch) -> None:
+    cancel_probe_run(patch, "paused")
 
 
-def takeover_that_forgets_the_trial(patch: Patch) -> None:
-    forget_the_trial(patch, "yielded")
+def takeover_cancels_probe_run(patch: Patch) -> None:
+    cancel_probe_run(patch, "yielded")
 
 
-def forget_the_trial(patch: Patch, name: str) -> None:
+def cancel_probe_run(patch: Patch, name: str) -> None:
     original = getattr(supervision, name)
     patch.setattr(supervision, name, lambda *rest: msgspec.structs.replace(original(*rest), owes_trial=False))
 
 
-def takeover_that_forgets_the_ends(patch: Patch) -> None:
+def takeover_clears_failures(patch: Patch) -> None:
     original = supervision.yielded
     patch.setattr(
         supervision,
@@ -104,7 +104,7 @@ def takeover_that_forgets_the_ends(patch: Patch) -> None:
     )
 
 
-def login_that_is_tried_again_by_itself(patch: Patch) -> None:
+def login_pause_ends_by_itself(patch: Patch) -> None:
     original = supervision.paused
 
     def paused(history: History, generation: int, now: float, until: float | None, reason: str) -> History:
@@ -113,26 +113,26 @@ def login_that_is_tried_again_by_itself(patch: Patch) -> None:
     patch.setattr(supervision, "paused", paused)
 
 
-def new_wish_that_is_no_new_beginning(patch: Patch) -> None:
+def new_generation_keeps_history(patch: Patch) -> None:
     patch.setattr(
         supervision, "under", lambda history, generation: msgspec.structs.replace(history, generation=generation)
     )
 
 
-def wish_to_stop_that_is_not_heeded(patch: Patch) -> None:
+def desired_stop_ignored(patch: Patch) -> None:
     original = supervision.decide
     patch.setattr(supervision, "decide", lambda desired, *rest: original(True, *rest))
 
 
-def rest_that_is_not_waited_for(patch: Patch) -> None:
-    instead_of_a_wait(patch, SIT)
+def hold_ignored(patch: Patch) -> None:
+    replace_wait(patch, SIT)
 
 
-def rest_that_has_no_end(patch: Patch) -> None:
-    instead_of_a_wait(patch, KEEP)
+def hold_never_ends(patch: Patch) -> None:
+    replace_wait(patch, KEEP)
 
 
-def instead_of_a_wait(patch: Patch, action: str) -> None:
+def replace_wait(patch: Patch, action: str) -> None:
     original = supervision.decide
 
     def decide(*arguments: Any) -> Step:
@@ -142,7 +142,7 @@ def instead_of_a_wait(patch: Patch, action: str) -> None:
     patch.setattr(supervision, "decide", decide)
 
 
-def wait_for_a_person_that_nobody_is_told_of(patch: Patch) -> None:
+def wait_for_user_not_stated(patch: Patch) -> None:
     original = supervision.decide
 
     def decide(*arguments: Any) -> Step:
@@ -152,11 +152,11 @@ def wait_for_a_person_that_nobody_is_told_of(patch: Patch) -> None:
     patch.setattr(supervision, "decide", decide)
 
 
-def histories_in_memory_only(patch: Patch) -> None:
+def restart_state_not_saved(patch: Patch) -> None:
     patch.setattr(Histories, "_write", lambda self: None)
 
 
-def histories_by_the_wall_clock(patch: Patch) -> None:
+def restart_state_uses_wall_clock(patch: Patch) -> None:
     original = Histories._take_back
     patch.setattr(
         Histories,
@@ -165,7 +165,7 @@ def histories_by_the_wall_clock(patch: Patch) -> None:
     )
 
 
-def histories_that_believe_a_clock_set_back(patch: Patch) -> None:
+def restart_state_trusts_clock_set_back(patch: Patch) -> None:
     original = Histories._take_back
 
     def take_back(self: Histories, page: Any, written: History) -> History:
@@ -178,11 +178,11 @@ def histories_that_believe_a_clock_set_back(patch: Patch) -> None:
     patch.setattr(Histories, "_take_back", take_back)
 
 
-def histories_that_keep_the_clock_of_the_boot_before(patch: Patch) -> None:
+def restart_state_keeps_old_boot_clock(patch: Patch) -> None:
     patch.setattr(Histories, "keep_current", lambda self: None)
 
 
-def first_answer_that_is_not_waited_for(patch: Patch) -> None:
+def first_assignments_not_awaited(patch: Patch) -> None:
     original = Supervisor.step
 
     def step(self: Supervisor[Any]) -> float:
@@ -192,12 +192,12 @@ def first_answer_that_is_not_waited_for(patch: Patch) -> None:
     patch.setattr(Supervisor, "step", step)
 
 
-def adoption_that_is_forgotten(patch: Patch) -> None:
+def adoption_ignored(patch: Patch) -> None:
     patch.setattr(Supervisor, "adopt", lambda self, seat: None)
 
 
-def stop_that_is_asked_for_once_in_a_life(patch: Patch) -> None:
-    class Never(set[Any]):
+def stop_requested_only_once(patch: Patch) -> None:
+    class NonDiscardingSet(set[Any]):
         def discard(self, key: Any) -> None:
             pass
 
@@ -205,44 +205,44 @@ def stop_that_is_asked_for_once_in_a_life(patch: Patch) -> None:
 
     def init(self: Supervisor[Any], *arguments: Any) -> None:
         original(self, *arguments)
-        self._asked_to_stop = Never()
+        self._asked_to_stop = NonDiscardingSet()
 
     patch.setattr(Supervisor, "__init__", init)
 
 
 FAULTS: tuple[Callable[[Patch], None], ...] = (
-    success_that_clears_the_window,
-    success_that_does_not_unpark,
-    ends_that_never_park,
-    trial_after_trial,
-    trial_that_waits_for_a_person_at_once,
-    end_long_ago_that_still_counts,
-    no_pause_at_all,
-    pause_that_doubles_for_ever,
-    missing_program_that_counts_as_a_death,
-    hindrance_that_forgets_the_trial,
-    pause_that_forgets_the_trial,
-    takeover_that_forgets_the_trial,
-    takeover_that_forgets_the_ends,
-    login_that_is_tried_again_by_itself,
-    new_wish_that_is_no_new_beginning,
-    wish_to_stop_that_is_not_heeded,
-    rest_that_is_not_waited_for,
-    rest_that_has_no_end,
-    wait_for_a_person_that_nobody_is_told_of,
-    histories_in_memory_only,
-    histories_by_the_wall_clock,
-    histories_that_believe_a_clock_set_back,
-    histories_that_keep_the_clock_of_the_boot_before,
-    first_answer_that_is_not_waited_for,
-    adoption_that_is_forgotten,
-    stop_that_is_asked_for_once_in_a_life,
+    success_clears_failure_window,
+    success_without_recovery,
+    failures_never_crash_loop,
+    repeated_probe_runs,
+    no_probe_run,
+    old_failure_counts,
+    no_backoff,
+    unlimited_backoff,
+    missing_program_counts_as_failure,
+    hindrance_cancels_probe_run,
+    pause_cancels_probe_run,
+    takeover_cancels_probe_run,
+    takeover_clears_failures,
+    login_pause_ends_by_itself,
+    new_generation_keeps_history,
+    desired_stop_ignored,
+    hold_ignored,
+    hold_never_ends,
+    wait_for_user_not_stated,
+    restart_state_not_saved,
+    restart_state_uses_wall_clock,
+    restart_state_trusts_clock_set_back,
+    restart_state_keeps_old_boot_clock,
+    first_assignments_not_awaited,
+    adoption_ignored,
+    stop_requested_only_once,
 )
 
 
-@pytest.mark.parametrize("plant", FAULTS)
-def test_the_fault_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
-    plant(monkeypatch)
-    begun = seed(0)(type("RestartsKeepBudget", (RestartsKeepBudget,), {}))
+@pytest.mark.parametrize("plant_fault", FAULTS)
+def test_fault_is_found(plant_fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    plant_fault(monkeypatch)
+    seeded_machine = seed(0)(type("RestartsKeepBudget", (RestartsKeepBudget,), {}))
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(begun, settings=PATIENT)
+        run_state_machine_as_test(seeded_machine, settings=LONG_SEARCH)

@@ -18,7 +18,7 @@ from greenroom.domain import supervision
 from greenroom.domain.reliability import DEFAULTS, Reliability
 from greenroom.domain.supervision import History
 from greenroom.wire.replies import Wish, Wishes
-from tests.simulation.budget import EPSILON_S, Budget
+from tests.simulation.restart_model import EPSILON_S, RestartModel
 
 ROOM = "room_1"
 ROLES = ("builder", "reviewer")
@@ -28,28 +28,28 @@ LIMITS = (
     Reliability(park_after_ends=2, park_window_s=60.0, park_pause_s=90.0, restart_pause_s_max=20.0),
     Reliability(park_after_ends=4, park_window_s=600.0, park_pause_s=5.0),
 )
-SPANS = (0.2, 1.0, 5.0, 30.0, 60.0, 200.0, 299.0, 301.0, 700.0)
-LEAPS = (-86_400.0, -100.0, 100.0, 86_400.0)
+SPANS_S = (0.2, 1.0, 5.0, 30.0, 60.0, 200.0, 299.0, 301.0, 700.0)
+CLOCK_CHANGES_S = (-86_400.0, -100.0, 100.0, 86_400.0)
 DESIRES = ("running", "running", "stopped")
 FRACTIONS = st.floats(0, 1, exclude_max=True)
 PAUSE_S_MAX = 1000.0
-LOOKS_MAX = 1000
-LATE_S = 0.0137
+STEPS_MAX = 1000
+WAKE_DELAY_S = 0.0137
 """Added to each wait. So no two failures are exactly one window apart, where rounding in the file would decide."""
 
 
-class Agent:
+class ScriptedRunner:
     """A role runner whose end the test decides."""
 
-    def __init__(self, wish: Wish, history: History, on_end: Callable[[], None]) -> None:
-        self.wish, self.history, self.on_end = wish, history, on_end
-        self.is_asked_to_stop = False
+    def __init__(self, spec: Wish, history: History, on_end: Callable[[], None]) -> None:
+        self.wish, self.history, self.on_end = spec, history, on_end
+        self.is_stop_requested = False
 
     def start(self) -> None:
         pass
 
     def stop(self, reason: str) -> None:
-        self.is_asked_to_stop = True
+        self.is_stop_requested = True
 
 
 class RestartsKeepBudget(RuleBasedStateMachine):
@@ -61,20 +61,20 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         self.patch.setattr(os, "fsync", lambda file: None)  # Power failures are not simulated.
         self.folder = tempfile.TemporaryDirectory(prefix="greenroom-budget-")
         self.limits = limits
-        self.budget = Budget(limits)
+        self.model = RestartModel(limits)
         self.passed_s = 0.0
         self.boots = 0
         self.clock = MovedClock()
-        self.wishes: dict[str, Wish] = {}
-        self.heard: dict[str, Wish] | None = None
-        self.alive: dict[str, Agent] = {}
+        self.specs: dict[str, Wish] = {}
+        self.assignments: dict[str, Wish] | None = None
+        self.runners: dict[str, ScriptedRunner] = {}
         for role in ROLES:
-            self.write_wish(role, "running")
+            self.write_spec(role, "running")
         self.start_daemon()
 
     def teardown(self) -> None:
         try:
-            self.all_come_to_rest()
+            self.await_desired_state()
         finally:
             self.folder.cleanup()
             self.patch.undo()
@@ -82,152 +82,154 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     # Users and the server.
 
     @rule(
-        role=st.sampled_from(ROLES), desired=st.sampled_from(["running", "running", "stopped"]), is_heard=st.booleans()
+        role=st.sampled_from(ROLES),
+        desired=st.sampled_from(["running", "running", "stopped"]),
+        is_delivered=st.booleans(),
     )
-    def wish(self, role: str, desired: str, is_heard: bool) -> None:
-        self.write_wish(role, desired)
-        if is_heard:
-            self.hear()
+    def set_spec(self, role: str, desired: str, is_delivered: bool) -> None:
+        self.write_spec(role, desired)
+        if is_delivered:
+            self.deliver_assignments()
 
     @rule()
-    def hear(self) -> None:
-        self.heard = dict(self.wishes)
-        self.supervisor.take_wishes(Wishes(version=1, wishes=tuple(self.wishes.values())))
-        self.look()
+    def deliver_assignments(self) -> None:
+        self.assignments = dict(self.specs)
+        self.supervisor.take_wishes(Wishes(version=1, wishes=tuple(self.specs.values())))
+        self.step_supervisor()
 
     # Time, and the computer.
 
-    @rule(span_s=st.sampled_from(SPANS), is_asleep=st.booleans())
+    @rule(span_s=st.sampled_from(SPANS_S), is_asleep=st.booleans())
     def pass_time(self, span_s: float, is_asleep: bool) -> None:
         """Time passes, and the supervisor steps when it is due; if the computer sleeps, when it wakes."""
         left_s = span_s
         while left_s > 0:
-            step_s = left_s if is_asleep else min(left_s, self.look())
-            self.let_pass(step_s, is_asleep)
+            step_s = left_s if is_asleep else min(left_s, self.step_supervisor())
+            self.advance(step_s, is_asleep)
             left_s -= step_s
-        self.look()
+        self.step_supervisor()
 
-    @rule(by_s=st.sampled_from(LEAPS))
-    def wall_clock_is_set(self, by_s: float) -> None:
+    @rule(by_s=st.sampled_from(CLOCK_CHANGES_S))
+    def set_wall_clock(self, by_s: float) -> None:
         self.clock.leap(by_s)
-        self.look()
+        self.step_supervisor()
 
-    @rule(by_s=st.sampled_from(LEAPS))
-    def daemon_is_killed(self, by_s: float) -> None:
+    @rule(by_s=st.sampled_from(CLOCK_CHANGES_S))
+    def kill_daemon(self, by_s: float) -> None:
         """The agents continue to run and the next daemon adopts them. Meanwhile the wall clock is set."""
         self.clock.leap(by_s)
         self.start_daemon()
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.runners)
     @rule(fraction=FRACTIONS, data=st.data())
-    def daemon_is_killed_while_it_tells_of_a_death(self, fraction: float, data: st.DataObject) -> None:
-        agent = self.alive.pop(data.draw(st.sampled_from(sorted(self.alive))))
-        self.note_death(agent, fraction)
+    def kill_daemon_during_failure_report(self, fraction: float, data: st.DataObject) -> None:
+        runner = self.runners.pop(data.draw(st.sampled_from(sorted(self.runners))))
+        self.record_failure(runner, fraction)
         self.start_daemon()
 
-    @rule(away_s=st.sampled_from(SPANS), back_s=st.sampled_from([0.0, 10.0, 250.0, 86_400.0]), fraction=FRACTIONS)
-    def computer_restarts(self, away_s: float, back_s: float, fraction: float) -> None:
+    @rule(away_s=st.sampled_from(SPANS_S), back_s=st.sampled_from([0.0, 10.0, 250.0, 86_400.0]), fraction=FRACTIONS)
+    def reboot(self, away_s: float, back_s: float, fraction: float) -> None:
         """All processes end, and the wall clock may be wrong after the boot."""
         self.passed_s += away_s
         self.boots += 1
         self.clock = MovedClock(wall=self.clock.wall() + away_s - back_s, monotonic=7.0)
-        self.budget.clock_was_set_back(back_s, self.passed_s)
+        self.model.set_clock_back(back_s, self.passed_s)
         self.start_daemon()
-        for agent in list(self.alive.values()):
-            self.note_death(agent, fraction)
-            self.get_up(agent)
+        for runner in list(self.runners.values()):
+            self.record_failure(runner, fraction)
+            self.end_run(runner)
 
     # Agents.
 
     @rule(role=st.sampled_from(ROLES), runs=st.lists(st.booleans(), min_size=1, max_size=6), fraction=FRACTIONS)
     def work(self, role: str, runs: list[bool], fraction: float) -> None:
         """Several runs that complete their task or fail; after a failure the agent is restarted if allowed."""
-        for does_its_task in runs:
-            if role not in self.alive:
-                self.pass_time(self.look(), False)
-            if role not in self.alive:
+        for succeeds in runs:
+            if role not in self.runners:
+                self.pass_time(self.step_supervisor(), False)
+            if role not in self.runners:
                 return
-            agent = self.alive[role]
-            if does_its_task:
-                self.note(agent, supervision.succeeded(agent.history, agent.wish.generation))
-                self.budget.succeeded(role, agent.wish.generation)
-                self.check(agent)
+            runner = self.runners[role]
+            if succeeds:
+                self.record(runner, supervision.succeeded(runner.history, runner.wish.generation))
+                self.model.record_success(role, runner.wish.generation)
+                self.check(runner)
             else:
-                self.note_death(agent, fraction)
-                self.get_up(agent)
+                self.record_failure(runner, fraction)
+                self.end_run(runner)
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.runners)
     @rule(data=st.data(), fraction=FRACTIONS)
-    def be_hindered(self, data: st.DataObject, fraction: float) -> None:
-        agent = self.draw_agent(data)
-        arguments = (agent.wish.generation, self.clock.boottime(), fraction, self.limits)
-        self.note(agent, supervision.hindered(agent.history, *arguments, "There is no program x."))
-        self.rest(agent, self.limits.restart_pause_s_min)
+    def hinder(self, data: st.DataObject, fraction: float) -> None:
+        runner = self.draw_runner(data)
+        arguments = (runner.wish.generation, self.clock.boottime(), fraction, self.limits)
+        self.record(runner, supervision.hindered(runner.history, *arguments, "There is no program x."))
+        self.record_hold(runner, self.limits.restart_pause_s_min)
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.runners)
     @rule(data=st.data(), for_s=st.none() | st.floats(0, PAUSE_S_MAX))
-    def be_paused(self, data: st.DataObject, for_s: float | None) -> None:
-        agent, now = self.draw_agent(data), self.clock.boottime()
+    def hold_agent(self, data: st.DataObject, for_s: float | None) -> None:
+        runner, now = self.draw_runner(data), self.clock.boottime()
         until = None if for_s is None else now + for_s
-        self.note(agent, supervision.paused(agent.history, agent.wish.generation, now, until, "not now"))
-        self.rest(agent, for_s)
+        self.record(runner, supervision.paused(runner.history, runner.wish.generation, now, until, "not now"))
+        self.record_hold(runner, for_s)
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.runners)
     @rule(data=st.data())
-    def be_superseded(self, data: st.DataObject) -> None:
-        agent, now = self.draw_agent(data), self.clock.boottime()
-        self.note(agent, supervision.yielded(agent.history, agent.wish.generation, now, self.limits))
-        self.rest(agent, self.limits.daemon_heartbeat_interval_s)
+    def end_by_takeover(self, data: st.DataObject) -> None:
+        runner, now = self.draw_runner(data), self.clock.boottime()
+        self.record(runner, supervision.yielded(runner.history, runner.wish.generation, now, self.limits))
+        self.record_hold(runner, self.limits.daemon_heartbeat_interval_s)
 
-    @precondition(lambda self: any(agent.is_asked_to_stop for agent in self.alive.values()))
+    @precondition(lambda self: any(runner.is_stop_requested for runner in self.runners.values()))
     @rule()
-    def stop_as_asked(self) -> None:
-        for agent in [agent for agent in self.alive.values() if agent.is_asked_to_stop]:
-            self.get_up(agent)
+    def finish_requested_stops(self) -> None:
+        for runner in [runner for runner in self.runners.values() if runner.is_stop_requested]:
+            self.end_run(runner)
 
     # Invariants.
 
     @invariant()
-    def a_wait_has_an_end_or_is_for_a_person_and_says_so(self) -> None:
+    def waits_end_or_need_user(self) -> None:
         now = self.clock.boottime()
-        for role, wish in (self.heard or {}).items():
-            if wish.desired != "running" or role in self.alive:
+        for role, spec in (self.assignments or {}).items():
+            if spec.desired != "running" or role in self.runners:
                 continue
-            account = self.budget.of(role, wish.generation)
+            account = self.model.account_of(role, spec.generation)
             history = self.histories.of(ROOM, role)
-            step = supervision.decide(True, wish.generation, None, history, now)
+            step = supervision.decide(True, spec.generation, None, history, now)
             assert step.action == supervision.WAIT, "no agent runs, and the supervisor waits for nothing"
-            assert account.needs_person == (step.until is None) == ("until a person" in step.reason), step
+            assert account.needs_user == (step.until is None) == ("until a person" in step.reason), step
             longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
 
     @invariant()
-    def what_the_supervisor_believes_to_run_is_what_runs(self) -> None:
-        assert self.supervisor.seats() == list(self.alive.values())
+    def supervisor_knows_running_agents(self) -> None:
+        assert self.supervisor.seats() == list(self.runners.values())
 
     @rule()
-    def all_come_to_rest(self) -> None:
+    def await_desired_state(self) -> None:
         """Without further changes all roles reach their desired state, and the supervisor does not busy-loop."""
-        self.hear()
+        self.deliver_assignments()
         ends_at = self.passed_s + max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max) + 1.0
-        for _ in range(LOOKS_MAX):
-            self.stop_as_asked()
-            wait_s = self.look()
+        for _ in range(STEPS_MAX):
+            self.finish_requested_stops()
+            wait_s = self.step_supervisor()
             if self.passed_s >= ends_at:
                 break
             assert wait_s > 0, "the supervisor busy-loops without a change"
-            self.let_pass(wait_s)
+            self.advance(wait_s)
         assert self.passed_s >= ends_at
-        for role, wish in self.wishes.items():
-            should_run = wish.desired == "running" and not self.budget.of(role, wish.generation).needs_person
-            runs = [self.alive[role].wish.generation] if role in self.alive else []
-            assert runs == ([wish.generation] if should_run else []), f"{role}: {self.histories.of(ROOM, role)}"
+        for role, spec in self.specs.items():
+            should_run = spec.desired == "running" and not self.model.account_of(role, spec.generation).needs_user
+            runs = [self.runners[role].wish.generation] if role in self.runners else []
+            assert runs == ([spec.generation] if should_run else []), f"{role}: {self.histories.of(ROOM, role)}"
 
     # Helpers.
 
-    def write_wish(self, role: str, desired: str) -> None:
-        before = self.wishes.get(role)
-        self.wishes[role] = Wish(
+    def write_spec(self, role: str, desired: str) -> None:
+        before = self.specs.get(role)
+        self.specs[role] = Wish(
             room=ROOM,
             room_name="r",
             role=role,
@@ -243,64 +245,66 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         """Start a daemon, which adopts the runs of the one before it before it knows the assignments."""
         boot = f"boot {self.boots}"
         self.histories = Histories(Path(self.folder.name) / "histories.json", boot, self.clock, self.limits)
-        self.supervisor: Supervisor[Agent] = Supervisor(self.make_agent, self.histories, self.clock, lambda: None)
-        self.heard = None
-        for role, agent in self.alive.items():
-            history = supervision.under(self.histories.of(ROOM, role), agent.wish.generation)
-            self.alive[role] = Agent(agent.wish, history, partial(self.supervisor.take_end, ROOM, role))
-            self.supervisor.adopt(self.alive[role])
-        self.look()
+        self.supervisor: Supervisor[ScriptedRunner] = Supervisor(
+            self.make_runner, self.histories, self.clock, lambda: None
+        )
+        self.assignments = None
+        for role, runner in self.runners.items():
+            history = supervision.under(self.histories.of(ROOM, role), runner.wish.generation)
+            self.runners[role] = ScriptedRunner(runner.wish, history, partial(self.supervisor.take_end, ROOM, role))
+            self.supervisor.adopt(self.runners[role])
+        self.step_supervisor()
 
-    def make_agent(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Agent:
-        assert self.heard is not None, "started before the assignments were known"
-        assert self.heard[wish.role] == wish, "started from an outdated agent spec"
-        assert wish.desired == "running", "started although its desired state is stopped"
-        assert wish.role not in self.alive, "two agents run in one role"
-        self.budget.began(wish.role, wish.generation, history.is_parked, self.passed_s)
-        agent = self.alive[wish.role] = Agent(wish, history, on_end)
-        return agent
+    def make_runner(self, spec: Wish, history: History, on_end: Callable[[], None]) -> ScriptedRunner:
+        assert self.assignments is not None, "started before the assignments were known"
+        assert self.assignments[spec.role] == spec, "started from an outdated agent spec"
+        assert spec.desired == "running", "started although its desired state is stopped"
+        assert spec.role not in self.runners, "two agents run in one role"
+        self.model.record_start(spec.role, spec.generation, history.is_parked, self.passed_s)
+        runner = self.runners[spec.role] = ScriptedRunner(spec, history, on_end)
+        return runner
 
-    def let_pass(self, span_s: float, is_asleep: bool = False) -> None:
-        (self.clock.sleep if is_asleep else self.clock.move)(span_s + LATE_S)
-        self.passed_s += span_s + LATE_S
+    def advance(self, span_s: float, is_asleep: bool = False) -> None:
+        (self.clock.sleep if is_asleep else self.clock.move)(span_s + WAKE_DELAY_S)
+        self.passed_s += span_s + WAKE_DELAY_S
 
-    def look(self) -> float:
+    def step_supervisor(self) -> float:
         return self.supervisor.step()
 
-    def draw_agent(self, data: st.DataObject) -> Agent:
-        return self.alive[data.draw(st.sampled_from(sorted(self.alive)))]
+    def draw_runner(self, data: st.DataObject) -> ScriptedRunner:
+        return self.runners[data.draw(st.sampled_from(sorted(self.runners)))]
 
-    def note(self, agent: Agent, history: History) -> None:
-        agent.history = history
-        self.histories.note(ROOM, agent.wish.role, history)
+    def record(self, runner: ScriptedRunner, history: History) -> None:
+        runner.history = history
+        self.histories.note(ROOM, runner.wish.role, history)
 
-    def note_death(self, agent: Agent, fraction: float) -> None:
-        arguments = (agent.wish.generation, self.clock.boottime(), fraction, self.limits)
-        self.note(agent, supervision.ended(agent.history, *arguments, "exit code 3"))
-        self.budget.died(agent.wish.role, agent.wish.generation, self.passed_s)
-        self.check(agent)
+    def record_failure(self, runner: ScriptedRunner, fraction: float) -> None:
+        arguments = (runner.wish.generation, self.clock.boottime(), fraction, self.limits)
+        self.record(runner, supervision.ended(runner.history, *arguments, "exit code 3"))
+        self.model.record_failure(runner.wish.role, runner.wish.generation, self.passed_s)
+        self.check(runner)
 
-    def check(self, agent: Agent) -> None:
+    def check(self, runner: ScriptedRunner) -> None:
         """Compare the recorded history of an agent with its account in the model."""
-        history, account = agent.history, self.budget.of(agent.wish.role, agent.wish.generation)
-        assert history.is_parked == account.is_parked, f"{history} but {account}"
-        assert history.needs_person == account.needs_person, f"{history} but {account}"
+        history, account = runner.history, self.model.account_of(runner.wish.role, runner.wish.generation)
+        assert history.is_parked == account.is_crash_looping, f"{history} but {account}"
+        assert history.needs_person == account.needs_user, f"{history} but {account}"
         if history.rest == supervision.BACKING_OFF:
             assert history.rests_until is not None
             pause_s = history.rests_until - self.clock.boottime()
             assert self.limits.restart_pause_s_min - EPSILON_S <= pause_s, "restarted too soon"
             assert pause_s <= self.limits.restart_pause_s_max + EPSILON_S, "restarted too late"
 
-    def rest(self, agent: Agent, for_s: float | None) -> None:
+    def record_hold(self, runner: ScriptedRunner, for_s: float | None) -> None:
         until = None if for_s is None else self.passed_s + for_s
-        self.budget.waits(agent.wish.role, agent.wish.generation, until)
-        self.check(agent)
-        self.get_up(agent)
+        self.model.record_hold(runner.wish.role, runner.wish.generation, until)
+        self.check(runner)
+        self.end_run(runner)
 
-    def get_up(self, agent: Agent) -> None:
-        del self.alive[agent.wish.role]
-        agent.on_end()
-        self.look()
+    def end_run(self, runner: ScriptedRunner) -> None:
+        del self.runners[runner.wish.role]
+        runner.on_end()
+        self.step_supervisor()
 
 
 TestRestartsKeepBudget = RestartsKeepBudget.TestCase

@@ -15,8 +15,8 @@ from greenroom.domain.task import HELD_STATES, QUARANTINED, Task
 from greenroom.service import sweeping
 from greenroom.service.leases import seat_key
 from tests.service.house import House
-from tests.simulation.ledger import check_moves, check_places
-from tests.simulation.reference import Seat
+from tests.simulation.presence_model import RoleModel
+from tests.simulation.task_model import check_request_limit, check_transitions
 
 ROLES = ("builder", "reviewer")
 CONNECTIONS = ("a", "b", "c", "d")
@@ -32,9 +32,9 @@ class SelfHealing(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.house = House()
-        self.house.room(roles=ROLES, max_requests=MAX_REQUESTS)
-        self.seats = {role: Seat() for role in ROLES}
+        self.server = House()
+        self.server.room(roles=ROLES, max_requests=MAX_REQUESTS)
+        self.models = {role: RoleModel() for role in ROLES}
         self.held: dict[tuple[str, str], tuple[str, int]] = {}
         self.sent: list[str] = []
         self.accepted: dict[str, tuple[str, int]] = {}
@@ -44,89 +44,91 @@ class SelfHealing(RuleBasedStateMachine):
 
     @property
     def now(self) -> float:
-        return self.house.clock.monotonic()
+        return self.server.clock.monotonic()
 
     @property
-    def grace_ends(self) -> float:
-        return self.now + self.house.limits.takeover_grace_s
+    def takeover_ends_at(self) -> float:
+        return self.now + self.server.limits.takeover_grace_s
 
-    def in_hand(self, role: str) -> str | None:
+    def held_task_of(self, role: str) -> str | None:
         """The task that the present participant of a role holds."""
-        holder = (role, self.seats[role].newest)
-        held = [task for task in self.house.look().tasks if task.status in HELD_STATES]
+        holder = (role, self.models[role].newest)
+        held = [task for task in self.server.look().tasks if task.status in HELD_STATES]
         return next((task.id for task in held if (task.target_role, task.claimed_by) == holder), None)
 
-    def due_to(self, role: str) -> str | None:
+    def claimable_task(self, role: str) -> str | None:
         """The task that a claim must return: the oldest pending one, unless a takeover still holds it back."""
-        pending = [task for task in self.house.look().tasks if (task.status, task.target_role) == ("pending", role)]
-        return pending[0].id if pending and self.seats[role].may_claim(pending[0].id, self.now) else None
+        pending = [task for task in self.server.look().tasks if (task.status, task.target_role) == ("pending", role)]
+        return pending[0].id if pending and self.models[role].can_claim(pending[0].id, self.now) else None
 
     # Presence.
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def join(self, role: str, connection: str) -> None:
-        self.seats[role].take_over(connection, self.in_hand(role), self.grace_ends)
-        expected = self.seats[role].join(connection, self.now)
-        reply = self.house.join(role, connection)
+        self.models[role].record_takeover(connection, self.held_task_of(role), self.takeover_ends_at)
+        expected = self.models[role].record_join(connection, self.now)
+        reply = self.server.join(role, connection)
         assert expected == reply.status
         assert reply.epoch >= self.epochs[role], "the epoch decreased"
         self.epochs[role] = reply.epoch
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def beat(self, role: str, connection: str) -> None:
-        expected = self.seats[role].verdict(connection)
-        assert expected == self.house.beat(role, connection).status
+        expected = self.models[role].verdict(connection)
+        assert expected == self.server.beat(role, connection).status
         if expected == "ok":
-            self.seats[role].seen_at = self.now
+            self.models[role].seen_at = self.now
 
     @rule(role=roles_drawn, connection=connections_drawn, cause=st.sampled_from(["left", "exited", "stopped"]))
     def leave(self, role: str, connection: str, cause: str) -> None:
-        self.house.leave(role, connection, cause=cause)
-        self.seats[role].has_stopped(connection)
-        self.seats[role].leave(connection)
+        self.server.leave(role, connection, cause=cause)
+        self.models[role].record_stop(connection)
+        self.models[role].record_leave(connection)
 
     @rule(pause=pauses_drawn)
     def pass_time(self, pause: float) -> None:
-        self.house.pass_time(pause)
-        self.expire_reference()
+        self.server.pass_time(pause)
+        self.expire_models()
 
     @rule(pause=pauses_drawn)
     def stall(self, pause: float) -> None:
         """The server stalls: no lease may expire because of heartbeats that it could not receive."""
-        before = {role: seat.is_present for role, seat in self.seats.items()}
-        self.house.clock.move(pause)
-        sweeping.tick(self.house.world)
-        ttl = self.house.limits.heartbeat_ttl_s
-        if pause - self.house.limits.sweep_interval_s > ttl / 10:
-            assert before == {role: self.is_shown_present(role) for role in ROLES}, "a lease expired by a server stall"
-            for seat in self.seats.values():
-                seat.seen_at = max(seat.seen_at, self.now)
-                seat.grace(self.now - pause, self.grace_ends)
+        before = {role: model.is_present for role, model in self.models.items()}
+        self.server.clock.move(pause)
+        sweeping.tick(self.server.world)
+        ttl = self.server.limits.heartbeat_ttl_s
+        if pause - self.server.limits.sweep_interval_s > ttl / 10:
+            assert before == {role: self.is_present_in_room(role) for role in ROLES}, (
+                "a lease expired by a server stall"
+            )
+            for model in self.models.values():
+                model.seen_at = max(model.seen_at, self.now)
+                model.extend_takeovers(self.now - pause, self.takeover_ends_at)
         else:
-            self.expire_reference()
+            self.expire_models()
 
     @rule()
     def restart_server(self) -> None:
-        self.house.open()
-        for seat in self.seats.values():
-            seat.seen_at = max(seat.seen_at, self.now)
-        for task in self.house.look().tasks:
+        self.server.open()
+        for model in self.models.values():
+            model.seen_at = max(model.seen_at, self.now)
+        for task in self.server.look().tasks:
             if task.status == "pending" and task.released_cause == "superseded" and task.last_holder is not None:
-                self.seats[task.target_role].held_back[task.id] = (task.last_holder, self.grace_ends)
+                self.models[task.target_role].takeover_holds[task.id] = (task.last_holder, self.takeover_ends_at)
 
     # Tasks.
 
     @rule(to=st.sampled_from((None, *ROLES)))
     def send(self, to: str | None) -> None:
-        task = self.house.send(to=to).task
+        task = self.server.send(to=to).task
         assert task is not None
         self.sent.append(task.id)
 
     @rule(role=roles_drawn, connection=connections_drawn)
     def claim(self, role: str, connection: str) -> None:
-        verdict, due = self.seats[role].verdict(connection), self.in_hand(role) or self.due_to(role)
+        verdict, due = self.models[role].verdict(connection), self.held_task_of(role) or self.claimable_task(role)
         try:
-            task = self.house.claim(role, connection)
+            task = self.server.claim(role, connection)
         except RejoinRequired:
             assert verdict == "rejoin_required"
             return
@@ -134,7 +136,7 @@ class SelfHealing(RuleBasedStateMachine):
             assert verdict == "superseded"
             return
         assert verdict == "ok", "a claim of a connection that is not present was answered"
-        self.seats[role].seen_at = self.now
+        self.models[role].seen_at = self.now
         assert due == (task.id if task is not None else None), "a claim returned the wrong task"
         if task is None:
             return
@@ -165,12 +167,12 @@ class SelfHealing(RuleBasedStateMachine):
         """A call about a claimed attempt: by its own connection or another, perhaps with a wrong attempt number."""
         (role, holder), (task_id, attempt) = data.draw(st.sampled_from(sorted(self.held.items())))
         caller, named = connection or holder, max(1, attempt + shift)
-        before = self.house.task(task_id)
+        before = self.server.task(task_id)
         entitled = self.is_entitled(role, before, caller, named)
         try:
             after = self.call(how, task_id, caller, named)
         except GreenroomError as error:
-            self.refused(before, entitled, error)
+            self.check_rejected(before, entitled, error)
             return
         if how == "decline":
             repeated = before.status == QUARANTINED and self.declined.get(task_id) == (caller, named)
@@ -184,23 +186,23 @@ class SelfHealing(RuleBasedStateMachine):
         if repeated:
             assert (before.status, before.result, before.reason) == (after.status, after.result, after.reason)
         if entitled:
-            self.seats[role].is_present, self.seats[role].seen_at = True, self.now
+            self.models[role].is_present, self.models[role].seen_at = True, self.now
         assert after.attempt == before.attempt
 
-    def refused(self, before: Task, entitled: bool, error: GreenroomError) -> None:
+    def check_rejected(self, before: Task, entitled: bool, error: GreenroomError) -> None:
         assert isinstance(error, Conflict | Unusable)
         assert not entitled or isinstance(error, InvalidTransition), f"the holder was rejected: {error}"
-        kept = self.house.task(before.id)
+        kept = self.server.task(before.id)
         assert (before.status, before.attempt, before.claimed_by) == (kept.status, kept.attempt, kept.claimed_by)
 
     def call(self, how: str, task: str, connection: str, attempt: int) -> Task:
         if how == "handoff":
-            return self.house.handoff(task, connection, attempt, to=ROLES[1])
+            return self.server.handoff(task, connection, attempt, to=ROLES[1])
         calls: dict[str, Any] = {
-            "start": self.house.start,
-            "progress": self.house.progress,
-            "complete": self.house.complete,
-            "decline": self.house.decline,
+            "start": self.server.start,
+            "progress": self.server.progress,
+            "complete": self.server.complete,
+            "decline": self.server.decline,
         }
         result: Task = calls[how](task, connection, attempt)
         return result
@@ -208,57 +210,57 @@ class SelfHealing(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), how=st.sampled_from(["cancel", "reset", "retry"]))
     def intervene(self, data: st.DataObject, how: str) -> None:
-        task = self.house.task(data.draw(st.sampled_from(self.sent)))
+        task = self.server.task(data.draw(st.sampled_from(self.sent)))
         try:
-            getattr(self.house, how)(task.id)
+            getattr(self.server, how)(task.id)
         except InvalidTransition:
-            assert task == self.house.task(task.id), "a rejected transition changed something"
+            assert task == self.server.task(task.id), "a rejected transition changed something"
 
     # Invariants.
 
     def is_entitled(self, role: str, task: Task, connection: str, attempt: int) -> bool:
         """Whether a call must be accepted: the attempt holds the task, or was lost and no newer participant joined."""
-        seat = self.seats[role]
-        if connection in seat.closed or connection != seat.newest or attempt != task.attempt:
+        model = self.models[role]
+        if connection in model.closed or connection != model.newest or attempt != task.attempt:
             return False
         if task.status in HELD_STATES:
             return task.claimed_by == connection
         return task.status == "pending" and task.released_cause == "lost" and task.last_holder == connection
 
-    def is_shown_present(self, role: str) -> bool:
-        return any(each.role == role for each in self.house.look().participants)
+    def is_present_in_room(self, role: str) -> bool:
+        return any(each.role == role for each in self.server.look().participants)
 
-    def expire_reference(self) -> None:
-        limits = self.house.limits
-        for role, seat in self.seats.items():
-            silent = self.now - seat.seen_at
-            if seat.is_present and silent >= limits.heartbeat_ttl_s + limits.sweep_interval_s:
-                assert not self.is_shown_present(role), f"{role} is present {silent} s after its last heartbeat"
-            if seat.is_present and silent < limits.heartbeat_ttl_s:
-                assert self.is_shown_present(role), f"{role} was removed {silent} s after its last heartbeat"
-            seat.is_present = self.is_shown_present(role)
+    def expire_models(self) -> None:
+        limits = self.server.limits
+        for role, model in self.models.items():
+            silent = self.now - model.seen_at
+            if model.is_present and silent >= limits.heartbeat_ttl_s + limits.sweep_interval_s:
+                assert not self.is_present_in_room(role), f"{role} is present {silent} s after its last heartbeat"
+            if model.is_present and silent < limits.heartbeat_ttl_s:
+                assert self.is_present_in_room(role), f"{role} was removed {silent} s after its last heartbeat"
+            model.is_present = self.is_present_in_room(role)
 
     @invariant()
     def memory_agrees_with_the_store(self) -> None:
-        room = self.house.look()
-        world = self.house.world
+        room = self.server.look()
+        world = self.server.world
         for role in ROLES:
             shown = next((each for each in room.participants if each.role == role), None)
-            seat = world.leases.seats.get(seat_key(room.id, role))
-            assert (shown.connection_id if shown else None) == (seat.connection if seat else None)
-            assert self.seats[role].is_present == (shown is not None)
-            if shown is not None and seat is not None:
-                assert self.seats[role].newest == shown.connection_id
+            lease = world.leases.seats.get(seat_key(room.id, role))
+            assert (shown.connection_id if shown else None) == (lease.connection if lease else None)
+            assert self.models[role].is_present == (shown is not None)
+            if shown is not None and lease is not None:
+                assert self.models[role].newest == shown.connection_id
                 holder = (role, shown.connection_id)
                 held = [task for task in room.tasks if task.status in HELD_STATES]
-                mine = [task for task in held if (task.target_role, task.claimed_by) == holder]
-                assert len(mine) <= 1, "one participant holds two tasks"
-                assert (seat.task.id if seat.task else None) == (mine[0].id if mine else None)
+                held_here = [task for task in held if (task.target_role, task.claimed_by) == holder]
+                assert len(held_here) <= 1, "one participant holds two tasks"
+                assert (lease.task.id if lease.task else None) == (held_here[0].id if held_here else None)
 
     @invariant()
-    def every_held_task_has_a_holder_or_a_timer(self) -> None:
-        room = self.house.look()
-        world = self.house.world
+    def held_tasks_have_holder_or_timer(self) -> None:
+        room = self.server.look()
+        world = self.server.world
         present = {(each.role, each.connection_id) for each in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
@@ -267,13 +269,13 @@ class SelfHealing(RuleBasedStateMachine):
                 assert task.id not in world.leases.timers, f"a timer runs for {task.id}, which is {task.status}"
 
     @invariant()
-    def no_place_is_left_empty_or_taken_twice(self) -> None:
-        check_places(self.house.look().tasks, MAX_REQUESTS)
+    def request_limit_is_kept_and_used(self) -> None:
+        check_request_limit(self.server.look().tasks, MAX_REQUESTS)
 
     @invariant()
-    def the_log_has_no_gaps(self) -> None:
-        events = self.house.events()
-        check_moves(events)
+    def log_has_no_gaps(self) -> None:
+        events = self.server.events()
+        check_transitions(events)
         assert [event.pos for event in events] == list(range(1, len(events) + 1))
         last: dict[str, int] = {}
         for event in events:
@@ -281,9 +283,9 @@ class SelfHealing(RuleBasedStateMachine):
             last[event.stream] = event.seq
 
     @invariant()
-    def no_accepted_task_is_lost(self) -> None:
+    def no_sent_task_is_lost(self) -> None:
         for task in self.sent:
-            assert self.house.task(task).id == task
+            assert self.server.task(task).id == task
 
 
 TestSelfHealing = SelfHealing.TestCase

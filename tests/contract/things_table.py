@@ -30,7 +30,7 @@ things = Table(
 
 ADD = Statement(insert(things))
 GROW = Statement(update(things).where(things.c.name == bindparam("thing")).values(size=things.c.size + bindparam("by")))
-GROWN = Statement(
+GROW_RETURNING_SIZE = Statement(
     update(things)
     .where(things.c.name == bindparam("thing"))
     .values(size=things.c.size + bindparam("by"))
@@ -38,17 +38,19 @@ GROWN = Statement(
 )
 NAMES = Statement(select(things.c.name).order_by(things.c.name))
 SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")))
-KEPT_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), kept=True)
+CACHED_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), kept=True)
 COUNT = Statement(select(func.count()).select_from(things))
 
 Mutation = Callable[[Transaction], Any]
 
 
-class Boom(Exception):
+class MutationFailed(Exception):
     """The error that failing mutations of these tests raise."""
 
 
-def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change) -> Mutation:
+def add_thing(
+    name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change
+) -> Mutation:
     """A mutation that adds a thing, records an event of it in a stream, and returns its name."""
 
     def mutation(transaction: Transaction) -> str:
@@ -59,26 +61,26 @@ def adding(name: str, stream: str = "s", size: int = 1, write: Callable[..., obj
     return mutation
 
 
-def putting(name: str, stream: str = "s", size: int = 1) -> Mutation:
-    """A mutation that does what `adding` does, with a deferred statement."""
-    return adding(name, stream, size, Transaction.put)
+def add_thing_deferred(name: str, stream: str = "s", size: int = 1) -> Mutation:
+    """A mutation that does what `add_thing` does, with a deferred statement."""
+    return add_thing(name, stream, size, Transaction.put)
 
 
-def failing(name: str, error: BaseException | None = None) -> Mutation:
-    """A mutation that does what `adding` does, and then raises."""
+def fail_after_add(name: str, error: BaseException | None = None) -> Mutation:
+    """A mutation that does what `add_thing` does, and then raises."""
 
     def mutation(transaction: Transaction) -> None:
-        adding(name)(transaction)
-        raise error or Boom(name)
+        add_thing(name)(transaction)
+        raise error or MutationFailed(name)
 
     return mutation
 
 
-def names(store: Store) -> list[str]:
+def thing_names(store: Store) -> list[str]:
     return [name for (name,) in store.read(lambda reader: reader.rows(NAMES))]
 
 
-def everything(store: Store) -> list[Event]:
+def all_events(store: Store) -> list[Event]:
     return store.read(lambda reader: log.all_after(reader, 0, 1000))
 
 
@@ -94,7 +96,7 @@ def last_seq(store: Store, stream: str) -> int:
 
 
 @contextmanager
-def writer_held(store: Store) -> Iterator[None]:
+def writer_blocked(store: Store) -> Iterator[None]:
     """Block the writer's thread inside a mutation, so that all mutations submitted meanwhile form one batch."""
     started, released = threading.Event(), threading.Event()
 

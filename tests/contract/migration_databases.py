@@ -19,18 +19,18 @@ from greenroom.store.postgres import engine as postgres
 from greenroom.store.store import DATABASE_NAME, Store
 
 FIRST: Final = "0001"
-ROWS: Final = Path(__file__).with_name("store_0001.sql")
+FIRST_ROWS_FILE: Final = Path(__file__).with_name("store_0001.sql")
 """Statements that insert the rows of a store of the first version, written by that version: rows in every table."""
 
 
-class Place(NamedTuple):
-    """Where a store is: a data directory, and the URL of its database unless that is a file in the directory."""
+class MigrationDatabase(NamedTuple):
+    """The place of a store: a data directory, and the URL of its database unless that is a file in the directory."""
 
     directory: Path
     url: str | None = None
 
     @property
-    def database(self) -> str:
+    def kind(self) -> str:
         return "sqlite" if self.url is None else "postgresql"
 
     def connect(self) -> Any:
@@ -42,22 +42,22 @@ class Place(NamedTuple):
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A SQLAlchemy transaction on a connection of its own."""
-        with upgrading.engine_of(self.connect, self.database, "BEGIN").begin() as connection:
+        with upgrading.engine_of(self.connect, self.kind, "BEGIN").begin() as connection:
             yield connection
 
-    def run(self, statements: Iterable[str]) -> None:
+    def execute(self, statements: Iterable[str]) -> None:
         """Run statements without parameters, each in its own transaction."""
         with closing(self.connect()) as connection:
             for statement in statements:
                 connection.execute(statement)
 
-    def make(self, tables: MetaData) -> None:
+    def create_tables(self, tables: MetaData) -> None:
         """Create the tables of a new store, as `Store.open` does for an empty database."""
         dialect = sqlite.DIALECT if self.url is None else postgres.DIALECT
         with closing(self.connect()) as connection:
             migrating.create(connection.cursor(), dialect, "BEGIN", tables)
 
-    def make_first(self) -> None:
+    def create_first_version(self) -> None:
         """Create a store as the first version did, with rows in every table.
 
         On SQLite that version had no table of revisions. On PostgreSQL no store of that version ever existed.
@@ -65,10 +65,10 @@ class Place(NamedTuple):
         with self.begin() as connection:
             connection.execute(CreateTable(revisions))
             command.upgrade(upgrading.configured(connection), FIRST)
-            for line in ROWS.read_text("utf-8").splitlines():
+            for line in FIRST_ROWS_FILE.read_text("utf-8").splitlines():
                 connection.exec_driver_sql(line, execution_options={"no_parameters": True})
-        if self.database == "sqlite":
-            self.run((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
+        if self.kind == "sqlite":
+            self.execute((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
 
     def upgrade_to(self, version: int) -> None:
         """Upgrade a store of the first version to `version`, as that former version did."""
@@ -77,18 +77,18 @@ class Place(NamedTuple):
                 for statement in migrating.spell_stamp(connection.dialect, 1):
                     connection.exec_driver_sql(statement)
             command.upgrade(upgrading.configured(connection), f"{version:04}")
-        if self.database == "sqlite":
-            self.run((f"PRAGMA user_version = {version}",))
+        if self.kind == "sqlite":
+            self.execute((f"PRAGMA user_version = {version}",))
 
     def upgrade(self) -> None:
         """Upgrade to the newest revision as `Store.open` does, but without its checks and its copy."""
-        upgrading.upgrade(self.connect, self.database, "BEGIN")
+        upgrading.upgrade(self.connect, self.kind, "BEGIN")
 
     def open(self, clock: MovedClock) -> Store:
         """Open the store as a server does."""
         return Store.open(self.directory, clock, database=self.url)
 
-    def rows(self) -> dict[str, list[dict[str, Any]]]:
+    def all_rows(self) -> dict[str, list[dict[str, Any]]]:
         """Every row of every table, by the names of its columns."""
         with self.begin() as connection:
             return {
@@ -102,7 +102,7 @@ class Place(NamedTuple):
     def stamp(self) -> list[str]:
         """The revision of the database, as it is stored in each place."""
         with self.begin() as connection:
-            queries = ["PRAGMA user_version"] if self.database == "sqlite" else []
+            queries = ["PRAGMA user_version"] if self.kind == "sqlite" else []
             if inspect(connection).has_table(revisions.name):
                 queries.append(f"SELECT version_num FROM {revisions.name}")
             return [str(value) for sql in queries for (value,) in connection.exec_driver_sql(sql)]

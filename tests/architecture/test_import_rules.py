@@ -13,10 +13,10 @@ from tests.architecture.tree import ROOT
 BIN = Path(sys.executable).parent
 
 # Id of the contract, the module that violates it, and the violating code.
-PLANTED = (
+FORBIDDEN_IMPORTS = (
     ("floors", "store/planted.py", "import greenroom.service"),
     ("floors", "server/planted.py", "def later():\n    import greenroom.daemon"),
-    ("floors", "attic.py", "ATTIC = True"),
+    ("floors", "unlisted.py", "UNLISTED = True"),
     ("nouns", "domain/room.py", "from greenroom.domain import task"),
     ("strangers", "agent/planted.py", "import greenroom.service"),
     ("strangers", "client/planted.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sqlalchemy"),
@@ -27,18 +27,18 @@ PLANTED = (
 )
 
 
-def lint_imports(house: Path, contract: str) -> subprocess.CompletedProcess[str]:
+def lint_imports(package_copy: Path, contract: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / "lint-imports", "--no-cache", "--no-logo", "--contract", contract],
-        cwd=house,
-        env=os.environ | {"PYTHONPATH": str(house / "src")},
+        cwd=package_copy,
+        env=os.environ | {"PYTHONPATH": str(package_copy / "src")},
         capture_output=True,
         encoding="utf-8",
     )
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
+def package_copy(tmp_path: Path) -> Path:
     """A copy of the package in which a test may plant violations."""
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -47,23 +47,23 @@ def house(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("contract", "module", "line"), PLANTED)
-def test_a_planted_import_breaks_its_contract(house: Path, contract: str, module: str, line: str) -> None:
-    path = house / "src/greenroom" / module
-    path.write_text(f"{path.read_text() if path.exists() else ''}\n{line}\n")
+@pytest.mark.parametrize(("contract", "module", "violation"), FORBIDDEN_IMPORTS)
+def test_forbidden_import_is_reported(package_copy: Path, contract: str, module: str, violation: str) -> None:
+    path = package_copy / "src/greenroom" / module
+    path.write_text(f"{path.read_text() if path.exists() else ''}\n{violation}\n")
 
-    outcome = lint_imports(house, contract)
+    outcome = lint_imports(package_copy, contract)
 
     assert 1 == outcome.returncode, outcome.stdout + outcome.stderr
     assert "1 broken" in outcome.stdout
 
 
-@pytest.mark.parametrize("front_door", ["server", "daemon"])
-def test_the_command_line_may_use_a_front_door(house: Path, front_door: str) -> None:
-    (house / f"src/greenroom/{front_door}/run.py").write_text(f"import greenroom.{front_door}.planted\n")
-    (house / "src/greenroom/cli/planted.py").write_text(f"import greenroom.{front_door}.run\n")
+@pytest.mark.parametrize("package", ["server", "daemon"])
+def test_cli_may_import_run_modules(package_copy: Path, package: str) -> None:
+    (package_copy / f"src/greenroom/{package}/run.py").write_text(f"import greenroom.{package}.planted\n")
+    (package_copy / "src/greenroom/cli/planted.py").write_text(f"import greenroom.{package}.run\n")
 
-    outcome = lint_imports(house, f"{front_door}-front-door")
+    outcome = lint_imports(package_copy, f"{package}-front-door")
 
     assert 0 == outcome.returncode, outcome.stdout + outcome.stderr
 
@@ -79,7 +79,7 @@ BANNED = (
 )
 
 
-def ruff(name: str, text: str) -> subprocess.CompletedProcess[str]:
+def run_ruff(name: str, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [BIN / "ruff", "check", "--no-cache", "--select", "TID251", "--stdin-filename", name, "-"],
         cwd=ROOT,
@@ -91,8 +91,8 @@ def ruff(name: str, text: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("text", BANNED)
 @pytest.mark.parametrize("name", ["src/greenroom/service/planted.py", "tests/unit/planted.py", "examples/planted.py"])
-def test_time_and_chance_are_banned(name: str, text: str) -> None:
-    outcome = ruff(name, text)
+def test_direct_time_and_randomness_are_banned(name: str, text: str) -> None:
+    outcome = run_ruff(name, text)
 
     assert 1 == outcome.returncode, outcome.stdout + outcome.stderr
     assert "TID251" in outcome.stdout
@@ -101,5 +101,5 @@ def test_time_and_chance_are_banned(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["src/greenroom/clock.py", "src/greenroom/entropy.py", "bench/beats.py", "tests/acceptance/test_up.py"]
 )
-def test_but_not_where_they_come_in(name: str) -> None:
-    assert 0 == ruff(name, "".join(BANNED)).returncode
+def test_permitted_time_and_randomness(name: str) -> None:
+    assert 0 == run_ruff(name, "".join(BANNED)).returncode

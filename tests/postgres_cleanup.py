@@ -17,14 +17,14 @@ OWNERS = ".owners"
 
 
 @contextmanager
-def turn(root: Path) -> Iterator[None]:
+def start_stop_lock(root: Path) -> Iterator[None]:
     """Hold the lock under which servers in `root` are started and removed, one process at a time."""
     with open(root / ".turn", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def own(folder: Path) -> bool:
+def become_owner(folder: Path) -> bool:
     """Become an owner of the server in `folder` until this process ends. False while the server is being removed."""
     descriptor = os.open(folder.with_suffix(OWNERS), os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -35,37 +35,37 @@ def own(folder: Path) -> bool:
     return True
 
 
-def keep_watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
+def start_watcher(folder: Path, pg_ctl: Path, user: str | None) -> None:
     """Start a process that removes the server when its last owner has ended."""
     command = [sys.executable, "-S", __file__, str(folder), str(pg_ctl), user or ""]
     with subprocess.Popen(["/bin/sh", "-c", '"$@" &', "watch", *command], start_new_session=True):
         pass  # The shell exits at once, and its background process is re-parented to init.
 
 
-def clear_all(root: Path, pg_ctl: Path, user: str | None) -> None:
-    """Remove all servers without an owner, in case their watch processes were killed. The caller holds `turn`."""
-    for owners in root.glob(f"*{OWNERS}"):
-        with open(owners) as file, suppress(BlockingIOError):
+def remove_unowned(root: Path, pg_ctl: Path, user: str | None) -> None:
+    """Remove all servers without an owner, in case their watchers were killed. The caller holds `start_stop_lock`."""
+    for owners_file in root.glob(f"*{OWNERS}"):
+        with open(owners_file) as file, suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(owners, pg_ctl, user)
+            remove_server(owners_file, pg_ctl, user)
 
 
-def remove(owners: Path, pg_ctl: Path, user: str | None) -> None:
-    folder = owners.with_suffix("")
+def remove_server(owners_file: Path, pg_ctl: Path, user: str | None) -> None:
+    folder = owners_file.with_suffix("")
     if folder.exists():
         stop = [str(pg_ctl), "-w", "-D", str(folder), "stop", "-m", "immediate"]
         subprocess.run(stop, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
-    owners.unlink(missing_ok=True)
+    owners_file.unlink(missing_ok=True)
 
 
-def watch(folder: Path, pg_ctl: Path, user: str | None) -> None:
+def remove_after_last_owner(folder: Path, pg_ctl: Path, user: str | None) -> None:
     """Wait until the server in `folder` has no owner, and remove it."""
     with suppress(FileNotFoundError), open(folder.with_suffix(OWNERS)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with turn(folder.parent):
-            remove(folder.with_suffix(OWNERS), pg_ctl, user)
+        with start_stop_lock(folder.parent):
+            remove_server(folder.with_suffix(OWNERS), pg_ctl, user)
 
 
 if __name__ == "__main__":
-    watch(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] or None)
+    remove_after_last_owner(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] or None)

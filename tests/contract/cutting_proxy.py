@@ -12,11 +12,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.waiting import PATIENCE_S
 
-Way = Literal["out", "in"]
+Direction = Literal["out", "in"]
 """The direction of a message: to PostgreSQL, or from it."""
 
 
-class Scissors:
+class CuttingProxy:
     """Listens on a port, and forwards messages between a client and a database until it cuts the connection."""
 
     def __init__(self, url: str) -> None:
@@ -27,21 +27,21 @@ class Scissors:
         address = f"127.0.0.1:{self._listener.getsockname()[1]}/{parts['dbname']}"
         self.url = f"postgresql://{parts['user']}@{address}?sslmode=disable&gssencmode=disable"
         self._lock = threading.Lock()
-        self._remaining: tuple[Way, int] | None = None
-        self._is_half = False
+        self._remaining: tuple[Direction, int] | None = None
+        self._client_only = False
         self._sockets = [self._listener]
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
-    def cut_after(self, way: Way, messages: int, *, is_half: bool) -> None:
-        """Cut after `messages` in direction `way`, when the next one is to be forwarded.
+    def cut_after(self, direction: Direction, messages: int, *, client_only: bool) -> None:
+        """Cut after `messages` in `direction`, when the next one is to be forwarded.
 
-        With `is_half` only the client's connection is closed, so that PostgreSQL does not notice.
+        With `client_only`, only the client's connection is closed, so that PostgreSQL does not notice.
         """
         with self._lock:
-            self._remaining, self._is_half = (way, messages), is_half
+            self._remaining, self._client_only = (direction, messages), client_only
 
-    def put_away(self) -> bool:
+    def cancel_cut(self) -> bool:
         """Cancel the cut. Returns whether the connection was cut already."""
         with self._lock:
             remaining, self._remaining = self._remaining, None
@@ -49,7 +49,7 @@ class Scissors:
 
     def close(self) -> None:
         for connection in self._sockets:
-            hang_up(connection)
+            shut_down(connection)
         for thread in self._threads:
             thread.join(PATIENCE_S)
         for connection in self._sockets:
@@ -70,36 +70,36 @@ class Scissors:
                 self._start(self._forward, "out", client, server)
                 self._start(self._forward, "in", server, client)
 
-    def _forward(self, way: Way, source: socket.socket, target: socket.socket) -> None:
-        is_half = False
+    def _forward(self, direction: Direction, source: socket.socket, target: socket.socket) -> None:
+        client_only = False
         with suppress(OSError), source.makefile("rb") as file:
-            for message in messages_of(file, begins_untyped=way == "out"):
-                if self._is_due(way):
-                    is_half = self._is_half
+            for message in read_messages(file, starts_untyped=direction == "out"):
+                if self._is_cut_due(direction):
+                    client_only = self._client_only
                     break
                 target.sendall(message)
-        client, server = (source, target) if way == "out" else (target, source)
-        hang_up(client)
-        if not is_half:
-            hang_up(server)
+        client, server = (source, target) if direction == "out" else (target, source)
+        shut_down(client)
+        if not client_only:
+            shut_down(server)
 
-    def _is_due(self, way: Way) -> bool:
+    def _is_cut_due(self, direction: Direction) -> bool:
         with self._lock:
-            if self._remaining is None or self._remaining[0] != way:
+            if self._remaining is None or self._remaining[0] != direction:
                 return False
             remaining = self._remaining[1]
-            self._remaining = (way, remaining - 1) if remaining else None
+            self._remaining = (direction, remaining - 1) if remaining else None
             return remaining == 0
 
 
-def messages_of(file: BufferedReader, begins_untyped: bool) -> Iterator[bytes]:
+def read_messages(file: BufferedReader, starts_untyped: bool) -> Iterator[bytes]:
     """The messages of a connection until it is closed. Each has a type and a length; a client's first has no type."""
-    head_bytes = 4 if begins_untyped else 5
+    head_bytes = 4 if starts_untyped else 5
     while len(head := file.read(head_bytes)) == head_bytes:
         yield head + file.read(int.from_bytes(head[-4:]) - 4)
         head_bytes = 5
 
 
-def hang_up(connection: socket.socket) -> None:
+def shut_down(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

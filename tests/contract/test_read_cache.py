@@ -20,22 +20,22 @@ from greenroom.store.sqlite import DIALECT, Sqlite
 from greenroom.store.statement import Statement
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
-from tests.contract.things import (
+from tests.contract.things_table import (
     ADD,
-    KEPT_SIZE,
+    CACHED_SIZE,
     SIZE,
-    Boom,
     Mutation,
-    adding,
-    everything,
-    failing,
+    MutationFailed,
+    add_thing,
+    all_events,
+    fail_after_add,
     last_pos,
     tables,
     things,
 )
 
 RESIZE = Statement(update(things).where(things.c.name == bindparam("thing")).values(size=bindparam("to")))
-RESIZED = Statement(
+RESIZE_RETURNING_NAME = Statement(
     update(things).where(things.c.name == bindparam("thing")).values(size=bindparam("to")).returning(things.c.name)
 )
 REMOVE = Statement(delete(things).where(things.c.name == bindparam("thing")))
@@ -54,23 +54,23 @@ def writer_cursor(store: Store) -> sqlite3.Cursor:
     return engine.writing()
 
 
-def size(transaction: Transaction) -> Any:
-    return transaction.row(KEPT_SIZE, thing="a")
+def cached_size(transaction: Transaction) -> Any:
+    return transaction.row(CACHED_SIZE, thing="a")
 
 
-def both(transaction: Transaction) -> tuple[Any, Any]:
+def cached_and_stored_size(transaction: Transaction) -> tuple[Any, Any]:
     """The cached row, and the stored one."""
-    return size(transaction), transaction.row(SIZE, thing="a")
+    return cached_size(transaction), transaction.row(SIZE, thing="a")
 
 
-def test_what_is_kept_is_asked_once(store: Store) -> None:
-    store.run(adding("a"))
-    assert (1,) == store.run(size)
+def test_cached_row_is_read_once(store: Store) -> None:
+    store.run(add_thing("a"))
+    assert (1,) == store.run(cached_size)
 
     writer_cursor(store).execute("UPDATE things SET size = 5")  # Bypasses the cache, which only a test does.
 
-    assert ((1,), (5,)) == store.run(both)
-    assert (5,) == store.read(lambda reader: reader.row(KEPT_SIZE, thing="a"))
+    assert ((1,), (5,)) == store.run(cached_and_stored_size)
+    assert (5,) == store.read(lambda reader: reader.row(CACHED_SIZE, thing="a"))
 
 
 @pytest.mark.parametrize(
@@ -80,55 +80,55 @@ def test_what_is_kept_is_asked_once(store: Store) -> None:
         (lambda tx: tx.change_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
         (lambda tx: tx.put(RESIZE, thing="a", to=7), (7,)),
         (lambda tx: tx.put_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
-        (lambda tx: tx.rows(RESIZED, thing="a", to=7), (7,)),
+        (lambda tx: tx.rows(RESIZE_RETURNING_NAME, thing="a", to=7), (7,)),
         (lambda tx: tx.change(REMOVE, thing="a"), None),
     ],
 )
-def test_it_is_forgotten_when_its_table_is_written_to(store: Store, write: Any, after: Any) -> None:
-    store.run(adding("a"))
-    assert ((1,), (1,)) == store.run(both)
+def test_write_invalidates_table(store: Store, write: Any, after: Any) -> None:
+    store.run(add_thing("a"))
+    assert ((1,), (1,)) == store.run(cached_and_stored_size)
 
     store.run(write)
 
-    assert (after, after) == store.run(both)
+    assert (after, after) == store.run(cached_and_stored_size)
 
 
-def test_that_something_is_not_there_is_forgotten_too(store: Store) -> None:
-    assert (None, None) == store.run(both)
-    store.run(adding("a"))
-    assert ((1,), (1,)) == store.run(both)
+def test_write_invalidates_cached_absence(store: Store) -> None:
+    assert (None, None) == store.run(cached_and_stored_size)
+    store.run(add_thing("a"))
+    assert ((1,), (1,)) == store.run(cached_and_stored_size)
 
 
-def test_what_a_mutation_wrote_and_read_goes_with_it(store: Store) -> None:
+def test_rolled_back_mutation_is_not_cached(store: Store) -> None:
     def resized(transaction: Transaction) -> None:
         transaction.change(RESIZE, thing="a", to=9)
-        assert (9,) == size(transaction)
-        raise Boom
+        assert (9,) == cached_size(transaction)
+        raise MutationFailed
 
-    store.run(adding("a"))
-    bad, good = store.writer.run_batch([resized, both])
-    assert isinstance(bad.exception(), Boom)
+    store.run(add_thing("a"))
+    bad, good = store.writer.run_batch([resized, cached_and_stored_size])
+    assert isinstance(bad.exception(), MutationFailed)
     assert ((1,), (1,)) == good.result()
 
 
-def test_what_a_lost_batch_wrote_and_read_goes_with_it(store: Store) -> None:
+def test_lost_batch_is_not_cached(store: Store) -> None:
     def resized(transaction: Transaction) -> Any:
         transaction.change(RESIZE, thing="a", to=9)
         transaction.record("s", "thing.resized", "test", {"name": "a"})
-        return size(transaction)
+        return cached_size(transaction)
 
     def lost(transaction: Transaction) -> None:
         writer_cursor(store).execute("PRAGMA query_only = ON")
         transaction.change(ADD, name="b", size=1)
 
-    store.run(adding("a"))
+    store.run(add_thing("a"))
     futures = store.writer.run_batch([resized, lost])
     writer_cursor(store).execute("PRAGMA query_only = OFF")
 
     assert all(isinstance(future.exception(), StoreUnavailable) for future in futures)
-    assert ((1,), (1,)) == store.run(both)
-    store.run(adding("c"))
-    assert [(1, 1), (2, 2)] == [(event.pos, event.seq) for event in everything(store)]
+    assert ((1,), (1,)) == store.run(cached_and_stored_size)
+    store.run(add_thing("c"))
+    assert [(1, 1), (2, 2)] == [(event.pos, event.seq) for event in all_events(store)]
 
 
 STEPS = strategies.tuples(strategies.sampled_from(["red", "blue"]), strategies.booleans())
@@ -136,14 +136,14 @@ BATCHES = strategies.lists(strategies.tuples(strategies.lists(STEPS, min_size=1)
 
 
 @given(BATCHES)
-def test_numbers_have_no_gaps_whatever_is_undone(batches: list[tuple[list[tuple[str, bool]], bool]]) -> None:
+def test_event_numbers_have_no_gaps(batches: list[tuple[list[tuple[str, bool]], bool]]) -> None:
     seen: Counter[str] = Counter()
     with closing(Store.open_memory(MovedClock(), tables=tables)) as store:
-        for steps, is_forgotten in batches:
+        for steps, drops_cache in batches:
             store.writer.run_batch([recording(stream, is_good) for stream, is_good in steps])
-            if is_forgotten:
+            if drops_cache:
                 store.writer._memory = Memory()
-        events = everything(store)
+        events = all_events(store)
         for pos, event in enumerate(events, 1):
             seen[event.stream] += 1
             assert (pos, seen[event.stream]) == (event.pos, event.seq)
@@ -160,22 +160,22 @@ def recording(stream: str, is_good: bool) -> Mutation:
     def mutation(transaction: Transaction) -> None:
         transaction.record(stream, "thing.seen", "test", {})
         if not is_good:
-            raise Boom
+            raise MutationFailed
 
     return mutation
 
 
-def test_a_mutation_counts_what_came_before_it_in_its_batch(store: Store) -> None:
+def test_last_seq_includes_batch(store: Store) -> None:
     def counting(transaction: Transaction) -> int:
         transaction.record("s", "thing.seen", "test", {})
         return log.last_seq(transaction, "s")
 
-    store.run(adding("a"))
-    futures = store.writer.run_batch([adding("b"), counting, failing("c"), counting])
+    store.run(add_thing("a"))
+    futures = store.writer.run_batch([add_thing("b"), counting, fail_after_add("c"), counting])
     assert [3, 4] == [futures[at].result() for at in (1, 3)]
 
 
-def test_not_more_is_remembered_than_may_be() -> None:
+def test_cache_limits() -> None:
     memory = Memory()
     for number in range(WRITER_ROWS_KEPT_MAX):
         memory.keep("things", number, [(number,)])
@@ -185,9 +185,9 @@ def test_not_more_is_remembered_than_may_be() -> None:
     assert [] == memory.rows("things", "one more")
 
     long = [("x" * (WRITER_TEXT_KEPT_MAX // 2), 1, None)]
-    for question in "abc":
-        memory.keep("things", question, long)
-    assert [None, None, long] == [memory.rows("things", question) for question in "abc"]
+    for key in "abc":
+        memory.keep("things", key, long)
+    assert [None, None, long] == [memory.rows("things", key) for key in "abc"]
     memory.keep("others", "a", long)
     memory.forget_table("things")
     memory.keep("things", "d", long)
@@ -196,7 +196,7 @@ def test_not_more_is_remembered_than_may_be() -> None:
     memory.forget_rows()
     memory.keep("things", "f", long)
     memory.keep("things", "g", long)
-    assert [None, long, long] == [memory.rows("things", question) for question in "efg"]
+    assert [None, long, long] == [memory.rows("things", key) for key in "efg"]
 
     memory.last_seqs = dict.fromkeys(map(str, range(STREAMS_COUNTED_MAX)), 1)
     memory.trim()
@@ -213,15 +213,15 @@ def test_not_more_is_remembered_than_may_be() -> None:
         select(things.c.name).where(things.c.name.in_(select(log.streams.c.stream))),
     ],
 )
-def test_only_a_question_to_one_table_can_be_kept(clause: Any) -> None:
+def test_only_single_table_select_is_cacheable(clause: Any) -> None:
     with pytest.raises(TypeError, match="only a SELECT of one table"):
         Statement(clause, kept=True).spelled(DIALECT)
 
 
-def test_what_is_given_out_is_not_what_is_kept(store: Store) -> None:
-    def spoiling(transaction: Transaction) -> None:
-        transaction.rows(KEPT_SIZE, thing="a").clear()
+def test_cached_rows_are_copied(store: Store) -> None:
+    def clearing(transaction: Transaction) -> None:
+        transaction.rows(CACHED_SIZE, thing="a").clear()
 
-    store.run(adding("a"))
-    store.run(spoiling)
-    assert ((1,), (1,)) == store.run(both)
+    store.run(add_thing("a"))
+    store.run(clearing)
+    assert ((1,), (1,)) == store.run(cached_and_stored_size)

@@ -10,7 +10,7 @@ import pytest
 from tests.postgres import place_of
 from tests.waiting import wait_until
 
-USER = """
+OWNER_SCRIPT = """
 import sys
 from pathlib import Path
 from tests.postgres import Server, place_of
@@ -20,7 +20,7 @@ sys.stdin.read()
 """
 
 
-def is_alive(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except OSError:
@@ -29,29 +29,29 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.process
-def test_a_server_outlives_one_killed_user_and_not_the_last(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", USER, str(tmp_path)]
-    users = [
+def test_server_stops_after_last_user(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OWNER_SCRIPT, str(tmp_path)]
+    processes = [
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
         )
         for _ in range(2)
     ]
     try:
-        servers = []
-        for user in users:
-            assert user.stdout is not None
-            said, pid = user.stdout.readline().split()
-            assert said == "[(1,)]"
-            servers.append(int(pid))
-        assert servers[0] == servers[1]
-        users[0].kill()
-        users[0].wait()
-        assert is_alive(servers[0])
+        server_pids = []
+        for process in processes:
+            assert process.stdout is not None
+            answer, pid = process.stdout.readline().split()
+            assert answer == "[(1,)]"
+            server_pids.append(int(pid))
+        assert server_pids[0] == server_pids[1]
+        processes[0].kill()
+        processes[0].wait()
+        assert is_running(server_pids[0])
         assert place_of(tmp_path).exists()
     finally:
-        for user in users:
-            with user:
-                user.kill()
-    wait_until(lambda: not is_alive(servers[0]), "the server has exited")
+        for process in processes:
+            with process:
+                process.kill()
+    wait_until(lambda: not is_running(server_pids[0]), "the server has exited")
     wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")], "its folder is removed")
