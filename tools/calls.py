@@ -1,4 +1,4 @@
-"""Draws the API's calls from the table that the routes are made from. Must not know any single call."""
+"""Generates the table of the API's calls from the table of the routes."""
 
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from tools.table import code, table
 
 
 def draw_calls() -> str:
-    """A row for each call. A field with `?` may be left out; a call with a key heeds `Idempotency-Key`."""
+    """A row for each call. A field with `?` is optional; a call marked `key` accepts an `Idempotency-Key`."""
     rows = [
         (
             f"`{call.method.value} {call.path}`",
@@ -21,11 +21,11 @@ def draw_calls() -> str:
         )
         for call in OPERATIONS
     ]
-    return table(("call", "body, or query", "answer", " ", "what it does"), rows)
+    return table(("call", "body or query", "answer", " ", "what it does"), rows)
 
 
 def fields_of(kind: Any) -> str:
-    """The fields of a body or a query."""
+    """The names of the fields of a body or a query."""
     if kind is None:
         return ""
     names = [field.encode_name + ("" if field.required else "?") for field in msgspec.structs.fields(kind)]
@@ -33,7 +33,7 @@ def fields_of(kind: Any) -> str:
 
 
 def answer_of(call: Operation) -> str:
-    """The status and the kind of a call's answer."""
+    """The status and the type of a call's answer."""
     if call.reply is None:
         return "204"
     kinds = get_args(call.reply)

@@ -1,8 +1,8 @@
-"""Installs what this checkout needs into `.venv`, by the lock: `python3 tools/setup.py run|dev|uv`. Says what it does.
+"""Installs the packages that this checkout needs into `.venv`, as locked: `python3 tools/setup.py run|dev|uv`.
 
-`run` is what the product and its example team need, `dev` the tools of tests and checks as well, `uv` the installer
-alone. What is installed already is left alone, so that `make` may call this every time. Two calls in one checkout take
-turns: the second waits, and finds the work done. Only the standard library is needed, and pip.
+`run` installs what the product and its example team need, `dev` also the tools for tests and checks, `uv` only the
+installer. An environment that is up to date is left unchanged, so `make` may call this every time. Two calls in one
+checkout take turns: the second waits, and finds the work done. Needs only the standard library and pip.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UV = ROOT / ".tools" / "bin" / "uv"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 GROUPS = {"run": ("build", "example"), "dev": ("dev",)}
-"""The dependency groups of each kind, from `pyproject.toml`."""
+"""The dependency groups that each command installs, from `pyproject.toml`."""
 
 INSTALLER = "uv"
 PYTHON_MIN = (3, 11)
@@ -33,7 +33,7 @@ OUTPUT_SHOWN = 4000
 
 
 class Failed(Exception):
-    """A step failed; the text says what to do next."""
+    """A step failed; the message says what to do next."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if sys.version_info < PYTHON_MIN:
         found = sys.version.split()[0]
-        say(f"Python {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer is needed, and {sys.executable} is {found};")
-        say("name a newer one: make PYTHON=/path/to/python3.11 ...")
+        say(f"{sys.executable} is Python {found}; version {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer is required")
+        say("use a newer one: make PYTHON=/path/to/python3.11 ...")
         return 1
     try:
         with turn() as mine:
@@ -53,48 +53,48 @@ def main(arguments: Sequence[str]) -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
+        say("interrupted; run the same command again to continue")
         return 130
     return 0
 
 
 @contextmanager
 def turn() -> Iterator[int]:
-    """One at a time installs into this checkout. The lock is on the folder itself.
+    """Hold the lock on this checkout, so that one setup at a time installs into it. The folder itself is locked.
 
-    What is started meanwhile is handed the descriptor: it holds the lock too, should this process be killed.
+    Gives the descriptor, to be passed on to child processes: they keep the lock if this process is killed.
     """
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another setup is at work in this checkout; waiting for it")
+            say("another setup is running in this checkout; waiting for it")
             fcntl.flock(folder, fcntl.LOCK_EX)
         except OSError as error:
-            say(f"this file system has no locks ({error.strerror}): run only one setup at a time here")
+            say(f"this file system does not support locks ({error.strerror}): run only one setup at a time")
         yield folder
     finally:
         os.close(folder)
 
 
 def install(kind: str, mine: int) -> None:
-    """Bring `.venv` to where `kind` is in it, in as few steps as that takes."""
+    """Install `kind` into `.venv`, with only the steps that are necessary. Raises Failed."""
     found = installed()
     if found in (stamp(kind), stamp("dev")):
         subprocess.run([str(PYTHON), "-m", "compileall", "-q", "src"], cwd=ROOT, check=False)
         return
     install_uv(mine)
-    is_there = found == stamp("run")  # and may be at work: then nothing but the tools is added
+    is_there = found == stamp("run")  # and may be in use: then only the tools are added
     if not is_there:
         marker().unlink(missing_ok=True)
-        step("making .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV], mine)
+        step("creating .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV], mine)
     groups = [word for name in GROUPS[kind] for word in ("--group", name)]
     pip = [UV, "pip", "install", "--quiet", "--python", PYTHON]
     step(
-        "installing what Greenroom needs" if kind == "run" else "installing the tools of tests and checks",
-        # The lock pins every version by hash; the project and its groups say which of them are wanted.
-        # Compiled here: where PYTHONDONTWRITEBYTECODE is set, every process would compile its imports again.
+        "installing what Greenroom needs" if kind == "run" else "installing the tools for tests and checks",
+        # The lock pins every version by hash; the project and its groups select the packages.
+        # Compiled here, because where PYTHONDONTWRITEBYTECODE is set every process would compile its imports again.
         [*pip, "--require-hashes", "--compile-bytecode", "--constraint", LOCK, "--requirement", PROJECT, *groups],
         mine,
     )
@@ -106,7 +106,7 @@ def install(kind: str, mine: int) -> None:
 
 
 def install_uv(mine: int) -> None:
-    """Bring the installer, which needs no home folder and no place in the system's Python (PEP 668)."""
+    """Install uv into `.tools`, which needs no home folder and changes nothing in the system's Python (PEP 668)."""
     if answers([str(UV), "--version"]):
         return
     pip = [sys.executable, "-m", "pip"]
@@ -117,7 +117,7 @@ def install_uv(mine: int) -> None:
 
 
 def answers(command: Sequence[str]) -> bool:
-    """Tell whether a command is there, is one for this machine, and works."""
+    """Whether a command exists, runs on this machine, and exits with 0."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -125,7 +125,7 @@ def answers(command: Sequence[str]) -> bool:
 
 
 def step(what: str, command: Sequence[object], mine: int) -> None:
-    """Run one command, saying what it is for, and again and again that it still runs. Raises Failed."""
+    """Run one command; print its purpose, and every 10 s that it still runs. Raises Failed."""
     say(what)
     words = [str(word) for word in command]
     with subprocess.Popen(
@@ -144,7 +144,7 @@ def step(what: str, command: Sequence[object], mine: int) -> None:
                 raise
     if process.returncode != 0:
         print(output[-OUTPUT_SHOWN:], file=sys.stderr)
-        raise Failed(f"{what} failed, as said above; once that is mended, the same command goes on from here")
+        raise Failed(f"{what} failed, see above; fix the cause, then run the same command again to continue")
 
 
 def marker() -> Path:
@@ -152,7 +152,7 @@ def marker() -> Path:
 
 
 def installed() -> str | None:
-    """What the last setup has finished; None where there was none, or its Python is gone."""
+    """The stamp of the last finished setup; None if there was none, or if its Python no longer exists."""
     try:
         return marker().read_text() if PYTHON.exists() else None
     except OSError:
@@ -160,7 +160,7 @@ def installed() -> str | None:
 
 
 def stamp(kind: str) -> str:
-    """What a finished setup leaves: the place, which a virtual environment names, the Python, the files, the kind."""
+    """Identifies a finished setup: the folder (environments contain its path), the Python, the lock, the kind."""
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in (PROJECT, LOCK))).hexdigest()
     return f"{ROOT}\nPython {sys.version_info[0]}.{sys.version_info[1]}\n{digest}\n{kind}\n"
 
