@@ -24,7 +24,7 @@ def find_repository(message: str) -> tuple[Path, str]:
     except CommandFailed as failure:
         if named is None:
             raise Refused(f"{HERE} is in no git repository. Name one: greenroom send tidy 'tidy /path/to/it'") from None
-        raise Refused(f"{named} is not a git repository. Check the path. Git reports: {failure}") from None
+        raise Refused(f"{named} is not a readable git repository. Git reports: {failure}") from None
     if named is not None and repository != named:
         raise Refused(f"{named} is only a part of a repository. To tidy the whole repository, send: tidy {repository}")
     if work_folder().resolve().is_relative_to(repository):

@@ -165,7 +165,7 @@ def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tm
     git(tmp_path, "init", "--quiet", "empty")
     repository = make_repository(tmp_path / "code", inner__untidy=UNTIDY)
     reasons = {
-        f"tidy {tmp_path / 'plain'}": "is not a git repository",
+        f"tidy {tmp_path / 'plain'}": "is not a readable git repository",
         f"tidy {tmp_path / 'empty'}": "has no commits yet",
         f"tidy {tmp_path / 'missing'}": "There is no readable folder",
         f"tidy {repository / 'inner' / 'untidy.py'}": "There is no readable folder",
