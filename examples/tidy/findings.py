@@ -48,9 +48,7 @@ def _check(copy: Path, *options: str) -> tuple[Finding, ...]:
             raise Refused(
                 "Ruff is not installed in the Python that runs Greenroom. Install it there: pip install ruff"
             ) from None
-        raise Refused(
-            f"Ruff rejects the repository's configuration; fix it, and send again. {failure}"
-        ) from None
+        raise Refused(f"Ruff rejects the repository's configuration; fix it, and send again. {failure}") from None
     return tuple(
         Finding(item["code"] or "syntax", item["name"], item["count"], item["fixable_count"]) for item in document
     )
