@@ -14,8 +14,8 @@ def draw_calls() -> str:
     rows = [
         (
             f"`{call.method.value} {call.path}`",
-            fields_of(call.body) or fields_of(call.query),
-            answer_of(call),
+            format_fields(call.body) or format_fields(call.query),
+            format_answer(call),
             "key" if call.keyed else "",
             call.summary,
         )
@@ -24,7 +24,7 @@ def draw_calls() -> str:
     return table(("call", "body or query", "answer", " ", "what it does"), rows)
 
 
-def fields_of(kind: Any) -> str:
+def format_fields(kind: Any) -> str:
     """The names of the fields of a body or a query."""
     if kind is None:
         return ""
@@ -32,7 +32,7 @@ def fields_of(kind: Any) -> str:
     return code(" ".join(names))
 
 
-def answer_of(call: Operation) -> str:
+def format_answer(call: Operation) -> str:
     """The status and the type of a call's answer."""
     if call.reply is None:
         return "204"

@@ -72,13 +72,13 @@ MEANING = {
 def draw_variables() -> str:
     """A row for each field, in the order of their declaration."""
     rows = [
-        (code(variable_of(field.name)), spelled(getattr(DEFAULTS, field.name)), MEANING[field.name])
+        (code(variable_of(field.name)), format_default(getattr(DEFAULTS, field.name)), MEANING[field.name])
         for field in msgspec.structs.fields(DEFAULTS)
     ]
     return table(("variable", "default", "meaning"), rows)
 
 
-def spelled(value: float) -> str:
+def format_default(value: float) -> str:
     """A whole number with all its digits; seconds without trailing zeros."""
     return str(value) if isinstance(value, int) else f"{value:g}"
 

@@ -25,8 +25,8 @@ def draft(message: str) -> None:
     """Write a draft of the revision that SCHEMA_VERSION names, by comparing with an empty, fully upgraded database."""
     if (VERSIONS / f"revision_{REVISION}.py").exists():
         sys.exit(f"revision {REVISION} exists already: raise SCHEMA_VERSION in src/greenroom/store/schema.py first")
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
-        engine = upgrading.engine_of(lambda: memory, "sqlite", "BEGIN")
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        engine = upgrading.engine_of(lambda: database, "sqlite", "BEGIN")
         with engine.begin() as connection:
             config = upgrading.configured(connection)
             command.upgrade(config, "head")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table with one line for the headings, one for the rule, and one for each row."""
-    rule = ["---"] * len(heads)
-    return "\n".join(f"| {' | '.join(cell or ' ' for cell in row)} |" for row in (heads, rule, *rows))
+    rule = ["---"] * len(headings)
+    return "\n".join(f"| {' | '.join(cell or ' ' for cell in row)} |" for row in (headings, rule, *rows))
 
 
 def code(text: str) -> str:

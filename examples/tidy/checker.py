@@ -62,16 +62,16 @@ def run_checks(plan: Plan, workspace: Workspace) -> list[Check]:
     suite = Suite(find_python(Path(plan.repository)), workspace.copy, read_limit_s())
     checks = []
     is_changed = plan.fixed != plan.base
-    for perform in (suite.compile_files, suite.run_tests) if is_changed else (suite.compile_files,):
+    for run_check in (suite.compile_files, suite.run_tests) if is_changed else (suite.compile_files,):
         workspace.go_to(plan.fixed)
-        after = perform()
+        after = run_check()
         if after is None:
             continue
         report_progress(f"{after.name}: {after.summary}")
         before = None
         if is_changed and not after.passed and after.finished:
             workspace.go_to(plan.base)
-            before = perform()
+            before = run_check()
         checks.append(Check(after, before))
     return checks
 
@@ -122,13 +122,13 @@ def show_diff(plan: Plan, workspace: Workspace, diff: str) -> str:
 
 
 def read_limit_s() -> float:
-    given = os.environ.get("TIDY_TEST_LIMIT_S", "")
+    value = os.environ.get("TIDY_TEST_LIMIT_S", "")
     try:
-        limit_s = float(given or TEST_LIMIT_S)
+        limit_s = float(value or TEST_LIMIT_S)
     except ValueError:
         limit_s = 0
     if not limit_s > 0:
-        raise Refused(f"TIDY_TEST_LIMIT_S is {given!r}; set it to a number of seconds above 0 in greenroom.toml.")
+        raise Refused(f"TIDY_TEST_LIMIT_S is {value!r}; set it to a number of seconds above 0 in greenroom.toml.")
     return limit_s
 
 

@@ -55,11 +55,11 @@ def read_plan(text: str) -> Plan:
             left=tuple(_read_finding(item) for item in document["left"]),
             formatted=_expect(document["formatted"], bool),
         )
-    except (ValueError, KeyError, TypeError) as trouble:
+    except (ValueError, KeyError, TypeError) as error:
         raise Refused(
             "This text contains no valid plan. Send the path of the repository to the surveyor, "
-            f"which makes the plan. ({type(trouble).__name__}: {trouble})"
-        ) from trouble
+            f"which makes the plan. ({type(error).__name__}: {error})"
+        ) from error
 
 
 def list_findings(findings: tuple[Finding, ...]) -> str:

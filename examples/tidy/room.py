@@ -30,30 +30,30 @@ def run(work: Callable[[str], str]) -> None:
     """Do one task: text in, text out. `Refused` declines the task, `CommandFailed` releases it for a retry."""
     try:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        answer = work(_without_nul(text))
+        result = work(_without_nul(text))
     except Refused as refusal:
         reason = str(refusal)[:REASON_CHARS_MAX]
         print(reason, file=sys.stderr)
         # A declined task is quarantined until a user decides, and this exit changes nothing. If the call failed, exit
         # code 1 leads there more slowly: the third failure of a task quarantines it, with the reason printed above.
-        sys.exit(0 if _tell("decline", reason) else 1)
+        sys.exit(0 if _call_greenroom("decline", reason) else 1)
     except CommandFailed as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)
-    sys.stdout.buffer.write(_without_nul(answer).encode("utf-8", "replace"))
+    sys.stdout.buffer.write(_without_nul(result).encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 
 
 def report_progress(text: str) -> None:
     """Show users the progress. Nothing depends on it, so a failure is ignored."""
-    _tell("report-progress", text)
+    _call_greenroom("report-progress", text)
 
 
 def _without_nul(text: str) -> str:
     return text.replace("\0", "\N{SYMBOL FOR NULL}")  # neither a message nor an argument may contain one
 
 
-def _tell(*arguments: str) -> bool:
+def _call_greenroom(*arguments: str) -> bool:
     """Run the greenroom command. False if this run has no task, or the command is missing or failed."""
     if "GREENROOM_TASK" not in os.environ:
         return False
@@ -62,9 +62,9 @@ def _tell(*arguments: str) -> bool:
     if command is None:
         return False
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             [command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=CALL_S_MAX, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return told.returncode == 0
+    return process.returncode == 0

@@ -42,8 +42,8 @@ class Suite:
     def compile_files(self) -> Outcome:
         """Compile every Python file that git tracks."""
         files = "\n".join(name for name in self._list_files() if name.endswith(".py"))
-        code, said, finished = self._run([self.python, "-m", "compileall", "-q", "-i", "-"], files)
-        broken = _list_broken(said)
+        code, output, finished = self._run([self.python, "-m", "compileall", "-q", "-i", "-"], files)
+        broken = _list_broken(output)
         summary = "every file compiles" if code == 0 else f"files that do not compile: {len(broken)}"
         return Outcome("compileall", code == 0, summary, broken, finished)
 
@@ -57,37 +57,37 @@ class Suite:
         else:
             start = "tests" if (self.copy / "tests").is_dir() else "."
             name, command = "unittest", ["-m", "unittest", "discover", "-s", start]
-        code, said, finished = self._run([self.python, *command])
-        if code == NO_TESTS or (name == "unittest" and "Ran 0 tests" in said):
+        code, output, finished = self._run([self.python, *command])
+        if code == NO_TESTS or (name == "unittest" and "Ran 0 tests" in output):
             return None
         if not finished:
             return Outcome(name, False, f"not finished within {self.limit_s:g} s, so stopped", finished=False)
-        return Outcome(name, code == 0, _last_line(said), _list_broken(said))
+        return Outcome(name, code == 0, _last_line(output), _list_broken(output))
 
     def _list_files(self) -> list[str]:
         return git(self.copy, "ls-files", "-z").split("\0")
 
-    def _run(self, command: list[str], given: str = "") -> tuple[int, str, bool]:
+    def _run(self, command: list[str], stdin_text: str = "") -> tuple[int, str, bool]:
         """Return exit code, output, and whether the command ended in time.
 
         Output goes to a file, because a grandchild process may keep a pipe open. The tests get no session of their own:
         they stay in the process group that Greenroom started, so that they end with it.
         """
-        places = [str(path) for path in (self.copy / "src", self.copy) if path.is_dir()]
+        import_paths = [str(path) for path in (self.copy / "src", self.copy) if path.is_dir()]
         # The copy comes first, because an editable install would make the tests import the user's checkout.
-        environment = plain_environment() | {"PYTHONPATH": ":".join(places), "PYTHONDONTWRITEBYTECODE": "1"}
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as stdin:
-            stdin.write(given.encode("utf-8", "surrogateescape"))
+        environment = plain_environment() | {"PYTHONPATH": ":".join(import_paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stdin:
+            stdin.write(stdin_text.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
             try:
                 code, finished = subprocess.run(
-                    command, cwd=self.copy, env=environment, stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
+                    command, cwd=self.copy, env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT,
                     timeout=self.limit_s, check=False,
                 ).returncode, True  # fmt: skip
             except subprocess.TimeoutExpired:
                 code, finished = -1, False
-            output.seek(0)
-            return code, output.read().decode("utf-8", "replace"), finished
+            stdout.seek(0)
+            return code, stdout.read().decode("utf-8", "replace"), finished
 
 
 def find_python(repository: Path) -> str:
@@ -99,11 +99,11 @@ def find_python(repository: Path) -> str:
     return sys.executable
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip(" =") for line in said.splitlines() if line.strip(" =")]
+def _last_line(output: str) -> str:
+    lines = [line.strip(" =") for line in output.splitlines() if line.strip(" =")]
     ran = [line for line in lines if line.startswith("Ran ")]  # unittest's count is one line above the result
     return ", ".join([*ran[-1:], *lines[-1:]])[:SUMMARY_CHARS_MAX] or "no output"
 
 
-def _list_broken(said: str) -> frozenset[str]:
-    return frozenset(BROKEN.findall(said.rpartition("short test summary info")[2]))
+def _list_broken(output: str) -> frozenset[str]:
+    return frozenset(BROKEN.findall(output.rpartition("short test summary info")[2]))

@@ -99,9 +99,9 @@ def open_workspace(job: str) -> Iterator[Workspace]:
 
 
 def work_folder() -> Path:
-    chosen = os.environ.get("GREENROOM_WORK_DIR")
-    if chosen:
-        return Path(chosen).absolute()
+    configured = os.environ.get("GREENROOM_WORK_DIR")
+    if configured:
+        return Path(configured).absolute()
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "greenroom", "tidy")
 
 
@@ -124,22 +124,22 @@ def ruff(folder: Path, *arguments: str, allowed: tuple[int, ...] = (0,)) -> str:
 
 def plain_environment() -> dict[str, str]:
     """The variables that a program needs to run, without Greenroom's token and address."""
-    wanted = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
-    return {name: os.environ[name] for name in wanted if name in os.environ}
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _run(command: list[str], folder: Path, allowed: tuple[int, ...]) -> str:
     # No prompt may block an unattended run, and tidying Python does not need large files (LFS).
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C.UTF-8"}
-    shown = f"`{' '.join(command)}` in {folder}"
-    environment = plain_environment() | quiet
+    fixed = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C.UTF-8"}
+    description = f"`{' '.join(command)}` in {folder}"
+    environment = plain_environment() | fixed
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-    except OSError as trouble:
-        raise CommandFailed(f"{shown} could not be started: {trouble}") from trouble
-    if done.returncode not in allowed:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise CommandFailed(f"{shown} exited with {done.returncode}: {said}")
-    return done.stdout.decode("utf-8", "replace")
+    except OSError as error:
+        raise CommandFailed(f"{description} could not be started: {error}") from error
+    if process.returncode not in allowed:
+        stderr = process.stderr.decode("utf-8", "replace").strip()
+        raise CommandFailed(f"{description} exited with {process.returncode}: {stderr}")
+    return process.stdout.decode("utf-8", "replace")
