@@ -32,10 +32,10 @@ def examine_sizes(settings: Settings) -> Iterator[Finding]:
         f" of {size(limits.run_logs_bytes_max)} allowed for finished runs ({variable_of('run_logs_bytes_max')})",
         "The next run deletes the oldest logs by itself; a lower limit keeps less.",
     )
-    yield Finding(what="runs", level=OK, detail=f"{size(runs)} of records of runs whose exit is not reported yet")
+    yield Finding(what="runs", level=OK, detail=f"{size(runs)} in records of runs whose exit is not reported yet")
     claims = size_of(folder / "claims") + size_of(folder / "sittings")
     waste = "The next wait-for-task of a role deletes its old files. Those of servers that are gone may be deleted."
-    yield weigh("claims", claims, CLAIMS_BYTES_MANY, " of the claim and connection files of agents", waste)
+    yield weigh("claims", claims, CLAIMS_BYTES_MANY, " in claim and connection files of agents", waste)
 
 
 def weigh(what: str, count: int, many: int, said: str, then: str) -> Finding:

@@ -91,7 +91,11 @@ REASON = argument("--reason", help="the reason, which is kept on record")
 TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` or no text reads standard input")
 URL = argument("--url", help="the server (default: GREENROOM_URL, the user's config, http://127.0.0.1:6464)")
 DATA_DIR = argument("--data-dir", metavar="DIR", help="the data directory (default: GREENROOM_DATA_DIR, XDG state)")
-CONFIG = argument("--config", metavar="FILE", help="the project's greenroom.toml (default: the nearest upwards)")
+CONFIG = argument(
+    "--config",
+    metavar="FILE",
+    help="the project's greenroom.toml (default: the nearest, in this or a parent directory)",
+)
 CLAIM = (
     argument("--task", metavar="T", help="the id of your task, as printed with it"),
     argument("--attempt", metavar="N", type=positive, help="your attempt's number, as printed with the task"),
@@ -134,7 +138,7 @@ AGENTS = (
             argument("--timeout", metavar="S", type=seconds, help="stop waiting after S seconds with exit code 75"),
             argument("--take-over", action="store_true", help="take the role over from the agent that holds it"),
         ),
-        "Prints the task and exits with 0. Exit code 75 means that there is none yet: call it again at once.",
+        "Prints the task and exits with 0. Exit code 75 means that there is none yet:\ncall it again at once.",
         aliases=("get-next-task",),
     ),
     Verb("task-started", "report that you start the task", "greenroom.agent.report:run_started", CLAIM),
@@ -179,8 +183,8 @@ AGENTS = (
                 help="the role that gets the output (default: the next role; after the last, the user)",
             ),
         ),
-        "The command reads the task from standard input. If it exits with 0, its output is handed on; otherwise the\n"
-        "task is released and retried.",
+        "The command reads the task from standard input. If it exits with 0, its output\n"
+        "is handed on; otherwise the task is released and retried.",
         takes_command=True,
     ),
 )
@@ -232,9 +236,9 @@ HOUSE = (
                 "list (default: GREENROOM_TOKEN, the one `greenroom login` stored, or this machine's own)",
             ),
         ),
-        "It also starts while the server is unreachable, and retries until it connects. For a server on another\n"
-        "machine, create a token there: greenroom machine token NAME,\n"
-        "and start the daemon here: greenroom daemon start --machine NAME",
+        "It also starts while the server is unreachable, and retries until it connects.\n"
+        "For a server on another machine, create a token there: greenroom machine token NAME,\n"
+        "and start the daemon here: greenroom daemon start --machine NAME.",
         json=False,
         reads=PROJECT,
     ),
@@ -263,7 +267,7 @@ HOUSE = (
             argument("server", metavar="URL", nargs="?", help="the server (default: the configured one)"),
             argument("--forget", action="store_true", help="remove the stored token instead"),
         ),
-        "Prompts for the token, or reads it from standard input. It is stored only if the server accepts it.",
+        "Prompts for the token, or reads it from standard input. It is stored only if the\nserver accepts it.",
     ),
     Verb(
         "completion",
@@ -359,7 +363,7 @@ ROOMS = (
         "accept a result that waits for review, or a late result",
         "greenroom.cli.task:accept",
         (TASK, argument("--attempt", metavar="N", type=positive, help="the attempt that gave the late result"), REASON),
-        "Completes the task with that result and stops an agent that still works on it.",
+        "Completes the task with that result, and stops an agent that still works on it.",
     ),
     Verb(
         "note",
@@ -373,7 +377,7 @@ ROOMS = (
         "add a task to the backlog",
         "greenroom.cli.backlog:add",
         (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that gets it (default: the entry role)")),
-        "The task waits until a user queues it, and its result waits until a user accepts it.",
+        "The task waits until a user queues it, and its result until a user accepts it.",
         text="required",
     ),
     Verb("backlog list", "list tasks that wait to be queued or accepted", "greenroom.cli.backlog:list_all", (ROOM,)),
@@ -388,8 +392,8 @@ ROOMS = (
             argument("--to", choices=("pending", "backlog"), help="to its role (pending) or to the backlog"),
             argument("--reason", help="the reason; the next agent that works on it reads this"),
         ),
-        "Without --to, a task whose result waits for review goes back to its role, and a task that has not been\n"
-        "started goes back to the backlog.",
+        "Without --to, a task whose result waits for review goes back to its role, and a\n"
+        "task that has not been started goes back to the backlog.",
     ),
 )
 
