@@ -22,22 +22,22 @@ WISHED = ("kind", "machine", "harness", "model", "workdir", "desired", "task_tim
 
 
 def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    named = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
+    changes = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
     check_workdir(arguments.workdir)
-    if "task_timeout_s" in named:
-        named["task_timeout_s"] = named["task_timeout_s"] or None  # 0 removes the limit
-    if "kind" not in named and ("machine" in named or "harness" in named):
-        named["kind"] = REMOTE
-    if named.get("kind") == CUSTOM:
-        named = {"machine": None, "harness": None} | named  # no machine runs what a user runs
-    return wish(arguments, settings, out, err, named)
+    if "task_timeout_s" in changes:
+        changes["task_timeout_s"] = changes["task_timeout_s"] or None  # 0 removes the limit
+    if "kind" not in changes and ("machine" in changes or "harness" in changes):
+        changes["kind"] = REMOTE
+    if changes.get("kind") == CUSTOM:
+        changes = {"machine": None, "harness": None} | changes  # no machine runs what a user runs
+    return wish(arguments, settings, out, err, changes)
 
 
-def check_workdir(told: str | None) -> None:
+def check_workdir(workdir: str | None) -> None:
     """Raise WrongUsage for a directory that every machine rejects. Whether it exists, only its machine can check."""
-    if told and (not PurePosixPath(told).is_absolute() or ".." in PurePosixPath(told).parts):
+    if workdir and (not PurePosixPath(workdir).is_absolute() or ".." in PurePosixPath(workdir).parts):
         raise WrongUsage(
-            f"The working directory {told} is not an absolute path without `..`.",
+            f"The working directory {workdir} is not an absolute path without `..`.",
             "Give its absolute path on the machine, without `~` and `..`.",
         )
 
@@ -80,8 +80,8 @@ def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -
     else:
         heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "TIMEOUT", "GENERATION")
         timeout = duration(role.task_timeout_s) if role.task_timeout_s is not None else None
-        wished = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
-        row = (role.name, role.kind, role.desired, role.status, *wished, str(role.generation))
+        spec = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
+        row = (role.name, role.kind, role.desired, role.status, *spec, str(role.generation))
         print_table(out, Table("", heads, [row]))
     print(f"next, to see the effect: greenroom why {arguments.seat}", file=err)
     return 0

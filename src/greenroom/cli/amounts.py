@@ -9,14 +9,14 @@ SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 def duration(seconds: float) -> str:
     """Format seconds in at most two adjacent units: `45 s`, `4 min 10 s`, `2 h`, `3 d 4 h`."""
     left = max(0, round(seconds))
-    said: list[str] = []
+    parts: list[str] = []
     for length, unit in UNITS:
         count, left = divmod(left, length)
         if count:
-            said.append(f"{count} {unit}")
-        elif said:
+            parts.append(f"{count} {unit}")
+        elif parts:
             break  # `1 d 5 s` suggests a precision that it does not have
-    return " ".join(said[:2]) or "0 s"
+    return " ".join(parts[:2]) or "0 s"
 
 
 def seconds_to(instant: str, now: float) -> float:

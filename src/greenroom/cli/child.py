@@ -50,14 +50,14 @@ class Child:
         self._inherited = inherited
         self._limits = limits
         self._clock = clock
-        self._tell = tell
+        self._report = tell
         self._on_hopeless = on_hopeless
         self._hopeless_at_first = hopeless_at_first
         self._stays_down = stays_down
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -78,20 +78,22 @@ class Child:
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                self._tell(f"{self.name} did not exit within {timeout_s:g} s: it is killed")
+                self._report(f"{self.name} did not exit within {timeout_s:g} s: it is killed")
                 process.kill()
                 process.wait()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _keep(self) -> None:
-        pause_s = self._limits.house_pause_s_min
-        hopeless = self._hopeless_at_first
+    def _supervise(self) -> None:
+        delay_s = self._limits.house_pause_s_min
+        hopeless_codes = self._hopeless_at_first
         while not self._is_stopping.is_set():
             try:
                 process = self._spawn()
             except OSError as error:
-                self._tell(f"{self.name} cannot be started: {error}; retrying in {self._limits.house_pause_s_max:g} s")
+                self._report(
+                    f"{self.name} cannot be started: {error}; retrying in {self._limits.house_pause_s_max:g} s"
+                )
                 self._is_stopping.wait(self._limits.house_pause_s_max)
                 continue
             if process is None:
@@ -101,25 +103,25 @@ class Child:
             if self._is_stopping.is_set():
                 return
             if code in self._stays_down:
-                self._tell(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
+                self._report(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
                 return
-            if code in hopeless:
-                self._tell(f"{self.name} cannot run: {how(code)}")
+            if code in hopeless_codes:
+                self._report(f"{self.name} cannot run: {how(code)}")
                 self._on_hopeless(code)
                 return
-            hopeless = frozenset()  # it ran once, so it can run again
+            hopeless_codes = frozenset()  # it ran once, so it can run again
             if self._clock.monotonic() - started_at >= HEALTHY_S:
-                pause_s = self._limits.house_pause_s_min
-            self._tell(f"{self.name} (process {process.pid}) exited: {how(code)}; restarting in {pause_s:g} s")
-            if self._is_stopping.wait(pause_s):
+                delay_s = self._limits.house_pause_s_min
+            self._report(f"{self.name} (process {process.pid}) exited: {how(code)}; restarting in {delay_s:g} s")
+            if self._is_stopping.wait(delay_s):
                 return
-            pause_s = min(2 * pause_s, self._limits.house_pause_s_max)
+            delay_s = min(2 * delay_s, self._limits.house_pause_s_max)
 
     def _spawn(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:
             if self._is_stopping.is_set():
                 return None
-            again = self._process is not None
+            is_restart = self._process is not None
             self._process = subprocess.Popen(
                 list(self._command()),
                 env=self._environ,
@@ -127,8 +129,8 @@ class Child:
                 pass_fds=[self._inherited],
                 start_new_session=True,
             )
-        if again:
-            self._tell(f"{self.name} restarted as process {self._process.pid}")
+        if is_restart:
+            self._report(f"{self.name} restarted as process {self._process.pid}")
         return self._process
 
 

@@ -31,9 +31,9 @@ def session_of(settings: Settings, transport: Transport | None = None, patience_
     By default (`patience_s` 0) an unreachable server is reported at once, because a user waits for the answer. No lease
     depends on these requests, so each may take its full `request_timeout_s`, however short the heartbeat interval is.
     """
-    unhurried_s = 4 * settings.limits.request_timeout_s
+    interval_s = 4 * settings.limits.request_timeout_s
     return Session(
-        settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=unhurried_s
+        settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=interval_s
     )
 
 
@@ -44,10 +44,10 @@ def telling_session(settings: Settings, tell: Tell) -> Session:
 
 def all_of(fetch: Callable[[str | None], list[Listed]]) -> list[Listed]:
     """Read all pages of a list. `fetch` gets the id after which a page starts, None for the first."""
-    gathered: list[Listed] = []
-    while page := fetch(gathered[-1].id if gathered else None):
-        gathered += page
-    return gathered
+    records: list[Listed] = []
+    while page := fetch(records[-1].id if records else None):
+        records += page
+    return records
 
 
 class TellingTransport:
@@ -55,8 +55,8 @@ class TellingTransport:
 
     def __init__(self, transport: Transport, tell: Tell) -> None:
         self._transport = transport
-        self._tell = tell
-        self._was_met = False
+        self._report = tell
+        self._was_connected = False
         self._is_broken = False
 
     def request(
@@ -68,11 +68,11 @@ class TellingTransport:
         try:
             head, lines = self._transport.stream(path, headers, silence_s)
         except Unavailable as error:
-            self._broke(error)
+            self._report_break(error)
             raise
         if self._is_broken:
-            self._tell("the connection is back")
-        self._was_met, self._is_broken = True, False
+            self._report("the connection is back")
+        self._was_connected, self._is_broken = True, False
         return head, self._lines(lines)
 
     def drop(self) -> None:
@@ -85,10 +85,10 @@ class TellingTransport:
         try:
             yield from lines
         except Unavailable as error:
-            self._broke(error)
+            self._report_break(error)
             raise
 
-    def _broke(self, error: Unavailable) -> None:
-        if self._was_met and not self._is_broken:
+    def _report_break(self, error: Unavailable) -> None:
+        if self._was_connected and not self._is_broken:
             self._is_broken = True
-            self._tell(f"{error.detail} Retrying until it is back.")
+            self._report(f"{error.detail} Retrying until it is back.")

@@ -63,7 +63,7 @@ def gather(session: Session, seat: Seat) -> Evidence:
     return Evidence(
         room=room.name,
         role=role,
-        participant=next((one for one in room.participants if one.role == role.name), None),
+        participant=next((participant for participant in room.participants if participant.role == role.name), None),
         machine=machines.get(role.machine or ""),
         tasks=tasks,
         gaps=tuple(sorted(all_gaps(events), key=lambda gap: gap.since)),
@@ -83,9 +83,9 @@ def role_of(room: RoomView, name: str) -> RoleView:
 
 def story_of(session: Session, room: RoomView, role: str) -> list[Event]:
     """The events that concern a role, of the newest events of its room."""
-    found = list(recent(session, room))
-    its_tasks = {event.data.get("task") for event in found if event.data.get("role") == role} - {None}
-    return [event for event in found if concerns(event, role, its_tasks)]
+    events = list(recent(session, room))
+    its_tasks = {event.data.get("task") for event in events if event.data.get("role") == role} - {None}
+    return [event for event in events if concerns(event, role, its_tasks)]
 
 
 def recent(session: Session, room: RoomView) -> Iterator[Event]:
@@ -107,7 +107,7 @@ def concerns(event: Event, role: str, its_tasks: set[object]) -> bool:
 def machines_known(session: Session, machine: str | None) -> dict[str, MachineView]:
     """All machines by id. A token that may not list them gets only the role's own machine, or none."""
     try:
-        return {each.id: each for each in all_of(lambda after: session.machines(after, session.limits.page_max))}
+        return {found.id: found for found in all_of(lambda after: session.machines(after, session.limits.page_max))}
     except Refused:
         pass
     try:
@@ -118,18 +118,18 @@ def machines_known(session: Session, machine: str | None) -> dict[str, MachineVi
 
 def machines_in(events: list[Event], machine: str | None) -> set[str]:
     """The ids of the machines that the role is or was assigned to, as far as its events go back."""
-    wished = (event.data.get("machine") for event in events if event.type == "role.wished")
-    return {name for name in (machine, *wished) if name is not None}
+    assigned = (event.data.get("machine") for event in events if event.type == "role.wished")
+    return {name for name in (machine, *assigned) if name is not None}
 
 
 def machine_events(session: Session, machine: str, since_pos: int) -> list[Event]:
     """The events of a machine from the position of the role's first event on."""
-    gathered: list[Event] = []
+    events: list[Event] = []
     after = 0
     while page := session.machine_events(machine, after, session.limits.page_max):
-        gathered += [event for event in page if event.pos >= since_pos]
+        events += [event for event in page if event.pos >= since_pos]
         after = page[-1].seq
-    return gathered
+    return events
 
 
 def all_gaps(events: list[Event]) -> Iterator[Gap]:

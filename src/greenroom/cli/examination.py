@@ -58,11 +58,11 @@ def examine_python() -> Iterator[Finding]:
 
 
 def examine_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
-    strange = unknown_variables(environ)
-    for name, guess in strange:
+    unknown = unknown_variables(environ)
+    for name, guess in unknown:
         detail = f"{name} is not a Greenroom variable. {guess}"
         yield Finding(what="variables", level=WARNING, detail=detail, next=f"Correct its name, or: unset {name}")
-    if not strange:
+    if not unknown:
         yield Finding(what="variables", level=OK, detail="all GREENROOM_ variables are recognised")
 
 
@@ -73,8 +73,10 @@ def examine_data_dir(settings: Settings) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        who = f"Make {folder} readable and writable for this user, or choose another: --data-dir DIR."
-        yield Finding(what="data directory", level=PROBLEM, detail=f"{folder} cannot be read and written", next=who)
+        guidance = f"Make {folder} readable and writable for this user, or choose another: --data-dir DIR."
+        yield Finding(
+            what="data directory", level=PROBLEM, detail=f"{folder} cannot be read and written", next=guidance
+        )
     elif mode & 0o077:
         detail = f"other users can access {folder} (mode {mode:04o})"
         yield Finding(what="data directory", level=WARNING, detail=detail, next=f"chmod 700 {folder}")
@@ -107,8 +109,8 @@ def disk_finding(folder: Path) -> Finding:
     detail = f"{free / (1 << 30):.1f} GiB free for {folder}"
     if free < DISK_BYTES_LOW:
         level = PROBLEM if free < DISK_BYTES_NEEDED else WARNING
-        free_it = "Free some space: on a full disk no task can change its state."
-        return Finding(what="disk", level=level, detail=detail, next=free_it)
+        guidance = "Free some space: on a full disk no task can change its state."
+        return Finding(what="disk", level=level, detail=detail, next=guidance)
     return Finding(what="disk", level=OK, detail=detail)
 
 
@@ -116,10 +118,12 @@ def examine_token(settings: Settings) -> Iterator[Finding]:
     path = paths.operator_token(settings.data_dir)
     origin = settings.origins["token"]
     if settings.token is None:
-        told = f"Ask an operator for one (greenroom machine token NAME), then store it: greenroom login {settings.url}"
+        guidance = (
+            f"Ask an operator for one (greenroom machine token NAME), then store it: greenroom login {settings.url}"
+        )
         if is_loopback(settings.url):
-            told = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
-        yield Finding(what="token", level=WARNING, detail=origin, next=told)
+            guidance = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
+        yield Finding(what="token", level=WARNING, detail=origin, next=guidance)
     elif origin.startswith("file") and stat.S_IMODE(path.stat().st_mode) & 0o077:
         yield Finding(what="token", level=PROBLEM, detail=f"other users can read {path}", next=f"chmod 600 {path}")
     else:
@@ -136,9 +140,9 @@ def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding(what="server", level=OK, detail=f"{settings.url} answers")
     if health.late:
-        late = f"late: {', '.join(health.late)}"
+        detail = f"late: {', '.join(health.late)}"
         yield Finding(
-            what="loops", level=PROBLEM, detail=late, next="Read the server's log; its machine may be overloaded."
+            what="loops", level=PROBLEM, detail=detail, next="Read the server's log; its machine may be overloaded."
         )
     else:
         yield Finding(what="loops", level=OK, detail="the server's background loops are on time")
@@ -173,14 +177,14 @@ def where_else(settings: Settings) -> str:
 
 def examine_clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Compare the clocks. No rule depends on that, but the times that users see do."""
-    answer = HttpTransport(settings.url).request("GET", "/healthz", None, {}, settings.limits.request_timeout_s)
-    stamp = answer.headers.get("date")
+    response = HttpTransport(settings.url).request("GET", "/healthz", None, {}, settings.limits.request_timeout_s)
+    stamp = response.headers.get("date")
     if stamp is None:
         return
     skew_s = clock.wall() - parsedate_to_datetime(stamp).timestamp()
     if abs(skew_s) > CLOCK_SKEW_S:
         detail = f"this machine and the server differ by {abs(skew_s):.0f} s"
-        told = "Greenroom does not depend on it, but displayed times differ: synchronise the clocks with NTP."
-        yield Finding(what="clock", level=WARNING, detail=detail, next=told)
+        guidance = "Greenroom does not depend on it, but displayed times differ: synchronise the clocks with NTP."
+        yield Finding(what="clock", level=WARNING, detail=detail, next=guidance)
     else:
         yield Finding(what="clock", level=OK, detail=f"this machine and the server agree within {CLOCK_SKEW_S:g} s")

@@ -59,5 +59,5 @@ def code_of(error: errors.GreenroomError) -> int:
 
 def explain(error: errors.GreenroomError) -> str:
     """Format an error for users and agents: what is wrong, then what to do next."""
-    said = f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
-    return f"{said}\n{LOGIN}" if error.code == errors.Unauthorized.code else said
+    text = f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
+    return f"{text}\n{LOGIN}" if error.code == errors.Unauthorized.code else text

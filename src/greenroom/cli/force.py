@@ -60,9 +60,9 @@ def names_for(role: RoleView) -> tuple[str, ...]:
 
 def in_force(session: Session) -> InForce:
     """Ask the server for its limits. An older server, or a token without that permission, gives the shell's values."""
-    known = {name: float(getattr(session.limits, name)) for name in TOLD}
+    values = {name: float(getattr(session.limits, name)) for name in TOLD}
     try:
-        said = session.server_limits()
+        reported = session.server_limits()
     except (NotFound, Refused):
-        return InForce(values=known, origin=SHELL)
-    return InForce(values=known | {name: said[name] for name in TOLD if name in said}, origin=SERVER)
+        return InForce(values=values, origin=SHELL)
+    return InForce(values=values | {name: reported[name] for name in TOLD if name in reported}, origin=SERVER)

@@ -40,13 +40,13 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         raise WrongUsage(
             f"{url} is this machine's own server; its token is found without a login.", "No login is needed."
         )
-    told = msgspec.structs.replace(settings, url=url, token=None)
-    session_of(told).healthz()  # Before the prompt: fails if no Greenroom server answers.
+    without_token = msgspec.structs.replace(settings, url=url, token=None)
+    session_of(without_token).healthz()  # Before the prompt: fails if no Greenroom server answers.
     if urlsplit(url).scheme == "http" and not is_loopback(url):
         print(f"warning: {url} is not encrypted: others on the network can read the token.", file=err)
     token = check_token(read_token(url, err), "The input")
     try:
-        session_of(msgspec.structs.replace(told, token=token)).task("task_none")
+        session_of(msgspec.structs.replace(without_token, token=token)).task("task_none")
     except Unauthorized as error:
         raise Unauthorized(
             f"{url} rejects this token; nothing was stored.",

@@ -36,10 +36,10 @@ def tell(event: Event, data: Data, names: Names) -> str:
     sentence = SENTENCES.get(event.type)
     cause = because(event)
     if sentence is None:
-        said = f"{event.type} {particulars(event)}".strip() + why(cause)
+        text = f"{event.type} {particulars(event)}".strip() + why(cause)
     else:
-        said = sentence(data, cause, names)
-    return first_line(said, SENTENCE_CHARACTERS)
+        text = sentence(data, cause, names)
+    return first_line(text, SENTENCE_CHARACTERS)
 
 
 def because(event: Event) -> str:
@@ -49,14 +49,14 @@ def because(event: Event) -> str:
 def wished(data: Data, cause: str, names: Names) -> str:
     """A change of the agent spec. `moved_from` is the machine of the spec before, if it was another one."""
     by = data.get("by") or "a user"
-    said = f"{by} set it to {data.get('desired')}"
+    text = f"{by} set it to {data.get('desired')}"
     if moved_from := data.get("moved_from"):
-        said = f"{by} moved it from machine {named(moved_from, names)}"
+        text = f"{by} moved it from machine {named(moved_from, names)}"
     if data.get("machine"):
-        said += f" {'to' if moved_from else 'on'} machine {named(data['machine'], names)} with {data.get('harness')}"
+        text += f" {'to' if moved_from else 'on'} machine {named(data['machine'], names)} with {data.get('harness')}"
     elif data.get("kind") == "custom":
-        said += ", run by a user" if not moved_from else " to a user"
-    return f"{said} (generation {data.get('generation')})" + why(cause, by)
+        text += ", run by a user" if not moved_from else " to a user"
+    return f"{text} (generation {data.get('generation')})" + why(cause, by)
 
 
 def why(cause: str, by: str = "") -> str:
@@ -85,19 +85,19 @@ def exited(data: Data, cause: str, names: Names) -> str:
         how = f"killed by signal {data['signal']}{why(cause, 'exited')}"
     elif data.get("code") is not None and f"code {data['code']}" not in cause:
         how = f"exit code {data['code']}{why(cause, 'exited')}"
-    trial = ", probe run" if data.get("trial") else ""
-    rest = f"; no restart before {clock_time(data['until'])}" if data.get("until") else ""
-    what = "command failed" if began(data) else "no command is running"
-    return f"{what}{run_of(data)}{trial}: {how}{rest}"
+    probe = ", probe run" if data.get("trial") else ""
+    hold = f"; no restart before {clock_time(data['until'])}" if data.get("until") else ""
+    outcome = "command failed" if began(data) else "no command is running"
+    return f"{outcome}{run_of(data)}{probe}: {how}{hold}"
 
 
 def began(data: Data) -> bool:
-    return any(data.get(sign) is not None for sign in ("task", "code", "signal"))
+    return any(data.get(field) is not None for field in ("task", "code", "signal"))
 
 
 def parked(data: Data, cause: str, names: Names) -> str:
-    trial = ", then one probe run" if data.get("until") else ""
-    return f"crash-looping, held {until(data)}{trial}{why(cause, 'parked')}"
+    probe = ", then one probe run" if data.get("until") else ""
+    return f"crash-looping, held {until(data)}{probe}{why(cause, 'parked')}"
 
 
 def unparked(data: Data, cause: str, names: Names) -> str:
@@ -116,8 +116,8 @@ def sat(how: str) -> Callable[[Data, str, Names], str]:
     """A formatter for events of a participant: what happened, on which machine, its id, and the cause."""
 
     def sentence(data: Data, cause: str, names: Names) -> str:
-        on = f" on machine {named(data['machine'], names)}" if data.get("machine") else ""
-        return f"{how}{on}: {data.get('connection_id')} (epoch {data.get('epoch')}){why(cause)}"
+        place = f" on machine {named(data['machine'], names)}" if data.get("machine") else ""
+        return f"{how}{place}: {data.get('connection_id')} (epoch {data.get('epoch')}){why(cause)}"
 
     return sentence
 
@@ -137,8 +137,8 @@ def worked(how: str) -> Callable[[Data, str, Names], str]:
     def sentence(data: Data, cause: str, names: Names) -> str:
         attempt = f" (attempt {data['attempt']})" if data.get("attempt") else ""
         count = data.get("deaths")
-        deaths = f", {count} failure{'' if count == 1 else 's'}" if count else ""
-        return f"{data.get('task')} {how}{attempt}{deaths}{why(cause)}"
+        failures = f", {count} failure{'' if count == 1 else 's'}" if count else ""
+        return f"{data.get('task')} {how}{attempt}{failures}{why(cause)}"
 
     return sentence
 

@@ -30,7 +30,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 def needs(
     late_loops: tuple[str, ...],
-    raised: tuple[Attention, ...],
+    alerts: tuple[Attention, ...],
     rooms: tuple[RoomView, ...],
     machines: tuple[MachineView, ...],
     late: tuple[Task, ...] = (),
@@ -41,28 +41,28 @@ def needs(
     """
     for loop in late_loops:
         yield Need(kind="healer_late", where="server", detail=f"loop {loop} is late", next="greenroom doctor")
-    ours = [*quarantined(rooms), *absent(rooms, machines), *(need for room in rooms for need in empty_seats(room))]
-    ours += [*under_review(rooms), *with_late_results(rooms, late)]
-    told = {key for need in ours for key in keys_of(need, rooms)}
-    yield from (need_of(each, rooms) for each in raised if each.key not in told)
-    yield from ours
+    derived = [*quarantined(rooms), *absent(rooms, machines), *(need for room in rooms for need in empty_seats(room))]
+    derived += [*under_review(rooms), *with_late_results(rooms, late)]
+    covered = {key for need in derived for key in keys_of(need, rooms)}
+    yield from (need_of(alert, rooms) for alert in alerts if alert.key not in covered)
+    yield from derived
 
 
-def need_of(raised: Attention, rooms: tuple[RoomView, ...]) -> Need:
+def need_of(alert: Attention, rooms: tuple[RoomView, ...]) -> Need:
     """Turn an alert of the server into an entry, with the command to inspect it."""
-    kind, _, subject = raised.key.partition(":")
+    kind, _, subject = alert.key.partition(":")
     names = {room.id: room.name for room in rooms}
     room, slash, role = subject.partition("/")
-    seat = f"{names.get(room, room)}/{role}" if slash else subject
-    look_at = {
-        **dict.fromkeys(OF_SEATS, f"greenroom why {seat}"),
+    target = f"{names.get(room, room)}/{role}" if slash else subject
+    commands = {
+        **dict.fromkeys(OF_SEATS, f"greenroom why {target}"),
         CLONED: "greenroom doctor (on each machine of that name)",
         QUARANTINED: f"greenroom task show {subject}",
         REVIEW: f"greenroom task show {subject}",
     }
-    where = seat if kind in (*OF_SEATS, CLONED) else names.get(raised.room or "", raised.room or "server")
-    detail = raised.text.removeprefix(f"{where} is ")  # the column WHERE shows it
-    return Need(kind=raised.key, where=where, detail=detail, next=look_at.get(kind, "greenroom doctor"))
+    where = target if kind in (*OF_SEATS, CLONED) else names.get(alert.room or "", alert.room or "server")
+    detail = alert.text.removeprefix(f"{where} is ")  # the column WHERE shows it
+    return Need(kind=alert.key, where=where, detail=detail, next=commands.get(kind, "greenroom doctor"))
 
 
 def keys_of(need: Need, rooms: tuple[RoomView, ...]) -> Iterator[str]:
@@ -128,10 +128,10 @@ def empty_seats(room: RoomView) -> Iterator[Need]:
             continue
         where = f"{room.name}/{role.name}"
         work = "a task waits" if count == 1 else f"{count} tasks wait"
-        come = f"greenroom wait-for-task {room.name} --role {role.name}"
+        join = f"greenroom wait-for-task {room.name} --role {role.name}"
         yield Need(
             kind=role.status,
             where=where,
             detail=f"{role.status} ({role.status_reason or 'no reason given'}); {work}",
-            next=f"greenroom agent start {where}" if role.status == STOPPED else come,
+            next=f"greenroom agent start {where}" if role.status == STOPPED else join,
         )

@@ -37,23 +37,25 @@ def look(session: Session) -> Overview:
     """Read the overview from the server. Raises Unavailable if it cannot be reached."""
     health = session.healthz()
     server = ServerView(url=session.url, status="late" if health.late else "ok", late=health.late)
-    raised = tuple(session.attention())
+    alerts = tuple(session.attention())
     listed = all_of(lambda after: session.rooms(after, session.limits.page_max))
     rooms = tuple(session.snapshot(room.id) for room in listed if room.status == OPEN)
     late = tuple(task for room in rooms for task in late_tasks(session, room))
     machines = tuple(all_of(lambda after: session.machines(after, session.limits.page_max)))
-    needed = tuple(needs(server.late, raised, rooms, machines, late))
-    return Overview(server=server, needs=needed, rooms=rooms, machines=machines)
+    entries = tuple(needs(server.late, alerts, rooms, machines, late))
+    return Overview(server=server, needs=entries, rooms=rooms, machines=machines)
 
 
 def late_tasks(session: Session, room: RoomView) -> Iterator[Task]:
     """The open tasks with late results. Only the last `LATE_LOOKS_MAX` that lost a holder are read, a call each."""
-    taken = [task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)]
-    for task in taken[-LATE_LOOKS_MAX:]:
+    candidates = [
+        task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)
+    ]
+    for task in candidates[-LATE_LOOKS_MAX:]:
         with suppress(NotFound):  # deleted meanwhile
-            whole = task if task.late_results else session.task(task.id)
-            if whole.late_results:
-                yield whole
+            full = task if task.late_results else session.task(task.id)
+            if full.late_results:
+                yield full
 
 
 def lasting(overview: Overview) -> Overview:
@@ -62,7 +64,9 @@ def lasting(overview: Overview) -> Overview:
         msgspec.structs.replace(
             room,
             roles=tuple(msgspec.structs.replace(role, last_seen_at=None) for role in room.roles),
-            participants=tuple(msgspec.structs.replace(one, ready_until=None) for one in room.participants),
+            participants=tuple(
+                msgspec.structs.replace(participant, ready_until=None) for participant in room.participants
+            ),
         )
         for room in overview.rooms
     )

@@ -25,10 +25,10 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     own, command = split_command(rest) if verb.takes_command else (rest, [])
     parser = fill(ArgumentParser(prog=f"{PROGRAM} {verb.name}", **options_of(verb)), verb)
     # Intermixed: `send ROOM --to ROLE TEXT` is accepted like `send ROOM TEXT --to ROLE`.
-    arguments, strange = parser.parse_known_intermixed_args(own)
-    if strange:
+    arguments, unknown = parser.parse_known_intermixed_args(own)
+    if unknown:
         options = [name for names, _ in arguments_of(verb) for name in names if name.startswith("-")]
-        parser.error(f"unrecognized: {' '.join(strange)}. {suggestion(strange[0].partition('=')[0], options)}")
+        parser.error(f"unrecognized: {' '.join(unknown)}. {suggestion(unknown[0].partition('=')[0], options)}")
     if verb.takes_command:
         if not command:
             parser.error("give the command to run for each task after `--`")
@@ -50,8 +50,8 @@ def split_command(rest: list[str]) -> tuple[list[str], list[str]]:
     """Split a verb's own arguments from the command after the first `--`, which may hold options and `--` itself."""
     if "--" not in rest:
         return rest, []
-    place = rest.index("--")
-    return rest[:place], rest[place + 1 :]
+    index = rest.index("--")
+    return rest[:index], rest[index + 1 :]
 
 
 def refuse(argv: Sequence[str]) -> NoReturn:
@@ -64,14 +64,14 @@ def refuse(argv: Sequence[str]) -> NoReturn:
     if first.startswith("-"):
         parser.parse_args(argv)  # --help, --version, or an option without a verb before it
         parser.error(f"a verb must come first: {PROGRAM} VERB {first} ...")
-    inside = {verb.name for verb in VERBS if verb.name.startswith(f"{first} ")}
-    if not inside:
+    subverbs = {verb.name for verb in VERBS if verb.name.startswith(f"{first} ")}
+    if not subverbs:
         names = {*GROUPS, *(name for verb in VERBS for name in (verb.name, *verb.aliases))}
         parser.error(f"there is no verb `{first}`. {suggestion(first, names)}")
     if len(argv) > 1 and argv[1] not in ("-h", "--help"):
-        parser.error(f"there is no verb `{first} {argv[1]}`. {suggestion(f'{first} {argv[1]}', inside)}")
+        parser.error(f"there is no verb `{first} {argv[1]}`. {suggestion(f'{first} {argv[1]}', subverbs)}")
     parser.parse_args([first, "--help"] if len(argv) > 1 else [first])
-    parser.error(f"choose one of: {', '.join(sorted(inside))}")
+    parser.error(f"choose one of: {', '.join(sorted(subverbs))}")
 
 
 def whole_parser() -> ArgumentParser:
@@ -83,8 +83,8 @@ def whole_parser() -> ArgumentParser:
     for verb in VERBS:
         group, _, last = verb.name.rpartition(" ")
         if group and group not in groups:
-            made = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
-            groups[group] = made.add_subparsers(metavar="VERB", title="verbs")
+            group_parser = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
+            groups[group] = group_parser.add_subparsers(metavar="VERB", title="verbs")
         branch = groups[group] if group else top
         fill(branch.add_parser(last, help=verb.help, aliases=verb.aliases, **options_of(verb)), verb)
     return parser

@@ -51,8 +51,8 @@ def usage(verb: Verb) -> str:
     """The verb with its arguments on one line; optional ones are in brackets."""
     words = [verb.name]
     for argument in shown(verb):
-        must = argument.options.get("required", not is_option(argument) and argument.options.get("nargs") != "?")
-        words.append(label(argument) if must else f"[{label(argument)}]")
+        is_required = argument.options.get("required", not is_option(argument) and argument.options.get("nargs") != "?")
+        words.append(label(argument) if is_required else f"[{label(argument)}]")
     return " ".join([*words, *(["-- COMMAND..."] if verb.takes_command else [])])
 
 

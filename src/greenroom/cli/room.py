@@ -54,15 +54,15 @@ def close(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
 
 
 def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    named = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
-    if not named:
+    changes = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
+    if not changes:
         raise WrongUsage("No change was given.", f"Give at least one of: {', '.join(map(spell_flag, CHANGEABLE))}.")
-    if "roles" in named:
-        named["roles"] = names_in(named["roles"])
-    body = ChangeRoom(**named, reason=arguments.reason)
+    if "roles" in changes:
+        changes["roles"] = names_in(changes["roles"])
+    body = ChangeRoom(**changes, reason=arguments.reason)
     room = session_of(settings).change_room(arguments.room, body)
     print_room(room, arguments, out)
-    if "name" in named:
+    if "name" in changes:
         print(f"Its participants stay. From now on the room is called {room.name}.", file=err)
     return 0
 

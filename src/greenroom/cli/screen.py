@@ -50,10 +50,10 @@ def live_screen(out: TextIO) -> Live:
     return Live(console=Console(file=out), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
 
 
-def board(headlines: Sequence[str], is_well: bool, tables: Sequence[Table], width: int) -> RenderableType:
+def board(headlines: Sequence[str], is_ok: bool, tables: Sequence[Table], width: int) -> RenderableType:
     """Headlines above tables, for a screen `width` characters wide."""
-    above = Text(visible("\n".join(headlines)), style="bold green" if is_well else "bold red")
-    return Group(above, *(part for table in tables for part in (Text(), drawn(table, width))))
+    header = Text(visible("\n".join(headlines)), style="bold green" if is_ok else "bold red")
+    return Group(header, *(part for table in tables for part in (Text(), drawn(table, width))))
 
 
 def drawn(table: Table, width: int) -> RichTable:
@@ -62,9 +62,9 @@ def drawn(table: Table, width: int) -> RichTable:
     rich = RichTable(
         title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0)
     )
-    for place, head in enumerate(table.heads):
+    for column, head in enumerate(table.heads):
         # A column wider than half of the screen would leave the others too little, or hide them on a narrow one.
-        is_whole = head == STATE and 2 * max((len(row[place]) for row in table.rows), default=0) <= width
+        is_whole = head == STATE and 2 * max((len(row[column]) for row in table.rows), default=0) <= width
         rich.add_column(head, header_style="dim", overflow="fold", no_wrap=is_whole)
     for row in table.rows:
         rich.add_row(*(Text(visible(cell), style=colour_of(cell)) for cell in row))

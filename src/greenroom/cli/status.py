@@ -51,39 +51,39 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 def watch(settings: Settings, show: Show, clock: Clock) -> None:
     """Show the overview after each event, until interrupted. An unreachable server is shown as unreachable."""
     session = session_of(settings)
-    something_happened = follower_of(settings)
+    changed = follower_of(settings)
     unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
-    seen = unknown
+    overview = unknown
     away_since: str | None = None
     while True:
-        something_happened.clear()
-        begun = clock.monotonic()
+        changed.clear()
+        started_at = clock.monotonic()
         try:
-            seen, away_since = look(session), None
+            overview, away_since = look(session), None
         except Unavailable:
             away_since = away_since or instant_of(clock.wall())
-            away = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
-            seen = msgspec.structs.replace(seen, server=away)
-        show(seen)
-        looked_s = clock.monotonic() - begun
-        something_happened.wait(RETRY_S if away_since else max(REFRESH_S, looked_s / LOOK_SHARE_MAX))
+            unreachable = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
+            overview = msgspec.structs.replace(overview, server=unreachable)
+        show(overview)
+        read_s = clock.monotonic() - started_at
+        changed.wait(RETRY_S if away_since else max(REFRESH_S, read_s / LOOK_SHARE_MAX))
 
 
 def follower_of(settings: Settings) -> threading.Event:
     """Start a thread that follows the server's events; return the flag that it sets at each."""
-    something_happened = threading.Event()
-    follower = threading.Thread(target=follow, args=(settings, something_happened), name="follow", daemon=True)
+    changed = threading.Event()
+    follower = threading.Thread(target=follow, args=(settings, changed), name="follow", daemon=True)
     follower.start()
-    return something_happened
+    return changed
 
 
-def follow(settings: Settings, something_happened: threading.Event) -> None:
+def follow(settings: Settings, changed: threading.Event) -> None:
     """Set the flag at every event. If the server refuses the stream, return: the regular refresh remains."""
     session = session_of(settings)
     while True:
         try:
             for _ in session.stream_events(None, NEWEST):
-                something_happened.set()
+                changed.set()
         except Unavailable:
             threading.Event().wait(RETRY_S)
         except GreenroomError:
@@ -102,9 +102,9 @@ def shower(out: TextIO, as_json: bool, clock: Clock) -> Iterator[Show]:
     with screen.live_screen(out) as live:
 
         def draw(overview: Overview) -> None:
-            now, is_well = clock.wall(), overview.server.status == "ok"
+            now, is_ok = clock.wall(), overview.server.status == "ok"
             tables = tables_of(overview, now)
-            live.update(screen.board(headlines(overview, now), is_well, tables, live.console.width), refresh=True)
+            live.update(screen.board(headlines(overview, now), is_ok, tables, live.console.width), refresh=True)
 
         yield draw
 

@@ -22,8 +22,8 @@ def examine_sizes(settings: Settings) -> Iterator[Finding]:
     folder, limits = settings.data_dir, settings.limits
     store = sum(size_of(path) for path in folder.glob(f"{paths.database(folder).name}*"))
     if store and settings.database is None:
-        forget = "Close and delete unused rooms (greenroom room delete NAME). Old data is deleted by itself."
-        yield weigh("store", store, STORE_BYTES_MANY, "", forget)
+        old_data = "Close and delete unused rooms (greenroom room delete NAME). Old data is deleted by itself."
+        yield weigh("store", store, STORE_BYTES_MANY, "", old_data)
     logs, runs = size_of(paths.logs(folder)), size_of(paths.runs(folder))
     yield weigh(
         "logs",
@@ -34,14 +34,14 @@ def examine_sizes(settings: Settings) -> Iterator[Finding]:
     )
     yield Finding(what="runs", level=OK, detail=f"{size(runs)} in records of runs whose exit is not reported yet")
     claims = size_of(folder / "claims") + size_of(folder / "sittings")
-    waste = "The next wait-for-task of a role deletes its old files. Those of servers that are gone may be deleted."
-    yield weigh("claims", claims, CLAIMS_BYTES_MANY, " in claim and connection files of agents", waste)
+    old_files = "The next wait-for-task of a role deletes its old files. Those of servers that are gone may be deleted."
+    yield weigh("claims", claims, CLAIMS_BYTES_MANY, " in claim and connection files of agents", old_files)
 
 
-def weigh(what: str, count: int, many: int, said: str, then: str) -> Finding:
-    is_much = count > many
-    detail = f"{size(count)}{said}"
-    return Finding(what=what, level=WARNING if is_much else OK, detail=detail, next=then if is_much else None)
+def weigh(what: str, count: int, bytes_max: int, suffix: str, guidance: str) -> Finding:
+    is_much = count > bytes_max
+    detail = f"{size(count)}{suffix}"
+    return Finding(what=what, level=WARNING if is_much else OK, detail=detail, next=guidance if is_much else None)
 
 
 def examine_outbox(settings: Settings, facts_at: Sequence[float], now: float) -> Iterator[Finding]:
@@ -51,13 +51,13 @@ def examine_outbox(settings: Settings, facts_at: Sequence[float], now: float) ->
         return
     old_s = max(0.0, now - min(facts_at))
     count = f"{len(facts_at)} unsent {'report' if len(facts_at) == 1 else 'reports'}"
-    room = f"{size(size_of(paths.outbox(settings.data_dir)))}; at most {settings.limits.facts_waiting_max} are kept"
-    detail = f"{count}, the oldest from {duration(old_s)} ago ({room})"
+    capacity = f"{size(size_of(paths.outbox(settings.data_dir)))}; at most {settings.limits.facts_waiting_max} are kept"
+    detail = f"{count}, the oldest from {duration(old_s)} ago ({capacity})"
     if holder_of(paths.daemon_lock(settings.data_dir))[0] is None:
         yield Finding(what="outbox", level=WARNING, detail=detail, next="greenroom daemon start sends them")
     elif old_s > TOLD_WITHIN_S:
-        told = f"The daemon sends them as soon as it reaches {settings.url}: check that this server runs."
-        yield Finding(what="outbox", level=WARNING, detail=detail, next=told)
+        guidance = f"The daemon sends them as soon as it reaches {settings.url}: check that this server runs."
+        yield Finding(what="outbox", level=WARNING, detail=detail, next=guidance)
     else:
         yield Finding(what="outbox", level=OK, detail=detail)
 
@@ -77,16 +77,16 @@ def examine_runs(settings: Settings, runs: Sequence[NotedRun], now: float) -> It
 
 def finding_of(run: NotedRun, now: float) -> Finding:
     """The state of a run without a daemon, and what the next daemon does with it."""
-    stays = run.task is None
-    name = f"{run.seat}: " + ("resident" if stays else f"{run.task} (attempt {run.attempt})")
+    is_resident = run.task is None
+    name = f"{run.seat}: " + ("resident" if is_resident else f"{run.task} (attempt {run.attempt})")
     if run.process is not None:
-        since = f", started {duration(now - run.began_at)} ago" if run.began_at else ""
-        detail = f"{name} runs without a daemon{since} (process {run.process})"
-        then = "adopts it" if stays else "adopts it and reports its result"
+        started = f", started {duration(now - run.began_at)} ago" if run.began_at else ""
+        detail = f"{name} runs without a daemon{started} (process {run.process})"
+        action = "adopts it" if is_resident else "adopts it and reports its result"
     elif run.ended is not None:
         detail = f"{name} exited without a daemon ({run.ended})"
-        then = "reports it and starts a new one" if stays else "reports its result"
+        action = "reports it and starts a new one" if is_resident else "reports its result"
     else:
         detail = f"{name} was killed; its exit status is unknown"
-        then = "reports it and starts a new one" if stays else "reports it, and the server retries the task"
-    return Finding(what="processes", level=WARNING, detail=detail, next=f"greenroom daemon start {then}")
+        action = "reports it and starts a new one" if is_resident else "reports it, and the server retries the task"
+    return Finding(what="processes", level=WARNING, detail=detail, next=f"greenroom daemon start {action}")

@@ -9,9 +9,9 @@ BESIDE = ("role", "connection_id", "request", "status", "at", "by", "detail")
 
 def spell(event: Event, where: str) -> str:
     """One line: time, room and role, event type, fields, and the cause in brackets."""
-    seat = f"{where}/{event.data['role']}" if event.data.get("role") else where
+    place = f"{where}/{event.data['role']}" if event.data.get("role") else where
     return " ".join(
-        filter(None, (clock_time(event.at), f"{seat:24}", f"{event.type:24}", particulars(event), reason(event)))
+        filter(None, (clock_time(event.at), f"{place:24}", f"{event.type:24}", particulars(event), reason(event)))
     )
 
 

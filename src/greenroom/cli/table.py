@@ -56,6 +56,6 @@ def width_of(table: Table) -> int:
 
 def without(table: Table, head: str) -> Table:
     """The table without one of its columns."""
-    place = table.heads.index(head)
-    rows = [(*row[:place], *row[place + 1 :]) for row in table.rows]
-    return table._replace(heads=(*table.heads[:place], *table.heads[place + 1 :]), rows=rows)
+    column = table.heads.index(head)
+    rows = [(*row[:column], *row[column + 1 :]) for row in table.rows]
+    return table._replace(heads=(*table.heads[:column], *table.heads[column + 1 :]), rows=rows)

@@ -76,9 +76,9 @@ def spell(task: Task) -> Iterator[str]:
     yield f"\ntext:\n{task.text}"
     if task.result is not None:
         yield f"\nresult:\n{task.result}"
-    for each in task.notes:
-        during = f", during attempt {each.attempt}" if each.attempt is not None else ""
-        yield f"\nnote by {each.by}, at {each.at}{during}:\n{each.text}"
+    for kept in task.notes:
+        during = f", during attempt {kept.attempt}" if kept.attempt is not None else ""
+        yield f"\nnote by {kept.by}, at {kept.at}{during}:\n{kept.text}"
     for late in task.late_results:
         yield f"\nlate result of attempt {late.attempt}, to {late.to}, at {late.at}:\n{late.text}"
     yield from (f"\n{line}" for line in choices(task))

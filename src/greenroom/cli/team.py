@@ -24,19 +24,19 @@ def settle_team(session: Session, project: Project, machine: str, tell: Tell) ->
     if project.room is None:
         return None
     room = settle_room(session, project.room, tell)
-    known = {role.name: role for role in room.roles}
+    roles = {role.name: role for role in room.roles}
     for name, agent in project.agents.items():
         harness = project.harness_of(name)
-        if harness is None or name not in known:
+        if harness is None or name not in roles:
             continue
         try:
-            wished = wish_of(session, known[name], agent, harness, machine)
+            spec = wish_of(session, roles[name], agent, harness, machine)
         except NotFound as error:
             tell(f"{room.name}/{name} is not assigned: {error}")
             continue
-        if differs(known[name], wished):
-            session.wish(room.name, name, wished)
-            tell(f"{room.name}/{name}: set to {wished.desired}, with {harness} on {wished.machine}")
+        if differs(roles[name], spec):
+            session.wish(room.name, name, spec)
+            tell(f"{room.name}/{name}: set to {spec.desired}, with {harness} on {spec.machine}")
     return session.snapshot(room.name)
 
 
@@ -67,9 +67,9 @@ def settle_room(session: Session, wanted: RoomSettings, tell: Tell) -> RoomView:
     return room
 
 
-def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: str, machine: str) -> SetAgent:
+def wish_of(session: Session, present: RoleView, agent: AgentSettings, harness: str, machine: str) -> SetAgent:
     """The agent spec of the file for a role; `desired` stays as a user has set it. Raises NotFound for the machine."""
-    is_decided = known.generation > 0
+    is_decided = present.generation > 0
     return SetAgent(
         kind=REMOTE,
         machine=machine if agent.machine is None else session.machine(agent.machine).id,
@@ -77,11 +77,11 @@ def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: st
         model=agent.model,
         workdir=agent.workdir,
         task_timeout_s=agent.task_timeout_s,
-        desired="stopped" if (known.desired if is_decided else agent.desired) == "stopped" else "running",
-        reason=known.desired_reason if is_decided else None,
+        desired="stopped" if (present.desired if is_decided else agent.desired) == "stopped" else "running",
+        reason=present.desired_reason if is_decided else None,
     )
 
 
-def differs(known: RoleView, wished: SetAgent) -> bool:
+def differs(present: RoleView, spec: SetAgent) -> bool:
     """Whether setting the spec changes anything. Each write is a new generation, which restarts the agent."""
-    return any(getattr(known, name) != getattr(wished, name) for name in WISHED)
+    return any(getattr(present, name) != getattr(spec, name) for name in WISHED)

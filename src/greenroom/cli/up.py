@@ -86,7 +86,7 @@ class House:
         self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, clock: Clock | None = None
     ) -> None:
         self.ending = Ending()
-        self._say = arguments.say
+        self._first_messages = arguments.say
         self._settings = settings
         self._out, self._err = out, err
         self._clock = clock or SystemClock()
@@ -94,8 +94,8 @@ class House:
         self._session: Session | None = None
         self._listen = arguments.listen or address_of(settings.url)
         self._is_closing = threading.Event()
-        self._began_at = self._clock.monotonic()
-        self._says_at = self._began_at + STILL_WAITING_S
+        self._started_at = self._clock.monotonic()
+        self._reports_at = self._started_at + STILL_WAITING_S
         # The children hold the reading end, only this process the writing one: however it ends, they read end of file.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN}
@@ -117,7 +117,7 @@ class House:
             self._daemon_command,
             environ=environ,
             hopeless_at_first=HOPELESS_AT_FIRST,
-            stays_down={code: said + self._starts_daemon() for code, said in DAEMON_STAYS_DOWN.items()},
+            stays_down={code: reason + self._starts_daemon() for code, reason in DAEMON_STAYS_DOWN.items()},
         )
 
     def open(self) -> None:
@@ -132,7 +132,7 @@ class House:
             project = self._settings.project
             room = None if project is None else settle_team(session, project, machine, self._tell)
             if room is not None:
-                say_first(session, room, self._say, self._tell)
+                say_first(session, room, self._first_messages, self._tell)
             print("\n".join(self._welcome(room)), file=self._out, flush=True)
         except Interrupted:
             pass
@@ -193,22 +193,22 @@ class House:
     def _wait_for_machine(self, session: Session) -> str:
         """Wait until the daemon has registered this machine; return its id. Agent specs need a registered machine."""
         path = paths.machine(self._settings.data_dir)
-        asking = session.patient(0.0)  # no retries of its own: `_pause` reports what is missing
+        impatient = session.patient(0.0)  # no retries of its own: `_pause` reports what is missing
         while True:
             with suppress(NotFound, Unavailable, msgspec.MsgspecError):
                 machine = msgspec.json.decode(read(path), type=MachineFile).id
-                if asking.machine(machine).daemon_connected:
+                if impatient.machine(machine).daemon_connected:
                     return machine
             self._pause("the daemon has not registered this machine")
 
     def _pause(self, what: str) -> None:
         """Wait `LOOK_EVERY_S`; report `what` is missing now and then. Raises Unavailable, Interrupted."""
         now = self._clock.monotonic()
-        waited_s = now - self._began_at
+        waited_s = now - self._started_at
         if waited_s >= READY_S_MAX:
             raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Check the messages above, then start again.")
-        if now >= self._says_at:
-            self._says_at = now + STILL_WAITING_S
+        if now >= self._reports_at:
+            self._reports_at = now + STILL_WAITING_S
             self._tell(f"still starting after {waited_s:.0f} s: {what}")
         if self._is_closing.wait(LOOK_EVERY_S):
             raise Interrupted
@@ -245,11 +245,11 @@ class House:
 
     def _exports(self) -> list[tuple[str, str]]:
         """The variables that another terminal needs to find this server, if it is not the default one."""
-        plain = {name: value for name, value in os.environ.items() if name not in OWN}
+        environ = {name: value for name, value in os.environ.items() if name not in OWN}
         exports = []
         if self._url != DEFAULT_URL:
             exports.append(("GREENROOM_URL", self._url))
-        if self._settings.data_dir != paths.default_data_dir(plain):
+        if self._settings.data_dir != paths.default_data_dir(environ):
             exports.append(("GREENROOM_DATA_DIR", str(self._settings.data_dir)))
         return exports
 
@@ -267,11 +267,11 @@ def address_of(url: str) -> str:
 
 def program() -> str:
     """How this command is called from a shell in this directory."""
-    called = Path(sys.argv[0]).absolute()
-    if shutil.which("greenroom") or called.name != "greenroom":
+    command = Path(sys.argv[0]).absolute()
+    if shutil.which("greenroom") or command.name != "greenroom":
         return "greenroom"
-    here = Path.cwd()
-    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)
+    folder = Path.cwd()
+    return str(command.relative_to(folder)) if command.is_relative_to(folder) else str(command)
 
 
 def read(path: Path) -> str:

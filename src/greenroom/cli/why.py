@@ -56,9 +56,9 @@ def tell(evidence: Evidence, limits: InForce, now: float) -> Iterator[str]:
 
 def following(evidence: Evidence, now: float) -> str:
     """What to do next."""
-    apart = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
-    if apart is not None:
-        return f"a quarantined task needs you: greenroom task show {apart.id}"
+    quarantined = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
+    if quarantined is not None:
+        return f"a quarantined task needs you: greenroom task show {quarantined.id}"
     queued = [task.status == QUEUED for task in evidence.tasks]
     if evidence.role.status == WAITING and queued and all(queued):
         return f"{advice_on_queue(evidence.room)}; to see what runs first: greenroom status"
@@ -75,15 +75,16 @@ def present(evidence: Evidence, now: float) -> Iterator[str]:
     by = f", by {role.desired_by}" if role.desired_by else ""
     at = f" at {clock_time(role.wished_at)}" if role.wished_at else ""
     why = f": {role.desired_reason}" if role.desired_reason else ""
-    on = evidence.machine_names.get(role.machine or "", role.machine)
-    where = f" on {on} with {role.harness}" if role.machine else ""
+    machine_name = evidence.machine_names.get(role.machine or "", role.machine)
+    where = f" on {machine_name} with {role.harness}" if role.machine else ""
     yield f"  desired: {role.desired}, {role.kind}{where} (generation {role.generation}{by}{at}{why})"
     if role.task_timeout_s is not None:
         yield f"  task timeout: {duration(role.task_timeout_s)}; then its run is stopped, which counts as a failure"
-    sitting = evidence.participant
-    if sitting is not None:
-        yield f"  present: {sitting.connection_id} (epoch {sitting.epoch}) since {clock_time(sitting.joined_at)}"
-        yield f"  its lease lasts until {clock_time(sitting.ready_until)}; every heartbeat renews it"
+    participant = evidence.participant
+    if participant is not None:
+        since = clock_time(participant.joined_at)
+        yield f"  present: {participant.connection_id} (epoch {participant.epoch}) since {since}"
+        yield f"  its lease lasts until {clock_time(participant.ready_until)}; every heartbeat renews it"
     yield f"  last seen: {spell_seen(role.last_seen_at, now)}"
     machine = evidence.machine
     if machine is not None:
@@ -102,11 +103,11 @@ def work(evidence: Evidence) -> Iterator[str]:
     """The role's open tasks."""
     for task in evidence.tasks:
         held = f", held by {task.claimed_by}" if task.claimed_by else ""
-        freed = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
+        released = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
         reason = QUEUES if task.status == QUEUED else task.reason
         why = f": {first_line(reason, REASON_CHARACTERS)}" if reason else ""
-        deaths = f"{task.deaths} failure{'' if task.deaths == 1 else 's'}"
-        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {deaths}{held}{freed}){why}"
+        failures = f"{task.deaths} failure{'' if task.deaths == 1 else 's'}"
+        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {failures}{held}{released}){why}"
         if task.attempt and evidence.role.kind == REMOTE:
             folder = f"logs/{evidence.room}/{task.target_role}/{task.id}.{task.attempt}/"
             yield f"    output of that attempt: {folder} in the data directory of the machine that ran it"
@@ -114,10 +115,10 @@ def work(evidence: Evidence) -> Iterator[str]:
 
 def spell_gap(gap: Gap, now: float) -> str:
     """Format one absence."""
-    who = f"machine {gap.machine}" if gap.machine else "the role"
+    subject = f"machine {gap.machine}" if gap.machine else "the role"
     if gap.until is None:
-        return f"{who}: since {clock_time(gap.since)}, for {duration(now - seconds_of(gap.since))} ({gap.cause})"
+        return f"{subject}: since {clock_time(gap.since)}, for {duration(now - seconds_of(gap.since))} ({gap.cause})"
     away_s = gap.seconds or 0.0
     seconds = f"{away_s:g} s" if away_s < EXACT_S else duration(away_s)
-    back = "reconnected" if gap.machine or gap.ended_by == "participant.rejoined" else "a new participant joined"
-    return f"{who}: {clock_time(gap.since)} to {clock_time(gap.until)}, {seconds} ({gap.cause}); {back}"
+    ending = "reconnected" if gap.machine or gap.ended_by == "participant.rejoined" else "a new participant joined"
+    return f"{subject}: {clock_time(gap.since)} to {clock_time(gap.until)}, {seconds} ({gap.cause}); {ending}"

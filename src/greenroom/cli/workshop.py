@@ -17,8 +17,8 @@ def examine_machine(settings: Settings, machine: Machine | None) -> Iterator[Fin
         detail = f"{machine.name} (id {machine.id}); a copy of {path} on another machine would count as this machine"
         yield Finding(what="machine", level=OK, detail=detail)
     elif path.exists():
-        mend = f"Restore {path}, or remove it: this machine then registers as a new one."
-        yield Finding(what="machine", level=WARNING, detail=f"{path} has no valid machine id", next=mend)
+        guidance = f"Restore {path}, or remove it: this machine then registers as a new one."
+        yield Finding(what="machine", level=WARNING, detail=f"{path} has no valid machine id", next=guidance)
     else:
         detail = "it has no id yet; the first greenroom daemon start creates one"
         yield Finding(what="machine", level=OK, detail=detail)
