@@ -315,10 +315,10 @@ def test_up_keeps_its_server_and_does_not_start_a_daemon_again_whose_place_anoth
     for name in ("machine.json", "operator.token"):
         (copy / name).write_bytes((bare.data_dir / name).read_bytes())
     bare.start("daemon", "start", "--data-dir", str(copy))
-    wait_until(lambda: "gave way to another daemon" in up.err, "its daemon has given way")
+    wait_until(lambda: "was superseded by another daemon" in up.err, "its daemon is superseded")
     assert 200 == bare.api.call("GET", "/healthz").status
     assert up.poll() is None
-    assert 0 == up.err.count("runs again as process")
+    assert 0 == up.err.count("restarted as process")
 
 
 def test_one_run_is_never_adopted_by_two(house: House) -> None:
