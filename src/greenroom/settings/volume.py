@@ -1,10 +1,10 @@
-"""How much of a disk's room something takes. Must not know what it is."""
+"""Measures the size of files and folders."""
 
 import os
 
 
 def size_of(path: str | os.PathLike[str]) -> int:
-    """Bytes of a file, or of all files below a folder; what goes away meanwhile counts nothing."""
+    """The bytes of a file, or of all files below a folder; what is removed meanwhile counts 0."""
     try:
         if not os.path.isdir(path):
             return os.stat(path).st_size
