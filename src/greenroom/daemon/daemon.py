@@ -1,4 +1,4 @@
-"""One daemon: its parts, how they are put together, started and stopped. Must not know how any part does its work."""
+"""One daemon: creates its parts, connects them, starts and stops them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -42,12 +42,16 @@ from greenroom.wire.requests import Fact, PostFacts
 log = logging.getLogger("greenroom.daemon")
 
 TELL_S_MAX = 2.0
-"""How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
+"""Seconds for which a stopping daemon tries to send its last reports; the outbox keeps the reports that are left."""
 STOP_MARGIN_S = 15.0
+"""Seconds, on top of the grace of a run (`stop_grace_s`), in which all agents must have ended and left."""
 
 
 class Daemon:
-    """The keeper of one machine: it beats, learns wishes, makes them true, and tells what it saw."""
+    """The daemon of one machine: sends heartbeats, follows the assignments, runs the agents and sends reports.
+
+    `error` is the error that ended the heartbeat for good, such as an unknown token at the first contact.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class Daemon:
         self._desk = Desk(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
         self._teller = FactTeller(
-            outbox, self._post, limits, entropy, self._beat_now, partial(self._die, "the way of facts")
+            outbox, self._post, limits, entropy, self._beat_now, partial(self._die, "the outbox sender")
         )
         self._fact_session = self._desk.open_session()
         book = RunBook(paths.runs(settings.data_dir))
@@ -114,19 +118,19 @@ class Daemon:
         )
 
     def start(self) -> None:
-        """Take over what an earlier daemon left running, then begin to beat. The rest begins with the first ok."""
+        """Adopt the runs of an earlier daemon, then start the heartbeat. The other parts start with the first ok."""
         self._adopt()
         self._heartbeat.start()
 
     def stop(self, reason: str) -> None:
-        """Stop every agent, tell the server, and end."""
+        """Stop every agent, send the reports that are left, and end the heartbeat."""
         if self._has_begun:
             self._watch.stop()
         if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
-            log.warning("the server could not be told that every agent has left; it will notice by itself")
+            log.warning("shutdown incomplete: agents: not all of them left in time; the server expires their leases")
         untold = self._teller.close(TELL_S_MAX if self._has_begun else 0.0)
         if untold:
-            log.warning("%d facts could not be told; the next start tells them", untold)
+            log.warning("reports not sent: %d kept in the outbox: the next start of the daemon sends them", untold)
         self._heartbeat.stop(TELL_S_MAX)
         if self._has_begun:
             self._beat.leave()
@@ -139,12 +143,12 @@ class Daemon:
             entropy,
             self._take_wishes,
             self._beat_now,
-            partial(self._die, "the watch of wishes"),
+            partial(self._die, "the assignments watch"),
             lambda: self._heartbeat.is_crowded(),
         )
 
     def _adopt(self) -> None:
-        """Sit in the seats of an earlier daemon's runs, before the first beat, which names them."""
+        """Adopt the runs of an earlier daemon, before the first heartbeat, which names their participants."""
         premises = self._premises
         runs = adoption.take_over(premises.book, premises.outbox, premises.clock)
         seats: list[Seat] = [self._seat_of(run) for run in runs]
@@ -158,15 +162,15 @@ class Daemon:
             seat.start()
 
     def _begin(self) -> None:
-        """Known to the server, and what was left behind is told: from now on wishes are made true."""
+        """Start the other parts: the machine is registered, and the reports of an earlier daemon are sent."""
         self._has_begun = True
         if self._machine.is_new:
-            with suppress(OSError):  # a disk that is full; the next start writes it down
+            with suppress(OSError):  # the disk is full; the next start writes it
                 keep(self._machine_path, self._machine)
         self._teller.start()
         self._supervisor.start()
         self._watch.start()
-        log.info("machine %s is connected to %s", self._machine.id, self._desk.url)
+        log.info("machine connected: %s: registered with %s", self._machine.id, self._desk.url)
 
     def _seated(self) -> list[Seat]:
         return [seat for seat in self._supervisor.seats() if seat.is_seated]
@@ -188,7 +192,7 @@ class Daemon:
         return ResidentSeat(self._premises, self._residents, resident.wish, history, end, resident)
 
     def _take_wishes(self, wishes: Wishes) -> None:
-        """Make them true; and beat, since what is new may be that somebody has taken a role over from us."""
+        """Pass the assignments to the supervisor, and beat at once: a change may mean that a role was taken over."""
         self._supervisor.take_wishes(wishes)
         self._beat_now()
 
@@ -206,15 +210,19 @@ class Daemon:
                 seat.renew_claim()
             self._watch.renew()
         elif notice.kind == presence.WARN_REJOINED:
-            log.warning("the server had forgotten this machine for %.0f s; it is registered again", notice.silent_s)
+            log.warning(
+                "machine registered again: %s: the server had removed it; last ok heartbeat %.0f s ago",
+                self._machine.id,
+                notice.silent_s,
+            )
         elif notice.kind == presence.NOTE_UNREACHABLE:
-            log.warning("the server has not answered for %.0f s; tried on", notice.silent_s)
+            log.warning("server unreachable, retrying: %s: no answer for %.0f s", self._desk.url, notice.silent_s)
         elif notice.kind == presence.NOTE_BACK:
-            log.info("the server is back")
+            log.info("server reachable again: %s: it answered a heartbeat", self._desk.url)
         elif notice.kind == presence.STOP_SUPERSEDED:
             log.error(
-                "another daemon runs as machine %s by now, so this one stops. If this is a copy of that machine,"
-                " remove %s: then it registers as a machine of its own",
+                "daemon superseded: machine %s: a newer daemon runs as this machine, so this one stops;"
+                " if this is a copy of that machine, remove %s, and it registers as a new machine",
                 self._machine.id,
                 self._machine_path,
             )
@@ -227,5 +235,5 @@ class Daemon:
         self._fact_session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
 
     def _die(self, what: str) -> None:
-        log.critical("%s died, so the daemon stops", what)
+        log.critical("daemon stopping: %s: its thread failed", what)
         self._ending.tell(FAILED)

@@ -1,4 +1,4 @@
-"""A line to the server on which a daemon speaks for its machine. Knows the token of the moment; must not know calls."""
+"""A transport that adds the machine's current token to every request."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -7,10 +7,10 @@ from greenroom.domain.errors import Unavailable
 
 
 class MachineLine:
-    """Another line, with the machine's token added to whatever goes out on it.
+    """Wraps `line` and adds the machine's token to each of its requests.
 
-    The token is asked for each time: a server that was set up anew made new tokens. Before the machine is registered
-    it has none, and then it is as if the server could not be reached: who is patient tries again.
+    The token is read for each request: a server that was set up again has new tokens. Before the machine is registered
+    there is none; the request then raises Unavailable, so that callers retry it as if the server were unreachable.
     """
 
     def __init__(self, line: Transport, token_now: Callable[[], str | None]) -> None:
@@ -36,7 +36,7 @@ class MachineLine:
         if token is None:
             raise Unavailable(
                 "This machine is not registered with the server yet.",
-                "Wait until the daemon has reached it.",
+                "Wait until the daemon has registered it.",
                 UNREACHABLE,
             )
         return {**headers, "Authorization": f"Bearer {token}"}
