@@ -45,7 +45,7 @@ def let_go(run: Run, book: RunBook, outbox: Outbox, clock: Clock, is_over: bool 
     was_alive = kill_leftover(run.identity, marks_of(run.task, run.attempt, run.connection_id))
     if was_alive:
         log.warning("leftover processes killed: %s, attempt %d: not adopted", run.task, run.attempt)
-    how = "the run was killed when the daemon started again" if was_alive else "how the run ended was not recorded"
+    ending = "the run was killed when the daemon started again" if was_alive else "how the run ended was not recorded"
     fact = Fact(
         id=id_of("exit", run),
         kind="exited",
@@ -59,6 +59,6 @@ def let_go(run: Run, book: RunBook, outbox: Outbox, clock: Clock, is_over: bool 
         trial=run.trial,
         generation=run.wish.generation if run.wish is not None else None,
         at=instant_of(clock.wall()),
-        detail=f"The daemon of this machine was killed; {how}.",
+        detail=f"The daemon of this machine was killed; {ending}.",
     )
     outbox.put(fact, when_safe=lambda: book.forget(run))

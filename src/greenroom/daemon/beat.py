@@ -44,13 +44,13 @@ class MachineBeat:
     ) -> None:
         self._desk = desk
         self._incarnation = incarnation
-        self._held = held
-        self._on_version = on_version
-        self._tell_all = tell_all
+        self._list_held = held
+        self._on_version_seen = on_version
+        self._send_all_reports = tell_all
         self._session: Session | None = None
         self._has_registered = False
-        self._told: str | None = None
-        self._named: dict[tuple[str, str], str] = {}
+        self._last_error: str | None = None
+        self._named_connections: dict[tuple[str, str], str] = {}
 
     def register_and_beat(self) -> MachineHeartbeatReply:
         """Register the machine, send the reports that an earlier daemon left, and beat.
@@ -65,11 +65,11 @@ class MachineBeat:
             held = self._inventory()
             if not self._has_registered:
                 # Before the first heartbeat, and after its list was made: a report says more than a missing name.
-                self._tell_all(self._post)
+                self._send_all_reports(self._post)
             reply = self._send(self._session, 0.0, held)
         except Unavailable as error:
-            if not self._has_registered and str(error) != self._told:
-                self._told = str(error)  # the user who started it needs the reason, once
+            if not self._has_registered and str(error) != self._last_error:
+                self._last_error = str(error)  # the user who started it needs the reason, once
                 log.warning("server unreachable, retrying: %s: %s", self._desk.url, error)
             raise
         except GreenroomError as error:
@@ -100,29 +100,29 @@ class MachineBeat:
 
         Participants that the server has removed join again, superseded ones stop, draining ones take no new task.
         """
-        self._on_version(reply.wishes_version)
+        self._on_version_seen(reply.wishes_version)
         # A participant that joined after the heartbeat was sent is not the one that the verdict is about.
-        seats = {
+        named_seats = {
             (seat.room, seat.role): seat
-            for seat in self._held()
-            if self._named.get((seat.room, seat.role)) == seat.connection_id
+            for seat in self._list_held()
+            if self._named_connections.get((seat.room, seat.role)) == seat.connection_id
         }
-        gone = []
+        to_rejoin = []
         for verdict in reply.agents:
-            seat = seats.get((verdict.room, verdict.role))
+            seat = named_seats.get((verdict.room, verdict.role))
             if seat is None:
                 continue
             if verdict.status == SUPERSEDED:
                 seat.yield_role()
             elif verdict.status == REJOIN_REQUIRED:
-                gone.append(seat)
+                to_rejoin.append(seat)
             else:
                 if verdict.status == DRAIN:
                     seat.drain()
                 seat.confirm(verdict.task, asked_at, verdict.notes)
-        self._join_again(gone)
+        self._rejoin(to_rejoin)
 
-    def _join_again(self, seats: Sequence[Held]) -> None:
+    def _rejoin(self, seats: Sequence[Held]) -> None:
         joined = 0
         for seat in seats:
             assert self._session is not None
@@ -138,10 +138,12 @@ class MachineBeat:
 
     def _inventory(self) -> list[HeldAgent]:
         """Every participant of this machine, as the heartbeat names it."""
-        return [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._held()]
+        return [
+            HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._list_held()
+        ]
 
     def _send(self, session: Session, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:
-        self._named = {(agent.room, agent.role): agent.connection_id for agent in held}
+        self._named_connections = {(agent.room, agent.role): agent.connection_id for agent in held}
         body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
         return session.machine_beat(self._desk.machine.id, body)
 

@@ -70,13 +70,18 @@ class Daemon:
         self._machine_path = paths.machine(settings.data_dir)
         self._ending = ending
         self._incarnation = spell_id("inc", entropy.token(ID_BYTES))
-        self._has_begun = False
+        self._has_started_parts = False
         house = House(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
         introduce = Introduction(machine, house, settings.labels(), environ)
         self._desk = Desk(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
         self._teller = FactTeller(
-            outbox, self._post, limits, entropy, self._beat_now, partial(self._die, "the outbox sender")
+            outbox,
+            self._post_reports,
+            limits,
+            entropy,
+            self._beat_now,
+            partial(self._stop_on_failure, "the outbox sender"),
         )
         self._fact_session = self._desk.open_session()
         book = RunBook(paths.runs(settings.data_dir))
@@ -100,20 +105,20 @@ class Daemon:
         )
         self._residents = ResidentBook(paths.residents(settings.data_dir))
         self._supervisor: Supervisor[Seat] = Supervisor(
-            self._make_seat, histories, clock, partial(self._die, "the supervisor")
+            self._make_seat, histories, clock, partial(self._stop_on_failure, "the supervisor")
         )
         self._watch = self._make_watch(entropy)
         self._beat = MachineBeat(
-            self._desk, self._incarnation, self._seated, self._watch.heard_of, self._teller.deliver_all
+            self._desk, self._incarnation, self._list_present, self._watch.heard_of, self._teller.deliver_all
         )
         self._heartbeat = Heartbeat(
             presence_of_daemon(limits),
             self._beat.beat,
             self._beat.register_and_beat,
-            self._take_notice,
+            self._handle_notice,
             clock,
             entropy,
-            self._take_answer,
+            self._apply_answer,
             limits.wait_step_s,
         )
 
@@ -124,15 +129,15 @@ class Daemon:
 
     def stop(self, reason: str) -> None:
         """Stop every agent, send the reports that are left, and end the heartbeat."""
-        if self._has_begun:
+        if self._has_started_parts:
             self._watch.stop()
         if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
             log.warning("shutdown incomplete: agents: not all of them left in time; the server expires their leases")
-        untold = self._teller.close(TELL_S_MAX if self._has_begun else 0.0)
-        if untold:
-            log.warning("reports not sent: %d kept in the outbox: the next start of the daemon sends them", untold)
+        unsent = self._teller.close(TELL_S_MAX if self._has_started_parts else 0.0)
+        if unsent:
+            log.warning("reports not sent: %d kept in the outbox: the next start of the daemon sends them", unsent)
         self._heartbeat.stop(TELL_S_MAX)
-        if self._has_begun:
+        if self._has_started_parts:
             self._beat.leave()
 
     def _make_watch(self, entropy: Entropy) -> WishWatch:
@@ -141,9 +146,9 @@ class Daemon:
             self._machine.id,
             self._limits,
             entropy,
-            self._take_wishes,
+            self._apply_assignments,
             self._beat_now,
-            partial(self._die, "the assignments watch"),
+            partial(self._stop_on_failure, "the assignments watch"),
             lambda: self._heartbeat.is_crowded(),
         )
 
@@ -152,18 +157,18 @@ class Daemon:
         premises = self._premises
         runs = adoption.take_over(premises.book, premises.outbox, premises.clock)
         seats: list[Seat] = [self._seat_of(run) for run in runs]
-        stayed = self._residents.take_over(
+        residents = self._residents.take_over(
             {(run.room, run.role) for run in runs}, lambda seat: premises.outbox.holds(id_of_sitting("exit", seat))
         )
-        seats += [self._seat_of_resident(resident) for resident in stayed]
+        seats += [self._seat_of_resident(resident) for resident in residents]
         for seat in seats:
             self._supervisor.adopt(seat)
         for seat in seats:
             seat.start()
 
-    def _begin(self) -> None:
+    def _start_parts(self) -> None:
         """Start the other parts: the machine is registered, and the reports of an earlier daemon are sent."""
-        self._has_begun = True
+        self._has_started_parts = True
         if self._machine.is_new:
             with suppress(OSError):  # the disk is full; the next start writes it
                 keep(self._machine_path, self._machine)
@@ -172,7 +177,7 @@ class Daemon:
         self._watch.start()
         log.info("machine connected: %s: registered with %s", self._machine.id, self._desk.url)
 
-    def _seated(self) -> list[Seat]:
+    def _list_present(self) -> list[Seat]:
         return [seat for seat in self._supervisor.seats() if seat.is_seated]
 
     def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
@@ -191,7 +196,7 @@ class Daemon:
         end = partial(self._supervisor.take_end, *resident.key)
         return ResidentSeat(self._premises, self._residents, resident.wish, history, end, resident)
 
-    def _take_wishes(self, wishes: Wishes) -> None:
+    def _apply_assignments(self, wishes: Wishes) -> None:
         """Pass the assignments to the supervisor, and beat at once: a change may mean that a role was taken over."""
         self._supervisor.take_wishes(wishes)
         self._beat_now()
@@ -199,12 +204,12 @@ class Daemon:
     def _beat_now(self) -> None:
         self._heartbeat.poke()
 
-    def _take_answer(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
-        if not self._has_begun:
-            self._begin()
+    def _apply_answer(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
+        if not self._has_started_parts:
+            self._start_parts()
         self._beat.take(reply, asked_at)
 
-    def _take_notice(self, notice: Notice) -> None:
+    def _handle_notice(self, notice: Notice) -> None:
         if notice.kind == presence.RENEW_CLAIM:
             for seat in self._supervisor.seats():
                 seat.renew_claim()
@@ -231,9 +236,9 @@ class Daemon:
             self.error = self._heartbeat.last_error
             self._ending.tell(FAILED)
 
-    def _post(self, facts: list[Fact]) -> None:
+    def _post_reports(self, facts: list[Fact]) -> None:
         self._fact_session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
 
-    def _die(self, what: str) -> None:
-        log.critical("daemon stopping: %s: its thread failed", what)
+    def _stop_on_failure(self, part: str) -> None:
+        log.critical("daemon stopping: %s: its thread failed", part)
         self._ending.tell(FAILED)

@@ -44,40 +44,40 @@ class Desk:
 
         Raises Unauthorized and Refused, with guidance about the token, and any other error of the server.
         """
-        given = self._read_token()
-        session = self._open(given)
+        token = self._read_token()
+        session = self._open(token)
         try:
             try:
                 session.register(self.machine.id, self._introduce())
             except Unauthorized as error:
-                raise self._not_let_in(error, given) from error
+                raise self._unauthorized_error(error, token) from error
             except Refused as error:
-                raise self._not_this_machine(error) from error
+                raise self._wrong_token_error(error) from error
             try:
                 self._token = session.machine_token(self.machine.id).token
             except Refused:
-                self._token = given  # it is a machine's token already: only an operator may create others
+                self._token = token  # it is a machine's token already: only an operator may create others
         finally:
             session.close()
         return self.open_session()
 
-    def _not_let_in(self, error: Unauthorized, given: str | None) -> Unauthorized:
-        what = "has no token for it" if given is None else "has an unknown or expired token"
+    def _unauthorized_error(self, error: Unauthorized, token: str | None) -> Unauthorized:
+        problem = "has no token for it" if token is None else "has an unknown or expired token"
         return Unauthorized(
-            f"{self.url} answers, but this machine {what}.",
+            f"{self.url} answers, but this machine {problem}.",
             f"Ask its operator for one: greenroom machine token {self.machine.id}. On this machine, set "
             "GREENROOM_TOKEN to it, or pipe it into greenroom daemon start --token -.",
             error.code,
         )
 
-    def _not_this_machine(self, error: Refused) -> Refused:
+    def _wrong_token_error(self, error: Refused) -> Refused:
         return Refused(
             f"{self.url} accepts this token, but not for this machine, whose id is {self.machine.id}.",
-            f"Ask its operator for the right one: greenroom machine token {self.machine.id}.{self._another_name()}",
+            f"Ask its operator for the right one: greenroom machine token {self.machine.id}.{self._name_hint()}",
             error.code,
         )
 
-    def _another_name(self) -> str:
+    def _name_hint(self) -> str:
         if not self.machine.is_new:
             return ""
         return " Or, as no server has registered it yet, start it as the machine that the token is for: --machine NAME."

@@ -25,11 +25,11 @@ def prepare(premises: Premises, run: Run, task: ClaimedTask) -> tuple[Run, Plan]
     assert run.wish is not None
     wish = run.wish
     recipe = premises.recipe(wish)
-    told = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
+    variables = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
     plan = Plan(
         command=recipe.command,
         cwd=recipe.workdir,
-        env=child_environment(premises.environ, {**recipe.env, **told}),
+        env=child_environment(premises.environ, {**recipe.env, **variables}),
         then=recipe.then,
         folder=premises.shelf.place(wish.room_name, wish.role, task.id, task.attempt),
         timeout_s=wish.task_timeout_s or recipe.timeout_s,

@@ -65,8 +65,8 @@ class House:
 
     def hindrances(self, environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
         """The harnesses that cannot be started now, each with the error that names what is missing."""
-        found = {name: hindrance(each.command, each.env, environ) for name, each in self._harnesses.items()}
-        return {name: error for name, error in found.items() if error is not None}
+        errors = {name: hindrance(harness.command, harness.env, environ) for name, harness in self._harnesses.items()}
+        return {name: error for name, error in errors.items() if error is not None}
 
     def is_resident(self, wish: Wish) -> bool:
         """Whether the agent spec names a resident harness, and so not one run for each task."""
@@ -89,7 +89,7 @@ class House:
             )
         return Recipe(
             command=fill_model(harness.command, wish),
-            workdir=self._own_workdir(wish) if wish.workdir is None else self._settle_workdir(wish.workdir),
+            workdir=self._default_workdir(wish) if wish.workdir is None else self._resolve_workdir(wish.workdir),
             env=dict(harness.env) | ({MODEL_VARIABLE: wish.model} if wish.model else {}),
             then=harness.then or next_in_line(wish.roles, wish.role),
             timeout_s=harness.task_timeout_s,
@@ -97,27 +97,27 @@ class House:
             is_resident=harness.resident,
         )
 
-    def _own_workdir(self, wish: Wish) -> Path:
+    def _default_workdir(self, wish: Wish) -> Path:
         """The role's own directory, for an agent spec that names none."""
         own = self._work_area / wish.room_name / wish.role
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_enter(str(own), error.strerror or str(error)) from error
-        return self._settle_workdir(str(own))
+        return self._resolve_workdir(str(own))
 
-    def _settle_workdir(self, told: str) -> Path:
+    def _resolve_workdir(self, path: str) -> Path:
         """Check a directory and resolve all its symlinks, so that the directory that was checked is the one used."""
-        wished = Path(told)
-        if not wished.is_absolute() or ".." in wished.parts or "\0" in told:
+        workdir = Path(path)
+        if not workdir.is_absolute() or ".." in workdir.parts or "\0" in path:
             raise ConfigurationError(
-                f"The working directory {told!r} is not an absolute path without `..`.",
+                f"The working directory {path!r} is not an absolute path without `..`.",
                 "Set another: greenroom agent set ROOM/ROLE --workdir PATH.",
             )
         try:
-            resolved = wished.resolve(strict=True)
+            resolved = workdir.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise cannot_enter(told, str(error)) from error
+            raise cannot_enter(path, str(error)) from error
         allowed = (*self._allowed_dirs, self._work_area.resolve())
         if not any(resolved.is_relative_to(folder) for folder in allowed):
             raise ConfigurationError(
@@ -125,9 +125,9 @@ class House:
                 f"It allows {', '.join(map(str, allowed))} and what is below; see allowed_dirs in [daemon].",
             )
         if not resolved.is_dir():
-            raise cannot_enter(told, "it is not a directory")
+            raise cannot_enter(path, "it is not a directory")
         if not os.access(resolved, os.R_OK | os.X_OK):
-            raise cannot_enter(told, "its permissions forbid it")
+            raise cannot_enter(path, "its permissions forbid it")
         return resolved
 
 

@@ -56,8 +56,8 @@ class Histories:
         self._clock = clock
         self._limits = limits
         self._lock = threading.Lock()
-        self._is_written = True
-        self._is_in_trouble = False
+        self._is_saved = True
+        self._has_logged_failure = False
         self._booted_at: float | None = None
         self._histories: dict[Key, History] = self._read()
 
@@ -76,17 +76,17 @@ class Histories:
     def keep_only(self, wished: Collection[Key]) -> None:
         """Remove the agents that are not in `wished`."""
         with self._lock:
-            gone = self._histories.keys() - set(wished)
-            for key in gone:
+            removed_keys = self._histories.keys() - set(wished)
+            for key in removed_keys:
                 del self._histories[key]
-            if gone:
+            if removed_keys:
                 self._write()
 
     def keep_current(self) -> None:
         """Write the file again if the last write failed, or if the wall clock or the boot changed since."""
         with self._lock:
             was_set = self._booted_at is not None and abs(self._when_booted() - self._booted_at) > LEAP_S
-            if not self._is_written or was_set:
+            if not self._is_saved or was_set:
                 self._write()
 
     def _write(self) -> None:
@@ -100,16 +100,16 @@ class Histories:
         try:
             write_record(self._path, page)
         except OSError as error:
-            self._is_written = False
-            if not self._is_in_trouble:
+            self._is_saved = False
+            if not self._has_logged_failure:
                 log.error(
                     "cannot write the restart state: %s: %s; a daemon restart would reset the backoff",
                     self._path,
                     error,
                 )
-            self._is_in_trouble = True
+            self._has_logged_failure = True
         else:
-            self._is_written, self._is_in_trouble, self._booted_at = True, False, booted_at
+            self._is_saved, self._has_logged_failure, self._booted_at = True, False, booted_at
 
     def _when_booted(self) -> float:
         return self._clock.wall() - self._clock.boottime()
@@ -122,8 +122,8 @@ class Histories:
         except (OSError, msgspec.MsgspecError) as error:
             put_aside(self._path, error)
             return {}
-        self._is_written = page.boot == self._boot
-        self._booted_at = page.booted_at if self._is_written else None
+        self._is_saved = page.boot == self._boot
+        self._booted_at = page.booted_at if self._is_saved else None
         return {(agent.room, agent.role): self._take_back(page, agent.history) for agent in page.agents}
 
     def _take_back(self, page: Page, written: History) -> History:

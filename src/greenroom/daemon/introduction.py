@@ -25,17 +25,17 @@ class Introduction:
         self._house = house
         self._labels = dict(labels)
         self._environ = environ
-        self._missed: frozenset[str] = frozenset()
+        self._logged_missing: frozenset[str] = frozenset()
 
     def __call__(self) -> PutMachine:
         missing = self._house.hindrances(self._environ)
-        for name in missing.keys() - self._missed:
+        for name in missing.keys() - self._logged_missing:
             log.warning("harness not offered: %s: %s", name, missing[name])
-        self._missed = frozenset(missing)
-        found = [cli.name for cli in unused(discover(self._environ), self._house.commands)]
-        more = {FOUND: ", ".join(found)} if found else {}
+        self._logged_missing = frozenset(missing)
+        found_clis = [cli.name for cli in unused(discover(self._environ), self._house.commands)]
+        found_label = {FOUND: ", ".join(found_clis)} if found_clis else {}
         return PutMachine(
             name=self._machine.name,
             harnesses=[name for name in self._house.names if name not in missing],
-            labels={**self._labels, **labels_of_this_machine(), **more},
+            labels={**self._labels, **labels_of_this_machine(), **found_label},
         )

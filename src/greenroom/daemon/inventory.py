@@ -52,10 +52,10 @@ def take_inventory(settings: Settings) -> Inventory:
     """Read the files of the daemon of `settings.data_dir`."""
     folder = settings.data_dir
     runs = [noted_run(run) for _, run in legible(paths.runs(folder), Run)]
-    stayed = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
+    residents = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
     return Inventory(
         machine=read_record(paths.machine(folder), Machine),
-        runs=(*runs, *stayed),
+        runs=(*runs, *residents),
         facts_at=tuple(
             writing_times(path for path, letter in legible(paths.outbox(folder), Letter) for _ in letter.facts)
         ),
@@ -105,7 +105,7 @@ def ending_in(folder: Path) -> str | None:
 
 def legible(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
     """The records of a folder that can be read. The daemon itself sets the invalid ones aside."""
-    return ((path, found) for path, found in read_all(folder, shape) if isinstance(found, shape))
+    return ((path, record) for path, record in read_all(folder, shape) if isinstance(record, shape))
 
 
 def writing_times(files: Iterable[Path]) -> Iterator[float]:

@@ -15,15 +15,15 @@ class MachineLine:
 
     def __init__(self, line: Transport, token_now: Callable[[], str | None]) -> None:
         self._line = line
-        self._token_now = token_now
+        self._read_token = token_now
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Response:
-        return self._line.request(method, path, body, self._signed(headers), timeout_s)
+        return self._line.request(method, path, body, self._with_token(headers), timeout_s)
 
     def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
-        return self._line.stream(path, self._signed(headers), silence_s)
+        return self._line.stream(path, self._with_token(headers), silence_s)
 
     def drop(self) -> None:
         self._line.drop()
@@ -31,8 +31,8 @@ class MachineLine:
     def close(self) -> None:
         self._line.close()
 
-    def _signed(self, headers: Mapping[str, str]) -> dict[str, str]:
-        token = self._token_now()
+    def _with_token(self, headers: Mapping[str, str]) -> dict[str, str]:
+        token = self._read_token()
         if token is None:
             raise Unavailable(
                 "This machine is not registered with the server yet.",

@@ -39,14 +39,14 @@ def this_machine(path: Path, entropy: Entropy, name: str | None = None) -> Machi
     try:
         machine = msgspec.json.decode(path.read_bytes(), type=Machine)
     except FileNotFoundError:
-        return _settle(path, entropy, name)
+        return _create(path, entropy, name)
     except (OSError, msgspec.MsgspecError) as error:
-        raise _unusable(path, str(error)) from error
+        raise _invalid_file_error(path, str(error)) from error
     if not is_name(machine.id) or not is_name(machine.name):
-        raise _unusable(path, "id and name must be names")
+        raise _invalid_file_error(path, "id and name must be names")
     if name is None:
         return machine
-    return _settle(path, entropy, name) if machine.is_new else msgspec.structs.replace(machine, name=name)
+    return _create(path, entropy, name) if machine.is_new else msgspec.structs.replace(machine, name=name)
 
 
 def keep(path: Path, machine: Machine) -> Machine:
@@ -59,7 +59,7 @@ def labels_of_this_machine() -> dict[str, str]:
     return {"os": platform.system().lower(), "arch": platform.machine(), "python": platform.python_version()}
 
 
-def _settle(path: Path, entropy: Entropy, name: str | None) -> Machine:
+def _create(path: Path, entropy: Entropy, name: str | None) -> Machine:
     host = slug(socket.gethostname())
     suffix = base64.b32encode(entropy.token(SUFFIX_BYTES)).decode().lower()[:SUFFIX_LENGTH]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +78,7 @@ def slug(host: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", host.partition(".")[0]).strip("-_.")[:NAME_LENGTH_MAX] or "machine"
 
 
-def _unusable(path: Path, why: str) -> ConfigurationError:
+def _invalid_file_error(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"{path} does not hold the identity of this machine: {why}.",
         "Restore it, or remove it: this machine then registers as a new one, and its agents must be set again.",

@@ -28,18 +28,18 @@ class Waiting:
         self.untold = {fact.id: fact for fact in facts}
         self.told = threading.Event()
         self.is_safe = is_safe
-        self._then: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     def when_safe(self, then: Callable[[], None]) -> None:
         """Call `then` once they cannot be lost with this process any more: they are on disk, or sent."""
-        self._then.append(then)
+        self._callbacks.append(then)
         if self.is_safe:
             self.make_safe()
 
     def make_safe(self) -> None:
         self.is_safe = True
-        while self._then:
-            self._then.pop(0)()
+        while self._callbacks:
+            self._callbacks.pop(0)()
 
 
 class Outbox:
@@ -56,9 +56,9 @@ class Outbox:
         self._waiting_max = waiting_max
         self._waiting: dict[str, Waiting] = {}  # by the id of each report, in the order of sending
         self._changed = threading.Condition(threading.RLock())
-        self._is_full = False
+        self._has_logged_failure = False
         self._number = 0
-        self._read_back()
+        self._read_folder()
 
     def put(self, *facts: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
         """Add reports that belong together; the returned event is set when the server has them.
@@ -67,7 +67,7 @@ class Outbox:
         with this process.
         """
         with self._changed:
-            new = self._new_among(facts)
+            new = self._filter_new(facts)
             if new:
                 self._number += 1
                 waiting = self._add(Waiting(self._number, new))
@@ -75,7 +75,7 @@ class Outbox:
                 waiting = self._waiting[facts[-1].id]
             waiting.when_safe(when_safe)
             self.write_down()
-            self._let_go_of_what_is_too_much()
+            self._drop_excess()
             self._changed.notify_all()
             return waiting.told
 
@@ -98,22 +98,22 @@ class Outbox:
         with self._changed:
             for fact in facts:
                 if fact.id in self._waiting:
-                    self._take_away(fact.id)
+                    self._remove(fact.id)
             self._changed.notify_all()
 
     def write_down(self) -> None:
         """Write the reports that only memory holds, the oldest first, until a write fails."""
         with self._changed:
-            for waiting in dict.fromkeys(each for each in self._waiting.values() if not each.is_safe):
+            for waiting in dict.fromkeys(entry for entry in self._waiting.values() if not entry.is_safe):
                 try:
                     write_record(self._file(waiting.number), letter_of(*waiting.untold.values()))
                 except OSError as error:
-                    if not self._is_full:
+                    if not self._has_logged_failure:
                         log.error("outbox not writable: %s: %s; reports are kept in memory", self._folder, error)
-                    self._is_full = True
+                    self._has_logged_failure = True
                     return
                 waiting.make_safe()
-            self._is_full = False
+            self._has_logged_failure = False
 
     def wait(self, until: Callable[[int], bool], timeout_s: float | None = None) -> int:
         """Wait until `until` is true for the number of reports in the outbox, at most `timeout_s`; that number."""
@@ -126,20 +126,20 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def _new_among(self, facts: Iterable[Fact]) -> list[Fact]:
+    def _filter_new(self, facts: Iterable[Fact]) -> list[Fact]:
         return [fact for fact in facts if fact.id not in self._waiting]
 
     def _add(self, waiting: Waiting) -> Waiting:
         self._waiting |= dict.fromkeys(waiting.untold, waiting)
         return waiting
 
-    def _let_go_of_what_is_too_much(self) -> None:
+    def _drop_excess(self) -> None:
         while len(self._waiting) > self._waiting_max:
             id, waiting = next(iter(self._waiting.items()))
             log.error("outbox full (%d): dropped the oldest report: %s", self._waiting_max, waiting.untold[id])
-            self._take_away(id)
+            self._remove(id)
 
-    def _take_away(self, id: str) -> None:
+    def _remove(self, id: str) -> None:
         waiting = self._waiting.pop(id)
         del waiting.untold[id]
         if not waiting.untold:
@@ -147,7 +147,7 @@ class Outbox:
             waiting.make_safe()
             waiting.told.set()
 
-    def _read_back(self) -> None:
+    def _read_folder(self) -> None:
         """Read the reports that an earlier daemon could not send."""
         sweep(self._folder)
         for path, letter in records_in(self._folder, Letter):
@@ -156,7 +156,7 @@ class Outbox:
             except ValueError as error:
                 put_aside(path, error)
                 continue
-            new = self._new_among(letter.facts)
+            new = self._filter_new(letter.facts)
             if new:
                 self._add(Waiting(number, new, is_safe=True))
             else:
@@ -164,7 +164,7 @@ class Outbox:
         # Above the numbers of all files, even of those that cannot be read now: none may be overwritten.
         numbers = (int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
         self._number = max(numbers, default=0)
-        self._let_go_of_what_is_too_much()
+        self._drop_excess()
 
     def _file(self, number: int) -> Path:
         return self._folder / f"{number:0{DIGITS}}.json"

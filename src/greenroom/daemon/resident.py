@@ -40,8 +40,8 @@ class ResidentSeat(Seat):
         on_end: Callable[[], None],
         adopted: Resident | None = None,
     ) -> None:
-        stayed = adopted.connection_id if adopted is not None else None
-        super().__init__(premises, wish, history, on_end, stayed, lambda: book.forget(self.connection_id))
+        adopted_id = adopted.connection_id if adopted is not None else None
+        super().__init__(premises, wish, history, on_end, adopted_id, lambda: book.forget(self.connection_id))
         self._book = book
         self._adopted = adopted
         self._task: TaskRef | None = None
@@ -65,7 +65,7 @@ class ResidentSeat(Seat):
         if resident is not None:
             group = Group.adopt(Path(resident.folder), resident.marks)
         else:
-            resident, group = self._begin()
+            resident, group = self._join_and_start()
         if resident is None:
             return
         if group is None:
@@ -80,12 +80,12 @@ class ResidentSeat(Seat):
         is_counted = self._chronicle.has_counted(None)
         if ended is not None and ended.refused is not None:
             self._hinder(f"The command was {ended}.")
-        elif not is_counted and (self._stop_reason is not None or not self._is_still_ours()):
+        elif not is_counted and (self._stop_reason is not None or not self._still_holds_role()):
             self._chronicle.is_over(self._stop_reason or TAKEN_AWAY, ended)
         else:
-            self._conclude(resident, ended, too_long)
+            self._record_unintended_end(resident, ended, too_long)
 
-    def _begin(self) -> tuple[Resident | None, Group | None]:
+    def _join_and_start(self) -> tuple[Resident | None, Group | None]:
         """Join and start the process; (None, None) when the runner was stopped before."""
         if self._insist(lambda: self._sit_down(self._session)) is None:
             return None, None
@@ -113,7 +113,7 @@ class ResidentSeat(Seat):
 
     # The end.
 
-    def _is_still_ours(self) -> bool:
+    def _still_holds_role(self) -> bool:
         """Ask the server whether this participant still had the role when the process ended.
 
         The process may have been superseded, and have ended for that, before the daemon learned of it: no failure.
@@ -131,14 +131,14 @@ class ResidentSeat(Seat):
             return True
         return False
 
-    def _conclude(self, resident: Resident, ended: Exit | None, too_long: str | None) -> None:
+    def _record_unintended_end(self, resident: Resident, ended: Exit | None, too_long: str | None) -> None:
         """Record and report an unintended end: a pause if the process itself reported one, else a failure."""
-        premises, said = self._premises, upkeep.said_by(resident)
-        outcome = None if too_long else pause_of(said, ended, premises.clock.wall(), premises.limits)
+        premises, result = self._premises, upkeep.said_by(resident)
+        outcome = None if too_long else pause_of(result, ended, premises.clock.wall(), premises.limits)
         if outcome is not None:
             log.warning("agent paused: %s: %s", self._thread.name, outcome.detail)
             self._close(lambda: self._chronicle.paused(None, outcome))
             return
-        detail = too_long or upkeep.last_words(premises, resident, said, ended)
+        detail = too_long or upkeep.last_words(premises, resident, result, ended)
         log.warning("process ended: %s: %s", self._thread.name, detail)
         self._close(lambda: self._chronicle.died(detail, None, ended))

@@ -59,17 +59,17 @@ class ResidentBook:
         """
         sweep(self._folder)
         newest: dict[Key, Resident] = {}
-        for resident in sorted(self._read_all(), key=lambda each: each.began_at):
+        for resident in sorted(self._read_all(), key=lambda found: found.began_at):
             earlier = newest.pop(resident.key, None)
             if earlier is not None:
-                self._let_go(earlier)
+                self._kill_leftovers(earlier)
             if resident.key in taken or is_told(resident.connection_id):
-                self._let_go(resident)
+                self._kill_leftovers(resident)
             else:
                 newest[resident.key] = resident
         return list(newest.values())
 
-    def _let_go(self, resident: Resident) -> None:
+    def _kill_leftovers(self, resident: Resident) -> None:
         if kill_leftover(wrapper_in(Path(resident.folder)), resident.marks):
             log.warning(
                 "leftover processes killed: %s/%s, participant %s: not adopted",

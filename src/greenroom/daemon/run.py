@@ -129,27 +129,27 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Print whether this machine's daemon runs, and what its server shows of it."""
     pid, url = holder_of(paths.daemon_lock(settings.data_dir))
-    told = Standing(running=pid is not None, pid=pid, url=url or None)
+    standing = Standing(running=pid is not None, pid=pid, url=url or None)
     if pid is not None:
         machine = this_machine(paths.machine(settings.data_dir), SystemEntropy())
-        told = msgspec.structs.replace(told, machine=machine.id)
+        standing = msgspec.structs.replace(standing, machine=machine.id)
         try:
-            there = url or settings.url
-            token = find_token(there, settings.data_dir, os.environ)[0]
-            view = Session(there, token, settings.limits).machine(machine.id)
-            told = msgspec.structs.replace(told, daemon_connected=view.daemon_connected, agents=view.agents)
+            server_url = url or settings.url
+            token = find_token(server_url, settings.data_dir, os.environ)[0]
+            view = Session(server_url, token, settings.limits).machine(machine.id)
+            standing = msgspec.structs.replace(standing, daemon_connected=view.daemon_connected, agents=view.agents)
         except GreenroomError as error:
             print(f"The server's view of this daemon cannot be read: {error}", file=err)
-    print(msgspec.json.encode(told).decode() if arguments.json else "\n".join(describe(told)), file=out)
-    return DONE if told.running else NOT_FOUND
+    print(msgspec.json.encode(standing).decode() if arguments.json else "\n".join(describe(standing)), file=out)
+    return DONE if standing.running else NOT_FOUND
 
 
 def describe(told: Standing) -> list[str]:
     """Format the status as lines of text."""
     if not told.running:
         return ["No daemon runs here. Start one with `greenroom daemon start`."]
-    goes = {True: "connected to", False: "not connected to", None: "connection unknown to"}[told.daemon_connected]
-    lines = [f"The daemon runs as process {told.pid}: machine {told.machine}, {goes} {told.url}."]
+    connection = {True: "connected to", False: "not connected to", None: "connection unknown to"}[told.daemon_connected]
+    lines = [f"The daemon runs as process {told.pid}: machine {told.machine}, {connection} {told.url}."]
     return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in told.agents]
 
 

@@ -175,13 +175,13 @@ class Seat(ABC):
         it does not name, without a cause.
         """
         self._is_over = True
-        told = tell()
+        is_sent = tell()
         self._chair.is_taken = False
-        self._wait_for(told)
+        self._wait_for(is_sent)
 
-    def _wait_for(self, told: threading.Event) -> None:
+    def _wait_for(self, is_sent: threading.Event) -> None:
         """Wait until the server has the report, or the runner is stopped."""
-        while self._stop_reason is None and not told.wait(LOOK_EVERY_S):
+        while self._stop_reason is None and not is_sent.wait(LOOK_EVERY_S):
             pass
 
     def _get_up(self) -> None:

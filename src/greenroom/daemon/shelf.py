@@ -46,44 +46,44 @@ class LogShelf:
 
     def place(self, room: str, role: str, task: str, attempt: int) -> Path:
         """Remove what is too much for one more run of the role; the folder for that run. Raises ConfigurationError."""
-        shelf = self._folder / room / role
+        role_folder = self._folder / room / role
         try:
-            shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+            role_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigurationError(
-                f"No run can be kept in {shelf}: {error.strerror}.", "Free space there, or make it writable."
+                f"No run can be kept in {role_folder}: {error.strerror}.", "Free space there, or make it writable."
             ) from error
-        place = shelf / f"{task}.{attempt}"
+        place = role_folder / f"{task}.{attempt}"
         with self._lock:
-            for kept in self._too_much(shelf, {str(path) for path in (*self._in_use(), place)}):
+            for kept in self._excess(role_folder, {str(path) for path in (*self._in_use(), place)}):
                 shutil.rmtree(kept.path, ignore_errors=True)
                 self._ended.pop(kept.path, None)
         return place
 
-    def _too_much(self, shelf: Path, in_use: Collection[str]) -> list[Kept]:
+    def _excess(self, role_folder: Path, in_use: Collection[str]) -> list[Kept]:
         """The folders to remove for one more run in the folder of a role."""
-        finished = self._finished(in_use)
-        of_role = [kept for kept in finished if kept.path.startswith(f"{shelf}{os.sep}")]
-        goes = of_role[: max(0, len(of_role) - self._kept_max + 1)]
-        left = [kept for kept in finished if kept not in goes]
+        removable = self._removable(in_use)
+        of_role = [kept for kept in removable if kept.path.startswith(f"{role_folder}{os.sep}")]
+        excess = of_role[: max(0, len(of_role) - self._kept_max + 1)]
+        left = [kept for kept in removable if kept not in excess]
         size = sum(kept.size for kept in left)
         while left and size > self._bytes_max:
-            goes.append(left.pop(0))
-            size -= goes[-1].size
-        return goes
+            excess.append(left.pop(0))
+            size -= excess[-1].size
+        return excess
 
-    def _finished(self, in_use: Collection[str]) -> list[Kept]:
+    def _removable(self, in_use: Collection[str]) -> list[Kept]:
         """All folders that may be removed, the oldest first.
 
         A folder in use is not remembered as ended: the same attempt may start again in it.
         """
-        every = iglob(os.path.join(escape(str(self._folder)), "*", "*", "*"), include_hidden=True)
-        paths = [path for path in every if path not in in_use]
+        all_paths = iglob(os.path.join(escape(str(self._folder)), "*", "*", "*"), include_hidden=True)
+        paths = [path for path in all_paths if path not in in_use]
         self._ended = {path: self._ended[path] for path in paths if path in self._ended}
-        found = (self._ended.get(path) or self._look_into(path) for path in paths)
+        found = (self._ended.get(path) or self._measure(path) for path in paths)
         return sorted(kept for kept in found if kept is not None)
 
-    def _look_into(self, path: str) -> Kept | None:
+    def _measure(self, path: str) -> Kept | None:
         """The size of a folder; None while its process runs, and for what is no folder or was just removed."""
         process = wrapper_in(Path(path))
         if process is not None and is_alive(process):

@@ -57,7 +57,7 @@ class Supervisor(Generic[Held]):
         self._wishes: dict[Key, Wish] | None = None
         self._seats: dict[Key, Held] = {}
         self._asked_to_stop: set[Key] = set()
-        self._told: dict[Key, Step] = {}
+        self._logged_steps: dict[Key, Step] = {}
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -78,7 +78,7 @@ class Supervisor(Generic[Held]):
         with self._changed:
             self._wishes = {(wish.room, wish.role): wish for wish in wishes.wishes}
             self._histories.keep_only(self._wishes.keys() | self._seats.keys())
-            self._told = {key: step for key, step in self._told.items() if key in self._wishes}
+            self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._wishes}
             self._changed.notify_all()
 
     def take_end(self, room: str, role: str) -> None:
@@ -114,36 +114,36 @@ class Supervisor(Generic[Held]):
                 return LOOK_EVERY_S
             now = self._clock.boottime()
             keys = list({**self._wishes, **self._seats})
-            return min([LOOK_EVERY_S, *(self._settle(key, self._wishes.get(key), now) for key in keys)])
+            return min([LOOK_EVERY_S, *(self._reconcile(key, self._wishes.get(key), now) for key in keys)])
 
-    def _settle(self, key: Key, wish: Wish | None, now: float) -> float:
+    def _reconcile(self, key: Key, wish: Wish | None, now: float) -> float:
         """Reconcile one role; the seconds until it has to be looked at again."""
         seat = self._seats.get(key)
         desired = wish is not None and wish.desired == RUNNING
         generation = wish.generation if wish is not None else 0
         history = self._histories.of(*key)
-        seated = seat.wish.generation if seat is not None else None
-        step = supervision.decide(desired, generation, seated, history, now)
+        seat_generation = seat.wish.generation if seat is not None else None
+        step = supervision.decide(desired, generation, seat_generation, history, now)
         if seat is None or step.action == supervision.STOP:
-            wished = wish or (seat.wish if seat is not None else None)
-            self._tell(key, wished.room_name if wished is not None else key[0], step, now)
+            spec = wish or (seat.wish if seat is not None else None)
+            self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
         if step.action == supervision.SIT:
             assert wish is not None
-            self._sit(key, wish, supervision.under(history, generation))
+            self._start_seat(key, wish, supervision.under(history, generation))
         elif step.action == supervision.STOP and key not in self._asked_to_stop:
             assert seat is not None
             self._asked_to_stop.add(key)
             seat.stop(step.reason)
         return LOOK_EVERY_S if step.until is None else max(0.0, step.until - now)
 
-    def _sit(self, key: Key, wish: Wish, history: History) -> None:
+    def _start_seat(self, key: Key, wish: Wish, history: History) -> None:
         seat = self._seats[key] = self._make_seat(wish, history, partial(self.take_end, *key))
         seat.start()
 
-    def _tell(self, key: Key, room_name: str, step: Step, now: float) -> None:
+    def _log_step(self, key: Key, room_name: str, step: Step, now: float) -> None:
         """Log why a role is started, stopped or waits, once for each reason."""
-        if self._told.get(key) != step:
-            self._told[key] = step
+        if self._logged_steps.get(key) != step:
+            self._logged_steps[key] = step
             until = "" if step.until is None else f" (until {instant_of(self._clock.wall() + step.until - now)})"
             log.info("agent status: %s/%s: %s%s", room_name, key[1], step.reason, until)
 

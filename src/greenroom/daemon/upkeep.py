@@ -30,8 +30,8 @@ def prepare(premises: Premises, book: ResidentBook, wish: Wish, connection_id: s
 
 def start(premises: Premises, resident: Resident, recipe: Recipe, token: str) -> Group:
     """Start the process. Raises ConfigurationError if it cannot be started."""
-    told = environment_of(premises.desk.url, resident, token)
-    env = child_environment(premises.environ, {**recipe.env, **told})
+    variables = environment_of(premises.desk.url, resident, token)
+    env = child_environment(premises.environ, {**recipe.env, **variables})
     folder, bytes_max = Path(resident.folder), premises.limits.run_output_bytes_max
     return Group.spawn(recipe.command, recipe.workdir, env, b"", folder, resident.marks, bytes_max)
 

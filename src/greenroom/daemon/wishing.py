@@ -47,7 +47,7 @@ class WishWatch:
         self._on_death = on_death
         self._session: Session | None = None
         self._version: int | None = None
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="wishes", daemon=True)
 
@@ -73,7 +73,7 @@ class WishWatch:
         self._drop()
 
     def _drop(self) -> None:
-        self._look.set()
+        self._wakeup.set()
         session = self._session
         if session is not None:
             session.drop()
@@ -81,7 +81,7 @@ class WishWatch:
     def _run(self) -> None:
         try:
             while not self._is_stopped:
-                self._look.clear()
+                self._wakeup.clear()
                 self.ask()
         finally:
             if not self._is_stopped:
@@ -109,4 +109,4 @@ class WishWatch:
 
     def _pause(self) -> None:
         """Wait for a random pause, which keeps daemons from returning all at once, or until `heard_of` or `renew`."""
-        self._look.wait(self._standing.failed(self._is_crowded(), self._entropy.fraction()))
+        self._wakeup.wait(self._standing.failed(self._is_crowded(), self._entropy.fraction()))

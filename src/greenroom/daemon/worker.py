@@ -97,12 +97,12 @@ class WorkerSeat(Seat):
     def _live(self) -> None:
         if self._adopted is None:
             self._insist(lambda: self._sit_down(self._session))
-        elif not self._settle(self._carry_on(self._adopted), is_adopted=True):
+        elif not self._record_end(self._resume_run(self._adopted), is_adopted=True):
             return
         if self._stop_reason is None:
             self._check()
         while self._stop_reason is None and (task := self._claim.next_task()) is not None:
-            if not self._settle(self._carry_out(task)):
+            if not self._record_end(self._run_task(task)):
                 return
         if self._stop_reason is None:
             # The backoff keeps the next participant from joining at once.
@@ -122,7 +122,7 @@ class WorkerSeat(Seat):
 
     # The run.
 
-    def _carry_out(self, task: ClaimedTask) -> Outcome:
+    def _run_task(self, task: ClaimedTask) -> Outcome:
         """Run the command for one task. The run is on record from before its start until its end is reported."""
         premises = self._premises
         run = self._in_hand = Run(
@@ -135,15 +135,22 @@ class WorkerSeat(Seat):
             trial=self.history.is_parked,
         )
         run, plan = errands.prepare(premises, run, task)
-        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_out)
+        errand = Errand(
+            self._session,
+            task,
+            self.connection_id,
+            plan,
+            premises.clock,
+            lambda identity: self._record_start(run, identity),
+        )
+        return self._finish_run(errand, run, errand.carry_out)
 
-    def _carry_on(self, run: Run) -> Outcome:
+    def _resume_run(self, run: Run) -> Outcome:
         """Go on with a run that an earlier daemon started."""
-        errand = errands.again(self._premises, self._session, run, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_on)
+        errand = errands.again(self._premises, self._session, run, lambda identity: self._record_start(run, identity))
+        return self._finish_run(errand, run, errand.carry_on)
 
-    def _see_through(self, errand: Errand, run: Run, carry: Callable[[], Outcome]) -> Outcome:
+    def _finish_run(self, errand: Errand, run: Run, execute: Callable[[], Outcome]) -> Outcome:
         with self._lock:
             self._errand, self._in_hand = errand, run
             self._began_at = self._premises.clock.boottime()
@@ -151,12 +158,12 @@ class WorkerSeat(Seat):
         if self._has_yielded or reason is not None:
             end(errand, reason or TAKEN_OVER, is_lost=self._has_yielded)
         try:
-            return carry()
+            return execute()
         finally:
             with self._lock:
                 self._errand = None
 
-    def _begin(self, run: Run, identity: Identity) -> None:
+    def _record_start(self, run: Run, identity: Identity) -> None:
         """Record and report that the command runs. A full disk must not stop the run, or the report of its end."""
         try:
             self._premises.book.note(msgspec.structs.replace(run, identity=identity))
@@ -164,7 +171,7 @@ class WorkerSeat(Seat):
             log.error("cannot update the run record: %s: %s; it does not name the process", run.task, error)
         self._chronicle.began(run)
 
-    def _settle(self, outcome: Outcome, is_adopted: bool = False) -> bool:
+    def _record_end(self, outcome: Outcome, is_adopted: bool = False) -> bool:
         """Record and report how a run ended; False when the participant ends with it."""
         run, self._in_hand = self._in_hand, None
         assert run is not None
@@ -179,9 +186,9 @@ class WorkerSeat(Seat):
         elif outcome.kind == NOT_BEGUN and not is_adopted:
             self._hinder(outcome.detail, run)
         else:
-            told = self._chronicle.ended(run, outcome)
+            is_sent = self._chronicle.ended(run, outcome)
             if outcome.kind == NOT_BEGUN:
-                self._wait_for(told)  # Until then, a claim gets this same attempt, which the report then releases.
+                self._wait_for(is_sent)  # Until then, a claim gets this same attempt, which the report then releases.
             return outcome.kind != STOPPED
         return False
 

@@ -53,11 +53,11 @@ command = ["qwen"]
 
 def discover(environ: Mapping[str, str]) -> list[FoundCli]:
     """The known agent CLIs that a run on this machine finds in its PATH."""
-    places = [place for place in child_environment(environ, {})["PATH"].split(os.pathsep) if os.path.isabs(place)]
-    search = os.pathsep.join(places)
-    found = {name: shutil.which(name, path=search) for name in SNIPPETS}
+    folders = [folder for folder in child_environment(environ, {})["PATH"].split(os.pathsep) if os.path.isabs(folder)]
+    search = os.pathsep.join(folders)
+    paths = {name: shutil.which(name, path=search) for name in SNIPPETS}
     return [
-        FoundCli(name=name, path=Path(path), snippet=SNIPPETS[name]) for name, path in found.items() if path is not None
+        FoundCli(name=name, path=Path(path), snippet=SNIPPETS[name]) for name, path in paths.items() if path is not None
     ]
 
 

@@ -20,8 +20,8 @@ class Ending:
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
-        self._woken, self._wake = os.pipe()
-        for descriptor in (self._writing, self._woken, self._wake):
+        self._wakeup_reading, self._wakeup_writing = os.pipe()
+        for descriptor in (self._writing, self._wakeup_reading, self._wakeup_writing):
             os.set_blocking(descriptor, False)
 
     def tell(self, code: int) -> None:
@@ -33,13 +33,15 @@ class Ending:
 
     def wait(self, follow: int | None = None) -> int:
         """Wait for the end; the exit code. `follow` is a pipe from the parent; when it closes, the exit code is 0."""
-        watched = [self._reading, self._woken] if follow is None else [self._reading, self._woken, follow]
+        watched = (
+            [self._reading, self._wakeup_reading] if follow is None else [self._reading, self._wakeup_reading, follow]
+        )
         while True:
             ready, _, _ = select.select(watched, [], [])
             if self._reading in ready:
                 return os.read(self._reading, 1)[0]
-            if self._woken in ready:
-                os.read(self._woken, 4096)
+            if self._wakeup_reading in ready:
+                os.read(self._wakeup_reading, 4096)
             elif not os.read(ready[0], 4096):
                 return DONE
 
@@ -51,14 +53,14 @@ class Ending:
         nothing interrupts the main thread, and the process would not end: so a byte in a pipe wakes it.
         """
 
-        def take(number: int, frame: FrameType | None) -> None:
+        def handle(number: int, frame: FrameType | None) -> None:
             self.tell(CODE_OF_SIGNAL[signal.Signals(number)])
 
-        before = {number: signal.signal(number, take) for number in CODE_OF_SIGNAL}
-        woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        handlers_before = {number: signal.signal(number, handle) for number in CODE_OF_SIGNAL}
+        wakeup_fd_before = signal.set_wakeup_fd(self._wakeup_writing, warn_on_full_buffer=False)
         try:
             yield
         finally:
-            signal.set_wakeup_fd(woken_before)
-            for number, handler in before.items():
+            signal.set_wakeup_fd(wakeup_fd_before)
+            for number, handler in handlers_before.items():
                 signal.signal(number, handler)

@@ -40,10 +40,10 @@ def begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
         ("stdin", stdin),
         ("wrapper.log", b""),
     ):
-        given = folder / name
-        given.unlink(missing_ok=True)
-        given.touch(mode=0o600)
-        given.write_bytes(content)
+        path = folder / name
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(content)
 
 
 def wrapper_in(folder: Path) -> Identity | None:
@@ -63,8 +63,8 @@ def record_in(folder: Path) -> Record | None:
 
 def parts_of(stream: Path) -> list[tuple[int, Path]]:
     """The files with what was kept of a stream, in order, each with the offset of its first byte."""
-    later = ((path.name.removeprefix(f"{stream.name}."), path) for path in stream.parent.glob(f"{stream.name}.*"))
-    found = [(int(place), path) for place, path in later if place.isdecimal()]
+    segments = ((path.name.removeprefix(f"{stream.name}."), path) for path in stream.parent.glob(f"{stream.name}.*"))
+    found = [(int(place), path) for place, path in segments if place.isdecimal()]
     return sorted(found + [(0, stream)] * stream.exists())
 
 

@@ -44,29 +44,29 @@ def end_group(
     """
     clock = SystemClock()
 
-    def look(known: set[psutil.Process]) -> set[psutil.Process]:
-        return _members(identity, known, is_watched or not marks)
+    def refresh(known: set[psutil.Process]) -> set[psutil.Process]:
+        return _find_members(identity, known, is_watched or not marks)
 
-    members = look(_marked(marks) | _process_of(command))
+    members = refresh(_find_marked(marks) | _process_of(command))
     if not members:
         return False
     if grace_s > 0:
         _signal(members, identity, signal.SIGTERM)
     _signal(members, identity, signal.SIGCONT)  # a stopped process handles SIGTERM only when it continues
     deadline, pause_s = clock.monotonic() + grace_s, LOOK_EVERY_S
-    while clock.monotonic() < deadline and (members := look(members)):
+    while clock.monotonic() < deadline and (members := refresh(members)):
         threading.Event().wait(pause_s)
         pause_s = min(2 * pause_s, LOOK_EVERY_S_MAX)
     for spared in (_process_of(identity), set[psutil.Process]()):
         deadline = clock.monotonic() + KILL_S_MAX
         # List again after each signal: a process that was forked during one listing is in the next.
-        while (members := look(members | _marked(marks))) and clock.monotonic() < deadline:
+        while (members := refresh(members | _find_marked(marks))) and clock.monotonic() < deadline:
             _signal(members - spared, None if spared else identity, signal.SIGKILL)
             threading.Event().wait(LOOK_EVERY_S)
     return True
 
 
-def _marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
+def _find_marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
     """The processes of this user that have all of these variables, which they keep when they leave the group."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter() if marks else ():
@@ -77,26 +77,26 @@ def _marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
     return found
 
 
-def _members(identity: Identity | None, known: set[psutil.Process], is_sure: bool) -> set[psutil.Process]:
+def _find_members(identity: Identity | None, known: set[psutil.Process], is_sure: bool) -> set[psutil.Process]:
     """The running processes in the group or session of `identity`, those of `known`, and all their descendants."""
-    everybody = list(psutil.process_iter())
-    found = {process for process in everybody if process in known}
+    processes = list(psutil.process_iter())
+    found = {process for process in processes if process in known}
     if identity is not None:
-        group = {process for process in everybody if _belongs(process.pid, identity.pid)}
-        if _is_still_its_own(identity, is_sure or bool(group & found)):
+        group = {process for process in processes if _is_in_group(process.pid, identity.pid)}
+        if _is_same_group(identity, is_sure or bool(group & found)):
             found |= group
     children: dict[int, list[psutil.Process]] = {}
-    for process in everybody:
+    for process in processes:
         children.setdefault(_parent_of(process), []).append(process)
     to_visit = [process.pid for process in found]
     while to_visit:
-        born = set(children.pop(to_visit.pop(), ()))
-        to_visit += [process.pid for process in born - found]
-        found |= born
-    return {process for process in found if _lives(process)}
+        new_children = set(children.pop(to_visit.pop(), ()))
+        to_visit += [process.pid for process in new_children - found]
+        found |= new_children
+    return {process for process in found if _is_running(process)}
 
 
-def _is_still_its_own(identity: Identity, is_sure: bool) -> bool:
+def _is_same_group(identity: Identity, is_sure: bool) -> bool:
     """Whether the group of this number is still the one that `identity` led.
 
     The kernel uses a number again only when no group and no session of that number is left. So a process with the
@@ -122,7 +122,7 @@ def _parent_of(process: psutil.Process) -> int:
         return -1  # it ended meanwhile
 
 
-def _belongs(pid: int, group: int) -> bool:
+def _is_in_group(pid: int, group: int) -> bool:
     try:
         return os.getpgid(pid) == group or os.getsid(pid) == group
     except (ProcessLookupError, PermissionError):
@@ -136,7 +136,7 @@ def _group_of(pid: int) -> int | None:
         return None
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
@@ -155,12 +155,12 @@ def _signal(members: set[psutil.Process], identity: Identity | None, number: sig
     if group is not None and others != members:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
-    for process in sorted(others, key=_place_by_age):
+    for process in sorted(others, key=_age_key):
         with suppress(psutil.Error):  # it ended meanwhile, or may not be signalled: the next listing decides
             process.send_signal(number)  # psutil compares start times before it signals
 
 
-def _place_by_age(process: psutil.Process) -> tuple[float, int]:
+def _age_key(process: psutil.Process) -> tuple[float, int]:
     with suppress(psutil.Error):
         return process.create_time(), process.pid
     return float("inf"), process.pid

@@ -15,16 +15,16 @@ def text_of(path: Path, bytes_max: int) -> str:
         text = _clean(bytes_of(path, 0, size))
         if len(text.encode()) <= bytes_max:  # a replaced byte takes three
             return text
-    remark = f"\n[... the middle is cut here; {_where(path, size, kept)} ...]\n"
+    remark = f"\n[... the middle is cut here; {_describe_files(path, size, kept)} ...]\n"
     half = min(max(0, bytes_max - len(remark.encode())), size) // 2
     head = _clean(bytes_of(path, 0, half)).encode()[:half]
-    tail = _last(_clean(bytes_of(path, size - half, size)), half)
+    tail = _tail(_clean(bytes_of(path, size - half, size)), half)
     return head.decode("utf-8", "ignore") + remark + tail
 
 
 def tail_of(path: Path, bytes_max: int) -> str:
     """The end of the output as text of at most `bytes_max` bytes; empty when there is no such file."""
-    return _last(_clean(end_of(path, bytes_max)), bytes_max)
+    return _tail(_clean(end_of(path, bytes_max)), bytes_max)
 
 
 def end_of(path: Path, bytes_max: int) -> bytes:
@@ -38,7 +38,7 @@ def is_whole_in(path: Path, bytes_max: int) -> bool:
     return kept_of(path) == size_of(path) <= bytes_max
 
 
-def _where(path: Path, size: int, kept: int) -> str:
+def _describe_files(path: Path, size: int, kept: int) -> str:
     files = " and ".join(map(str, (part for _, part in parts_of(path))))
     if kept == size:
         return f"all {size} bytes are in {files}"
@@ -49,6 +49,6 @@ def _clean(raw: bytes) -> str:
     return raw.decode("utf-8", "replace").replace("\0", "\N{SYMBOL FOR NULL}")
 
 
-def _last(text: str, bytes_max: int) -> str:
+def _tail(text: str, bytes_max: int) -> str:
     raw = text.encode()
     return raw[max(0, len(raw) - bytes_max) :].decode("utf-8", "ignore")

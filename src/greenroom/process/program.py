@@ -15,8 +15,8 @@ def check_program(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> 
     if os.sep in name:
         found = shutil.which(cwd / name)
     else:
-        places = env.get("PATH", os.defpath).split(os.pathsep)
-        found = shutil.which(name, path=os.pathsep.join(str(cwd / place) for place in places))
+        folders = env.get("PATH", os.defpath).split(os.pathsep)
+        found = shutil.which(name, path=os.pathsep.join(str(cwd / folder) for folder in folders))
     if found is None:
         where = "" if os.path.isabs(name) else f" in {cwd}" if os.sep in name else " in PATH"
         raise ConfigurationError(f"There is no program {name!r}{where}.", "Install it, or correct the command.")

@@ -135,17 +135,17 @@ class Lifeline:
         These are all in the session or group of this process, all with the marks of the run, and their descendants.
         Without /proc there is no list, and only the group as a whole can be signalled.
         """
-        us, parents, groups, found = os.getpid(), {}, {}, set()
+        own_pid, parents, groups, found = os.getpid(), {}, {}, set()
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()) if os.path.exists("/proc") else ():
             fields = fields_of(pid)
             if fields is None or fields[0] in (b"Z", b"X"):
                 continue
             parents[pid], groups[pid] = int(fields[1]), int(fields[2])
-            if us in (groups[pid], int(fields[3])) or self._bears_marks(pid):
+            if own_pid in (groups[pid], int(fields[3])) or self._bears_marks(pid):
                 found.add(pid)
-        while born := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= born
-        return {pid: groups[pid] for pid in found - {us}}
+        while new_children := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= new_children
+        return {pid: groups[pid] for pid in found - {own_pid}}
 
     def _bears_marks(self, pid: int) -> bool:
         try:
@@ -159,7 +159,7 @@ class Lifeline:
 def main(arguments: list[str]) -> None:
     """Run the command that is in the folder's file `command`."""
     folder, directory, bytes_max, grace_s, character_type, names, ready, lifeline = arguments
-    woken = take_signals()
+    wakeup = take_signals()
     with suppress(OSError):
         os.unlink(f"{folder}/{PROGRAM}")  # this very program, which is loaded by now
     for descriptor in {int(ready), int(lifeline)} - {-1}:
@@ -181,16 +181,16 @@ def main(arguments: list[str]) -> None:
     write_if_room(folder, "command.json", spell_identity(child))
     tell_if_heard(int(ready), "begun")
     os.close(int(ready))
-    line = Lifeline(int(lifeline), float(grace_s), marks)
-    code = watch(child, journals, line, woken)
+    parent_pipe = Lifeline(int(lifeline), float(grace_s), marks)
+    code = watch(child, journals, parent_pipe, wakeup)
     if code is not None:
         for journal in journals:
             journal.sync()
-        write_down(folder, spell_exit(code), line, woken)
-    if line.is_cut:
-        while not line.is_over and line.others():
-            wait([], line, woken, LOOK_MS)
-        line.end_all()
+        write_down(folder, spell_exit(code), parent_pipe, wakeup)
+    if parent_pipe.is_cut:
+        while not parent_pipe.is_over and parent_pipe.others():
+            wait([], parent_pipe, wakeup, LOOK_MS)
+        parent_pipe.end_all()
 
 
 def take_signals() -> int:
@@ -250,7 +250,7 @@ def start(folder: str, journals: list[Journal]) -> int:
     return child
 
 
-def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> int | None:
+def watch(child: int, journals: list[Journal], parent_pipe: Lifeline, wakeup: int) -> int | None:
     """Copy the output until the command has ended and all is written; its exit code, below 0 for a signal.
 
     None if the command has to be killed, since the starter has ended and the grace period is over.
@@ -258,9 +258,9 @@ def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> in
     code = None
     while True:
         is_kept = not [journal for journal in journals if not journal.keep()]
-        if line.is_over or (code is not None and is_kept):
+        if parent_pipe.is_over or (code is not None and is_kept):
             return code
-        wait(journals, line, woken, None if is_kept else RETRY_MS)
+        wait(journals, parent_pipe, wakeup, None if is_kept else RETRY_MS)
         for journal in journals:
             if journal.is_open and not journal.pending:
                 journal.read()
@@ -272,32 +272,32 @@ def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> in
                     journal.finish()
 
 
-def wait(journals: list[Journal], line: Lifeline, woken: int, wait_ms: int | None) -> None:
+def wait(journals: list[Journal], parent_pipe: Lifeline, wakeup: int, wait_ms: int | None) -> None:
     """Wait for output, a signal or the end of the starter, at most `wait_ms`."""
     poll = select.poll()
-    poll.register(woken, select.POLLIN)
-    if line.descriptor >= 0 and not line.is_cut:
-        poll.register(line.descriptor, select.POLLIN)
+    poll.register(wakeup, select.POLLIN)
+    if parent_pipe.descriptor >= 0 and not parent_pipe.is_cut:
+        poll.register(parent_pipe.descriptor, select.POLLIN)
     for journal in journals:
         if journal.is_open and not journal.pending:
             poll.register(journal.reading, select.POLLIN)
     ready = [descriptor for descriptor, _ in poll.poll(wait_ms)]
-    if woken in ready and signal.SIGALRM in os.read(woken, CHUNK_BYTES) and line.is_cut:
-        line.is_over = True
-    if line.descriptor in ready:
-        line.look()
+    if wakeup in ready and signal.SIGALRM in os.read(wakeup, CHUNK_BYTES) and parent_pipe.is_cut:
+        parent_pipe.is_over = True
+    if parent_pipe.descriptor in ready:
+        parent_pipe.look()
 
 
-def write_down(folder: str, text: str, line: Lifeline, woken: int) -> None:
+def write_down(folder: str, text: str, parent_pipe: Lifeline, wakeup: int) -> None:
     """Record how the command ended; retry while the disk accepts no writes."""
-    while not line.is_over:
+    while not parent_pipe.is_over:
         try:
             write_whole(folder, EXIT, text)
             return
         except OSError as error:
             if error.errno in GONE:
                 return
-        wait([], line, woken, RETRY_MS)
+        wait([], parent_pipe, wakeup, RETRY_MS)
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:

@@ -46,10 +46,10 @@ def convert(path: Path, content: Mapping[str, Any], kind: type[Record], prefix: 
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        key = (prefix + where.rstrip("`").lstrip(".")).rstrip(".")
-        what = what.replace("array", "list").replace(" | null", "")
-        raise wrong(path, key or "the file", f"{what[:1].lower()}{what[1:]}", "Correct the value.") from None
+        problem, _, location = str(error).partition(" - at `$")
+        key = (prefix + location.rstrip("`").lstrip(".")).rstrip(".")
+        problem = problem.replace("array", "list").replace(" | null", "")
+        raise wrong(path, key or "the file", f"{problem[:1].lower()}{problem[1:]}", "Correct the value.") from None
 
 
 def record_in(annotation: Any) -> type[msgspec.Struct] | None:

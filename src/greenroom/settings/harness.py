@@ -106,8 +106,8 @@ def check_words(path: Path, key: str, command: Sequence[str], env: Mapping[str, 
 
 def check_resident(path: Path, key: str, then: str | None, result: str | None, task_timeout_s: float | None) -> None:
     """Raise ConfigurationError for a resident harness with settings that only a run for one task can follow."""
-    told = {"then": then, "result": result, "task_timeout_s": task_timeout_s}
-    for name, value in told.items():
+    task_settings = {"then": then, "result": result, "task_timeout_s": task_timeout_s}
+    for name, value in task_settings.items():
         if value is not None:
             raise wrong(
                 path, f"{key}.{name}", "a resident harness claims its tasks and hands them off by itself",

@@ -22,8 +22,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
 def find(environ: Mapping[str, str], url: str) -> str | None:
     """The token stored for exactly this address; None if there is none."""
-    known = read_record(paths.login(environ, url), Login)
-    return known.token if known is not None and known.url == url else None
+    login = read_record(paths.login(environ, url), Login)
+    return login.token if login is not None and login.url == url else None
 
 
 def store(environ: Mapping[str, str], login: Login) -> Path:

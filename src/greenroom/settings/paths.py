@@ -25,9 +25,9 @@ def login(environ: Mapping[str, str], url: str) -> Path:
 
 def xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
     """A base directory of the XDG specification. As that demands, a path that is not absolute is ignored."""
-    told = environ.get(variable, "")
-    if told.startswith("/"):
-        return Path(told)
+    path = environ.get(variable, "")
+    if path.startswith("/"):
+        return Path(path)
     home = environ.get("HOME", "")
     return (Path(home) if home.startswith("/") else Path.home()) / below_home
 

@@ -118,29 +118,29 @@ def find_project(start: Path) -> Path | None:
 def load_project(path: Path) -> Project:
     """Read and check a project's file. Raises ConfigurationError that names the file and the key."""
     path = path.absolute()
-    spelled = read(path, ProjectFile)
-    check(path, spelled)
+    file = read(path, ProjectFile)
+    check(path, file)
     here = path.parent
     return Project(
         path=path,
-        room=spelled.room,
-        agents={role: settle_agent(agent, here) for role, agent in spelled.agents.items()},
-        daemon=settle_daemon(spelled.daemon, here, has_agents=bool(spelled.agents)),
+        room=file.room,
+        agents={role: settle_agent(agent, here) for role, agent in file.agents.items()},
+        daemon=settle_daemon(file.daemon, here, has_agents=bool(file.agents)),
     )
 
 
-def check(path: Path, spelled: ProjectFile) -> None:
+def check(path: Path, file: ProjectFile) -> None:
     """Raise ConfigurationError when parts of the file contradict each other."""
-    check_daemon(path, spelled.daemon)
-    room = spelled.room
+    check_daemon(path, file.daemon)
+    room = file.room
     if room is None:
-        if spelled.agents:
+        if file.agents:
             raise wrong(path, "agents", "there is no [room] for them", "Add a [room] with its name and roles.")
         return
     check_room(path, room)
-    for role, agent in spelled.agents.items():
+    for role, agent in file.agents.items():
         check_agent(path, room, role, agent)
-        check_harness_of(path, room, role, agent, spelled.daemon.harnesses)
+        check_harness_of(path, room, role, agent, file.daemon.harnesses)
 
 
 def check_room(path: Path, room: RoomSettings) -> None:
@@ -182,10 +182,10 @@ def check_harness_of(
 ) -> None:
     """Raise ConfigurationError when the settings of one agent cannot apply to the harness that runs it."""
     key = f"agents.{role}"
-    said = [f"`{name}`" for name in ("env", "then", "task_timeout_s") if getattr(agent, name)]
-    if said and agent.command is None and agent.harness is None:
+    given = [f"`{name}`" for name in ("env", "then", "task_timeout_s") if getattr(agent, name)]
+    if given and agent.command is None and agent.harness is None:
         raise wrong(
-            path, key, f"{' and '.join(said)} would have no effect: a user runs this agent",
+            path, key, f"{' and '.join(given)} would have no effect: a user runs this agent",
             "Give it a `command` or a `harness`, or remove them.",
         )  # fmt: skip
     harness = harnesses.get(agent.harness or "") if agent.machine is None else None
@@ -195,7 +195,7 @@ def check_harness_of(
         return
     if agent.command is None and harness is None:
         raise wrong(
-            path, key, f"{' and '.join(one for one in said if one != '`task_timeout_s`')} would not reach the harness "
+            path, key, f"{' and '.join(key for key in given if key != '`task_timeout_s`')} would not reach the harness "
             f"`{agent.harness}`, which this file does not define for this machine",
             "Set them in [daemon.harnesses] where it is defined, or define it in this file and leave `machine` out.",
         )  # fmt: skip

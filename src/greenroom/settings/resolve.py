@@ -95,19 +95,19 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         (user.url, from_user),
         (DEFAULT_URL, DEFAULT),
     )
-    told_dir, dir_from = first(
+    data_dir_text, dir_from = first(
         (flags.get("data_dir"), "flag --data-dir"),
         (environ.get("GREENROOM_DATA_DIR"), "environment GREENROOM_DATA_DIR"),
         (user.data_dir, from_user),
         (str(paths.default_data_dir(environ)), DEFAULT),
     )
-    told_database, database_from = first(
+    database_text, database_from = first(
         (flags.get("database"), "flag --database"),
         (environ.get("GREENROOM_DATABASE"), "environment GREENROOM_DATABASE"),
         (user.database, from_user),
         (IN_DATA_DIR, DEFAULT),
     )
-    data_dir = Path(told_dir).expanduser().absolute()
+    data_dir = Path(data_dir_text).expanduser().absolute()
     url = check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
     project, project_from = find(flags.get("config"), cwd)
@@ -115,7 +115,7 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         url=url,
         token=token,
         data_dir=data_dir,
-        database=None if told_database == IN_DATA_DIR else told_database,
+        database=None if database_text == IN_DATA_DIR else database_text,
         limits=reliability.from_environment(environ),
         project=project,
         user_daemon=user.daemon,
@@ -145,10 +145,10 @@ def read_user(path: Path) -> UserFile:
     return msgspec.structs.replace(user, daemon=settle_daemon(user.daemon, path.parent, has_agents=False))
 
 
-def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
+def find(config_path: str | None, cwd: Path | None) -> tuple[Project | None, str]:
     """The project that was named, or the nearest one in or above `cwd`; and where it came from."""
-    if told:
-        return load_project(Path(told)), "flag --config"
+    if config_path:
+        return load_project(Path(config_path)), "flag --config"
     found = find_project(cwd) if cwd is not None else None
     return (None, DEFAULT) if found is None else (load_project(found), f"found from {cwd}")
 
@@ -161,8 +161,8 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
     precedence over it, since a tunnel to another machine has a loopback address, too; but not while the server of this
     data directory itself listens there.
     """
-    if told := environ.get("GREENROOM_TOKEN", "").strip():
-        return check_token(told, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
+    if token := environ.get("GREENROOM_TOKEN", "").strip():
+        return check_token(token, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
     stored = logins.find(environ, url)
     if stored is not None and not listens_here(url, data_dir):
         return check_token(stored, str(paths.login(environ, url))), f"login {paths.login(environ, url)}"
@@ -178,10 +178,10 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
 def listens_here(url: str, data_dir: Path) -> bool:
     """Whether a server runs on this data directory and listens at this address."""
     try:
-        told = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
+        server_url = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
     except OSError:
         return False
-    return told == url and holder_of(paths.server_lock(data_dir))[0] is not None
+    return server_url == url and holder_of(paths.server_lock(data_dir))[0] is not None
 
 
 def check_token(token: str, origin: str) -> str:
@@ -214,11 +214,11 @@ def is_loopback(url: str) -> bool:
 
 def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) -> str:
     """The files that define what this machine may run: the project's, the user's, or both, which are merged."""
-    told = (
+    origins = (
         [f"project {project.path}"] if project and (project.harnesses() or project.daemon != DaemonSettings()) else []
     )
-    told += [from_user] if user.daemon != DaemonSettings() else []
-    return ", ".join(told) or DEFAULT
+    origins += [from_user] if user.daemon != DaemonSettings() else []
+    return ", ".join(origins) or DEFAULT
 
 
 def origins_of_limits(environ: Mapping[str, str]) -> dict[str, str]:
@@ -231,5 +231,5 @@ def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """The GREENROOM_ variables that Greenroom does not know, each with a suggestion."""
     known = {PREFIX + name for name in OWN_VARIABLES}
     known |= {reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
-    strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return [(name, suggestion(name, known)) for name in strange]
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [(name, suggestion(name, known)) for name in unknown]

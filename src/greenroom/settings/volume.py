@@ -8,7 +8,7 @@ def size_of(path: str | os.PathLike[str]) -> int:
     try:
         if not os.path.isdir(path):
             return os.stat(path).st_size
-        with os.scandir(path) as found:
-            return sum(size_of(each) for each in found if not each.is_symlink())
+        with os.scandir(path) as entries:
+            return sum(size_of(entry) for entry in entries if not entry.is_symlink())
     except OSError:
         return 0
