@@ -42,7 +42,7 @@ def start_another_alone(house: House, daemon: Started) -> Started:
     house.server.kill()
     daemon.kill()
     again = house.start("daemon", "start", "--config", str(house.write_team()))
-    wait_until(lambda: "is carried on" in again.err, "the run is adopted")
+    wait_until(lambda: "run adopted: " in again.err, "the run is adopted")
     return again
 
 
@@ -331,5 +331,5 @@ def test_one_run_is_never_adopted_by_two(house: House) -> None:
     wait_until(lambda: any(each.poll() == 78 for each in both), "one of them is refused")
     journal.open_gate("gate")
     check_done_once(house, journal, task)
-    assert 1 == "".join(each.err for each in both).count("is carried on")
+    assert 1 == "".join(each.err for each in both).count("run adopted: ")
     assert f"{ROOM}/builder" in "".join(each.err for each in both)

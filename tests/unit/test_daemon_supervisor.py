@@ -273,8 +273,8 @@ def test_why_a_role_is_as_it_is_is_said_once_and_until_when(desk: Desk, caplog: 
             desk.clock.move(0.1)
             desk.supervisor.step()
     assert caplog.messages == [
-        "r/builder: wished to run",
-        "r/builder: backing off: an unintended end: exit code 3 (until 2025-10-09T08:53:21.500Z)",
+        "agent status: r/builder: wished to run",
+        "agent status: r/builder: backing off: an unintended end: exit code 3 (until 2025-10-09T08:53:21.500Z)",
     ]
 
 

@@ -215,7 +215,7 @@ def test_an_end_that_nobody_saw_is_a_bad_one_and_what_was_written_is_named(tmp_p
     trying = Trying(tmp_path, script, HELD, HELD)
     outcome = trying.go()
     assert (FAILED, True) == (outcome.kind, outcome.is_kept)
-    assert "nobody saw how the command ended" in outcome.detail
+    assert "how the command ended is unknown" in outcome.detail
     assert str(trying.plan.stdout) in outcome.detail
 
 
