@@ -1,8 +1,10 @@
-"""The standing claim of one sitting. Knows when it is sent, dropped and sent anew; must not know who beats or runs.
+"""The claim loop of one participant: it sends a long-polling claim, and sends it again until there is a task.
 
-Presence and claim are two lines to the server, and a claim can stand on a line that died without a word. So whoever
-keeps the presence says `renew` whenever that line may be dead, and the claim is sent anew once the presence is sure.
-In a crowd "once" is a random while later: what renews one claim renews thousands.
+Heartbeats and the claim use different connections, and a claim can wait on a connection that was lost unnoticed. When
+that may be so, the heartbeat's owner calls `renew`, and the claim is sent again once the participant is present. Where
+the server has reported many clients, it is sent after a random pause: what renews one claim renews thousands.
+
+Options: `claim_wait_max_s`, `retry_pause_s`, `request_timeout_s`, `wait_step_s`, and the interval of the heartbeats.
 """
 
 import threading
@@ -21,7 +23,7 @@ DROPS_MAX = 500
 
 
 class StandingClaim:
-    """Asks for the next task of a role until there is one. `session` is this claim's alone: it is dropped with it."""
+    """Claims the next task of a role. `session` must be used for nothing else: `renew` drops its call in flight."""
 
     def __init__(
         self,
@@ -59,28 +61,28 @@ class StandingClaim:
         self._is_out.set()
 
     def renew(self) -> None:
-        """Drop the claim that stands, from another thread; a new one is sent as soon as the seat is sure."""
+        """Drop the current claim, from another thread; a new one is sent as soon as the participant is present."""
         self._look.set()
         self._session.drop()
 
     def end(self) -> None:
-        """Drop the claim and send no more, from another thread: `next_task` returns None. Waits for nothing itself."""
+        """Drop the claim and send no more, from another thread: `next_task` returns None. Does not wait."""
         self._is_ended = True
         self.renew()
         if not self._is_out.is_set():
             threading.Thread(target=self._drop_until_out, name="dropping", daemon=True).start()
 
     def _drop_until_out(self) -> None:
-        """A claim that is only about to be sent cannot be dropped yet, and would stand for a whole wait."""
+        """Drop the claim until it has ended: one that is just about to be sent cannot be dropped yet."""
         for _ in range(DROPS_MAX):
             if self._is_out.wait(DROP_EVERY_S):
                 return
             self.renew()
 
     def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
-        """Wait for the next task; None when `timeout_s` is over or the claim was ended.
+        """Wait for the next task; return None when `timeout_s` is over or the claim was ended.
 
-        An unreachable server is tried again until then. Raises Superseded, or what else the server refuses.
+        An unreachable server is retried until then. Raises Superseded, or any other refusal of the server.
         """
         ends_at = None if timeout_s is None else self._clock.boottime() + timeout_s
         has_asked = was_away = False
@@ -88,7 +90,7 @@ class StandingClaim:
             left_s = self._standing.wait_s_max if ends_at is None else ends_at - self._clock.boottime()
             if left_s <= 0 and (has_asked or not self._is_present()):
                 return None
-            # Cleared before the look at the presence: what changes after that wakes us.
+            # Cleared before `is_present` is read: a change after that ends the wait.
             self._look.clear()
             if not self._is_present():
                 self._look.wait(max(0.0, min(left_s, self._step_s)))
@@ -104,8 +106,8 @@ class StandingClaim:
                 max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at
             )
             has_asked = True
-            # An answer that lay in its socket through a night's sleep starts nothing: asked again, the server says
-            # whether the task is still ours.
+            # An answer that stayed in its socket while the machine slept must not start a run. The next claim shows
+            # whether the task is still this participant's.
             if task is not None and self._clock.boottime() - sent_at < self._ttl_s:
                 return task
         return None
@@ -136,12 +138,15 @@ class StandingClaim:
         return None
 
     def _pause(self, pause_s: float) -> None:
-        """Wait a while, or until the seat is sure again."""
+        """Wait for `pause_s`, or until `renew` or `end` is called."""
         if not self._is_ended:
             self._look.wait(pause_s)
 
     def _sit_out(self, pause_s: float, ends_at: float | None) -> None:
-        """Wait a while, or until the claim ends; not less because the seat is sure: so it is for the whole crowd."""
+        """Wait for `pause_s`, or until the claim ends or `ends_at` comes.
+
+        `renew` does not shorten it: a recovered presence renews the claims of all clients at once.
+        """
         until = self._clock.boottime() + pause_s
         if ends_at is not None:
             until = min(until, ends_at)
