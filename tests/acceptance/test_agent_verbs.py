@@ -136,7 +136,7 @@ def test_a_wait_that_is_interrupted_leaves(house: House, number: signal.Signals)
     wait_until(house.seat, "it waits")
     agent.send(number)
     assert agent.wait() == 130
-    assert "to come back: greenroom wait-for-task shop --role builder" in agent.err
+    assert "next, to wait again: greenroom wait-for-task shop --role builder" in agent.err
     assert [] == house.room()["participants"]
     assert "Traceback" not in agent.err
 

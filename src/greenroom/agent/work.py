@@ -1,4 +1,7 @@
-"""`greenroom work`: sits in a role and runs a command once for each task. Must not know how a task is carried out."""
+"""`greenroom work`: joins a role and runs a command once for each task.
+
+The restart policy is that of `domain.supervision`. Options: those of the policy, and `first_contact_s`.
+"""
 
 import contextlib
 import os
@@ -34,17 +37,17 @@ from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 DONE_AS_WISHED, INTERRUPTED = 0, 130
 FOR_EVER = float("inf")
 GENERATION = 0
-"""Nobody writes wishes for an agent that a person runs: calling the command again is the new beginning."""
+"""An agent that a user runs has no agent spec: calling the command again starts with an empty history."""
 REASON_MAX = 16 * 1024
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Work in `arguments.role` of `arguments.room` until interrupted or superseded; return the exit code."""
+    """Work in `arguments.role` of `arguments.room` until interrupted, drained or superseded; return the exit code."""
     return Work(arguments, settings, err).run()
 
 
 class Work:
-    """One call of the command: one sitting after another."""
+    """One call of the command: one participant after another."""
 
     def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
         self._room, self._role = arguments.room, arguments.role
@@ -70,7 +73,7 @@ class Work:
                     self._sit_and_work(FOR_EVER)
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
-            self._say(f"interrupted; to come back: {self._again()}")
+            self._say(f"interrupted; next, to work again: {self._again()}")
             return INTERRUPTED
         except GreenroomError as error:
             self._leave(error.detail)
@@ -80,24 +83,24 @@ class Work:
             return DONE_AS_WISHED
 
     def _find_then(self) -> str:
-        """Who gets the output. Raises Unusable for a role that the room does not have."""
+        """Return the receiver of the output. Raises Unusable for a role that the room does not have."""
         with contextlib.closing(self._connect().patient(self._limits.first_contact_s)) as session:
             roles = [role.name for role in session.snapshot(self._room).roles]
         if self._role not in roles:
             raise Unusable(f"Room {self._room} has no role {self._role!r}.", f"Its roles are: {', '.join(roles)}.")
         if self._then not in (None, USER, *roles):
             raise Unusable(
-                f"Room {self._room} has no role {self._then!r}.", f"--then takes: {', '.join(roles)}, {USER}."
+                f"Room {self._room} has no role {self._then!r}.", f"Use --then with one of: {', '.join(roles)}, {USER}."
             )
         return self._then or next_in_line(roles, self._role)
 
     def _rest(self) -> None:
-        """Wait for as long as the policy says, and say so once. Raises GreenroomError where only a person can help."""
+        """Wait for as long as the policy says, and print it once. Raises GreenroomError if a user has to act first."""
         step = self._next_step()
         if self._history.needs_person:
             raise GreenroomError(
                 f"{self._role} in {self._room} is {step.reason}",
-                f"Nothing is run any more. Put right what that names, then start it again: {self._again()}",
+                f"It is not run again by itself. Fix the cause, then run: {self._again()}",
             )
         if step.until is not None:
             until = instant_of(self._clock.wall() + step.until - self._clock.boottime())
@@ -112,7 +115,7 @@ class Work:
         return supervision.decide(True, GENERATION, None, self._history, self._clock.boottime())
 
     def _sit_and_work(self, patience_s: float) -> None:
-        """Sit until a run ends badly: that ends the sitting, and with it the attempt."""
+        """Join, and run tasks until a run fails: that ends the participant, and with it the attempt."""
         self._seat = seat = Seat(
             self._connect,
             self._room,
@@ -139,10 +142,10 @@ class Work:
                 return
 
     def _close(self, seat: Seat, outcome: Outcome) -> None:
-        """End the sitting with a run that did not do its task, and settle for how long to rest.
+        """End the participant after a run that did not complete its task, and record how long to wait before the next.
 
-        Whoever counts deaths must hear of one, so it is told until it is heard; that of a run on trial is none of its
-        task's.
+        The server counts failures, so one is reported until it is received; that of a probe run does not count against
+        its task.
         """
         is_death = outcome.kind == FAILED and not self._history.is_parked
         self._history = self._history_after(outcome)
@@ -180,14 +183,14 @@ class Work:
         finally:
             self._errand = None
             session.close()
-            # What a run had written that was stopped, by a signal perhaps, was handed in nowhere.
+            # The output of a run that was stopped, for example by a signal, was not sent anywhere.
             if has_written(plan) if outcome is None or outcome.kind == STOPPED else outcome.is_kept:
                 self._say(f"{task.id}: its whole output is in {plan.stdout}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _take_beat(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
-        """Compare what the server believes with what we do; only a beat sent after the claim can tell."""
+        """Stop a run that the server's answer does not confirm; only a beat sent after the claim is a proof."""
         errand, task = self._errand, self._task
         if errand is None or task is None or sent_at <= self._claimed_at:
             return
@@ -200,27 +203,27 @@ class Work:
         try:
             new = errand.take_notes(told)
         except OSError as error:
-            self._say(f"{task.id}: a note cannot be given to the command: {error}")
+            self._say(f"{task.id}: a note could not be written for the command: {error}")
             return
         for note in new:
-            self._say(f"{task.id}: a note for its agent: {note}")
+            self._say(f"{task.id}: a note was passed to the command: {note}")
 
     def _take_end(self, why: str) -> None:
-        """Stop a run that has no seat any more. One that is asked to be the last may finish."""
+        """Stop a run whose participant has ended. A drained one may finish."""
         errand = self._errand
         if errand is None or why == STOP_DRAINED:
             return
         if why == STOP_SUPERSEDED:
             errand.lose("Another agent has taken over the role.")
         else:
-            errand.stop("The server refused us.")
+            errand.stop("The server refused this agent.")
 
     def _leave(self, reason: str) -> None:
         if self._seat is not None:
             cause: Cause = "left" if self._task is None else "stopped"
             if not self._seat.leave(cause, reason[:REASON_MAX]):
                 ttl_s = self._limits.heartbeat_ttl_s
-                self._say(f"note: the server could not be told; it will see the seat empty within {ttl_s:g} s.")
+                self._say(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
     def _again(self) -> str:
         then = ("--then", self._then) if self._then else ()
@@ -233,18 +236,18 @@ class Work:
         threading.Event().wait(seconds)
 
     def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
+        with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
             print(line, file=self._err, flush=True)
 
 
 def has_written(plan: Plan) -> bool:
-    """Tell whether the command has put anything out."""
+    """Return whether the command has printed anything."""
     with contextlib.suppress(OSError):
         return plan.stdout.stat().st_size > 0
     return False
 
 
 def environment_for(parent: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
-    """What the command gets: all that its user gave to us, but of Greenroom's own only what this task needs."""
+    """Return the command's environment: its user's, but of Greenroom's own variables only those of this task."""
     own = {PREFIX + name for name in OWN_VARIABLES}
     return {name: value for name, value in parent.items() if name not in own} | dict(told)
