@@ -150,7 +150,7 @@ def test_a_task_that_cannot_be_printed_is_given_back(house: House) -> None:
             timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     assert done.returncode == 1, done
-    assert b"given back" in done.stderr
+    assert b"released" in done.stderr
     assert ("pending", 0) == (house.task(task)["status"], house.task(task)["deaths"])
 
 

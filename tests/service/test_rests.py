@@ -94,7 +94,7 @@ def test_a_rest_is_shown_until_it_is_over(house: House) -> None:
     assert shown(house)[0] == "backing_off"
     house.clock.move(31)
     house.beat_machine()
-    assert shown(house) == ("starting", "machine m1 is about to run it", ahead(house, 59))
+    assert shown(house) == ("starting", "machine m1 is about to start the agent", ahead(house, 59))
     sit(house, "b")
     assert shown(house) == ("waiting", None, None)
 
