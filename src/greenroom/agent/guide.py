@@ -45,7 +45,7 @@ class Guide:
         says = {
             "task-started": "first: report that you begin",
             "report-progress": "while you work: report how far you are",
-            "handoff": f"when you are done: give your result to the role ROLE (the next role, or `{USER}`)",
+            "handoff": f"when you are done: give your result to ROLE, the next role or `{USER}`",
             "task-complete": "instead of handoff, when the whole request is done: give your result to the user",
             "decline": "instead, when you cannot do the task: say why; a user looks at it",
         }
