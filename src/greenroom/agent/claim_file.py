@@ -102,23 +102,23 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
     A finished one is returned only for a command that names its task, and only if no open one matches. Raises Unusable
     (`no_claim`), with a list of the open ones, if no claim or more than one matches.
     """
-    told = told_by(environ, url)
-    if told is not None and wanted.task in (None, told.task) and wanted.attempt in (None, told.attempt):
-        return told
+    own = told_by(environ, url)
+    if own is not None and wanted.task in (None, own.task) and wanted.attempt in (None, own.attempt):
+        return own
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
-    known = all_claims(data_dir, url)
-    fitting = [
+    claims = all_claims(data_dir, url)
+    matching = [
         claim
-        for claim in known
+        for claim in claims
         if task in (None, claim.task)
         and wanted.attempt in (None, claim.attempt)
         # A named task needs no role: the environment may have one for another purpose.
         and (task is not None or is_of_role(claim, wanted, environ))
     ]
-    meant = [claim for claim in fitting if claim.is_open] or (fitting if task is not None else [])
-    if len(meant) == 1:
-        return meant[0]
-    raise unclear(meant, [claim for claim in known if claim.is_open], data_dir)
+    candidates = [claim for claim in matching if claim.is_open] or (matching if task is not None else [])
+    if len(candidates) == 1:
+        return candidates[0]
+    raise unclear(candidates, [claim for claim in claims if claim.is_open], data_dir)
 
 
 def is_of_role(claim: Claim, wanted: Wanted, environ: Mapping[str, str]) -> bool:
@@ -150,17 +150,17 @@ def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
     )
 
 
-def unclear(meant: list[Claim], everything: list[Claim], data_dir: Path) -> Unusable:
+def unclear(candidates: list[Claim], open_claims: list[Claim], data_dir: Path) -> Unusable:
     """Return the error for a command that matches no claim, or several."""
-    shown = meant or everything
+    shown = candidates or open_claims
     listing = "".join(f"\n  --task {c.task} --attempt {c.attempt}   ({c.role} in {c.room})" for c in shown)
-    if meant:
+    if candidates:
         return Unusable(
-            f"{len(meant)} tasks are held on this computer:{listing}",
+            f"{len(candidates)} tasks are held on this computer:{listing}",
             "Run the command again with the --task and --attempt of yours.",
             NO_CLAIM,
         )
-    if everything:
+    if open_claims:
         return Unusable(
             f"That task is no longer held on this computer: it is over, or another attempt has it. Held are:{listing}",
             "Run the command again with --task and --attempt as they were printed with your task.",

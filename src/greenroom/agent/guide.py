@@ -42,7 +42,7 @@ class Guide:
 
     def show(self, task: ClaimedTask, claim: Claim) -> str:
         """Return a task as its agent reads it: text, notes, results of earlier attempts, and the commands to use."""
-        says = {
+        purposes = {
             "task-started": "first: report that you begin",
             "report-progress": "while you work: report how far you are",
             "handoff": f"when you are done: give your result to ROLE, the next role or `{USER}`",
@@ -59,7 +59,7 @@ class Guide:
             *([""] if task.notes else []),
             *(line for late in task.late_results for line in show_late(late)),
             "Commands for this task (for a long text, write `-` in its place and pipe the text in):",
-            *(f"  {commands[verb]}\n      {purpose}" for verb, purpose in says.items()),
+            *(f"  {commands[verb]}\n      {purpose}" for verb, purpose in purposes.items()),
             f"After handoff, task-complete or decline, for another task: {self.wait(claim.room, claim.role)}",
             f"next, to begin: {commands['task-started']}",
             "",

@@ -41,7 +41,7 @@ class Handing:
     def show(self, task: ClaimedTask) -> None:
         """Print the task and the commands to use. Raises OSError."""
         assert self._claim is not None, "`keep` is called before `show`"
-        self._out.write(self._spell(task, self._claim))
+        self._out.write(self._format(task, self._claim))
         self._out.flush()
 
     def take_back(self) -> None:
@@ -54,12 +54,12 @@ class Handing:
         if self._out is sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
-    def _spell(self, task: ClaimedTask, claim: Claim) -> str:
+    def _format(self, task: ClaimedTask, claim: Claim) -> str:
         if not self._is_json:
             return self._guide.show(task, claim)
-        shown = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
+        fields = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
         document = {
-            "task": shown,
+            "task": fields,
             "connection_id": claim.connection_id,
             "next": {**self._guide.at_work(claim), "wait-for-task": self._guide.wait(claim.room, claim.role)},
         }

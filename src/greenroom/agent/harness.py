@@ -58,5 +58,5 @@ def cap_of(environ: Mapping[str, str]) -> float | None:
 
 def told_cap(tool: Tool, environ: Mapping[str, str]) -> float:
     """Return the limit that the user set for a tool, or else the tool's own."""
-    told = environ.get(tool.variable, "") if tool.variable is not None else ""
-    return int(told) / 1000 if told.isascii() and told.isdigit() and int(told) > 0 else tool.cap_s
+    text = environ.get(tool.variable, "") if tool.variable is not None else ""
+    return int(text) / 1000 if text.isascii() and text.isdigit() and int(text) > 0 else tool.cap_s

@@ -26,8 +26,8 @@ def interruptible() -> Iterator[None]:
         return
     # A SIGHUP that nohup set to be ignored stays ignored. A shell makes its background jobs ignore SIGINT, which is
     # about the terminal's Ctrl-C only; a SIGINT sent to this process is handled.
-    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in heard}
+    handled = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in handled}
     try:
         yield
     finally:
@@ -36,16 +36,16 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _hear_next(_interrupt, _insist)
+    _replace_handler(_interrupt, _interrupt_again)
     raise Interrupted(signal.Signals(number).name)
 
 
-def _insist(number: int, frame: FrameType | None) -> None:
-    _hear_next(_insist, signal.SIG_DFL)
+def _interrupt_again(number: int, frame: FrameType | None) -> None:
+    _replace_handler(_interrupt_again, signal.SIG_DFL)
     raise Interrupted(signal.Signals(number).name)
 
 
-def _hear_next(now: Handler, then: Handler | signal.Handlers) -> None:
-    for each in SIGNALS:
-        if signal.getsignal(each) == now:
-            signal.signal(each, then)
+def _replace_handler(current: Handler, following: Handler | signal.Handlers) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) == current:
+            signal.signal(number, following)

@@ -100,28 +100,28 @@ class Report:
             print(f"error: {error.detail}\n{error.guidance}", file=self._err)
             return USAGE
         if not claim.is_open and self._result is None:
-            return self._is_over(claim)
+            return self._reject_finished(claim)
         limits = self._settings.limits
         session = Session(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
         try:
             task = call(session, claim)
         except Conflict as error:
-            return self._too_late(claim, error, is_kept=type(error) is Superseded)
+            return self._reject(claim, error, is_kept=type(error) is Superseded)
         except Unavailable as error:
             return self._unreachable(claim, error)
         except GreenroomError as error:
             if is_word_of_the_end(error):
-                return self._too_late(claim, error, is_kept=False)
+                return self._reject(claim, error, is_kept=False)
             raise self._refused(claim, error) from None
         finally:
             session.close()
         if self._result is not None:
             self._finish(claim)
-        self._answer(claim, task)
+        self._print_task(claim, task)
         return DONE
 
-    def _answer(self, claim: Claim, task: Task) -> None:
-        following = self._next(claim)
+    def _print_task(self, claim: Claim, task: Task) -> None:
+        following = self._next_commands(claim)
         notes = self._new_notes(claim, task)
         if not claim.is_open and task.result not in (None, self._result):
             print("note: this attempt already had a result, which counts; this one was kept as well.", file=self._err)
@@ -153,7 +153,7 @@ class Report:
                 )
         return new
 
-    def _next(self, claim: Claim) -> dict[str, str]:
+    def _next_commands(self, claim: Claim) -> dict[str, str]:
         """Return the commands to run next, by purpose."""
         if self._result is None:
             verbs = self._guide.at_work(claim)
@@ -162,7 +162,7 @@ class Report:
             return {"as your task is over": "exit"}
         return {"for another task": self._guide.wait(claim.room, claim.role)}
 
-    def _is_over(self, claim: Claim) -> int:
+    def _reject_finished(self, claim: Claim) -> int:
         """Print that the task is over, for an agent that goes on after it has handed in its result."""
         print(
             f"error: Attempt {claim.attempt} at {claim.task} is over: you have handed in its result.\n"
@@ -171,7 +171,7 @@ class Report:
         )
         return SUPERSEDED
 
-    def _too_late(self, claim: Claim, error: GreenroomError, is_kept: bool) -> int:
+    def _reject(self, claim: Claim, error: GreenroomError, is_kept: bool) -> int:
         """Print that the agent must stop working on a task that another attempt has, or that is over."""
         over = f"Attempt {claim.attempt} at {claim.task} is over: its task is over, or another attempt has it."
         print(f"error: {over if isinstance(error, Refused) else error.detail}", file=self._err)
@@ -183,7 +183,7 @@ class Report:
             )
         else:
             self._finish(claim)
-            path = None if is_kept else self._keep(claim)
+            path = None if is_kept else self._save_text(claim)
             if is_kept:
                 kept = f"Your text was kept as a late result of {claim.task}, for users and for the new holder."
             elif path is not None:
@@ -192,10 +192,10 @@ class Report:
                 kept = "The server did not accept your text."
             print(f"{kept} Stop working on this task.", file=self._err)
         if not self._is_run_for_task(claim):
-            self._say_stopped(claim)
+            self._acknowledge_stop(claim)
         return SUPERSEDED
 
-    def _say_stopped(self, claim: Claim) -> None:
+    def _acknowledge_stop(self, claim: Claim) -> None:
         """Report to the server that a superseded agent was notified to stop: its task waits for that.
 
         Only if the participant itself is superseded: an attempt may be over while its participant continues, perhaps
@@ -219,7 +219,7 @@ class Report:
         # A role that may be wrong is not repeated in the command.
         words = ("--to", "ROLE") if self._words and isinstance(error, Unusable) else self._words
         again = self._guide.on(self._verb, claim, *words)
-        path = self._keep(claim)
+        path = self._save_text(claim)
         kept = f"Your text is saved in {path}. " if path is not None else ""
         following = f"{again} - < {path}" if path is not None else again
         error.guidance += f"\n{kept}next, when that is fixed: {following}"
@@ -228,14 +228,14 @@ class Report:
     def _unreachable(self, claim: Claim, error: Unavailable) -> int:
         print(f"error: {error.detail}\n{error.guidance}", file=self._err)
         again = self._guide.on(self._verb, claim, *self._words)
-        path = self._keep(claim)
+        path = self._save_text(claim)
         if path is not None:
             print(f"Your text is saved in {path}. next, when the server is back: {again} - < {path}", file=self._err)
         else:
             print(f"next, when the server is back: {again}", file=self._err)
         return UNREACHABLE if error.code == transport.UNREACHABLE else FAILED
 
-    def _keep(self, claim: Claim) -> Path | None:
+    def _save_text(self, claim: Claim) -> Path | None:
         """Save the text for another try; return None if there is none, or if it cannot be saved."""
         if not self._result:
             return None

@@ -28,9 +28,9 @@ def connection_of(environ: Mapping[str, str], url: str, role: str) -> str | None
 
     A process that was run for one task is kept in no role.
     """
-    told = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
-    is_ours = told["URL"].rstrip("/") == url.rstrip("/") and told["ROLE"] == role
-    return told["CONNECTION"] or None if is_ours and told["TOKEN"] and not told["TASK"] else None
+    values = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
+    is_this_role = values["URL"].rstrip("/") == url.rstrip("/") and values["ROLE"] == role
+    return values["CONNECTION"] or None if is_this_role and values["TOKEN"] and not values["TASK"] else None
 
 
 class ResidentWait:
@@ -52,7 +52,7 @@ class ResidentWait:
                 return self._wait(again)
         except Interrupted as signal:
             self._handing.take_back()
-            self._say(f"interrupted by {signal}; next, to wait again: {again}")
+            self._print(f"interrupted by {signal}; next, to wait again: {again}")
             return INTERRUPTED
 
     def _wait(self, again: str) -> int:
@@ -66,21 +66,21 @@ class ResidentWait:
             SystemClock(),
             SystemEntropy(),
         )
-        self._say(f"waiting as {self._role} in {self._room} ({self._connection_id}, kept by this machine's daemon)")
+        self._print(f"waiting as {self._role} in {self._room} ({self._connection_id}, kept by this machine's daemon)")
         task = claim.next_task(self._timeout_s)
         if task is None:
-            self._say(f"no task yet; call again to go on waiting: {again}")
+            self._print(f"no task yet; call again to go on waiting: {again}")
             return NOTHING_YET
         try:
             self._handing.keep(task, self._connection_id)
             self._handing.show(task)
         except OSError as error:
             self._handing.take_back()
-            self._say(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
+            self._print(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
             self._handing.silence()
             return FAILED
         return DONE
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):
             print(line, file=self._err, flush=True)

@@ -50,16 +50,16 @@ class Seat:
         on_end: Callable[[str], None] | None = None,
     ) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id
-        self._place = room  # The room as calls name it: by its name, and after the first join by its id.
-        self._say = say
+        self._room_ref = room  # The room as calls name it: by its name, and after the first join by its id.
+        self._print = say
         self._clock = clock
-        self._calls, self._beats, self._claims = connect(), connect(), connect()
-        self._limits = self._calls.limits
+        self._call_session, self._beat_session, self._claim_session = connect(), connect(), connect()
+        self._limits = self._call_session.limits
         self._if_vacant = if_vacant
         self._on_beat = on_beat or (lambda answer, sent_at: None)
         self._on_end = on_end or (lambda why: None)
         self._has_joined = threading.Event()
-        self._end: str | None = None
+        self._end_kind: str | None = None
         self._heartbeat = Heartbeat(
             presence_of_agent(self._limits),
             self._send_beat,
@@ -67,12 +67,12 @@ class Seat:
             self._notice,
             clock,
             entropy,
-            self._take_answer,
+            self._record_answer,
             self._limits.wait_step_s,
             deaf_to=SIGNALS,
         )
         self._claim = StandingClaim(
-            self._claims,
+            self._claim_session,
             room,
             role,
             connection_id,
@@ -92,18 +92,18 @@ class Seat:
         self._heartbeat.start()
         patience_s = self._limits.first_contact_s if patience_s is None else patience_s
         ends_at = self._clock.monotonic() + patience_s
-        while not self._has_joined.wait(self._limits.wait_step_s / 10) and self._end is None:
+        while not self._has_joined.wait(self._limits.wait_step_s / 10) and self._end_kind is None:
             if self._clock.monotonic() >= ends_at:
                 self.rise()
                 raise self._heartbeat.last_error or Unavailable("No answer came.", "Try again.", "unreachable")
-        if self._end is not None:
-            raise self._why_ended()
+        if self._end_kind is not None:
+            raise self._end_error()
 
     def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
         """Wait for the role's next task; None after `timeout_s`. Raises Conflict if another agent has the role."""
         task = self._claim.next_task(timeout_s)
-        if task is None and self._end is not None:
-            raise self._why_ended()
+        if task is None and self._end_kind is not None:
+            raise self._end_error()
         return task
 
     @contextlib.contextmanager
@@ -122,17 +122,17 @@ class Seat:
         """Send no more beats, claims or calls. The participant stays present until its lease ends."""
         self._claim.end()
         self._heartbeat.stop()
-        self._beats.drop()
+        self._beat_session.drop()
         self._heartbeat.stop(RISE_S_MAX)
-        for session in (self._calls, self._beats, self._claims):
+        for session in (self._call_session, self._beat_session, self._claim_session):
             session.close()
 
     def leave(self, cause: Cause = "left", reason: str | None = None, patience_s: float | None = None) -> bool:
         """Leave the role; return False if the server could not be reached, so that the lease has to expire."""
         self.rise()
-        session = self._calls.patient(self._calls.timeout_s if patience_s is None else patience_s)
+        session = self._call_session.patient(self._call_session.timeout_s if patience_s is None else patience_s)
         try:
-            session.leave(self._place, self.role, self.connection_id, cause, reason)
+            session.leave(self._room_ref, self.role, self.connection_id, cause, reason)
         except Unavailable:
             return False
         except GreenroomError:
@@ -143,15 +143,15 @@ class Seat:
 
     def _send_join(self) -> JoinReply:
         # Only the first join requires a vacant role. Later ones are rejoins, which the server's fences decide.
-        is_polite = self._if_vacant and not self._has_joined.is_set()
-        return self._beats.join(self._place, self.role, self.connection_id, is_polite)
+        if_vacant = self._if_vacant and not self._has_joined.is_set()
+        return self._beat_session.join(self._room_ref, self.role, self.connection_id, if_vacant)
 
     def _send_beat(self, slept_s: float) -> HeartbeatReply:
-        return self._beats.beat(self._place, self.role, self.connection_id, slept_s)
+        return self._beat_session.beat(self._room_ref, self.role, self.connection_id, slept_s)
 
-    def _take_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+    def _record_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
         if isinstance(answer, JoinReply) and answer.room:
-            self._place = self._claim.room = answer.room  # The name may change while this agent is present.
+            self._room_ref = self._claim.room = answer.room  # The name may change while this agent is present.
         self._has_joined.set()
         self._on_beat(answer, sent_at)
 
@@ -160,24 +160,24 @@ class Seat:
             case words.RENEW_CLAIM:
                 self._claim.renew()
             case words.WARN_REJOINED:
-                self._say(
+                self._print(
                     f"warning: the server had removed {self.role} from {self.room} after {notice.silent_s:.0f} s of "
                     "silence; it has rejoined."
                 )
             case words.NOTE_UNREACHABLE:
-                self._say(f"note: no answer from {self._calls.url} for {notice.silent_s:.0f} s; retrying.")
+                self._print(f"note: no answer from {self._call_session.url} for {notice.silent_s:.0f} s; retrying.")
             case words.NOTE_BACK:
-                self._say(f"note: {self._calls.url} answers again.")
+                self._print(f"note: {self._call_session.url} answers again.")
             case words.STOP_SUPERSEDED | words.STOP_REFUSED | words.STOP_DRAINED:
-                if self._end is None:
-                    self._end = notice.kind
+                if self._end_kind is None:
+                    self._end_kind = notice.kind
                     self._claim.end()
                     self._on_end(notice.kind)
 
-    def _why_ended(self) -> GreenroomError:
-        if self._end == words.STOP_REFUSED and self._heartbeat.last_error is not None:
+    def _end_error(self) -> GreenroomError:
+        if self._end_kind == words.STOP_REFUSED and self._heartbeat.last_error is not None:
             return self._heartbeat.last_error
-        if self._end == words.STOP_DRAINED:
+        if self._end_kind == words.STOP_DRAINED:
             return Conflict(
                 f"The server asked {self.role} in {self.room} to take no more tasks.",
                 "A user stopped it, or closed the room. Do not wait for tasks in this role unless a user asks for it.",

@@ -58,10 +58,10 @@ class Wait:
                 return self._wait()
         except Interrupted as signal:
             self._give_up(f"interrupted by {signal}")
-            self._say(f"interrupted; next, to wait again: {self._guide.wait(self._room, self._role)}")
+            self._print(f"interrupted; next, to wait again: {self._guide.wait(self._room, self._role)}")
             return INTERRUPTED
         except GreenroomError as error:
-            self._end_sitting(isinstance(error, Unavailable))
+            self._end_participation(isinstance(error, Unavailable))
             raise
         except OSError as error:
             # Without its files the next call could neither continue the participant nor act for its task.
@@ -76,22 +76,22 @@ class Wait:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
         claim_file.forget_old(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
         for deserted in sitting_file.deserted(self._folder):
-            self._clear_away(deserted)
+            self._leave_for(deserted)
         carried = sitting_file.take_up(self._folder, kept_since)
         if carried is not None:
             sitting_file.note(self._folder, carried, sitting_file.WAITING)
         seat = sit_down(self._make_seat, carried, self._take_over, self._entropy)
-        self._say(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
+        self._print(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
         sitting_file.note(self._folder, seat.connection_id, sitting_file.WAITING)
         task = seat.next_task(self._timeout_s)
         if task is None:
             seat.rise()
             sitting_file.note(self._folder, seat.connection_id, sitting_file.PAUSED)
-            self._say(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
+            self._print(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
             return NOTHING_YET
-        return self._hand_over(seat, task)
+        return self._deliver(seat, task)
 
-    def _hand_over(self, seat: Seat, task: ClaimedTask) -> int:
+    def _deliver(self, seat: Seat, task: ClaimedTask) -> int:
         """Give the task to the agent: first what its later commands need, then the text."""
         try:
             self._handing.keep(task, seat.connection_id)
@@ -99,7 +99,7 @@ class Wait:
             self._handing.show(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
-            self._say(
+            self._print(
                 f"error: {task.id} could not be printed ({error}); it was released, and waits for {self._role}. "
                 f"next, to get it again: {self._guide.wait(self._room, self._role)}"
             )
@@ -109,13 +109,13 @@ class Wait:
         return DONE
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
-        self._end_sitting(False)  # The previous participant, which the server has closed.
+        self._end_participation(False)  # The previous participant, which the server has closed.
         self._seat = Seat(
             self._connect,
             self._room,
             self._role,
             connection_id,
-            self._say,
+            self._print,
             self._clock,
             self._entropy,
             if_vacant=if_vacant,
@@ -123,7 +123,7 @@ class Wait:
         )
         return self._seat
 
-    def _end_sitting(self, is_unsure: bool) -> None:
+    def _end_participation(self, is_unsure: bool) -> None:
         """Stop the participant; keep its file for the next call only if the server may have it and did not answer."""
         if self._seat is not None:
             self._seat.rise()
@@ -132,7 +132,7 @@ class Wait:
                 with contextlib.suppress(OSError):
                     sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
 
-    def _clear_away(self, deserted: str) -> None:
+    def _leave_for(self, deserted: str) -> None:
         """Leave for a process that was killed while it waited on this computer.
 
         Until its lease expires its participant would block the role. A later participant is not affected.
@@ -158,8 +158,8 @@ class Wait:
             sitting_file.remove(self._folder, self._seat.connection_id)
             if not self._seat.leave(reason=reason):
                 ttl_s = self._settings.limits.heartbeat_ttl_s
-                self._say(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
+                self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
             print(line, file=self._err, flush=True)

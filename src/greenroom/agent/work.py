@@ -67,19 +67,19 @@ class Work:
             with interruptible():
                 check_program(self._command, Path.cwd(), os.environ)
                 self._then = self._find_then()
-                self._sit_and_work(self._limits.first_contact_s)
+                self._join_and_work(self._limits.first_contact_s)
                 while True:
-                    self._rest()
-                    self._sit_and_work(FOR_EVER)
+                    self._wait_for_restart()
+                    self._join_and_work(FOR_EVER)
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
-            self._say(f"interrupted; next, to work again: {self._again()}")
+            self._print(f"interrupted; next, to work again: {self._restart_command()}")
             return INTERRUPTED
         except GreenroomError as error:
             self._leave(error.detail)
             if error.code != DRAINED:
                 raise
-            self._say(f"{error.detail} It has left.")
+            self._print(f"{error.detail} It has left.")
             return DONE_AS_WISHED
 
     def _find_then(self) -> str:
@@ -94,46 +94,46 @@ class Work:
             )
         return self._then or next_in_line(roles, self._role)
 
-    def _rest(self) -> None:
+    def _wait_for_restart(self) -> None:
         """Wait for as long as the policy says, and print it once. Raises GreenroomError if a user has to act first."""
         step = self._next_step()
         if self._history.needs_person:
             raise GreenroomError(
                 f"{self._role} in {self._room} is {step.reason}",
-                f"It is not run again by itself. Fix the cause, then run: {self._again()}",
+                f"It is not run again by itself. Fix the cause, then run: {self._restart_command()}",
             )
         if step.until is not None:
             until = instant_of(self._clock.wall() + step.until - self._clock.boottime())
-            self._say(f"{step.reason} (until {until})")
+            self._print(f"{step.reason} (until {until})")
         while step.until is not None:
             self._wait(min(step.until - self._clock.boottime(), self._limits.wait_step_s))
             step = self._next_step()
         if self._history.is_parked:
-            self._say(step.reason)
+            self._print(step.reason)
 
     def _next_step(self) -> Step:
         return supervision.decide(True, GENERATION, None, self._history, self._clock.boottime())
 
-    def _sit_and_work(self, patience_s: float) -> None:
+    def _join_and_work(self, patience_s: float) -> None:
         """Join, and run tasks until a run fails: that ends the participant, and with it the attempt."""
         self._seat = seat = Seat(
             self._connect,
             self._room,
             self._role,
             new_connection_id(self._entropy),
-            self._say,
+            self._print,
             self._clock,
             self._entropy,
-            on_beat=self._take_beat,
-            on_end=self._take_end,
+            on_beat=self._check_answer,
+            on_end=self._handle_end,
         )
         seat.sit(patience_s)
-        self._say(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
+        self._print(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
         while True:
             task = seat.next_task()
             assert task is not None
             outcome = self._carry_out(seat, task)
-            self._say(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
+            self._print(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
             if outcome.kind in (DONE, DID_ITSELF):
                 self._history = supervision.succeeded(self._history, GENERATION)
@@ -147,9 +147,9 @@ class Work:
         The server counts failures, so one is reported until it is received; that of a probe run does not count against
         its task.
         """
-        is_death = outcome.kind == FAILED and not self._history.is_parked
+        is_failure = outcome.kind == FAILED and not self._history.is_parked
         self._history = self._history_after(outcome)
-        seat.leave("exited" if is_death else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
+        seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
         self._seat = None
 
     def _history_after(self, outcome: Outcome) -> History:
@@ -157,23 +157,23 @@ class Work:
         if outcome.kind == PAUSED:
             until = None if outcome.until is None else now + seconds_of(outcome.until) - self._clock.wall()
             return supervision.paused(self._history, GENERATION, now, until, outcome.detail)
-        take_down = supervision.ended if outcome.kind == FAILED else supervision.hindered
-        return take_down(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
+        record = supervision.ended if outcome.kind == FAILED else supervision.hindered
+        return record(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
 
     def _carry_out(self, seat: Seat, task: ClaimedTask) -> Outcome:
         folder = paths.run(self._settings.data_dir, task.id, task.attempt)
-        told = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
+        task_variables = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
         plan = Plan(
             command=self._command,
             cwd=Path.cwd(),
-            env=environment_for(os.environ, told),
+            env=environment_for(os.environ, task_variables),
             then=str(self._then),
             folder=folder,
             is_mortal=True,
         )
         session = self._connect()
         errand = Errand(session, task, seat.connection_id, plan, self._clock)
-        self._say(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
+        self._print(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
         self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
         outcome = None
         try:
@@ -185,11 +185,11 @@ class Work:
             session.close()
             # The output of a run that was stopped, for example by a signal, was not sent anywhere.
             if has_written(plan) if outcome is None or outcome.kind == STOPPED else outcome.is_kept:
-                self._say(f"{task.id}: its whole output is in {plan.stdout}")
+                self._print(f"{task.id}: its whole output is in {plan.stdout}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _take_beat(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+    def _check_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
         """Stop a run that the server's answer does not confirm; only a beat sent after the claim is a proof."""
         errand, task = self._errand, self._task
         if errand is None or task is None or sent_at <= self._claimed_at:
@@ -197,18 +197,18 @@ class Work:
         if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
             errand.doubt()
         elif isinstance(answer, HeartbeatReply):
-            self._take_notes(errand, task, answer.notes)
+            self._pass_notes(errand, task, answer.notes)
 
-    def _take_notes(self, errand: Errand, task: ClaimedTask, told: Sequence[str]) -> None:
+    def _pass_notes(self, errand: Errand, task: ClaimedTask, texts: Sequence[str]) -> None:
         try:
-            new = errand.take_notes(told)
+            new = errand.take_notes(texts)
         except OSError as error:
-            self._say(f"{task.id}: a note could not be written for the command: {error}")
+            self._print(f"{task.id}: a note could not be written for the command: {error}")
             return
         for note in new:
-            self._say(f"{task.id}: a note was passed to the command: {note}")
+            self._print(f"{task.id}: a note was passed to the command: {note}")
 
-    def _take_end(self, why: str) -> None:
+    def _handle_end(self, why: str) -> None:
         """Stop a run whose participant has ended. A drained one may finish."""
         errand = self._errand
         if errand is None or why == STOP_DRAINED:
@@ -223,9 +223,9 @@ class Work:
             cause: Cause = "left" if self._task is None else "stopped"
             if not self._seat.leave(cause, reason[:REASON_MAX]):
                 ttl_s = self._limits.heartbeat_ttl_s
-                self._say(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
+                self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
-    def _again(self) -> str:
+    def _restart_command(self) -> str:
         then = ("--then", self._then) if self._then else ()
         return self._guide.spell("work", self._room, "--role", self._role, *then) + " -- " + shlex.join(self._command)
 
@@ -235,7 +235,7 @@ class Work:
     def _wait(self, seconds: float) -> None:
         threading.Event().wait(seconds)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
             print(line, file=self._err, flush=True)
 
@@ -247,7 +247,7 @@ def has_written(plan: Plan) -> bool:
     return False
 
 
-def environment_for(parent: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+def environment_for(parent: Mapping[str, str], task_variables: Mapping[str, str]) -> dict[str, str]:
     """Return the command's environment: its user's, but of Greenroom's own variables only those of this task."""
     own = {PREFIX + name for name in OWN_VARIABLES}
-    return {name: value for name, value in parent.items() if name not in own} | dict(told)
+    return {name: value for name, value in parent.items() if name not in own} | dict(task_variables)

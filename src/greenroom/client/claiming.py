@@ -55,27 +55,27 @@ class StandingClaim:
         self._standing = standing_for(limits, interval_s)
         self._is_crowded = is_crowded
         self._step_s = limits.wait_step_s
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_ended = False
-        self._is_out = threading.Event()
-        self._is_out.set()
+        self._is_idle = threading.Event()
+        self._is_idle.set()
 
     def renew(self) -> None:
         """Drop the current claim, from another thread; a new one is sent as soon as the participant is present."""
-        self._look.set()
+        self._wakeup.set()
         self._session.drop()
 
     def end(self) -> None:
         """Drop the claim and send no more, from another thread: `next_task` returns None. Does not wait."""
         self._is_ended = True
         self.renew()
-        if not self._is_out.is_set():
-            threading.Thread(target=self._drop_until_out, name="dropping", daemon=True).start()
+        if not self._is_idle.is_set():
+            threading.Thread(target=self._drop_until_idle, name="dropping", daemon=True).start()
 
-    def _drop_until_out(self) -> None:
+    def _drop_until_idle(self) -> None:
         """Drop the claim until it has ended: one that is just about to be sent cannot be dropped yet."""
         for _ in range(DROPS_MAX):
-            if self._is_out.wait(DROP_EVERY_S):
+            if self._is_idle.wait(DROP_EVERY_S):
                 return
             self.renew()
 
@@ -85,41 +85,41 @@ class StandingClaim:
         An unreachable server is retried until then. Raises Superseded, or any other refusal of the server.
         """
         ends_at = None if timeout_s is None else self._clock.boottime() + timeout_s
-        has_asked = was_away = False
+        has_claimed = was_away = False
         while not self._is_ended:
             left_s = self._standing.wait_s_max if ends_at is None else ends_at - self._clock.boottime()
-            if left_s <= 0 and (has_asked or not self._is_present()):
+            if left_s <= 0 and (has_claimed or not self._is_present()):
                 return None
             # Cleared before `is_present` is read: a change after that ends the wait.
-            self._look.clear()
+            self._wakeup.clear()
             if not self._is_present():
-                self._look.wait(max(0.0, min(left_s, self._step_s)))
+                self._wakeup.wait(max(0.0, min(left_s, self._step_s)))
                 was_away = True
                 continue
             if was_away and self._is_crowded():
                 was_away = False
-                self._sit_out(self._standing.returned_in_crowd(self._entropy.fraction()), ends_at)
+                self._pause_fully(self._standing.returned_in_crowd(self._entropy.fraction()), ends_at)
                 continue
             was_away = False
             sent_at = self._clock.boottime()
-            task = self._ask_unless_ended(
+            task = self._claim_unless_ended(
                 max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at
             )
-            has_asked = True
+            has_claimed = True
             # An answer that stayed in its socket while the machine slept must not start a run. The next claim shows
             # whether the task is still this participant's.
             if task is not None and self._clock.boottime() - sent_at < self._ttl_s:
                 return task
         return None
 
-    def _ask_unless_ended(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
-        self._is_out.clear()
+    def _claim_unless_ended(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
+        self._is_idle.clear()
         try:
-            return None if self._is_ended else self._ask(wait_s, ends_at)
+            return None if self._is_ended else self._send_claim(wait_s, ends_at)
         finally:
-            self._is_out.set()
+            self._is_idle.set()
 
-    def _ask(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
+    def _send_claim(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
         try:
             task = self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
         except RejoinRequired:
@@ -129,7 +129,7 @@ class StandingClaim:
             is_crowded = self._is_crowded()
             pause_s = self._standing.failed(is_crowded, self._entropy.fraction())
             if is_crowded:
-                self._sit_out(pause_s, ends_at)
+                self._pause_fully(pause_s, ends_at)
             else:
                 self._pause(pause_s)
         else:
@@ -140,9 +140,9 @@ class StandingClaim:
     def _pause(self, pause_s: float) -> None:
         """Wait for `pause_s`, or until `renew` or `end` is called."""
         if not self._is_ended:
-            self._look.wait(pause_s)
+            self._wakeup.wait(pause_s)
 
-    def _sit_out(self, pause_s: float, ends_at: float | None) -> None:
+    def _pause_fully(self, pause_s: float, ends_at: float | None) -> None:
         """Wait for `pause_s`, or until the claim ends or `ends_at` comes.
 
         `renew` does not shorten it: a recovered presence renews the claims of all clients at once.
@@ -151,5 +151,5 @@ class StandingClaim:
         if ends_at is not None:
             until = min(until, ends_at)
         while not self._is_ended and (left_s := until - self._clock.boottime()) > 0:
-            self._look.wait(min(left_s, self._step_s))
-            self._look.clear()
+            self._wakeup.wait(min(left_s, self._step_s))
+            self._wakeup.clear()

@@ -20,7 +20,7 @@ class TimedSocket:
     """What `http.client` needs of a socket, with one deadline for all that happens after each call of `begin`."""
 
     def __init__(self, plain: socket.socket, clock: Clock) -> None:
-        self._plain = plain
+        self._socket = plain
         self._clock = clock
         self._ends_at = 0.0
 
@@ -33,7 +33,7 @@ class TimedSocket:
         left_s = self._ends_at - self._clock.monotonic()
         if left_s <= 0:
             raise TimeoutError("timed out")
-        self._plain.settimeout(left_s)
+        self._socket.settimeout(left_s)
 
     def carried(self, count: int) -> None:
         """Extend the deadline by the time that `count` bytes may take."""
@@ -42,14 +42,14 @@ class TimedSocket:
     def sendall(self, data: Any) -> None:
         self.carried(len(data))
         self.arm()
-        self._plain.sendall(data)
+        self._socket.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
-        return io.BufferedReader(TimedReader(self, self._plain))
+        return io.BufferedReader(TimedReader(self, self._socket))
 
     def close(self) -> None:
-        self._plain.close()
+        self._socket.close()
 
 
 class TimedReader(io.RawIOBase):

@@ -76,7 +76,7 @@ class Heartbeat:
         self._step_s = step_s
         self._deaf_to = deaf_to
         self._lock = threading.Lock()
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_stopped = False
         self._slept_s = 0.0
         self._clocks_apart_s = clock.boottime() - clock.monotonic()
@@ -88,7 +88,7 @@ class Heartbeat:
     def stop(self, timeout_s: float = 0.0) -> None:
         """Beat no more. Waits at most `timeout_s` for a call in flight; its answer is ignored."""
         self._is_stopped = True
-        self._look.set()
+        self._wakeup.set()
         if timeout_s > 0 and self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
 
@@ -96,13 +96,13 @@ class Heartbeat:
         """Beat at once: another call has shown that the server may have removed this client."""
         with self._lock:
             self._presence.poke(self._clock.boottime())
-        self._look.set()
+        self._wakeup.set()
 
     def keep_pace(self, pace_s: float | None) -> None:
         """Beat about every `pace_s` seconds from now on, so as to learn of changes sooner; None ends that."""
         with self._lock:
             self._presence.keep_pace(self._clock.boottime(), pace_s)
-        self._look.set()
+        self._wakeup.set()
 
     def is_present(self) -> bool:
         """Return whether the last call was answered, with `ok` or `drain`."""
@@ -131,37 +131,37 @@ class Heartbeat:
             sent_at = self._clock.boottime()
             is_due, call = self._presence.is_due(sent_at), self._presence.call
         if is_due:
-            self._call(call, sent_at)
+            self._send(call, sent_at)
         with self._lock:
             return self._presence.wait_s(self._clock.boottime(), self._step_s)
 
-    def _call(self, call: str, sent_at: float) -> None:
+    def _send(self, call: str, sent_at: float) -> None:
         slept_s = self._slept_s
         try:
             answer = known(self._send_join() if call == JOIN else self._send_beat(slept_s))
         except Unavailable as error:
             self.last_error = error
-            self._take(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
+            self._apply(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
         except (Superseded, RejoinRequired) as error:
             self.last_error = error
             verdict = SUPERSEDED if isinstance(error, Superseded) else REJOIN_REQUIRED
-            self._take(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
+            self._apply(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
         except GreenroomError as error:
             self.last_error = error
-            self._take(sent_at, lambda now: self._presence.refused())
+            self._apply(sent_at, lambda now: self._presence.refused())
         else:
             if call != JOIN and answer.status == OK:
                 self._slept_s -= slept_s
             self._presence.is_crowded = answer.crowded
-            self._take(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
+            self._apply(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
             if not self._is_stopped and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
                 self._on_answer(answer, sent_at)
 
-    def _take(self, sent_at: float, decide: Callable[[float], list[str]]) -> None:
+    def _apply(self, sent_at: float, transition: Callable[[float], list[str]]) -> None:
         with self._lock:
             silent_s = self._presence.silent_s(sent_at)
-            kinds = decide(self._clock.boottime())
-        self._tell(kinds, silent_s)
+            kinds = transition(self._clock.boottime())
+        self._notify(kinds, silent_s)
 
     def _notice_sleep(self) -> None:
         apart_s = self._clock.boottime() - self._clock.monotonic()
@@ -171,9 +171,9 @@ class Heartbeat:
             with self._lock:
                 now = self._clock.boottime()
                 kinds, silent_s = self._presence.woke(now), self._presence.silent_s(now)
-            self._tell(kinds, silent_s)
+            self._notify(kinds, silent_s)
 
-    def _tell(self, kinds: list[str], silent_s: float) -> None:
+    def _notify(self, kinds: list[str], silent_s: float) -> None:
         for kind in kinds:
             if not self._is_stopped:
                 self._on_notice(Notice(kind, silent_s))
@@ -182,14 +182,14 @@ class Heartbeat:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
         try:
             while not self._is_stopped and self.ended() is None:
-                self._look.clear()
-                self._look.wait(self.step())
+                self._wakeup.clear()
+                self._wakeup.wait(self.step())
         except BaseException:
             # If a defect ends this thread, its client must not go on as if it were present.
             self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
             with self._lock:
                 kinds = self._presence.refused()
-            self._tell(kinds, 0.0)
+            self._notify(kinds, 0.0)
             raise
 
 

@@ -20,22 +20,22 @@ class NotePad:
     def __init__(self, task: Task, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._early = [note.text for note in task.notes]
+        self._early_texts = [note.text for note in task.notes]
         self._count = sum(note.attempt == task.attempt for note in task.notes)
         self._is_open = False
-        self._is_sure = True
+        self._is_counted = True
 
     def open(self) -> None:
         """Create the file, with the notes from before the run. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._lock:
-            self._path.write_text("".join(map(spell, self._early)), "utf-8")
+            self._path.write_text("".join(map(spell, self._early_texts)), "utf-8")
             self._is_open = True
 
     def open_again(self) -> None:
         """Continue with the file of an earlier process; which notes it holds is found out with the next ones."""
         with self._lock:
-            self._is_open, self._is_sure = True, False
+            self._is_open, self._is_counted = True, False
 
     def take(self, notes: Sequence[str]) -> list[str]:
         """Append those of the attempt's notes that are new to the file, and return them.
@@ -43,15 +43,15 @@ class NotePad:
         Raises OSError if the file cannot be written; they are still new the next time.
         """
         with self._lock:
-            if not self._is_sure:
+            if not self._is_counted:
                 self._count = self._count_in_file(notes)
-                self._is_sure = True
+                self._is_counted = True
             new = list(notes[self._count :])
             if new and self._is_open:
                 with open(self._path, "a", encoding="utf-8") as file:
                     file.write("".join(map(spell, new)))
             elif new:
-                self._early += new
+                self._early_texts += new
             self._count += len(new)
             return new
 

@@ -31,16 +31,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None = None
 
 
-def pause_of(said: Result | None, ended: Exit | None, now: float, limits: Reliability) -> Outcome | None:
+def pause_of(own_result: Result | None, ended: Exit | None, now: float, limits: Reliability) -> Outcome | None:
     """Return the pause that a command itself asked for at its end; None if it asked for none.
 
     A rate limit without a time, or with one that is past, ends after `restart_pause_s_max`: otherwise the agent would
     meet it again and again without a pause.
     """
-    if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
+    if own_result is None or own_result.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
         return None
-    until = said.until
-    if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
+    until = own_result.until
+    if own_result.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
         until = instant_of(now + limits.restart_pause_s_max)
-    what = "A login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
-    return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
+    cause = "A login is needed" if own_result.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
+    return Outcome(kind=PAUSED, detail=f"{cause}: {own_result.reason}".rstrip(": "), exit=ended, until=until)

@@ -75,20 +75,20 @@ class ClaudeLimitEvent(msgspec.Struct, frozen=True):
 
 def of_claude_code(objects: Objects) -> Result | None:
     """Return the result that Claude Code printed; None if it printed none."""
-    told = last(objects, "result", ClaudeResult)
-    if told is None:
+    final = last(objects, "result", ClaudeResult)
+    if final is None:
         return None
-    if not told.is_error and told.subtype == "success":
-        return Result(status=DONE, text=told.result)
-    own = [one for one in all_of(objects, "assistant", ClaudeMessage) if one.parent_tool_use_id is None]
-    error = own[-1].error if own else None
-    status = CLAUDE_ERRORS.get(error or "") or OF_STATUS.get(told.api_error_status or 0, FAILED)
+    if not final.is_error and final.subtype == "success":
+        return Result(status=DONE, text=final.result)
+    top_level = [item for item in all_of(objects, "assistant", ClaudeMessage) if item.parent_tool_use_id is None]
+    error = top_level[-1].error if top_level else None
+    status = CLAUDE_ERRORS.get(error or "") or OF_STATUS.get(final.api_error_status or 0, FAILED)
     until = None
     if status == RATE_LIMITED:
-        limits = [one.rate_limit_info for one in all_of(objects, "rate_limit_event", ClaudeLimitEvent)]
-        resets = [one.resets_at for one in limits if one.status == "rejected" and one.resets_at is not None]
+        limits = [item.rate_limit_info for item in all_of(objects, "rate_limit_event", ClaudeLimitEvent)]
+        resets = [item.resets_at for item in limits if item.status == "rejected" and item.resets_at is not None]
         until = instant_of(resets[-1]) if resets else None
-    return Result(status=status, until=until, reason=told.result or told.subtype)
+    return Result(status=status, until=until, reason=final.result or final.subtype)
 
 
 # opencode: `opencode run --format json`. It waits until a rate limit ends, however long, and prints nothing about it.
@@ -124,19 +124,19 @@ def of_opencode(objects: Objects) -> Result | None:
         error = event.error
         status = OF_STATUS.get(error.data.status or 0, FAILED)
         return Result(status=status, reason=error.data.message or error.name)
-    if not any(one.get("type") == "step_finish" for one in objects):
+    if not any(item.get("type") == "step_finish" for item in objects):
         return None
-    parts = [one.part for one in all_of(objects, "text", OpencodeText)]
-    return Result(status=DONE, text="\n".join(one.text for one in parts if one.message == parts[-1].message))
+    parts = [item.part for item in all_of(objects, "text", OpencodeText)]
+    return Result(status=DONE, text="\n".join(item.text for item in parts if item.message == parts[-1].message))
 
 
 def all_of(objects: Objects, kind: str, shape: type[Record]) -> list[Record]:
     """Return the objects of one type that have the expected shape."""
     found = []
-    for one in objects:
-        if one.get("type") == kind:
+    for item in objects:
+        if item.get("type") == kind:
             try:
-                found.append(msgspec.convert(one, shape))
+                found.append(msgspec.convert(item, shape))
             except msgspec.ValidationError:
                 continue
     return found

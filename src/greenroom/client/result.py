@@ -76,40 +76,42 @@ def read_file(path: Path) -> Result | None:
     if not raw.strip():
         return None
     try:
-        told = msgspec.json.decode(raw, type=Told)
+        document = msgspec.json.decode(raw, type=Told)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Senseless(f"The result file is invalid: {error}.") from error
     return Result(
-        status=told.status,
-        until=None if told.until is None else settle_until(told),
-        reason=told.reason or "",
-        text=told.text,
+        status=document.status,
+        until=None if document.until is None else settle_until(document),
+        reason=document.reason or "",
+        text=document.text,
     )
 
 
-def settle_until(told: Told) -> str:
+def settle_until(document: Told) -> str:
     """Return the instant in Greenroom's own format. Raises Senseless for one without a zone, or with another status."""
-    assert told.until is not None
-    if told.status != RATE_LIMITED:
-        raise Senseless(f"The result file is invalid: `until` needs the status {RATE_LIMITED!r}, not {told.status!r}.")
+    assert document.until is not None
+    if document.status != RATE_LIMITED:
+        raise Senseless(
+            f"The result file is invalid: `until` needs the status {RATE_LIMITED!r}, not {document.status!r}."
+        )
     try:
-        if not told.until.endswith("Z") and "+" not in told.until[10:] and "-" not in told.until[10:]:
+        if not document.until.endswith("Z") and "+" not in document.until[10:] and "-" not in document.until[10:]:
             raise ValueError
-        return instant_of(seconds_of(told.until))
+        return instant_of(seconds_of(document.until))
     except (ValueError, OverflowError):
         raise Senseless(
-            f"The result file is invalid: `until` is {told.until!r}, and must be an instant with its zone, "
+            f"The result file is invalid: `until` is {document.until!r}, and must be an instant with its zone, "
             "as in 2026-11-20T23:46:34Z."
         ) from None
 
 
 def read_printed(format: str, stdout: Path) -> Result:
     """Parse what the command printed, in the format of its harness. Raises Senseless if that is no result."""
-    read = printed.FORMATS.get(format)
-    if read is None:
+    parse = printed.FORMATS.get(format)
+    if parse is None:
         raise Senseless(f"Unknown result format {format!r}: this version of Greenroom cannot read it.")
     try:
-        result = read(list(objects_in(end_of(stdout, RESULT_BYTES_MAX))))
+        result = parse(list(objects_in(end_of(stdout, RESULT_BYTES_MAX))))
     except OSError as error:
         raise Senseless(f"The output of the command cannot be read: {error.strerror}.") from error
     if result is None:

@@ -151,45 +151,49 @@ class Session:
         return self._exchange("POST", path, body, self._read_claim, wait_s=wait_s)
 
     def start(self, task: str, connection_id: str, attempt: int) -> Task:
-        return self._act(task, "start", requests.OnAttempt(connection_id=connection_id, attempt=attempt))
+        return self._post_action(task, "start", requests.OnAttempt(connection_id=connection_id, attempt=attempt))
 
     def progress(self, task: str, connection_id: str, attempt: int, text: str) -> Task:
-        return self._act(task, "progress", requests.Progress(connection_id=connection_id, attempt=attempt, text=text))
+        return self._post_action(
+            task, "progress", requests.Progress(connection_id=connection_id, attempt=attempt, text=text)
+        )
 
     def complete(self, task: str, connection_id: str, attempt: int, text: str = "") -> Task:
-        return self._act(task, "complete", requests.Complete(connection_id=connection_id, attempt=attempt, text=text))
+        return self._post_action(
+            task, "complete", requests.Complete(connection_id=connection_id, attempt=attempt, text=text)
+        )
 
     def handoff(self, task: str, connection_id: str, attempt: int, to: str, text: str) -> Task:
         body = requests.Handoff(connection_id=connection_id, attempt=attempt, to=to, text=text)
-        return self._act(task, "handoff", body)
+        return self._post_action(task, "handoff", body)
 
     def decline(self, task: str, connection_id: str, attempt: int, reason: str) -> Task:
         body = requests.Decline(connection_id=connection_id, attempt=attempt, reason=reason)
-        return self._act(task, "decline", body)
+        return self._post_action(task, "decline", body)
 
     def cancel(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "cancel", requests.Explain(reason=reason))
+        return self._post_action(task, "cancel", requests.Explain(reason=reason))
 
     def retry(self, task: str, reason: str | None = None, to: str | None = None) -> Task:
-        return self._act(task, "retry", requests.Retry(reason=reason, to=to))
+        return self._post_action(task, "retry", requests.Retry(reason=reason, to=to))
 
     def accept(self, task: str, attempt: int | None = None, reason: str | None = None) -> Task:
-        return self._act(task, "accept", requests.Accept(attempt=attempt, reason=reason))
+        return self._post_action(task, "accept", requests.Accept(attempt=attempt, reason=reason))
 
     def send_back(self, task: str, to: Literal["pending", "backlog"] | None = None, reason: str | None = None) -> Task:
-        return self._act(task, "send-back", requests.SendBack(to=to, reason=reason))
+        return self._post_action(task, "send-back", requests.SendBack(to=to, reason=reason))
 
     def queue(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "queue", requests.Explain(reason=reason))
+        return self._post_action(task, "queue", requests.Explain(reason=reason))
 
     def note(self, task: str, text: str) -> Task:
-        return self._act(task, "note", requests.AddNote(text=text))
+        return self._post_action(task, "note", requests.AddNote(text=text))
 
     def add_to_backlog(self, room: str, body: requests.AddToBacklog) -> Task:
         return self._create(f"/rooms/{_(room)}/backlog", body, Task)
 
     def reset(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "reset", requests.Explain(reason=reason))
+        return self._post_action(task, "reset", requests.Explain(reason=reason))
 
     def task(self, task: str) -> Task:
         return self._get(f"/tasks/{_(task)}", Task)
@@ -264,12 +268,12 @@ class Session:
 
     # How a call is made.
 
-    def _act(self, task: str, verb: str, body: msgspec.Struct) -> Task:
+    def _post_action(self, task: str, verb: str, body: msgspec.Struct) -> Task:
         return self._create(f"/tasks/{_(task)}/{verb}", body, Task)
 
     def _get(self, path: str, shape: type[Answer], query: Query | None = None, wait_s: float = 0.0) -> Answer:
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        return self._call("GET", f"{path}?{urlencode(given)}" if given else path, None, shape, wait_s=wait_s)
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._call("GET", f"{path}?{urlencode(params)}" if params else path, None, shape, wait_s=wait_s)
 
     def _post(self, path: str, body: msgspec.Struct | None, shape: type[Answer]) -> Answer:
         return self._call("POST", path, body, shape)
@@ -315,7 +319,7 @@ class Session:
         if response.status >= 400 and response.headers.get("content-type", "").startswith(problems.CONTENT_TYPE):
             raise problems.error_of(response.status, response.body)
         if not 200 <= response.status < 300:
-            raise self._not_ours(f"answered {response.status}")
+            raise self._foreign_response(f"answered {response.status}")
 
     def _read_claim(self, response: Response) -> replies.ClaimedTask | None:
         return None if response.status == 204 else self._decode(replies.ClaimedTask, response)
@@ -324,12 +328,12 @@ class Session:
         try:
             return msgspec.json.decode(response.body, type=shape)
         except msgspec.MsgspecError as error:
-            raise self._not_ours(f"sent a body that cannot be decoded ({error})") from error
+            raise self._foreign_response(f"sent a body that cannot be decoded ({error})") from error
 
-    def _not_ours(self, what: str) -> Unavailable:
+    def _foreign_response(self, behaviour: str) -> Unavailable:
         """Return the error for a response of a proxy or a login page: it counts as no answer."""
         return Unavailable(
-            f"{self.url} {what}: not a response of a Greenroom server.",
+            f"{self.url} {behaviour}: not a response of a Greenroom server.",
             "Check that GREENROOM_URL names a Greenroom server of this version, and check any proxy before it.",
             UNREACHABLE,
         )

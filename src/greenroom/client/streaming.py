@@ -45,19 +45,19 @@ def follow(
     `check` raises the error of a refusal. Unavailable is raised only before the first successful connection.
     """
     cursor = str(after)
-    has_met = False
+    has_connected = False
     while True:
-        asked = {**headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
+        request_headers = {**headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
         try:
-            head, lines = transport.stream(path, asked, SILENCES * limits.stream_comment_s)
+            head, lines = transport.stream(path, request_headers, SILENCES * limits.stream_comment_s)
             if head.status != 200:
                 check(head)
-            has_met = True
+            has_connected = True
             for frame in frames(lines):
                 cursor = frame.id or cursor
                 yield Reset() if frame.kind == RESET else msgspec.json.decode(frame.data, type=Event)
         except Unavailable:
-            if not has_met:
+            if not has_connected:
                 raise
         threading.Event().wait(limits.retry_pause_for(limits.heartbeat_interval_s) * entropy.fraction())
 

@@ -13,8 +13,8 @@ class Tenure:
 
     def lasts(self, now: Task) -> bool:
         """Return whether the attempt holds the task, or would hold it again after the holder's next call."""
-        of = (now, self._connection_id, self._attempt)
-        return tasks.is_held_by(*of) or tasks.can_resume(*of)
+        fence = (now, self._connection_id, self._attempt)
+        return tasks.is_held_by(*fence) or tasks.can_resume(*fence)
 
     def is_settled(self, now: Task) -> bool:
         """Return whether the attempt itself has handed the task on, or declined it."""

@@ -60,7 +60,7 @@ class HttpTransport:
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._plain: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._timed: TimedSocket | None = None
         self._connection: HTTPConnection | None = None
         self._is_dropped = False
@@ -92,12 +92,12 @@ class HttpTransport:
     def drop(self) -> None:
         with self._lock:
             self._is_dropped = True
-            if self._plain is not None:
-                _shut(self._plain)
+            if self._socket is not None:
+                _shut_down(self._socket)
 
     def close(self) -> None:
         with self._lock:
-            connection, self._connection, self._plain = self._connection, None, None
+            connection, self._connection, self._socket = self._connection, None, None
         if connection is not None:
             connection.close()
 
@@ -138,10 +138,10 @@ class HttpTransport:
 
     def _is_usable(self) -> bool:
         """Return whether the idle connection may be used again: nothing was received on it, not even its end."""
-        if self._connection is None or self._connection.sock is None or self._plain is None:
+        if self._connection is None or self._connection.sock is None or self._socket is None:
             return False  # The server has announced that it closes the connection.
         poll = select.poll()
-        poll.register(self._plain, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
 
     def _connect(self, timeout_s: float) -> HTTPConnection:
@@ -160,7 +160,7 @@ class HttpTransport:
             if self._is_dropped:
                 connection.close()
                 raise ConnectionAbortedError("the request was dropped")
-            self._connection, self._plain = connection, connection.sock
+            self._connection, self._socket = connection, connection.sock
             self._timed = TimedSocket(connection.sock, self._clock)
             connection.sock = self._timed
         return connection
@@ -208,8 +208,8 @@ def _address_of(url: str) -> tuple[bool, str, int | None, str]:
     )
 
 
-def _shut(plain: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     # A shutdown wakes the thread that reads; a close would not, and its descriptor could be reused meanwhile.
     # Below TLS: a closing message would have to be sent on a connection that may no longer transmit.
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(plain, socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -26,18 +26,18 @@ def is_name(text: str) -> bool:
     return _NAME.match(text) is not None and not text.endswith("\n")
 
 
-def check_name(what: str, text: str) -> str:
-    """Return `text` if it is a valid name for a `what` (room, role, ...); raise Unusable otherwise."""
+def check_name(kind: str, text: str) -> str:
+    """Return `text` if it is a valid name for a `kind` (room, role, ...); raise Unusable otherwise."""
     if not is_name(text):
         raise Unusable(
-            f"{text[:80]!r} cannot be the name of a {what}.",
+            f"{text[:80]!r} cannot be the name of a {kind}.",
             "Use 1 to 64 ASCII letters, digits, '-', '_' or '.', beginning with a letter or a digit.",
         )
-    if what == "room" and _ROOM_ID.match(text):
+    if kind == "room" and _ROOM_ID.match(text):
         raise Unusable(
             f"{text!r} has the form of a room's id.", "Choose a name that is not of the form room_<16 characters>."
         )
-    if what == "role" and text in RESERVED_ROLES:
+    if kind == "role" and text in RESERVED_ROLES:
         raise Unusable(
             f"{text!r} cannot be the name of a role.", "'user' and 'system' are reserved. Choose another name."
         )

@@ -91,15 +91,15 @@ class Presence(msgspec.Struct, kw_only=True):
 
     def failed(self, now: float, fraction: float) -> list[str]:
         """Record that a call was not answered; it is retried after a random pause (`fraction` in [0, 1))."""
-        first = self.failing_since is None
+        is_first = self.failing_since is None
         if self.failing_since is None:
             self.failing_since = now
         longest_s = self.crowd_pause_s_max if self.is_crowded else self.pause_s_max
-        self.call_at = now + retry_pause_s(longest_s, self.is_crowded, not first, fraction)
+        self.call_at = now + retry_pause_s(longest_s, self.is_crowded, not is_first, fraction)
         if not self.has_noted and now - self.failing_since >= self.ttl_s:
             self.has_noted = True
             return [NOTE_UNREACHABLE]
-        return [RENEW_CLAIM] if first else []
+        return [RENEW_CLAIM] if is_first else []
 
     def woke(self, now: float) -> list[str]:
         """Record that the machine slept: open connections may be lost, so beat and renew the claim at once."""

@@ -116,11 +116,11 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise broken(f"{name} = {value}", "a number above 0", name)
-        for smaller, larger, says in self.relations():
+        for smaller, larger, reason in self.relations():
             if value_of(self, smaller) > value_of(self, larger) * (1 + 1e-9):
                 raise broken(
                     f"{smaller} = {value_of(self, smaller):g} and {larger} = {value_of(self, larger):g}",
-                    says,
+                    reason,
                     smaller,
                     larger,
                 )
@@ -192,25 +192,25 @@ def variable_of(name: str) -> str:
 
 def from_environment(environment: Mapping[str, str]) -> Reliability:
     """Read the values from the environment. Raises ConfigurationError for a non-number or a broken relation."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Reliability):
         text = environment.get(variable_of(field.name))
         if text is None:
             continue
         try:
-            given[field.name] = int(text) if field.type is int else float(text)
+            values[field.name] = int(text) if field.type is int else float(text)
         except ValueError:
-            wanted = "a whole number" if field.type is int else "a number of seconds"
+            expected = "a whole number" if field.type is int else "a number of seconds"
             raise ConfigurationError(
-                f"{variable_of(field.name)} is {text!r}, which is not {wanted}.", "Correct it or unset it."
+                f"{variable_of(field.name)} is {text!r}, which is not {expected}.", "Correct it or unset it."
             ) from None
-    return Reliability(**given)
+    return Reliability(**values)
 
 
-def broken(values: str, says: str, *sides: str) -> ConfigurationError:
+def broken(values: str, reason: str, *sides: str) -> ConfigurationError:
     """Return the error for values that cannot be in force: it names the values, and the variables to change."""
     variables = ", ".join(variable_of(side.rpartition(" * ")[2]) for side in sides if not side.isdigit())
-    return ConfigurationError(f"Invalid settings: {values} (required: {says}).", f"Change {variables}.")
+    return ConfigurationError(f"Invalid settings: {values} (required: {reason}).", f"Change {variables}.")
 
 
 DEFAULTS = Reliability()  # Made at import: this checks the defaults as well.

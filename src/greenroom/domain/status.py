@@ -60,9 +60,9 @@ def judge_present(role: roles.Role, signs: Signs) -> RoleStatus:
     if role.desired == roles.STOPPED:
         return passing(STOPPING, wish_of(role), signs.stops_until, "the agent should have stopped by now", signs)
     if signs.moves_from is not None:
-        to = f"machine {signs.machine}" if role.is_run_by_daemon else "an agent that a user runs"
-        moved = f"the role was moved from machine {signs.moves_from} to {to}"
-        return passing(STOPPING, moved, signs.stops_until, "the agent there should have stopped by now", signs)
+        target = f"machine {signs.machine}" if role.is_run_by_daemon else "an agent that a user runs"
+        reason = f"the role was moved from machine {signs.moves_from} to {target}"
+        return passing(STOPPING, reason, signs.stops_until, "the agent there should have stopped by now", signs)
     on_trial = f"probe run after crash-looping: {role.last_exit}" if signs.on_trial else None
     if signs.working:
         return RoleStatus(WORKING, on_trial)
@@ -85,9 +85,9 @@ def judge_absent(role: roles.Role, signs: Signs) -> RoleStatus:
         return RoleStatus(role.rests_as, role.last_exit, role.rests_until)
     if signs.machine_silent:
         return silent(signs.machine)
-    what = "start a probe run" if role.rests_as == roles.PARKED else "start the agent"
-    soon = f"machine {signs.machine} is about to {what}"
-    return passing(STARTING, soon, signs.starts_until, "it should have started by now", signs)
+    action = "start a probe run" if role.rests_as == roles.PARKED else "start the agent"
+    reason = f"machine {signs.machine} is about to {action}"
+    return passing(STARTING, reason, signs.starts_until, "it should have started by now", signs)
 
 
 def passing(status: str, reason: str, until: str | None, overdue: str, signs: Signs) -> RoleStatus:
@@ -108,5 +108,5 @@ def wish_of(role: roles.Role) -> str:
 
 def advice(role: roles.Role, seat: str) -> str:
     """Return what a user has to do about a role whose agent is not restarted until a user acts."""
-    then = f"fix the cause, then run `greenroom agent restart {seat}`"
-    return f"{role.last_exit}; {then}" if role.last_exit else then
+    instruction = f"fix the cause, then run `greenroom agent restart {seat}`"
+    return f"{role.last_exit}; {instruction}" if role.last_exit else instruction

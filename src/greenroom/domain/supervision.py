@@ -115,17 +115,17 @@ def ended(history: History, generation: int, now: float, fraction: float, limits
     if history.needs_person:
         return history
     if history.is_parked:
-        told = f"its probe run failed too: {line_of(reason)}"
-        return msgspec.structs.replace(history, last_end_at=now, rest=PARKED, rests_until=None, reason=told)
+        summary = f"its probe run failed too: {line_of(reason)}"
+        return msgspec.structs.replace(history, last_end_at=now, rest=PARKED, rests_until=None, reason=summary)
     ends = (*(at for at in history.ends if now - at < limits.park_window_s), now)
     in_a_row = row_at(history, now, limits) + 1
     counted = msgspec.structs.replace(history, ends=ends, in_a_row=in_a_row, last_end_at=now)
     if len(ends) >= limits.park_after_ends:
-        told = f"{spell_ends(len(ends))} within {limits.park_window_s:g} s, the last: {line_of(reason)}"
-        return msgspec.structs.replace(counted, rest=PARKED, rests_until=now + limits.park_pause_s, reason=told)
-    told = f"{spell_ends(in_a_row)}{' in a row, the last' if in_a_row > 1 else ''}: {line_of(reason)}"
+        summary = f"{spell_ends(len(ends))} within {limits.park_window_s:g} s, the last: {line_of(reason)}"
+        return msgspec.structs.replace(counted, rest=PARKED, rests_until=now + limits.park_pause_s, reason=summary)
+    summary = f"{spell_ends(in_a_row)}{' in a row, the last' if in_a_row > 1 else ''}: {line_of(reason)}"
     until = now + pause_after(in_a_row, fraction, limits)
-    return msgspec.structs.replace(counted, rest=BACKING_OFF, rests_until=until, reason=told)
+    return msgspec.structs.replace(counted, rest=BACKING_OFF, rests_until=until, reason=summary)
 
 
 def hindered(

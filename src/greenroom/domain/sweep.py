@@ -38,12 +38,12 @@ def decide(due: Plan, batch_max: int) -> Plan:
 
     Machines come first, since their agents end with them.
     """
-    left = batch_max
-    now: dict[str, tuple[str, ...]] = {}
+    remaining = batch_max
+    chosen: dict[str, tuple[str, ...]] = {}
     for name in ("machines", "participants", "tasks", "attended", "unattended"):
-        now[name] = getattr(due, name)[:left]
-        left -= len(now[name])
-    return Plan(**now)
+        chosen[name] = getattr(due, name)[:remaining]
+        remaining -= len(chosen[name])
+    return Plan(**chosen)
 
 
 def release_at(now: float, limits: Reliability) -> float:

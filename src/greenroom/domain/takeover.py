@@ -47,6 +47,6 @@ def guard(task: str, older: Sitting, now: float, limits: Reliability) -> Guard:
     )
 
 
-def is_dropped(guard: Guard, machine: str, named: Collection[tuple[str, str, str]]) -> bool:
+def is_dropped(guard: Guard, machine: str, listed: Collection[tuple[str, str, str]]) -> bool:
     """Return whether a machine's beat, which lists (room, role, connection), shows that the run has stopped."""
-    return guard.machine == machine and (guard.room, guard.role, guard.connection) not in named
+    return guard.machine == machine and (guard.room, guard.role, guard.connection) not in listed

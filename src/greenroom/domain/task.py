@@ -203,14 +203,14 @@ def is_death(cause: str, machine_connected: bool) -> bool:
 
 
 def decide_release(
-    task: Task, cause: str, machine_connected: bool, deaths_max: int, on_trial: bool = False
+    task: Task, cause: str, machine_connected: bool, failures_max: int, on_trial: bool = False
 ) -> tuple[str, int]:
     """Return where a released task goes, and its new failure count.
 
     It goes to `pending`, or to `quarantined` after too many failures. A failed probe run of a crash-looping agent does
     not count against the task.
     """
-    deaths = task.deaths + (is_death(cause, machine_connected) and not on_trial)
-    if deaths >= deaths_max and deaths > task.deaths:
-        return move(task.status, "quarantine"), deaths
-    return move(task.status, "release"), deaths
+    failures = task.deaths + (is_death(cause, machine_connected) and not on_trial)
+    if failures >= failures_max and failures > task.deaths:
+        return move(task.status, "quarantine"), failures
+    return move(task.status, "release"), failures

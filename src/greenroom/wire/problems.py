@@ -87,15 +87,15 @@ def error_of(status: int, body: bytes) -> errors.GreenroomError:
     A body that is no problem document becomes Unavailable from status 500 on, else Unusable.
     """
     try:
-        told = msgspec.json.decode(body, type=Problem)
+        document = msgspec.json.decode(body, type=Problem)
     except msgspec.MsgspecError:
-        kind = errors.Unavailable if status >= 500 else errors.Unusable
-        return kind(
+        fallback = errors.Unavailable if status >= 500 else errors.Unusable
+        return fallback(
             f"The server answered {status} without a reason.", "Check that GREENROOM_URL names a Greenroom server."
         )
-    if told.code == "invalid_transition" and told.current is not None:
-        return errors.InvalidTransition("task", told.current, told.attempted or "", told.allowed or ())
-    known = ERROR_OF_CODE.get(told.code)
-    if known is None:
-        known = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Unusable
-    return known(told.detail, told.guidance, told.code)
+    if document.code == "invalid_transition" and document.current is not None:
+        return errors.InvalidTransition("task", document.current, document.attempted or "", document.allowed or ())
+    error_class = ERROR_OF_CODE.get(document.code)
+    if error_class is None:
+        error_class = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Unusable
+    return error_class(document.detail, document.guidance, document.code)
