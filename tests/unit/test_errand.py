@@ -452,7 +452,7 @@ def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result
     outcome = trying.go()
     loser.join(PATIENCE_S)
     assert GONE == outcome.kind
-    assert outcome.detail.startswith("Somebody else has it. What it had written was kept")
+    assert outcome.detail.startswith("Somebody else has it. Its output was kept")
     assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])
 
 
