@@ -44,7 +44,7 @@ def test_one_more_is_quarantined_with_the_reason_and_gives_its_place_to_the_next
     done = house.handoff(held.id, "builder", held.attempt, to="reviewer")
     assert done.next_task is not None
     circling = house.task(done.next_task)
-    assert ("quarantined", True) == (circling.status, "hand-off limit" in (circling.reason or ""))
+    assert ("quarantined", True) == (circling.status, "going in circles" in (circling.reason or ""))
     assert (waiting.id, "pending") == (done.promoted, house.task(waiting.id).status)
 
 

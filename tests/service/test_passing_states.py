@@ -49,7 +49,11 @@ def test_starting_is_counted_from_the_wish_where_the_machine_is_there(house: Hou
     house.beat_machine()
     live(house, 100)
     house.wish("builder")
-    assert shown(house) == ("starting", "machine m1 is about to run it", ahead(house, house.limits.start_timeout_s))
+    assert shown(house) == (
+        "starting",
+        "machine m1 is about to start the agent",
+        ahead(house, house.limits.start_timeout_s),
+    )
 
 
 def test_and_from_when_the_machine_came_where_it_was_not(house: House) -> None:
@@ -87,7 +91,7 @@ def test_one_that_did_not_start_says_that_it_should_have(house: House) -> None:
     live(house, house.limits.start_timeout_s + 2)
     assert shown(house) == (
         "starting",
-        "machine m1 is about to run it; machine m1 should run it by now: see `greenroom why r/builder`",
+        "machine m1 is about to start the agent; it should have started by now: see `greenroom why r/builder`",
         until,
     )
 
@@ -110,7 +114,7 @@ def test_stopping_is_counted_from_the_wish_and_says_when_it_is_overdue(house: Ho
     live(house, 50, ("builder", "a"))
     assert shown(house) == (
         "stopping",
-        "stopped by operator; it should have stopped by now: see `greenroom why r/builder`",
+        "stopped by operator; the agent should have stopped by now: see `greenroom why r/builder`",
         until,
     )
 

@@ -143,7 +143,7 @@ def test_whoever_is_parked_and_sits_down_again_is_on_trial(plain: Plain) -> None
     assert (plain.shown, plain.needs) == (("parked", None), {"parked"})
     plain.sit("c2")
     assert (plain.shown, plain.needs) == (("waiting", None), set())
-    assert (plain.house.look().roles[0].status_reason or "").startswith("on trial after it was parked")
+    assert (plain.house.look().roles[0].status_reason or "").startswith("probe run after crash-looping")
     plain.tell("unparked", "c2")
     assert plain.house.look().roles[0].status_reason is None
 

@@ -182,8 +182,8 @@ def is_answered(call: Callable[[], object]) -> bool:
         ("postgresql://me:hush-hush@127.0.0.1:1/greenroom", "Start PostgreSQL"),
         ("postgresql://me:hush@hush@127.0.0.1/greenroom", "%40"),
         ("postgresql://me:hush/hush@127.0.0.1/greenroom", "%2F"),
-        ("host=127.0.0.1 password=hush", "no URL of PostgreSQL"),
-        ("mysql://me:hush@127.0.0.1/greenroom", "no URL of PostgreSQL"),
+        ("host=127.0.0.1 password=hush", "not a PostgreSQL URL"),
+        ("mysql://me:hush@127.0.0.1/greenroom", "not a PostgreSQL URL"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_password(

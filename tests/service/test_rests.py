@@ -94,7 +94,7 @@ def test_a_rest_is_shown_until_it_is_over(house: House) -> None:
     assert shown(house)[0] == "backing_off"
     house.clock.move(31)
     house.beat_machine()
-    assert shown(house) == ("starting", "machine m1 is about to run it", ahead(house, 59))
+    assert shown(house) == ("starting", "machine m1 is about to start the agent", ahead(house, 59))
     sit(house, "b")
     assert shown(house) == ("waiting", None, None)
 
@@ -115,11 +115,11 @@ def test_one_that_is_parked_is_run_on_trial_and_known_as_parked_until_it_did_its
     assert raised(house) == []
     house.clock.move(61)
     house.beat_machine()
-    assert shown(house)[:2] == ("starting", "machine m1 is about to run it on trial")
+    assert shown(house)[:2] == ("starting", "machine m1 is about to start a probe run")
     sit(house, "b")
-    assert shown(house)[:2] == ("waiting", "on trial after it was parked: 3 ends in 5 min")
+    assert shown(house)[:2] == ("waiting", "probe run after crash-looping: 3 ends in 5 min")
     task, attempt = work(house, "b")
-    assert shown(house)[:2] == ("working", "on trial after it was parked: 3 ends in 5 min")
+    assert shown(house)[:2] == ("working", "probe run after crash-looping: 3 ends in 5 min")
     house.complete(task, "b", attempt)
     report(house, fact("unparked", "b"))
     assert shown(house) == ("waiting", None, None)
@@ -142,7 +142,7 @@ def test_a_death_on_trial_does_not_count_against_its_task_and_people_are_told(ho
     report(house, fact("parked", "b", detail="it died again on trial"))
     assert shown(house) == (
         "parked",
-        "it died again on trial; see to that, then run it again with `greenroom agent restart r/builder`",
+        "it died again on trial; fix the cause, then run `greenroom agent restart r/builder`",
         None,
     )
     assert raised(house) == ["parked"]
@@ -172,7 +172,7 @@ def test_one_that_is_paused_until_a_time_gets_up_and_needs_nobody(house: House) 
 
 def test_one_that_is_paused_for_a_person_says_what_to_do(house: House) -> None:
     report(house, fact("paused", detail="nobody is logged in"))
-    advice = "nobody is logged in; see to that, then run it again with `greenroom agent restart r/builder`"
+    advice = "nobody is logged in; fix the cause, then run `greenroom agent restart r/builder`"
     assert shown(house) == ("paused", advice, None)
     assert raised(house) == ["paused"]
     assert f"r/builder is paused: {advice}." in [event.data.get("text") for event in house.events()]

@@ -130,7 +130,7 @@ def test_a_request_that_a_person_let_go_on_may_be_handed_on_as_often_again() -> 
 
     reason, turns = hand_around()
     assert 2 == turns
-    assert "hand-off limit: 3 hand-offs in one request (limit 2)" in reason
+    assert "going in circles: 3 hand-offs in one request (limit 2)" in reason
     assert ("attention.raised", f"quarantined:{task}") == attentions(house)[-1]
 
     assert 0 == house.retry(task).handoffs

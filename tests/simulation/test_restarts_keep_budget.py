@@ -199,7 +199,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             history = self.histories.of(ROOM, role)
             step = supervision.decide(True, spec.generation, None, history, now)
             assert step.action == supervision.WAIT, "no agent runs, and the supervisor waits for nothing"
-            assert account.needs_user == (step.until is None) == ("until a person" in step.reason), step
+            assert account.needs_user == (step.until is None) == ("until a user" in step.reason), step
             longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
 
