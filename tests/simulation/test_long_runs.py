@@ -14,5 +14,5 @@ LONG = settings(max_examples=3000, stateful_step_count=80, deadline=None, suppre
 
 @pytest.mark.prove
 @pytest.mark.parametrize("machine", [SelfHealing, MachinesHeal, WorkIsKept, RestartsKeepBudget])
-def test_at_length(machine: type[RuleBasedStateMachine]) -> None:
+def test_state_machine_long_run(machine: type[RuleBasedStateMachine]) -> None:
     run_state_machine_as_test(machine, settings=LONG)
