@@ -1,4 +1,4 @@
-"""Runs each test that has a house or a desk twice: in memory, and on PostgreSQL. Must not know what is tested."""
+"""Runs each test that uses a House or a Desk on both stores: in memory and on PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from tests.service import stores
 
 MAKERS = ("House", "Desk")
 DOORS = ("test_http_refusals", "test_http_scopes", "test_http_shell")
-"""Hundreds of tests of what is decided before the store is asked: once is enough."""
+"""Hundreds of tests of what is decided before the store is reached: the in-memory store is enough for them."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What the stores of this test are kept in. They are closed when it is over."""
+    """The kind of database that this test's stores are opened on. The stores are closed after the test."""
     kind: str = getattr(request, "param", "memory")
     if kind == "memory":
         yield kind

@@ -1,4 +1,4 @@
-"""The real ASGI app over a world, under a moved clock: every request without a socket."""
+"""Drives the real ASGI app in this process, under a moved clock and without sockets."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -23,7 +23,7 @@ HOST = "127.0.0.1:6464"
 
 
 class Answer(msgspec.Struct):
-    """What came back."""
+    """The response to a request."""
 
     status: int
     headers: dict[str, str]
@@ -35,7 +35,7 @@ class Answer(msgspec.Struct):
 
 
 class Exchange:
-    """One request in flight, from the side of a client that can leave."""
+    """One request in flight, as its client sees it. The client can disconnect."""
 
     def __init__(self, application: Any, scope: dict[str, Any], body: list[bytes]) -> None:
         self.status = 0
@@ -51,7 +51,7 @@ class Exchange:
         self._gone.set()
 
     async def answer(self) -> Answer:
-        """Wait until the app is done with it."""
+        """Wait until the app has finished the response, and return it."""
         chunks = []
         async with asyncio.timeout(PATIENCE_S):
             while (chunk := await self.chunks.get()) is not None:
@@ -60,7 +60,7 @@ class Exchange:
         return Answer(self.status, self.headers, b"".join(chunks))
 
     async def frame(self) -> dict[str, str]:
-        """The next event of a stream; comments are passed over."""
+        """The next event of a stream, comments skipped; an empty dict at the end of the stream."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 chunk = await self.chunks.get()
@@ -88,11 +88,11 @@ class Exchange:
         if message.get("body"):
             self.chunks.put_nowait(message["body"])
         if not message.get("more_body"):
-            self._gone.set()  # As uvicorn does: whoever still listens for the client's leaving may go home.
+            self._gone.set()  # As uvicorn does: a complete response ends a pending `receive`.
 
 
 class Desk:
-    """Sends requests as a client would; the caller is the operator unless a token is given."""
+    """A server in this process, and the client of it. Requests carry the operator's token unless another is given."""
 
     def __init__(self, limits: Reliability | None = None, store: Store | None = None, clock: MovedClock | None = None):
         self.clock = clock or MovedClock()
@@ -118,11 +118,11 @@ class Desk:
         self.store.close()
 
     def run(self, story: Coroutine[Any, Any, T]) -> T:
-        """Run a story in which several requests are in flight."""
+        """Run a coroutine in which several requests may be in flight."""
         return self._runner.run(story)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass with the healer's loops running all along."""
+        """Move the clock forward and tick the background loops at every sweep interval."""
         step = self.limits.sweep_interval_s
         while seconds > 0:
             self.clock.move(min(step, seconds))
@@ -144,7 +144,7 @@ class Desk:
         application: Any = None,
         chunks: list[bytes] | None = None,
     ) -> Exchange:
-        """Begin a request, inside a story. `body` is JSON, or bytes as they are; an empty token is the operator's."""
+        """Start a request on the running loop. `body` is JSON, or bytes as they are; `token=""` is the operator's."""
         raw = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
         told: dict[str, str | None] = {"host": HOST, "content-length": str(len(raw))}
         token = self.token if token == "" else token
@@ -171,7 +171,7 @@ class Desk:
         return Exchange(application or self.app, scope, chunks if chunks is not None else [raw])
 
     def call(self, method: str, path: str, body: Any = None, **how: Any) -> Answer:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for its response."""
 
         async def story() -> Answer:
             return await self.send(method, path, body, **how).answer()

@@ -1,4 +1,4 @@
-"""A whole world, under a moved clock: the service as it is, with no door in front. Must not know its database."""
+"""Drives the whole service in this process, under a moved clock and without the HTTP server."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class House:
-    """Calls as a client would make them, answered at once. Refusals are raised."""
+    """Makes the calls that a client would make, directly on the service. Errors are raised."""
 
     def __init__(self, limits: Reliability | None = None) -> None:
         self.clock = MovedClock()
@@ -60,18 +60,18 @@ class House:
         self.open()
 
     def open(self) -> None:
-        """Start the server anew on the same store: memory is gone, the disk is not."""
+        """Restart the server on the same store: what was in memory is lost, what is stored remains."""
         self.world = open_world(self.store, self.clock, self.entropy, self.limits)
 
     def write(self, mutation: Callable[[Transaction], T | GreenroomError]) -> T:
-        """Run a mutation as a door does: an error that it returns was kept, and is raised now."""
+        """Run a mutation as a route does: an error that it returns is committed with its writes, then raised."""
         result = self.store.run(mutation)
         if isinstance(result, GreenroomError):
             raise result
         return result
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass with the sweep running all along."""
+        """Move the clock forward and run the sweep at every interval."""
         step = self.limits.sweep_interval_s
         while seconds > 0:
             self.clock.move(min(step, seconds))
@@ -103,7 +103,7 @@ class House:
     def joining(
         self, role: str, connection: str, room: str = "r", if_vacant: bool = False
     ) -> Callable[[Transaction], JoinReply]:
-        """A join that is not yet done, to be put into a batch."""
+        """The mutation of a join, to be run in a batch."""
         body = requests.Join(connection_id=connection, if_vacant=if_vacant)
         return lambda tx: presence.join(self.world, tx, self.caller, room, role, body)
 
@@ -124,12 +124,12 @@ class House:
     def claiming(
         self, role: str, connection: str, room: str = "r", hand_over: bool = False
     ) -> Callable[[Transaction], ClaimedTask | None]:
-        """A claim that is not yet made, to be put into a batch."""
+        """The mutation of a claim, to be run in a batch."""
         body = requests.Claim(role=role, connection_id=connection, hand_over=hand_over)
         return lambda tx: tasks.claim(self.world, tx, self.caller, room, body)
 
     def working(self, role: str, connection: str, room: str = "r") -> ClaimedTask:
-        """Somebody who has sat down and has a new task in hand."""
+        """Join a role, send it a message and claim the task that this opens."""
         self.join(role, connection, room)
         self.send(to=role, room=room)
         claimed = self.claim(role, connection, room)
@@ -137,7 +137,7 @@ class House:
         return claimed
 
     def working_as(self, caller: Caller, role: str, connection: str, room: str = "r") -> ClaimedTask:
-        """Likewise, with whoever is `caller` in the seat; a person has sent the task."""
+        """The same, but `caller` joins and claims. The operator sends the message."""
         before, self.caller = self.caller, THE_OPERATOR
         self.send(to=role, room=room)
         self.caller = caller
@@ -168,7 +168,7 @@ class House:
         return self.write(lambda tx: tasks.decline(self.world, tx, self.caller, task, body))
 
     def move(self, how: Callable[..., Task], task: str, reason: str | None = None) -> Task:
-        """What people do to a task with no more than a reason: `decisions.cancel`, `decisions.reset`."""
+        """Run a user's action on a task that takes only a reason: `decisions.cancel`, `decisions.reset`."""
         return self.write(lambda tx: how(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
 
     def cancel(self, task: str, reason: str | None = None) -> Task:
@@ -246,7 +246,7 @@ class House:
         return self.write(lambda tx: facts.take(self.world, tx, self.caller, machine, body))
 
     def count(self, table: str, column: str, value: str) -> int:
-        """How many rows of a table have that value."""
+        """Count the rows of a table that have `value` in `column`."""
         counted = tables.metadata.tables[table]
         where = counted.c[column] == bindparam("value")
         statement = Statement(select(func.count()).select_from(counted).where(where))

@@ -1,4 +1,4 @@
-"""The database that a test of the service runs on. Must not know what is kept there."""
+"""Opens the stores that tests of the service run on."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def in_memory(clock: MovedClock, limits: Reliability) -> Store:
 
 
 class Databases:
-    """Opens stores on the one kind of database that is in use; in memory, unless a fixture says otherwise."""
+    """Opens stores on the kind of database under test: in memory, unless a fixture replaces `open`."""
 
     def __init__(self) -> None:
         self.open: Opener = in_memory

@@ -1,4 +1,4 @@
-"""A room in which somebody sits in every seat, and what is done there again and again. Must not judge any of it."""
+"""Starting points that many tests share: a room with participants in its roles, a claimed task."""
 
 from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
 from greenroom.domain.reliability import Reliability
@@ -10,7 +10,7 @@ DAEMON = Caller(scope=MACHINE, machine="m1")
 
 
 def standing(limits: Reliability | None = None) -> House:
-    """A builder A and a reviewer R, who wait."""
+    """A room where A is present as builder and R as reviewer, both without a task."""
     house = House(limits)
     house.room()
     house.join("builder", "A")
@@ -19,7 +19,7 @@ def standing(limits: Reliability | None = None) -> House:
 
 
 def seat_for_daemon(house: House) -> None:
-    """Machine m1 holds a builder a and a reviewer b, who wait; the operator calls from here on."""
+    """Let machine m1 run a as builder and b as reviewer, both without a task. Later calls are the operator's."""
     house.room()
     house.register()
     house.wish("builder")
@@ -33,7 +33,7 @@ def seat_for_daemon(house: House) -> None:
 
 
 def at_work_for_daemon() -> tuple[House, ClaimedTask]:
-    """A builder that a daemon beats for, with its task in hand; the operator calls from here on."""
+    """A builder of machine m1 that holds a task. Later calls are the operator's."""
     house = House()
     house.room()
     house.register()
@@ -47,25 +47,25 @@ def at_work_for_daemon() -> tuple[House, ClaimedTask]:
 
 
 def opened(house: House) -> str:
-    """A task for the entry role."""
+    """Send a message that opens a task for the entry role, and return the task's id."""
     task = house.send().task
     assert task is not None
     return task.id
 
 
 def claimed(house: House, connection: str = "A", role: str = "builder") -> ClaimedTask:
-    """The task that a claim gave out."""
+    """Claim a task, and require that there is one."""
     task = house.claim(role, connection)
     assert task is not None
     return task
 
 
 def statuses(house: House) -> dict[str, str]:
-    """What is shown of each role."""
+    """The status of each role."""
     return {role.name: role.status for role in house.look().roles}
 
 
 def said(house: House) -> list[tuple[str, str]]:
-    """To whom what was said in the room."""
+    """The recipient and the text of each message in the room."""
     told = house.store.read(lambda reader: messages.list_all(house.world, reader, house.caller, "r", None, 100))
     return [(each.to, each.text) for each in told]

@@ -1,4 +1,4 @@
-"""Many silences at once are one, told once, and resolved when they are back."""
+"""Many agents lost at the same time raise one alert, which their return resolves."""
 
 from tests.service.house import House
 

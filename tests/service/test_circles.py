@@ -1,11 +1,11 @@
-"""A request that is handed back and forth all night is stopped, and a person can let it go on."""
+"""A request that is handed back and forth too often is quarantined, and a user can let it go on."""
 
 from greenroom.domain.reliability import Reliability
 from tests.service.house import House
 
 
 def hand_around(house: House, times: int) -> str:
-    """Hand one request between two roles; the id of the task it ended as."""
+    """Hand one request back and forth between two roles, and return the id of its last task."""
     roles = ("builder", "reviewer")
     sent = house.send().task
     assert sent is not None

@@ -1,4 +1,4 @@
-"""Two daemons that speak for one machine: the newest has it, and people are told once, for as long as it is heard."""
+"""Two daemons that beat for one machine: the newest has it, and one alert lasts while the older still beats."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def house() -> House:
 
 
 def told(house: House) -> list[Event]:
-    """All that was told of it, in order."""
+    """The events about the cloned machine, in order."""
     return [event for event in house.events() if event.type == "machine.cloned" or event.data.get("key") == KEY]
 
 
@@ -27,7 +27,7 @@ def types(house: House) -> list[str]:
 
 
 def in_turns(house: House, seconds: float) -> None:
-    """Both daemons beat in turns."""
+    """Let both daemons beat in turns."""
     for _ in range(int(seconds / 20)):
         house.pass_time(20)
         assert "superseded" == house.beat_machine(incarnation="i1").status
@@ -97,7 +97,7 @@ def test_a_machine_that_is_deleted_has_no_clones(house: House) -> None:
 
 
 def test_over_http_one_that_waits_for_its_answer_is_told() -> None:
-    """One that has hung up is not: see `test_http_waiting`."""
+    """A daemon that has hung up raises no alert: see `test_http_waiting`."""
     with Desk() as desk:
         desk.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
         answers = [

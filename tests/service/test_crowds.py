@@ -1,4 +1,4 @@
-"""What a crowd changes, and what the daemon's word is worth: retries are spread, and who is not named lapses alone."""
+"""Many clients are told to spread their retries, and an agent that its daemon no longer names expires alone."""
 
 from collections.abc import Callable
 
@@ -71,7 +71,7 @@ def test_the_next_beat_that_names_it_seats_it_again_after_a_join() -> None:
 
 
 def test_every_answer_tells_another_time_to_the_next_beat() -> None:
-    """Who came together once would come together for ever. An agent's join and beat, a daemon's beat."""
+    """Otherwise clients that beat together once would do so for ever. An agent's join and beat, a daemon's beat."""
     house = team()
     house.room("plain", ("tester",))
     ways: tuple[tuple[float, Callable[[], float]], ...] = (
@@ -81,6 +81,6 @@ def test_every_answer_tells_another_time_to_the_next_beat() -> None:
     )
     for interval_s, ask in ways:
         shares = [ask() / interval_s for _ in range(200)]
-        assert 0.80 <= min(shares) < 0.82, "some come early"
-        assert 0.93 < max(shares) < 0.95, "some come late"
-        assert len(set(shares)) > 150, "many come together"
+        assert 0.80 <= min(shares) < 0.82, "no beat is early"
+        assert 0.93 < max(shares) < 0.95, "no beat is late"
+        assert len(set(shares)) > 150, "too many beats at the same time"

@@ -1,4 +1,4 @@
-"""An agent's write counts only under the sitting and attempt that it names, and a call of its is a sign of life."""
+"""An agent's write counts only for the participant and attempt that it names, and its calls renew the lease."""
 
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +93,7 @@ def test_a_message_under_an_attempt_is_of_that_attempt(house: House) -> None:
 
 
 def test_a_call_that_is_answered_in_the_batch_of_the_sweep_saves_the_seat(house: House) -> None:
-    """Both are one commit: an `ok` in it must not be followed by the end of the very lease that it renewed."""
+    """Both are in one commit: after an `ok` the lease that the call renewed must not expire."""
     task = open_task(house)
 
     def join(tx: Transaction) -> None:

@@ -1,4 +1,4 @@
-"""The seat of an agent that works by single commands: nobody beats for it, and it must not be lost for that."""
+"""Detached claims: an agent that works by single commands sends no heartbeats, and keeps its task nevertheless."""
 
 import pytest
 
@@ -99,4 +99,4 @@ def test_who_comes_back_to_find_its_task_gone_is_to_beat_as_anybody() -> None:
     house.cancel(task)
     house.join("builder", "a")
     house.pass_time(house.limits.heartbeat_ttl_s + 2)
-    assert [] == present(house), "its seat lasts as long as that of an agent at work"
+    assert [] == present(house), "its lease is still as long as that of an agent at work"

@@ -1,4 +1,4 @@
-"""Plain calls are answered exactly as the routes answer them: every case goes to both, each in a world of its own."""
+"""The fast path answers plain calls exactly as the routes do: each case goes to both, each on a server of its own."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ CASES: tuple[tuple[str, str, Any, dict[str, Any]], ...] = (
 
 
 def prepared() -> tuple[Desk, str]:
-    """A world in which A holds a task as builder, R waits as reviewer, and m1 is registered; and that task."""
+    """A server where A holds a task as builder, R waits as reviewer and m1 is registered; and the id of that task."""
     desk = Desk()
     desk.room()
     desk.join(connection="A")
@@ -86,7 +86,7 @@ def prepared() -> tuple[Desk, str]:
 
 
 def ask(case: tuple[str, str, Any, dict[str, Any]], is_quick: bool) -> tuple[Answer, Any, Any]:
-    """What is answered to a case, in a world of its own; and how the room and the log are afterwards."""
+    """Send a case to a server of its own; return the response, and the room and the events afterwards."""
     method, path, body, headers = case
     desk, task = prepared()
     with desk:
@@ -96,7 +96,7 @@ def ask(case: tuple[str, str, Any, dict[str, Any]], is_quick: bool) -> tuple[Ans
 
 
 def told(body: bytes) -> Any:
-    """A body without what differs by chance."""
+    """A body without the field that is random."""
     document = msgspec.json.decode(body) if body else None
     if isinstance(document, dict):
         document.pop("next_in_s", None)
@@ -119,7 +119,7 @@ def test_the_quick_way_and_the_route_agree(case: tuple[str, str, Any, dict[str, 
 
 
 async def nowhere(*_: object) -> None:
-    raise AssertionError("this call was sent on")
+    raise AssertionError("this call was passed on")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the server says about itself: health, readiness, numbers and description; and what it says when it fails."""
+"""Health, readiness, metrics and the OpenAPI document; and the answers when something fails."""
 
 import asyncio
 import logging
@@ -87,7 +87,7 @@ def test_not_ready_while_stopping(desk: Desk) -> None:
 
 
 def broken(desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Let every write and every read of the store fail."""
+    """Make every write and every read of the store fail."""
 
     def fail(_: object) -> Any:
         raise error
@@ -116,7 +116,7 @@ def test_what_nobody_foresaw_is_logged_and_not_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> Any:
-        raise KeyError("a secret of the house")
+        raise KeyError("a secret of the server")
 
     monkeypatch.setattr(rooms, "snapshot", fail)
     with caplog.at_level(logging.ERROR):
@@ -124,7 +124,7 @@ def test_what_nobody_foresaw_is_logged_and_not_told(
 
     assert (500, "internal") == (answer.status, answer.json["code"])
     assert b"secret" not in answer.body
-    assert "a secret of the house" in caplog.text
+    assert "a secret of the server" in caplog.text
 
 
 def test_too_many_questions_at_once_are_turned_away() -> None:
@@ -190,7 +190,7 @@ def test_every_reference_of_the_description_leads_somewhere(desk: Desk) -> None:
 
 
 def test_answers_are_as_described(desk: Desk) -> None:
-    """A field that an answer has and its schema has not would surprise every generated client."""
+    """A field that is in an answer but not in its schema would surprise every generated client."""
     schemas = desk.get("/openapi.json").json["components"]["schemas"]
     desk.join()
     said = desk.say()

@@ -1,4 +1,4 @@
-"""The links in the API's document lead from answers to calls that are there, with every value that those need."""
+"""The links in the OpenAPI document lead from answers to existing operations, with every value that those need."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ BY_NAME = {call.name: call for call in OPERATIONS}
 
 
 def linked(name: str) -> dict[str, Any]:
-    """Where a call's answer leads, by the name of the next call."""
+    """The links of an operation's answer, by the name of the operation that they lead to."""
     return {link["operationId"]: link for link in links.links_from(BY_NAME[name], OPERATIONS).values()}
 
 

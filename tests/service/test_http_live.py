@@ -1,4 +1,4 @@
-"""Streams of events: resumed without a gap, reset when that cannot be, and ended with the server."""
+"""Event streams: resumed without a gap, reset when that is impossible, and ended with the server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ FORGET_BEFORE = Statement(delete(log.events).where(log.events.c.pos < 4))
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    """Pages of two and a feed of five: every way to catch up is taken."""
+    """Pages of 2 and a feed of 5 events: every way to catch up is used."""
     with Desk(Reliability(stream_page=2, feed_events_kept=5, stream_comment_s=60)) as made:
         made.room()
         made.join()
@@ -98,7 +98,7 @@ def test_a_stream_is_resumed_after_the_last_event_seen(desk: Desk, path: str) ->
     known = desk.get(path).json
 
     async def story() -> None:
-        by_header = follow(desk, f"{path}?after=0", cursor=2)  # A browser that comes back repeats its first address.
+        by_header = follow(desk, f"{path}?after=0", cursor=2)  # A browser repeats its first URL.
         by_query = follow(desk, f"{path}?after=2")
 
         assert known[2:] == events_of(await frames(by_header, len(known) - 2))
@@ -128,7 +128,7 @@ def test_events_of_other_rooms_are_not_told(desk: Desk) -> None:
 
 
 def test_a_slow_reader_misses_nothing(desk: Desk) -> None:
-    """Far more happens than the feed keeps while nobody reads: the store has it."""
+    """Far more events are recorded than the feed keeps before the stream is read: the rest comes from the store."""
 
     async def story() -> None:
         cursor = desk.world.feed.last_pos
@@ -201,7 +201,7 @@ def test_streams_end_with_the_server(desk: Desk) -> None:
 
 
 def test_a_stream_ends_when_the_store_fails(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its reader comes back with the cursor it has; a stream that stood still would look like silence."""
+    """Its client reconnects with the cursor it has; a stream that stayed open would look as if nothing happened."""
 
     def fail(_: object) -> None:
         raise StoreUnavailable("The disk is gone.", "Put it back.")

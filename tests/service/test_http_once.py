@@ -1,4 +1,4 @@
-"""One Idempotency-Key, one effect: whatever a client has to send twice."""
+"""A request that is sent twice with the same Idempotency-Key has one effect."""
 
 from collections.abc import Iterator
 from typing import Any

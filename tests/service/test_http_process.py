@@ -1,4 +1,4 @@
-"""A server as a process: how it starts, what it leaves on disk, and how it ends."""
+"""The server as a process: how it starts, what it writes to disk, and how it exits."""
 
 import http.client
 import os
@@ -28,7 +28,7 @@ sys.exit(serve(ServerSettings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2]),
 
 
 class Served:
-    """One server process."""
+    """One server process and what it prints."""
 
     def __init__(self, data_dir: Path, port: int = 0, follow: int | None = None) -> None:
         more = [] if follow is None else [str(follow)]
@@ -43,11 +43,11 @@ class Served:
         self.lines = self.process.stderr
 
     def ready(self) -> str:
-        """Wait for the line that tells the address."""
+        """Wait for the line with the address, and return the address."""
         for line in self.lines:
             if line.startswith("listening on "):
                 return line.removeprefix("listening on ").strip()
-        raise AssertionError(f"the server ended with {self.process.wait()}")
+        raise AssertionError(f"the server exited with {self.process.wait()}")
 
     def ended(self) -> int:
         return self.process.wait(PATIENCE_S)
@@ -103,7 +103,7 @@ def test_it_ends_well_with_streams_and_waits_open(serve: type[Served], tmp_path:
 
 
 def sit_down(line: http.client.HTTPConnection, headers: dict[str, str]) -> None:
-    """Make a room and join it."""
+    """Create a room and join it."""
     for path, body, status in (
         ("/api/v1/rooms", '{"name":"r","roles":["builder"]}', 201),
         ("/api/v1/rooms/r/participants/builder/join", '{"connection_id":"A"}', 200),
@@ -115,14 +115,14 @@ def sit_down(line: http.client.HTTPConnection, headers: dict[str, str]) -> None:
 
 
 def wait_until_it_waits(server: Served) -> None:
-    """A claim stands once the server counts it."""
+    """Wait until the server counts one open claim."""
     line = server.connect()
 
     def stands() -> bool:
         line.request("GET", "/metrics", headers=server.headers())
         return b"greenroom_waits 1.0" in line.getresponse().read()
 
-    wait_until(stands, "the claim stands")
+    wait_until(stands, "the server counts the claim")
     line.close()
 
 

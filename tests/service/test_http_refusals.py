@@ -1,4 +1,4 @@
-"""What cannot be answered is refused with a problem that says what to do, and stores nothing."""
+"""A bad request is answered with a problem document that says what to do next, and changes nothing in the store."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def desk() -> Iterator[Desk]:
 
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Desk]:
-    """One for all the cases that change nothing."""
+    """One server for all the cases that change nothing."""
     with Desk() as made:
         made.room()
         yield made
@@ -173,7 +173,7 @@ def test_bad_input(standing: Desk, method: str, path: str, body: Any, status: in
     ],
 )
 def test_who_is_refused_is_heard_out_first(standing: Desk, path: str, token: str, status: int, code: str) -> None:
-    """A client whose connection is closed while it still sends never reads why."""
+    """A client whose connection is closed while it still sends never reads the reason."""
     chunks = [b"x" * 65536 for _ in range(standing.limits.body_bytes_max // 65536 + 3)]
     told = {"content-type": "application/json", "content-length": str(65536 * len(chunks))}
 

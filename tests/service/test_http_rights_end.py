@@ -1,4 +1,4 @@
-"""What a token may do can end while a call of it is open: a stream is then ended, and a claim is refused."""
+"""A token that loses its rights while a call is open: a stream ends, and a claim is refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +42,7 @@ async def read_to_the_end(stream: Exchange) -> list[str]:
 
 
 def last_words(desk: Desk, token: str, ends: list[Call]) -> list[str]:
-    """What the room's stream still tells while `ends` are done, until it is ended itself."""
+    """The types of the events that the room's stream still sends while the calls `ends` are made, until it ends."""
 
     async def story() -> list[str]:
         stream = desk.send("GET", "/api/v1/rooms/r/events", headers=STREAM, token=token)
@@ -77,7 +77,7 @@ def test_the_stream_of_a_machine_ends_when_nothing_in_the_room_is_its_own(desk: 
 
 @pytest.mark.parametrize("whose", ["operator", "agent"])
 def test_the_stream_of_a_deleted_room_ends_and_goes_on_under_another_name(desk: Desk, whose: str) -> None:
-    """An operator is told the room's last events."""
+    """An operator's stream still has the room's last events."""
     desk.join()
     keys = desk.world.keys
     token = keys.operator_token() if whose == "operator" else keys.agent_token(desk.look()["id"], "builder")

@@ -1,4 +1,4 @@
-"""Every call for every kind of token: what each may do stands in one table, and a call that is missing in it fails."""
+"""Every call with every kind of token: one table says what each may do, and fails for a call that it lacks."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -10,8 +10,8 @@ from greenroom.store import log
 from tests.service.desk import Answer, Desk
 
 SCOPES: Final = ("none", "operator", "machine", "agent", "attempt", "finished", "other_agent", "other_machine")
-"""In the order of the columns. `machine` runs the role builder of room r, `agent` is that role's, `attempt` holds a
-task of it and `finished` has completed one. `other_agent` and `other_machine` belong to room s."""
+"""In the order of the columns. `machine` runs the role builder of room r, `agent` is the token of that role, `attempt`
+holds a task of it and `finished` has completed one. `other_agent` and `other_machine` belong to room s."""
 
 R: Final = "/api/v1/rooms/r"
 BUILDER: Final = {"role": "builder", "connection_id": "c1"}
@@ -21,7 +21,7 @@ LATE: Final = {"connection_id": "c1", "attempt": 1, "text": "something else"}
 
 
 class Row(NamedTuple):
-    """One request, and what it is answered for each scope."""
+    """One request, and the status of its answer for each scope."""
 
     call: str
     request: str
@@ -51,12 +51,12 @@ ROWS: Final = (
     Row("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
     Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 200 403 403 403 403 403"),
     Row("make_agent_token", f"POST {R}/roles/reviewer/token", None,      "401 200 403 403 403 403 403 403"),
-    # Being present.
+    # Presence.
     Row("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
     Row("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
                                                                          "401 200 200 200 403 403 403 403"),
     Row("leave",         f"POST {R}/participants/builder/leave", JOIN,   "401 200 200 200 403 403 403 403"),
-    # A role of the same room that is not theirs.
+    # Another role of the same room.
     Row("join",          f"POST {R}/participants/reviewer/join", JOIN,   "401 200 403 403 403 403 403 403"),
     Row("heartbeat",     f"POST {R}/participants/reviewer/heartbeat", JOIN,
                                                                          "401 200 403 403 403 403 403 403"),
@@ -73,7 +73,7 @@ ROWS: Final = (
                                                                          "401 200 200 200 200 403 403 403"),
     Row("decline_task",  "POST /api/v1/tasks/{held}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 200 200 200 200 403 403 403"),
-    # The same with the task that is over: the same call is answered again, another text is a late result, and no more.
+    # The same with a task that is over: the same call is answered again, another text is a late result.
     Row("show_task",     "GET /api/v1/tasks/{over}", None,               "401 200 200 200 200 403 403 403"),
     Row("start_task",    "POST /api/v1/tasks/{over}/start", ATTEMPT,     "401 409 409 409 403 403 403 403"),
     Row("progress_task", "POST /api/v1/tasks/{over}/progress", {**ATTEMPT, "text": "half way"},
@@ -84,7 +84,7 @@ ROWS: Final = (
                                                                          "401 409 409 409 403 409 403 403"),
     Row("decline_task",  "POST /api/v1/tasks/{given}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 409 409 409 403 403 403 403"),
-    # What people do with tasks.
+    # What users do with tasks.
     Row("cancel_task",   "POST /api/v1/tasks/{held}/cancel", {},         "401 200 403 403 403 403 403 403"),
     Row("reset_task",    "POST /api/v1/tasks/{held}/reset", {},          "401 200 403 403 403 403 403 403"),
     Row("retry_task",    "POST /api/v1/tasks/{apart}/retry", {},         "401 200 403 403 403 403 403 403"),
@@ -107,14 +107,14 @@ ROWS: Final = (
                                                                          "401 200 200 403 403 403 403 403"),
     Row("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
     Row("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
-    # The house.
+    # The server.
     Row("list_attention", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
     Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
     Row("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
     Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
     Row("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
     Row("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),
-    # What is not there: only an operator is told so.
+    # What does not exist: only an operator gets a 404.
     Row("show_room",     "GET /api/v1/rooms/nowhere", None,              "401 404 403 403 403 403 403 403"),
     Row("show_task",     "GET /api/v1/tasks/task_none", None,            "401 404 403 403 403 403 403 403"),
     Row("show_machine",  "GET /api/v1/machines/nobody", None,            "401 404 403 403 403 403 403 403"),
@@ -155,7 +155,7 @@ class Building:
         }
 
     def _tasks(self) -> dict[str, str]:
-        """One task for each name in the table, the one in hand last: a sitting holds one at a time."""
+        """One task for each name in the table; the held one comes last, since a participant holds one at a time."""
         desk = self.desk
         self._token_of: dict[str, str] = {}
         made: dict[str, str] = {}
@@ -178,7 +178,7 @@ class Building:
 
     def ask(self, row: Row, scope: str) -> Answer:
         method, _, path = row.request.partition(" ")
-        # The attempt that is over speaks of its own task: of the cancelled one where the table says so.
+        # The finished attempt calls about its own task: about the cancelled one where the table names that.
         token = self.tokens["given" if scope == "finished" and "{given}" in path else scope]
         return self.desk.call(method, path.format(**self.tasks), row.body, token=token)
 
@@ -191,13 +191,13 @@ def building() -> Iterator[Building]:
 
 @pytest.fixture(scope="module")
 def standing() -> Iterator[Building]:
-    """One for all the requests that are refused, since they change nothing."""
+    """One server for all the requests that are refused, since those change nothing."""
     with Desk() as desk:
         yield Building(desk)
 
 
 def cells(refused: bool) -> list[Any]:
-    """Each cell of the table whose scope is refused there, or is not."""
+    """The cells of the table that are refused (401 or 403), or those that are not."""
     return [
         pytest.param(row, scope, int(status), id=f"{row.call}-{row.request.rpartition('/')[2]}-{scope}")
         for row in ROWS
@@ -223,7 +223,7 @@ def test_and_no_more(standing: Building, row: Row, scope: str, status: int) -> N
 
 
 def happened(building: Building) -> int:
-    """How much has happened: each change of the store is an event."""
+    """The position of the last event: each change of the store is an event."""
     return building.desk.world.store.read(log.last_pos)
 
 

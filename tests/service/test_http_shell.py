@@ -1,4 +1,4 @@
-"""The shell answers beats exactly as the routes do: every case goes to both, each in a world of its own."""
+"""The shell answers heartbeats exactly as the routes do: each case goes to both, each on a server of its own."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ CASES: tuple[tuple[str, Any, dict[str, Any]], ...] = (
 
 
 def prepared() -> Desk:
-    """A world in which builder is held by A (after `old`), and reviewer by M through machine m1; m2 never beat."""
+    """A server where A is builder (after `old`) and M is reviewer through machine m1; m2 has never sent a heartbeat."""
     desk = Desk()
     desk.room()
     desk.join(connection="old")
@@ -78,7 +78,7 @@ def prepared() -> Desk:
 
 
 def told(body: bytes) -> Any:
-    """A body without what differs by chance."""
+    """A body without the field that is random."""
     document = msgspec.json.decode(body)
     if isinstance(document, dict):
         document.pop("next_in_s", None)
@@ -105,7 +105,7 @@ def test_shell_and_route_agree(path: str, body: Any, headers: dict[str, Any]) ->
 @pytest.mark.parametrize(("path", "body"), [(AGENT, GOOD), (MACHINE, BEAT)])
 def test_a_plain_beat_goes_no_further_than_the_shell(path: str, body: Any) -> None:
     async def nowhere(*_: object) -> None:
-        raise AssertionError("this beat was sent on")
+        raise AssertionError("this heartbeat was passed on")
 
     with prepared() as desk:
         shell = Shell(nowhere, desk.doors, desk.hosts)

@@ -1,4 +1,4 @@
-"""The promises of the API, told as stories: beats, tasks and machines, under a moved clock."""
+"""What the API promises about heartbeats, tasks and machines, under a moved clock."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What people do to tasks, over HTTP: bodies, statuses, problems, and that each call is done once under its key."""
+"""What users do to tasks, over HTTP: bodies, statuses, problems, and one effect for each Idempotency-Key."""
 
 import asyncio
 from collections.abc import Iterator
@@ -168,7 +168,7 @@ def test_an_error_of_ours_is_not_kept_under_the_key(desk: Desk, monkeypatch: pyt
 def test_a_refusal_that_kept_something_is_kept_with_it_or_not_at_all(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The late result and the answer that says it was kept are one transaction."""
+    """The late result and the stored answer that reports it are written in one transaction."""
     desk.say()
     task = desk.claim().json
     decide(desk, task["id"], "reset")

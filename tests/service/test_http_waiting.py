@@ -1,4 +1,4 @@
-"""Long polls: woken by what they wait for, ended by a lost seat, a client that leaves, or the server's end."""
+"""Long polls: woken by what they wait for; ended by a lost lease, a client that disconnects, or a server that stops."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE_S
 CLAIM = "/api/v1/rooms/r/tasks/claim"
 WISHES = "/api/v1/machines/m1/wishes"
 WAIT_S = 2 * PATIENCE_S
-"""A wait that ends by itself is noticed too late for the test."""
+"""Longer than the test waits, so a long poll that only times out fails the test."""
 STANDING = {"role": "builder", "connection_id": "A", "wait_s": WAIT_S}
 MESSAGE = {"sender": "user", "text": "do it"}
 
@@ -40,21 +40,21 @@ def desk() -> Iterator[Desk]:
 
 
 async def pause() -> None:
-    """Let everything else on the loop go on for a moment."""
+    """Let the other tasks of the event loop run for a moment."""
     with suppress(TimeoutError):
         async with asyncio.timeout(0.001):
             await asyncio.Event().wait()
 
 
 async def standing(desk: Desk, count: int = 1) -> None:
-    """Wait until so many wait."""
+    """Wait until the server counts `count` long polls."""
     async with asyncio.timeout(PATIENCE_S):
         while desk.doors.tally.waits < count:
             await pause()
 
 
 async def claiming(desk: Desk, **more: Any) -> Exchange:
-    """A claim that stands."""
+    """Start a claim, and wait until it is a long poll."""
     exchange = desk.send("POST", CLAIM, {**STANDING, **more})
     await standing(desk, desk.doors.tally.waits + 1)
     return exchange
@@ -174,7 +174,7 @@ def test_wishes_that_are_not_known_are_told_at_once(desk: Desk) -> None:
 
 
 class Halted:
-    """A store whose writer is busy until it is let go: what comes in the meantime waits in its queue."""
+    """Keeps the writer of a store busy, so that further writes wait in its queue."""
 
     def __init__(self, store: Store) -> None:
         self._held = threading.Event()
@@ -219,7 +219,7 @@ def test_the_late_beat_of_a_daemon_that_is_dead_is_no_clone(tmp_path: Path) -> N
 
 
 async def asked_in_vain(desk: Desk, delivery: Delivery, path: str, body: dict[str, Any]) -> None:
-    """A request of a client that has hung up by the time the writer comes to it."""
+    """Send a request whose client disconnects before the writer comes to it."""
     with delivery.on(asyncio.get_running_loop()):
         with Halted(desk.store):
             request = desk.send("POST", path, body)

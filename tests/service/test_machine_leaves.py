@@ -1,3 +1,5 @@
+"""What a machine may still do for its agents once their role was assigned elsewhere."""
+
 import pytest
 
 from greenroom.clock import instant_of
@@ -48,7 +50,7 @@ def a_house_with_an_agent() -> House:
     return house
 
 
-# What it ran, although its role was wished elsewhere meanwhile.
+# Work in progress when the role is assigned elsewhere.
 
 
 def at_work_when_wished_away() -> tuple[House, str]:

@@ -1,4 +1,4 @@
-"""A machine with the agents it holds: they last as long as it does, go with it and come back with it."""
+"""A machine and its agents: they stay present while it beats, expire with it and return with it."""
 
 import pytest
 

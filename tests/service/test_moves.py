@@ -1,4 +1,4 @@
-"""A role runs on one machine. Moved to another, it is taken over there at once, and its task comes with it."""
+"""A role runs on one machine. Assigned to another, it is taken over there at once, and its task follows."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.service.house import House
 
 
 class Fleet(House):
-    """Two machines, each with a daemon; the builder is wished onto m1, and sits and works there as a1."""
+    """Two machines with a daemon each. The builder is assigned to m1, and a1 is present there and holds a task."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Fleet(House):
         self.task_in_hand = self.claims("m1", "a1")
 
     def beats(self, machine: str, *connections: str) -> list[str]:
-        """One beat of a machine that holds those; their verdicts."""
+        """Send one beat of a machine that names those connections, and return their verdicts."""
         self.caller = Caller(scope=MACHINE, machine=machine)
         held = [("builder", connection) for connection in connections]
         reply = self.beat_machine(*held, machine=machine, incarnation=f"{machine}.1")
@@ -33,7 +33,7 @@ class Fleet(House):
         return [agent.status for agent in reply.agents]
 
     def sits(self, machine: str, connection: str) -> str:
-        """Its daemon joins, as daemons do: only if the seat is vacant."""
+        """Let a machine's daemon join the builder, only if the role is vacant, as daemons do."""
         self.caller = Caller(scope=MACHINE, machine=machine)
         try:
             return self.join("builder", connection, if_vacant=True).status
@@ -48,7 +48,7 @@ class Fleet(House):
             self.caller = THE_OPERATOR
 
     def stopped(self, machine: str, connection: str) -> None:
-        """Its daemon has stopped the run, and says so."""
+        """Let a machine's daemon report that it stopped the run."""
         task = self.task_in_hand
         assert task is not None
         told = Fact(
@@ -67,7 +67,7 @@ class Fleet(House):
         self.caller = THE_OPERATOR
 
     def runs_on(self) -> list[str]:
-        """Each machine that is told `ok` about the builder, if it names what it ever held."""
+        """The machines whose beat is answered `ok` for the builder they once held."""
         return [machine for machine, held in (("m1", "a1"), ("m2", "b1")) if self.beats(machine, held) == ["ok"]]
 
     def status(self) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""What is to pass by itself says until when, and once it should have, that it did not, and where to look."""
+"""A passing status says when it should be over; after that it says that it is overdue and where to look."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def house() -> House:
 
 
 def seated(house: House) -> House:
-    """With the builder's daemon in its seat."""
+    """Let the builder's daemon join."""
     house.beat_machine()
     house.wish("builder")
     house.caller = DAEMON
@@ -38,7 +38,7 @@ def ahead(house: House, seconds: float) -> str:
 
 
 def live(house: House, seconds: float, *agents: tuple[str, str]) -> None:
-    """Let time pass in which the machine beats."""
+    """Let time pass while the machine beats."""
     while seconds > 0:
         house.pass_time(min(seconds, 25))
         seconds -= 25
@@ -61,7 +61,7 @@ def test_and_from_when_the_machine_came_where_it_was_not(house: House) -> None:
     until = ahead(house, house.limits.start_timeout_s)
     assert shown(house)[::2] == ("starting", until)
     house.join("reviewer", "a")
-    live(house, 50, ("reviewer", "a"))  # The first of these beats goes through the store, and is no new connection.
+    live(house, 50, ("reviewer", "a"))  # The first beat goes through the store; it is no reconnection.
     assert shown(house)[::2] == ("starting", until)
 
 

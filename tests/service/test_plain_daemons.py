@@ -1,4 +1,4 @@
-"""A daemon that tells no more than it must is understood: no `until`, no `trial`, no `generation`, and no leave."""
+"""A daemon that reports only what it must is understood: no `until`, no `trial`, no `generation`, and no leave."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ OTHER = Caller(scope=MACHINE, machine="m2")
 
 
 class Plain:
-    """What a stranger's daemon does, with the words that it has."""
+    """A third party's daemon, which sends only the required fields."""
 
     def __init__(self) -> None:
         self.house = House()
@@ -51,7 +51,7 @@ class Plain:
         self.house.caller = THE_OPERATOR
 
     def die(self, connection: str) -> str:
-        """Take a new task, and die of it."""
+        """Claim a new task and report an exit with code 1."""
         task, attempt = self.take(connection)
         self.tell("exited", connection, task=task, attempt=attempt, code=1)
         return task
@@ -80,7 +80,7 @@ def plain() -> Plain:
     return Plain()
 
 
-# Ends.
+# Exits.
 
 
 def test_one_that_died_backs_off_as_long_as_any_may_unless_it_is_back_before(plain: Plain) -> None:
@@ -134,7 +134,7 @@ def test_the_exit_of_one_that_was_moved_away_leaves_whoever_came_in_its_seat(pla
     assert (plain.shown[0], plain.participants) == ("waiting", ["d1"])
 
 
-# Parked.
+# Crash-looping.
 
 
 def test_whoever_is_parked_and_sits_down_again_is_on_trial(plain: Plain) -> None:
@@ -174,7 +174,7 @@ def test_a_death_on_trial_is_known_as_one(plain: Plain) -> None:
     deaths = plain.house.task(task).deaths
     plain.tell("exited", "c2", task=task, attempt=attempt, signal=9)
     assert plain.house.task(task).status == "pending"
-    assert plain.house.task(task).deaths == deaths, "a death on trial counts against its task"
+    assert plain.house.task(task).deaths == deaths, "a failed probe run counted against its task"
     assert (plain.shown, plain.needs) == (("parked", None), {"parked"})
     exited = [event for event in plain.house.events() if event.type == "agent.exited"]
     assert [event.data["trial"] for event in exited] == [False, True]

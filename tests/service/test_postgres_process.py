@@ -1,4 +1,4 @@
-"""A server as a process on PostgreSQL: how it starts, who else may, and how it ends without a database."""
+"""The server as a process on PostgreSQL: start, the lock against a second server, and outages of the database."""
 
 import os
 import re
@@ -26,7 +26,7 @@ ADVISORY = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'ad
 
 
 class Served:
-    """`greenroom server`, told of its database by a variable."""
+    """`greenroom server`, with its database set by an environment variable."""
 
     def __init__(self, data_dir: Path, database: str, *flags: str, **more: str) -> None:
         self.data_dir = data_dir
@@ -48,7 +48,7 @@ class Served:
                 token = (self.data_dir / "operator.token").read_text().strip()
                 self.session = Session(line.removeprefix("listening on ").strip(), token, UNHURRIED)
                 return self.session
-        raise AssertionError(f"the server ended with {self.process.wait()}")
+        raise AssertionError(f"the server exited with {self.process.wait()}")
 
     def ended(self) -> tuple[int, str]:
         return self.process.wait(PATIENCE_S), self.lines.read()
@@ -117,10 +117,11 @@ def test_it_ends_when_another_server_has_taken_the_lock(
     name = conninfo_to_dict(url)["dbname"]
     with psycopg.connect(url, autocommit=True, application_name="another one") as other, ThreadPoolExecutor(1) as pool:
         other.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
-        # It stands in line before the lock is free: else the first one might take it again sooner.
+        # It queues before the lock is free, or the first server might take the lock again sooner.
         taken = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
         wait_until(
-            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name), "another one waits for the lock"
+            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name),
+            "another connection waits for the lock",
         )
         postgres.admin(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
         taken.result()
@@ -141,13 +142,13 @@ def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> No
 
         own.start()
 
-        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
+        wait_until(lambda: is_answered(lambda: names_of(session)), "the server reads from the database again")
         assert names_of(session) == ["shop"]
         open_room(session, "other")
         assert names_of(session) == ["shop", "other"]
         own.stop("fast")
         own.start()
-        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
+        wait_until(lambda: is_answered(lambda: names_of(session)), "the server reads from the database again")
         assert names_of(session) == ["shop", "other"]
     own.close()
 
@@ -164,7 +165,7 @@ def test_beats_go_on_while_a_database_hangs(serve: Serve, tmp_path: Path) -> Non
                     call()
             beat = session.beat("shop", "builder", "a")
             assert beat.status == "ok"
-        wait_until(lambda: is_answered(lambda: open_room(session, "third")), "writes are done again")
+        wait_until(lambda: is_answered(lambda: open_room(session, "third")), "the server writes again")
         assert names_of(session) == ["shop", "third"]
     own.close()
 

@@ -1,4 +1,4 @@
-"""What the server believed of a machine is made what is so, with the first beat of each new start of its daemon."""
+"""The first beat of a new incarnation corrects what the server has recorded about a machine."""
 
 from greenroom.domain.caller import THE_OPERATOR
 from greenroom.wire.requests import Fact
@@ -7,7 +7,7 @@ from tests.service.team import DAEMON, claimed, seat_for_daemon
 
 
 class Crashed(House):
-    """A machine whose agents a and b sit, a with a task in hand; its daemon, i1, has just been killed."""
+    """Machine m1 with agents a and b, a with a task; its daemon, incarnation i1, has just been killed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Crashed(House):
         return task.status, task.released_cause, task.deaths
 
     def fall_silent(self) -> None:
-        """Until machine and agents are counted as gone."""
+        """Let time pass until machine and agents have expired."""
         self.pass_time(self.limits.daemon_heartbeat_ttl_s + 2)
         assert self.present() == []
 
@@ -75,7 +75,7 @@ def test_whom_it_does_not_name_is_gone_at_once_and_what_they_held_is_free() -> N
 
 
 def test_so_is_one_that_was_counted_as_gone_before() -> None:
-    """Its task must not wait for a holder who cannot come back any more."""
+    """Its task must not wait for a holder that cannot return."""
     house = Crashed()
     house.fall_silent()
     assert house.fate()[0] == "acknowledged"

@@ -1,4 +1,4 @@
-"""An agent that stays: its daemon beats for the seat, and the agent asks for work there with a token of its own."""
+"""Residents: the daemon beats for the participant, and the agent claims work with a token of its own."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ CONNECTION = {"connection_id": "c1"}
 
 
 class Machine:
-    """Machine m1, whose daemon sits in the role builder as c1, and the token that its agent got."""
+    """Machine m1, whose daemon joined the role builder as c1, and the token that its agent got."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -74,7 +74,7 @@ def test_an_agent_that_comes_back_before_its_machine_comes_back_to_it(machine: M
 
 
 def test_also_while_its_machine_is_there(machine: Machine) -> None:
-    """Its daemon did not name it for a while."""
+    """Its daemon's beats have not named it for a while."""
     desk = machine.desk
     for _ in range(6):
         desk.pass_time(25)

@@ -1,4 +1,4 @@
-"""An agent rests as its daemon says: people see it, are told when it needs them, and no longer when it is over."""
+"""Restart holds that a daemon reports: they are shown, and raise an alert while they need a user."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ DAEMON = Caller(scope=MACHINE, machine="m1")
 
 @pytest.fixture
 def house() -> House:
-    """A builder on machine m1, which is connected."""
+    """A builder a on machine m1, which is connected."""
     made = House()
     made.room(max_requests=5)
     made.register()
@@ -28,7 +28,7 @@ def house() -> House:
 
 
 def sit(house: House, connection: str) -> None:
-    """Its daemon sits down."""
+    """Let the daemon of m1 join as builder, if the role is vacant."""
     as_daemon(house, lambda: house.join("builder", connection, if_vacant=True))
 
 
@@ -41,7 +41,7 @@ def as_daemon(house: House, act: Callable[[], Any]) -> Any:
 
 
 def work(house: House, connection: str) -> tuple[str, int]:
-    """It takes a new task; which one, and at which attempt."""
+    """Let the daemon's agent claim a new task; return its id and attempt."""
     claimed = house.working_as(DAEMON, "builder", connection)
     return claimed.id, claimed.attempt
 
@@ -70,7 +70,7 @@ def shown(house: House) -> tuple[str, str | None, str | None]:
 
 
 def raised(house: House) -> list[str]:
-    """What needs a person, without what is raised about tasks."""
+    """The kinds of alerts that are raised for the role, without those about tasks."""
     told: dict[str, bool] = {}
     for event in house.events():
         if event.type.startswith("attention.") and event.data["key"].startswith(("parked:", "paused:")):
@@ -79,7 +79,7 @@ def raised(house: House) -> list[str]:
 
 
 def park_for_good(house: House) -> None:
-    report(house, fact("exited", code=3), fact("parked", detail="it died again on trial"))
+    report(house, fact("exited", code=3), fact("parked", detail="it failed again in its probe run"))
 
 
 # Backing off.
@@ -107,7 +107,7 @@ def test_each_fact_is_an_event_and_is_taken_once_in_the_order_given(house: House
     assert shown(house) == ("parked", "too often", facts[1].until)
 
 
-# Parked.
+# Crash-looping.
 
 
 def test_one_that_is_parked_is_run_on_trial_and_known_as_parked_until_it_did_its_task(house: House) -> None:
@@ -139,15 +139,15 @@ def test_a_death_on_trial_does_not_count_against_its_task_and_people_are_told(ho
         house.task(task).released_cause,
         house.task(task).deaths,
     )
-    report(house, fact("parked", "b", detail="it died again on trial"))
+    report(house, fact("parked", "b", detail="it failed again in its probe run"))
     assert shown(house) == (
         "parked",
-        "it died again on trial; see to that, then run it again with `greenroom agent restart r/builder`",
+        "it failed again in its probe run; see to that, then run it again with `greenroom agent restart r/builder`",
         None,
     )
     assert raised(house) == ["parked"]
     told = next(event for event in house.events() if event.type == "attention.raised" and "parked" in event.cause)
-    assert told.data["text"].startswith("r/builder is parked: it died again on trial; ")
+    assert told.data["text"].startswith("r/builder is parked: it failed again in its probe run; ")
 
 
 def test_nor_does_it_when_the_sitting_ends_with_what_it_holds(house: House) -> None:
@@ -184,7 +184,7 @@ def test_a_machine_that_is_gone_does_not_hide_what_needs_a_person(house: House) 
     assert shown(house)[0] == "parked"
 
 
-# What ends it.
+# What ends a restart hold.
 
 
 def restart(house: House) -> None:
@@ -247,11 +247,11 @@ def test_a_daemon_that_sits_down_where_a_person_was_waited_for_has_begun_anew_on
     assert (shown(house), raised(house)) == (("waiting", None, None), [])
 
 
-# Facts of what was before.
+# Outdated reports.
 
 
 def test_a_fact_of_an_older_wish_changes_only_the_log(house: House) -> None:
-    """The daemon was away when a person started the role again: its old word must not park it anew."""
+    """The daemon was offline when a user restarted the role: its old report must not stop the restarts again."""
     generation = builder(house).generation
     restart(house)
     told = (fact("exited", code=3, generation=generation), fact("parked", generation=generation))

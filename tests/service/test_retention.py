@@ -1,4 +1,4 @@
-"""What grows is forgotten, and nothing that is still of use: each limit by its effect."""
+"""Retention deletes old rows and nothing that is still in use; one test for each limit."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -33,7 +33,7 @@ def a_house(**limits: Any) -> House:
 
 
 def much_later(house: House, seconds: float) -> None:
-    """Time passes at once, and then the sweep has some rounds to itself."""
+    """Move the clock at once, then let retention run for some rounds."""
     house.clock.move(seconds)
     house.pass_time(2 * house.limits.retention_interval_s)
 
@@ -281,7 +281,7 @@ def test_forgetting_waits_for_its_next_round_while_the_store_is_away(
         for _ in range(3):
             retention.forget_on(house.world)
     said = [record for record in caplog.records if record.name == "greenroom.retention"]
-    assert ["WARNING"] == [record.levelname for record in said], "an outage is told once a round"
+    assert ["WARNING"] == [record.levelname for record in said], "an outage is logged once a round"
     assert kept == house.event_types()
     house.pass_time(2 * house.limits.retention_interval_s)
     assert kept != house.event_types()

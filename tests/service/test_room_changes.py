@@ -1,4 +1,4 @@
-"""Rooms that are renamed, reshaped and deleted while agents sit in them and tokens are about."""
+"""Rooms that are renamed, reshaped and deleted while agents are present and tokens exist."""
 
 from typing import Any
 
@@ -206,7 +206,7 @@ def test_what_a_deleted_room_had_is_forgotten_bit_by_bit_also_by_the_next_server
     house.delete()
     before = house.count("events", "stream", f"room:{room}")
     house.pass_time(house.limits.retention_interval_s - 1)
-    assert before == house.count("events", "stream", f"room:{room}"), "who follows could not read the last events"
+    assert before == house.count("events", "stream", f"room:{room}"), "a follower could not read the last events"
     while (left := house.count("events", "stream", f"room:{room}")) == before:
         house.pass_time(1)
     assert 0 < left < before

@@ -1,4 +1,4 @@
-"""Only what an agent does itself keeps it present, and only what could be heard counts against it."""
+"""Only an agent's own calls renew its lease, and time in which the server was down does not count."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def test_what_a_person_does_to_a_task_does_not_keep_its_holder(how: Callable[...
 
 
 def test_an_absence_of_the_server_does_not_count_against_a_task_whose_holder_is_silent() -> None:
-    """Its holder may have called all the time, and nobody was there to hear it."""
+    """Its holder may have called all the time while the server was down."""
     house = House()
     house.room()
     task = house.working("builder", "a").id

@@ -1,4 +1,4 @@
-"""A role that is taken over from somebody at work: nobody else begins before the former holder's run is stopped."""
+"""Takeover of a role at work: its task waits until the former holder's run has stopped."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from tests.service.team import DAEMON, at_work_for_daemon
 
 @pytest.fixture
 def house() -> House:
-    """A builder at work, whose role somebody else takes."""
+    """A builder a at work, whose role b has taken over."""
     made = House()
     made.room(max_requests=3)
     made.working("builder", "a")
@@ -153,12 +153,12 @@ def test_a_chain_of_takeovers_waits_for_the_last_who_worked(house: House) -> Non
     assert house.claim("builder", "c") is not None
 
 
-# On a machine.
+# Runs of a daemon.
 
 
 @pytest.fixture
 def machine() -> House:
-    """A daemon's builder at work, whose role a person takes."""
+    """A daemon's builder a at work, whose role a user's agent b has taken over."""
     made, _ = at_work_for_daemon()
     made.join("builder", "b")
     return made
@@ -229,7 +229,7 @@ def test_the_reported_end_of_the_run_ends_the_wait(machine: House) -> None:
     machine.caller = DAEMON
     machine.report(exited("a", "task_before", 1))
     machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is None, "the end of an earlier run was taken for that of the last"
+    assert machine.claim("builder", "b") is None, "the exit of an earlier run ended the wait"
     machine.caller = DAEMON
     machine.report(exited("a", task, 1))
     machine.caller = THE_OPERATOR
@@ -246,7 +246,7 @@ def test_a_daemon_that_is_stopped_ends_the_wait(machine: House) -> None:
 
 
 def test_a_new_generation_does_not_wait_for_itself() -> None:
-    """A daemon stops its run and leaves before it sits down anew, so nothing is taken over."""
+    """A daemon stops its run and leaves before it joins again, so nothing is taken over."""
     house, task = at_work_for_daemon()
     house.caller = DAEMON
     house.report(exited("a", task.id, 1))

@@ -1,4 +1,4 @@
-"""Work that is written down for later, begun when a person says so, and over when a person took its result."""
+"""Backlog: work that starts when a user queues it, and ends when a user accepts its result."""
 
 import pytest
 
@@ -103,7 +103,7 @@ def test_a_person_accepts_it(house: House) -> None:
     assert ("completed", "there you are", 1) == (accepted.status, accepted.result, accepted.accepted_attempt)
     assert accepted.completed_at is not None
     assert [] == attentions(house)
-    assert 1 == len(said(house)), "the user was told when it was handed in, and not again"
+    assert 1 == len(said(house)), "the result was sent to the user a second time"
     assert "task.completed" == [t for t in house.event_types() if t.startswith("task.")][-1]
 
 
@@ -187,7 +187,7 @@ def test_only_what_waits_for_a_review_is_sent_back_to_be_done_again(house: House
 
 
 def test_who_lost_a_task_by_silence_does_not_get_it_back_from_the_backlog(house: House) -> None:
-    """Somebody may have said in between what is to be done differently: the claim's answer tells them."""
+    """A note may have been added meanwhile; the answer to a new claim has it."""
     task = house.send().task
     assert task is not None
     house.claim("builder", "A")

@@ -1,4 +1,4 @@
-"""A result that comes too late is never lost, counts for nobody by itself, and may be taken by a person."""
+"""A late result is kept, does not count by itself, and may be accepted by a user."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def house() -> House:
 
 
 def given_away(house: House, result: str | None = "what A had", to: str = "user") -> str:
-    """A task at attempt 2 of B, with a late result of A under attempt 1."""
+    """A task that B holds as attempt 2, with a late result of A for attempt 1."""
     task = opened(house)
     claimed(house)
     house.join("builder", "B")
@@ -70,7 +70,7 @@ def test_it_says_why_the_task_was_closed(house: House) -> None:
 
 
 def test_only_who_really_had_the_attempt_has_late_results(house: House) -> None:
-    """B sits in the role as A did, and yet attempt 1 was never its own."""
+    """B is in the role as A was, but attempt 1 was never its own."""
     task = given_away(house, result=None)
     for connection, attempt in (("B", 1), ("A", 2), ("R", 1), ("nobody", 1), ("A", 7)):
         with pytest.raises(Superseded) as refused:
@@ -115,7 +115,9 @@ def test_a_person_takes_it_from_a_present_holder(house: House) -> None:
     assert ("user", "what A had") == said(house)[-1]
     assert house.beat("builder", "B").task is None
     house.pass_time(house.limits.heartbeat_ttl_s + 2)
-    assert "B" not in [each.connection_id for each in house.look().participants], "its seat is to beat again"
+    assert "B" not in [each.connection_id for each in house.look().participants], (
+        "its lease is still as long as that of an agent at work"
+    )
 
 
 def test_the_holder_whose_task_was_taken_is_told_and_what_it_had_is_kept(house: House) -> None:
@@ -239,4 +241,4 @@ def test_a_task_keeps_so_many_and_says_what_became_of_one_more(house: House) -> 
     with pytest.raises(NotKept) as refused:
         house.complete(task, "B", 2, "of another attempt")
     assert "NOT kept" in refused.value.guidance
-    assert texts == [text for _, _, text in late(house, task)], "what was kept for one is not forgotten for another"
+    assert texts == [text for _, _, text in late(house, task)], "a late result of another attempt was dropped"

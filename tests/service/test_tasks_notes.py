@@ -1,4 +1,4 @@
-"""What people tell whoever works on a task reaches the one who works, by beat or by claim, and is lost nowhere."""
+"""Notes on a task reach the agent that holds it, with a beat or a claim, and none is lost."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def told(house: House, connection: str = "A") -> list[str]:
 
 
 def test_every_beat_tells_all_of_them_again(house: House) -> None:
-    """So an answer that is lost on its way loses nothing."""
+    """So a lost response loses no note."""
     task = working(house)
     assert [] == told(house)
 
@@ -77,7 +77,7 @@ def test_they_are_there_again_after_a_restart(house: House) -> None:
 
 
 def test_they_are_there_again_after_an_outage(house: House) -> None:
-    """Also what was written while the task had been released: its holder resumes, and claims nothing anew."""
+    """Also notes written while the task was released: its holder resumes it without a new claim."""
     task = working(house)
     house.note(task.id, "before")
     house.pass_time(house.limits.heartbeat_ttl_s + 2)

@@ -1,4 +1,4 @@
-"""What was set apart waits for a person, who tries it again, sends it to another role or ends it."""
+"""A quarantined task waits for a user, who retries it, sends it to another role or cancels it."""
 
 import pytest
 
@@ -111,7 +111,7 @@ def test_it_can_be_sent_to_a_role_of_the_room_only_and_to_its_own_it_is_tried_ag
 
 
 def test_a_request_that_a_person_let_go_on_may_be_handed_on_as_often_again() -> None:
-    """The hand-offs count anew; otherwise the very next one would set it apart again."""
+    """The hand-offs count from 0 again; otherwise the next one would quarantine the task again."""
     house = standing(Reliability(max_handoffs=2))
     task = opened(house)
 
@@ -126,7 +126,7 @@ def test_a_request_that_a_person_let_go_on_may_be_handed_on_as_often_again() -> 
             task = following.next_task
             if house.task(task).status == "quarantined":
                 return house.task(task).reason or "", turn
-        raise AssertionError("it goes in circles for ever")
+        raise AssertionError("no hand-off limit was met")
 
     reason, turns = hand_around()
     assert 2 == turns

@@ -1,4 +1,4 @@
-"""Every cell of the table of a task's moves, driven through the service: it leads where it says or changes nothing."""
+"""Every cell of a task's transition table, driven through the service: it leads to its state or changes nothing."""
 
 from collections.abc import Callable
 
@@ -32,11 +32,11 @@ EDGES = [(state, trigger, to) for state, moves in TRANSITIONS.items() for trigge
 MISSING = [(state, trigger) for state in STATES for trigger in TRIGGERS if trigger not in TRANSITIONS[state]]
 
 
-# How a task comes to a state: under attempt N of A, who had attempt N already where nobody has the task in hand.
+# How a task is brought into a state: by attempt N of A, which is over where the state has no holder.
 
 
 def attempted(house: House, begun: str) -> str:
-    """A task that A claimed; the number of the attempt is one more than before."""
+    """Let A claim the task; its attempt is one more than before."""
     task = house.claim("builder", "A")
     assert task is not None
     assert begun == task.id
@@ -70,7 +70,7 @@ def closed(house: House, begun: str) -> str:
 
 
 def completed(house: House, begun: str) -> str:
-    """Also what began in the backlog: it goes to another role, and so needs no review."""
+    """Also for a task of the backlog: the hand-off to another role needs no review."""
     return house.handoff(attempted(house, begun), "A", house.task(begun).attempt, to="reviewer", text="done").id
 
 
@@ -91,7 +91,7 @@ ARRANGE: dict[str, Arrange] = {
 }
 
 
-# How a trigger is pulled, towards the state that is wanted, where there is a choice.
+# How a trigger is fired; `to` chooses the state where the trigger has more than one.
 
 
 def complete(house: House, task: Task, to: str | None) -> object:
@@ -105,7 +105,7 @@ def accept(house: House, task: Task, to: str | None) -> object:
 
 
 def promote(house: House, task: Task, to: str | None) -> object:
-    """The house itself promotes, when a place becomes free; it never tries to promote anything else."""
+    """Only the server promotes, when a place becomes free, and only queued tasks."""
     if task.status == QUEUED:
         [other] = [each for each in house.look().tasks if each.status == PENDING]
         assert task.id == house.cancel(other.id).promoted
@@ -158,7 +158,7 @@ def standing(limits: Reliability | None = None) -> House:
 
 
 def begin(house: House, reviewed: bool) -> str:
-    """A request's first task, for the builder: of a message, or of the backlog, so that its result is reviewed."""
+    """A request's first task, for the builder: of a message, or of the backlog if its result is to be reviewed."""
     if reviewed:
         return house.queue(house.backlog().id).id
     task = house.send().task
@@ -167,7 +167,7 @@ def begin(house: House, reviewed: bool) -> str:
 
 
 def keep_late(house: House, task: str) -> None:
-    """Let attempt 1 be over, with a late result."""
+    """Let attempt 1 end with a late result."""
     attempted(house, task)
     house.reset(task)
     with pytest.raises(Superseded):
@@ -214,10 +214,10 @@ def test_what_the_table_does_not_have_is_refused_and_changes_nothing(state: str,
     if trigger == "complete":
         keeps_the_result(house, task)
         return
-    if (state, trigger) == (ACKNOWLEDGED, "progress"):  # Two moves in one: it is started, and then it progresses.
+    if (state, trigger) == (ACKNOWLEDGED, "progress"):  # Two transitions in one: start, then progress.
         assert IN_PROGRESS == house.progress(task.id, "A", task.attempt).status
         return
-    if (state, trigger) == (QUARANTINED, "quarantine"):  # Declined again, it is answered as the first time.
+    if (state, trigger) == (QUARANTINED, "quarantine"):  # A repeated decline is answered as the first one.
         assert QUARANTINED == house.decline(task.id, "A", task.attempt).status
         assert before == whole(house.store)
         return
@@ -234,7 +234,7 @@ def test_what_the_table_does_not_have_is_refused_and_changes_nothing(state: str,
 
 
 def keeps_the_result(house: House, task: Task) -> None:
-    """Completing where the table does not have it: the accepted attempt is answered again, any other's result kept."""
+    """Complete where the table has no such edge: the accepted attempt is answered again, another's result is kept."""
     before = whole(house.store)
     if task.accepted_attempt is not None:
         assert task == complete(house, task, None)
@@ -250,11 +250,11 @@ def keeps_the_result(house: House, task: Task) -> None:
     )
 
 
-# Where an edge needs a story of its own.
+# Edges that need a sequence of their own.
 
 
 def goes_in_circles(to: str) -> None:
-    """A hand-off too many opens its task set apart."""
+    """A hand-off beyond the limit opens a quarantined task."""
     house = standing(Reliability(max_handoffs=1))
     task = begin(house, reviewed=False)
     for expected in (PENDING, to):
@@ -265,7 +265,7 @@ def goes_in_circles(to: str) -> None:
 
 
 def comes_back(to: str) -> None:
-    """Whoever lost a task by silence joins again."""
+    """An agent that lost a task by silence joins again."""
     house = standing()
     task = (in_progress if to == IN_PROGRESS else attempted)(house, begin(house, reviewed=False))
     house.pass_time(house.limits.heartbeat_ttl_s + house.limits.task_lost_after_s + 3)

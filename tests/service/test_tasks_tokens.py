@@ -1,4 +1,4 @@
-"""What the token of an attempt may do while its attempt lasts, for a day after its end, and then."""
+"""What an attempt's token may do during the attempt, for a day after its end, and afterwards."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def claimed(desk: Desk, connection: str = "A") -> dict[str, Any]:
 
 
 def act(desk: Desk, task: dict[str, Any], verb: str, key: str | None = None, **more: Any) -> Answer:
-    """A call of whoever has the task's token."""
+    """Make a call with the task's token."""
     body = {"connection_id": "A", "attempt": task["attempt"], **more}
     headers = {"idempotency-key": key} if key else {}
     return desk.post(f"/api/v1/tasks/{task['id']}/{verb}", body, token=task["token"], headers=headers)
@@ -93,7 +93,7 @@ def test_for_a_day_it_may_hand_in_what_it_has_and_then_nothing(desk: Desk, how: 
 
 
 def test_the_day_is_not_counted_anew_when_somebody_else_claims_or_a_person_decides(desk: Desk) -> None:
-    """A token that was refused must not come to life again."""
+    """A token that was refused must not become valid again."""
     desk.say()
     task = claimed(desk)
     path = f"/api/v1/tasks/{task['id']}"
@@ -140,7 +140,7 @@ def test_an_earlier_call_is_answered_again_under_its_key_for_a_day(desk: Desk, h
 
 
 def test_no_record_of_an_answer_outlives_the_token(desk: Desk) -> None:
-    """The answer to a late result was kept only just now, and yet the token's day is over."""
+    """The answer to a late result was stored a moment ago, but the token's day is over."""
     desk.say()
     task = claimed(desk)
     ways_to_end(desk, task, "reset")
@@ -171,7 +171,9 @@ def test_a_decline_is_answered_again_as_the_first_time(desk: Desk) -> None:
     assert 1 == len([event for event in desk.get("/api/v1/events").json if event["type"] == "task.quarantined"])
 
     assert 200 == desk.post(f"/api/v1/tasks/{task['id']}/retry", {}).status
-    assert 403 == act(desk, task, "decline", reason="no key").status, "a person has decided otherwise since"
+    assert 403 == act(desk, task, "decline", reason="no key").status, (
+        "the token is valid although a user decided about the task since"
+    )
 
 
 def test_a_decline_is_answered_again_for_a_day(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Work that waits where nobody sits: people are told once, and nothing is started."""
+"""Work that waits for a role without an agent: one alert is raised, and nothing is started."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_whoever_sits_down_resolves_it(house: House) -> None:
 
 
 def test_whoever_sits_down_only_for_moments_and_takes_nothing_is_no_comfort(house: House) -> None:
-    """So does a daemon that finds no program to run, again and again."""
+    """A daemon that finds no program to run does so again and again."""
     house.send()
     for number in range(6):
         house.pass_time(house.limits.task_pending_timeout_s / 5)
@@ -160,4 +160,4 @@ def test_a_deleted_room_needs_nobody(house: House) -> None:
     house.delete()
     assert (raised(house), told(house)) == ([], ["attention.raised", "attention.resolved"])
     house.pass_time(400)
-    assert (raised(house), told(house)) == ([], []), "it was told of a room whose events are forgotten"
+    assert (raised(house), told(house)) == ([], []), "an event was recorded for a room whose events are deleted"

@@ -1,4 +1,4 @@
-"""What people are shown is what is so."""
+"""What users are shown of rooms, roles and machines is correct."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.service.house import House
 
 
 def test_a_role_works_only_if_its_own_agent_does() -> None:
-    """A connection's id is its client's own choice, and two roles may have the same."""
+    """A client chooses its connection id, and two roles may have the same."""
     house = House()
     house.room()
     house.join("builder", "A")
@@ -83,7 +83,7 @@ def test_so_were_the_agents_of_a_machine() -> None:
 
 
 def test_a_page_after_nothing_known_is_refused() -> None:
-    """It must not be the first page again: whoever pages would never come to an end."""
+    """The first page again would make a client page for ever."""
     house = House()
     house.room()
     world, caller = house.world, house.caller

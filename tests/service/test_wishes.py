@@ -1,4 +1,4 @@
-"""A wish is a state: to wish again what is so already disturbs nobody."""
+"""An agent spec is a state: setting what is already set disturbs no agent."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_nor_is_another_reason_for_it_but_people_see_that(house: House) -> None:
 
 
 def test_the_same_wish_for_an_agent_that_is_not_there_starts_it_anew(house: House) -> None:
-    """Whoever repeats it does not want to wait until its daemon tries again."""
+    """A user who repeats it does not want to wait for the daemon's next try."""
     known = version(house)
 
     again = house.wish("builder")
@@ -78,7 +78,7 @@ def test_restarting_is_always_a_new_generation(house: House) -> None:
 
 
 def test_what_was_wished_of_a_machine_that_was_away_is_not_made_up_for(house: House) -> None:
-    """It is a state and no order: whoever comes back reads what holds now, and nothing that held in between."""
+    """It is a state and no command: a machine that returns reads the current spec, none of those in between."""
     house.pass_time(house.limits.daemon_heartbeat_ttl_s + 2)
     for desired in ("stopped", "running", "stopped"):
         house.wish("builder", desired=desired)

@@ -1,4 +1,4 @@
-"""All that a store remembers, so that a test can say: nothing changed."""
+"""Reads everything in a store, so that a test can assert that nothing changed."""
 
 from typing import Any
 
