@@ -43,7 +43,7 @@ from greenroom.wire.replies import (
     RoomView,
     Wishes,
 )
-from tests.service.stores import databases
+from tests.service.store_factory import store_factory
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class House:
         self.clock = MovedClock()
         self.limits = limits or Reliability()
         self.entropy = SeededEntropy(7)
-        self.store = databases.open(self.clock, self.limits)
+        self.store = store_factory.open(self.clock, self.limits)
         self.caller: Caller = THE_OPERATOR
         self.open()
 
@@ -84,8 +84,8 @@ class House:
         body = requests.CreateRoom(name=name, roles=list(roles), max_requests=max_requests)
         return self.write(lambda tx: rooms.create(self.world, tx, self.caller, body))
 
-    def change(self, room: str = "r", **given: Any) -> RoomView:
-        body = requests.ChangeRoom(**given)
+    def change(self, room: str = "r", **fields: Any) -> RoomView:
+        body = requests.ChangeRoom(**fields)
         return self.write(lambda tx: reshaping.change(self.world, tx, self.caller, room, body))
 
     def close_room(self, room: str = "r") -> RoomView:
@@ -138,13 +138,13 @@ class House:
 
     def working_as(self, caller: Caller, role: str, connection: str, room: str = "r") -> ClaimedTask:
         """The same, but `caller` joins and claims. The operator sends the message."""
-        before, self.caller = self.caller, THE_OPERATOR
+        previous_caller, self.caller = self.caller, THE_OPERATOR
         self.send(to=role, room=room)
         self.caller = caller
         self.join(role, connection, room)
         claimed = self.claim(role, connection, room)
         assert claimed is not None
-        self.caller = before
+        self.caller = previous_caller
         return claimed
 
     def start(self, task: str, connection: str, attempt: int) -> Task:
@@ -167,9 +167,9 @@ class House:
         body = requests.Decline(connection_id=connection, attempt=attempt, reason=reason)
         return self.write(lambda tx: tasks.decline(self.world, tx, self.caller, task, body))
 
-    def move(self, how: Callable[..., Task], task: str, reason: str | None = None) -> Task:
+    def move(self, action: Callable[..., Task], task: str, reason: str | None = None) -> Task:
         """Run a user's action on a task that takes only a reason: `decisions.cancel`, `decisions.reset`."""
-        return self.write(lambda tx: how(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
+        return self.write(lambda tx: action(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
 
     def cancel(self, task: str, reason: str | None = None) -> Task:
         return self.move(decisions.cancel, task, reason)
@@ -241,15 +241,15 @@ class House:
             return self.write(lambda tx: connecting.reconnect(self.world, tx, self.caller, machine, body))
         return reply
 
-    def report(self, *given: requests.Fact, machine: str = "m1", incarnation: str = "i1") -> FactsReply:
-        body = requests.PostFacts(incarnation=incarnation, facts=list(given))
+    def report(self, *reports: requests.Fact, machine: str = "m1", incarnation: str = "i1") -> FactsReply:
+        body = requests.PostFacts(incarnation=incarnation, facts=list(reports))
         return self.write(lambda tx: facts.take(self.world, tx, self.caller, machine, body))
 
     def count(self, table: str, column: str, value: str) -> int:
         """Count the rows of a table that have `value` in `column`."""
-        counted = tables.metadata.tables[table]
-        where = counted.c[column] == bindparam("value")
-        statement = Statement(select(func.count()).select_from(counted).where(where))
+        counted_table = tables.metadata.tables[table]
+        where = counted_table.c[column] == bindparam("value")
+        statement = Statement(select(func.count()).select_from(counted_table).where(where))
         row = self.store.read(lambda reader: reader.row(statement, value=value))
         return int(row[0]) if row else 0
 

@@ -14,7 +14,7 @@ from greenroom.server.doors import Doors
 from greenroom.server.hosts import Hosts
 from greenroom.service.opening import open_world
 from greenroom.store.store import Store
-from tests.service.stores import databases
+from tests.service.store_factory import store_factory
 from tests.waiting import PATIENCE_S
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 HOST = "127.0.0.1:6464"
 
 
-class Answer(msgspec.Struct):
+class AsgiResponse(msgspec.Struct):
     """The response to a request."""
 
     status: int
@@ -34,32 +34,32 @@ class Answer(msgspec.Struct):
         return msgspec.json.decode(self.body)
 
 
-class Exchange:
+class AsgiExchange:
     """One request in flight, as its client sees it. The client can disconnect."""
 
     def __init__(self, application: Any, scope: dict[str, Any], body: list[bytes]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._gone = asyncio.Event()
-        self._unsent = body
+        self._disconnected = asyncio.Event()
+        self._unsent_chunks = body
         self._task = asyncio.create_task(application(scope, self._receive, self._send))
         self._task.add_done_callback(lambda task: self.chunks.put_nowait(None))
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection."""
-        self._gone.set()
+        self._disconnected.set()
 
-    async def answer(self) -> Answer:
+    async def response(self) -> AsgiResponse:
         """Wait until the app has finished the response, and return it."""
-        chunks = []
+        received = []
         async with asyncio.timeout(PATIENCE_S):
             while (chunk := await self.chunks.get()) is not None:
-                chunks.append(chunk)
+                received.append(chunk)
             await self._task
-        return Answer(self.status, self.headers, b"".join(chunks))
+        return AsgiResponse(self.status, self.headers, b"".join(received))
 
-    async def frame(self) -> dict[str, str]:
+    async def next_event(self) -> dict[str, str]:
         """The next event of a stream, comments skipped; an empty dict at the end of the stream."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -74,10 +74,10 @@ class Exchange:
         return self._task.done()
 
     async def _receive(self) -> dict[str, Any]:
-        if self._unsent:
-            chunk = self._unsent.pop(0)
-            return {"type": "http.request", "body": chunk, "more_body": bool(self._unsent)}
-        await self._gone.wait()
+        if self._unsent_chunks:
+            chunk = self._unsent_chunks.pop(0)
+            return {"type": "http.request", "body": chunk, "more_body": bool(self._unsent_chunks)}
+        await self._disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -88,38 +88,38 @@ class Exchange:
         if message.get("body"):
             self.chunks.put_nowait(message["body"])
         if not message.get("more_body"):
-            self._gone.set()  # As uvicorn does: a complete response ends a pending `receive`.
+            self._disconnected.set()  # As uvicorn does: a complete response ends a pending `receive`.
 
 
-class Desk:
+class InProcessServer:
     """A server in this process, and the client of it. Requests carry the operator's token unless another is given."""
 
     def __init__(self, limits: Reliability | None = None, store: Store | None = None, clock: MovedClock | None = None):
         self.clock = clock or MovedClock()
         self.limits = limits or Reliability(claim_wait_max_s=0.05, wishes_wait_max_s=0.05)
-        self.store = store or databases.open(self.clock, self.limits)
-        self.world = open_world(self.store, self.clock, SeededEntropy(7), self.limits)
-        self.token: str | None = self.world.keys.operator_token()
+        self.store = store or store_factory.open(self.clock, self.limits)
+        self.service_context = open_world(self.store, self.clock, SeededEntropy(7), self.limits)
+        self.token: str | None = self.service_context.keys.operator_token()
         self._runner = asyncio.Runner()
-        self.doors = self.run(self._doors())
+        self.context = self.run(self._create_context())
         self.hosts = Hosts("127.0.0.1", 6464)
-        self.app = app(self.doors, self.hosts)
-        self.reference = reference(self.doors, self.hosts)
+        self.app = app(self.context, self.hosts)
+        self.reference = reference(self.context, self.hosts)
 
-    async def _doors(self) -> Doors:
-        return Doors(self.world)
+    async def _create_context(self) -> Doors:
+        return Doors(self.service_context)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.doors.close()
+        self.context.close()
         self._runner.close()
         self.store.close()
 
-    def run(self, story: Coroutine[Any, Any, T]) -> T:
+    def run(self, scenario: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in which several requests may be in flight."""
-        return self._runner.run(story)
+        return self._runner.run(scenario)
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock forward and tick the background loops at every sweep interval."""
@@ -127,11 +127,11 @@ class Desk:
         while seconds > 0:
             self.clock.move(min(step, seconds))
             seconds -= step
-            self.run(self.tick())
+            self.run(self.tick_loops())
 
-    async def tick(self) -> None:
-        self.doors.healing.tick_sweep()
-        self.doors.healing.tick_feed()
+    async def tick_loops(self) -> None:
+        self.context.healing.tick_sweep()
+        self.context.healing.tick_feed()
 
     def send(
         self,
@@ -143,16 +143,16 @@ class Desk:
         headers: Mapping[str, str | None] | None = None,
         application: Any = None,
         chunks: list[bytes] | None = None,
-    ) -> Exchange:
+    ) -> AsgiExchange:
         """Start a request on the running loop. `body` is JSON, or bytes as they are; `token=""` is the operator's."""
-        raw = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
-        told: dict[str, str | None] = {"host": HOST, "content-length": str(len(raw))}
+        raw_body = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
+        sent_headers: dict[str, str | None] = {"host": HOST, "content-length": str(len(raw_body))}
         token = self.token if token == "" else token
         if token is not None:
-            told["authorization"] = f"Bearer {token}"
+            sent_headers["authorization"] = f"Bearer {token}"
         if body is not None:
-            told["content-type"] = "application/json"
-        told.update(headers or {})
+            sent_headers["content-type"] = "application/json"
+        sent_headers.update(headers or {})
         path, _, query = path.partition("?")
         scope = {
             "type": "http",
@@ -164,59 +164,63 @@ class Desk:
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "root_path": "",
-            "headers": [(name.encode(), value.encode()) for name, value in told.items() if value is not None],
+            "headers": [(name.encode(), value.encode()) for name, value in sent_headers.items() if value is not None],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 6464),
         }
-        return Exchange(application or self.app, scope, chunks if chunks is not None else [raw])
+        return AsgiExchange(application or self.app, scope, chunks if chunks is not None else [raw_body])
 
-    def call(self, method: str, path: str, body: Any = None, **how: Any) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> AsgiResponse:
         """Send a request and wait for its response."""
 
-        async def story() -> Answer:
-            return await self.send(method, path, body, **how).answer()
+        async def scenario() -> AsgiResponse:
+            return await self.send(method, path, body, **options).response()
 
-        return self.run(story())
+        return self.run(scenario())
 
-    def get(self, path: str, **how: Any) -> Answer:
-        return self.call("GET", path, **how)
+    def get(self, path: str, **options: Any) -> AsgiResponse:
+        return self.call("GET", path, **options)
 
-    def post(self, path: str, body: Any = None, **how: Any) -> Answer:
-        return self.call("POST", path, body, **how)
+    def post(self, path: str, body: Any = None, **options: Any) -> AsgiResponse:
+        return self.call("POST", path, body, **options)
 
-    def put(self, path: str, body: Any = None, **how: Any) -> Answer:
-        return self.call("PUT", path, body, **how)
+    def put(self, path: str, body: Any = None, **options: Any) -> AsgiResponse:
+        return self.call("PUT", path, body, **options)
 
-    def room(self, name: str = "r", roles: tuple[str, ...] = ("builder", "reviewer")) -> dict[str, Any]:
-        answer = self.post("/api/v1/rooms", {"name": name, "roles": list(roles)})
-        assert 201 == answer.status, answer.body
-        room: dict[str, Any] = answer.json
+    def create_room(self, name: str = "r", roles: tuple[str, ...] = ("builder", "reviewer")) -> dict[str, Any]:
+        response = self.post("/api/v1/rooms", {"name": name, "roles": list(roles)})
+        assert 201 == response.status, response.body
+        room: dict[str, Any] = response.json
         return room
 
     def join(self, role: str = "builder", connection: str = "A", room: str = "r") -> dict[str, Any]:
-        answer = self.post(f"/api/v1/rooms/{room}/participants/{role}/join", {"connection_id": connection})
-        assert 200 == answer.status, answer.body
-        reply: dict[str, Any] = answer.json
+        response = self.post(f"/api/v1/rooms/{room}/participants/{role}/join", {"connection_id": connection})
+        assert 200 == response.status, response.body
+        reply: dict[str, Any] = response.json
         return reply
 
     def beat(self, role: str = "builder", connection: str = "A", room: str = "r") -> dict[str, Any]:
-        answer = self.post(f"/api/v1/rooms/{room}/participants/{role}/heartbeat", {"connection_id": connection})
-        assert 200 == answer.status, answer.body
-        reply: dict[str, Any] = answer.json
+        response = self.post(f"/api/v1/rooms/{room}/participants/{role}/heartbeat", {"connection_id": connection})
+        assert 200 == response.status, response.body
+        reply: dict[str, Any] = response.json
         return reply
 
-    def say(self, text: str = "do it", room: str = "r") -> dict[str, Any]:
-        answer = self.post(f"/api/v1/rooms/{room}/messages", {"sender": "user", "text": text})
-        assert 201 == answer.status, answer.body
-        reply: dict[str, Any] = answer.json
+    def send_message(self, text: str = "do it", room: str = "r") -> dict[str, Any]:
+        response = self.post(f"/api/v1/rooms/{room}/messages", {"sender": "user", "text": text})
+        assert 201 == response.status, response.body
+        reply: dict[str, Any] = response.json
         return reply
 
-    def claim(self, role: str = "builder", connection: str = "A", room: str = "r", **more: Any) -> Answer:
-        return self.post(f"/api/v1/rooms/{room}/tasks/claim", {"role": role, "connection_id": connection, **more})
+    def claim(self, role: str = "builder", connection: str = "A", room: str = "r", **extra_fields: Any) -> AsgiResponse:
+        return self.post(
+            f"/api/v1/rooms/{room}/tasks/claim", {"role": role, "connection_id": connection, **extra_fields}
+        )
 
-    def act(self, task: dict[str, Any], verb: str, connection: str = "A", **more: Any) -> Answer:
-        body = {"connection_id": connection, "attempt": task["attempt"], **more}
-        return self.post(f"/api/v1/tasks/{task['id']}/{verb}", body)
+    def act_on_task(
+        self, task: dict[str, Any], action: str, connection: str = "A", **extra_fields: Any
+    ) -> AsgiResponse:
+        body = {"connection_id": connection, "attempt": task["attempt"], **extra_fields}
+        return self.post(f"/api/v1/tasks/{task['id']}/{action}", body)
 
-    def look(self, room: str = "r") -> Any:
+    def show_room(self, room: str = "r") -> Any:
         return self.get(f"/api/v1/rooms/{room}").json
