@@ -1,4 +1,4 @@
-"""Draws the API's calls from the table that the routes are made from. Must not know any single call."""
+"""Generates the table of the API's calls from the table of the routes."""
 
 from typing import Any, get_args
 
@@ -10,30 +10,30 @@ from tools.table import code, table
 
 
 def draw_calls() -> str:
-    """A row for each call. A field with `?` may be left out; a call with a key heeds `Idempotency-Key`."""
+    """A row for each call. A field with `?` is optional; a call marked `key` accepts an `Idempotency-Key`."""
     rows = [
         (
             f"`{call.method.value} {call.path}`",
-            fields_of(call.body) or fields_of(call.query),
-            answer_of(call),
+            format_fields(call.body) or format_fields(call.query),
+            format_answer(call),
             "key" if call.keyed else "",
             call.summary,
         )
         for call in OPERATIONS
     ]
-    return table(("call", "body, or query", "answer", " ", "what it does"), rows)
+    return table(("call", "body or query", "answer", " ", "what it does"), rows)
 
 
-def fields_of(kind: Any) -> str:
-    """The fields of a body or a query."""
+def format_fields(kind: Any) -> str:
+    """The names of the fields of a body or a query."""
     if kind is None:
         return ""
     names = [field.encode_name + ("" if field.required else "?") for field in msgspec.structs.fields(kind)]
     return code(" ".join(names))
 
 
-def answer_of(call: Operation) -> str:
-    """The status and the kind of a call's answer."""
+def format_answer(call: Operation) -> str:
+    """The status and the type of a call's answer."""
     if call.reply is None:
         return "204"
     kinds = get_args(call.reply)

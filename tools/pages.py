@@ -1,7 +1,7 @@
-"""Draws what the docs show of the code, so that it cannot grow old. Knows pages and markers; must not know any rule.
+"""Generates the tables and diagrams of the docs from the code, so that they stay current.
 
-`.venv/bin/python -m tools.pages` draws everything anew; a test fails while something is not current. What lies between
-`<!-- drawn: NAME -->` and `<!-- end -->` belongs to this script; `docs/state-machine.md` is drawn in the same way.
+`.venv/bin/python -m tools.pages` regenerates all of them; a test fails while one is out of date. Text between
+`<!-- drawn: NAME -->` and `<!-- end -->` is overwritten.
 """
 
 import re
@@ -38,12 +38,12 @@ DRAWINGS: dict[str, Callable[[], str]] = {
 
 
 def current(text: str) -> str:
-    """The page with everything in it drawn anew."""
+    """The page with all its generated parts up to date. Raises KeyError for an unknown name in a marker."""
     return DRAWN.sub(lambda found: f"{found['name']}{found[2]}\n{DRAWINGS[found['name']]()}\n\n", text)
 
 
 def names_in(text: str) -> list[str]:
-    """The drawings that a page has a place for."""
+    """The names of the generated parts in a page, in order."""
     return [found["name"] for found in DRAWN.finditer(text)]
 
 

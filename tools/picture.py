@@ -1,6 +1,6 @@
-"""Draws what a terminal shows as SVG. Knows colours and fonts; must not add or leave out a letter.
+"""Converts a terminal screen to an SVG picture, with its colours and exactly its text.
 
-Draw anew with `tmux capture-pane -ep -t PANE | .venv/bin/python -m tools.picture > docs/pictures/status.svg`.
+Usage: `tmux capture-pane -ep -t PANE | .venv/bin/python -m tools.picture > docs/pictures/status.svg`.
 """
 
 import re
@@ -13,12 +13,12 @@ from rich.text import Text
 
 FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
 FONTS = "ui-monospace, SFMono-Regular, Menlo, 'DejaVu Sans Mono', monospace"
-# Rich's own form fetches its font from somewhere; a picture should need nobody.
+# Rich's own format loads its font from the network; the picture must not.
 FORM = FONT_FACE.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code, monospace", FONTS)
 
 
 def draw(screen: str, title: str) -> str:
-    """Draw a screen as `tmux capture-pane -e` prints it."""
+    """Convert a screen, given as `tmux capture-pane -e` prints it."""
     lines = screen.rstrip().splitlines()
     text = Text("\n").join(Text.from_ansi(line) for line in lines)
     width = max(line.cell_len for line in text.split("\n"))

@@ -1,9 +1,10 @@
-"""Drafts the next revision of the schema: what the tables of today have and the newest revision has not.
+"""Drafts the next schema revision: the differences between the tables in the code and the newest revision.
 
     .venv/bin/python -m tools.revision "What changes"
 
-Raise SCHEMA_VERSION first. The draft is the work of a machine: read it, complete it by hand (it misses what CHECK
-constraints say), and let `tests/contract/test_migrations.py` tell when both ways lead to the same tables.
+Raise SCHEMA_VERSION first. The draft is generated and incomplete: read it and complete it by hand (it lacks CHECK
+constraints and data changes). `tests/contract/test_migrations.py` passes when an upgraded store and a new one have the
+same tables.
 """
 
 import sqlite3
@@ -21,11 +22,11 @@ VERSIONS = Path(upgrading.__file__).parent / "versions"
 
 
 def draft(message: str) -> None:
-    """Write a draft of the revision that SCHEMA_VERSION names, from an empty database that has passed all others."""
+    """Write a draft of the revision that SCHEMA_VERSION names, by comparing with an empty, fully upgraded database."""
     if (VERSIONS / f"revision_{REVISION}.py").exists():
-        sys.exit(f"revision {REVISION} is there already: raise SCHEMA_VERSION in src/greenroom/store/schema.py first")
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
-        engine = upgrading.engine_of(lambda: memory, "sqlite", "BEGIN")
+        sys.exit(f"revision {REVISION} exists already: raise SCHEMA_VERSION in src/greenroom/store/schema.py first")
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        engine = upgrading.engine_of(lambda: database, "sqlite", "BEGIN")
         with engine.begin() as connection:
             config = upgrading.configured(connection)
             command.upgrade(config, "head")

@@ -1,8 +1,8 @@
-"""Installs what this checkout needs into `.venv`, by the lock: `python3 tools/setup.py run|dev|uv`. Says what it does.
+"""Installs the packages that this checkout needs into `.venv`, as locked: `python3 tools/setup.py run|dev|uv`.
 
-`run` is what the product and its example team need, `dev` the tools of tests and checks as well, `uv` the installer
-alone. What is installed already is left alone, so that `make` may call this every time. Two calls in one checkout take
-turns: the second waits, and finds the work done. Only the standard library is needed, and pip.
+`run` installs what the product and its example team need, `dev` also the tools for tests and checks, `uv` only the
+installer. An environment that is up to date is left unchanged, so `make` may call this every time. Two calls in one
+checkout take turns: the second waits, and finds the work done. Needs only the standard library and pip.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ UV = ROOT / ".tools" / "bin" / "uv"
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
 GROUPS = {"run": ("build", "example"), "dev": ("dev",)}
-"""The dependency groups of each kind, from `pyproject.toml`."""
+"""The dependency groups that each command installs, from `pyproject.toml`."""
 
 INSTALLER = "uv"
 PYTHON_MIN = (3, 11)
-UV_WANTED = "uv>=0.9,<1"
-STILL_AT_IT_S = 10
-OUTPUT_SHOWN = 4000
+UV_REQUIREMENT = "uv>=0.9,<1"
+PROGRESS_INTERVAL_S = 10
+OUTPUT_CHARS_SHOWN = 4000
 
 
 class Failed(Exception):
-    """A step failed; the text says what to do next."""
+    """A step failed; the message says what to do next."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,129 +43,129 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if sys.version_info < PYTHON_MIN:
         found = sys.version.split()[0]
-        say(f"Python {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer is needed, and {sys.executable} is {found};")
-        say("name a newer one: make PYTHON=/path/to/python3.11 ...")
+        log(f"{sys.executable} is Python {found}; version {PYTHON_MIN[0]}.{PYTHON_MIN[1]} or newer is required")
+        log("use a newer one: make PYTHON=/path/to/python3.11 ...")
         return 1
     try:
-        with turn() as mine:
-            install_uv(mine) if arguments[0] == INSTALLER else install(arguments[0], mine)
+        with hold_lock() as lock_fd:
+            install_uv(lock_fd) if arguments[0] == INSTALLER else install(arguments[0], lock_fd)
     except (Failed, OSError) as error:
-        say(str(error))
+        log(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it stopped")
+        log("interrupted; run the same command again to continue")
         return 130
     return 0
 
 
 @contextmanager
-def turn() -> Iterator[int]:
-    """One at a time installs into this checkout. The lock is on the folder itself.
+def hold_lock() -> Iterator[int]:
+    """Hold the lock on this checkout, so that one setup at a time installs into it. The folder itself is locked.
 
-    What is started meanwhile is handed the descriptor: it holds the lock too, should this process be killed.
+    Gives the descriptor, to be passed on to child processes: they keep the lock if this process is killed.
     """
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another setup is at work in this checkout; waiting for it")
+            log("another setup is running in this checkout; waiting for it")
             fcntl.flock(folder, fcntl.LOCK_EX)
         except OSError as error:
-            say(f"this file system has no locks ({error.strerror}): run only one setup at a time here")
+            log(f"this file system does not support locks ({error.strerror}): run only one setup at a time")
         yield folder
     finally:
         os.close(folder)
 
 
-def install(kind: str, mine: int) -> None:
-    """Bring `.venv` to where `kind` is in it, in as few steps as that takes."""
-    found = installed()
-    if found in (stamp(kind), stamp("dev")):
+def install(kind: str, lock_fd: int) -> None:
+    """Install `kind` into `.venv`, with only the steps that are necessary. Raises Failed."""
+    found = read_stamp()
+    if found in (make_stamp(kind), make_stamp("dev")):
         subprocess.run([str(PYTHON), "-m", "compileall", "-q", "src"], cwd=ROOT, check=False)
         return
-    install_uv(mine)
-    is_there = found == stamp("run")  # and may be at work: then nothing but the tools is added
-    if not is_there:
-        marker().unlink(missing_ok=True)
-        step("making .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV], mine)
-    groups = [word for name in GROUPS[kind] for word in ("--group", name)]
+    install_uv(lock_fd)
+    has_runtime = found == make_stamp("run")  # and may be in use: then only the tools are added
+    if not has_runtime:
+        stamp_path().unlink(missing_ok=True)
+        run_step("creating .venv", [UV, "venv", "--quiet", "--clear", "--python", sys.executable, VENV], lock_fd)
+    groups = [option for name in GROUPS[kind] for option in ("--group", name)]
     pip = [UV, "pip", "install", "--quiet", "--python", PYTHON]
-    step(
-        "installing what Greenroom needs" if kind == "run" else "installing the tools of tests and checks",
-        # The lock pins every version by hash; the project and its groups say which of them are wanted.
-        # Compiled here: where PYTHONDONTWRITEBYTECODE is set, every process would compile its imports again.
+    run_step(
+        "installing what Greenroom needs" if kind == "run" else "installing the tools for tests and checks",
+        # The lock pins every version by hash; the project and its groups select the packages.
+        # Compiled here, because where PYTHONDONTWRITEBYTECODE is set every process would compile its imports again.
         [*pip, "--require-hashes", "--compile-bytecode", "--constraint", LOCK, "--requirement", PROJECT, *groups],
-        mine,
+        lock_fd,
     )
-    if not is_there:
-        step("installing Greenroom", [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], mine)
-    step("compiling Greenroom", [PYTHON, "-m", "compileall", "-q", "src"], mine)
-    marker().write_text(stamp(kind))
-    say("ready")
+    if not has_runtime:
+        run_step("installing Greenroom", [*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT], lock_fd)
+    run_step("compiling Greenroom", [PYTHON, "-m", "compileall", "-q", "src"], lock_fd)
+    stamp_path().write_text(make_stamp(kind))
+    log("ready")
 
 
-def install_uv(mine: int) -> None:
-    """Bring the installer, which needs no home folder and no place in the system's Python (PEP 668)."""
-    if answers([str(UV), "--version"]):
+def install_uv(lock_fd: int) -> None:
+    """Install uv into `.tools`, which needs no home folder and changes nothing in the system's Python (PEP 668)."""
+    if is_runnable([str(UV), "--version"]):
         return
     pip = [sys.executable, "-m", "pip"]
-    if not answers([*pip, "--version"]):
+    if not is_runnable([*pip, "--version"]):
         raise Failed("pip is missing: install it (Debian: apt install python3-pip)")
-    quiet = ("--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade")
-    step("fetching the installer", [*pip, "install", *quiet, "--target", UV.parents[1], UV_WANTED], mine)
+    options = ("--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade")
+    run_step("fetching the installer", [*pip, "install", *options, "--target", UV.parents[1], UV_REQUIREMENT], lock_fd)
 
 
-def answers(command: Sequence[str]) -> bool:
-    """Tell whether a command is there, is one for this machine, and works."""
+def is_runnable(command: Sequence[str]) -> bool:
+    """Whether a command exists, runs on this machine, and exits with 0."""
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
 
-def step(what: str, command: Sequence[object], mine: int) -> None:
-    """Run one command, saying what it is for, and again and again that it still runs. Raises Failed."""
-    say(what)
-    words = [str(word) for word in command]
+def run_step(purpose: str, command: Sequence[object], lock_fd: int) -> None:
+    """Run one command; print its purpose, and every 10 s that it still runs. Raises Failed."""
+    log(purpose)
+    arguments = [str(argument) for argument in command]
     with subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(mine,)
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=(lock_fd,)
     ) as process:
         output, waited_s = None, 0
         while output is None:
             try:
-                output, _ = process.communicate(timeout=STILL_AT_IT_S)
+                output, _ = process.communicate(timeout=PROGRESS_INTERVAL_S)
             except subprocess.TimeoutExpired:
-                waited_s += STILL_AT_IT_S
-                say(f"still {what} ({waited_s} s)")
+                waited_s += PROGRESS_INTERVAL_S
+                log(f"still {purpose} ({waited_s} s)")
             except BaseException:
                 process.terminate()
                 process.wait()
                 raise
     if process.returncode != 0:
-        print(output[-OUTPUT_SHOWN:], file=sys.stderr)
-        raise Failed(f"{what} failed, as said above; once that is mended, the same command goes on from here")
+        print(output[-OUTPUT_CHARS_SHOWN:], file=sys.stderr)
+        raise Failed(f"{purpose} failed, see above; fix the cause, then run the same command again to continue")
 
 
-def marker() -> Path:
+def stamp_path() -> Path:
     return VENV / "ready"
 
 
-def installed() -> str | None:
-    """What the last setup has finished; None where there was none, or its Python is gone."""
+def read_stamp() -> str | None:
+    """The stamp of the last finished setup; None if there was none, or if its Python no longer exists."""
     try:
-        return marker().read_text() if PYTHON.exists() else None
+        return stamp_path().read_text() if PYTHON.exists() else None
     except OSError:
         return None
 
 
-def stamp(kind: str) -> str:
-    """What a finished setup leaves: the place, which a virtual environment names, the Python, the files, the kind."""
+def make_stamp(kind: str) -> str:
+    """Identifies a finished setup: the folder (environments contain its path), the Python, the lock, the kind."""
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in (PROJECT, LOCK))).hexdigest()
     return f"{ROOT}\nPython {sys.version_info[0]}.{sys.version_info[1]}\n{digest}\n{kind}\n"
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"setup: {text}", file=sys.stderr, flush=True)
 
 

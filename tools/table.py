@@ -1,14 +1,14 @@
-"""Spells tables in Markdown. Must not know what stands in them."""
+"""Formats tables in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """One line for the heads, one for each row."""
-    rule = ["---"] * len(heads)
-    return "\n".join(f"| {' | '.join(cell or ' ' for cell in row)} |" for row in (heads, rule, *rows))
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with one line for the headings, one for the rule, and one for each row."""
+    rule = ["---"] * len(headings)
+    return "\n".join(f"| {' | '.join(cell or ' ' for cell in row)} |" for row in (headings, rule, *rows))
 
 
 def code(text: str) -> str:
-    """A word as code; nothing stays nothing."""
+    """The text in backticks; an empty text stays empty."""
     return f"`{text}`" if text else ""

@@ -1,4 +1,4 @@
-"""Knows how to ask ruff what it finds and to let it fix; never changes which rules a repository chose for itself."""
+"""Runs ruff to list and to fix findings, with the rules that the repository has chosen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plan import Finding
 from room import CommandFailed, Refused
 from workspace import git, ruff
 
-# No cache, so that nothing is written beside the code; no unsafe fixes, whatever the configuration allows.
+# No cache, so that ruff writes no files beside the code; no unsafe fixes, even if the configuration allows them.
 ALWAYS = ("--no-cache", "--no-unsafe-fixes", "--exit-zero", "--statistics", "--output-format=json")
 FORMAT_SECTIONS = {"pyproject.toml": "[tool.ruff.format", "ruff.toml": "[format", ".ruff.toml": "[format"}
 
@@ -19,12 +19,12 @@ def list_remaining(copy: Path) -> tuple[Finding, ...]:
 
 
 def fix_safely(copy: Path) -> tuple[Finding, ...]:
-    """Apply the safe fixes; give what is left."""
+    """Apply the safe fixes; return the findings that are left."""
     return _check(copy, "--fix", "--no-fix-only")
 
 
 def uses_format(copy: Path) -> bool:
-    """Whether the repository says itself that ruff formats it."""
+    """Whether the repository is configured to be formatted by ruff."""
     for name, section in FORMAT_SECTIONS.items():
         if any(line.startswith(section) for line in _read_lines(copy / name)):
             return True
@@ -32,7 +32,7 @@ def uses_format(copy: Path) -> bool:
 
 
 def format_files(copy: Path) -> None:
-    # 2 means that some file is no Python that can be read; those that can be are formatted all the same.
+    # Exit code 2 means that some files could not be parsed; the others are formatted all the same.
     ruff(copy, "format", "--no-cache", ".", allowed=(0, 2))
 
 
@@ -46,11 +46,9 @@ def _check(copy: Path, *options: str) -> tuple[Finding, ...]:
     except CommandFailed as failure:
         if "No module named" in str(failure):
             raise Refused(
-                "Ruff is missing where Greenroom runs. Install it into the same Python: pip install ruff"
+                "Ruff is not installed in the Python that runs Greenroom. Install it there: pip install ruff"
             ) from None
-        raise Refused(
-            f"Ruff cannot work with the repository's configuration; mend it, and send again. {failure}"
-        ) from None
+        raise Refused(f"Ruff rejects the repository's configuration; fix it, and send again. {failure}") from None
     return tuple(
         Finding(item["code"] or "syntax", item["name"], item["count"], item["fixable_count"]) for item in document
     )

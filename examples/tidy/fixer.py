@@ -1,4 +1,4 @@
-"""Fixer: applies the safe fixes to the private copy and commits them there. Decides no rule, judges no result."""
+"""Fixer: applies the safe fixes to the private copy and commits them there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workspace import Workspace, git, open_workspace
 def fix(text: str) -> str:
     plan = read_plan(text)
     with open_workspace(plan.job) as workspace:
-        workspace.go_to(plan.base)  # an earlier attempt may have fixed half of the files, or half of one file
+        workspace.go_to(plan.base)  # an earlier attempt may have been killed between two fixes
         left = fix_safely(workspace.copy)
         formatted = uses_format(workspace.copy)
         if formatted:
@@ -27,7 +27,7 @@ def fix(text: str) -> str:
 
 
 def commit(workspace: Workspace, plan: Plan) -> str:
-    """Commit what changed, if anything did; give the commit that the copy stands at."""
+    """Commit the changes, if there are any; return the commit that is checked out."""
     git(workspace.copy, "add", "--update")
     if git(workspace.copy, "diff", "--cached", "--name-only"):
         rules = list_findings(plan.found)

@@ -1,7 +1,7 @@
-"""Knows what the three programs hand to each other, as words for people and JSON for programs; touches no repository.
+"""Writes and reads the plan that the three programs hand on: a summary for users and JSON for the next program.
 
-The JSON stands in the last fenced block of the text. No line inside it can look like a fence, because JSON writes line
-breaks within strings as escapes; so a person's words or a rule's name cannot be mistaken for the plan.
+The JSON is the last fenced block of the text. No line inside it can look like a fence, because JSON escapes line breaks
+in strings; so a user's text or a rule's name cannot be mistaken for the plan.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Finding:
     rule: str
     name: str
     count: int
-    fixable: int  # how many of them ruff can fix without changing what the code means
+    fixable: int  # how many of them ruff can fix without changing the meaning of the code
 
 
 @dataclass(frozen=True)
 class Plan:
-    job: str  # names the folder of the private copy
+    job: str  # the name of the job's folder, which contains the private copy
     repository: str
     base: str  # the commit that was surveyed
-    fixed: str  # the commit with the fixes, made in the private copy; the base as long as nothing is fixed
+    fixed: str  # the commit with the fixes in the private copy; equal to the base while nothing is fixed
     found: tuple[Finding, ...]
     left: tuple[Finding, ...] = ()
     formatted: bool = False
@@ -43,7 +43,7 @@ def write_plan(plan: Plan, summary: str) -> str:
 
 
 def read_plan(text: str) -> Plan:
-    """Take the plan out of a handed text; raise Refused when there is none that can be used."""
+    """Read the plan from the text of a task. Raises Refused if there is no valid plan."""
     try:
         document = json.loads(text.rpartition(FENCE)[2].rpartition("\n```")[0])
         return Plan(
@@ -55,18 +55,18 @@ def read_plan(text: str) -> Plan:
             left=tuple(_read_finding(item) for item in document["left"]),
             formatted=_expect(document["formatted"], bool),
         )
-    except (ValueError, KeyError, TypeError) as trouble:
+    except (ValueError, KeyError, TypeError) as error:
         raise Refused(
-            "This text holds no plan that can be followed. Send the path of the repository to the surveyor, "
-            f"who makes the plan. ({type(trouble).__name__}: {trouble})"
-        ) from trouble
+            "This text contains no valid plan. Send the path of the repository to the surveyor, "
+            f"which makes the plan. ({type(error).__name__}: {error})"
+        ) from error
 
 
 def list_findings(findings: tuple[Finding, ...]) -> str:
     """One line per rule, the most frequent first."""
     lines = []
     for finding in sorted(findings, key=lambda finding: (-finding.count, finding.rule)):
-        fixable = f"{finding.fixable} can be fixed safely" if finding.fixable else "needs a person"
+        fixable = f"{finding.fixable} can be fixed safely" if finding.fixable else "fix by hand"
         lines.append(f"  {finding.count:>5}  {finding.rule:<8} {finding.name} ({fixable})")
     return "\n".join(lines)
 
@@ -86,12 +86,12 @@ def _read_finding(item: Any) -> Finding:
 
 def _expect(value: Any, kind: type[T]) -> T:
     if not isinstance(value, kind):
-        raise TypeError(f"{value!r} should be a {kind.__name__}")
+        raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
 
 
 def _expect_commit(value: Any) -> str:
-    # It becomes an argument of git, so it must not be able to look like an option.
+    # It becomes an argument of git, so it must not look like an option.
     if not COMMIT.fullmatch(_expect(value, str)):
-        raise ValueError(f"{value!r} should be a commit's full name")
+        raise ValueError(f"{value!r} is not a full commit hash")
     return str(value)

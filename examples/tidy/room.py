@@ -1,7 +1,8 @@
-"""Knows how a program talks with the room it works for; knows nothing of git, ruff or tests.
+"""The programs' interface to Greenroom: reads the task, writes the result, declines, reports progress.
 
-The contract: the task's text comes on stdin; exit 0 hands stdout to the next role; any other exit gives the task back
-to be tried again. A run may be killed at any byte and started anew, so the answer is written in one go at the very end.
+The contract: the text of the task comes on stdin; exit code 0 hands stdout to the next role; any other exit code
+releases the task, and it is retried. A run may be killed at any time and retried, so the result is written at once at
+the very end.
 """
 
 from __future__ import annotations
@@ -14,46 +15,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 CALL_S_MAX = 30
-REASON_CHARS_MAX = 4000  # an argument of a command has its limits
+REASON_CHARS_MAX = 4000  # the length of a command's argument is limited
 
 
 class Refused(Exception):
-    """The task cannot be done as it was asked, however often it is tried; the text tells a person what to change."""
+    """The task cannot be done as requested, and a retry does not help; the message tells the user what to change."""
 
 
 class CommandFailed(Exception):
-    """A command that should have worked did not; trying again may help."""
+    """A command failed unexpectedly; a retry may help."""
 
 
 def run(work: Callable[[str], str]) -> None:
-    """Do one task: text in, text out. A refusal declines the task, a failed command gives it back."""
+    """Do one task: text in, text out. `Refused` declines the task, `CommandFailed` releases it for a retry."""
     try:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-        answer = work(_without_nul(text))
+        result = work(_without_nul(text))
     except Refused as refusal:
         reason = str(refusal)[:REASON_CHARS_MAX]
         print(reason, file=sys.stderr)
-        # Declined, the task waits for a person and this exit adds nothing. If the room could not be told, failing
-        # leads to the same end more slowly: the third death of a task quarantines it, with the words above.
-        sys.exit(0 if _tell("decline", reason) else 1)
+        # A declined task is quarantined until a user decides, and this exit changes nothing. If the call failed, exit
+        # code 1 leads there more slowly: the third failure of a task quarantines it, with the reason printed above.
+        sys.exit(0 if _call_greenroom("decline", reason) else 1)
     except CommandFailed as failure:
         print(failure, file=sys.stderr)
         sys.exit(1)
-    sys.stdout.buffer.write(_without_nul(answer).encode("utf-8", "replace"))
+    sys.stdout.buffer.write(_without_nul(result).encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 
 
 def report_progress(text: str) -> None:
-    """Let people see what goes on. Nothing depends on it, so a failure is passed over."""
-    _tell("report-progress", text)
+    """Show users the progress. Nothing depends on it, so a failure is ignored."""
+    _call_greenroom("report-progress", text)
 
 
 def _without_nul(text: str) -> str:
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")  # neither a message nor an argument can hold one
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")  # neither a message nor an argument may contain one
 
 
-def _tell(*arguments: str) -> bool:
-    """Call the greenroom command; False when there is no room, no such command, or it failed."""
+def _call_greenroom(*arguments: str) -> bool:
+    """Run the greenroom command. False if this run has no task, or the command is missing or failed."""
     if "GREENROOM_TASK" not in os.environ:
         return False
     beside_python = str(Path(sys.executable).parent)
@@ -61,9 +62,9 @@ def _tell(*arguments: str) -> bool:
     if command is None:
         return False
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             [command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=CALL_S_MAX, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return told.returncode == 0
+    return process.returncode == 0

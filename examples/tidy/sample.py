@@ -1,4 +1,4 @@
-"""Makes a small untidy repository to try the team on: `python sample.py FOLDER`. Leaves one that is there as it is."""
+"""Creates a small untidy repository to try the team on: `python sample.py FOLDER`. An existing one is not changed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AUTHOR = ("-c", "user.name=Sample", "-c", "user.email=sample@localhost", "-c", "
 
 
 def make_sample(folder: Path) -> None:
-    """Write the files and commit them; a folder that has a repository in it is left alone."""
+    """Write the files and commit them. Does nothing if the folder contains a repository already."""
     if (folder / ".git").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Knows how a repository's own tests are found, run and read; knows no room, and lets no test see Greenroom's token.
+"""Finds and runs a repository's own tests, without Greenroom's token in their environment, and reads their output.
 
-The tests are the only thing of a named repository that is ever run: no build, no hook, no `make`.
+The tests are the only code of the repository that is run: no build, no hook, no `make`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from workspace import git, plain_environment
 
-# A name follows after one space; "(failures=1)" is no name, and a captured log line has more spaces than one.
+# The name follows after one space; "(failures=1)" is not a name, and captured log lines have more than one space.
 BROKEN = re.compile(r"^(?:FAILED|ERROR|FAIL|\*\*\* Error compiling):? (?=[^\s(])(.+?)(?: - .*)?$", re.MULTILINE)
 SUMMARY_CHARS_MAX = 300
 HAS_PYTEST = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pytest') is None)"
-NO_TESTS = 5  # what pytest, and unittest since Python 3.12, end with when there was nothing to run
+NO_TESTS = 5  # exit code of pytest, and of unittest since Python 3.12, if there were no tests
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Suite:
-    """How the tests of one repository are run: with which Python, in which copy, for how long."""
+    """The tests of one repository: the Python to use, the copy to test, the time limit."""
 
     python: str
     copy: Path
     limit_s: float
 
     def compile_files(self) -> Outcome:
-        """Compile every Python file that git knows."""
+        """Compile every Python file that git tracks."""
         files = "\n".join(name for name in self._list_files() if name.endswith(".py"))
-        code, said, finished = self._run([self.python, "-m", "compileall", "-q", "-i", "-"], files)
-        broken = _list_broken(said)
+        code, output, finished = self._run([self.python, "-m", "compileall", "-q", "-i", "-"], files)
+        broken = _list_broken(output)
         summary = "every file compiles" if code == 0 else f"files that do not compile: {len(broken)}"
         return Outcome("compileall", code == 0, summary, broken, finished)
 
     def run_tests(self) -> Outcome | None:
-        """Run the tests with pytest, or with unittest where pytest is not installed; None when there are none."""
+        """Run the tests with pytest, or with unittest if pytest is not installed. None if there are none."""
         if not any(re.fullmatch(r"(test_.*|.*_test|tests?)\.py", Path(name).name) for name in self._list_files()):
             return None
         has_pytest, *_ = self._run([self.python, "-c", HAS_PYTEST])
@@ -57,41 +57,41 @@ class Suite:
         else:
             start = "tests" if (self.copy / "tests").is_dir() else "."
             name, command = "unittest", ["-m", "unittest", "discover", "-s", start]
-        code, said, finished = self._run([self.python, *command])
-        if code == NO_TESTS or (name == "unittest" and "Ran 0 tests" in said):
+        code, output, finished = self._run([self.python, *command])
+        if code == NO_TESTS or (name == "unittest" and "Ran 0 tests" in output):
             return None
         if not finished:
             return Outcome(name, False, f"not finished within {self.limit_s:g} s, so stopped", finished=False)
-        return Outcome(name, code == 0, _last_line(said), _list_broken(said))
+        return Outcome(name, code == 0, _last_line(output), _list_broken(output))
 
     def _list_files(self) -> list[str]:
         return git(self.copy, "ls-files", "-z").split("\0")
 
-    def _run(self, command: list[str], given: str = "") -> tuple[int, str, bool]:
-        """Give exit code, output, and whether it ended in time.
+    def _run(self, command: list[str], stdin_text: str = "") -> tuple[int, str, bool]:
+        """Return exit code, output, and whether the command ended in time.
 
-        Output goes to a file, because a grandchild may hold a pipe open. No session of its own: the tests stay in the
-        group that Greenroom started, so that they end with it.
+        Output goes to a file, because a grandchild process may keep a pipe open. The tests get no session of their own:
+        they stay in the process group that Greenroom started, so that they end with it.
         """
-        places = [str(path) for path in (self.copy / "src", self.copy) if path.is_dir()]
-        # An editable install would lead the tests to the user's checkout; the copy comes first.
-        environment = plain_environment() | {"PYTHONPATH": ":".join(places), "PYTHONDONTWRITEBYTECODE": "1"}
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as stdin:
-            stdin.write(given.encode("utf-8", "surrogateescape"))
+        import_paths = [str(path) for path in (self.copy / "src", self.copy) if path.is_dir()]
+        # The copy comes first, because an editable install would make the tests import the user's checkout.
+        environment = plain_environment() | {"PYTHONPATH": ":".join(import_paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stdin:
+            stdin.write(stdin_text.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
             try:
                 code, finished = subprocess.run(
-                    command, cwd=self.copy, env=environment, stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
+                    command, cwd=self.copy, env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT,
                     timeout=self.limit_s, check=False,
                 ).returncode, True  # fmt: skip
             except subprocess.TimeoutExpired:
                 code, finished = -1, False
-            output.seek(0)
-            return code, output.read().decode("utf-8", "replace"), finished
+            stdout.seek(0)
+            return code, stdout.read().decode("utf-8", "replace"), finished
 
 
 def find_python(repository: Path) -> str:
-    """The repository's own virtual environment, which holds what its tests import; else the Python that runs this."""
+    """The Python of the repository's virtual environment, which has its tests' dependencies; else this Python."""
     for name in (".venv", "venv"):
         python = repository / name / "bin" / "python"
         if python.is_file() and os.access(python, os.X_OK):
@@ -99,11 +99,11 @@ def find_python(repository: Path) -> str:
     return sys.executable
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip(" =") for line in said.splitlines() if line.strip(" =")]
-    ran = [line for line in lines if line.startswith("Ran ")]  # unittest tells the number one line above the verdict
+def _last_line(output: str) -> str:
+    lines = [line.strip(" =") for line in output.splitlines() if line.strip(" =")]
+    ran = [line for line in lines if line.startswith("Ran ")]  # unittest's count is one line above the result
     return ", ".join([*ran[-1:], *lines[-1:]])[:SUMMARY_CHARS_MAX] or "no output"
 
 
-def _list_broken(said: str) -> frozenset[str]:
-    return frozenset(BROKEN.findall(said.rpartition("short test summary info")[2]))
+def _list_broken(output: str) -> frozenset[str]:
+    return frozenset(BROKEN.findall(output.rpartition("short test summary info")[2]))

@@ -1,4 +1,4 @@
-"""Surveyor: makes a private copy of the repository a message names, and says what could be tidied. Fixes nothing."""
+"""Surveyor: makes a private copy of the repository that a message names, and lists what could be tidied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workspace import open_workspace, remove_old_jobs
 
 def survey(message: str) -> str:
     repository, base = find_repository(message)
-    # Named after the task and not the attempt: a second attempt finds, and replaces, what the first left behind.
+    # Named after the task, not the attempt: a second attempt finds and replaces the files of the first.
     job = os.environ.get("GREENROOM_TASK") or f"by-hand-{os.getpid()}"
     with open_workspace(job) as workspace:
         remove_old_jobs(workspace.folder)

@@ -1,9 +1,9 @@
-"""Knows the private copy in which a job is done, and how git and ruff are run there; knows no room and no plan.
+"""Manages the private copy of a job, and runs git and ruff there.
 
-The copy is a clone that borrows the objects of the named repository (`git clone --shared`), and no linked worktree of
-it: a linked worktree puts entries, objects, locks and hooks into the user's `.git`, where a kill at a bad moment leaves
-them lying, and tests that call git would reach the user's branches. Of a clone nothing is left but a folder of ours,
-and two jobs on one repository share no lock.
+The copy is a clone that shares the objects of the named repository (`git clone --shared`), not a linked worktree: a
+linked worktree adds entries, objects, locks and hooks to the user's `.git`, which would remain after a kill, and tests
+that call git could change the user's branches. A clone leaves only a folder of our own, and two jobs on one repository
+share no lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from room import CommandFailed, Refused
 
 KEPT_S = 7 * 24 * 3600
-# Rules whose fixes leave the meaning alone; used only for files that no ruff configuration of the repository governs.
+# Rules whose fixes keep the meaning of the code; used only for files without a ruff configuration in the repository.
 RUFF_SETTINGS = f"""\
 target-version = "py3{sys.version_info.minor}"
 [lint]
@@ -38,7 +38,7 @@ GIT_SETTINGS = (
 
 
 class Workspace:
-    """The folder of one job: the private copy, and what is kept when the copy is gone."""
+    """The folder of one job: the private copy, and the files that are kept after the copy is removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,12 +47,12 @@ class Workspace:
         self.report = folder / "report.md"
 
     def make_copy(self, repository: Path, base: str) -> None:
-        """Begin the job anew, whatever an earlier attempt left behind."""
+        """Start the job from scratch: replaces the files of an earlier attempt."""
         self.remove_copy()
         for left_over in (self.diff, self.report):
             left_over.unlink(missing_ok=True)
-        # Ruff takes the nearest configuration above a file: the repository's own where it has one, else this one,
-        # and never one that happens to lie in the home folder.
+        # Ruff uses the nearest configuration above a file: the repository's own if it has one, else this one, and so
+        # never one in the home folder.
         (self.folder / "ruff.toml").write_text(RUFF_SETTINGS, encoding="utf-8")
         git(self.folder, "clone", "--quiet", "--shared", "--no-checkout", "--template=", "--origin=origin",
             "--", str(repository), str(self.copy))  # fmt: skip
@@ -60,16 +60,19 @@ class Workspace:
         self.go_to(base)
 
     def go_to(self, commit: str) -> None:
-        """Make the copy exactly that commit. Locks found here are of an attempt that was killed: we hold the job."""
+        """Check out exactly that commit. Removes git's locks: only a killed attempt can have left them.
+
+        Raises Refused if the copy does not exist.
+        """
         if not (self.copy / ".git").is_dir():
-            raise Refused(f"The working copy {self.copy} is gone. Send the request again, to begin anew.")
+            raise Refused(f"The working copy {self.copy} no longer exists. Send the request again to start over.")
         for lock in (self.copy / ".git").glob("*.lock"):
             lock.unlink(missing_ok=True)
         git(self.copy, "checkout", "--quiet", "--force", "--detach", commit)
         git(self.copy, "clean", "--quiet", "-ffdx")
 
     def save(self, path: Path, text: str) -> None:
-        """Write a file wholly or not at all."""
+        """Write a file atomically."""
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8", errors="replace")
         unfinished.replace(path)
@@ -78,16 +81,16 @@ class Workspace:
         for folder, subfolders, _ in os.walk(self.copy):
             for path in (Path(folder, name) for name in subfolders):
                 if not path.is_symlink():
-                    path.chmod(0o700)  # tests leave folders that may not be written
+                    path.chmod(0o700)  # tests may leave read-only folders
         if self.copy.exists():
             shutil.rmtree(self.copy)
 
 
 @contextmanager
 def open_workspace(job: str) -> Iterator[Workspace]:
-    """Hold the job's folder; an attempt that still runs is waited for (the task's time limit ends the wait)."""
+    """Lock the job's folder; waits for an attempt that still runs (the task's time limit ends the wait)."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", job) is None:
-        raise Refused(f"{job!r} cannot name a job. Send the path of the repository to the surveyor.")
+        raise Refused(f"{job!r} is not a valid job name. Send the path of the repository to the surveyor.")
     folder = work_folder() / job
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w", encoding="utf-8") as lock:
@@ -96,14 +99,14 @@ def open_workspace(job: str) -> Iterator[Workspace]:
 
 
 def work_folder() -> Path:
-    chosen = os.environ.get("GREENROOM_WORK_DIR")
-    if chosen:
-        return Path(chosen).absolute()
+    configured = os.environ.get("GREENROOM_WORK_DIR")
+    if configured:
+        return Path(configured).absolute()
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "greenroom", "tidy")
 
 
 def remove_old_jobs(newest: Path) -> None:
-    """Remove what jobs left that nobody touched for a week, such as those whose task was cancelled half-way."""
+    """Remove the folders of jobs that were not used for a week, such as those whose task was cancelled."""
     now = newest.stat().st_mtime
     for folder in newest.parent.iterdir():
         if folder.is_dir() and now - folder.stat().st_mtime > KEPT_S:
@@ -120,23 +123,23 @@ def ruff(folder: Path, *arguments: str, allowed: tuple[int, ...] = (0,)) -> str:
 
 
 def plain_environment() -> dict[str, str]:
-    """What a program needs to run, and nothing of Greenroom's: no token, no address."""
-    wanted = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
-    return {name: os.environ[name] for name in wanted if name in os.environ}
+    """The variables that a program needs to run, without Greenroom's token and address."""
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LOGNAME")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _run(command: list[str], folder: Path, allowed: tuple[int, ...]) -> str:
-    # No prompt may hang an unattended run, and large files need not be fetched to tidy Python.
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C.UTF-8"}
-    shown = f"`{' '.join(command)}` in {folder}"
-    environment = plain_environment() | quiet
+    # No prompt may block an unattended run, and tidying Python does not need large files (LFS).
+    fixed = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C.UTF-8"}
+    description = f"`{' '.join(command)}` in {folder}"
+    environment = plain_environment() | fixed
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-    except OSError as trouble:
-        raise CommandFailed(f"{shown} could not be started: {trouble}") from trouble
-    if done.returncode not in allowed:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise CommandFailed(f"{shown} ended with {done.returncode}: {said}")
-    return done.stdout.decode("utf-8", "replace")
+    except OSError as error:
+        raise CommandFailed(f"{description} could not be started: {error}") from error
+    if process.returncode not in allowed:
+        stderr = process.stderr.decode("utf-8", "replace").strip()
+        raise CommandFailed(f"{description} exited with {process.returncode}: {stderr}")
+    return process.stdout.decode("utf-8", "replace")

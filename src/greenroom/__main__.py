@@ -1,4 +1,4 @@
-"""`python -m greenroom`: the command line without its script. Must not know any verb."""
+"""Runs the command line as `python -m greenroom`, without the installed script."""
 
 import sys
 

@@ -189,7 +189,7 @@ class House:
         def look() -> bool:
             if daemon.poll() is not None:
                 raise AssertionError(f"the daemon ended with {daemon.poll()}: {daemon.err}")
-            return "is connected to" in daemon.err
+            return "machine connected: " in daemon.err
 
         wait_until(look, "the daemon is connected")
         return daemon

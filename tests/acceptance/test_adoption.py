@@ -42,7 +42,7 @@ def start_another_alone(house: House, daemon: Started) -> Started:
     house.server.kill()
     daemon.kill()
     again = house.start("daemon", "start", "--config", str(house.write_team()))
-    wait_until(lambda: "is carried on" in again.err, "the run is adopted")
+    wait_until(lambda: "run adopted: " in again.err, "the run is adopted")
     return again
 
 
@@ -315,10 +315,10 @@ def test_up_keeps_its_server_and_does_not_start_a_daemon_again_whose_place_anoth
     for name in ("machine.json", "operator.token"):
         (copy / name).write_bytes((bare.data_dir / name).read_bytes())
     bare.start("daemon", "start", "--data-dir", str(copy))
-    wait_until(lambda: "gave way to another daemon" in up.err, "its daemon has given way")
+    wait_until(lambda: "was superseded by another daemon" in up.err, "its daemon is superseded")
     assert 200 == bare.api.call("GET", "/healthz").status
     assert up.poll() is None
-    assert 0 == up.err.count("runs again as process")
+    assert 0 == up.err.count("restarted as process")
 
 
 def test_one_run_is_never_adopted_by_two(house: House) -> None:
@@ -331,5 +331,5 @@ def test_one_run_is_never_adopted_by_two(house: House) -> None:
     wait_until(lambda: any(each.poll() == 78 for each in both), "one of them is refused")
     journal.open_gate("gate")
     check_done_once(house, journal, task)
-    assert 1 == "".join(each.err for each in both).count("is carried on")
+    assert 1 == "".join(each.err for each in both).count("run adopted: ")
     assert f"{ROOM}/builder" in "".join(each.err for each in both)

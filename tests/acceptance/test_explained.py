@@ -111,25 +111,25 @@ def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand
     house.send("lay a brick")
     task = died(hand, "c1", in_time(3000))
     told = house.run("why", SEAT).out
-    assert f"{SEAT} is backing_off, runs again in " in told
-    assert "wished: running, remote on attic with careful (generation 1, by operator" in told
+    assert f"{SEAT} is backing_off, restarts in " in told
+    assert "desired: running, remote on attic with careful (generation 1, by operator" in told
     assert "restart_pause_s_max = 1 " in told, "the server's own limits"
-    assert "by the server's word" in told
-    assert told.endswith(f"at once: greenroom agent restart {SEAT}\n")
+    assert "as the server reports them" in told
+    assert told.endswith(f"to restart it now: greenroom agent restart {SEAT}\n")
 
     died(hand, "c2", in_time(3000))
     hand.say("parked", until=in_time(3000), detail="2 unintended ends within 300 s, the last: exit code 3")
     told = house.run("why", SEAT).out
-    assert re.search(f"{SEAT} is parked, on trial in [45][0-9] min ", told), told
-    assert f"its command died for {task} (attempt 2): exit code 3 no such brick" in told
-    assert ", then it gets one run on trial: 2 unintended ends within 300 s" in told
+    assert re.search(f"{SEAT} is parked, probe run in [45][0-9] min ", told), told
+    assert f"command failed for {task} (attempt 2): exit code 3 no such brick" in told
+    assert ", then one probe run: 2 unintended ends within 300 s" in told
     assert "park_pause_s = 300 " in told
 
     hand.say("parked", detail="its run on trial ended too: exit code 3")
     told = house.run("why", SEAT).out
-    assert f"{SEAT} is parked, until a person restarts it: its run on trial ended too" in told
-    assert "people were told that it needs them: " in told
-    assert told.endswith(f"next: once that is mended: greenroom agent restart {SEAT}\n")
+    assert f"{SEAT} is parked, until a user restarts it: its run on trial ended too" in told
+    assert "alert raised: " in told
+    assert told.endswith(f"next: fix the cause, then: greenroom agent restart {SEAT}\n")
     [need] = [need for need in house.run("status", "--json").data["needs"] if need["kind"].startswith("parked:")]
     assert (SEAT, f"greenroom why {SEAT}") == (need["where"], need["next"])
 
@@ -138,7 +138,7 @@ def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand
     told = house.run("why", SEAT).out
     assert f"{SEAT} is waiting" in told
     assert "(generation 2): bricks bought" in told
-    assert "people were told that it needs them no more: " in told
+    assert "alert resolved: " in told
     assert [] == [need for need in house.run("status", "--json").data["needs"] if need["kind"].startswith("parked:")]
 
 
@@ -146,13 +146,13 @@ def test_why_tells_of_a_pause_a_stop_and_a_move(house: House, hand: Hand) -> Non
     hand.sit("c1")
     hand.say("paused", until=in_time(7_170), detail="the plan's limit is reached")
     told = house.run("why", SEAT).out
-    assert re.search(f"{SEAT} is paused, runs again in 1 h [45][0-9] min", told), told
+    assert re.search(f"{SEAT} is paused, restarts in 1 h [45][0-9] min", told), told
     house.run("agent", "stop", SEAT, "--reason", "lunch")
     told = house.run("why", SEAT).out
     assert f"{SEAT} is stopped: lunch" in told
     assert "paused until " in told
-    assert "operator wished it stopped on machine attic with careful (generation 2): lunch" in told
-    assert told.endswith(f"to have it run: greenroom agent start {SEAT}\n")
+    assert "operator set it to stopped on machine attic with careful (generation 2): lunch" in told
+    assert told.endswith(f"to start it: greenroom agent start {SEAT}\n")
 
     Hand(house, "cellar")
     house.run("agent", "set", SEAT, "--machine", "cellar", "--desired", "running")
@@ -207,7 +207,7 @@ def test_machines_are_listed_with_what_they_have(house: House, hand: Hand) -> No
 def test_a_task_timeout_is_kept_until_it_is_taken_off(house: House, hand: Hand) -> None:
     house.run("agent", "set", SEAT, "--task-timeout", "90")
     assert 90.0 == house.role("builder")["task_timeout_s"]
-    assert "a task may take 1 min 30 s" in house.run("why", SEAT).out
+    assert "task timeout: 1 min 30 s" in house.run("why", SEAT).out
     house.run("agent", "stop", SEAT)
     assert 90.0 == house.role("builder")["task_timeout_s"]
     house.run("agent", "set", SEAT, "--task-timeout", "none")

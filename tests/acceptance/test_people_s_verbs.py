@@ -38,7 +38,7 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
     house.run("note", task, "make it\nblue")
     done = wait_until(lambda: house.task(task)["result"], "the command has read its notes")
     assert "notes:\nmind the cat\nmake it\nblue\n" in done
-    said = f"{task}: a note for its agent: make"
+    said = f"{task}: a note was passed to the command: make"
     assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "it says what it has given to the command")
     shown = house.run("task", "show", task).out
     assert "mind the cat" in shown
@@ -147,7 +147,7 @@ def test_a_token_is_tried_before_it_is_stored(house: House, tmp_path: Path) -> N
     stored = house.home / ".config" / "greenroom" / "logins"
     house.run("status", expect=77, GREENROOM_DATA_DIR=far)
     refused = house.run("login", house.url, expect=77, text="wrong\n", GREENROOM_DATA_DIR=far)
-    assert "refuses this token; nothing was stored" in refused.err
+    assert "rejects this token; nothing was stored" in refused.err
     away = house.run("login", "http://127.0.0.1:9", expect=69, text=house.token, GREENROOM_DATA_DIR=far)
     assert "cannot be reached" in away.err
     house.run("login", house.url, expect=2, text="\n", GREENROOM_DATA_DIR=far)
@@ -196,7 +196,7 @@ def test_a_reader_that_goes_away_loses_nothing(house: House) -> None:
 def test_a_daemon_that_is_stopped_under_up_stays_stopped(bare: House) -> None:
     up = bare.start_up(bare.write_team())
     bare.run("daemon", "stop")
-    wait_until(lambda: "was stopped and stays so" in up.err, "up says so")
+    wait_until(lambda: "was stopped and is not restarted" in up.err, "up says so")
     assert f"greenroom daemon start --config {bare.home / 'greenroom.toml'}" in up.err
     bare.run("daemon", "status", expect=3)
     assert not bare.machine()["daemon_connected"]

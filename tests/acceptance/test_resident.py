@@ -112,7 +112,7 @@ def test_a_resident_outlives_its_daemon_and_is_kept_on_by_the_next(house: House,
     sitting = house.seat()
 
     os.kill(house.holder("daemon"), signal.SIGKILL)
-    assert "shop/builder: the process that stays there goes on without a daemon" in house.run("doctor").out
+    assert "shop/builder: resident runs without a daemon" in house.run("doctor").out
     staying.start_daemon()
     staying.let_go()
     now = house.wait_for_task(task, "completed")

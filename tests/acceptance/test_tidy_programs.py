@@ -63,7 +63,7 @@ def test_findings_that_need_a_person_are_left_and_named(team: Team, tmp_path: Pa
     repository = make_repository(tmp_path / "code", wrong="def read():\n    return missing\n", broken="def (:\n")
     report = team.tidy(f"tidy {repository}")
     assert "Nothing to fix" in report
-    assert "undefined-name (needs a person)" in report
+    assert "undefined-name (fix by hand)" in report
     assert "invalid-syntax" in report
     assert "files that do not compile: 1" in report
 
@@ -165,16 +165,16 @@ def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tm
     git(tmp_path, "init", "--quiet", "empty")
     repository = make_repository(tmp_path / "code", inner__untidy=UNTIDY)
     reasons = {
-        f"tidy {tmp_path / 'plain'}": "is no git repository",
+        f"tidy {tmp_path / 'plain'}": "is not a readable git repository",
         f"tidy {tmp_path / 'empty'}": "has no commits yet",
-        f"tidy {tmp_path / 'missing'}": "There is no folder",
-        f"tidy {repository / 'inner' / 'untidy.py'}": "There is no folder",
+        f"tidy {tmp_path / 'missing'}": "There is no readable folder",
+        f"tidy {repository / 'inner' / 'untidy.py'}": "There is no readable folder",
         f"tidy {repository / 'inner'}": f"send: tidy {repository}",
-        "tidy ./code": "is not a whole path",
-        "tidy https://example.invalid/code.git": "is not a whole path",
-        f"tidy /{'long' * 50_000}": "There is no folder",
-        "tidy /nul\0byte": "There is no folder",
-        f"tidy /{'many words ' * 50_000}": "There is no folder",
+        "tidy ./code": "is not an absolute path",
+        "tidy https://example.invalid/code.git": "is not an absolute path",
+        f"tidy /{'long' * 50_000}": "There is no readable folder",
+        "tidy /nul\0byte": "There is no readable folder",
+        f"tidy /{'many words ' * 50_000}": "There is no readable folder",
     }
     for message, reason in reasons.items():
         assert reason in team.decline("surveyor", message)
@@ -190,7 +190,7 @@ def test_a_work_folder_inside_the_checkout_is_declined(team: Team, tmp_path: Pat
 def test_a_configuration_that_ruff_refuses_is_declined(team: Team, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", untidy=UNTIDY)
     commit_file(repository, "ruff.toml", 'required-version = "==0.0.1"\n')
-    assert "mend it" in team.decline("surveyor", f"tidy {repository}")
+    assert "fix it" in team.decline("surveyor", f"tidy {repository}")
 
 
 @pytest.mark.parametrize("program", ["fixer", "checker"])
@@ -208,7 +208,7 @@ def test_a_decline_that_reaches_nobody_is_a_failure_with_the_reason(team: Team) 
     command = [sys.executable, str(TIDY / "surveyor.py")]
     process = subprocess.run(command, input="tidy ./it", env=environment, capture_output=True, text=True)
     assert (process.returncode, process.stdout) == (1, "")
-    assert "is not a whole path" in process.stderr
+    assert "is not an absolute path" in process.stderr
 
 
 # ---------------------------------------------------------------- the repository's own ways
@@ -226,7 +226,7 @@ def test_the_repository_chooses_its_rules_and_its_format(team: Team, tmp_path: P
         repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n[tool.ruff.format]\nquote-style="single"\n'
     )
     report = team.tidy(f"tidy {repository}", task="formatted")
-    assert "formatted with ruff as the repository asks for" in report
+    assert "formatted with ruff as the repository configures" in report
     assert "\n+print('x')\n" in report
 
 
@@ -236,7 +236,7 @@ def test_settings_that_would_fix_more_do_not_count(team: Team, tmp_path: Path) -
     commit_file(repository, "ruff.toml", "fix = true\nfix-only = true\nunsafe-fixes = true\n")
     report = team.tidy(f"tidy {repository}")
     assert "Nothing to fix" in report
-    assert "unused-variable (needs a person)" in report
+    assert "unused-variable (fix by hand)" in report
 
 
 def test_no_hook_runs_and_the_tests_see_no_token(team: Team, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_killed_daemon_is_started_again_and_carries_the_run_on(bare: House) ->
     group = list(with_mark(f"GREENROOM_TASK={task}"))
     os.kill(killed, signal.SIGKILL)
     bare.comes_back("daemon", killed)
-    wait_until(lambda: "is carried on" in up.err, "the next daemon has found the run")
+    wait_until(lambda: "run adopted: " in up.err, "the next daemon has found the run")
     bare.wait_for_status("builder", "working")
     assert group == [pid for pid in group if is_alive(pid)], "nobody of the run had to die with its daemon"
     journal.open_gate("gate")

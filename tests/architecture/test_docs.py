@@ -66,7 +66,7 @@ def test_a_page_that_is_old_is_drawn_anew() -> None:
     old = "before\n<!-- drawn: verdicts -->\nOLD\n<!-- end -->\nafter\n"
     new = current(old)
     assert "OLD" not in new
-    assert new.startswith("before\n<!-- drawn: verdicts -->\n\n| who asks")
+    assert new.startswith("before\n<!-- drawn: verdicts -->\n\n| caller")
     assert new.endswith("\n\n<!-- end -->\nafter\n")
     assert current(new) == new
 

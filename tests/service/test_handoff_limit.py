@@ -44,7 +44,7 @@ def test_handoff_over_limit_quarantines_and_promotes_next() -> None:
     done = service.handoff(held.id, "builder", held.attempt, to="reviewer")
     assert done.next_task is not None
     circling = service.task(done.next_task)
-    assert ("quarantined", True) == (circling.status, "hand-off limit" in (circling.reason or ""))
+    assert ("quarantined", True) == (circling.status, "going in circles" in (circling.reason or ""))
     assert (waiting.id, "pending") == (done.promoted, service.task(waiting.id).status)
 
 

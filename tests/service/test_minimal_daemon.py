@@ -143,7 +143,7 @@ def test_join_while_crash_looping_is_probe_run(daemon: MinimalDaemon) -> None:
     assert (daemon.builder_status, daemon.open_alerts) == (("parked", None), {"parked"})
     daemon.join("c2")
     assert (daemon.builder_status, daemon.open_alerts) == (("waiting", None), set())
-    assert (daemon.service.look().roles[0].status_reason or "").startswith("on trial after it was parked")
+    assert (daemon.service.look().roles[0].status_reason or "").startswith("probe run after crash-looping")
     daemon.report("unparked", "c2")
     assert daemon.service.look().roles[0].status_reason is None
 

@@ -181,8 +181,8 @@ def succeeds(call: Callable[[], object]) -> bool:
         ("postgresql://me:hush-hush@127.0.0.1:1/greenroom", "Start PostgreSQL"),
         ("postgresql://me:hush@hush@127.0.0.1/greenroom", "%40"),
         ("postgresql://me:hush/hush@127.0.0.1/greenroom", "%2F"),
-        ("host=127.0.0.1 password=hush", "no URL of PostgreSQL"),
-        ("mysql://me:hush@127.0.0.1/greenroom", "no URL of PostgreSQL"),
+        ("host=127.0.0.1 password=hush", "not a PostgreSQL URL"),
+        ("mysql://me:hush@127.0.0.1/greenroom", "not a PostgreSQL URL"),
     ],
 )
 def test_database_error_hides_password(start_server: StartServer, tmp_path: Path, database: str, expected: str) -> None:

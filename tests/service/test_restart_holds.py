@@ -96,7 +96,7 @@ def test_backoff_is_shown_until_it_ends(service: House) -> None:
     assert builder_status(service)[0] == "backing_off"
     service.clock.move(31)
     service.beat_machine()
-    assert builder_status(service) == ("starting", "machine m1 is about to run it", instant_in(service, 59))
+    assert builder_status(service) == ("starting", "machine m1 is about to start the agent", instant_in(service, 59))
     join_as_daemon(service, "b")
     assert builder_status(service) == ("waiting", None, None)
 
@@ -127,11 +127,11 @@ def test_probe_run_until_task_completes(service: House) -> None:
     assert list_alert_kinds(service) == []
     service.clock.move(61)
     service.beat_machine()
-    assert builder_status(service)[:2] == ("starting", "machine m1 is about to run it on trial")
+    assert builder_status(service)[:2] == ("starting", "machine m1 is about to start a probe run")
     join_as_daemon(service, "b")
-    assert builder_status(service)[:2] == ("waiting", "on trial after it was parked: 3 ends in 5 min")
+    assert builder_status(service)[:2] == ("waiting", "probe run after crash-looping: 3 ends in 5 min")
     task, attempt = claim_new_task(service, "b")
-    assert builder_status(service)[:2] == ("working", "on trial after it was parked: 3 ends in 5 min")
+    assert builder_status(service)[:2] == ("working", "probe run after crash-looping: 3 ends in 5 min")
     service.complete(task, "b", attempt)
     send_reports(service, make_report("unparked", "b"))
     assert builder_status(service) == ("waiting", None, None)
@@ -154,7 +154,7 @@ def test_probe_failure_spares_task_and_raises_alert(service: House) -> None:
     send_reports(service, make_report("parked", "b", detail="it failed again in its probe run"))
     assert builder_status(service) == (
         "parked",
-        "it failed again in its probe run; see to that, then run it again with `greenroom agent restart r/builder`",
+        "it failed again in its probe run; fix the cause, then run `greenroom agent restart r/builder`",
         None,
     )
     assert list_alert_kinds(service) == ["parked"]
@@ -186,7 +186,7 @@ def test_timed_pause_raises_no_alert(service: House) -> None:
 
 def test_open_ended_pause_raises_alert(service: House) -> None:
     send_reports(service, make_report("paused", detail="not logged in"))
-    advice = "not logged in; see to that, then run it again with `greenroom agent restart r/builder`"
+    advice = "not logged in; fix the cause, then run `greenroom agent restart r/builder`"
     assert builder_status(service) == ("paused", advice, None)
     assert list_alert_kinds(service) == ["paused"]
     assert f"r/builder is paused: {advice}." in [event.data.get("text") for event in service.events()]

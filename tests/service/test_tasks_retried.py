@@ -132,7 +132,7 @@ def test_retry_resets_handoff_count() -> None:
 
     reason, turns = hand_off_until_quarantined()
     assert 2 == turns
-    assert "hand-off limit: 3 hand-offs in one request (limit 2)" in reason
+    assert "going in circles: 3 hand-offs in one request (limit 2)" in reason
     assert ("attention.raised", f"quarantined:{task}") == list_alert_events(service)[-1]
 
     assert 0 == service.retry(task).handoffs

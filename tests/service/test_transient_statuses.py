@@ -51,7 +51,7 @@ def test_starting_counts_from_agent_spec(service: House) -> None:
     service.wish("builder")
     assert builder_status(service) == (
         "starting",
-        "machine m1 is about to run it",
+        "machine m1 is about to start the agent",
         instant_in(service, service.limits.start_timeout_s),
     )
 
@@ -93,7 +93,7 @@ def test_overdue_start_is_reported(service: House) -> None:
     pass_time_with_beats(service, service.limits.start_timeout_s + 2)
     assert builder_status(service) == (
         "starting",
-        "machine m1 is about to run it; machine m1 should run it by now: see `greenroom why r/builder`",
+        "machine m1 is about to start the agent; it should have started by now: see `greenroom why r/builder`",
         until,
     )
 
@@ -116,7 +116,7 @@ def test_overdue_stop_is_reported(service: House) -> None:
     pass_time_with_beats(service, 50, ("builder", "a"))
     assert builder_status(service) == (
         "stopping",
-        "stopped by operator; it should have stopped by now: see `greenroom why r/builder`",
+        "stopped by operator; the agent should have stopped by now: see `greenroom why r/builder`",
         until,
     )
 

@@ -180,7 +180,7 @@ class Crowded(Waiting):
         super().__init__(*(self.noting(step) for step in steps), is_present=is_present)
         self.claim._entropy = Crowd(1)
         self.claim._is_crowded = lambda: True
-        self.claim._look = MovingEvent(self.clock)
+        self.claim._wakeup = MovingEvent(self.clock)
         self.began_at = self.clock.boottime()
         self.asked_after_s: list[float] = []
 

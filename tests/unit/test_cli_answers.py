@@ -170,7 +170,7 @@ def ask(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
 def test_status_says_first_what_needs_a_person(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
     shown = ask(capsys, "status")
 
-    needs, machines, room = (shown.index(part) for part in ("Needs a person", "Machines", "Room shop"))
+    needs, machines, room = (shown.index(part) for part in ("Needs you", "Machines", "Room shop"))
     assert needs < machines < room
     assert "greenroom task show task_2" in shown
     assert "greenroom wait-for-task shop --role reviewer" in shown
@@ -244,8 +244,8 @@ def test_a_request_that_is_queued_says_what_it_waits_for(script: Script, capsys:
     assert exits.DONE == main.main(["send", "shop", "build it"])
     assert "greenroom room change shop --max-requests N" in capsys.readouterr().err
     told = ask(capsys, "why", "shop/builder")
-    assert "task_1 is queued (attempt 0, 0 deaths): it begins when a request before it is over" in told
-    assert "next: to have more done at a time: greenroom room change shop --max-requests N" in told
+    assert "task_1 is queued (attempt 0, 0 failures): it starts when an earlier request ends" in told
+    assert "next: to run more requests at once: greenroom room change shop --max-requests N" in told
 
 
 def test_a_room_is_created_with_its_roles_in_order(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,14 +301,14 @@ def test_why_tells_the_story_of_one_role(script: Script, capsys: pytest.CaptureF
     shown = ask(capsys, "why", "shop/builder")
 
     assert shown.startswith("shop/builder is offline: machine m1 is not connected\n")
-    assert "wished: running, remote on attic with careful (generation 4, by operator: because)" in shown
-    assert "the role: 10:05:00Z to 10:05:42Z, 42.5 s (silent); it came back" in shown
-    told = [shown.index(part) for part in ("Z  sat down", "Z  was not heard of any more", "Z  came back")]
+    assert "desired: running, remote on attic with careful (generation 4, by operator: because)" in shown
+    assert "the role: 10:05:00Z to 10:05:42Z, 42.5 s (silent); reconnected" in shown
+    told = [shown.index(part) for part in ("Z  joined", "Z  lease expired", "Z  rejoined")]
     assert sorted(told) == told
     assert "task_9" not in shown
-    assert "as this shell knows them" in shown  # this server is of a version that does not say
+    assert "from the settings of this shell" in shown  # this server is of a version that does not say
     assert "daemon_heartbeat_ttl_s = 120   (GREENROOM_DAEMON_HEARTBEAT_TTL_S)" in shown
-    assert shown.endswith("\nnext: a task of it waits for a person: greenroom task show task_2\n")
+    assert shown.endswith("\nnext: a quarantined task needs you: greenroom task show task_2\n")
 
 
 def test_why_goes_by_the_limits_of_the_server(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +317,7 @@ def test_why_goes_by_the_limits_of_the_server(script: Script, capsys: pytest.Cap
     shown = ask(capsys, "why", "shop/builder")
     told = json.loads(ask(capsys, "why", "shop/builder", "--json"))
 
-    assert "by the server's word" in shown
+    assert "as the server reports them" in shown
     assert "daemon_heartbeat_ttl_s = 17 " in shown
     assert ("server", 17.0, 90.0) == (
         told["limits_of"],
@@ -350,7 +350,7 @@ def test_config_hides_the_token_and_names_origins(
     assert "very-secret" not in shown.out
     assert ("(set)", "environment GREENROOM_TOKEN") == (values["token"]["value"], values["token"]["origin"])
     assert "GREENROOM_HEARTBEAT_TTL_S" == values["heartbeat_ttl_s"]["variable"]
-    assert ["GREENROOM_URLL is no variable of Greenroom's. Did you mean `GREENROOM_URL`?"] == told["warnings"]
+    assert ["GREENROOM_URLL is not a Greenroom variable. Did you mean `GREENROOM_URL`?"] == told["warnings"]
     assert "warning: GREENROOM_URLL" in shown.err
 
 
@@ -382,7 +382,7 @@ def test_watch_begins_now_and_says_once_that_it_was_interrupted(
     shown = capsys.readouterr()
     assert [3, 4] == [json.loads(line)["seq"] for line in shown.out.splitlines()]
     assert [
-        "The server is away. It is tried again until it is back.",
+        "The server is away. Retrying until it is back.",
         "the connection is back",
     ] == shown.err.splitlines()
     cursors = [cursor for kind, _, cursor in script.asked if kind == "STREAM"]

@@ -32,11 +32,11 @@ def role(status: str, left_s: float | None = None, **more: Any) -> RoleView:
         ("starting", 50, "starting, 50 s left"),
         ("starting", -20, "starting, late by 20 s"),
         ("stopping", -0.6, "stopping, late by 1 s"),
-        ("backing_off", 12, "backing_off, runs again in 12 s"),
-        ("parked", 250, "parked, on trial in 4 min 10 s"),
-        ("parked", None, "parked, until a person restarts it"),
-        ("paused", 7200, "paused, runs again in 2 h"),
-        ("paused", None, "paused, until a person restarts it"),
+        ("backing_off", 12, "backing_off, restarts in 12 s"),
+        ("parked", 250, "parked, probe run in 4 min 10 s"),
+        ("parked", None, "parked, until a user restarts it"),
+        ("paused", 7200, "paused, restarts in 2 h"),
+        ("paused", None, "paused, until a user restarts it"),
     ],
 )
 def test_a_state_is_said_with_its_countdown(status: str, left_s: float | None, said: str) -> None:
@@ -94,7 +94,7 @@ def test_a_narrow_terminal_goes_without_what_is_needed_least() -> None:
 
 @pytest.mark.parametrize(("width", "is_whole"), [(80, True), (40, False)])
 def test_a_state_stays_on_its_line_unless_that_hides_whose_it_is(width: int, is_whole: bool) -> None:
-    role, state = "builder", "backing_off, runs again in 4 min 44 s"
+    role, state = "builder", "backing_off, restarts in 4 min 44 s"
     out = Console(file=io.StringIO(), width=width)
     out.print(drawn(Table("", ("ROLE", "STATUS", "WHY"), [(role, state, "it exited with code 7")]), width))
     assert isinstance(out.file, io.StringIO)

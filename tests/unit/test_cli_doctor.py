@@ -77,8 +77,8 @@ def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
     (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no fact")
 
     waiting = facts_of(settings)
-    assert (WARNING, "greenroom daemon start tells them") == (waiting.level, waiting.next)
-    assert waiting.detail.startswith("2 facts still to be told, the oldest for 1 h 1 min (")
+    assert (WARNING, "greenroom daemon start sends them") == (waiting.level, waiting.next)
+    assert waiting.detail.startswith("2 unsent reports, the oldest from 1 h 1 min ago (")
 
     with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
         lock.tell("")
@@ -89,7 +89,7 @@ def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
 
 def test_untold_facts_that_are_in_one_file_are_counted_each(settings: Settings) -> None:
     Outbox(paths.outbox(settings.data_dir), 100).put(fact("one"), fact("two"), fact("three"))
-    assert facts_of(settings).detail.startswith("3 facts still to be told")
+    assert facts_of(settings).detail.startswith("3 unsent reports")
 
 
 def test_whoever_examines_what_the_daemon_wrote_changes_and_says_nothing(
@@ -119,28 +119,28 @@ def test_a_run_without_a_daemon_is_told_with_what_becomes_of_it(settings: Settin
     alive = runs_of(settings)
     assert (
         WARNING,
-        f"room_1/builder: task_1 (attempt 2) goes on without a daemon since 1 min 30 s (process {os.getpid()})",
-        "greenroom daemon start carries it on, and hands its result in",
+        f"room_1/builder: task_1 (attempt 2) runs without a daemon, started 1 min 30 s ago (process {os.getpid()})",
+        "greenroom daemon start adopts it and reports its result",
     ) == (alive.level, alive.detail, alive.next)
 
     book.note(run_of(folder, Identity(os.getpid(), "an earlier start")))
     killed = runs_of(settings)
-    assert (True, "greenroom daemon start tells the server, which gives the task out again") == (
-        killed.detail.endswith("was killed, and nobody saw how it ended"),
+    assert (True, "greenroom daemon start reports it, and the server retries the task") == (
+        killed.detail.endswith("was killed; its exit status is unknown"),
         killed.next,
     )
 
     write_record(folder / "exit.json", Record(3, None))
     ended = runs_of(settings)
-    assert ("room_1/builder: task_1 (attempt 2) has ended without a daemon (exit code 3)", True) == (
+    assert ("room_1/builder: task_1 (attempt 2) exited without a daemon (exit code 3)", True) == (
         ended.detail,
-        str(ended.next).endswith("hands it in"),
+        str(ended.next).endswith("reports its result"),
     )
 
     with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
         lock.tell("")
         daemon = runs_of(settings)
-        assert (OK, f"process {os.getpid()} runs this machine's agents, with 1 at work") == (
+        assert (OK, f"process {os.getpid()} runs this machine's agents; runs in progress: 1") == (
             daemon.level,
             daemon.detail,
         )
@@ -168,7 +168,7 @@ def test_harnesses_whose_program_is_missing_are_told(settings: Settings) -> None
     there, gone = Harness(command=("sh",)), Harness(command=("no-such-program-at-all",))
     beside = Harness(command=("./agent.sh",))
     found = with_harnesses(settings, there=there, beside=beside)
-    assert (OK, "beside, there: their programs are there") == (
+    assert (OK, "beside, there: all programs found") == (
         only(examine_harnesses(found, os.environ)).level,
         only(examine_harnesses(found, os.environ)).detail,
     )
@@ -195,7 +195,7 @@ def test_installed_agents_that_nobody_runs_are_told_with_what_would(settings: Se
         (tmp_path / name).chmod(0o700)
     configured = with_harnesses(settings, mine=Harness(command=(str(tmp_path / "codex"), "exec")))
     found = only(examine_clis(configured, discover({"PATH": str(tmp_path)})))
-    assert (OK, f"claude is installed ({tmp_path / 'claude'}), and no harness runs it") == (found.level, found.detail)
+    assert (OK, f"claude is installed ({tmp_path / 'claude'}), but no harness runs it") == (found.level, found.detail)
     assert "[daemon.harnesses.claude]" in str(found.next)
 
 
@@ -213,10 +213,10 @@ def test_a_process_that_stays_is_told_of_as_one(settings: Settings, tmp_path: Pa
     resident = Resident(connection_id="c1", wish=WISH, folder=str(folder), began_at=NOW - 5)
     ResidentBook(paths.residents(settings.data_dir)).note(resident)
 
-    assert "r/builder: the process that stays there was killed" in runs_of(settings).detail
+    assert "r/builder: resident was killed" in runs_of(settings).detail
     write_record(folder / "wrapper.json", identity_of(os.getpid()))  # type: ignore[arg-type]
-    assert f"goes on without a daemon since 5 s (process {os.getpid()})" in runs_of(settings).detail
-    assert "greenroom daemon start keeps it on" == runs_of(settings).next
+    assert f"runs without a daemon, started 5 s ago (process {os.getpid()})" in runs_of(settings).detail
+    assert "greenroom daemon start adopts it" == runs_of(settings).next
 
 
 def test_whoever_looks_at_the_wrong_address_is_told_the_right_one(settings: Settings) -> None:
@@ -231,5 +231,5 @@ def test_whoever_looks_at_the_wrong_address_is_told_the_right_one(settings: Sett
 @pytest.mark.parametrize("told", ["~/work", "work", "/work/../etc"])
 def test_a_directory_that_no_machine_takes_is_refused_where_it_is_typed(told: str) -> None:
     check_workdir("/work")
-    with pytest.raises(WrongUsage, match="not spelled out"):
+    with pytest.raises(WrongUsage, match="not an absolute path"):
         check_workdir(told)

@@ -25,45 +25,48 @@ def event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: Any) -
     [
         (
             event("agent.exited", "exit code 3\nno such file", task="task_1", attempt=2, code=3, until=LATER),
-            "its command died for task_1 (attempt 2): exit code 3 no such file; it rests until 10:05:00Z",
+            "command failed for task_1 (attempt 2): exit code 3 no such file; no restart before 10:05:00Z",
         ),
         (
             event("agent.exited", "exited", task="task_1", attempt=1, signal=9, trial=True),
-            "its command died for task_1 (attempt 1), on trial: killed by signal 9",
+            "command failed for task_1 (attempt 1), probe run: killed by signal 9",
         ),
-        (event("agent.exited", "exited"), "nothing runs there: nobody saw how it ended"),
+        (event("agent.exited", "exited"), "no command is running: exit status unknown"),
         (
             event("agent.exited", "the wish changed", intended=True, task="task_1", attempt=1),
-            "its command ended as intended for task_1 (attempt 1): the wish changed",
+            "command exited as intended for task_1 (attempt 1): the wish changed",
         ),
         (
             event("agent.parked", "3 unintended ends within 300 s", until=LATER),
-            "parked until 10:05:00Z, then it gets one run on trial: 3 unintended ends within 300 s",
+            "crash-looping, held until 10:05:00Z, then one probe run: 3 unintended ends within 300 s",
         ),
-        (event("agent.parked", "its trial ended too"), "parked until a person restarts it: its trial ended too"),
+        (
+            event("agent.parked", "its trial ended too"),
+            "crash-looping, held until a user restarts it: its trial ended too",
+        ),
         (event("agent.paused", "quota", until=LATER), "paused until 10:05:00Z: quota"),
-        (event("agent.paused", "paused"), "paused until a person restarts it"),
-        (event("agent.unparked", "unparked"), "un-parked: it did its task on trial"),
+        (event("agent.paused", "paused"), "paused until a user restarts it"),
+        (event("agent.unparked", "unparked"), "recovered: its probe run completed the task"),
         (
             event("role.wished", "lunch", by="operator", desired="stopped", kind="custom", generation=3),
-            "operator wished it stopped, run by a person (generation 3): lunch",
+            "operator set it to stopped, run by a user (generation 3): lunch",
         ),
         (
             event("participant.joined", "joined", connection_id="c1", epoch=2, machine="m1"),
-            "sat down on machine attic: c1 (epoch 2): joined",
+            "joined on machine attic: c1 (epoch 2): joined",
         ),
-        (event("machine.cloned", "another daemon", name="attic"), "machine attic was spoken for by two daemons"),
+        (event("machine.cloned", "another daemon", name="attic"), "machine attic has two daemons"),
         (
             event("task.released", "lost", task="task_1", attempt=1, deaths=2),
-            "task_1 was released (attempt 1), 2 deaths",
+            "task_1 was released (attempt 1), 2 failures",
         ),
         (
             event("agent.exited", "ended by SIGKILL", task="task_1", attempt=1, signal=9),
-            "its command died for task_1 (attempt 1): ended by SIGKILL",
+            "command failed for task_1 (attempt 1): ended by SIGKILL",
         ),
         (
             event("task.noted", "operator", task="task_1", attempt=2, text="use blue"),
-            "operator wrote a note on task_1 (attempt 2): use blue",
+            "operator added a note to task_1 (attempt 2): use blue",
         ),
         (event("room.weathered", "rain", wind="west"), "room.weathered wind=west: rain"),
     ],
@@ -86,8 +89,8 @@ def test_a_move_is_told_as_one() -> None:
         )
     )
     assert [
-        "operator wished it running on machine attic with careful (generation 1)",
-        "operator wished it running on machine attic with careful (generation 2)",
+        "operator set it to running on machine attic with careful (generation 1)",
+        "operator set it to running on machine attic with careful (generation 2)",
         "operator moved it from machine attic to machine cellar with careful (generation 3): no disk",
     ] == [line.partition("  ")[2] for line in told]
 
@@ -130,5 +133,5 @@ def test_the_limits_told_are_those_of_the_state() -> None:
     assert "park_pause_s" not in names_for(role("waiting"))
     limits = Reliability()
     known = InForce(values={name: float(getattr(limits, name)) for name in TOLD}, origin=SERVER)
-    assert any("goes by its own variables" in line for line in known.tell(role("parked")))
-    assert not any("goes by its own variables" in line for line in known.tell(role("waiting")))
+    assert any("its own variables differ" in line for line in known.tell(role("parked")))
+    assert not any("its own variables differ" in line for line in known.tell(role("waiting")))

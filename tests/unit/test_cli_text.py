@@ -67,7 +67,7 @@ def test_what_is_no_text_is_refused(piped: io.TextIOWrapper) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("x" * (BYTES_MAX + 1), "may have 1000"),
+        ("x" * (BYTES_MAX + 1), "limit is 1000"),
         ("\u00e9" * 501, "1002 bytes"),
         ("a\0b", "U\\+0000"),
         ("\udcff", "UTF-8"),

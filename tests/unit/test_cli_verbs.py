@@ -48,7 +48,7 @@ def test_the_reference_is_current() -> None:
         ("room create r", "--roles"),
         ("room create r --roles a --max-requests 0", "not a whole number above 0"),
         ("wait-for-task r --role b --timeout=-1", "not a number of seconds"),
-        ("work r --role b", "behind `--`"),
+        ("work r --role b", "after `--`"),
         ("handoff hello", "--to"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_run_whose_wrapper_was_killed_is_ended_whole_and_told_as_a_death(tmp_p
     assert stage.ended.wait(PATIENCE_S)
     exited = stage.wait_for_facts(2)[1]
     assert (exited.intended, exited.code, exited.signal) == (False, None, None)
-    assert "nobody saw how" in (exited.detail or "")
+    assert "how the command ended is unknown" in (exited.detail or "")
     assert not kill_leftover(None, marks_of(run.task, run.attempt, run.connection_id))
     assert stage.seat.history.rest == BACKING_OFF
 

@@ -188,7 +188,7 @@ def test_each_verdict_reaches_its_seat(tmp_path: Path, caplog: pytest.LogCapture
         "lost": ["join again"],
     }
     assert versions == [4]
-    assert [record.levelname for record in caplog.records if "joined again" in record.message] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "agents rejoined: " in record.message] == ["WARNING"]
 
 
 def test_a_verdict_is_for_the_sitting_that_was_named_and_not_for_the_next_one(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     assert ["mine", "wrapped"] == told.harnesses
     assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
     assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
-    assert ["the harness gone is not offered: There is no program 'codexx'"] == [
+    assert ["harness not offered: gone: There is no program 'codexx'"] == [
         record.getMessage().partition(" in PATH")[0] for record in caplog.records
     ]
     (tmp_path / "claude").unlink()
@@ -77,4 +77,4 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     with caplog.at_level(logging.WARNING):
         later = introduce()
     assert (["wrapped"], False) == (later.harnesses, "found" in later.labels)
-    assert ["mine"] == [record.getMessage().split()[2] for record in caplog.records], "what was said is not said again"
+    assert ["mine:"] == [record.getMessage().split()[3] for record in caplog.records], "what was said is not said again"

@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_put_aside_and_said(
     (tmp_path / "histories.json").write_bytes(garbage)
     histories = opened(tmp_path, at(1000.0))
     assert histories.of("room_1", "builder") == History()
-    assert "put aside" in caplog.text
+    assert "set aside" in caplog.text
     assert (tmp_path / "histories.unreadable").read_bytes() == garbage
     histories.note("room_1", "builder", resting(PARKED, None))
     assert opened(tmp_path, at(1001.0)).of("room_1", "builder").is_parked

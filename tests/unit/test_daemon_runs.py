@@ -38,7 +38,7 @@ def test_a_run_that_cannot_be_read_just_now_is_not_forgotten(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", lambda path: os.open("/dev/null", -1) if path.name else b"")
         assert list(book.read_all()) == []
-    assert "waits for the next start" in caplog.text
+    assert "the next start of the daemon tries again" in caplog.text
     assert list(book.read_all()) == [RUN]
 
 
@@ -88,7 +88,7 @@ def test_a_start_that_no_server_took_does_not_settle_the_id(tmp_path: Path) -> N
 def test_a_file_that_names_no_machine_is_told_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "machine.json"
     path.write_text(content)
-    with pytest.raises(ConfigurationError, match="who this machine is"):
+    with pytest.raises(ConfigurationError, match="the identity of this machine"):
         this_machine(path, SeededEntropy(1))
     assert path.read_text() == content
 

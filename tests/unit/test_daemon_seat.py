@@ -318,7 +318,7 @@ def test_one_death_too_many_parks_the_role(tmp_path: Path) -> None:
     assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
     assert (parked.kind, parked.until, parked.task) == ("parked", exited.until, "task_1")
     assert seconds_of(parked.until or "") >= before + LIMITS.park_pause_s - 0.01
-    assert "3 unintended ends" in (parked.detail or "")
+    assert "3 failures" in (parked.detail or "")
     assert stage.seat.history.rest == PARKED
 
 

@@ -100,8 +100,8 @@ def desk_at(error: GreenroomError, token: str | None, monkeypatch: pytest.Monkey
     ("error", "token", "detail"),
     [
         (Unauthorized("?", "?"), None, "has no token for it"),
-        (Unauthorized("?", "?"), SECRET, "has a token that it does not know"),
-        (Refused("?", "?"), SECRET, "knows this token, but not as one of this machine, whose id is alpha-x2k9"),
+        (Unauthorized("?", "?"), SECRET, "has an unknown or expired token"),
+        (Refused("?", "?"), SECRET, "accepts this token, but not for this machine, whose id is alpha-x2k9"),
     ],
 )
 def test_why_a_machine_is_not_let_in_is_told_apart_with_a_way_out(
@@ -121,6 +121,8 @@ def test_a_server_that_is_not_there_is_told_once_for_each_reason(
     for_each: Callable[[], Unavailable] = iter(errors).__next__
 
     class Away:
+        url = URL
+
         def register(self) -> None:
             raise for_each()
 
@@ -130,5 +132,5 @@ def test_a_server_that_is_not_there_is_told_once_for_each_reason(
             with pytest.raises(Unavailable):
                 beat.register_and_beat()
     assert ["refused do", "no Greenroom do"] == [
-        record.getMessage().partition("tried on: ")[2] for record in caplog.records
+        record.getMessage().partition(f"server unreachable, retrying: {URL}: ")[2] for record in caplog.records
     ]

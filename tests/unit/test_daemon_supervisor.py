@@ -103,7 +103,7 @@ def test_a_stop_is_asked_for_once_and_the_role_stays_empty(desk: Desk) -> None:
     desk.wish("builder")
     desk.wish("builder", desired="stopped", generation=2)
     desk.supervisor.step()
-    assert desk.made[0].reasons == ["stopped by wish"]
+    assert desk.made[0].reasons == ["desired state is stopped"]
     desk.made[0].on_end()
     desk.supervisor.step()
     assert desk.roles() == []
@@ -112,13 +112,13 @@ def test_a_stop_is_asked_for_once_and_the_role_stays_empty(desk: Desk) -> None:
 def test_a_wish_that_is_gone_stops_its_seat(desk: Desk) -> None:
     desk.wish("builder", "reviewer")
     desk.wish("reviewer")
-    assert [seat.reasons for seat in desk.made] == [["stopped by wish"], []]
+    assert [seat.reasons for seat in desk.made] == [["desired state is stopped"], []]
 
 
 def test_a_new_generation_is_a_new_seat_and_only_after_the_old_has_ended(desk: Desk) -> None:
     desk.wish("builder")
     desk.wish("builder", generation=2)
-    assert desk.made[0].reasons == ["the wish changed"]
+    assert desk.made[0].reasons == ["the agent spec changed"]
     assert len(desk.made) == 1
     desk.made[0].on_end()
     desk.supervisor.step()
@@ -152,7 +152,7 @@ def test_a_wished_stop_leaves_no_mark(desk: Desk) -> None:
         desk.wish("builder", generation=generation)
         desk.wish("builder", desired="stopped", generation=generation + 1)
         seat = desk.made[-1]
-        assert seat.reasons == ["stopped by wish"]
+        assert seat.reasons == ["desired state is stopped"]
         seat.on_end()
         desk.supervisor.step()
     assert [seat.history for seat in desk.made] == [History(generation=each) for each in range(1, 10, 2)]
@@ -206,9 +206,9 @@ def test_a_supervisor_that_was_told_no_wishes_starts_and_stops_nothing(desk: Des
     ("roles", "desired", "generation", "reasons"),
     [
         (["builder"], "running", 1, []),
-        (["builder"], "running", 2, ["the wish changed"]),
-        (["builder"], "stopped", 2, ["stopped by wish"]),
-        ([], "running", 2, ["stopped by wish"]),
+        (["builder"], "running", 2, ["the agent spec changed"]),
+        (["builder"], "stopped", 2, ["desired state is stopped"]),
+        ([], "running", 2, ["desired state is stopped"]),
     ],
 )
 def test_what_was_adopted_is_held_against_the_first_wishes(
@@ -273,8 +273,8 @@ def test_why_a_role_is_as_it_is_is_said_once_and_until_when(desk: Desk, caplog: 
             desk.clock.move(0.1)
             desk.supervisor.step()
     assert caplog.messages == [
-        "r/builder: wished to run",
-        "r/builder: backing off: an unintended end: exit code 3 (until 2025-10-09T08:53:21.500Z)",
+        "agent status: r/builder: desired state is running",
+        "agent status: r/builder: backing off: 1 failure: exit code 3 (until 2025-10-09T08:53:21.500Z)",
     ]
 
 

@@ -215,7 +215,7 @@ def test_an_end_that_nobody_saw_is_a_bad_one_and_what_was_written_is_named(tmp_p
     trying = Trying(tmp_path, script, HELD, HELD)
     outcome = trying.go()
     assert (FAILED, True) == (outcome.kind, outcome.is_kept)
-    assert "nobody saw how the command ended" in outcome.detail
+    assert "how the command ended is unknown" in outcome.detail
     assert str(trying.plan.stdout) in outcome.detail
 
 
@@ -452,7 +452,7 @@ def test_a_run_whose_seat_was_lost_is_stopped_and_what_it_wrote_is_a_late_result
     outcome = trying.go()
     loser.join(PATIENCE_S)
     assert GONE == outcome.kind
-    assert outcome.detail.startswith("Somebody else has it. What it had written was kept")
+    assert outcome.detail.startswith("Somebody else has it. Its output was kept")
     assert ("handoff", "partial\n") == (trying.calls()[-1][0], trying.calls()[-1][1]["text"])
 
 

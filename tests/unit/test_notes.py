@@ -50,4 +50,4 @@ def test_a_note_that_could_not_be_written_is_new_once_more(tmp_path: Path) -> No
 def test_a_run_reads_the_notes_so_far_below_its_text() -> None:
     assert "build it" == brief_of(task_of()), "a plain task is its text and nothing else"
     told = brief_of(task_of(notes=(note("red"), note("no,\nblue\n"))))
-    assert "build it\n\nNotes from people on this task:\n- red\n- no,\n  blue\n" == told
+    assert "build it\n\nNotes from users on this task:\n- red\n- no,\n  blue\n" == told

@@ -23,7 +23,7 @@ DIED = Exit(code=1, signal=None)
         ),
         (Result(status="rate_limited"), IN_A_WHILE, f"It is rate-limited until {IN_A_WHILE}"),
         (Result(status="rate_limited", until=BEFORE), IN_A_WHILE, f"It is rate-limited until {IN_A_WHILE}"),
-        (Result(status="login_required", reason="too much"), None, "Its login is needed: too much"),
+        (Result(status="login_required", reason="too much"), None, "A login is needed: too much"),
     ],
     ids=["until then", "for a while", "for a while, as it should be over", "until somebody logs in"],
 )

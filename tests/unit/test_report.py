@@ -71,9 +71,9 @@ def test_a_result_that_is_said_twice_is_answered_twice_and_disturbs_nothing(serv
         assert 4 == said.say(function, task="task_1", attempt=1, text="more")
     assert 2 == sum(key == "POST complete" for key, _ in server.seen)
     assert "POST complete" == server.seen[-1][0], "what cannot be meant is not sent"
-    assert "kept beside it" not in said.err.getvalue()
+    assert "was kept as well" not in said.err.getvalue()
     assert 0 == said.say(report.run_complete, task="task_1", attempt=1, text="something else")
-    assert "had another result, which counts; this one was kept beside it" in said.err.getvalue()
+    assert "already had a result, which counts; this one was kept as well" in said.err.getvalue()
 
 
 def test_a_note_is_shown_once_with_the_next_answer(server: TinyServer, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_trouble_with_our_own_files_is_not_taken_for_a_failure(
     server.answers["POST handoff"] = lambda server, body: None
     said = Said(server.url, tmp_path, GIVES_UP_SOON)
     assert 69 == said.say(report.run_handoff, text="a day's work", to="reviewer")
-    assert "keep it yourself" in said.err.getvalue()
+    assert "Keep a copy of it" in said.err.getvalue()
     assert 0 == Said(server.url, tmp_path).say(report.run_complete, text="done")
 
 

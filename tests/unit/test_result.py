@@ -62,14 +62,14 @@ def test_the_file_says_how_it_ended(tmp_path: Path, file: bytes, result: Result)
 @pytest.mark.parametrize(
     ("file", "why"),
     [
-        (b"done", "makes no sense"),
-        (b"{", "makes no sense"),
-        (b"[" * 100_000, "makes no sense"),
-        (b"\xff\xfe", "makes no sense"),
+        (b"done", "is invalid"),
+        (b"{", "is invalid"),
+        (b"[" * 100_000, "is invalid"),
+        (b"\xff\xfe", "is invalid"),
         (b'{"status":"finished"}', "finished"),
-        (b'{"status":"done","until":"2026-11-21T07:00:00Z"}', "says nothing beside the status 'done'"),
-        (b'{"status":"rate_limited","until":"tomorrow"}', "should be an instant with its zone"),
-        (b'{"status":"rate_limited","until":"2026-11-21T07:00:00"}', "should be an instant with its zone"),
+        (b'{"status":"done","until":"2026-11-21T07:00:00Z"}', "needs the status 'rate_limited', not 'done'"),
+        (b'{"status":"rate_limited","until":"tomorrow"}', "must be an instant with its zone"),
+        (b'{"status":"rate_limited","until":"2026-11-21T07:00:00"}', "must be an instant with its zone"),
         (b'{"status":"rate_limited","until":1795245731}', "until"),
         (b'{"status":"done","txt":"lit"}', "txt"),
         (b'{"status":"done","text":7}', "text"),
@@ -83,7 +83,7 @@ def test_a_file_that_makes_no_sense_is_a_failure_that_says_so(tmp_path: Path, fi
 
 def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "result.json")
-    assert "no plain file" in failure(tmp_path)
+    assert "not a regular file" in failure(tmp_path)
     os.unlink(tmp_path / "result.json")
     (tmp_path / "result.json").mkdir()
     assert "Is a directory" in failure(tmp_path)
@@ -181,7 +181,7 @@ def test_what_was_kept_in_several_files_is_read_to_its_end(tmp_path: Path) -> No
 
 
 def test_a_format_of_another_version_is_a_failure_that_says_so(tmp_path: Path) -> None:
-    assert "knows no format 'newer'" in failure(tmp_path, stdout=b"{}", format="newer")
+    assert "Unknown result format 'newer'" in failure(tmp_path, stdout=b"{}", format="newer")
 
 
 def test_an_error_of_a_helper_s_conversation_is_not_the_run_s(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_what_is_there_is_left_alone_and_what_is_missing_is_added(checkout: Chec
     assert [] == checkout.calls()
 
     code, said = checkout.run("dev")
-    assert (0, True) == (code, "installing the tools of tests and checks" in said)
+    assert (0, True) == (code, "installing the tools for tests and checks" in said)
     assert PIP == checkout.calls(), "neither .venv nor Greenroom is made again beside what runs from it"
     for kind in ("dev", "run"):
         assert (0, "") == checkout.run(kind)
@@ -135,7 +135,7 @@ def test_a_step_that_fails_says_what_and_is_gone_on_with(checkout: Checkout) -> 
     code, said = checkout.run("dev")
     assert 1 == code
     assert "no such package" in said
-    assert "installing the tools of tests and checks failed" in said
+    assert "installing the tools for tests and checks failed" in said
     checkout.install_installer()
     assert 0 == checkout.run("dev")[0]
 

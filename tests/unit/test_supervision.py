@@ -28,7 +28,7 @@ from greenroom.domain.supervision import (
 NEW = History(generation=2)
 RESTING = History(generation=2, ends=(80.0, 90.0), in_a_row=2, last_end_at=90.0, rest=BACKING_OFF, rests_until=110.0)
 TIRED = History(generation=2, ends=(80.0, 90.0, 95.0), rest=PARKED, rests_until=395.0, reason="3 ends")
-DONE_FOR = History(generation=2, rest=PARKED, reason="its run on trial ended too")
+DONE_FOR = History(generation=2, rest=PARKED, reason="its probe run failed too")
 LOGGED_OUT = paused(NEW, 2, 99.0, None, "nobody is logged in")
 RULES = [
     # desired, wished, seated, history, action
@@ -72,20 +72,24 @@ def test_the_rules(desired: bool, wished: int, seated: int | None, history: Hist
 @pytest.mark.parametrize(
     ("history", "said", "until"),
     [
-        (die(NEW, 100.0), "backing off: an unintended end: exit code 3", 101.5),
-        (die(NEW, 98.0, 100.0), "backing off: 2 unintended ends in a row, the last: exit code 3", 102.5),
+        (die(NEW, 100.0), "backing off: 1 failure: exit code 3", 101.5),
+        (die(NEW, 98.0, 100.0), "backing off: 2 failures in a row, the last: exit code 3", 102.5),
         (
             die(NEW, 98.0, 99.0, 100.0),
-            "parked, with one run on trial to come: 3 unintended ends within 300 s, the last: exit code 3",
+            "crash-looping, one probe run follows: 3 failures within 300 s, the last: exit code 3",
             400.0,
         ),
-        (DONE_FOR, "parked until a person starts it again: its run on trial ended too", None),
-        (LOGGED_OUT, "paused until a person starts it again: nobody is logged in", None),
+        (DONE_FOR, "parked until a user starts it again: its probe run failed too", None),
+        (LOGGED_OUT, "paused until a user starts it again: nobody is logged in", None),
         (paused(NEW, 2, 99.0, 160.0, "too many requests"), "paused: too many requests", 160.0),
-        (yielded(NEW, 2, 100.0, DEFAULTS), "somebody else has the role; it is taken again when it is vacant", 130.0),
+        (
+            yielded(NEW, 2, 100.0, DEFAULTS),
+            "another agent has the role; this one joins again when the role is vacant",
+            130.0,
+        ),
         (
             hindered(NEW, 2, 100.0, 0.0, DEFAULTS, "There is no program x."),
-            "backing off: nothing could be run: There is no program x.",
+            "backing off: could not start: There is no program x.",
             101.0,
         ),
     ],
@@ -125,7 +129,7 @@ def test_the_third_end_within_the_window_parks() -> None:
         last_end_at=299.0,
         rest=PARKED,
         rests_until=599.0,
-        reason="3 unintended ends within 300 s, the last: exit code 3",
+        reason="3 failures within 300 s, the last: exit code 3",
     )
     assert die(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first of them is too long ago"
 
@@ -139,7 +143,7 @@ def test_a_success_in_between_lets_the_pauses_begin_anew_but_does_not_clear_the_
 
 def test_a_trial_that_succeeds_unparks() -> None:
     tried = die(NEW, 0.0, 1.0, 2.0)
-    assert decide(True, 2, None, tried, 302.0) == Step(SIT, "parked before, it gets one run on trial")
+    assert decide(True, 2, None, tried, 302.0) == Step(SIT, "crash-looping; this is the probe run")
     assert tried.is_parked
     assert succeeded(tried, 2) == NEW
 
@@ -148,7 +152,7 @@ def test_a_trial_that_fails_waits_for_a_person_however_long() -> None:
     tried = die(NEW, 0.0, 1.0, 2.0, 302.0)
     assert tried.is_parked
     assert tried.needs_person
-    assert tried.reason == "its run on trial ended too: exit code 3"
+    assert tried.reason == "its probe run failed too: exit code 3"
     assert decide(True, 2, None, tried, 1e9).action == WAIT
     assert decide(True, 3, None, tried, 303.0).action == SIT
     assert not under(tried, 3).is_parked
@@ -176,7 +180,7 @@ def test_a_trial_that_came_to_nothing_is_still_owed(interrupt: Callable[[History
     waits = interrupt(die(NEW, 0.0, 1.0, 2.0))
     assert waits.is_parked
     assert not waits.needs_person
-    assert "on trial" in decide(True, 2, None, waits, 1000.0).reason
+    assert "probe run" in decide(True, 2, None, waits, 1000.0).reason
     assert die(waits, 1000.0).needs_person
     assert succeeded(waits, 2) == NEW
 
@@ -215,12 +219,12 @@ def test_who_sits_as_wished_is_left_alone_however_long_it_works(
 ) -> None:
     """A policy that takes an idle or a silent hour for a death kills the agents that think longest."""
     history = History(generation=2, ends=tuple(ends), rest=rest, rests_until=rests_until)
-    assert decide(True, 2, 2, history, now) == Step(KEEP, "as wished")
+    assert decide(True, 2, 2, history, now) == Step(KEEP, "runs as desired")
 
 
 def test_a_reason_is_one_line_that_a_log_can_bear() -> None:
     told = ended(NEW, 2, 0.0, 0.5, DEFAULTS, "exit code 3\nTraceback ...\n").reason
-    assert told == "an unintended end: exit code 3"
+    assert told == "1 failure: exit code 3"
     assert len(paused(NEW, 2, 0.0, None, "x" * 5000).reason) == REASON_CHARACTERS_MAX
     assert paused(NEW, 2, 0.0, None, "no file \udcff").reason == "no file ?"
     assert paused(NEW, 2, 0.0, None, " \n").reason == "no reason was given"

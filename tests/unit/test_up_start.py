@@ -66,7 +66,7 @@ def test_a_slow_start_is_told_and_waited_for(starting: Starting) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("greenroom.client.session.Session.healthz", lambda session: None)
         starting.house._wait_for_server()
-    waits = [f"up: still starting: after {at} s the server has not said where it listens" for at in range(10, 60, 10)]
+    waits = [f"up: still starting after {at} s: the server has not reported its address" for at in range(10, 60, 10)]
     assert waits == [line for line in starting.said() if "still starting" in line]
 
 
@@ -75,6 +75,6 @@ def test_a_start_that_hangs_is_given_up_and_says_what_was_missing(starting: Star
     said = starting.said()
     assert "up: starting the server" == said[0]
     assert READY_S_MAX / STILL_WAITING_S - 1 == sum("still starting" in line for line in said)
-    assert "After 300 s the server has not said where it listens." in starting.err.getvalue()
+    assert "After 300 s the server has not reported its address." in starting.err.getvalue()
     assert exits.FAILED == starting.house.ending.wait()
     assert "" == starting.out.getvalue()

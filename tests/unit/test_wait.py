@@ -141,7 +141,7 @@ def test_a_task_that_cannot_be_printed_is_given_back(server: TinyServer, tmp_pat
     assert "POST leave" == server.asked()[-1]
     assert [] == call.files("claims")
     assert [] == call.files("sittings")
-    assert "given back" in call.err.getvalue()
+    assert "released" in call.err.getvalue()
 
 
 def test_a_claim_that_cannot_be_written_is_not_printed(server: TinyServer, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_signal_ends_the_wait_with_a_leave(server: TinyServer, tmp_path: Path,
     call = Call(server.url, tmp_path)
     assert 130 == call.wait()
     assert "POST leave" == server.asked()[-1]
-    assert "to come back: greenroom wait-for-task demo --role builder" in call.err.getvalue()
+    assert "next, to wait again: greenroom wait-for-task demo --role builder" in call.err.getvalue()
     assert [] == call.files("sittings")
     assert before == signal.getsignal(number)
 

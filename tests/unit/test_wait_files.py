@@ -55,7 +55,7 @@ def test_the_flags_choose_their_claim_and_no_other(tmp_path: Path) -> None:
     assert newer == choose(tmp_path, Wanted(task="task_1", attempt=2))
     with pytest.raises(Unusable, match="2 tasks are held"):
         choose(tmp_path, Wanted(task="task_1"))
-    with pytest.raises(Unusable, match="not held here any more"):
+    with pytest.raises(Unusable, match="no longer held on this computer"):
         choose(tmp_path, Wanted(task="task_1", attempt=3))
 
 
@@ -88,7 +88,7 @@ def test_a_task_in_the_environment_without_a_token_is_looked_up(tmp_path: Path) 
 
 
 def test_without_flags_the_only_one_is_meant_and_never_one_of_several(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         choose(tmp_path, Wanted())
     claim_file.write(tmp_path, claim_of())
     assert claim_of() == choose(tmp_path, Wanted())
@@ -106,7 +106,7 @@ def test_without_flags_the_only_one_is_meant_and_never_one_of_several(tmp_path: 
 
 def test_claims_on_other_servers_are_not_seen(tmp_path: Path) -> None:
     claim_file.write(tmp_path, claim_of())
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         claim_file.choose(tmp_path, "http://127.0.0.1:7000", Wanted(), NO_ENVIRONMENT)
 
 
@@ -227,7 +227,7 @@ def test_a_finished_claim_is_meant_only_by_who_names_its_task(tmp_path: Path) ->
     assert 2 == choose(tmp_path, Wanted(task="task_1")).attempt, "the open one is meant before the finished one"
     claim_file.finish(tmp_path, going)
     claim_file.finish(tmp_path, claim_of("task_1", attempt=2))
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         choose(tmp_path, Wanted())
 
 

@@ -120,7 +120,7 @@ def test_each_task_is_run_once_and_its_output_goes_down_the_line(server: TinySer
     assert ["left"] == [body["cause"] for body in working.bodies("POST leave")]
     assert 1 == len({body["connection_id"] for body in working.bodies("POST join")})
     assert [] == working.left_behind()
-    assert "to come back: greenroom work demo --role planner --then builder -- " in working.err.getvalue()
+    assert "next, to work again: greenroom work demo --role planner --then builder -- " in working.err.getvalue()
 
 
 def test_the_last_role_answers_the_user_unless_it_says_otherwise(server: TinyServer, tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ def test_who_dies_again_and_again_is_parked_tried_once_and_then_left_to_a_person
     """Without a park, a command that dies at once runs all night, and with it every task into quarantine."""
     server.answers["POST claim"] = claims(*[answer(claimed())] * 9)
     working = Working(server, tmp_path)
-    with pytest.raises(GreenroomError, match="until a person starts it again: its run on trial ended too") as caught:
+    with pytest.raises(GreenroomError, match="until a user starts it again: its probe run failed too") as caught:
         working.work("import sys; sys.exit(3)")
     assert FAILED == code_of(caught.value)
-    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    assert "then run: greenroom work demo --role builder" in caught.value.guidance
     said = working.err.getvalue().splitlines()
-    assert 1 == len([line for line in said if line.startswith("parked, with one run on trial to come: 3 ")])
-    assert 1 == said.count("parked before, it gets one run on trial")
+    assert 1 == len([line for line in said if line.startswith("crash-looping, one probe run follows: 3 ")])
+    assert 1 == said.count("crash-looping; this is the probe run")
     causes = [body["cause"] for body in working.bodies("POST leave")]
     assert ["exited", "exited", "exited", "stopped"] == causes, "the death on trial is none of its task's"
     assert 4 == len(working.bodies("POST join"))
@@ -182,16 +182,16 @@ def test_a_trial_that_does_its_task_is_a_new_beginning(server: TinyServer, tmp_p
     assert 130 == working.work(script)
     assert 6 == len((tmp_path / "runs.txt").read_text())
     assert ["exited"] * 5 + ["left"] == [body["cause"] for body in working.bodies("POST leave")]
-    assert 1 == working.err.getvalue().count("parked before, it gets one run on trial")
+    assert 1 == working.err.getvalue().count("crash-looping; this is the probe run")
 
 
 def test_who_has_to_log_in_is_left_to_a_person(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST claim"] = claims(*[answer(claimed())] * 3)
     working = Working(server, tmp_path)
-    with pytest.raises(GreenroomError, match=r"paused until a person starts it again: .*the key is void") as caught:
+    with pytest.raises(GreenroomError, match=r"paused until a user starts it again: .*the key is void") as caught:
         working.work(saying(status="login_required", reason="the key is void"))
     assert FAILED == code_of(caught.value)
-    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    assert "then run: greenroom work demo --role builder" in caught.value.guidance
     assert ["stopped"] == [body["cause"] for body in working.bodies("POST leave")]
 
 

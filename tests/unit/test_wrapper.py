@@ -94,7 +94,7 @@ def test_a_directory_that_was_swapped_for_a_link_is_not_entered(tmp_path: Path) 
     allowed, forbidden = tmp_path / "allowed", tmp_path / "forbidden"
     forbidden.mkdir()
     allowed.symlink_to(forbidden)  # it was a directory when it was looked at
-    with pytest.raises(ConfigurationError, match=f"{allowed} is not itself any more: it leads to {forbidden}"):
+    with pytest.raises(ConfigurationError, match=f"{allowed} was replaced: it leads to {forbidden}"):
         Group.spawn(["touch", "here"], allowed, ENVIRONMENT, b"", tmp_path / "run")
     assert list(forbidden.iterdir()) == []
     assert Group.adopt(tmp_path / "run", {}) is None
@@ -102,7 +102,7 @@ def test_a_directory_that_was_swapped_for_a_link_is_not_entered(tmp_path: Path) 
 
 def test_a_python_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ConfigurationError, match="/bin/false, which should watch over it, failed; see "):
+    with pytest.raises(ConfigurationError, match="/bin/false, which runs the shim, failed; see "):
         spawn(tmp_path, "true")
 
 
@@ -202,7 +202,7 @@ def test_whose_wrapper_was_killed_ended_unseen_and_is_ended_whole(tmp_path: Path
     ended = group.wait(PATIENCE_S)
     assert ended is not None
     assert ended.is_unseen
-    assert "nobody saw how the command ended" in str(ended)
+    assert "how the command ended is unknown" in str(ended)
     assert len(survivors(below)) == count
     group.stop(PATIENCE_S)
     assert survivors(below) == []

@@ -1,1 +1,1 @@
-"""What people and shells type. Knows verbs, flags and exit codes; must not know how anything is decided or stored."""
+"""The command line: verbs, options, output and exit codes. Must not know how anything is decided or stored."""

@@ -1,6 +1,6 @@
-"""`greenroom agent ...`: wishes for who works in a role. Must not know how a wish comes true.
+"""`greenroom agent ...`: sets agent specs, and starts, stops and restarts the agents of roles.
 
-A wish is sent whole. What a person does not name stays as it was, so the present wish is read first.
+The API takes an agent spec as a whole. So the present spec is read first, and options left out keep their values.
 """
 
 from argparse import Namespace
@@ -22,23 +22,23 @@ WISHED = ("kind", "machine", "harness", "model", "workdir", "desired", "task_tim
 
 
 def set_wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    named = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
+    changes = {name: getattr(arguments, name) for name in WISHED if getattr(arguments, name) is not None}
     check_workdir(arguments.workdir)
-    if "task_timeout_s" in named:
-        named["task_timeout_s"] = named["task_timeout_s"] or None  # 0 takes it off
-    if "kind" not in named and ("machine" in named or "harness" in named):
-        named["kind"] = REMOTE
-    if named.get("kind") == CUSTOM:
-        named = {"machine": None, "harness": None} | named  # what a person runs is run by no machine
-    return wish(arguments, settings, out, err, named)
+    if "task_timeout_s" in changes:
+        changes["task_timeout_s"] = changes["task_timeout_s"] or None  # 0 removes the limit
+    if "kind" not in changes and ("machine" in changes or "harness" in changes):
+        changes["kind"] = REMOTE
+    if changes.get("kind") == CUSTOM:
+        changes = {"machine": None, "harness": None} | changes  # no machine runs what a user runs
+    return wish(arguments, settings, out, err, changes)
 
 
-def check_workdir(told: str | None) -> None:
-    """Raise WrongUsage for what no machine takes; whether the directory is there only its machine knows."""
-    if told and (not PurePosixPath(told).is_absolute() or ".." in PurePosixPath(told).parts):
+def check_workdir(workdir: str | None) -> None:
+    """Raise WrongUsage for a directory that every machine rejects. Whether it exists, only its machine can check."""
+    if workdir and (not PurePosixPath(workdir).is_absolute() or ".." in PurePosixPath(workdir).parts):
         raise WrongUsage(
-            f"The working directory {told} is not spelled out.",
-            "Wish the absolute path that it has on the machine, without `~` and `..`.",
+            f"The working directory {workdir} is not an absolute path without `..`.",
+            "Give its absolute path on the machine, without `~` and `..`.",
         )
 
 
@@ -61,12 +61,12 @@ def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
         print_json(out, reply)
     else:
         print(reply.token, file=out)
-    print(f"It may act for {arguments.seat} only. Give it to the agent as GREENROOM_TOKEN.", file=err)
+    print(f"This token is valid for {arguments.seat} only. Pass it to the agent as GREENROOM_TOKEN.", file=err)
     return 0
 
 
 def wish(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any]) -> int:
-    """Change the wish for one role and leave the rest of it as it is."""
+    """Change fields of one role's agent spec and keep the others."""
     room, name = arguments.seat
     session = session_of(settings)
     present = role_of(session.snapshot(room), name)
@@ -80,8 +80,8 @@ def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -
     else:
         heads = ("ROLE", "KIND", "DESIRED", "STATUS", "MACHINE", "HARNESS", "MODEL", "WORKDIR", "TIMEOUT", "GENERATION")
         timeout = duration(role.task_timeout_s) if role.task_timeout_s is not None else None
-        wished = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
-        row = (role.name, role.kind, role.desired, role.status, *wished, str(role.generation))
+        spec = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
+        row = (role.name, role.kind, role.desired, role.status, *spec, str(role.generation))
         print_table(out, Table("", heads, [row]))
-    print(f"next, to see what comes of it: greenroom why {arguments.seat}", file=err)
+    print(f"next, to see the effect: greenroom why {arguments.seat}", file=err)
     return 0

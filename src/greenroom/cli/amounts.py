@@ -1,4 +1,4 @@
-"""How durations, countdowns and sizes are said in words. Must not know what they are of."""
+"""Formats durations, countdowns and sizes for people."""
 
 from greenroom.clock import seconds_of
 
@@ -7,25 +7,25 @@ SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def duration(seconds: float) -> str:
-    """Seconds in their two largest units: `45 s`, `4 min 10 s`, `2 h`, `3 d 4 h`."""
+    """Format seconds in at most two adjacent units: `45 s`, `4 min 10 s`, `2 h`, `3 d 4 h`."""
     left = max(0, round(seconds))
-    said: list[str] = []
+    parts: list[str] = []
     for length, unit in UNITS:
         count, left = divmod(left, length)
         if count:
-            said.append(f"{count} {unit}")
-        elif said:
-            break  # `1 d 5 s` would only look exact
-    return " ".join(said[:2]) or "0 s"
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break  # `1 d 5 s` suggests a precision that it does not have
+    return " ".join(parts[:2]) or "0 s"
 
 
 def seconds_to(instant: str, now: float) -> float:
-    """How far away an instant is, by this machine's wall clock; negative when it is past."""
+    """Seconds from `now`, a reading of this machine's wall clock, to an instant; negative when it is past."""
     return seconds_of(instant) - now
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that people would choose."""
+    """Format bytes in the largest unit that fits: `1023 B`, `1.5 KiB`, `3.0 GiB`."""
     for length, unit in SIZES:
         if count >= length:
             return f"{count / length:.1f} {unit}"

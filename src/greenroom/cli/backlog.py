@@ -1,4 +1,4 @@
-"""`greenroom backlog ...`: work that waits for a word of a person. Must not know which moves a task allows."""
+"""`greenroom backlog ...`: tasks that wait for a user to queue them, or to accept their results."""
 
 from argparse import Namespace
 from typing import TextIO
@@ -20,22 +20,22 @@ def add(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         print_json(out, task)
     else:
         print(f"{task.id} for {task.target_role} is in the backlog", file=out)
-    print(f"next, to have it done: greenroom backlog queue {task.id}", file=err)
+    print(f"next, to queue it: greenroom backlog queue {task.id}", file=err)
     return 0
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """What waits to be queued, and what waits to be accepted or sent back."""
+    """List the tasks whose results wait for review, then those that wait to be queued."""
     session = session_of(settings)
     tasks = [task for status in (PENDING_REVIEW, BACKLOG) for task in in_state(session, arguments.room, status)]
     if arguments.json:
         print_json(out, tasks)
     elif tasks:
         print_table(out, tasks_table("", tasks))
-        print("next: greenroom backlog queue TASK, or of what is pending_review:", file=err)
-        print("      greenroom backlog accept TASK, greenroom backlog send-back TASK --reason WHY", file=err)
+        print("next: greenroom backlog queue TASK; for a task that is pending_review:", file=err)
+        print("      greenroom backlog accept TASK, or greenroom backlog send-back TASK --reason WHY", file=err)
     else:
-        print(f"The backlog is empty. Add to it: greenroom backlog add {arguments.room} TEXT", file=err)
+        print(f"The backlog is empty. Add a task: greenroom backlog add {arguments.room} TEXT", file=err)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The overview as tables. Knows which columns people look for; must not know where they are drawn."""
+"""Turns an overview into tables: alerts, machines, roles and tasks."""
 
 from collections import Counter
 
@@ -12,18 +12,18 @@ from greenroom.domain.task import BACKLOG, Task
 from greenroom.wire.replies import MachineView, RoleView, RoomView
 
 ROLE_HEADS = ("ROLE", "STATUS", "SEEN", "KIND", "MACHINE", "WHY")
-TASK_HEADS = ("TASK", "ROLE", "STATUS", "ATTEMPT", "DEATHS", "TEXT")
-NO_ROOM = "No room is open yet. Open one: greenroom room create NAME --roles A,B"
+TASK_HEADS = ("TASK", "ROLE", "STATUS", "ATTEMPT", "FAILURES", "TEXT")
+NO_ROOM = "No open rooms. Create one: greenroom room create NAME --roles A,B"
 MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "LABELS", "AGENTS")
 WORDS_CHARACTERS = 160
 NEED_CHARACTERS = 300
-"""What a person may do stands at the end of what needs them."""
+"""An alert may be longer than other texts: what a user can do stands at its end."""
 NAMES_SHOWN = 4
-"""So many of a machine's harnesses, labels and agents are named beside everything else; `machine list` has them all."""
+"""At most so many of a machine's harnesses, labels and agents are named in `status`; `machine list` names all."""
 
 
 def headlines(overview: Overview, now: float) -> list[str]:
-    """A line about the server itself, and what to begin with where there is nothing yet."""
+    """A line about the server, and a hint where there is no open room. `now` is a reading of the wall clock."""
     line = headline(overview.server, now)
     return [line] if overview.rooms or overview.server.status == UNREACHABLE else [line, NO_ROOM]
 
@@ -33,18 +33,18 @@ def headline(server: ServerView, now: float) -> str:
         since = f"since {clock_time(server.since)}"
         if server.since is not None:
             since += f", {duration(now - seconds_of(server.since))} ago"
-        return f"server {server.url}: not reachable {since}; what follows was true before"
+        return f"server {server.url}: unreachable {since}; below is its last known state"
     if server.late:
-        return f"server {server.url}: late: {', '.join(server.late)}"
+        return f"server {server.url}: late background loops: {', '.join(server.late)}"
     return f"server {server.url}: ok"
 
 
 def tables_of(overview: Overview, now: float) -> list[Table]:
-    """Everything there is to show: what needs a person, the machines, then the rooms with their agents."""
+    """All tables of an overview: what needs the user, the machines, then each room with its roles and open tasks."""
     tables = []
     if overview.needs:
         rows = [(need.where, first_line(need.detail, NEED_CHARACTERS), need.next) for need in overview.needs]
-        tables.append(Table("Needs a person", ("WHERE", "WHAT", "NEXT"), rows))
+        tables.append(Table("Needs you", ("WHERE", "WHAT", "NEXT"), rows))
     if overview.machines:
         tables.append(machines_table(overview.machines, NAMES_SHOWN))
     names = {machine.id: machine.name for machine in overview.machines}
@@ -78,7 +78,7 @@ def role_row(role: RoleView, now: float, machine_names: dict[str, str]) -> tuple
 
 
 def tasks_table(title: str, tasks: tuple[Task, ...] | list[Task]) -> Table:
-    return Table(title, TASK_HEADS, [task_row(task) for task in tasks], spare=("DEATHS", "ATTEMPT"))
+    return Table(title, TASK_HEADS, [task_row(task) for task in tasks], spare=("FAILURES", "ATTEMPT"))
 
 
 def task_row(task: Task) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def task_row(task: Task) -> tuple[str, ...]:
 
 
 def machines_table(machines: tuple[MachineView, ...] | list[MachineView], names_shown: int | None = None) -> Table:
-    """The machines; of each so many harnesses, labels and agents are named, and the rest counted."""
+    """A table of machines. At most `names_shown` harnesses, labels and agents of each are named, others counted."""
     rows = [machine_row(machine, names_shown) for machine in machines]
     return Table("Machines", MACHINE_HEADS, rows, spare=("ID", "LABELS", "SEEN"))
 
@@ -106,7 +106,7 @@ def machine_row(machine: MachineView, names_shown: int | None) -> tuple[str, ...
 
 
 def agents_of(machine: MachineView, shown: int | None) -> str:
-    """Who should run there, by name; where they are many and their rooms are shown anyway, how many are how."""
+    """The agents that should run on a machine, by name and status; more than `shown` are counted by status."""
     if shown is None or len(machine.agents) <= shown:
         return ", ".join(f"{agent.room}/{agent.role}: {agent.status}" for agent in machine.agents) or "-"
     counted = Counter(agent.status for agent in machine.agents)
@@ -114,7 +114,7 @@ def agents_of(machine: MachineView, shown: int | None) -> str:
 
 
 def some_of(names: list[str], shown: int | None) -> str:
-    """The first of them, and how many more there are."""
+    """The first `shown` names, and how many more there are."""
     if shown is None or len(names) <= shown:
         return ", ".join(names) or "-"
     return f"{', '.join(names[:shown])} and {len(names) - shown} more"

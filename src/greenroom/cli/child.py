@@ -1,4 +1,10 @@
-"""One process of the house, kept alive: started again whenever it ends. Must not know what it does."""
+"""Runs a child process of `greenroom up` and restarts it whenever it exits.
+
+Options: `house_pause_s_min` and `house_pause_s_max` bound the delay before a restart. It doubles with each exit, and
+starts over after a run of at least `HEALTHY_S`.
+
+Limits: only an exit is noticed. A child that hangs is not restarted.
+"""
 
 import signal
 import subprocess
@@ -9,18 +15,20 @@ from greenroom.clock import Clock
 from greenroom.domain.reliability import Reliability
 
 HEALTHY_S = 10.0
-"""A child that lived this long is started again without delay's growth."""
+"""Seconds after which a run counts as healthy: the next restart uses the shortest delay."""
 
 Tell = Callable[[str], None]
 
 
 class Child:
-    """Runs a command until it is stopped. `command` is asked anew for each start.
+    """Runs a command on a thread of its own until it is stopped. `command` is called before each start.
 
-    It has a session of its own, so that Ctrl-C reaches only the one who stops everything in order; `inherited` is a
-    descriptor by whose end it notices that we are gone. `on_hopeless` is told a code of `hopeless_at_first`, which no
-    new start can mend, if it never ran otherwise. A code of `stays_down` is meant, and it is not started again; what
-    is said of it there tells why, and how it comes back.
+    The process gets its own session, so that Ctrl-C reaches only the parent, which stops its children in order. It
+    inherits the descriptor `inherited`, and notices by its end that the parent has exited.
+
+    An exit code of `hopeless_at_first` before any other exit cannot be fixed by a restart: `on_hopeless` is called with
+    it, and the child is not restarted. An exit code of `stays_down` is intended: the child is not restarted, and the
+    text for that code is printed, which gives the reason and how to start it again.
     """
 
     def __init__(
@@ -42,25 +50,25 @@ class Child:
         self._inherited = inherited
         self._limits = limits
         self._clock = clock
-        self._tell = tell
+        self._report = tell
         self._on_hopeless = on_hopeless
         self._hopeless_at_first = hopeless_at_first
         self._stays_down = stays_down
         self._process: subprocess.Popen[bytes] | None = None
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that runs now, or ran last."""
+        """The id of the present or last process; None before the first start."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Ask it to end, and end it after `timeout_s`. Stopping what does not run is success."""
+        """Stop the process: SIGTERM, then SIGKILL after `timeout_s`. Does nothing if it does not run."""
         with self._lock:
             self._is_stopping.set()
             process = self._process
@@ -70,20 +78,22 @@ class Child:
             try:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
-                self._tell(f"{self.name} did not end within {timeout_s:g} s and is killed")
+                self._report(f"{self.name} did not exit within {timeout_s:g} s: it is killed")
                 process.kill()
                 process.wait()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _keep(self) -> None:
-        pause_s = self._limits.house_pause_s_min
-        hopeless = self._hopeless_at_first
+    def _supervise(self) -> None:
+        delay_s = self._limits.house_pause_s_min
+        hopeless_codes = self._hopeless_at_first
         while not self._is_stopping.is_set():
             try:
                 process = self._spawn()
             except OSError as error:
-                self._tell(f"{self.name} cannot be started now ({error}); it is tried on")
+                self._report(
+                    f"{self.name} cannot be started: {error}; retrying in {self._limits.house_pause_s_max:g} s"
+                )
                 self._is_stopping.wait(self._limits.house_pause_s_max)
                 continue
             if process is None:
@@ -93,25 +103,25 @@ class Child:
             if self._is_stopping.is_set():
                 return
             if code in self._stays_down:
-                self._tell(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
+                self._report(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
                 return
-            if code in hopeless:
-                self._tell(f"{self.name} cannot run ({how(code)})")
+            if code in hopeless_codes:
+                self._report(f"{self.name} cannot run: {how(code)}")
                 self._on_hopeless(code)
                 return
-            hopeless = frozenset()  # it could run once, so it can run again
+            hopeless_codes = frozenset()  # it ran once, so it can run again
             if self._clock.monotonic() - started_at >= HEALTHY_S:
-                pause_s = self._limits.house_pause_s_min
-            self._tell(f"{self.name} (process {process.pid}) ended: {how(code)}; it is started again in {pause_s:g} s")
-            if self._is_stopping.wait(pause_s):
+                delay_s = self._limits.house_pause_s_min
+            self._report(f"{self.name} (process {process.pid}) exited: {how(code)}; restarting in {delay_s:g} s")
+            if self._is_stopping.wait(delay_s):
                 return
-            pause_s = min(2 * pause_s, self._limits.house_pause_s_max)
+            delay_s = min(2 * delay_s, self._limits.house_pause_s_max)
 
     def _spawn(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:
             if self._is_stopping.is_set():
                 return None
-            again = self._process is not None
+            is_restart = self._process is not None
             self._process = subprocess.Popen(
                 list(self._command()),
                 env=self._environ,
@@ -119,13 +129,13 @@ class Child:
                 pass_fds=[self._inherited],
                 start_new_session=True,
             )
-        if again:
-            self._tell(f"{self.name} runs again as process {self._process.pid}")
+        if is_restart:
+            self._report(f"{self.name} restarted as process {self._process.pid}")
         return self._process
 
 
 def how(code: int) -> str:
-    """Say how a process ended."""
+    """Describe how a process ended: its exit code, or the signal that killed it."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""Prints completion scripts, drawn from the table of verbs. Must not know what the verbs do."""
+"""`greenroom completion`: prints a completion script, generated from the table of verbs."""
 
 from argparse import Namespace
 from typing import TextIO

@@ -1,6 +1,6 @@
-"""How a role stands, in the few words that fit a table, and the command that helps. Must not know tables or the server.
+"""Formats a role's status for a table cell, and advises what to do next.
 
-What is said here goes by the state that the server tells; nothing is judged once more.
+Both follow the status that the server reports; nothing is derived again here.
 """
 
 from greenroom.cli.amounts import duration, seconds_to
@@ -21,61 +21,60 @@ from greenroom.domain.status import (
 from greenroom.wire.replies import RoleView
 
 PASSING = (STARTING, STOPPING)
-"""States that should be over by `status_until`."""
-AFTERWARDS = {BACKING_OFF: "runs again in", PARKED: "on trial in", PAUSED: "runs again in"}
-"""What comes after a rest."""
+"""Statuses that should have ended by `status_until`."""
+AFTERWARDS = {BACKING_OFF: "restarts in", PARKED: "probe run in", PAUSED: "restarts in"}
+"""What happens at the end of a restart hold."""
 
-
-QUEUES = "it begins when a request before it is over"
-"""Of a task that is queued."""
+QUEUES = "it starts when an earlier request ends"
+"""Explains a task that is queued."""
 
 
 def spell(role: RoleView, now: float) -> str:
-    """The state of a role, with a countdown where it has an end. `now` is a reading of the wall clock."""
+    """Format the status of a role, with a countdown where it has an end. `now` is a reading of the wall clock."""
     left_s = seconds_to(role.status_until, now) if role.status_until else None
     if role.status in PASSING and left_s is not None:
-        how = f"late by {duration(-left_s)}" if left_s < 0 else f"{duration(left_s)} left"
-        return f"{role.status}, {how}"
+        remaining = f"late by {duration(-left_s)}" if left_s < 0 else f"{duration(left_s)} left"
+        return f"{role.status}, {remaining}"
     if role.status in AFTERWARDS:
-        when = f"{AFTERWARDS[role.status]} {duration(left_s)}" if left_s is not None else "until a person restarts it"
+        when = f"{AFTERWARDS[role.status]} {duration(left_s)}" if left_s is not None else "until a user restarts it"
         return f"{role.status}, {when}"
     return role.status if left_s is None else f"{role.status}, {duration(left_s)} left"
 
 
 def is_late(role: RoleView, now: float) -> bool:
-    """Tell whether a role is in a state that should be over by now."""
+    """Whether a role has a status that should have ended by now."""
     return role.status in PASSING and role.status_until is not None and seconds_to(role.status_until, now) < 0
 
 
 def advice(room: str, is_open: bool, role: RoleView, task: str | None, now: float) -> str:
-    """What to do next about a role in its state, with the command. `task` is one that is open for it."""
-    seat = f"{room}/{role.name}"
+    """What to do next about a role, ending with a command. `task` is the id of the task that it holds, if any."""
+    target = f"{room}/{role.name}"
     if not is_open:
-        return "nothing is done in a closed room; open another: greenroom room create NAME --roles A,B"
-    at_once = f"to have it run at once: greenroom agent restart {seat}"
+        return "the room is closed; create another: greenroom room create NAME --roles A,B"
+    at_once = f"to restart it now: greenroom agent restart {target}"
     if role.status in (PARKED, PAUSED) and role.status_until is None:
-        return f"once that is mended: greenroom agent restart {seat}"
+        return f"fix the cause, then: greenroom agent restart {target}"
     if is_late(role, now):
         return f"on machine {role.machine}: greenroom doctor"
-    found = {
-        PARKED: f"mend what is wrong; it gets one run on trial by itself; {at_once}",
-        PAUSED: f"nothing, it goes on by itself; {at_once}",
-        BACKING_OFF: f"it is run again by itself; what lasts, mend on machine {role.machine}; {at_once}",
-        STOPPED: f"to have it run: greenroom agent start {seat}",
+    by_status = {
+        PARKED: f"fix the cause; a probe run follows by itself; {at_once}",
+        PAUSED: f"nothing, it restarts by itself; {at_once}",
+        BACKING_OFF: f"it restarts by itself; if it keeps failing, fix the cause on machine {role.machine}; {at_once}",
+        STOPPED: f"to start it: greenroom agent start {target}",
         OFFLINE: f"on machine {role.machine}: greenroom daemon start",
-        UNKNOWN: "wait for its machine's next beat, and look whether it comes: greenroom machine list",
-        STARTING: "watch it come: greenroom status --watch",
-        STOPPING: "watch it leave: greenroom status --watch",
-        WORKING: f"see what it works on: greenroom task show {task}" if task else "watch it: greenroom status --watch",
-        WAITING: f"give it work: greenroom send {room} TEXT --to {role.name}",
+        UNKNOWN: "wait for its machine's next heartbeat; to see whether it came: greenroom machine list",
+        STARTING: "to watch it start: greenroom status --watch",
+        STOPPING: "to watch it stop: greenroom status --watch",
+        WORKING: f"to see its task: greenroom task show {task}" if task else "to watch it: greenroom status --watch",
+        WAITING: f"to give it work: greenroom send {room} TEXT --to {role.name}",
     }
     if role.status == VACANT and role.kind == CUSTOM:
-        return f"sit down there: greenroom wait-for-task {room} --role {role.name}"
+        return f"to join as its agent: greenroom wait-for-task {room} --role {role.name}"
     if role.status == VACANT and role.kind == REMOTE:
-        return f"choose who runs it: greenroom agent set {seat} --machine M --harness H"
-    return found.get(role.status, "look at the whole house: greenroom status")
+        return f"choose its machine and harness: greenroom agent set {target} --machine M --harness H"
+    return by_status.get(role.status, "to see everything: greenroom status")
 
 
 def advice_on_queue(room: str) -> str:
-    """How to have a request begin beside those before it."""
-    return f"to have more done at a time: greenroom room change {room} --max-requests N"
+    """How to let a queued request start beside the earlier ones."""
+    return f"to run more requests at once: greenroom room change {room} --max-requests N"

@@ -1,4 +1,4 @@
-"""`greenroom config`: every value in force and where it came from. Must not know what the values do."""
+"""`greenroom config`: prints every setting in force and its origin."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ HIDDEN = "(set)"
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting: its name, value, origin, and the variable that sets it, where one does."""
+    """One setting: its name, value, origin, and the environment variable that sets it, if there is one."""
 
     name: str
     value: str | int | float | list[str] | None
@@ -31,7 +31,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    warnings = tuple(f"{name} is no variable of Greenroom's. {guess}" for name, guess in unknown_variables(environ))
+    warnings = tuple(f"{name} is not a Greenroom variable. {guess}" for name, guess in unknown_variables(environ))
     config = Config(values=tuple(values_of(settings)), warnings=warnings)
     if arguments.json:
         print_json(out, config)
@@ -44,7 +44,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def values_of(settings: Settings) -> Iterator[Value]:
-    """Every setting; of the token only that there is one, and no password."""
+    """Every setting; the token is hidden, and the database URL has no password."""
     origins = settings.origins
     yield Value(name="url", value=settings.url, origin=origins["url"], variable="GREENROOM_URL")
     yield Value(
@@ -69,7 +69,7 @@ def values_of(settings: Settings) -> Iterator[Value]:
 
 
 def spell(value: Value) -> str:
-    """A value as people read it."""
+    """Format a value for the table."""
     if isinstance(value.value, float):
         return f"{value.value:g}"
     if isinstance(value.value, list):

@@ -1,4 +1,4 @@
-"""How people's verbs reach the server. Knows sessions, pages and interruptions; must not know what is asked."""
+"""Connects the verbs of users with the server: sessions, paged lists, and streams that report interruptions."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
@@ -10,13 +10,13 @@ from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import INTEGER_MAX
 
 NEWEST = INTEGER_MAX
-"""A cursor that no event will reach: a stream asked for what comes after it begins with a reset to the newest event."""
+"""A cursor beyond every event: a stream that starts after it begins with a reset to the newest event."""
 
 Tell = Callable[[str], None]
 
 
 class Record(Protocol):
-    """What is listed in pages: each record has an id, after which the next page begins."""
+    """A record of a paged list. The next page starts after the id of the last one."""
 
     @property
     def id(self) -> str: ...
@@ -26,37 +26,37 @@ Listed = TypeVar("Listed", bound=Record)
 
 
 def session_of(settings: Settings, transport: Transport | None = None, patience_s: float = 0.0) -> Session:
-    """A session with the server in force. A person who waits for an answer is told at once that nobody is there.
+    """Open a session with the configured server.
 
-    Nobody's presence hangs on these requests, so that they have the whole time that one may take, however short the
-    interval of heartbeats is.
+    By default (`patience_s` 0) an unreachable server is reported at once, because a user waits for the answer. No lease
+    depends on these requests, so each may take its full `request_timeout_s`, however short the heartbeat interval is.
     """
-    unhurried_s = 4 * settings.limits.request_timeout_s
+    interval_s = 4 * settings.limits.request_timeout_s
     return Session(
-        settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=unhurried_s
+        settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=interval_s
     )
 
 
 def telling_session(settings: Settings, tell: Tell) -> Session:
-    """A session whose stream says when it was interrupted and when it goes on."""
+    """Open a session whose stream reports by `tell` when it is interrupted and when it resumes."""
     return session_of(settings, TellingTransport(HttpTransport(settings.url), tell))
 
 
 def all_of(fetch: Callable[[str | None], list[Listed]]) -> list[Listed]:
-    """Everything that a paged list holds."""
-    gathered: list[Listed] = []
-    while page := fetch(gathered[-1].id if gathered else None):
-        gathered += page
-    return gathered
+    """Read all pages of a list. `fetch` gets the id after which a page starts, None for the first."""
+    records: list[Listed] = []
+    while page := fetch(records[-1].id if records else None):
+        records += page
+    return records
 
 
 class TellingTransport:
-    """A transport that says once when its stream breaks, and once when it is back."""
+    """A transport that reports once when its stream breaks, and once when it is back."""
 
     def __init__(self, transport: Transport, tell: Tell) -> None:
         self._transport = transport
-        self._tell = tell
-        self._was_met = False
+        self._report = tell
+        self._was_connected = False
         self._is_broken = False
 
     def request(
@@ -68,11 +68,11 @@ class TellingTransport:
         try:
             head, lines = self._transport.stream(path, headers, silence_s)
         except Unavailable as error:
-            self._broke(error)
+            self._report_break(error)
             raise
         if self._is_broken:
-            self._tell("the connection is back")
-        self._was_met, self._is_broken = True, False
+            self._report("the connection is back")
+        self._was_connected, self._is_broken = True, False
         return head, self._lines(lines)
 
     def drop(self) -> None:
@@ -85,10 +85,10 @@ class TellingTransport:
         try:
             yield from lines
         except Unavailable as error:
-            self._broke(error)
+            self._report_break(error)
             raise
 
-    def _broke(self, error: Unavailable) -> None:
-        if self._was_met and not self._is_broken:
+    def _report_break(self, error: Unavailable) -> None:
+        if self._was_connected and not self._is_broken:
             self._is_broken = True
-            self._tell(f"{error.detail} It is tried again until it is back.")
+            self._report(f"{error.detail} Retrying until it is back.")

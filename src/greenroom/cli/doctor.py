@@ -1,4 +1,4 @@
-"""`greenroom doctor`: what is well here and what is not. Must not know how each thing is examined."""
+"""`greenroom doctor`: runs all checks of this installation and prints their findings."""
 
 import os
 from argparse import Namespace
@@ -21,7 +21,7 @@ MARKS = {OK: "ok     ", WARNING: "warning", PROBLEM: "problem"}
 
 
 def run(arguments: Namespace, settings: None, out: TextIO, err: TextIO) -> int:
-    """Examine everything; 1 when there is a problem, 0 when there are at most warnings."""
+    """Run all checks; return 1 if there is a problem, 0 if there are at most warnings."""
     findings = list(chain(examination.examine_python(), examine_configured(arguments)))
     if arguments.json:
         print_json(out, findings)
@@ -34,7 +34,7 @@ def run(arguments: Namespace, settings: None, out: TextIO, err: TextIO) -> int:
 
 
 def examine_configured(arguments: Namespace) -> Iterator[Finding]:
-    """Everything that depends on the configuration; with a broken one, the rest as if the project were not there."""
+    """Run the checks that depend on the settings. Invalid settings are the last finding."""
     yield from examination.examine_variables(os.environ)
     try:
         settings = resolve(vars(arguments), os.environ, Path.cwd())

@@ -1,4 +1,4 @@
-"""What is on record about one role: its state, its events, its absences. Must not judge; that was the server's part."""
+"""Reads what the server has on record about one role: its status, tasks, events and absences."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from greenroom.settings.spelling import suggestion
 from greenroom.wire.replies import MachineView, ParticipantView, RoleView, RoomView
 
 EVENTS_READ_MAX = 5000
-"""So far back is read; a role's story of today is in there."""
+"""At most so many of a room's newest events are read."""
 GONE = ("participant.expired", "participant.left", "participant.superseded")
 CAME = ("participant.joined", "participant.rejoined")
 MACHINE_GONE = ("machine.disconnected",)
@@ -23,8 +23,9 @@ MACHINE_CAME = ("machine.reconnected",)
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A time in which nobody was in the role, or (`machine`) its machine was not heard of; `until` is None while it
-    lasts.
+    """A time without a present participant in the role, or (with `machine`) with that machine disconnected.
+
+    `until`, `seconds` and `ended_by` (an event type) are None while it lasts.
     """
 
     since: str
@@ -36,7 +37,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything on record about one role, oldest first."""
+    """What is on record about one role. Events and gaps are ordered, oldest first."""
 
     room: str
     role: RoleView
@@ -50,7 +51,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gather(session: Session, seat: Seat) -> Evidence:
-    """Read what there is. Raises NotFound."""
+    """Read everything about a role. Raises NotFound."""
     room = session.snapshot(seat.room)
     role = role_of(room, seat.role)
     tasks = tuple(task for task in room.tasks if task.target_role == role.name)
@@ -62,7 +63,7 @@ def gather(session: Session, seat: Seat) -> Evidence:
     return Evidence(
         room=room.name,
         role=role,
-        participant=next((one for one in room.participants if one.role == role.name), None),
+        participant=next((participant for participant in room.participants if participant.role == role.name), None),
         machine=machines.get(role.machine or ""),
         tasks=tasks,
         gaps=tuple(sorted(all_gaps(events), key=lambda gap: gap.since)),
@@ -73,7 +74,7 @@ def gather(session: Session, seat: Seat) -> Evidence:
 
 
 def role_of(room: RoomView, name: str) -> RoleView:
-    """The role that was meant. Raises NotFound."""
+    """The room's role of that name. Raises NotFound, with a suggestion."""
     for role in room.roles:
         if role.name == name:
             return role
@@ -81,14 +82,14 @@ def role_of(room: RoomView, name: str) -> RoleView:
 
 
 def story_of(session: Session, room: RoomView, role: str) -> list[Event]:
-    """The newest events of a room that are part of a role's story."""
-    found = list(recent(session, room))
-    its_tasks = {event.data.get("task") for event in found if event.data.get("role") == role} - {None}
-    return [event for event in found if concerns(event, role, its_tasks)]
+    """The events that concern a role, of the newest events of its room."""
+    events = list(recent(session, room))
+    its_tasks = {event.data.get("task") for event in events if event.data.get("role") == role} - {None}
+    return [event for event in events if concerns(event, role, its_tasks)]
 
 
 def recent(session: Session, room: RoomView) -> Iterator[Event]:
-    """The newest events of a room."""
+    """The newest events of a room, at most `EVENTS_READ_MAX`, oldest first."""
     after = max(0, room.cursor - EVENTS_READ_MAX)
     while page := session.room_events(room.id, after, session.limits.page_max):
         yield from page
@@ -96,7 +97,7 @@ def recent(session: Session, room: RoomView) -> Iterator[Event]:
 
 
 def concerns(event: Event, role: str, its_tasks: set[object]) -> bool:
-    """Tell whether an event is part of a role's story: its own, the whole room's, or what people were told of it."""
+    """Whether an event concerns a role: its own, the room's, or an alert about the role or its tasks."""
     if event.type.startswith("attention."):
         subject = str(event.data.get("key", "")).partition(":")[2]
         return subject in its_tasks or subject.rpartition("/")[2] == role
@@ -104,9 +105,9 @@ def concerns(event: Event, role: str, its_tasks: set[object]) -> bool:
 
 
 def machines_known(session: Session, machine: str | None) -> dict[str, MachineView]:
-    """All machines by their ids; for whoever may not list them the role's own, where that may be looked at."""
+    """All machines by id. A token that may not list them gets only the role's own machine, or none."""
     try:
-        return {each.id: each for each in all_of(lambda after: session.machines(after, session.limits.page_max))}
+        return {found.id: found for found in all_of(lambda after: session.machines(after, session.limits.page_max))}
     except Refused:
         pass
     try:
@@ -116,23 +117,23 @@ def machines_known(session: Session, machine: str | None) -> dict[str, MachineVi
 
 
 def machines_in(events: list[Event], machine: str | None) -> set[str]:
-    """The machines that the role was wished onto, as far back as its story goes."""
-    wished = (event.data.get("machine") for event in events if event.type == "role.wished")
-    return {name for name in (machine, *wished) if name is not None}
+    """The ids of the machines that the role is or was assigned to, as far as its events go back."""
+    assigned = (event.data.get("machine") for event in events if event.type == "role.wished")
+    return {name for name in (machine, *assigned) if name is not None}
 
 
 def machine_events(session: Session, machine: str, since_pos: int) -> list[Event]:
-    """When a machine came and went, from the role's first event on."""
-    gathered: list[Event] = []
+    """The events of a machine from the position of the role's first event on."""
+    events: list[Event] = []
     after = 0
     while page := session.machine_events(machine, after, session.limits.page_max):
-        gathered += [event for event in page if event.pos >= since_pos]
+        events += [event for event in page if event.pos >= since_pos]
         after = page[-1].seq
-    return gathered
+    return events
 
 
 def all_gaps(events: list[Event]) -> Iterator[Gap]:
-    """The absences of the role's agents, and those of its machines."""
+    """The absences of the role's participants, then those of its machines."""
     yield from gaps(events, GONE, CAME)
     for machine in sorted({str(event.data["name"]) for event in events if event.type in MACHINE_GONE}):
         its_own = [event for event in events if event.data.get("name") == machine]
@@ -141,7 +142,7 @@ def all_gaps(events: list[Event]) -> Iterator[Gap]:
 
 
 def gaps(events: list[Event], gone: tuple[str, ...], came: tuple[str, ...]) -> Iterator[Gap]:
-    """The absences between departures and arrivals."""
+    """The gaps between events of types `gone` and the next event of types `came`."""
     left: Event | None = None
     for event in events:
         if event.type in gone:

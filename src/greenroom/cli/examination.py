@@ -1,6 +1,6 @@
-"""What `greenroom doctor` looks at, one thing at a time. Knows this machine's side; must not know the server's inside.
+"""Checks of `greenroom doctor`: Python, variables, data directory, database, token, server and clock.
 
-Each look yields findings: `ok`, `warning` or `problem`, what was seen, and what to do about it.
+Each check yields findings: a level (`ok`, `warning` or `problem`), what was found, and what to do about it.
 """
 
 import os
@@ -36,7 +36,7 @@ CLOCK_SKEW_S = 5.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. `next` says what to do where it is not ok."""
+    """The result of one check. `next` says what to do about it, usually only if it is not `ok`."""
 
     what: str
     level: str
@@ -50,33 +50,35 @@ def examine_python() -> Iterator[Finding]:
     )
     yield Finding(what="python", level=OK, detail=detail)
     try:
-        yield Finding(what="parts", level=OK, detail=", ".join(f"{part} {version(part)}" for part in PARTS))
+        yield Finding(what="packages", level=OK, detail=", ".join(f"{part} {version(part)}" for part in PARTS))
     except PackageNotFoundError as error:
         yield Finding(
-            what="parts", level=PROBLEM, detail=f"{error.name} is not installed.", next="Install greenroom anew."
+            what="packages", level=PROBLEM, detail=f"{error.name} is not installed.", next="Reinstall greenroom."
         )
 
 
 def examine_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
-    strange = unknown_variables(environ)
-    for name, guess in strange:
-        detail = f"{name} is no variable of Greenroom's. {guess}"
+    unknown = unknown_variables(environ)
+    for name, guess in unknown:
+        detail = f"{name} is not a Greenroom variable. {guess}"
         yield Finding(what="variables", level=WARNING, detail=detail, next=f"Correct its name, or: unset {name}")
-    if not strange:
-        yield Finding(what="variables", level=OK, detail="every GREENROOM_ variable is known")
+    if not unknown:
+        yield Finding(what="variables", level=OK, detail="all GREENROOM_ variables are recognised")
 
 
 def examine_data_dir(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir
     if not folder.exists():
-        yield Finding(what="data directory", level=OK, detail=f"{folder} is not there yet; the first start makes it")
+        yield Finding(what="data directory", level=OK, detail=f"{folder} is missing; the first start creates it")
         return
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        who = f"Give it to the user that runs greenroom, or choose another: --data-dir (now {folder})."
-        yield Finding(what="data directory", level=PROBLEM, detail=f"{folder} cannot be written", next=who)
+        guidance = f"Make {folder} readable and writable for this user, or choose another: --data-dir DIR."
+        yield Finding(
+            what="data directory", level=PROBLEM, detail=f"{folder} cannot be read and written", next=guidance
+        )
     elif mode & 0o077:
-        detail = f"{folder} is open to others (mode {mode:04o})"
+        detail = f"other users can access {folder} (mode {mode:04o})"
         yield Finding(what="data directory", level=WARNING, detail=detail, next=f"chmod 700 {folder}")
     else:
         yield Finding(what="data directory", level=OK, detail=f"{folder} (mode {mode:04o})")
@@ -84,7 +86,7 @@ def examine_data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_database(settings: Settings) -> Iterator[Finding]:
-    """Whether the URL can be meant. Whether the database answers is told by the server that uses it."""
+    """Check the URL of the database and its driver. Whether the database answers, the server reports."""
     url, origin = settings.database, settings.origins["database"]
     if url is None:
         yield Finding(what="database", level=OK, detail="SQLite in the data directory")
@@ -95,11 +97,11 @@ def examine_database(settings: Settings) -> Iterator[Finding]:
         yield Finding(what="database", level=PROBLEM, detail=error.detail, next=error.guidance)
         return
     try:
-        detail = f"{without_password(url)} ({origin}), by psycopg {version('psycopg')}"
+        detail = f"{without_password(url)} ({origin}), with psycopg {version('psycopg')}"
         yield Finding(what="database", level=OK, detail=detail)
     except PackageNotFoundError:
         detail = f"{without_password(url)} ({origin}), but psycopg is not installed"
-        yield Finding(what="database", level=PROBLEM, detail=detail, next="Install greenroom anew.")
+        yield Finding(what="database", level=PROBLEM, detail=detail, next="Reinstall greenroom.")
 
 
 def disk_finding(folder: Path) -> Finding:
@@ -107,7 +109,8 @@ def disk_finding(folder: Path) -> Finding:
     detail = f"{free / (1 << 30):.1f} GiB free for {folder}"
     if free < DISK_BYTES_LOW:
         level = PROBLEM if free < DISK_BYTES_NEEDED else WARNING
-        return Finding(what="disk", level=level, detail=detail, next="Make room: a full disk stops every transition.")
+        guidance = "Free some space: on a full disk no task can change its state."
+        return Finding(what="disk", level=level, detail=detail, next=guidance)
     return Finding(what="disk", level=OK, detail=detail)
 
 
@@ -115,18 +118,20 @@ def examine_token(settings: Settings) -> Iterator[Finding]:
     path = paths.operator_token(settings.data_dir)
     origin = settings.origins["token"]
     if settings.token is None:
-        told = f"Have an operator make one (greenroom machine token NAME), and store it: greenroom login {settings.url}"
+        guidance = (
+            f"Ask an operator for one (greenroom machine token NAME), then store it: greenroom login {settings.url}"
+        )
         if is_loopback(settings.url):
-            told = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
-        yield Finding(what="token", level=WARNING, detail=origin, next=told)
+            guidance = "Start the server as this user (greenroom up), or set GREENROOM_TOKEN."
+        yield Finding(what="token", level=WARNING, detail=origin, next=guidance)
     elif origin.startswith("file") and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield Finding(what="token", level=PROBLEM, detail=f"{path} can be read by others", next=f"chmod 600 {path}")
+        yield Finding(what="token", level=PROBLEM, detail=f"other users can read {path}", next=f"chmod 600 {path}")
     else:
         yield Finding(what="token", level=OK, detail=origin)
 
 
 def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    """Reach it, ask how its loops do, whether it takes our token, and what time it has."""
+    """Check that the server answers, its background loops are on time, it accepts the token, and the clocks agree."""
     session = Session(settings.url, settings.token, settings.limits)
     try:
         health = session.healthz()
@@ -135,19 +140,19 @@ def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
         return
     yield Finding(what="server", level=OK, detail=f"{settings.url} answers")
     if health.late:
-        late = f"late: {', '.join(health.late)}"
+        detail = f"late: {', '.join(health.late)}"
         yield Finding(
-            what="healer", level=PROBLEM, detail=late, next="Read the server's log; the machine may be overloaded."
+            what="loops", level=PROBLEM, detail=detail, next="Read the server's log; its machine may be overloaded."
         )
     else:
-        yield Finding(what="healer", level=OK, detail="sweep and feed keep their time")
+        yield Finding(what="loops", level=OK, detail="the server's background loops are on time")
     try:
         session.rooms(limit=1)
-        yield Finding(what="access", level=OK, detail="the server takes our token")
+        yield Finding(what="access", level=OK, detail="the server accepts the token")
     except Unauthorized as error:
         yield Finding(what="access", level=WARNING, detail=error.detail, next=error.guidance)
     except Refused:
-        yield Finding(what="access", level=OK, detail="the server knows our token, as that of a machine or an agent")
+        yield Finding(what="access", level=OK, detail="the server accepts the token, as a machine's or an agent's")
     except Unavailable as error:
         yield Finding(what="access", level=PROBLEM, detail=error.detail, next=error.guidance)
     except GreenroomError as error:
@@ -156,7 +161,7 @@ def examine_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 
 def where_else(settings: Settings) -> str:
-    """What to do about a server that does not answer: what runs on this data directory tells where it may be."""
+    """What to do about a server that does not answer. Files of a server or daemon here may hold its address."""
     server_url = paths.server_url(settings.data_dir)
     if holder_of(paths.server_lock(settings.data_dir))[0] is not None and server_url.is_file():
         address = server_url.read_text("utf-8", "replace").strip()
@@ -164,22 +169,22 @@ def where_else(settings: Settings) -> str:
         _, address = holder_of(paths.daemon_lock(settings.data_dir))
     if address and address != settings.url:
         config = paths.user_config(os.environ)
-        return f'What runs here knows it as {address}: set GREENROOM_URL to that, or `url = "{address}"` in {config}'
+        return f'The server used here is at {address}: set GREENROOM_URL to that, or `url = "{address}"` in {config}'
     if is_loopback(settings.url):
         return "Start it: greenroom up"
-    return f"See whether it runs there, and whether this machine reaches that address: curl {settings.url}/healthz"
+    return f"Check that it runs there, and that this machine reaches that address: curl {settings.url}/healthz"
 
 
 def examine_clock(settings: Settings, clock: Clock) -> Iterator[Finding]:
-    """No rule compares clocks; but people compare what is shown."""
-    answer = HttpTransport(settings.url).request("GET", "/healthz", None, {}, settings.limits.request_timeout_s)
-    stamp = answer.headers.get("date")
+    """Compare the clocks. No rule depends on that, but the times that users see do."""
+    response = HttpTransport(settings.url).request("GET", "/healthz", None, {}, settings.limits.request_timeout_s)
+    stamp = response.headers.get("date")
     if stamp is None:
         return
     skew_s = clock.wall() - parsedate_to_datetime(stamp).timestamp()
     if abs(skew_s) > CLOCK_SKEW_S:
         detail = f"this machine and the server differ by {abs(skew_s):.0f} s"
-        told = "Nothing depends on it, but shown times differ: set the clocks by NTP."
-        yield Finding(what="clock", level=WARNING, detail=detail, next=told)
+        guidance = "Greenroom does not depend on it, but displayed times differ: synchronise the clocks with NTP."
+        yield Finding(what="clock", level=WARNING, detail=detail, next=guidance)
     else:
         yield Finding(what="clock", level=OK, detail=f"this machine and the server agree within {CLOCK_SKEW_S:g} s")

@@ -1,4 +1,4 @@
-"""The one place that turns how a verb ended into an exit code. Must not know any verb."""
+"""The exit codes of all verbs, and the mapping of errors to them."""
 
 from greenroom.domain import errors
 
@@ -18,30 +18,30 @@ MEANINGS = {
     FAILED: "failed",
     USAGE: "wrong usage",
     NOT_FOUND: "not found",
-    CONFLICT: "conflict, or superseded: do not call again with the same arguments",
+    CONFLICT: "conflict, or superseded: do not retry with the same arguments",
     UNREACHABLE: "the server cannot be reached",
     NOTHING_YET: "nothing yet: call again",
     NOT_ALLOWED: "not allowed",
-    CONFIGURATION: "the configuration is wrong, or it runs already",
+    CONFIGURATION: "invalid configuration, or already running",
     INTERRUPTED: "interrupted",
 }
 
 
 USAGE_CODES = ("usage", "no_claim", "invalid_request", "too_large")
-"""What was typed cannot be meant: as this program found out, or the server."""
+"""Codes of errors in what the user typed, found by this program or by the server."""
 
 
 LOGIN = "To store a token for a server on another machine: greenroom login (it asks for the token)."
 
 
 class WrongUsage(errors.GreenroomError):
-    """What was typed cannot be meant, as only the verb itself could find out."""
+    """An error in the arguments that the verb itself finds, not the parser."""
 
     code = "usage"
 
 
 def code_of(error: errors.GreenroomError) -> int:
-    """The exit code for an error. The order counts: the more special kinds stand first."""
+    """The exit code for an error. The order matters: subclasses are tested before their base classes."""
     if isinstance(error, errors.NotFound):
         return NOT_FOUND
     if error.code in USAGE_CODES:
@@ -58,6 +58,6 @@ def code_of(error: errors.GreenroomError) -> int:
 
 
 def explain(error: errors.GreenroomError) -> str:
-    """What a person or an agent is told: what is wrong, and what to do next."""
-    said = f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
-    return f"{said}\n{LOGIN}" if error.code == errors.Unauthorized.code else said
+    """Format an error for users and agents: what is wrong, then what to do next."""
+    text = f"error: {error.detail}" + (f"\n{error.guidance}" if error.guidance else "")
+    return f"{text}\n{LOGIN}" if error.code == errors.Unauthorized.code else text

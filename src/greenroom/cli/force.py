@@ -1,4 +1,4 @@
-"""Which durations and limits are in force for a role in its state. Knows whose word they are; must not apply any."""
+"""Selects the durations and limits that explain a role's status, with the values that the server uses."""
 
 from collections.abc import Iterator
 
@@ -27,42 +27,42 @@ IN_STATE: dict[str, tuple[str, ...]] = {
     OFFLINE: ("task_lost_after_s",),
     VACANT: ("task_pending_timeout_s",),
 }
-"""What matters in which state, beside the heartbeats."""
+"""The limits that matter in each status, besides those of heartbeats."""
 DAEMON_KEEPS = (*OF_RESTARTS, "park_pause_s", "stop_grace_s")
-"""What a machine's daemon goes by, as it was started."""
+"""Limits that a machine's daemon applies, with the values of its own environment."""
 ALWAYS = (*BY_ITSELF, *BY_DAEMON, "sweep_interval_s")
 TOLD = tuple(dict.fromkeys((*ALWAYS, *(name for names in IN_STATE.values() for name in names))))
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True):
-    """The values of what is told, and whether they are the `server`'s own or only those of this `shell`."""
+    """Values of limits by name. `origin` is `server`, or `shell` for this process's own settings."""
 
     values: dict[str, float]
     origin: str
 
     def tell(self, role: RoleView) -> Iterator[str]:
-        """Those that matter for a role in its state, after a head that says whose they are."""
+        """Lines with the limits that matter for a role, after a heading that names their origin."""
         if self.origin == SERVER:
-            yield "limits in force, by the server's word:"
+            yield "limits in force, as the server reports them:"
         else:
-            yield "limits as this shell knows them (a server started with other variables goes by its own):"
+            yield "limits from the settings of this shell (the server may use others):"
         names = names_for(role)
         yield from (f"  {name} = {self.values[name]:g}   ({variable_of(name)})" for name in names)
         if self.origin == SERVER and role.machine and set(names) & set(DAEMON_KEEPS):
-            yield "  (the machine's daemon restarts and stops; it goes by its own variables where they differ)"
+            yield "  (the machine's daemon restarts and stops the agent; if its own variables differ, they apply)"
 
 
 def names_for(role: RoleView) -> tuple[str, ...]:
-    """Which limits explain the state of a role."""
+    """The names of the limits that explain the status of a role."""
     beats = BY_DAEMON if role.machine else BY_ITSELF
     return (*beats, "sweep_interval_s", *IN_STATE.get(role.status, ()))
 
 
 def in_force(session: Session) -> InForce:
-    """Ask the server. One that is older than this command does not say, and not everybody may ask."""
-    known = {name: float(getattr(session.limits, name)) for name in TOLD}
+    """Ask the server for its limits. An older server, or a token without that permission, gives the shell's values."""
+    values = {name: float(getattr(session.limits, name)) for name in TOLD}
     try:
-        said = session.server_limits()
+        reported = session.server_limits()
     except (NotFound, Refused):
-        return InForce(values=known, origin=SHELL)
-    return InForce(values=known | {name: said[name] for name in TOLD if name in said}, origin=SERVER)
+        return InForce(values=values, origin=SHELL)
+    return InForce(values=values | {name: reported[name] for name in TOLD if name in reported}, origin=SERVER)

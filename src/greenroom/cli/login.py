@@ -1,6 +1,6 @@
-"""`greenroom login`: tries a token at its server, and keeps it for this person. Must not know what the token may do.
+"""`greenroom login`: checks a token with its server and stores it for this user.
 
-The token is never an argument: what is typed as one stands in the shell's history and in the list of processes.
+The token is never an argument, because arguments appear in the shell's history and in the process list.
 """
 
 import getpass
@@ -25,7 +25,7 @@ LINE_CHARACTERS_MAX = 64 * 1024
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept for a server now: `stored`, or `none`."""
+    """The result of a login as JSON: `token` is `stored` or `none`, `path` the file that holds it."""
 
     url: str
     token: str
@@ -38,29 +38,29 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         return forget(url, arguments, out)
     if listens_here(url, settings.data_dir):
         raise WrongUsage(
-            f"{url} is this machine's own server; its token is found by itself.", "Nothing is to be done: use it."
+            f"{url} is this machine's own server; its token is found without a login.", "No login is needed."
         )
-    told = msgspec.structs.replace(settings, url=url, token=None)
-    session_of(told).healthz()  # Before anything is typed: nobody is there, or something else than a Greenroom.
+    without_token = msgspec.structs.replace(settings, url=url, token=None)
+    session_of(without_token).healthz()  # Before the prompt: fails if no Greenroom server answers.
     if urlsplit(url).scheme == "http" and not is_loopback(url):
-        print(f"warning: {url} is not encrypted: whoever is in between can read the token.", file=err)
-    token = check_token(read_token(url, err), "What was typed")
+        print(f"warning: {url} is not encrypted: others on the network can read the token.", file=err)
+    token = check_token(read_token(url, err), "The input")
     try:
-        session_of(msgspec.structs.replace(told, token=token)).task("task_none")
+        session_of(msgspec.structs.replace(without_token, token=token)).task("task_none")
     except Unauthorized as error:
         raise Unauthorized(
-            f"{url} is there, and refuses this token; nothing was stored.",
-            "Use the operator's token (the file operator.token in that server's data directory), or have its operator "
-            "make one: greenroom machine token MACHINE, greenroom agent token ROOM/ROLE.",
+            f"{url} rejects this token; nothing was stored.",
+            "Use the operator's token (the file operator.token in that server's data directory), or ask its operator "
+            "to create one: greenroom machine token MACHINE, or greenroom agent token ROOM/ROLE.",
         ) from error
     except (NotFound, Refused):
-        pass  # It is known there: an operator is told that there is no such task, anybody else no more than that.
+        pass  # The token is valid: the server answers NotFound to an operator, Refused to others.
     path = keep(Login(url=url, token=token))
     if arguments.json:
         print_json(out, Standing(url=url, token="stored", path=str(path)))
-    print(f"{url} takes the token; it is stored in {path}.", file=err)
+    print(f"{url} accepts the token; it is stored in {path}.", file=err)
     if os.environ.get("GREENROOM_TOKEN", "").strip():
-        print("note: GREENROOM_TOKEN is set, and counts more than what is stored.", file=err)
+        print("note: GREENROOM_TOKEN is set and overrides the stored token.", file=err)
     if url != settings.url:
         print(f"next: export GREENROOM_URL={url}", file=err)
     return 0
@@ -76,7 +76,7 @@ def forget(url: str, arguments: Namespace, out: TextIO) -> int:
     if arguments.json:
         print_json(out, Standing(url=url, token="none"))
     else:
-        print(f"The token for {url} is forgotten." if was_there else f"No token is stored for {url}.", file=out)
+        print(f"The token for {url} is removed." if was_there else f"No token is stored for {url}.", file=out)
     return 0
 
 
@@ -86,16 +86,16 @@ def keep(login: Login) -> Path:
     except OSError as error:
         raise ConfigurationError(
             f"The token cannot be stored in {paths.login(os.environ, login.url)}: {error}.",
-            "Make room there or make it writable, or set GREENROOM_TOKEN instead.",
+            "Free some space or make that path writable, or set GREENROOM_TOKEN instead.",
         ) from error
 
 
 def read_token(url: str, err: TextIO) -> str:
-    """The token, typed without being shown, or the first line of what is piped in."""
+    """Read the token from a prompt without echo, or the first line of piped input. Raises WrongUsage if it is empty."""
     if sys.stdin.isatty():
         token = getpass.getpass(f"Token for {url}: ", err)
     else:
         token = sys.stdin.readline(LINE_CHARACTERS_MAX)
     if not token.strip():
-        raise WrongUsage("There is no token.", "Type it when it is asked for, or pipe it in: `< operator.token`.")
+        raise WrongUsage("No token was given.", "Type it at the prompt, or pipe it in: `< operator.token`.")
     return token.strip()

@@ -1,4 +1,4 @@
-"""`greenroom machine ...`. Must not know what a daemon does."""
+"""`greenroom machine ...`: lists machines, and creates tokens for their daemons."""
 
 from argparse import Namespace
 from typing import TextIO
@@ -18,7 +18,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
     elif machines:
         print_table(out, machines_table(machines)._replace(title=""))
     else:
-        print("No machine has come yet. On one that is to run agents: greenroom daemon start", file=err)
+        print("No machines registered. On a machine that should run agents: greenroom daemon start", file=err)
     return 0
 
 
@@ -28,12 +28,12 @@ def token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
         print_json(out, reply)
     else:
         print(reply.token, file=out)
-    print("There, keep it in a file that only its owner may read, and start the daemon with it:", file=err)
+    print("On that machine, store it in a file that only its owner can read, and start the daemon:", file=err)
     options = f"--machine {arguments.machine} --url {url_there(settings)} --token - < FILE"
     print(f"  greenroom daemon start {options}", file=err)
     return 0
 
 
 def url_there(settings: Settings) -> str:
-    """The server's address as another machine may know it: one of this machine alone is reached by a tunnel."""
+    """The server's address for another machine; a placeholder for a loopback address, which needs a tunnel or proxy."""
     return "http://TUNNEL-OR-PROXY" if is_loopback(settings.url) else settings.url

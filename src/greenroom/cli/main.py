@@ -1,6 +1,6 @@
-"""Runs one verb. Knows how a verb is found, begun and ended; must not know what any of them does.
+"""Runs one verb: parses its arguments, resolves the settings, calls its function and returns its exit code.
 
-Only what the verb itself needs is imported: an agent calls these commands all day.
+Only what the verb itself needs is imported, because agents call these commands often.
 """
 
 import os
@@ -24,7 +24,7 @@ Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that `argv` names; return its exit code."""
+    """Run the verb that `argv` (by default the process's arguments) names; return its exit code (see `exits`)."""
     settle_streams()
     try:
         code = run(list(sys.argv[1:] if argv is None else argv))
@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.INTERRUPTED
     except OSError as error:
         hush(sys.stdout)
-        if not isinstance(error, BrokenPipeError):  # the reader has seen enough
-            tell(f"error: {error}\nSee that what it names can be read and written, and try again.")
+        if not isinstance(error, BrokenPipeError):  # a closed pipe, as by `head`, needs no error text
+            tell(f"error: {error}\nCheck that the file or stream it names can be read and written, then try again.")
         return exits.FAILED
     return code
 
 
 def tell(text: str) -> None:
-    """Say it to whoever still listens."""
+    """Print a text to standard error, if that is still open."""
     try:
         print(text, file=sys.stderr)
     except OSError:
@@ -48,7 +48,7 @@ def tell(text: str) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Parse, settle the configuration, and call the verb's function."""
+    """Parse the arguments, resolve the settings and call the verb's function; return the exit code."""
     try:
         verb, arguments = parse(argv)
         settings = settle(verb, arguments)
@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
             bytes_max = (settings.limits if settings is not None else DEFAULTS).text_bytes_max
             arguments.text = settle_text(arguments.text, verb.text == "required", sys.stdin, sys.stderr, bytes_max)
         return function_of(verb)(arguments, settings, sys.stdout, sys.stderr)
-    except SystemExit as end:  # argparse has printed its help or what is wrong
+    except SystemExit as end:  # argparse has printed its help or the error
         return end.code if isinstance(end.code, int) else exits.USAGE
     except GreenroomError as error:
         sys.stdout.flush()
@@ -65,14 +65,14 @@ def run(argv: list[str]) -> int:
 
 
 def settle(verb: Verb, arguments: Namespace) -> Settings | None:
-    """The configuration in force for a verb; None for one that looks at it by itself."""
+    """Resolve the settings for a verb; None for a verb that resolves them itself. Raises ConfigurationError."""
     if verb.reads == SELF:
         return None
     return resolve(vars(arguments), os.environ, Path.cwd() if verb.reads == PROJECT else None)
 
 
 def function_of(verb: Verb) -> Run:
-    """Import the function that carries the verb out."""
+    """Import the function of a verb."""
     module, _, name = verb.function.partition(":")
     function: Run = getattr(import_module(module), name)
     return function

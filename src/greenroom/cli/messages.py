@@ -1,4 +1,4 @@
-"""`greenroom send` and `greenroom messages`. Must not know what a message sets going."""
+"""`greenroom send` and `greenroom messages`: sends a room messages, and prints them."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -47,17 +47,17 @@ def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     for message in messages:
         print(spell(message), file=out)
     if not messages:
-        print(f"Nobody has said anything yet. Begin: greenroom send {arguments.room} TEXT", file=err)
+        print(f"No messages yet. Send one: greenroom send {arguments.room} TEXT", file=err)
     return 0
 
 
 def read(session: Session, room: str, after: str | None) -> list[Message]:
-    """Every message of the room after that one."""
+    """All messages of the room after the message with the id `after`; all if that is None."""
     return all_of(lambda last: session.messages(room, last or after, session.limits.page_max))
 
 
 def follow(settings: Settings, room: str, err: TextIO) -> Iterator[Message]:
-    """Every message of the room, and each new one as it comes, over every interruption."""
+    """Yield every message of the room, then each new one as it is sent; reconnects after interruptions."""
     session = session_of(settings, patience_s=ENDLESS)
     cursor = session_of(settings).snapshot(room).cursor
     last: str | None = None
@@ -74,5 +74,5 @@ def follow(settings: Settings, room: str, err: TextIO) -> Iterator[Message]:
 
 
 def spell(message: Message) -> str:
-    """A message as a person reads it."""
+    """Format a message for people."""
     return f"{clock_time(message.at)} {message.sender} -> {message.to}:\n{visible(message.text)}\n"

@@ -1,4 +1,4 @@
-"""What in the house needs a person, and the command that helps. Must not know how it is shown, or how it was read."""
+"""Collects what needs the user, from the server's alerts and from rooms and machines, each with a command."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from greenroom.wire.replies import MachineView, RoleView, RoomView
 
 LATE_RESULT = "late_result"
 
-# Under which heads the server raises what it wants looked at.
+# Kinds of alerts that the server raises: the part of a key before its colon.
 UNATTENDED = "unattended"
 REVIEW = "review"
 CLONED = "cloned"
@@ -20,7 +20,7 @@ OF_SEATS = (UNATTENDED, PARKED, PAUSED)
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that does not heal by itself: where, what, and the command to look at or mend it with."""
+    """Something that needs a user: where, what, and the command to inspect or fix it."""
 
     kind: str
     where: str
@@ -30,42 +30,43 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
 def needs(
     late_loops: tuple[str, ...],
-    raised: tuple[Attention, ...],
+    alerts: tuple[Attention, ...],
     rooms: tuple[RoomView, ...],
     machines: tuple[MachineView, ...],
     late: tuple[Task, ...] = (),
 ) -> Iterator[Need]:
-    """What a person should look at, the worst first. What the server raised is told as it is, if nothing here says it
-    with the command that helps.
+    """What needs the user, the worst first. `late` are the tasks that have late results.
+
+    An alert of the server is shown as it is, unless an entry that is derived here covers it.
     """
     for loop in late_loops:
-        yield Need(kind="healer_late", where="server", detail=f"{loop} is late", next="greenroom doctor")
-    ours = [*quarantined(rooms), *absent(rooms, machines), *(need for room in rooms for need in empty_seats(room))]
-    ours += [*under_review(rooms), *with_late_results(rooms, late)]
-    told = {key for need in ours for key in keys_of(need, rooms)}
-    yield from (need_of(each, rooms) for each in raised if each.key not in told)
-    yield from ours
+        yield Need(kind="healer_late", where="server", detail=f"loop {loop} is late", next="greenroom doctor")
+    derived = [*quarantined(rooms), *absent(rooms, machines), *(need for room in rooms for need in empty_seats(room))]
+    derived += [*under_review(rooms), *with_late_results(rooms, late)]
+    covered = {key for need in derived for key in keys_of(need, rooms)}
+    yield from (need_of(alert, rooms) for alert in alerts if alert.key not in covered)
+    yield from derived
 
 
-def need_of(raised: Attention, rooms: tuple[RoomView, ...]) -> Need:
-    """What the server raised, with the command to look at it by."""
-    kind, _, subject = raised.key.partition(":")
+def need_of(alert: Attention, rooms: tuple[RoomView, ...]) -> Need:
+    """Turn an alert of the server into an entry, with the command to inspect it."""
+    kind, _, subject = alert.key.partition(":")
     names = {room.id: room.name for room in rooms}
     room, slash, role = subject.partition("/")
-    seat = f"{names.get(room, room)}/{role}" if slash else subject
-    look_at = {
-        **dict.fromkeys(OF_SEATS, f"greenroom why {seat}"),
+    target = f"{names.get(room, room)}/{role}" if slash else subject
+    commands = {
+        **dict.fromkeys(OF_SEATS, f"greenroom why {target}"),
         CLONED: "greenroom doctor (on each machine of that name)",
         QUARANTINED: f"greenroom task show {subject}",
         REVIEW: f"greenroom task show {subject}",
     }
-    where = seat if kind in (*OF_SEATS, CLONED) else names.get(raised.room or "", raised.room or "server")
-    detail = raised.text.removeprefix(f"{where} is ")  # which stands beside it
-    return Need(kind=raised.key, where=where, detail=detail, next=look_at.get(kind, "greenroom doctor"))
+    where = target if kind in (*OF_SEATS, CLONED) else names.get(alert.room or "", alert.room or "server")
+    detail = alert.text.removeprefix(f"{where} is ")  # the column WHERE shows it
+    return Need(kind=alert.key, where=where, detail=detail, next=commands.get(kind, "greenroom doctor"))
 
 
 def keys_of(need: Need, rooms: tuple[RoomView, ...]) -> Iterator[str]:
-    """By which keys the server may have raised the same, whose rooms it names by id or by name."""
+    """The keys of alerts that an entry covers. Their rooms may be given by id or by name."""
     if need.kind in (VACANT, STOPPED):
         name, _, role = need.where.partition("/")
         room = next(room for room in rooms if room.name == name)
@@ -77,7 +78,7 @@ def keys_of(need: Need, rooms: tuple[RoomView, ...]) -> Iterator[str]:
 
 def quarantined(rooms: tuple[RoomView, ...]) -> Iterator[Need]:
     for room, task in in_state(rooms, QUARANTINED):
-        detail = f"{task.id}: {task.reason or f'died {task.deaths} times'}"
+        detail = f"{task.id}: {task.reason or f'failed {task.deaths} times'}"
         yield Need(kind=QUARANTINED, where=seat_of(room, task), detail=detail, next=f"greenroom task show {task.id}")
 
 
@@ -97,14 +98,13 @@ def with_late_results(rooms: tuple[RoomView, ...], late: tuple[Task, ...]) -> It
 
 
 def absent(rooms: tuple[RoomView, ...], machines: tuple[MachineView, ...]) -> Iterator[Need]:
-    """The machines that are away and should run agents."""
+    """The machines that are not connected and should run agents."""
     for machine in machines:
         waiting = [f"{room.name}/{role.name}" for room in rooms for role in room.roles if is_wished_on(role, machine)]
         if waiting and not machine.daemon_connected:
             detail = f"not connected; {', '.join(waiting)} should run there"
-            yield Need(
-                kind="machine_offline", where=machine.name, detail=detail, next="greenroom daemon start (over there)"
-            )
+            start = "greenroom daemon start (on that machine)"
+            yield Need(kind="machine_offline", where=machine.name, detail=detail, next=start)
 
 
 def in_state(rooms: tuple[RoomView, ...], status: str) -> Iterator[tuple[RoomView, Task]]:
@@ -116,22 +116,22 @@ def seat_of(room: RoomView, task: Task) -> str:
 
 
 def is_wished_on(role: RoleView, machine: MachineView) -> bool:
-    """Tell whether the role's agent should run on that machine now."""
+    """Whether the role's agent should run on that machine now."""
     return role.kind == REMOTE and role.desired == RUNNING and role.machine in (machine.id, machine.name)
 
 
 def empty_seats(room: RoomView) -> Iterator[Need]:
-    """The roles that have work and nobody who will come by himself to do it."""
+    """The roles that have pending tasks but no agent that will claim them."""
     for role in room.roles:
         count = sum(task.status == PENDING and task.target_role == role.name for task in room.tasks)
         if not count or role.status not in (VACANT, STOPPED):
             continue
         where = f"{room.name}/{role.name}"
         work = "a task waits" if count == 1 else f"{count} tasks wait"
-        come = f"greenroom wait-for-task {room.name} --role {role.name}"
+        join = f"greenroom wait-for-task {room.name} --role {role.name}"
         yield Need(
             kind=role.status,
             where=where,
-            detail=f"{role.status} ({role.status_reason or 'no reason told'}); {work}",
-            next=f"greenroom agent start {where}" if role.status == STOPPED else come,
+            detail=f"{role.status} ({role.status_reason or 'no reason given'}); {work}",
+            next=f"greenroom agent start {where}" if role.status == STOPPED else join,
         )

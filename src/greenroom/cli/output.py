@@ -1,7 +1,7 @@
-"""How answers are printed. Knows JSON and terminals; must not know what is printed.
+"""Prints answers: JSON, lines of text, times of day.
 
-Data goes to `out`, talk to `err`. What agents and servers wrote is shown with its control characters made visible: a
-message must not be able to move the cursor of whoever reads it.
+Data goes to standard output (`out`), hints and errors to standard error (`err`). Control characters in texts of agents
+and servers are escaped, so that a message cannot move the reader's cursor.
 """
 
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))
 
 
 def print_json(out: TextIO, data: Any) -> None:
-    """Print one document, indented for people who look at it after all."""
+    """Print one JSON document, indented for people."""
     print(msgspec.json.format(msgspec.json.encode(data), indent=2).decode(), file=out)
 
 
 def print_json_line(out: TextIO, data: Any) -> None:
-    """Print one line of a stream (NDJSON), at once."""
+    """Print one JSON document on one line of a stream (NDJSON), and flush."""
     print(msgspec.json.encode(data).decode(), file=out, flush=True)
 
 
@@ -28,16 +28,16 @@ def print_lines(out: TextIO, lines: Iterable[str]) -> None:
 
 
 def visible(text: str) -> str:
-    """Spell control characters out, but for tabs and line breaks."""
+    """Escape control characters except tabs and line breaks."""
     return text.translate(CONTROL)
 
 
 def first_line(text: str, width: int = 72) -> str:
-    """The beginning of a text, on one line."""
+    """A text on one line, cut to `width` characters."""
     line = " ".join(visible(text).split())
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def clock_time(instant: str | None) -> str:
-    """The time of day of an instant, in UTC, to the second."""
+    """The time of day of an instant, in UTC to the second: `10:05:00Z`; `-` for None."""
     return "-" if not instant else f"{instant[11:19]}Z"

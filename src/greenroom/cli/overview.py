@@ -1,4 +1,4 @@
-"""The whole house at one moment. Knows the API's records; must not know tables, or what in it needs a person."""
+"""Reads the state of the whole installation at one moment, for `greenroom status`."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +18,7 @@ LATE_LOOKS_MAX = 20
 
 
 class ServerView(msgspec.Struct, frozen=True, kw_only=True):
-    """How the server itself does: `ok`, `late` (its loops stand in `late`) or `unreachable` since then."""
+    """The server: `status` is `ok`, `late` (`late` names its late loops) or `unreachable` (`since` an instant)."""
 
     url: str
     status: str
@@ -34,35 +34,39 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look(session: Session) -> Overview:
-    """Read the house. Raises Unavailable when the server cannot be reached."""
+    """Read the overview from the server. Raises Unavailable if it cannot be reached."""
     health = session.healthz()
     server = ServerView(url=session.url, status="late" if health.late else "ok", late=health.late)
-    raised = tuple(session.attention())
+    alerts = tuple(session.attention())
     listed = all_of(lambda after: session.rooms(after, session.limits.page_max))
     rooms = tuple(session.snapshot(room.id) for room in listed if room.status == OPEN)
     late = tuple(task for room in rooms for task in late_tasks(session, room))
     machines = tuple(all_of(lambda after: session.machines(after, session.limits.page_max)))
-    needed = tuple(needs(server.late, raised, rooms, machines, late))
-    return Overview(server=server, needs=needed, rooms=rooms, machines=machines)
+    entries = tuple(needs(server.late, alerts, rooms, machines, late))
+    return Overview(server=server, needs=entries, rooms=rooms, machines=machines)
 
 
 def late_tasks(session: Session, room: RoomView) -> Iterator[Task]:
-    """The open tasks that have late results, of those that were taken from somebody last: each is a call."""
-    taken = [task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)]
-    for task in taken[-LATE_LOOKS_MAX:]:
-        with suppress(NotFound):  # it is gone by now
-            whole = task if task.late_results else session.task(task.id)
-            if whole.late_results:
-                yield whole
+    """The open tasks with late results. Only the last `LATE_LOOKS_MAX` that lost a holder are read, a call each."""
+    candidates = [
+        task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)
+    ]
+    for task in candidates[-LATE_LOOKS_MAX:]:
+        with suppress(NotFound):  # deleted meanwhile
+            full = task if task.late_results else session.task(task.id)
+            if full.late_results:
+                yield full
 
 
 def lasting(overview: Overview) -> Overview:
-    """The overview without the stamps that every beat moves: two that are equal so show the same state of things."""
+    """The overview without the times that every heartbeat changes, for comparing two overviews."""
     rooms = tuple(
         msgspec.structs.replace(
             room,
             roles=tuple(msgspec.structs.replace(role, last_seen_at=None) for role in room.roles),
-            participants=tuple(msgspec.structs.replace(one, ready_until=None) for one in room.participants),
+            participants=tuple(
+                msgspec.structs.replace(participant, ready_until=None) for participant in room.participants
+            ),
         )
         for room in overview.rooms
     )

@@ -1,6 +1,6 @@
-"""Builds argparse's parsers from the table of verbs. Must not know what a verb does.
+"""Builds argparse's parsers from the table of verbs.
 
-For a run only the parser of the one verb is built; the whole tree is made for help, completion and documentation.
+A run builds only the parser of its verb; the whole tree is built for help, completion and documentation.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
@@ -12,32 +12,32 @@ from greenroom.cli.verbs import GROUPS, VERBS, Verb, arguments_of
 from greenroom.settings.spelling import suggestion
 
 PROGRAM = "greenroom"
-ABOUT = "A house where teams of AI agents work, and where everything that drops out comes back by itself."
-EPILOG = "`greenroom VERB --help` says more. Start with `greenroom up` and `greenroom status --watch`."
+ABOUT = "Runs teams of AI agents in rooms. After a failure, whatever still runs reconnects and resumes its task."
+EPILOG = "`greenroom VERB --help` has the details. Start with `greenroom up` and `greenroom status --watch`."
 
 
 def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
-    """Find the verb and read its arguments. Raises SystemExit as argparse does."""
+    """Find the verb and parse its arguments. Raises SystemExit as argparse does."""
     found = find_verb(argv)
     if found is None:
         refuse(argv)
     verb, rest = found
     own, command = split_command(rest) if verb.takes_command else (rest, [])
     parser = fill(ArgumentParser(prog=f"{PROGRAM} {verb.name}", **options_of(verb)), verb)
-    # Intermixed: `send ROOM --to ROLE TEXT` is as good as `send ROOM TEXT --to ROLE`.
-    arguments, strange = parser.parse_known_intermixed_args(own)
-    if strange:
+    # Intermixed: `send ROOM --to ROLE TEXT` is accepted like `send ROOM TEXT --to ROLE`.
+    arguments, unknown = parser.parse_known_intermixed_args(own)
+    if unknown:
         options = [name for names, _ in arguments_of(verb) for name in names if name.startswith("-")]
-        parser.error(f"unrecognized: {' '.join(strange)}. {suggestion(strange[0].partition('=')[0], options)}")
+        parser.error(f"unrecognized: {' '.join(unknown)}. {suggestion(unknown[0].partition('=')[0], options)}")
     if verb.takes_command:
         if not command:
-            parser.error("give the command to run for each task behind `--`")
+            parser.error("give the command to run for each task after `--`")
         arguments.command = command
     return verb, arguments
 
 
 def find_verb(argv: Sequence[str]) -> tuple[Verb, list[str]] | None:
-    """The verb whose words `argv` begins with, and what follows them."""
+    """The verb whose name `argv` starts with, and the remaining arguments; None if there is none."""
     for count in (2, 1):
         name = " ".join(argv[:count])
         for verb in VERBS:
@@ -47,35 +47,35 @@ def find_verb(argv: Sequence[str]) -> tuple[Verb, list[str]] | None:
 
 
 def split_command(rest: list[str]) -> tuple[list[str], list[str]]:
-    """Part a verb's own arguments from the command behind the first `--`, which may hold flags and `--` of its own."""
+    """Split a verb's own arguments from the command after the first `--`, which may hold options and `--` itself."""
     if "--" not in rest:
         return rest, []
-    place = rest.index("--")
-    return rest[:place], rest[place + 1 :]
+    index = rest.index("--")
+    return rest[:index], rest[index + 1 :]
 
 
 def refuse(argv: Sequence[str]) -> NoReturn:
-    """Print help or say which verb may have been meant; it always ends in SystemExit."""
+    """Print help, or an error that suggests a verb. Always raises SystemExit."""
     parser = whole_parser()
     if not argv:
         parser.print_help()
         parser.exit(2)
     first = argv[0]
     if first.startswith("-"):
-        parser.parse_args(argv)  # --help, --version, or an option that no verb stands before
-        parser.error(f"begin with a verb: {PROGRAM} VERB {first} ...")
-    inside = {verb.name for verb in VERBS if verb.name.startswith(f"{first} ")}
-    if not inside:
+        parser.parse_args(argv)  # --help, --version, or an option without a verb before it
+        parser.error(f"a verb must come first: {PROGRAM} VERB {first} ...")
+    subverbs = {verb.name for verb in VERBS if verb.name.startswith(f"{first} ")}
+    if not subverbs:
         names = {*GROUPS, *(name for verb in VERBS for name in (verb.name, *verb.aliases))}
         parser.error(f"there is no verb `{first}`. {suggestion(first, names)}")
     if len(argv) > 1 and argv[1] not in ("-h", "--help"):
-        parser.error(f"there is no verb `{first} {argv[1]}`. {suggestion(f'{first} {argv[1]}', inside)}")
+        parser.error(f"there is no verb `{first} {argv[1]}`. {suggestion(f'{first} {argv[1]}', subverbs)}")
     parser.parse_args([first, "--help"] if len(argv) > 1 else [first])
-    parser.error(f"say which: {', '.join(sorted(inside))}")
+    parser.error(f"choose one of: {', '.join(sorted(subverbs))}")
 
 
 def whole_parser() -> ArgumentParser:
-    """The whole tree."""
+    """The parser of all verbs."""
     parser = ArgumentParser(prog=PROGRAM, description=ABOUT, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     top = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
@@ -83,15 +83,15 @@ def whole_parser() -> ArgumentParser:
     for verb in VERBS:
         group, _, last = verb.name.rpartition(" ")
         if group and group not in groups:
-            made = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
-            groups[group] = made.add_subparsers(metavar="VERB", title="verbs")
+            group_parser = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
+            groups[group] = group_parser.add_subparsers(metavar="VERB", title="verbs")
         branch = groups[group] if group else top
         fill(branch.add_parser(last, help=verb.help, aliases=verb.aliases, **options_of(verb)), verb)
     return parser
 
 
 def options_of(verb: Verb) -> dict[str, Any]:
-    """What the parser of a verb is made with."""
+    """The options with which a verb's parser is created."""
     detail = "" if not verb.detail else f"\n\n{verb.detail}"
     return {
         "description": f"{verb.help[0].upper()}{verb.help[1:]}.{detail}",
@@ -101,7 +101,7 @@ def options_of(verb: Verb) -> dict[str, Any]:
 
 
 def fill(parser: ArgumentParser, verb: Verb) -> ArgumentParser:
-    """Give a parser the arguments of a verb."""
+    """Add the arguments of a verb to a parser, and return it."""
     for names, options in arguments_of(verb):
         parser.add_argument(*names, **options)
     if verb.takes_command:

@@ -1,4 +1,4 @@
-"""The reference of the command line, `docs/cli.md`, drawn from the table of verbs. Must not be written by hand."""
+"""Generates `docs/cli.md`, the reference of the command line, from the table of verbs."""
 
 from argparse import SUPPRESS
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from greenroom.cli.verbs import JSON, SECTIONS, Argument, Verb
 HEAD = """\
 # The command line
 
-Drawn from the table in `src/greenroom/cli/verbs.py` by `greenroom.cli.reference`; a test proves that it is current.
+Generated from the table in `src/greenroom/cli/verbs.py` by `greenroom.cli.reference`; a test checks that it is current.
 
-Data goes to standard output and talk to standard error.
-`--json` prints one document with the names of the API, or one document on each line where a verb follows something.
-Every verb takes `--url` and `--data-dir`; `greenroom config` shows what is in force and where it came from.
-A TEXT may be typed, piped in, or given as a here-document; `-` asks for standard input.
+Data goes to standard output, hints and errors to standard error.
+`--json` prints one document with the field names of the API; a verb that follows something prints one on each line.
+Every verb takes `--url` and `--data-dir`; `greenroom config` shows the values in force and their origins.
+A TEXT may be an argument, piped in, or a here-document; `-` reads standard input.
 """
 
 
@@ -29,7 +29,7 @@ def render() -> str:
 
 
 def entry(verb: Verb) -> Iterator[str]:
-    """What the page says of one verb."""
+    """The section of one verb."""
     yield f"### `greenroom {usage(verb)}`"
     yield ""
     yield f"{verb.help[0].upper()}{verb.help[1:]}." + (f" {' '.join(verb.detail.split())}" if verb.detail else "")
@@ -43,21 +43,21 @@ def entry(verb: Verb) -> Iterator[str]:
 
 
 def shown(verb: Verb) -> list[Argument]:
-    """The arguments that people are told of."""
+    """The arguments that are documented."""
     return [argument for argument in verb.arguments if argument.options["help"] != SUPPRESS]
 
 
 def usage(verb: Verb) -> str:
-    """The verb with its arguments in a line; options that may be left out stand in brackets."""
+    """The verb with its arguments on one line; optional ones are in brackets."""
     words = [verb.name]
     for argument in shown(verb):
-        must = argument.options.get("required", not is_option(argument) and argument.options.get("nargs") != "?")
-        words.append(label(argument) if must else f"[{label(argument)}]")
+        is_required = argument.options.get("required", not is_option(argument) and argument.options.get("nargs") != "?")
+        words.append(label(argument) if is_required else f"[{label(argument)}]")
     return " ".join([*words, *(["-- COMMAND..."] if verb.takes_command else [])])
 
 
 def label(argument: Argument) -> str:
-    """An argument as it is typed."""
+    """An argument as the user types it."""
     options = argument.options
     name = argument.names[0]
     if options.get("action") == "store_true":

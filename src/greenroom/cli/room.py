@@ -1,4 +1,4 @@
-"""`greenroom room ...`. Must not know what a room's rules are."""
+"""`greenroom room ...`: creates, lists, shows, changes, closes and deletes rooms."""
 
 from argparse import Namespace
 from typing import TextIO
@@ -25,7 +25,7 @@ def create(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     )
     room = session_of(settings).create_room(body)
     print_room(room, arguments, out)
-    print(f"next: greenroom send {room.name} TEXT, or let an agent come:", file=err)
+    print(f"next: greenroom send {room.name} TEXT, or let an agent join:", file=err)
     print(f"      greenroom wait-for-task {room.name} --role {room.entry_role}", file=err)
     return 0
 
@@ -39,7 +39,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         rows = [(room.name, room.status, ", ".join(room.roles), room.entry_role, room.id) for room in rooms]
         print_table(out, Table("", ("ROOM", "STATUS", "ROLES", "ENTRY", "ID"), rows))
     else:
-        print("There is no room yet. Open one: greenroom room create NAME --roles A,B", file=err)
+        print("No rooms yet. Create one: greenroom room create NAME --roles A,B", file=err)
     return 0
 
 
@@ -54,16 +54,16 @@ def close(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
 
 
 def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    named = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
-    if not named:
-        raise WrongUsage("Nothing is named that is to change.", f"Name it: {', '.join(map(spell_flag, CHANGEABLE))}.")
-    if "roles" in named:
-        named["roles"] = names_in(named["roles"])
-    body = ChangeRoom(**named, reason=arguments.reason)
+    changes = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
+    if not changes:
+        raise WrongUsage("No change was given.", f"Give at least one of: {', '.join(map(spell_flag, CHANGEABLE))}.")
+    if "roles" in changes:
+        changes["roles"] = names_in(changes["roles"])
+    body = ChangeRoom(**changes, reason=arguments.reason)
     room = session_of(settings).change_room(arguments.room, body)
     print_room(room, arguments, out)
-    if "name" in named:
-        print(f"Agents that sit there stay; what is called from now on finds it as {room.name}.", file=err)
+    if "name" in changes:
+        print(f"Its participants stay. From now on the room is called {room.name}.", file=err)
     return 0
 
 
@@ -72,12 +72,12 @@ def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     if arguments.json:
         print_json(out, {"room": arguments.room, "status": "deleted"})
     else:
-        print(f"{arguments.room} is deleted, with its tasks and messages", file=out)
+        print(f"{arguments.room} is deleted with its tasks, messages and events", file=out)
     return 0
 
 
 def names_in(typed: str) -> list[str]:
-    """The names in a list that was typed with commas."""
+    """Parse a list of names separated by commas."""
     return [name.strip() for name in typed.split(",") if name.strip()]
 
 

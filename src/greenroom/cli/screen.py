@@ -1,6 +1,6 @@
-"""Draws tables on a terminal with Rich. Knows colours; must not know where the tables come from.
+"""Draws tables on a terminal with Rich.
 
-Imported by its name, and only where somebody looks at a terminal: Rich costs more than all the rest of a verb.
+Imported by name, and only if the output is a terminal: importing Rich takes longer than the rest of a verb.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ COLOURS = {
 }
 
 STATE = "STATUS"
-"""The column whose words are read together: a countdown does not end on the next line, where there is room for that."""
+"""The column that is not wrapped if it fits, so that a countdown stays on the line of its status."""
 
 
 def print_table(out: TextIO, table: Table) -> None:
@@ -46,25 +46,25 @@ def print_table(out: TextIO, table: Table) -> None:
 
 
 def live_screen(out: TextIO) -> Live:
-    """A screen of its own that is drawn anew when it is told to, and gone when it is left."""
+    """A full screen that is redrawn on `update(..., refresh=True)`; the terminal is restored at the end."""
     return Live(console=Console(file=out), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
 
 
-def board(headlines: Sequence[str], is_well: bool, tables: Sequence[Table], width: int) -> RenderableType:
-    """Headlines above tables, for a screen that is so many characters wide."""
-    above = Text(visible("\n".join(headlines)), style="bold green" if is_well else "bold red")
-    return Group(above, *(part for table in tables for part in (Text(), drawn(table, width))))
+def board(headlines: Sequence[str], is_ok: bool, tables: Sequence[Table], width: int) -> RenderableType:
+    """Headlines above tables, for a screen `width` characters wide."""
+    header = Text(visible("\n".join(headlines)), style="bold green" if is_ok else "bold red")
+    return Group(header, *(part for table in tables for part in (Text(), drawn(table, width))))
 
 
 def drawn(table: Table, width: int) -> RichTable:
-    """Spell a table for Rich. Cells are plain text: what agents wrote is never read as markup."""
+    """Convert a table for Rich. Cells are plain text: texts of agents are never read as markup."""
     table = fitted(table, width)
     rich = RichTable(
         title=visible(table.title) or None, title_justify="left", title_style="bold", box=None, padding=(0, GAP, 0, 0)
     )
-    for place, head in enumerate(table.heads):
-        # More than half of the width would not leave the others enough; on a very narrow one they would be gone.
-        is_whole = head == STATE and 2 * max((len(row[place]) for row in table.rows), default=0) <= width
+    for column, head in enumerate(table.heads):
+        # A column wider than half of the screen would leave the others too little, or hide them on a narrow one.
+        is_whole = head == STATE and 2 * max((len(row[column]) for row in table.rows), default=0) <= width
         rich.add_column(head, header_style="dim", overflow="fold", no_wrap=is_whole)
     for row in table.rows:
         rich.add_row(*(Text(visible(cell), style=colour_of(cell)) for cell in row))
@@ -72,6 +72,6 @@ def drawn(table: Table, width: int) -> RichTable:
 
 
 def colour_of(cell: str) -> str:
-    """The colour of a cell that begins with a word of a state; what is late is red, whatever state it is in."""
+    """The colour of a cell that starts with a status; red for any status that is late."""
     word = cell.partition(" ")[0].rstrip(",")
     return "red" if word in COLOURS and ", late by " in cell else COLOURS.get(word, "")

@@ -1,4 +1,8 @@
-"""`greenroom status`: the house once, or as it changes. Must not know how the house comes to be so."""
+"""`greenroom status`: prints the overview once, or with `--watch` whenever it changes.
+
+Options of `--watch`: it reads again at every event, and at least every `REFRESH_S` (more rarely if a read is slow, see
+`LOOK_SHARE_MAX`). While the server is unreachable it retries every `RETRY_S` and shows the last known state.
+"""
 
 import threading
 from argparse import Namespace
@@ -19,9 +23,9 @@ from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.settings.resolve import Settings
 
 REFRESH_S = 0.8
-"""What changes by time alone, as a rest that is over, is no event, and yet is to be seen within a second."""
+"""Seconds between reads: a change by time alone, as the end of a restart hold, has no event."""
 LOOK_SHARE_MAX = 0.25
-"""A watcher looks for no more than that part of the time: many rooms are many calls."""
+"""The share of time that reading may take: many rooms are many calls."""
 RETRY_S = 1.0
 
 Show = Callable[[Overview], None]
@@ -45,41 +49,41 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def watch(settings: Settings, show: Show, clock: Clock) -> None:
-    """Show the house whenever something happens in it, until interrupted. A server that is away is shown as away."""
+    """Show the overview after each event, until interrupted. An unreachable server is shown as unreachable."""
     session = session_of(settings)
-    something_happened = follower_of(settings)
+    changed = follower_of(settings)
     unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
-    seen = unknown
+    overview = unknown
     away_since: str | None = None
     while True:
-        something_happened.clear()
-        begun = clock.monotonic()
+        changed.clear()
+        started_at = clock.monotonic()
         try:
-            seen, away_since = look(session), None
+            overview, away_since = look(session), None
         except Unavailable:
             away_since = away_since or instant_of(clock.wall())
-            away = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
-            seen = msgspec.structs.replace(seen, server=away)
-        show(seen)
-        looked_s = clock.monotonic() - begun
-        something_happened.wait(RETRY_S if away_since else max(REFRESH_S, looked_s / LOOK_SHARE_MAX))
+            unreachable = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
+            overview = msgspec.structs.replace(overview, server=unreachable)
+        show(overview)
+        read_s = clock.monotonic() - started_at
+        changed.wait(RETRY_S if away_since else max(REFRESH_S, read_s / LOOK_SHARE_MAX))
 
 
 def follower_of(settings: Settings) -> threading.Event:
-    """What is set whenever something happens in the house."""
-    something_happened = threading.Event()
-    follower = threading.Thread(target=follow, args=(settings, something_happened), name="follow", daemon=True)
+    """Start a thread that follows the server's events; return the flag that it sets at each."""
+    changed = threading.Event()
+    follower = threading.Thread(target=follow, args=(settings, changed), name="follow", daemon=True)
     follower.start()
-    return something_happened
+    return changed
 
 
-def follow(settings: Settings, something_happened: threading.Event) -> None:
-    """Wake the watcher at every event; without this right, or this server, its slow refresh has to do."""
+def follow(settings: Settings, changed: threading.Event) -> None:
+    """Set the flag at every event. If the server refuses the stream, return: the regular refresh remains."""
     session = session_of(settings)
     while True:
         try:
             for _ in session.stream_events(None, NEWEST):
-                something_happened.set()
+                changed.set()
         except Unavailable:
             threading.Event().wait(RETRY_S)
         except GreenroomError:
@@ -88,7 +92,7 @@ def follow(settings: Settings, something_happened: threading.Event) -> None:
 
 @contextmanager
 def shower(out: TextIO, as_json: bool, clock: Clock) -> Iterator[Show]:
-    """How to show an overview: lines of JSON, a live screen, or plain text where nobody can look at a screen."""
+    """A function that shows an overview: as a line of JSON, on a live screen, or as text if `out` is no terminal."""
     if as_json or not out.isatty():
         yield only_changes(
             lambda overview: print_json_line(out, overview) if as_json else print_plain(out, overview, clock.wall())
@@ -98,15 +102,15 @@ def shower(out: TextIO, as_json: bool, clock: Clock) -> Iterator[Show]:
     with screen.live_screen(out) as live:
 
         def draw(overview: Overview) -> None:
-            now, is_well = clock.wall(), overview.server.status == "ok"
+            now, is_ok = clock.wall(), overview.server.status == "ok"
             tables = tables_of(overview, now)
-            live.update(screen.board(headlines(overview, now), is_well, tables, live.console.width), refresh=True)
+            live.update(screen.board(headlines(overview, now), is_ok, tables, live.console.width), refresh=True)
 
         yield draw
 
 
 def only_changes(show: Show) -> Show:
-    """Show only what differs from what was shown last, beats aside."""
+    """Wrap `show` to skip an overview that differs from the last one only by heartbeats."""
     last: list[Overview] = []
 
     def show_if_new(overview: Overview) -> None:
@@ -119,7 +123,7 @@ def only_changes(show: Show) -> Show:
 
 
 def print_plain(out: TextIO, overview: Overview, now: float) -> None:
-    """One state of the house as text, with an empty line after each part."""
+    """Print an overview as text, with an empty line after each part."""
     print_lines(out, headlines(overview, now))
     for table in tables_of(overview, now):
         print("\n".join(["", *plain_lines(table)]), file=out)

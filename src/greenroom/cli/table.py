@@ -1,4 +1,4 @@
-"""Columns for people. Knows widths; must not know what stands in the cells. On a terminal Rich draws them."""
+"""Prints tables: as aligned text, or on a terminal drawn by Rich (see `screen`)."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,8 +11,9 @@ GAP = 2
 
 
 class Table(NamedTuple):
-    """A title, the heads of the columns and the cells. `spare` are the columns that a narrow terminal does without, the
-    least needed first.
+    """A title, the heads of the columns and the cells.
+
+    `spare` names the columns that a narrow terminal leaves out, the least important first.
     """
 
     title: str
@@ -22,7 +23,7 @@ class Table(NamedTuple):
 
 
 def print_table(out: TextIO, table: Table) -> None:
-    """Print a table: drawn where a person looks, plain and aligned where a program reads."""
+    """Print a table: drawn by Rich on a terminal, as aligned text elsewhere."""
     if out.isatty():
         import_module("greenroom.cli.screen").print_table(out, table)
     else:
@@ -30,7 +31,7 @@ def print_table(out: TextIO, table: Table) -> None:
 
 
 def plain_lines(table: Table) -> list[str]:
-    """The table as aligned text."""
+    """The lines of a table as aligned text."""
     cells = [tuple(table.heads), *(tuple(visible(cell) for cell in row) for row in table.rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(table.heads))]
     gap = " " * GAP
@@ -39,7 +40,7 @@ def plain_lines(table: Table) -> list[str]:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table as it fits into so many characters: without the columns it can spare, as far as that is needed."""
+    """The table without as many of its spare columns as are needed to fit into `width` characters."""
     for head in table.spare:
         if width_of(table) <= width:
             break
@@ -48,13 +49,13 @@ def fitted(table: Table, width: int) -> Table:
 
 
 def width_of(table: Table) -> int:
-    """How wide the table is when no cell is broken over lines, with the gaps between its columns."""
+    """The width of the table in characters if no cell is wrapped."""
     cells = [table.heads, *table.rows]
     return sum(max(len(row[column]) for row in cells) + GAP for column in range(len(table.heads))) - GAP
 
 
 def without(table: Table, head: str) -> Table:
     """The table without one of its columns."""
-    place = table.heads.index(head)
-    rows = [(*row[:place], *row[place + 1 :]) for row in table.rows]
-    return table._replace(heads=(*table.heads[:place], *table.heads[place + 1 :]), rows=rows)
+    column = table.heads.index(head)
+    rows = [(*row[:column], *row[column + 1 :]) for row in table.rows]
+    return table._replace(heads=(*table.heads[:column], *table.heads[column + 1 :]), rows=rows)

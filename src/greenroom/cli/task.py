@@ -1,4 +1,4 @@
-"""`greenroom task ...`. Must not know which moves a task allows."""
+"""`greenroom task ...` and `greenroom note`: lists and shows tasks, and changes their state."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
     elif tasks:
         print_table(out, tasks_table("", tasks))
     else:
-        print(f"There is no such task. Give the room one: greenroom send {arguments.room} TEXT", file=err)
+        print(f"No tasks found. Create one: greenroom send {arguments.room} TEXT", file=err)
     return 0
 
 
@@ -54,9 +54,9 @@ def note(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     if arguments.json:
         print_json(out, task)
     else:
-        print(f"noted on {task.id}, which is {task.status}", file=out)
-    when = "with its next beat or report" if task.status in HELD_STATES else "when it gets the task"
-    print(f"Whoever works on it is told {when}.", file=err)
+        print(f"note added to {task.id}, which is {task.status}", file=out)
+    when = "with its next heartbeat or report" if task.status in HELD_STATES else "with the task"
+    print(f"Its agent gets the note {when}.", file=err)
     return 0
 
 
@@ -69,29 +69,29 @@ def print_task(task: Task, arguments: Namespace, out: TextIO) -> int:
 
 
 def spell(task: Task) -> Iterator[str]:
-    """A task whole: its fields that say something, then its texts."""
+    """Format a task: its fields that have a value, then its texts, then what a user can do."""
     for name, value in msgspec.structs.asdict(task).items():
         if name not in TEXTS and value not in (None, ""):
             yield f"{name + ':':18}{value}"
     yield f"\ntext:\n{task.text}"
     if task.result is not None:
         yield f"\nresult:\n{task.result}"
-    for each in task.notes:
-        during = f", during attempt {each.attempt}" if each.attempt is not None else ""
-        yield f"\nnote by {each.by}, at {each.at}{during}:\n{each.text}"
+    for kept in task.notes:
+        during = f", during attempt {kept.attempt}" if kept.attempt is not None else ""
+        yield f"\nnote by {kept.by}, at {kept.at}{during}:\n{kept.text}"
     for late in task.late_results:
         yield f"\nlate result of attempt {late.attempt}, to {late.to}, at {late.at}:\n{late.text}"
     yield from (f"\n{line}" for line in choices(task))
 
 
 def choices(task: Task) -> Iterator[str]:
-    """What a person may do where a task waits for one."""
+    """Commands for a task that waits for a user."""
     if task.status == PENDING_REVIEW:
-        yield f"to take the result: greenroom backlog accept {task.id}"
-        yield f"to have it done better: greenroom backlog send-back {task.id} --reason WHY"
+        yield f"to accept the result: greenroom backlog accept {task.id}"
+        yield f"to send it back: greenroom backlog send-back {task.id} --reason WHY"
     if task.status == QUARANTINED:
-        yield f"to have it tried again: greenroom task retry {task.id} (--to ROLE: by another role)"
-        yield f"to give it up: greenroom task cancel {task.id}"
+        yield f"to retry it: greenroom task retry {task.id} (--to ROLE: in another role)"
+        yield f"to cancel it: greenroom task cancel {task.id}"
     if task.late_results and task.status not in (COMPLETED, PENDING_REVIEW):
         last = task.late_results[-1].attempt
-        yield f"to take a late result: greenroom task accept {task.id} --attempt {last}"
+        yield f"to accept a late result: greenroom task accept {task.id} --attempt {last}"

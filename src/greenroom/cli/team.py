@@ -1,4 +1,4 @@
-"""Makes sure of the room and the wishes that `greenroom.toml` describes. Must not know how agents are run."""
+"""Applies `greenroom.toml` at the start of `greenroom up`: its room, its agent specs and the first messages."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,32 +16,32 @@ Tell = Callable[[str], None]
 
 
 def settle_team(session: Session, project: Project, machine: str, tell: Tell) -> RoomView | None:
-    """Create what is missing and wish what differs; the room as it is then, None where the file names none.
+    """Create the room if it is missing and set the agent specs that differ. `machine` is the id of this machine.
 
-    A file that says who works in a room does not say whether they should work now: what a person started or stopped
-    since stays as it is.
+    Returns the room as it is afterwards; None if the file has no room. The file does not decide whether an agent runs
+    now: an agent that a user has started or stopped stays so.
     """
     if project.room is None:
         return None
     room = settle_room(session, project.room, tell)
-    known = {role.name: role for role in room.roles}
+    roles = {role.name: role for role in room.roles}
     for name, agent in project.agents.items():
         harness = project.harness_of(name)
-        if harness is None or name not in known:
+        if harness is None or name not in roles:
             continue
         try:
-            wished = wish_of(session, known[name], agent, harness, machine)
+            spec = wish_of(session, roles[name], agent, harness, machine)
         except NotFound as error:
-            tell(f"{room.name}/{name} waits: {error}")
+            tell(f"{room.name}/{name} is not assigned: {error}")
             continue
-        if differs(known[name], wished):
-            session.wish(room.name, name, wished)
-            tell(f"{room.name}/{name}: wished to be {wished.desired}, by {harness} on {wished.machine}")
+        if differs(roles[name], spec):
+            session.wish(room.name, name, spec)
+            tell(f"{room.name}/{name}: set to {spec.desired}, with {harness} on {spec.machine}")
     return session.snapshot(room.name)
 
 
 def say_first(session: Session, room: RoomView, texts: Sequence[str], tell: Tell) -> None:
-    """Send the room its first messages; a room that has one already is left to its people."""
+    """Send the room its first messages, unless it already has a message."""
     if texts and not session.messages(room.name, limit=1):
         for text in texts:
             session.send(room.name, SendMessage(sender=USER, text=text))
@@ -49,7 +49,7 @@ def say_first(session: Session, room: RoomView, texts: Sequence[str], tell: Tell
 
 
 def settle_room(session: Session, wanted: RoomSettings, tell: Tell) -> RoomView:
-    """Find the room, or create it."""
+    """Find the room or create it. Roles that differ from the file are reported, not changed."""
     try:
         room = session.snapshot(wanted.name)
     except NotFound:
@@ -63,13 +63,13 @@ def settle_room(session: Session, wanted: RoomSettings, tell: Tell) -> RoomView:
         tell(f"created room {room.name}")
     if tuple(role.name for role in room.roles) != wanted.roles:
         change = f"greenroom room change {room.name} --roles {','.join(wanted.roles)}"
-        tell(f"room {room.name} has other roles than the file says; it stays as it is. To make it so: {change}")
+        tell(f"room {room.name} has other roles than the file; it is not changed. To change it: {change}")
     return room
 
 
-def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: str, machine: str) -> SetAgent:
-    """What the file wishes for a role, as far as no person has decided otherwise."""
-    is_decided = known.generation > 0
+def wish_of(session: Session, present: RoleView, agent: AgentSettings, harness: str, machine: str) -> SetAgent:
+    """The agent spec of the file for a role; `desired` stays as a user has set it. Raises NotFound for the machine."""
+    is_decided = present.generation > 0
     return SetAgent(
         kind=REMOTE,
         machine=machine if agent.machine is None else session.machine(agent.machine).id,
@@ -77,11 +77,11 @@ def wish_of(session: Session, known: RoleView, agent: AgentSettings, harness: st
         model=agent.model,
         workdir=agent.workdir,
         task_timeout_s=agent.task_timeout_s,
-        desired="stopped" if (known.desired if is_decided else agent.desired) == "stopped" else "running",
-        reason=known.desired_reason if is_decided else None,
+        desired="stopped" if (present.desired if is_decided else agent.desired) == "stopped" else "running",
+        reason=present.desired_reason if is_decided else None,
     )
 
 
-def differs(known: RoleView, wished: SetAgent) -> bool:
-    """Tell whether writing the wish would change it; each writing is a new generation and starts the agent anew."""
-    return any(getattr(known, name) != getattr(wished, name) for name in WISHED)
+def differs(present: RoleView, spec: SetAgent) -> bool:
+    """Whether setting the spec changes anything. Each write is a new generation, which restarts the agent."""
+    return any(getattr(present, name) != getattr(spec, name) for name in WISHED)

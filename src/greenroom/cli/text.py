@@ -1,4 +1,4 @@
-"""Reads the text of a message or result: typed, piped or from a here-document. Must not know what it is for."""
+"""Reads the text of a message or result: an argument, piped input or a here-document."""
 
 import select
 from typing import TextIO
@@ -10,9 +10,9 @@ NUL = "\0"
 
 
 def settle_text(typed: str | None, is_required: bool, stdin: TextIO, err: TextIO, bytes_max: int) -> str:
-    """The text that was meant: what was typed, or with `-` or nothing typed what is piped in.
+    """The text of a verb: the argument, or standard input if that is `-`, or missing and standard input is piped.
 
-    Raises WrongUsage where there is none and one is needed, and for what no server takes as a text.
+    Raises WrongUsage if a required text is missing or blank, and for a text that no server accepts.
     """
     text = typed
     if typed == "-" or (typed is None and not stdin.isatty()):
@@ -23,22 +23,22 @@ def settle_text(typed: str | None, is_required: bool, stdin: TextIO, err: TextIO
 
 
 def check_text(text: str, bytes_max: int) -> str:
-    """Return the text. Raises WrongUsage for what no server takes: it is better told before anything is sent."""
+    """Return the text. Raises WrongUsage before anything is sent for a text that no server accepts."""
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise WrongUsage("The text is not UTF-8.", "Convert it, for example with iconv.") from None
     if size > bytes_max:
         raise WrongUsage(
-            f"The text has {size} bytes, and may have {bytes_max}.", "Write it to a file and send its path."
+            f"The text has {size} bytes; the limit is {bytes_max}.", "Write it to a file and send its path."
         )
     if NUL in text:
-        raise WrongUsage("The text holds a U+0000.", "Take it out, for example with: tr -d '\\000'.")
+        raise WrongUsage("The text contains U+0000.", "Remove it, for example with: tr -d '\\000'.")
     return text
 
 
 def read_all(stdin: TextIO, err: TextIO, bytes_max: int) -> str:
-    """Read standard input to its end, without its last line break. Says so when nothing comes for a while."""
+    """Read standard input to its end, without its last line break; prints a hint if no input comes for a while."""
     source = stdin.buffer
     if not stdin.isatty() and not select.select([source], [], [], HINT_AFTER_S)[0]:
         print("waiting for the text on standard input (give it as an argument to avoid this)", file=err, flush=True)

@@ -1,4 +1,4 @@
-"""`greenroom up`: the server, this machine's daemon and the project's team, kept alive. Must not know how they work."""
+"""`greenroom up`: starts the server, this machine's daemon and the project's team, and restarts what exits."""
 
 import os
 import shlex
@@ -28,14 +28,14 @@ from greenroom.wire.replies import RoomView
 
 HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
 DAEMON_STAYS_DOWN = {
-    exits.DONE: "was stopped and stays so; to have its agents run again: ",
-    exits.CONFLICT: "gave way to another daemon of this machine's name; the server goes on. Once that other one is "
-    "stopped, or is a machine of its own: ",
+    exits.DONE: "was stopped and is not restarted; to start it again: ",
+    exits.CONFLICT: "was superseded by another daemon of this machine's name; the server keeps running. Once that "
+    "daemon is stopped, or registered as another machine: ",
 }
-"""What is said of a daemon that is not started again, before the command that does it."""
+"""By exit code: why the daemon is not restarted. The command that starts it is appended."""
 LOOK_EVERY_S = 0.05
 READY_S_MAX = 300.0
-"""Seconds after which a start counts as hung. A child that ends is seen at once; a busy machine only takes longer."""
+"""Seconds after which a start counts as hung. A child that exits is noticed at once; a busy machine is only slow."""
 STILL_WAITING_S = 10.0
 DAEMON_STOP_S = 25.0
 SERVER_STOP_S = 10.0
@@ -45,19 +45,19 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 class Interrupted(Exception):
-    """The end was told while something was waited for."""
+    """Raised from a wait when `up` is to stop."""
 
 
 class MachineFile(msgspec.Struct):
-    """What of `machine.json` is needed here."""
+    """The fields of `machine.json` that are needed here."""
 
     id: str
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Start the house and keep it until a signal ends it: first the daemon with its agents, then the server."""
+    """Start everything and keep it running until a signal; then stop the daemon with its agents, then the server."""
     refuse_second(settings.data_dir)
-    paths.server_url(settings.data_dir).unlink(missing_ok=True)  # of a server that is gone
+    paths.server_url(settings.data_dir).unlink(missing_ok=True)  # left by an earlier server
     house = House(arguments, settings, out, err)
     with house.ending.on_signals():
         opening = threading.Thread(target=house.open, name="opening", daemon=True)
@@ -69,24 +69,24 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def refuse_second(data_dir: Path) -> None:
-    """Raise AlreadyRunning when a server runs on this data directory, naming its address."""
+    """Raise AlreadyRunning, with the address, if a server runs on this data directory."""
     pid, _ = holder_of(paths.server_lock(data_dir))
     if pid is not None:
-        url = read(paths.server_url(data_dir)) or "an address that it has not told yet"
+        url = read(paths.server_url(data_dir)) or "an address that it has not reported yet"
         raise AlreadyRunning(
-            f"Greenroom is up already on {data_dir}: process {pid}, at {url}.",
+            f"Greenroom is already running on {data_dir}: process {pid} at {url}.",
             "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
         )
 
 
 class House:
-    """A server and a daemon as children, and what is said about them."""
+    """The server and the daemon as child processes, and the messages about them."""
 
     def __init__(
         self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, clock: Clock | None = None
     ) -> None:
         self.ending = Ending()
-        self._say = arguments.say
+        self._first_messages = arguments.say
         self._settings = settings
         self._out, self._err = out, err
         self._clock = clock or SystemClock()
@@ -94,12 +94,12 @@ class House:
         self._session: Session | None = None
         self._listen = arguments.listen or address_of(settings.url)
         self._is_closing = threading.Event()
-        self._began_at = self._clock.monotonic()
-        self._says_at = self._began_at + STILL_WAITING_S
-        # The children hold the reading side, only we the writing one: however we end, they read its end.
+        self._started_at = self._clock.monotonic()
+        self._reports_at = self._started_at + STILL_WAITING_S
+        # The children hold the reading end, only this process the writing one: however it ends, they read end of file.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN}
-        # Told to the server alone, and not on its command line: everybody can read that, and there may be a password.
+        # Passed to the server alone, and not on its command line, which all users can read: it may hold a password.
         database = {DATABASE: settings.database} if settings.database else {}
         child = partial(
             Child,
@@ -117,11 +117,11 @@ class House:
             self._daemon_command,
             environ=environ,
             hopeless_at_first=HOPELESS_AT_FIRST,
-            stays_down={code: said + self._starts_daemon() for code, said in DAEMON_STAYS_DOWN.items()},
+            stays_down={code: reason + self._starts_daemon() for code, reason in DAEMON_STAYS_DOWN.items()},
         )
 
     def open(self) -> None:
-        """Start everything in order; on its own thread, since the main one waits for the end."""
+        """Start everything in order. Runs on its own thread, because the main thread waits for the end."""
         try:
             self._tell("starting the server")
             self._server.start()
@@ -132,7 +132,7 @@ class House:
             project = self._settings.project
             room = None if project is None else settle_team(session, project, machine, self._tell)
             if room is not None:
-                say_first(session, room, self._say, self._tell)
+                say_first(session, room, self._first_messages, self._tell)
             print("\n".join(self._welcome(room)), file=self._out, flush=True)
         except Interrupted:
             pass
@@ -141,7 +141,7 @@ class House:
             self.ending.tell(exits.code_of(error))
 
     def close(self) -> None:
-        """Stop the daemon and its agents, then the server. Nothing is left behind."""
+        """Stop the daemon and its agents, then the server. No process is left."""
         self._is_closing.set()
         if self._session is not None:
             self._session.give_up()
@@ -164,20 +164,20 @@ class House:
         return self._command("daemon", "start", "--url", self._url, "--follow", str(self._leash), *self._config())
 
     def _config(self) -> list[str]:
-        """By what another process knows the same project, wherever it is called."""
+        """The arguments by which another process finds the same project from any directory."""
         project = self._settings.project
         return ["--config", str(project.path)] if project is not None else []
 
     def _starts_daemon(self) -> str:
-        """What a person types to have the daemon run again."""
+        """The command that starts the daemon again."""
         return shlex.join(["greenroom", "daemon", "start", *self._config()])
 
-    # What is waited for.
+    # Waiting for the children.
 
     def _wait_for_server(self) -> Session:
-        """Wait until the server answers; a session with it. From then on it keeps its address."""
+        """Wait until the server answers; return a session with it. A restarted server gets the same address."""
         while not (url := read(paths.server_url(self._settings.data_dir))):
-            self._pause("the server has not said where it listens")
+            self._pause("the server has not reported its address")
         parts = urlsplit(url)
         self._listen = parts.netloc
         host = ANYWHERE.get(parts.hostname or "", "")
@@ -191,29 +191,29 @@ class House:
             self._pause("the server does not answer")
 
     def _wait_for_machine(self, session: Session) -> str:
-        """Wait until the daemon has registered this machine; its id. Wishes can only name a machine that is known."""
+        """Wait until the daemon has registered this machine; return its id. Agent specs need a registered machine."""
         path = paths.machine(self._settings.data_dir)
-        asking = session.patient(0.0)  # what is waited for is said from time to time
+        impatient = session.patient(0.0)  # no retries of its own: `_pause` reports what is missing
         while True:
             with suppress(NotFound, Unavailable, msgspec.MsgspecError):
                 machine = msgspec.json.decode(read(path), type=MachineFile).id
-                if asking.machine(machine).daemon_connected:
+                if impatient.machine(machine).daemon_connected:
                     return machine
             self._pause("the daemon has not registered this machine")
 
     def _pause(self, what: str) -> None:
-        """Wait a moment for `what` to change; say now and then that it has not. Raises Unavailable, Interrupted."""
+        """Wait `LOOK_EVERY_S`; report `what` is missing now and then. Raises Unavailable, Interrupted."""
         now = self._clock.monotonic()
-        waited_s = now - self._began_at
+        waited_s = now - self._started_at
         if waited_s >= READY_S_MAX:
-            raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Look at what it printed above, and start again.")
-        if now >= self._says_at:
-            self._says_at = now + STILL_WAITING_S
-            self._tell(f"still starting: after {waited_s:.0f} s {what}")
+            raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Check the messages above, then start again.")
+        if now >= self._reports_at:
+            self._reports_at = now + STILL_WAITING_S
+            self._tell(f"still starting after {waited_s:.0f} s: {what}")
         if self._is_closing.wait(LOOK_EVERY_S):
             raise Interrupted
 
-    # What is said.
+    # Messages.
 
     def _welcome(self, room: RoomView | None) -> list[str]:
         greenroom = program()
@@ -228,54 +228,54 @@ class House:
             "In another terminal:",
             *(f"  export {variable}={shlex.quote(value)}" for variable, value in self._exports()),
             *columns(
-                *([] if room is not None else [(f"{greenroom} room create ROOM --roles A,B", "open a room")]),
+                *([] if room is not None else [(f"{greenroom} room create ROOM --roles A,B", "create a room")]),
                 (f'{greenroom} send {name} "..."', "give the room work"),
-                (f"{greenroom} watch {name}", "follow what happens"),
-                (f"{greenroom} status --watch", "see how everybody does"),
+                (f"{greenroom} watch {name}", "follow its events"),
+                (f"{greenroom} status --watch", "see rooms, agents and machines"),
             ),
             "",
-            "Pull the plug; what you killed comes back by itself:",
+            "Try a failure; what you kill is restarted by itself:",
             *columns(
                 (f"kill -9 {self._server.pid}", "the server"),
-                (f"kill -9 {self._daemon.pid}", "the daemon; what its agents run goes on without it"),
+                (f"kill -9 {self._daemon.pid}", "the daemon; its agents keep running without it"),
             ),
             "",
             "Ctrl-C stops everything.",
         ]
 
     def _exports(self) -> list[tuple[str, str]]:
-        """What another terminal has to be told to find this house, where it is not the one that is found by itself."""
-        plain = {name: value for name, value in os.environ.items() if name not in OWN}
+        """The variables that another terminal needs to find this server, if it is not the default one."""
+        environ = {name: value for name, value in os.environ.items() if name not in OWN}
         exports = []
         if self._url != DEFAULT_URL:
             exports.append(("GREENROOM_URL", self._url))
-        if self._settings.data_dir != paths.default_data_dir(plain):
+        if self._settings.data_dir != paths.default_data_dir(environ):
             exports.append(("GREENROOM_DATA_DIR", str(self._settings.data_dir)))
         return exports
 
 
 def columns(*rows: tuple[str, str]) -> list[str]:
-    """What to type, and what it is for."""
+    """Align commands with their purposes."""
     width = max(len(command) for command, _ in rows)
     return [f"  {command.ljust(width)}   {purpose}" for command, purpose in rows]
 
 
 def address_of(url: str) -> str:
-    """Where to listen so that this machine's commands find the server: at the address they look at, if it is ours."""
+    """Where to listen so that this machine's commands find the server: at `url` if that is a loopback address."""
     return urlsplit(url if is_loopback(url) else DEFAULT_URL).netloc
 
 
 def program() -> str:
-    """How this command is called from a shell here."""
-    called = Path(sys.argv[0]).absolute()
-    if shutil.which("greenroom") or called.name != "greenroom":
+    """How this command is called from a shell in this directory."""
+    command = Path(sys.argv[0]).absolute()
+    if shutil.which("greenroom") or command.name != "greenroom":
         return "greenroom"
-    here = Path.cwd()
-    return str(called.relative_to(here)) if called.is_relative_to(here) else str(called)
+    folder = Path.cwd()
+    return str(command.relative_to(folder)) if command.is_relative_to(folder) else str(command)
 
 
 def read(path: Path) -> str:
-    """What a small file holds; nothing where there is none."""
+    """The content of a small file, stripped; empty if it does not exist."""
     try:
         return path.read_text("utf-8").strip()
     except FileNotFoundError:

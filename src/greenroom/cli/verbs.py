@@ -1,6 +1,6 @@
-"""The one table of verbs: parsing, help, completion and documentation are drawn from it. Must not import what they do.
+"""The table of verbs. Parsing, help, completion and `docs/cli.md` are generated from it.
 
-`function` is imported by its name when the verb is run, and only then.
+`Verb.function` is a name, imported only when that verb is run.
 """
 
 from argparse import SUPPRESS, ArgumentTypeError
@@ -11,13 +11,13 @@ from greenroom.domain.task import STATES
 PROJECT = "project"
 """The verb's settings include the project's `greenroom.toml`."""
 PLAIN = "plain"
-"""The verb's settings leave the project out: an agent's call must not fail because somebody edits that file."""
+"""The verb's settings leave the project out: a mistake in that file must not fail an agent's call."""
 SELF = "self"
-"""The verb settles the configuration by itself, since it is about what may be wrong with it."""
+"""The verb resolves the settings itself, because it reports errors in them or needs none."""
 
 
 class Argument(NamedTuple):
-    """One argument as argparse takes it: its names and its options."""
+    """One argument for argparse: its names and its options."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
@@ -34,7 +34,7 @@ class Seat(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """One verb. `text` says whether it takes a text, and whether it needs one."""
+    """One verb. `text` is None, "optional" or "required"; `reads` is PROJECT, PLAIN or SELF."""
 
     name: str
     help: str
@@ -53,7 +53,7 @@ def argument(*names: str, **options: Any) -> Argument:
 
 
 def seat(typed: str) -> Seat:
-    """Read ROOM/ROLE."""
+    """Parse ROOM/ROLE. Raises ArgumentTypeError."""
     room, slash, role = typed.partition("/")
     if not (room and slash and role):
         raise ArgumentTypeError(f"{typed!r} is not ROOM/ROLE")
@@ -61,14 +61,14 @@ def seat(typed: str) -> Seat:
 
 
 def positive(typed: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a whole number above 0. Raises ArgumentTypeError."""
     if not typed.isascii() or not typed.isdigit() or int(typed) < 1:
         raise ArgumentTypeError(f"{typed!r} is not a whole number above 0")
     return int(typed)
 
 
 def seconds(typed: str) -> float:
-    """Read a duration in seconds."""
+    """Parse a duration in seconds, from 0 to below 1e9. Raises ArgumentTypeError."""
     try:
         value = float(typed)
     except ValueError:
@@ -79,24 +79,28 @@ def seconds(typed: str) -> float:
 
 
 def limit(typed: str) -> float:
-    """Read a duration in seconds, where `none` and 0 stand for no limit; 0.0 is that."""
+    """Parse a duration in seconds; `none` and 0 mean no limit and give 0.0. Raises ArgumentTypeError."""
     return 0.0 if typed == "none" else seconds(typed)
 
 
 ROOM = argument("room", metavar="ROOM", help="the room's name or id")
-ROOM_MAYBE = argument("room", metavar="ROOM", nargs="?", help="the room's name or id; all rooms when left out")
+ROOM_MAYBE = argument("room", metavar="ROOM", nargs="?", help="the room's name or id (default: all rooms)")
 SEAT = argument("seat", metavar="ROOM/ROLE", type=seat, help="one role of one room")
 TASK = argument("task", metavar="TASK", help="the task's id")
-REASON = argument("--reason", help="why, for the record and for whoever looks later")
-TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-`, or leaving it out, reads standard input")
+REASON = argument("--reason", help="the reason, which is kept on record")
+TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` or no text reads standard input")
 URL = argument("--url", help="the server (default: GREENROOM_URL, the user's config, http://127.0.0.1:6464)")
-DATA_DIR = argument("--data-dir", metavar="DIR", help="where state lies (default: GREENROOM_DATA_DIR, XDG state)")
-CONFIG = argument("--config", metavar="FILE", help="the project's greenroom.toml (default: the nearest one above here)")
+DATA_DIR = argument("--data-dir", metavar="DIR", help="the data directory (default: GREENROOM_DATA_DIR, XDG state)")
+CONFIG = argument(
+    "--config",
+    metavar="FILE",
+    help="the project's greenroom.toml (default: the nearest, in this or a parent directory)",
+)
 CLAIM = (
-    argument("--task", metavar="T", help="the task you work on, as it was printed with the task"),
-    argument("--attempt", metavar="N", type=positive, help="the attempt you are, as it was printed with the task"),
-    argument("--room", help="your room, where --task is left out (default: GREENROOM_ROOM)"),
-    argument("--role", help="your role, where --task is left out (default: GREENROOM_ROLE)"),
+    argument("--task", metavar="T", help="the id of your task, as printed with it"),
+    argument("--attempt", metavar="N", type=positive, help="your attempt's number, as printed with the task"),
+    argument("--room", help="your room, without --task (default: GREENROOM_ROOM)"),
+    argument("--role", help="your role, without --task (default: GREENROOM_ROLE)"),
 )
 DATABASE = argument(
     "--database",
@@ -104,21 +108,21 @@ DATABASE = argument(
     help="postgresql://... (default: GREENROOM_DATABASE, else SQLite in the data directory)",
 )
 FOLLOW = argument("--follow", metavar="FD", type=positive, help=SUPPRESS)
-"""For `up`: end when the other end of this file descriptor is closed."""
+"""Used by `up`: the process exits when the other end of this file descriptor is closed."""
 WISH = (
     argument(
-        "--kind", choices=("remote", "custom"), help="who runs it: a machine's daemon (remote) or a person (custom)"
+        "--kind", choices=("remote", "custom"), help="what runs it: a machine's daemon (remote) or a user (custom)"
     ),
-    argument("--machine", help="the machine that is to run it"),
-    argument("--harness", help="which of that machine's harnesses"),
-    argument("--model", help="which model the harness is to use"),
-    argument("--workdir", help="where it works, on that machine"),
+    argument("--machine", help="the machine that runs it"),
+    argument("--harness", help="one of that machine's harnesses"),
+    argument("--model", help="the model that the harness uses"),
+    argument("--workdir", help="its working directory on that machine"),
     argument(
         "--task-timeout",
         dest="task_timeout_s",
         metavar="S",
         type=limit,
-        help="after how many seconds a run is stopped, which counts as a death; 0 or `none`: never",
+        help="seconds after which a run is stopped and counts as a failure; 0 or `none`: no limit",
     ),
     argument("--desired", choices=("running", "stopped"), help="whether it should run"),
 )
@@ -126,38 +130,42 @@ WISH = (
 AGENTS = (
     Verb(
         "wait-for-task",
-        "sit in a role and wait for its next task",
+        "join a role and wait for its next task",
         "greenroom.agent.wait:run",
         (
             ROOM,
-            argument("--role", required=True, help="the role to sit in"),
+            argument("--role", required=True, help="the role to join"),
             argument("--timeout", metavar="S", type=seconds, help="stop waiting after S seconds with exit code 75"),
-            argument("--take-over", action="store_true", help="take the role from whoever sits in it"),
+            argument("--take-over", action="store_true", help="take the role over from the agent that holds it"),
         ),
-        "Prints the task and ends with 0. With 75 there was none yet: call it again at once.",
+        "Prints the task and exits with 0. Exit code 75 means that there is none yet:\ncall it again at once.",
         aliases=("get-next-task",),
     ),
-    Verb("task-started", "say that you begin", "greenroom.agent.report:run_started", CLAIM),
+    Verb("task-started", "report that you start the task", "greenroom.agent.report:run_started", CLAIM),
     Verb(
-        "report-progress", "say how far you are", "greenroom.agent.report:run_progress", (*CLAIM, TEXT), text="required"
+        "report-progress",
+        "report your progress",
+        "greenroom.agent.report:run_progress",
+        (*CLAIM, TEXT),
+        text="required",
     ),
     Verb(
         "task-complete",
-        "hand your result to the user and end the request",
+        "give your result to the user and end the request",
         "greenroom.agent.report:run_complete",
         (*CLAIM, TEXT),
         text="optional",
     ),
     Verb(
         "handoff",
-        "hand your result on to the next role",
+        "hand your result to the next role",
         "greenroom.agent.report:run_handoff",
-        (argument("--to", metavar="ROLE", required=True, help="the role to hand to, or `user`"), *CLAIM, TEXT),
+        (argument("--to", metavar="ROLE", required=True, help="the role to hand it to, or `user`"), *CLAIM, TEXT),
         text="required",
     ),
     Verb(
         "decline",
-        "say why you cannot do the task; a person looks at it then",
+        "decline the task and say why; a user then decides",
         "greenroom.agent.report:run_decline",
         (*CLAIM, TEXT),
         text="required",
@@ -168,13 +176,15 @@ AGENTS = (
         "greenroom.agent.work:run",
         (
             ROOM,
-            argument("--role", required=True, help="the role to sit in"),
+            argument("--role", required=True, help="the role to join"),
             argument(
-                "--then", metavar="ROLE", help="who gets the output (default: the next role, after the last the user)"
+                "--then",
+                metavar="ROLE",
+                help="the role that gets the output (default: the next role; after the last, the user)",
             ),
         ),
-        "The command gets the task on standard input. When it ends with 0 its output is handed on; otherwise the task\n"
-        "is released and tried again.",
+        "The command reads the task from standard input. If it exits with 0, its output\n"
+        "is handed on; otherwise the task is released and retried.",
         takes_command=True,
     ),
 )
@@ -193,7 +203,7 @@ HOUSE = (
                 metavar="TEXT",
                 action="append",
                 default=[],
-                help="send the project's room this, if it has no message yet; may be given more than once",
+                help="send this message to the project's room if it has no message yet; may be repeated",
             ),
         ),
         "Ctrl-C stops everything that it started.",
@@ -202,11 +212,11 @@ HOUSE = (
     ),
     Verb(
         "server",
-        "run the server alone",
+        "run only the server",
         "greenroom.server.run:run",
         (
             argument("--listen", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:6464)"),
-            argument("--allow-host", metavar="NAME", action="append", help="a further name that people reach it by"),
+            argument("--allow-host", metavar="NAME", action="append", help="another host name that clients use"),
             FOLLOW,
             DATABASE,
         ),
@@ -222,28 +232,29 @@ HOUSE = (
             argument("--machine", help="this machine's name (default: the host's)"),
             argument(
                 "--token",
-                help="the token for the server; `-` reads it from standard input, so that it is in no list of "
-                "processes (default: GREENROOM_TOKEN, what `greenroom login` stored, or this machine's own)",
+                help="the token for the server; `-` reads it from standard input, which keeps it out of the process "
+                "list (default: GREENROOM_TOKEN, the one `greenroom login` stored, or this machine's own)",
             ),
         ),
-        "It starts also while the server cannot be reached, and tries until it can. For a server on another machine,\n"
-        "make a token there: greenroom machine token NAME, and here: greenroom daemon start --machine NAME.",
+        "It also starts while the server is unreachable, and retries until it connects.\n"
+        "For a server on another machine, create a token there: greenroom machine token NAME,\n"
+        "and start the daemon here: greenroom daemon start --machine NAME.",
         json=False,
         reads=PROJECT,
     ),
     Verb("daemon stop", "stop this machine's daemon and its agents", "greenroom.daemon.run:stop", json=False),
-    Verb("daemon status", "tell what this machine's daemon does", "greenroom.daemon.run:status"),
+    Verb("daemon status", "show the state of this machine's daemon", "greenroom.daemon.run:status"),
     Verb(
         "status",
-        "show rooms, roles, tasks and machines; first what needs a person",
+        "show what needs you, then machines, rooms, roles and tasks",
         "greenroom.cli.status:run",
-        (argument("--watch", action="store_true", help="keep showing it as it changes"),),
+        (argument("--watch", action="store_true", help="keep it up to date until Ctrl-C"),),
     ),
-    Verb("why", "tell why a role is as it is, from the evidence", "greenroom.cli.why:run", (SEAT,)),
-    Verb("doctor", "examine this installation and say what to do", "greenroom.cli.doctor:run", (CONFIG,), reads=SELF),
+    Verb("why", "explain the state of a role from its recorded history", "greenroom.cli.why:run", (SEAT,)),
+    Verb("doctor", "check this installation and say how to fix it", "greenroom.cli.doctor:run", (CONFIG,), reads=SELF),
     Verb(
         "config",
-        "show every setting in force and where it came from",
+        "show every setting in force and its origin",
         "greenroom.cli.config:run",
         (CONFIG,),
         reads=PROJECT,
@@ -253,16 +264,16 @@ HOUSE = (
         "store a token for a server on another machine",
         "greenroom.cli.login:run",
         (
-            argument("server", metavar="URL", nargs="?", help="the server (default: the one in force)"),
-            argument("--forget", action="store_true", help="remove the token that is stored for it"),
+            argument("server", metavar="URL", nargs="?", help="the server (default: the configured one)"),
+            argument("--forget", action="store_true", help="remove the stored token instead"),
         ),
-        "The token is asked for, or read from standard input; it is tried at the server before it is stored.",
+        "Prompts for the token, or reads it from standard input. It is stored only if the\nserver accepts it.",
     ),
     Verb(
         "completion",
         "print a completion script for a shell",
         "greenroom.cli.completion:run",
-        (argument("shell", choices=("bash", "zsh"), help="the shell that is to complete"),),
+        (argument("shell", choices=("bash", "zsh"), help="the shell"),),
         'For bash: eval "$(greenroom completion bash)" in ~/.bashrc.\n'
         "For zsh: greenroom completion zsh > ~/.zfunc/_greenroom, with that folder in fpath before compinit.",
         json=False,
@@ -273,41 +284,41 @@ HOUSE = (
 ROOMS = (
     Verb(
         "room create",
-        "open a room",
+        "create a room",
         "greenroom.cli.room:create",
         (
-            argument("name", metavar="NAME", help="a name that no other room has"),
+            argument("name", metavar="NAME", help="its name; no other room may have it"),
             argument("--roles", metavar="A,B,...", required=True, help="its roles, in order"),
-            argument("--entry-role", metavar="ROLE", help="who gets the user's messages (default: the first role)"),
-            argument("--max-requests", metavar="N", type=positive, default=1, help="requests at one time (default: 1)"),
+            argument("--entry-role", metavar="ROLE", help="the role for the user's messages (default: the first)"),
+            argument("--max-requests", metavar="N", type=positive, default=1, help="requests at once (default: 1)"),
         ),
     ),
     Verb("room list", "list the rooms", "greenroom.cli.room:list_all"),
     Verb("room show", "show one room", "greenroom.cli.room:show", (ROOM,)),
     Verb(
         "room change",
-        "change a room; what is left out stays as it is",
+        "change a room; options left out keep their values",
         "greenroom.cli.room:change",
         (
             ROOM,
             argument("--name", help="its new name"),
             argument("--roles", metavar="A,B,...", help="all its roles, in their new order"),
-            argument("--entry-role", metavar="ROLE", help="who gets the user's messages"),
-            argument("--max-requests", metavar="N", type=positive, help="requests at one time"),
+            argument("--entry-role", metavar="ROLE", help="the role for the user's messages"),
+            argument("--max-requests", metavar="N", type=positive, help="requests at once"),
             REASON,
         ),
-        "A role that somebody sits in, or that has work, cannot be taken out.",
+        "A role that has a participant or work cannot be removed.",
     ),
     Verb("room close", "close a room that has no open task", "greenroom.cli.room:close", (ROOM, REASON)),
     Verb(
         "room delete",
-        "delete a closed room with all that was said and done there",
+        "delete a closed room with its tasks, messages and events",
         "greenroom.cli.room:delete",
         (ROOM,),
     ),
     Verb(
         "send",
-        "give a room work",
+        "send a room a message, which becomes a task",
         "greenroom.cli.messages:send",
         (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that gets it (default: the room's entry role)")),
         text="required",
@@ -316,15 +327,15 @@ ROOMS = (
         "messages",
         "read a room's messages",
         "greenroom.cli.messages:show",
-        (ROOM, argument("--follow", action="store_true", help="wait for more")),
+        (ROOM, argument("--follow", action="store_true", help="keep printing new messages")),
     ),
     Verb(
         "watch",
-        "follow what happens",
+        "print events as they happen",
         "greenroom.cli.watch:run",
         (
             ROOM_MAYBE,
-            argument("--from-start", action="store_true", help="begin with the first event, not with the next"),
+            argument("--from-start", action="store_true", help="start with the first event, not with the next one"),
         ),
     ),
     Verb(
@@ -333,97 +344,97 @@ ROOMS = (
         "greenroom.cli.task:list_all",
         (ROOM, argument("--status", choices=STATES, help="only tasks in this state")),
     ),
-    Verb("task show", "show one task whole", "greenroom.cli.task:show", (TASK,)),
+    Verb("task show", "show everything about a task", "greenroom.cli.task:show", (TASK,)),
     Verb(
         "task reset",
-        "take a task from its holder and let it be claimed anew",
+        "take a task from its holder, so that it can be claimed again",
         "greenroom.cli.task:reset",
         (TASK, REASON),
     ),
     Verb("task cancel", "close a task for good", "greenroom.cli.task:cancel", (TASK, REASON)),
     Verb(
         "task retry",
-        "let a quarantined task be tried again",
+        "retry a quarantined task",
         "greenroom.cli.task:retry",
-        (TASK, argument("--to", metavar="ROLE", help="by another role, as a new task of the same request"), REASON),
+        (TASK, argument("--to", metavar="ROLE", help="use another role, as a new task of the same request"), REASON),
     ),
     Verb(
         "task accept",
-        "take a result: one that waits for a review, or a late one",
+        "accept a result that waits for review, or a late result",
         "greenroom.cli.task:accept",
-        (TASK, argument("--attempt", metavar="N", type=positive, help="the attempt whose late result it is"), REASON),
-        "The task is completed with it, and whoever works on it is stopped.",
+        (TASK, argument("--attempt", metavar="N", type=positive, help="the attempt that gave the late result"), REASON),
+        "Completes the task with that result, and stops an agent that still works on it.",
     ),
     Verb(
         "note",
-        "tell whoever works on a task something",
+        "leave a note for the agent that works on a task",
         "greenroom.cli.task:note",
         (TASK, TEXT),
         text="required",
     ),
     Verb(
         "backlog add",
-        "keep work for later",
+        "add a task to the backlog",
         "greenroom.cli.backlog:add",
-        (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that is to get it (default: the entry role)")),
-        "It is done when somebody queues it, and its result waits until somebody accepts it.",
+        (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that gets it (default: the entry role)")),
+        "The task waits until a user queues it, and its result until a user accepts it.",
         text="required",
     ),
-    Verb("backlog list", "list what waits to be queued or accepted", "greenroom.cli.backlog:list_all", (ROOM,)),
-    Verb("backlog queue", "have it done when it is its turn", "greenroom.cli.backlog:queue", (TASK, REASON)),
-    Verb("backlog accept", "take the result that waits for a review", "greenroom.cli.backlog:accept", (TASK, REASON)),
+    Verb("backlog list", "list tasks that wait to be queued or accepted", "greenroom.cli.backlog:list_all", (ROOM,)),
+    Verb("backlog queue", "queue a task; it starts in its turn", "greenroom.cli.backlog:queue", (TASK, REASON)),
+    Verb("backlog accept", "accept a result that waits for review", "greenroom.cli.backlog:accept", (TASK, REASON)),
     Verb(
         "backlog send-back",
-        "have it done better, or not now",
+        "send a task back to its role or to the backlog",
         "greenroom.cli.backlog:send_back",
         (
             TASK,
-            argument("--to", choices=("pending", "backlog"), help="to its role, or back into the backlog"),
-            argument("--reason", help="why: whoever works on it next is told"),
+            argument("--to", choices=("pending", "backlog"), help="to its role (pending) or to the backlog"),
+            argument("--reason", help="the reason; the next agent that works on it reads this"),
         ),
-        "A result that waits for a review goes back to its role unless --to says otherwise; a task that nobody has\n"
-        "begun goes back into the backlog.",
+        "Without --to, a task whose result waits for review goes back to its role, and a\n"
+        "task that has not been started goes back to the backlog.",
     ),
 )
 
 MACHINES = (
     Verb(
         "agent set",
-        "wish who works in a role; what is left out stays as it is",
+        "set the agent spec of a role; options left out keep their values",
         "greenroom.cli.agent:set_wish",
         (SEAT, *WISH, REASON),
     ),
-    Verb("agent start", "wish that a role's agent runs", "greenroom.cli.agent:start", (SEAT, REASON)),
-    Verb("agent stop", "wish that it does not run; its tasks wait", "greenroom.cli.agent:stop", (SEAT, REASON)),
+    Verb("agent start", "start a role's agent", "greenroom.cli.agent:start", (SEAT, REASON)),
+    Verb("agent stop", "stop a role's agent; its tasks wait", "greenroom.cli.agent:stop", (SEAT, REASON)),
     Verb("agent restart", "stop a role's agent and run it again", "greenroom.cli.agent:restart", (SEAT, REASON)),
-    Verb("agent token", "make a token that may act for one role only", "greenroom.cli.agent:token", (SEAT,)),
+    Verb("agent token", "create a token that is valid for one role only", "greenroom.cli.agent:token", (SEAT,)),
     Verb("machine list", "list the machines", "greenroom.cli.machine:list_all"),
     Verb(
         "machine token",
-        "make a token that one machine's daemon may use",
+        "create a token for one machine's daemon",
         "greenroom.cli.machine:token",
         (argument("machine", metavar="MACHINE", help="the machine's name"),),
     ),
 )
 
 SECTIONS = (
-    ("Running the house", HOUSE),
+    ("Running Greenroom", HOUSE),
     ("Rooms and work", ROOMS),
     ("Agents and machines", MACHINES),
-    ("What agents call", AGENTS),
+    ("Commands for agents", AGENTS),
 )
 VERBS: tuple[Verb, ...] = tuple(verb for _, verbs in SECTIONS for verb in verbs)
 GROUPS = {
     "daemon": "this machine's daemon",
     "room": "rooms",
     "task": "tasks",
-    "backlog": "work that waits for a person's word",
-    "agent": "the wishes for a room's agents",
+    "backlog": "tasks that wait for a user",
+    "agent": "the agents of roles",
     "machine": "machines",
 }
-JSON = argument("--json", action="store_true", help="print JSON, with the API's names")
+JSON = argument("--json", action="store_true", help="print JSON with the API's field names")
 
 
 def arguments_of(verb: Verb) -> tuple[Argument, ...]:
-    """All arguments of a verb, with those that every verb has."""
+    """All arguments of a verb, including those that every verb has."""
     return (*verb.arguments, *((JSON,) if verb.json else ()), URL, DATA_DIR)

@@ -1,4 +1,4 @@
-"""`greenroom watch`: what happens, as it happens. Must not know what any event means."""
+"""`greenroom watch`: prints events as they happen."""
 
 from argparse import Namespace
 from typing import TextIO
@@ -12,7 +12,7 @@ from greenroom.settings.resolve import Settings
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Follow until interrupted."""
+    """Follow the events until interrupted."""
     names = Names(session_of(settings))
     names.learn()
     session = telling_session(settings, lambda line: print(line, file=err, flush=True))
@@ -20,7 +20,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     for event in session.stream_events(arguments.room, 0 if arguments.from_start else NEWEST):
         if not isinstance(event, Event):
             if not is_expected:
-                print("some events were missed; look at `greenroom status`", file=err, flush=True)
+                print("some events were missed; see `greenroom status`", file=err, flush=True)
             is_expected = False
         elif arguments.json:
             print_json_line(out, event)
@@ -31,14 +31,14 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 class Names:
-    """What people call the rooms and machines of event streams. A stream is asked for once."""
+    """The names of the rooms and machines of event streams. An unknown stream is looked up once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._names: dict[str, str] = {}
 
     def learn(self) -> None:
-        """Ask for the names of all rooms and machines there are."""
+        """Read the names of all rooms and machines."""
         limit = self._session.limits.page_max
         for room in all_of(lambda after: self._session.rooms(after, limit)):
             self._names[f"room:{room.id}"] = room.name
@@ -46,7 +46,7 @@ class Names:
             self._names[f"machine:{machine.id}"] = machine.name
 
     def of(self, stream: str) -> str:
-        """The name of what a stream belongs to."""
+        """The name of the room or machine of a stream; its id, or the stream's own name, if it has none."""
         if stream not in self._names:
             self.learn()
         return self._names.setdefault(stream, stream.partition(":")[2] or stream)

@@ -1,4 +1,4 @@
-"""`greenroom why ROOM/ROLE`: the story of a role, from the evidence. Must not guess what is not on record."""
+"""`greenroom why ROOM/ROLE`: explains the status of a role from its record: tasks, absences, events and limits."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from greenroom.settings.resolve import Settings
 
 REASON_CHARACTERS = 300
 EXACT_S = 60.0
-"""Shorter absences are told with what comes after the point."""
+"""Seconds below which an absence is shown with decimals."""
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -39,16 +39,16 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 
 def tell(evidence: Evidence, limits: InForce, now: float) -> Iterator[str]:
-    """The story: how it is, who is there, what work there is, when nobody was there, and everything that happened."""
+    """The lines of the explanation: status, tasks, absences, events, limits in force, and what to do next."""
     yield from present(evidence, now)
     yield from work(evidence)
     if evidence.gaps:
-        yield "\nnobody was there:"
+        yield "\nabsences:"
         yield from (f"  {spell_gap(gap, now)}" for gap in evidence.gaps)
-    yield "\nwhat happened, oldest first (UTC):"
+    yield "\nhistory, oldest first (UTC):"
     yield from (f"  {line}" for line in narrate(evidence.events, evidence.machine_names))
     if not evidence.events:
-        yield "  nothing yet"
+        yield "  no events yet"
     yield ""
     yield from limits.tell(evidence.role)
     yield f"\nnext: {following(evidence, now)}"
@@ -56,18 +56,18 @@ def tell(evidence: Evidence, limits: InForce, now: float) -> Iterator[str]:
 
 def following(evidence: Evidence, now: float) -> str:
     """What to do next."""
-    apart = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
-    if apart is not None:
-        return f"a task of it waits for a person: greenroom task show {apart.id}"
+    quarantined = next((task for task in evidence.tasks if task.status == QUARANTINED), None)
+    if quarantined is not None:
+        return f"a quarantined task needs you: greenroom task show {quarantined.id}"
     queued = [task.status == QUEUED for task in evidence.tasks]
     if evidence.role.status == WAITING and queued and all(queued):
-        return f"{advice_on_queue(evidence.room)}; see what comes first: greenroom status"
+        return f"{advice_on_queue(evidence.room)}; to see what runs first: greenroom status"
     held = next((task.id for task in evidence.tasks if task.claimed_by), None)
     return advice(evidence.room, evidence.room_status == OPEN, evidence.role, held, now)
 
 
 def present(evidence: Evidence, now: float) -> Iterator[str]:
-    """How the role is now, what is wished for it, who sits there and when that was last heard of."""
+    """The status of the role, its agent spec, its participant and machine, and their last heartbeats."""
     role = evidence.role
     until = f" (until {clock_time(role.status_until)})" if role.status_until else ""
     because = f": {first_line(role.status_reason, REASON_CHARACTERS)}" if role.status_reason else ""
@@ -75,24 +75,25 @@ def present(evidence: Evidence, now: float) -> Iterator[str]:
     by = f", by {role.desired_by}" if role.desired_by else ""
     at = f" at {clock_time(role.wished_at)}" if role.wished_at else ""
     why = f": {role.desired_reason}" if role.desired_reason else ""
-    on = evidence.machine_names.get(role.machine or "", role.machine)
-    where = f" on {on} with {role.harness}" if role.machine else ""
-    yield f"  wished: {role.desired}, {role.kind}{where} (generation {role.generation}{by}{at}{why})"
+    machine_name = evidence.machine_names.get(role.machine or "", role.machine)
+    where = f" on {machine_name} with {role.harness}" if role.machine else ""
+    yield f"  desired: {role.desired}, {role.kind}{where} (generation {role.generation}{by}{at}{why})"
     if role.task_timeout_s is not None:
-        yield f"  a task may take {duration(role.task_timeout_s)}; then its run is stopped, which counts as a death"
-    sitting = evidence.participant
-    if sitting is not None:
-        yield f"  present: {sitting.connection_id} (epoch {sitting.epoch}) since {clock_time(sitting.joined_at)}"
-        yield f"  its presence lasts until {clock_time(sitting.ready_until)} and is renewed by every beat"
+        yield f"  task timeout: {duration(role.task_timeout_s)}; then its run is stopped, which counts as a failure"
+    participant = evidence.participant
+    if participant is not None:
+        since = clock_time(participant.joined_at)
+        yield f"  present: {participant.connection_id} (epoch {participant.epoch}) since {since}"
+        yield f"  its lease lasts until {clock_time(participant.ready_until)}; every heartbeat renews it"
     yield f"  last seen: {spell_seen(role.last_seen_at, now)}"
     machine = evidence.machine
     if machine is not None:
         state = "connected" if machine.daemon_connected else "not connected"
-        yield f"  machine {machine.name}: {state}, its last beat: {spell_seen(machine.last_seen_at, now)}"
+        yield f"  machine {machine.name}: {state}, last heartbeat: {spell_seen(machine.last_seen_at, now)}"
 
 
 def spell_seen(at: str | None, now: float) -> str:
-    """When a sign of life came, and how long ago that is."""
+    """Format the time of a heartbeat, and how long ago it was."""
     if at is None:
         return "never"
     return f"{clock_time(at)}, {duration(-seconds_to(at, now))} ago"
@@ -102,22 +103,22 @@ def work(evidence: Evidence) -> Iterator[str]:
     """The role's open tasks."""
     for task in evidence.tasks:
         held = f", held by {task.claimed_by}" if task.claimed_by else ""
-        freed = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
+        released = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
         reason = QUEUES if task.status == QUEUED else task.reason
         why = f": {first_line(reason, REASON_CHARACTERS)}" if reason else ""
-        deaths = f"{task.deaths} death{'' if task.deaths == 1 else 's'}"
-        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {deaths}{held}{freed}){why}"
+        failures = f"{task.deaths} failure{'' if task.deaths == 1 else 's'}"
+        yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {failures}{held}{released}){why}"
         if task.attempt and evidence.role.kind == REMOTE:
             folder = f"logs/{evidence.room}/{task.target_role}/{task.id}.{task.attempt}/"
-            yield f"    what that attempt wrote: {folder} in the data directory of the machine that ran it"
+            yield f"    output of that attempt: {folder} in the data directory of the machine that ran it"
 
 
 def spell_gap(gap: Gap, now: float) -> str:
-    """One absence."""
-    who = f"machine {gap.machine}" if gap.machine else "the role"
+    """Format one absence."""
+    subject = f"machine {gap.machine}" if gap.machine else "the role"
     if gap.until is None:
-        return f"{who}: since {clock_time(gap.since)}, for {duration(now - seconds_of(gap.since))} ({gap.cause})"
+        return f"{subject}: since {clock_time(gap.since)}, for {duration(now - seconds_of(gap.since))} ({gap.cause})"
     away_s = gap.seconds or 0.0
     seconds = f"{away_s:g} s" if away_s < EXACT_S else duration(away_s)
-    back = "it came back" if gap.machine or gap.ended_by == "participant.rejoined" else "a new one came"
-    return f"{who}: {clock_time(gap.since)} to {clock_time(gap.until)}, {seconds} ({gap.cause}); {back}"
+    ending = "reconnected" if gap.machine or gap.ended_by == "participant.rejoined" else "a new participant joined"
+    return f"{subject}: {clock_time(gap.since)} to {clock_time(gap.until)}, {seconds} ({gap.cause}); {ending}"

@@ -1,1 +1,4 @@
-"""One machine's keeper. Knows the wishes for its machine and what runs there; must not know how the server decides."""
+"""The daemon: starts, watches and restarts the agents of one machine, as the machine's assignments say.
+
+It must not know how the server decides.
+"""

@@ -1,4 +1,7 @@
-"""The machine's one beat, which carries all its agents. Knows registration and verdicts; must not know runs."""
+"""The heartbeat of a machine: one call that names all its participants, and is answered with a verdict for each.
+
+Intervals and retries are those of `client.heartbeat`, with `daemon_heartbeat_interval_s` and `daemon_heartbeat_ttl_s`.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ log = logging.getLogger("greenroom.daemon.beat")
 
 
 class Held(Protocol):
-    """A seat as the beat sees it."""
+    """A participant of this machine, as the heartbeat needs it."""
 
     room: str
     role: str
@@ -29,7 +32,7 @@ class Held(Protocol):
 
 
 class MachineBeat:
-    """What `client.heartbeat` sends for a daemon, and what is done with the answers. All on the beat's own thread."""
+    """Sends what `client.heartbeat` asks for, and applies the answers. All on the heartbeat's own thread."""
 
     def __init__(
         self,
@@ -41,19 +44,19 @@ class MachineBeat:
     ) -> None:
         self._desk = desk
         self._incarnation = incarnation
-        self._held = held
-        self._on_version = on_version
-        self._tell_all = tell_all
+        self._list_held = held
+        self._on_version_seen = on_version
+        self._send_all_reports = tell_all
         self._session: Session | None = None
         self._has_registered = False
-        self._told: str | None = None
-        self._named: dict[tuple[str, str], str] = {}
+        self._last_error: str | None = None
+        self._named_connections: dict[tuple[str, str], str] = {}
 
     def register_and_beat(self) -> MachineHeartbeatReply:
-        """Say who this machine is and what an earlier daemon could not tell, and beat.
+        """Register the machine, send the reports that an earlier daemon left, and beat.
 
-        A refusal before the first contact is raised as it is, for a person to read; later it is as if nobody had
-        answered, since a server that was set up anew may take us again.
+        A rejection at the first contact is raised as it is, so that the daemon stops with it. A later one is raised as
+        Unavailable, and so retried: a server that was set up again may accept the machine later.
         """
         try:
             session, self._session = self._session, self._desk.register()
@@ -61,24 +64,24 @@ class MachineBeat:
                 session.close()
             held = self._inventory()
             if not self._has_registered:
-                # Before the first beat, and after the list for it was made: a fact says more than an absence.
-                self._tell_all(self._post)
+                # Before the first heartbeat, and after its list was made: a report says more than a missing name.
+                self._send_all_reports(self._post)
             reply = self._send(self._session, 0.0, held)
         except Unavailable as error:
-            if not self._has_registered and str(error) != self._told:
-                self._told = str(error)  # who has just started it must hear why nothing happens, and hear it once
-                log.warning("the server is not reached yet, which is tried on: %s", error)
+            if not self._has_registered and str(error) != self._last_error:
+                self._last_error = str(error)  # the user who started it needs the reason, once
+                log.warning("server unreachable, retrying: %s: %s", self._desk.url, error)
             raise
         except GreenroomError as error:
             if not self._has_registered:
                 raise
-            log.warning("the server does not take this machine again, which is tried on: %s", error)
+            log.warning("registration rejected, retrying: machine %s: %s", self._desk.machine.id, error)
             raise Unavailable(error.detail, error.guidance) from error
         self._has_registered = True
         return reply
 
     def beat(self, slept_s: float) -> MachineHeartbeatReply:
-        """Beat. A server that has forgotten this machine asks for nothing else than a rejoin does."""
+        """Beat. Raises RejoinRequired, too, where the server no longer knows the machine or its token."""
         assert self._session is not None, "a machine registers before it beats"
         try:
             return self._send(self._session, slept_s, self._inventory())
@@ -86,37 +89,40 @@ class MachineBeat:
             raise RejoinRequired(error.detail, error.guidance) from error
 
     def leave(self) -> None:
-        """Beat for the last time, so that nobody waits for a lease to run out. Nothing is lost if that is not heard."""
+        """Send the last heartbeat, so that the machine leaves at once; if it is lost, the lease has to expire first."""
         if self._session is not None:
             body = MachineHeartbeat(incarnation=self._incarnation, leaving=True)
             with suppress(GreenroomError):
                 self._session.machine_beat(self._desk.machine.id, body)
 
     def take(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
-        """Act on the verdicts on the agents, asked for at `asked_at`: join again, stop what is not theirs any more."""
-        self._on_version(reply.wishes_version)
-        # A seat that was taken since that beat was sent is another sitting than the one that was judged.
-        seats = {
+        """Apply the verdicts of the heartbeat that was sent at `asked_at`, in boot-time seconds.
+
+        Participants that the server has removed join again, superseded ones stop, draining ones take no new task.
+        """
+        self._on_version_seen(reply.wishes_version)
+        # A participant that joined after the heartbeat was sent is not the one that the verdict is about.
+        named_seats = {
             (seat.room, seat.role): seat
-            for seat in self._held()
-            if self._named.get((seat.room, seat.role)) == seat.connection_id
+            for seat in self._list_held()
+            if self._named_connections.get((seat.room, seat.role)) == seat.connection_id
         }
-        gone = []
+        to_rejoin = []
         for verdict in reply.agents:
-            seat = seats.get((verdict.room, verdict.role))
+            seat = named_seats.get((verdict.room, verdict.role))
             if seat is None:
                 continue
             if verdict.status == SUPERSEDED:
                 seat.yield_role()
             elif verdict.status == REJOIN_REQUIRED:
-                gone.append(seat)
+                to_rejoin.append(seat)
             else:
                 if verdict.status == DRAIN:
                     seat.drain()
                 seat.confirm(verdict.task, asked_at, verdict.notes)
-        self._join_again(gone)
+        self._rejoin(to_rejoin)
 
-    def _join_again(self, seats: Sequence[Held]) -> None:
+    def _rejoin(self, seats: Sequence[Held]) -> None:
         joined = 0
         for seat in seats:
             assert self._session is not None
@@ -124,18 +130,20 @@ class MachineBeat:
                 seat.join_again(self._session)
                 joined += 1
             except GreenroomError as error:
-                log.info("%s in %s could not join again yet: %s", seat.role, seat.room, error)
+                log.info("rejoin failed, retrying: %s/%s: %s", seat.room, seat.role, error)
                 if isinstance(error, Unavailable):
-                    break  # Many more such calls would hold up the next beat, whose answer names them once more.
+                    break  # More such calls would delay the next heartbeat, whose answer names the others again.
         if joined:
-            log.warning("the server had removed %d of this machine's agents; they have joined again", joined)
+            log.warning("agents rejoined: %d of this machine: the server had removed them", joined)
 
     def _inventory(self) -> list[HeldAgent]:
-        """Every agent that is held now."""
-        return [HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._held()]
+        """Every participant of this machine, as the heartbeat names it."""
+        return [
+            HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._list_held()
+        ]
 
     def _send(self, session: Session, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:
-        self._named = {(agent.room, agent.role): agent.connection_id for agent in held}
+        self._named_connections = {(agent.room, agent.role): agent.connection_id for agent in held}
         body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
         return session.machine_beat(self._desk.machine.id, body)
 

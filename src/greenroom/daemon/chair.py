@@ -1,4 +1,4 @@
-"""A place in a role, as the server has it: joined, come back to, left. Must not know what is done in it."""
+"""The membership of one participant in a role, as the server has it: join, rejoin, leave."""
 
 import logging
 
@@ -10,11 +10,11 @@ from greenroom.wire.replies import JoinReply
 
 log = logging.getLogger("greenroom.daemon.chair")
 
-TAKEN_OVER = "somebody else took the role over"
+TAKEN_OVER = "another participant took over the role"
 
 
 class Chair:
-    """A place in a role. `is_taken` is what the server said last, until we get up or are told that we have to."""
+    """One participant. `is_taken`: it has joined, as far as the server answered, and has not left since."""
 
     def __init__(self, room: str, role: str, connection_id: str, is_taken: bool = False) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id
@@ -22,22 +22,25 @@ class Chair:
         self._may_be_taken = False
 
     def take(self, session: Session) -> JoinReply:
-        """Sit down, politely, or come back with the same connection. Raises Superseded, and what else is refused."""
+        """Join if the role is vacant, or rejoin with the same connection id.
+
+        Raises Superseded when another participant has the role, and any other rejection.
+        """
         try:
             reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.is_taken)
         except Unavailable:
             self._may_be_taken = True
             raise
         if reply.status == SUPERSEDED:
-            raise Superseded(TAKEN_OVER, "It is taken again when it is vacant.")
+            raise Superseded(TAKEN_OVER, "The daemon joins again when the role is vacant.")
         self.is_taken, self._may_be_taken = True, False
         return reply
 
     def get_up(self, session: Session, reason: str | None) -> None:
-        """Leave, unless the server knows already that this sitting is over.
+        """Leave, unless the server already ended this participant.
 
-        A join whose answer was lost may have been heard. Nobody would name that sitting in a beat, and the next one
-        would find the role taken until its lease has run out.
+        A join whose answer was lost may have been committed. No heartbeat would name that participant, and the next one
+        would find the role taken until the lease expires. So leave then, too.
         """
         if not self.is_taken and not self._may_be_taken:
             return
@@ -45,4 +48,4 @@ class Chair:
         try:
             session.patient(FOR_EVER).leave(self.room, self.role, self.connection_id, "stopped", reason)
         except GreenroomError as error:
-            log.warning("%s could not leave: %s", self.role, error)
+            log.warning("leave failed: %s/%s: %s", self.room, self.role, error)

@@ -1,6 +1,6 @@
-"""What happens to one agent, taken down in its history and told to the server. Must not know how it is run.
+"""Records what happens to one agent in its restart state, and puts the reports of it into the outbox.
 
-The history is what the policy of restarts goes by; the facts are what people see, and what releases a task.
+The restart policy decides by the restart state. The reports are what users see, and what releases a task.
 """
 
 import threading
@@ -25,14 +25,14 @@ ID_CHARACTERS_MAX = 128
 DETAIL_CHARACTERS_MAX = 8 * 1024
 
 End = Callable[[History, int, float, float, Reliability, str], History]
-"""What the policy makes of a bad end."""
+"""A transition of the restart policy: history, generation, now, fraction, limits and reason to the next history."""
 
 
 class Chronicle:
-    """One sitting's part of an agent's story. Each method that tells gives what is set once the server knows.
+    """Reports for one participant. A method that returns an event sets it when the server has the report.
 
-    What is told without a run is about the sitting as a whole, and of that it ended there is one word only. `when_over`
-    is called once that word cannot be lost any more.
+    A report without a run is about the participant as a whole, which ends by one report only. `when_over` is called
+    once that report cannot be lost any more.
     """
 
     def __init__(
@@ -50,114 +50,117 @@ class Chronicle:
         self._connection_id = connection_id
 
     def began(self, run: Run | None) -> None:
-        """Its command runs. Told a second time, by a daemon that carries it on, that changes nothing."""
-        self._premises.outbox.put(self._fact("started", run))
+        """Report that its command runs. The same report of a daemon that adopts the run changes nothing."""
+        self._premises.outbox.put(self._make_report("started", run))
 
     def ended(self, run: Run, outcome: Outcome) -> threading.Event:
-        """A run is over, and nobody died of it."""
-        facts = [self._exit(run, outcome.detail, outcome.exit, intended=True)]
+        """Report the end of a run that is no failure."""
+        facts = [self._exit_report(run, outcome.detail, outcome.exit, intended=True)]
         if outcome.kind in (DONE, DID_ITSELF):
-            self._succeeded()
+            self._record_success()
             if run.trial:
-                # The run says so, and not the history: that may have been cleared by a daemon that was killed then.
-                facts.append(self._fact("unparked", run, detail="it did its task on trial"))
-        return self._put_end(run, *facts)
+                # The run says so, not the history: a daemon that was killed here may have cleared the history.
+                facts.append(self._make_report("unparked", run, detail="the probe run did its task"))
+        return self._report_end(run, *facts)
 
     def is_well(self) -> None:
-        """It has lived for so long that nothing speaks against it any more."""
+        """Record that it has run for `restart_reset_s`, which counts as recovered."""
         if self.history.is_parked:
-            # Before it is forgotten: nothing else knows of the trial.
-            self._premises.outbox.put(self._fact("unparked", None, detail="it has lived through its trial"))
-        self._succeeded()
+            # Before the history is cleared: nothing else says that this was a probe run.
+            self._premises.outbox.put(self._make_report("unparked", None, detail="the probe run lasted long enough"))
+        self._record_success()
 
-    def is_over(self, detail: str, how: Exit | None = None) -> threading.Event:
-        """The sitting is over as a whole, as was wished."""
-        return self._put_end(None, self._exit(None, detail, how, intended=True))
+    def is_over(self, detail: str, exit: Exit | None = None) -> threading.Event:
+        """Report that the participant has ended as intended."""
+        return self._report_end(None, self._exit_report(None, detail, exit, intended=True))
 
-    def died(self, detail: str, run: Run | None, how: Exit | None = None) -> threading.Event:
-        """It ended, and nobody had wished that."""
-        self._count(run, supervision.ended, detail)
-        until = self._rests_until()
-        # Who dies on trial waits for a person. Asked before the count, one that is parked by this death would be, too.
+    def died(self, detail: str, run: Run | None, exit: Exit | None = None) -> threading.Event:
+        """Record and report a failure: an end that was not intended."""
+        self._count_once(run, supervision.ended, detail)
+        until = self._hold_until()
+        # A failed probe run waits for a user; a failure that starts a crash loop does not. So read it after the count.
         on_trial = run.trial if run is not None else self.history.needs_person
-        facts = [self._exit(run, detail, how, intended=False, until=until, trial=on_trial)]
+        facts = [self._exit_report(run, detail, exit, intended=False, until=until, trial=on_trial)]
         if self.history.rest == PARKED:
-            facts.append(self._fact("parked", run, until=until, detail=self.history.reason))
-        return self._put_end(run, *facts)
+            facts.append(self._make_report("parked", run, until=until, detail=self.history.reason))
+        return self._report_end(run, *facts)
 
     def hindered(self, detail: str, run: Run | None = None) -> threading.Event:
-        """It could not be run at all. Its task is given back, and has nothing to do with it."""
-        self._count(None, supervision.hindered, detail)
+        """Record and report that it could not be started at all. Its task is released, without a failure."""
+        self._count_once(None, supervision.hindered, detail)
         on_trial = run.trial if run is not None else self.history.is_parked
-        facts = [self._exit(run, detail, None, intended=True)] if run is not None else []
-        facts.append(self._exit(None, detail, None, intended=False, until=self._rests_until(), trial=on_trial))
-        return self._put_end(run, *facts)
+        facts = [self._exit_report(run, detail, None, intended=True)] if run is not None else []
+        facts.append(self._exit_report(None, detail, None, intended=False, until=self._hold_until(), trial=on_trial))
+        return self._report_end(run, *facts)
 
     def paused(self, run: Run | None, outcome: Outcome) -> threading.Event:
-        """It said itself that it cannot go on before an instant, or before a person has seen to it."""
+        """Record and report the pause that the agent itself asked for: until an instant, or until a user acts."""
         now, wall = self._premises.clock.boottime(), self._premises.clock.wall()
         until = None if outcome.until is None else now + seconds_of(outcome.until) - wall
-        self._note(supervision.paused(self.history, self._wish.generation, now, until, outcome.detail))
-        return self._put_end(
+        self._record_history(supervision.paused(self.history, self._wish.generation, now, until, outcome.detail))
+        return self._report_end(
             run,
-            self._exit(run, outcome.detail, outcome.exit, intended=True),
-            self._fact("paused", run, until=self._rests_until(), detail=outcome.detail),
+            self._exit_report(run, outcome.detail, outcome.exit, intended=True),
+            self._make_report("paused", run, until=self._hold_until(), detail=outcome.detail),
         )
 
     def rests(self, reason: str) -> None:
-        """It cannot sit there just now, for a reason that the server knows of."""
-        self._note(self._after(supervision.hindered, reason))
+        """Record that it cannot hold the role now, for a reason that the server knows. Nothing is reported."""
+        self._record_history(self._next_history(supervision.hindered, reason))
 
     def yielded(self) -> None:
-        """Somebody else has the role."""
+        """Record that another participant has the role. Nothing is reported."""
         now, limits = self._premises.clock.boottime(), self._premises.limits
-        self._note(supervision.yielded(self.history, self._wish.generation, now, limits))
+        self._record_history(supervision.yielded(self.history, self._wish.generation, now, limits))
 
     def has_counted(self, run: Run | None) -> bool:
-        """Tell whether the history has that end of a run, or of a sitting without one, for a bad one already.
+        """Whether the history has already counted this end of a run, or of the participant if `run` is None.
 
-        A daemon that is killed then has written it down, and told nobody; the next one meets the same end again.
+        A daemon may be killed after it has written the history and before the report is in the outbox; the next one
+        handles the same end again.
         """
         return self.history.last_end == self._id_of("exit", run)
 
-    def _count(self, run: Run | None, end: End, detail: str) -> None:
-        """Take down a bad end, once."""
+    def _count_once(self, run: Run | None, end: End, detail: str) -> None:
+        """Record an unintended end, once."""
         if not self.has_counted(run):
-            self._note(msgspec.structs.replace(self._after(end, detail), last_end=self._id_of("exit", run)))
+            self._record_history(
+                msgspec.structs.replace(self._next_history(end, detail), last_end=self._id_of("exit", run))
+            )
 
-    def _after(self, end: End, detail: str) -> History:
+    def _next_history(self, end: End, detail: str) -> History:
         premises = self._premises
         now, fraction = premises.clock.boottime(), premises.entropy.fraction()
         return end(self.history, self._wish.generation, now, fraction, premises.limits, detail)
 
-    def _succeeded(self) -> None:
-        self._note(supervision.succeeded(self.history, self._wish.generation))
+    def _record_success(self) -> None:
+        self._record_history(supervision.succeeded(self.history, self._wish.generation))
 
-    def _note(self, history: History) -> None:
+    def _record_history(self, history: History) -> None:
         self.history = history
         self._premises.histories.note(self._wish.room, self._wish.role, history)
 
-    def _rests_until(self) -> str | None:
-        """The instant until which it rests; None where that is for a person to say."""
+    def _hold_until(self) -> str | None:
+        """The instant (ISO) until which the restart is held; None if it waits for a user."""
         clock, until = self._premises.clock, self.history.rests_until
         return None if until is None else instant_of(clock.wall() + until - clock.boottime())
 
-    def _put_end(self, run: Run | None, *facts: Fact) -> threading.Event:
-        """Send on its way how a run, or a sitting without one, ended, and what follows from it: all of that or none.
+    def _report_end(self, run: Run | None, *facts: Fact) -> threading.Event:
+        """Add the reports about the end of a run, or of the participant if `run` is None, to the outbox together.
 
-        Then the run need not be remembered.
+        Once they are safe, the record of the run is removed.
         """
-        over = self._when_over if run is None else partial(self._premises.book.forget, run)
-        return self._premises.outbox.put(*facts, when_safe=over)
+        on_safe = self._when_over if run is None else partial(self._premises.book.forget, run)
+        return self._premises.outbox.put(*facts, when_safe=on_safe)
 
-    def _exit(self, run: Run | None, detail: str, how: Exit | None, **more: Any) -> Fact:
-        code, signal = (how.code, how.signal) if how is not None else (None, None)
-        return self._fact("exited", run, detail, code=code, signal=signal, **more)
+    def _exit_report(self, run: Run | None, detail: str, exit: Exit | None, **more: Any) -> Fact:
+        code, signal = (exit.code, exit.signal) if exit is not None else (None, None)
+        return self._make_report("exited", run, detail, code=code, signal=signal, **more)
 
     def _id_of(self, what: str, run: Run | None) -> str:
         return id_of(what, run) if run is not None else id_of_sitting(what, self._connection_id)
 
-    def _fact(
+    def _make_report(
         self,
         kind: Literal["started", "exited", "parked", "paused", "unparked"],
         run: Run | None,
@@ -180,15 +183,15 @@ class Chronicle:
 
 
 def told_of(detail: str) -> str:
-    """As much of it as a fact holds, and nothing that no file can hold: the name of a directory need not be text."""
+    """Cut a detail to the length of a report, and replace what is not valid text, as a directory's name may hold."""
     return detail[:DETAIL_CHARACTERS_MAX].encode(errors="replace").decode()
 
 
 def id_of(what: str, run: Run) -> str:
-    """The id of a fact that can be true of a run only once, so that telling it twice changes nothing."""
+    """The id of a report that a run can have only once, so that sending it twice changes nothing."""
     return f"{what}:{run.task}.{run.attempt}.{run.connection_id}"[:ID_CHARACTERS_MAX]
 
 
 def id_of_sitting(what: str, connection_id: str) -> str:
-    """The id of a fact that can be true of a sitting as a whole only once."""
+    """The id of a report that a participant as a whole can have only once."""
     return f"{what}:{connection_id}"[:ID_CHARACTERS_MAX]

@@ -1,4 +1,4 @@
-"""One daemon: its parts, how they are put together, started and stopped. Must not know how any part does its work."""
+"""One daemon: creates its parts, connects them, starts and stops them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -42,12 +42,16 @@ from greenroom.wire.requests import Fact, PostFacts
 log = logging.getLogger("greenroom.daemon")
 
 TELL_S_MAX = 2.0
-"""How long a daemon that stops tries to tell the server what it saw last. What is not told then, its files hold."""
+"""Seconds for which a stopping daemon tries to send its last reports; the outbox keeps the reports that are left."""
 STOP_MARGIN_S = 15.0
+"""Seconds, on top of the grace of a run (`stop_grace_s`), in which all agents must have ended and left."""
 
 
 class Daemon:
-    """The keeper of one machine: it beats, learns wishes, makes them true, and tells what it saw."""
+    """The daemon of one machine: sends heartbeats, follows the assignments, runs the agents and sends reports.
+
+    `error` is the error that ended the heartbeat for good, such as an unknown token at the first contact.
+    """
 
     def __init__(
         self,
@@ -66,13 +70,18 @@ class Daemon:
         self._machine_path = paths.machine(settings.data_dir)
         self._ending = ending
         self._incarnation = spell_id("inc", entropy.token(ID_BYTES))
-        self._has_begun = False
+        self._has_started_parts = False
         house = House(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
         introduce = Introduction(machine, house, settings.labels(), environ)
         self._desk = Desk(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
         self._teller = FactTeller(
-            outbox, self._post, limits, entropy, self._beat_now, partial(self._die, "the way of facts")
+            outbox,
+            self._post_reports,
+            limits,
+            entropy,
+            self._beat_now,
+            partial(self._stop_on_failure, "the outbox sender"),
         )
         self._fact_session = self._desk.open_session()
         book = RunBook(paths.runs(settings.data_dir))
@@ -96,39 +105,39 @@ class Daemon:
         )
         self._residents = ResidentBook(paths.residents(settings.data_dir))
         self._supervisor: Supervisor[Seat] = Supervisor(
-            self._make_seat, histories, clock, partial(self._die, "the supervisor")
+            self._make_seat, histories, clock, partial(self._stop_on_failure, "the supervisor")
         )
         self._watch = self._make_watch(entropy)
         self._beat = MachineBeat(
-            self._desk, self._incarnation, self._seated, self._watch.heard_of, self._teller.deliver_all
+            self._desk, self._incarnation, self._list_present, self._watch.heard_of, self._teller.deliver_all
         )
         self._heartbeat = Heartbeat(
             presence_of_daemon(limits),
             self._beat.beat,
             self._beat.register_and_beat,
-            self._take_notice,
+            self._handle_notice,
             clock,
             entropy,
-            self._take_answer,
+            self._apply_answer,
             limits.wait_step_s,
         )
 
     def start(self) -> None:
-        """Take over what an earlier daemon left running, then begin to beat. The rest begins with the first ok."""
+        """Adopt the runs of an earlier daemon, then start the heartbeat. The other parts start with the first ok."""
         self._adopt()
         self._heartbeat.start()
 
     def stop(self, reason: str) -> None:
-        """Stop every agent, tell the server, and end."""
-        if self._has_begun:
+        """Stop every agent, send the reports that are left, and end the heartbeat."""
+        if self._has_started_parts:
             self._watch.stop()
         if not self._supervisor.stop(reason, self._limits.stop_grace_s + STOP_MARGIN_S):
-            log.warning("the server could not be told that every agent has left; it will notice by itself")
-        untold = self._teller.close(TELL_S_MAX if self._has_begun else 0.0)
-        if untold:
-            log.warning("%d facts could not be told; the next start tells them", untold)
+            log.warning("shutdown incomplete: agents: not all of them left in time; the server expires their leases")
+        unsent = self._teller.close(TELL_S_MAX if self._has_started_parts else 0.0)
+        if unsent:
+            log.warning("reports not sent: %d kept in the outbox: the next start of the daemon sends them", unsent)
         self._heartbeat.stop(TELL_S_MAX)
-        if self._has_begun:
+        if self._has_started_parts:
             self._beat.leave()
 
     def _make_watch(self, entropy: Entropy) -> WishWatch:
@@ -137,38 +146,38 @@ class Daemon:
             self._machine.id,
             self._limits,
             entropy,
-            self._take_wishes,
+            self._apply_assignments,
             self._beat_now,
-            partial(self._die, "the watch of wishes"),
+            partial(self._stop_on_failure, "the assignments watch"),
             lambda: self._heartbeat.is_crowded(),
         )
 
     def _adopt(self) -> None:
-        """Sit in the seats of an earlier daemon's runs, before the first beat, which names them."""
+        """Adopt the runs of an earlier daemon, before the first heartbeat, which names their participants."""
         premises = self._premises
         runs = adoption.take_over(premises.book, premises.outbox, premises.clock)
         seats: list[Seat] = [self._seat_of(run) for run in runs]
-        stayed = self._residents.take_over(
+        residents = self._residents.take_over(
             {(run.room, run.role) for run in runs}, lambda seat: premises.outbox.holds(id_of_sitting("exit", seat))
         )
-        seats += [self._seat_of_resident(resident) for resident in stayed]
+        seats += [self._seat_of_resident(resident) for resident in residents]
         for seat in seats:
             self._supervisor.adopt(seat)
         for seat in seats:
             seat.start()
 
-    def _begin(self) -> None:
-        """Known to the server, and what was left behind is told: from now on wishes are made true."""
-        self._has_begun = True
+    def _start_parts(self) -> None:
+        """Start the other parts: the machine is registered, and the reports of an earlier daemon are sent."""
+        self._has_started_parts = True
         if self._machine.is_new:
-            with suppress(OSError):  # a disk that is full; the next start writes it down
+            with suppress(OSError):  # the disk is full; the next start writes it
                 keep(self._machine_path, self._machine)
         self._teller.start()
         self._supervisor.start()
         self._watch.start()
-        log.info("machine %s is connected to %s", self._machine.id, self._desk.url)
+        log.info("machine connected: %s: registered with %s", self._machine.id, self._desk.url)
 
-    def _seated(self) -> list[Seat]:
+    def _list_present(self) -> list[Seat]:
         return [seat for seat in self._supervisor.seats() if seat.is_seated]
 
     def _make_seat(self, wish: Wish, history: History, on_end: Callable[[], None]) -> Seat:
@@ -187,34 +196,38 @@ class Daemon:
         end = partial(self._supervisor.take_end, *resident.key)
         return ResidentSeat(self._premises, self._residents, resident.wish, history, end, resident)
 
-    def _take_wishes(self, wishes: Wishes) -> None:
-        """Make them true; and beat, since what is new may be that somebody has taken a role over from us."""
+    def _apply_assignments(self, wishes: Wishes) -> None:
+        """Pass the assignments to the supervisor, and beat at once: a change may mean that a role was taken over."""
         self._supervisor.take_wishes(wishes)
         self._beat_now()
 
     def _beat_now(self) -> None:
         self._heartbeat.poke()
 
-    def _take_answer(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
-        if not self._has_begun:
-            self._begin()
+    def _apply_answer(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
+        if not self._has_started_parts:
+            self._start_parts()
         self._beat.take(reply, asked_at)
 
-    def _take_notice(self, notice: Notice) -> None:
+    def _handle_notice(self, notice: Notice) -> None:
         if notice.kind == presence.RENEW_CLAIM:
             for seat in self._supervisor.seats():
                 seat.renew_claim()
             self._watch.renew()
         elif notice.kind == presence.WARN_REJOINED:
-            log.warning("the server had forgotten this machine for %.0f s; it is registered again", notice.silent_s)
+            log.warning(
+                "machine registered again: %s: the server had removed it; last ok heartbeat %.0f s ago",
+                self._machine.id,
+                notice.silent_s,
+            )
         elif notice.kind == presence.NOTE_UNREACHABLE:
-            log.warning("the server has not answered for %.0f s; tried on", notice.silent_s)
+            log.warning("server unreachable, retrying: %s: no answer for %.0f s", self._desk.url, notice.silent_s)
         elif notice.kind == presence.NOTE_BACK:
-            log.info("the server is back")
+            log.info("server reachable again: %s: it answered a heartbeat", self._desk.url)
         elif notice.kind == presence.STOP_SUPERSEDED:
             log.error(
-                "another daemon runs as machine %s by now, so this one stops. If this is a copy of that machine,"
-                " remove %s: then it registers as a machine of its own",
+                "daemon superseded: machine %s: a newer daemon runs as this machine, so this one stops;"
+                " if this is a copy of that machine, remove %s, and it registers as a new machine",
                 self._machine.id,
                 self._machine_path,
             )
@@ -223,9 +236,9 @@ class Daemon:
             self.error = self._heartbeat.last_error
             self._ending.tell(FAILED)
 
-    def _post(self, facts: list[Fact]) -> None:
+    def _post_reports(self, facts: list[Fact]) -> None:
         self._fact_session.facts(self._machine.id, PostFacts(incarnation=self._incarnation, facts=facts))
 
-    def _die(self, what: str) -> None:
-        log.critical("%s died, so the daemon stops", what)
+    def _stop_on_failure(self, part: str) -> None:
+        log.critical("daemon stopping: %s: its thread failed", part)
         self._ending.tell(FAILED)

@@ -1,4 +1,4 @@
-"""Where the daemon's calls go out: address, token, registration. Must not know what is called for."""
+"""The daemon's link to its server: address, token and registration of the machine."""
 
 from collections.abc import Callable
 
@@ -14,9 +14,9 @@ from greenroom.wire.requests import PutMachine
 class Desk:
     """Opens sessions with the token of this machine.
 
-    The daemon may have been started with an operator's token; it goes on with one that can do no more than it needs.
-    `read_token` is asked at each registration, since a server that was set up anew made new tokens; `introduce`
-    too, since what this machine can run may have changed meanwhile.
+    A daemon that was started with an operator's token goes on with a token of the machine, which can do no more than
+    the daemon needs. `read_token` and `introduce` are called at each registration: a server that was set up again has
+    new tokens, and what this machine can run may have changed.
     """
 
     def __init__(
@@ -35,50 +35,53 @@ class Desk:
         self._token: str | None = None
 
     def open_session(self) -> Session:
-        """A session of its own for one thread, with this machine's token. It can do nothing before that is there."""
+        """A session for one thread, with this machine's token. Its calls raise Unavailable before the registration."""
         line = HttpTransport(self.url, self.limits.request_timeout_for(self.limits.daemon_heartbeat_interval_s))
         return self._open(None, MachineLine(line, lambda: self._token))
 
     def register(self) -> Session:
-        """Tell the server who this machine is and what it can run; a session that speaks for it from then on."""
-        given = self._read_token()
-        session = self._open(given)
+        """Register this machine and what it can run; a session with the machine's token.
+
+        Raises Unauthorized and Refused, with guidance about the token, and any other error of the server.
+        """
+        token = self._read_token()
+        session = self._open(token)
         try:
             try:
                 session.register(self.machine.id, self._introduce())
             except Unauthorized as error:
-                raise self._not_let_in(error, given) from error
+                raise self._unauthorized_error(error, token) from error
             except Refused as error:
-                raise self._not_this_machine(error) from error
+                raise self._wrong_token_error(error) from error
             try:
                 self._token = session.machine_token(self.machine.id).token
             except Refused:
-                self._token = given  # it is a machine's token already: only an operator may make others
+                self._token = token  # it is a machine's token already: only an operator may create others
         finally:
             session.close()
         return self.open_session()
 
-    def _not_let_in(self, error: Unauthorized, given: str | None) -> Unauthorized:
-        what = "has no token for it" if given is None else "has a token that it does not know, or not any more"
+    def _unauthorized_error(self, error: Unauthorized, token: str | None) -> Unauthorized:
+        problem = "has no token for it" if token is None else "has an unknown or expired token"
         return Unauthorized(
-            f"{self.url} is there, but this machine {what}.",
-            f"Have its operator make one: greenroom machine token {self.machine.id}. Here, set GREENROOM_TOKEN to it, "
-            "or give it to daemon start --token -.",
+            f"{self.url} answers, but this machine {problem}.",
+            f"Ask its operator for one: greenroom machine token {self.machine.id}. On this machine, set "
+            "GREENROOM_TOKEN to it, or pipe it into greenroom daemon start --token -.",
             error.code,
         )
 
-    def _not_this_machine(self, error: Refused) -> Refused:
+    def _wrong_token_error(self, error: Refused) -> Refused:
         return Refused(
-            f"{self.url} knows this token, but not as one of this machine, whose id is {self.machine.id}.",
-            f"Have its operator make the right one: greenroom machine token {self.machine.id}.{self._another_name()}",
+            f"{self.url} accepts this token, but not for this machine, whose id is {self.machine.id}.",
+            f"Ask its operator for the right one: greenroom machine token {self.machine.id}.{self._name_hint()}",
             error.code,
         )
 
-    def _another_name(self) -> str:
+    def _name_hint(self) -> str:
         if not self.machine.is_new:
             return ""
-        return " Or, since no server has taken it yet, start it as what the token was made for: --machine NAME."
+        return " Or, as no server has registered it yet, start it as the machine that the token is for: --machine NAME."
 
     def _open(self, token: str | None, line: Transport | None = None) -> Session:
-        # Its calls keep the pace of the daemon's own heart, also where agents beat at another.
+        # Timeouts follow the daemon's heartbeat interval, even if agents have another one.
         return Session(self.url, token, self.limits, line, interval_s=self.limits.daemon_heartbeat_interval_s)

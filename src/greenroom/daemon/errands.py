@@ -1,7 +1,4 @@
-"""How one run of an agent's command is made up: from a claimed task, or from what an earlier daemon wrote down.
-
-Must not know when it is run, nor what follows from how it ends.
-"""
+"""Prepares one run of an agent's command: from a claimed task, or from the record of an earlier daemon."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,19 +17,19 @@ from greenroom.process.identity import Identity
 from greenroom.wire.replies import ClaimedTask
 
 NOT_KEPT = "kept elsewhere"
-"""Stands for the text and the token of a task in the file of a run: the one is in its folder, the other in no file."""
+"""Replaces a task's text and token in the record of a run: the text is in the run's folder, the token in no file."""
 
 
 def prepare(premises: Premises, run: Run, task: ClaimedTask) -> tuple[Run, Plan]:
-    """Settle how a task is done here, and write that down. Raises ConfigurationError where it cannot be done."""
+    """Resolve how this machine runs a task, and record the run. Raises ConfigurationError if it cannot be run."""
     assert run.wish is not None
     wish = run.wish
     recipe = premises.recipe(wish)
-    told = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
+    variables = task_environment(premises.desk.url, wish.room_name, wish.role, task, run.connection_id)
     plan = Plan(
         command=recipe.command,
         cwd=recipe.workdir,
-        env=child_environment(premises.environ, {**recipe.env, **told}),
+        env=child_environment(premises.environ, {**recipe.env, **variables}),
         then=recipe.then,
         folder=premises.shelf.place(wish.room_name, wish.role, task.id, task.attempt),
         timeout_s=wish.task_timeout_s or recipe.timeout_s,
@@ -50,12 +47,12 @@ def prepare(premises: Premises, run: Run, task: ClaimedTask) -> tuple[Run, Plan]
     try:
         premises.book.note(run)
     except OSError as error:
-        raise ConfigurationError(f"The run cannot be written down: {error}.", "Make room on the disk.") from error
+        raise ConfigurationError(f"The run cannot be recorded: {error}.", "Free space on the disk.") from error
     return run, plan
 
 
 def again(premises: Premises, session: Session, run: Run, on_started: Callable[[Identity], None]) -> Errand:
-    """The errand of a run that an earlier daemon began. Its command runs, or has ended, and is not needed any more."""
+    """The errand of a run that an earlier daemon started. The plan has no command: it was started already."""
     assert run.claimed is not None
     folder = Path(run.folder)
     plan = Plan(

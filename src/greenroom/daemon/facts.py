@@ -1,4 +1,8 @@
-"""The daemon's way of telling facts: posted in order, tried again, told once. Must not know what the facts mean."""
+"""The outbox sender: posts the daemon's reports in order, until the server has them.
+
+Options: at most `facts_per_post_max` reports in one request; a failed request is retried after a random pause of at
+most `retry_pause_s`. Metrics: none. Limits: a report that the server rejects for good is logged and dropped.
+"""
 
 import logging
 import threading
@@ -16,7 +20,10 @@ Post = Callable[[list[Fact]], object]
 
 
 class FactTeller:
-    """A thread that empties the outbox. A lost answer is harmless: the same fact has the same id."""
+    """A thread that empties the outbox. A lost answer is harmless, since a report that is sent again has the same id.
+
+    `on_forgotten` is called when the server does not accept reports of this machine, `on_death` when the thread fails.
+    """
 
     def __init__(
         self,
@@ -41,13 +48,13 @@ class FactTeller:
         self._thread.start()
 
     def close(self, timeout_s: float) -> int:
-        """Deliver what waits, for at most `timeout_s`; the number of facts that could not be told."""
+        """Send what is left, for at most `timeout_s`; the number of reports that could not be sent."""
         self._closing.set()
         self._outbox.wake()
         return self._outbox.wait(lambda count: count == 0, timeout_s)
 
     def deliver_all(self, post: Post) -> None:
-        """Tell by `post` everything that waits. Raises Unavailable, and what else is the matter with the caller."""
+        """Send all reports by `post`. Raises Unavailable, NotFound, Refused and Superseded; then the rest stays."""
         while self._deliver_next(post):
             pass
 
@@ -60,7 +67,7 @@ class FactTeller:
                 except Unavailable:
                     self._pause()
                 except (NotFound, Refused, Superseded):
-                    # Registered anew, the machine may tell what it saw; or its beat learns that another runs as it.
+                    # The machine has to register again, or a newer daemon runs as it: the heartbeat finds out which.
                     self._on_forgotten()
                     self._pause()
         finally:
@@ -68,7 +75,7 @@ class FactTeller:
                 self._on_death()
 
     def _deliver_next(self, post: Post) -> bool:
-        """Deliver one batch; False when nothing waits."""
+        """Send one batch; False when the outbox is empty."""
         batch = self._outbox.first(self._batch_size)
         if not batch:
             self._batch_size = self._limits.facts_per_post_max
@@ -79,14 +86,14 @@ class FactTeller:
             raise
         except GreenroomError as error:
             if len(batch) > 1:
-                self._batch_size = 1  # one of them is at fault: from now on each stands for itself
+                self._batch_size = 1  # one of them is at fault: from now on, send each by itself
                 return True
-            log.error("the server refuses a fact for good, and it is let go: %s: %s", error, batch[0])
+            log.error("report dropped: %s: the server rejected it: %s", batch[0], error)
         self._outbox.settle(batch)
         return True
 
     def _pause(self) -> None:
-        """Wait a random while, or until it is time to try for the last times."""
+        """Wait for a random pause, or until `close` is called."""
         longest_s = self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s)
         pause = threading.Event() if self._closing.is_set() else self._closing
         pause.wait(longest_s * self._entropy.fraction())

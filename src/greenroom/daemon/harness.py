@@ -1,7 +1,7 @@
-"""The owner's say: which command a wish may run on this machine, where and with what. Must not know when it is run.
+"""Decides which command an agent spec may run on this machine, in which directory and with which variables.
 
-The server is believed nothing here. What it names is compared with what the owner wrote, and with the disk as it is at
-that moment: before each run, since what was a directory when it was allowed may be a way out by now.
+The server is not trusted here. What it names is checked against the configuration of the machine's owner, and against
+the disk, before each run: what was a directory when it was allowed may be a symlink to elsewhere by now.
 """
 
 import os
@@ -22,13 +22,13 @@ from greenroom.wire.replies import Wish
 MODEL = "{model}"
 MODEL_VARIABLE = "GREENROOM_MODEL"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
-"""A name may stand for a word of the command, and must not be able to be an option of it."""
+"""What a model may be called. The name can be a whole word of the command, so it must not look like an option."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """How the tasks of one role are done here. `then` is the role that gets what the command prints.
+    """How this machine runs the agent of one role. `then` is the role, or the user, that gets the command's output.
 
-    `result` is the format in which it prints how it ended. One that is resident is no run for a task.
+    `result` is the format in which the command prints its result, if any. A resident agent is not run for each task.
     """
 
     command: tuple[str, ...]
@@ -41,17 +41,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class House:
-    """What this machine's configuration defines and allows. The server chooses among it and can add nothing."""
+    """The harnesses and directories that this machine's configuration allows. The server can only choose from them."""
 
     def __init__(self, harnesses: Mapping[str, Harness], allowed_dirs: tuple[Path, ...], work_area: Path) -> None:
         if len(harnesses) > HARNESSES_MAX:
             raise ConfigurationError(
-                f"This machine's configuration defines {len(harnesses)} harnesses; a machine can tell of "
+                f"This machine's configuration defines {len(harnesses)} harnesses; a machine can register "
                 f"{HARNESSES_MAX}.",
-                "Leave some out of [daemon.harnesses]; a role can also be given a model or a directory by its wish.",
+                "Remove some from [daemon.harnesses]; greenroom agent set can set the model or directory of a role.",
             )
         self._harnesses = dict(harnesses)
-        # What their names meant at the start: whoever can move a link later must not allow himself another place.
+        # Resolved once, at the start: changing a symlink later must not allow another directory.
         self._allowed_dirs = tuple(folder.resolve() for folder in allowed_dirs)
         self._work_area = work_area
 
@@ -64,32 +64,32 @@ class House:
         return [harness.command for harness in self._harnesses.values()]
 
     def hindrances(self, environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
-        """The harnesses whose program is not there now, each with what is missing."""
-        found = {name: hindrance(each.command, each.env, environ) for name, each in self._harnesses.items()}
-        return {name: error for name, error in found.items() if error is not None}
+        """The harnesses that cannot be started now, each with the error that names what is missing."""
+        errors = {name: hindrance(harness.command, harness.env, environ) for name, harness in self._harnesses.items()}
+        return {name: error for name, error in errors.items() if error is not None}
 
     def is_resident(self, wish: Wish) -> bool:
-        """Tell whether what is wished is a process that stays, and not one run for each task."""
+        """Whether the agent spec names a resident harness, and so not one run for each task."""
         harness = self._harnesses.get(wish.harness or "")
         return harness is not None and harness.resident
 
     def recipe(self, wish: Wish) -> Recipe:
-        """Settle how a wish is carried out. Raises ConfigurationError with what is not defined or not allowed."""
+        """Resolve how an agent spec is run. Raises ConfigurationError that names what is not defined or not allowed."""
         harness = self._harnesses.get(wish.harness or "")
         if harness is None:
             choose = f"Choose one of {', '.join(self.names)}, or define" if self.names else "Define"
             raise ConfigurationError(
                 f"This machine's configuration defines no harness {wish.harness!r}.",
-                f"{choose} it in [daemon.harnesses] and start anew.",
+                f"{choose} it in [daemon.harnesses] and restart the daemon.",
             )
         if not (ids.is_name(wish.room_name) and ids.is_name(wish.role) and wish.role in wish.roles):
             raise ConfigurationError(
-                f"The wish for {wish.role!r} in {wish.room_name!r} makes no sense: these are no names, or not its own.",
-                "Look at what this server is: greenroom daemon status.",
+                f"The agent spec for {wish.role!r} in {wish.room_name!r} is invalid: its names, or its list of roles.",
+                "Check which server this daemon uses: greenroom daemon status.",
             )
         return Recipe(
             command=fill_model(harness.command, wish),
-            workdir=self._own_workdir(wish) if wish.workdir is None else self._settle_workdir(wish.workdir),
+            workdir=self._default_workdir(wish) if wish.workdir is None else self._resolve_workdir(wish.workdir),
             env=dict(harness.env) | ({MODEL_VARIABLE: wish.model} if wish.model else {}),
             then=harness.then or next_in_line(wish.roles, wish.role),
             timeout_s=harness.task_timeout_s,
@@ -97,56 +97,58 @@ class House:
             is_resident=harness.resident,
         )
 
-    def _own_workdir(self, wish: Wish) -> Path:
-        """The directory that a role has to itself where nobody wished another."""
+    def _default_workdir(self, wish: Wish) -> Path:
+        """The role's own directory, for an agent spec that names none."""
         own = self._work_area / wish.room_name / wish.role
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_enter(str(own), error.strerror or str(error)) from error
-        return self._settle_workdir(str(own))
+        return self._resolve_workdir(str(own))
 
-    def _settle_workdir(self, told: str) -> Path:
-        """The directory itself, every symlink followed, so that what was checked is what is used."""
-        wished = Path(told)
-        if not wished.is_absolute() or ".." in wished.parts or "\0" in told:
+    def _resolve_workdir(self, path: str) -> Path:
+        """Check a directory and resolve all its symlinks, so that the directory that was checked is the one used."""
+        workdir = Path(path)
+        if not workdir.is_absolute() or ".." in workdir.parts or "\0" in path:
             raise ConfigurationError(
-                f"The working directory {told!r} is not spelled out.", "Wish an absolute path without `..`."
+                f"The working directory {path!r} is not an absolute path without `..`.",
+                "Set another: greenroom agent set ROOM/ROLE --workdir PATH.",
             )
         try:
-            resolved = wished.resolve(strict=True)
+            resolved = workdir.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise cannot_enter(told, str(error)) from error
+            raise cannot_enter(path, str(error)) from error
         allowed = (*self._allowed_dirs, self._work_area.resolve())
         if not any(resolved.is_relative_to(folder) for folder in allowed):
             raise ConfigurationError(
                 f"This machine allows no agent to work in {resolved}.",
-                f"Allowed are {', '.join(map(str, allowed))} and below; see allowed_dirs in [daemon].",
+                f"It allows {', '.join(map(str, allowed))} and what is below; see allowed_dirs in [daemon].",
             )
         if not resolved.is_dir():
-            raise cannot_enter(told, "it is no directory")
+            raise cannot_enter(path, "it is not a directory")
         if not os.access(resolved, os.R_OK | os.X_OK):
-            raise cannot_enter(told, "its permissions forbid it")
+            raise cannot_enter(path, "its permissions forbid it")
         return resolved
 
 
 def cannot_enter(workdir: str, why: str) -> ConfigurationError:
-    """The error for a directory that no agent can work in as the disk is now."""
+    """The error for a directory in which no agent can work, as the disk is now."""
     return ConfigurationError(
-        f"The working directory {workdir} cannot be entered: {why}.", "Make it on this machine, or wish another."
+        f"The working directory {workdir} cannot be entered: {why}.",
+        "Create it on this machine, or set another: greenroom agent set ROOM/ROLE --workdir PATH.",
     )
 
 
 def fill_model(command: tuple[str, ...], wish: Wish) -> tuple[str, ...]:
-    """The command for the wished model: `{model}` in it is the model's name. Raises ConfigurationError without one."""
+    """Replace `{model}` in the command by the spec's model. Raises ConfigurationError if that is missing or invalid."""
     if wish.model and not MODEL_NAME.fullmatch(wish.model):
         raise ConfigurationError(
-            f"{wish.model!r} cannot be the name of a model.",
-            "Use ASCII letters, digits and . _ : / @ + -, beginning with a letter or a digit.",
+            f"{wish.model!r} is not a valid model name.",
+            "Use ASCII letters, digits and . _ : / @ + -; begin with a letter or a digit.",
         )
     if not wish.model and any(MODEL in word for word in command):
         raise ConfigurationError(
-            f"The harness {wish.harness!r} needs to be told a model.",
-            f"Wish one: greenroom agent set {wish.room_name}/{wish.role} --model MODEL.",
+            f"The harness {wish.harness!r} needs a model.",
+            f"Set one: greenroom agent set {wish.room_name}/{wish.role} --model MODEL.",
         )
     return tuple(word.replace(MODEL, wish.model or "") for word in command)

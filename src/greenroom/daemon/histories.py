@@ -1,8 +1,8 @@
-"""What happened to each agent of this machine, kept over the daemon's own end. Must not know what follows from it.
+"""The restart state of each agent of this machine, kept in a file so that it survives the daemon.
 
-In memory the instants are seconds since the boot, which nobody can set; in the file they are the wall clock's, which
-outlive a boot and may jump. Within one boot the file says by how much it jumped. After another boot nobody can say it;
-then no rest is longer than it would have been, and no end lies ahead.
+In memory, instants are seconds since boot, which cannot be set. In the file, they are seconds of the wall clock, which
+survive a boot but may jump. Within one boot, the file shows by how much the wall clock jumped. Over a boot, the jump is
+unknown: then no restart hold is longer than its rule allows, and no recorded end is in the future.
 """
 
 import logging
@@ -24,11 +24,11 @@ log = logging.getLogger("greenroom.daemon.histories")
 Key = tuple[str, str]
 
 LEAP_S = 1.0
-"""The wall clock was set when it has come to differ by so much from the seconds since the boot."""
+"""Seconds: a larger change between the wall clock and the seconds since boot means that the clock was set."""
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent in the file."""
+    """The history of one agent, as the file holds it."""
 
     room: str
     role: str
@@ -36,7 +36,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file. `boot` was up since `booted_at` by the wall clock of the moment of writing, `written_at`."""
+    """The whole file. `boot` began at `booted_at`, by the wall clock at the time of writing, `written_at`."""
 
     boot: str
     booted_at: float
@@ -45,9 +45,9 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Histories:
-    """The history of each role, for any thread. Each change is written down at once, and again if that failed.
+    """The history of each role, for any thread. Each change is written at once; a failed write is retried.
 
-    `boot` names this start of the computer, as no other is called.
+    `boot` is the unique id of this boot of the computer. A failed write is logged once until a write succeeds.
     """
 
     def __init__(self, path: Path, boot: str, clock: Clock, limits: Reliability) -> None:
@@ -56,41 +56,41 @@ class Histories:
         self._clock = clock
         self._limits = limits
         self._lock = threading.Lock()
-        self._is_written = True
-        self._is_in_trouble = False
+        self._is_saved = True
+        self._has_logged_failure = False
         self._booted_at: float | None = None
         self._histories: dict[Key, History] = self._read()
 
     def of(self, room: str, role: str) -> History:
-        """What happened to that agent; nothing, if nobody knows of anything."""
+        """The history of an agent; an empty one if nothing is recorded."""
         with self._lock:
             return self._histories.get((room, role), History())
 
     def note(self, room: str, role: str, history: History) -> None:
-        """Take down what happened."""
+        """Record an agent's history."""
         with self._lock:
             if self._histories.get((room, role)) != history:
                 self._histories[room, role] = history
                 self._write()
 
     def keep_only(self, wished: Collection[Key]) -> None:
-        """Forget the agents that nobody wishes any more."""
+        """Remove the agents that are not in `wished`."""
         with self._lock:
-            gone = self._histories.keys() - set(wished)
-            for key in gone:
+            removed_keys = self._histories.keys() - set(wished)
+            for key in removed_keys:
                 del self._histories[key]
-            if gone:
+            if removed_keys:
                 self._write()
 
     def keep_current(self) -> None:
-        """Write what is not in the file as it is here: it could not be written, or the clock or the boot is another."""
+        """Write the file again if the last write failed, or if the wall clock or the boot changed since."""
         with self._lock:
             was_set = self._booted_at is not None and abs(self._when_booted() - self._booted_at) > LEAP_S
-            if not self._is_written or was_set:
+            if not self._is_saved or was_set:
                 self._write()
 
     def _write(self) -> None:
-        """Put all of it into the file. Where that cannot be done, memory holds it, and it is said once."""
+        """Write the file. If that fails, memory keeps the state, and the failure is logged once."""
         booted_at = self._when_booted()
         agents = tuple(
             Agent(room=room, role=role, history=moved(history, booted_at))
@@ -100,12 +100,16 @@ class Histories:
         try:
             write_record(self._path, page)
         except OSError as error:
-            self._is_written = False
-            if not self._is_in_trouble:
-                log.error("%s: a daemon that was started now would not know what its agents went through", error)
-            self._is_in_trouble = True
+            self._is_saved = False
+            if not self._has_logged_failure:
+                log.error(
+                    "cannot write the restart state: %s: %s; a daemon restart would reset the backoff",
+                    self._path,
+                    error,
+                )
+            self._has_logged_failure = True
         else:
-            self._is_written, self._is_in_trouble, self._booted_at = True, False, booted_at
+            self._is_saved, self._has_logged_failure, self._booted_at = True, False, booted_at
 
     def _when_booted(self) -> float:
         return self._clock.wall() - self._clock.boottime()
@@ -118,12 +122,12 @@ class Histories:
         except (OSError, msgspec.MsgspecError) as error:
             put_aside(self._path, error)
             return {}
-        self._is_written = page.boot == self._boot
-        self._booted_at = page.booted_at if self._is_written else None
+        self._is_saved = page.boot == self._boot
+        self._booted_at = page.booted_at if self._is_saved else None
         return {(agent.room, agent.role): self._take_back(page, agent.history) for agent in page.agents}
 
     def _take_back(self, page: Page, written: History) -> History:
-        """Turn the file's instants into this boot's, and keep within the rules what the wall clock's jumps did."""
+        """Convert the file's instants to this boot's seconds, and limit what a jump of the wall clock can have done."""
         now = self._clock.boottime()
         booted_at = page.booted_at if page.boot == self._boot else self._when_booted()
         history = moved(written, -booted_at)
@@ -140,7 +144,7 @@ class Histories:
 
 
 def moved(history: History, by_s: float) -> History:
-    """The same history by a clock that shows `by_s` more."""
+    """The history with all instants moved by `by_s` seconds."""
     return msgspec.structs.replace(
         history,
         ends=tuple(at + by_s for at in history.ends),
@@ -150,7 +154,7 @@ def moved(history: History, by_s: float) -> History:
 
 
 def rest_s_max(rest: str | None, limits: Reliability) -> float:
-    """The longest that a rest can be by its rule. An agent that is told to wait until some day waits that long."""
+    """The longest restart hold in seconds that the rule allows; a pause that the agent asked for has no limit."""
     if rest == supervision.PARKED:
         return limits.park_pause_s
     if rest == supervision.YIELDED:

@@ -1,4 +1,4 @@
-"""What lies here of a daemon, whether one runs or not: for whoever examines this machine. Must not change any of it."""
+"""Reads the files of a daemon, whether it runs or not, for `greenroom doctor`. Changes none of them."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,10 +23,10 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class NotedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that is written down, or (without `task`) a process that stays in a role.
+    """A recorded run, or, without `task`, a recorded resident process.
 
-    `process` is its number while it lives; `ended` says how it ended, where anybody saw that. `began_at` is a second of
-    the wall clock.
+    `seat` is its ROOM/ROLE. `process` is its process number while it runs; `ended` is how it ended, if that is
+    recorded. `began_at` is in seconds of the wall clock.
     """
 
     seat: str
@@ -38,8 +38,9 @@ class NotedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `machine` is None where there is none yet, or its file makes no sense. `facts_at` are the seconds of
-    the wall clock at which the facts were written that the server was not told of.
+    """The contents of the files. `machine` is None if there is no file yet, or an invalid one.
+
+    `facts_at` has one instant for each report in the outbox: when it was written, in seconds of the wall clock.
     """
 
     machine: Machine | None
@@ -48,13 +49,13 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take_inventory(settings: Settings) -> Inventory:
-    """Read it."""
+    """Read the files of the daemon of `settings.data_dir`."""
     folder = settings.data_dir
     runs = [noted_run(run) for _, run in legible(paths.runs(folder), Run)]
-    stayed = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
+    residents = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
     return Inventory(
         machine=read_record(paths.machine(folder), Machine),
-        runs=(*runs, *stayed),
+        runs=(*runs, *residents),
         facts_at=tuple(
             writing_times(path for path, letter in legible(paths.outbox(folder), Letter) for _ in letter.facts)
         ),
@@ -90,12 +91,12 @@ def seat_of(wish: Wish | None, room: str, role: str) -> str:
 
 
 def living(identity: Identity | None) -> int | None:
-    """The number of a process that lives; None of one that does not."""
+    """The number of a running process; None if it does not run."""
     return identity.pid if identity is not None and is_alive(identity) else None
 
 
 def ending_in(folder: Path) -> str | None:
-    """How a run ended, as its wrapper wrote down."""
+    """How a run ended, as its shim recorded it; None if it did not."""
     record = record_in(folder)
     if record is None:
         return None
@@ -103,12 +104,12 @@ def ending_in(folder: Path) -> str | None:
 
 
 def legible(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
-    """What is written down in a folder. The daemon itself puts aside what it cannot read."""
-    return ((path, found) for path, found in read_all(folder, shape) if isinstance(found, shape))
+    """The records of a folder that can be read. The daemon itself sets the invalid ones aside."""
+    return ((path, record) for path, record in read_all(folder, shape) if isinstance(record, shape))
 
 
 def writing_times(files: Iterable[Path]) -> Iterator[float]:
-    """The wall-clock second at which each of the files was written that are still there."""
+    """When each file that still exists was written, in seconds of the wall clock."""
     for path in files:
         with suppress(OSError):
             yield path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Facts that belong together, as one file holds them, all of them or none. Must not know where that file lies."""
+"""One entry of the outbox: reports that belong together, as one file holds them."""
 
 import msgspec
 
@@ -6,13 +6,13 @@ from greenroom.wire.requests import Fact
 
 
 class Letter(Fact, frozen=True):
-    """A fact with those that are told after it. What a former daemon wrote was a fact alone, which reads the same."""
+    """A report, with those that are sent after it. The files of earlier versions, with one report, can be read too."""
 
     then: tuple[Fact, ...] = ()
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """All of them, in their order."""
+        """All reports, in their order."""
         return (Fact(**{name: getattr(self, name) for name in Fact.__struct_fields__}), *self.then)
 
 

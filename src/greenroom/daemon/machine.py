@@ -1,4 +1,4 @@
-"""Knows who this machine is: the id that it keeps for life. Must not know what runs on it."""
+"""The identity of this machine: an id that never changes, and a name, in a file of the data directory."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ PREFIX_LENGTH_MAX = NAME_LENGTH_MAX - SUFFIX_LENGTH - 1
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The id is for the API; the name is for people. The id never changes once a server has taken it (not `is_new`)."""
+    """The id is for the API, the name for users. The id is final once a server has registered it (not `is_new`)."""
 
     id: str
     name: str
@@ -28,38 +28,38 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def this_machine(path: Path, entropy: Entropy, name: str | None = None) -> Machine:
-    """Read who this machine is, or decide it and write it down. `name` is what people call it, if not as the host.
+    """Read the identity of this machine, or create and write it. `name` is its name; by default, the host's.
 
-    A machine that is named before a server has taken it has its name as its id: a token could be made for it
-    beforehand, and a first start with the wrong token or address has settled nothing yet.
-    Raises ConfigurationError when the file makes no sense.
+    A machine that gets a name before a server has registered it also has that name as its id: so a token can be created
+    for it beforehand, and a first start with a wrong token or address decides nothing.
+    Raises ConfigurationError when the file is invalid.
     """
     if name is not None:
         check_name("machine", name)
     try:
         machine = msgspec.json.decode(path.read_bytes(), type=Machine)
     except FileNotFoundError:
-        return _settle(path, entropy, name)
+        return _create(path, entropy, name)
     except (OSError, msgspec.MsgspecError) as error:
-        raise _unusable(path, str(error)) from error
+        raise _invalid_file_error(path, str(error)) from error
     if not is_name(machine.id) or not is_name(machine.name):
-        raise _unusable(path, "id and name must be names")
+        raise _invalid_file_error(path, "id and name must be names")
     if name is None:
         return machine
-    return _settle(path, entropy, name) if machine.is_new else msgspec.structs.replace(machine, name=name)
+    return _create(path, entropy, name) if machine.is_new else msgspec.structs.replace(machine, name=name)
 
 
 def keep(path: Path, machine: Machine) -> Machine:
-    """Write down that a server has taken this machine: its id is for life from now on. Raises OSError."""
+    """Record that a server has registered this machine: its id does not change from now on. Raises OSError."""
     return _write(path, msgspec.structs.replace(machine, is_new=False))
 
 
 def labels_of_this_machine() -> dict[str, str]:
-    """What people may want to know about a machine before they let an agent run there."""
+    """The labels that every machine has: operating system, architecture and Python version."""
     return {"os": platform.system().lower(), "arch": platform.machine(), "python": platform.python_version()}
 
 
-def _settle(path: Path, entropy: Entropy, name: str | None) -> Machine:
+def _create(path: Path, entropy: Entropy, name: str | None) -> Machine:
     host = slug(socket.gethostname())
     suffix = base64.b32encode(entropy.token(SUFFIX_BYTES)).decode().lower()[:SUFFIX_LENGTH]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,12 +74,12 @@ def _write(path: Path, machine: Machine) -> Machine:
 
 
 def slug(host: str) -> str:
-    """Spell a host's name as a name of ours."""
+    """Convert a host's name to a valid machine name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", host.partition(".")[0]).strip("-_.")[:NAME_LENGTH_MAX] or "machine"
 
 
-def _unusable(path: Path, why: str) -> ConfigurationError:
+def _invalid_file_error(path: Path, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} does not say who this machine is: {why}.",
-        "Restore it, or remove it to let this machine register as a new one; its agents must then be set anew.",
+        f"{path} does not hold the identity of this machine: {why}.",
+        "Restore it, or remove it: this machine then registers as a new one, and its agents must be set again.",
     )

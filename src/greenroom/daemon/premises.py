@@ -1,4 +1,4 @@
-"""What every seat of one daemon is handed. Must not know any seat."""
+"""The context that one daemon hands to all of its role runners."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from greenroom.wire.replies import Wish
 
 @dataclass(frozen=True)
 class Premises:
-    """The daemon's own things: where it calls, what it may run, where it writes, and how its heart does."""
+    """What all role runners of a daemon share: server link, harnesses, files, clock and the state of the heartbeat."""
 
     desk: Desk
     house: House
@@ -37,15 +37,15 @@ class Premises:
     is_crowded: Callable[[], bool] = lambda: False
 
     def recipe(self, wish: Wish) -> Recipe:
-        """Settle how a wish is carried out, as this machine is now. Raises ConfigurationError with what is missing."""
+        """Resolve how this machine runs an agent spec now. Raises ConfigurationError that names what is missing."""
         recipe = self.house.recipe(wish)
         check_program(recipe.command, recipe.workdir, child_environment(self.environ, recipe.env))
         return recipe
 
     def new_id(self, prefix: str) -> str:
-        """Mint an id that nobody can guess."""
+        """Create an id that cannot be guessed."""
         return spell_id(prefix, self.entropy.token(ID_BYTES))
 
     def retry_pause_s(self) -> float:
-        """A random pause before something that found no server is tried again."""
+        """A random pause in seconds before a call that did not reach the server is retried."""
         return self.limits.retry_pause_for(self.limits.daemon_heartbeat_interval_s) * self.entropy.fraction()

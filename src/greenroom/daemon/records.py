@@ -1,4 +1,4 @@
-"""Small files in a folder of the daemon's own, one for each thing. Must not know what is in them."""
+"""Reads and removes the daemon's record files: one small JSON file for each record, in a folder."""
 
 import logging
 import os
@@ -15,9 +15,9 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def read_all(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record | OSError | msgspec.MsgspecError]]:
-    """Everything in there, by name, or why it cannot be read. Whoever only looks changes nothing by it.
+    """All records of a folder, by name, each with the error if it cannot be read. Changes no file.
 
-    A file may be gone before it is read: another thread has no more need of it.
+    A file that another thread removes meanwhile is left out.
     """
     for path in sorted(folder.glob("*.json")):
         found: Record | OSError | msgspec.MsgspecError
@@ -31,10 +31,10 @@ def read_all(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record |
 
 
 def records_in(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
-    """Everything in there, by name. What makes no sense is put aside; what cannot be read just now stays as it is."""
+    """All records of a folder, by name. Invalid files are set aside; files that cannot be read now stay."""
     for path, found in read_all(folder, shape):
         if isinstance(found, OSError):
-            log.error("%s cannot be read, and waits for the next start: %s", path, found)
+            log.error("record not read: %s: %s; the next start of the daemon tries again", path, found)
         elif isinstance(found, msgspec.MsgspecError):
             put_aside(path, found)
         else:
@@ -42,24 +42,24 @@ def records_in(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record
 
 
 def put_aside(path: Path, why: Exception) -> None:
-    """Keep a file that tells nothing for a person to look at, and out of the way."""
-    log.error("%s tells nothing and is put aside: %s", path, why)
+    """Rename an invalid file to `.unreadable`, so that a user can look at it and the daemon ignores it."""
+    log.error("invalid record set aside: %s: %s", path, why)
     try:
         path.replace(path.with_suffix(".unreadable"))
     except OSError as error:
-        log.error("%s stays where it is: %s", path, error)
+        log.error("record not set aside: %s: %s", path, error)
 
 
 def forget(path: Path) -> None:
-    """Take away a file that has become superfluous. Told of a second time, what is in it changes nothing."""
+    """Remove the file of a record that is not needed any more. If that fails, reporting it again changes nothing."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        log.error("%s stays, and is told of once more at the next start, which changes nothing: %s", path, error)
+        log.error("record not removed: %s: %s; the next start reports it again, which changes nothing", path, error)
 
 
 def sweep(folder: Path) -> None:
-    """Take away what an earlier daemon was writing when it was killed."""
+    """Remove the unfinished files of an earlier daemon that was killed while it wrote."""
     for draft in folder.glob(".*.json.*"):
         if draft.suffix != f".{os.getpid()}":
             with suppress(OSError):

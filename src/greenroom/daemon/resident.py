@@ -1,7 +1,9 @@
-"""A seat in which a process is kept alive. Must not know which tasks that process asks for, or how it works.
+"""Keeps one resident process alive in a role.
 
-It is one start of the process: whatever ends either ends both, and the next start is a new seat's work. The process
-asks for its tasks under the seat's connection; that it is present is told by the daemon's beats.
+A runner is one start of the process: both end together, and the next start gets a new runner. The process claims its
+tasks with the connection id of the runner's participant; the daemon's heartbeats keep that participant present.
+Options: `task_timeout_s` of the agent spec, `restart_reset_s`, `stop_grace_s`. Limits: the task of the process, and so
+its timeout, is known only from the answers to heartbeats.
 """
 
 import logging
@@ -20,13 +22,13 @@ from greenroom.wire.replies import TaskRef, Wish
 
 log = logging.getLogger("greenroom.daemon.resident")
 
-TAKEN_AWAY = "the seat was taken away before its process ended"
+TAKEN_AWAY = "the role was taken away before the process ended"
 
 
 class ResidentSeat(Seat):
-    """Keeps its process until it is stopped, superseded, or the process ends.
+    """Keeps its process running until it is stopped or superseded, or the process ends.
 
-    `adopted` is a process that an earlier daemon left: the seat is that sitting, and keeps it on.
+    `adopted` is a process that an earlier daemon left: the runner adopts it with its participant.
     """
 
     def __init__(
@@ -38,20 +40,20 @@ class ResidentSeat(Seat):
         on_end: Callable[[], None],
         adopted: Resident | None = None,
     ) -> None:
-        stayed = adopted.connection_id if adopted is not None else None
-        super().__init__(premises, wish, history, on_end, stayed, lambda: book.forget(self.connection_id))
+        adopted_id = adopted.connection_id if adopted is not None else None
+        super().__init__(premises, wish, history, on_end, adopted_id, lambda: book.forget(self.connection_id))
         self._book = book
         self._adopted = adopted
         self._task: TaskRef | None = None
         self._task_since = 0.0
 
     def drain(self) -> None:
-        """The server gives it no more tasks; the process stays until the wish says otherwise."""
+        """Do nothing: the server gives it no more tasks, and the process stays until the agent spec changes."""
 
     def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
-        """Note which task the server counts as this seat's, and since when it does, in sight of us.
+        """Remember which task the process holds, and since when the heartbeats name it.
 
-        Notes, and that a task was taken away, the process hears with its next call, like any agent that beats not.
+        The process gets notes, and learns that a task was taken away, with its own next call.
         """
         if task != self._task:
             self._task, self._task_since = task, self._premises.clock.monotonic()
@@ -63,7 +65,7 @@ class ResidentSeat(Seat):
         if resident is not None:
             group = Group.adopt(Path(resident.folder), resident.marks)
         else:
-            resident, group = self._begin()
+            resident, group = self._join_and_start()
         if resident is None:
             return
         if group is None:
@@ -73,17 +75,18 @@ class ResidentSeat(Seat):
         try:
             too_long = self._watch(group, resident.began_at)
         finally:
-            ended = group.stop(self._premises.limits.stop_grace_s)  # Also whoever the process left behind.
-        is_counted = self._chronicle.has_counted(None)  # by an earlier daemon; a death then, whoever wishes its end now
+            ended = group.stop(self._premises.limits.stop_grace_s)  # ends the descendants of the process too
+        # Counted by an earlier daemon: then it was a failure, even if the agent is to stop now.
+        is_counted = self._chronicle.has_counted(None)
         if ended is not None and ended.refused is not None:
             self._hinder(f"The command was {ended}.")
-        elif not is_counted and (self._stop_reason is not None or not self._is_still_ours()):
+        elif not is_counted and (self._stop_reason is not None or not self._still_holds_role()):
             self._chronicle.is_over(self._stop_reason or TAKEN_AWAY, ended)
         else:
-            self._conclude(resident, ended, too_long)
+            self._record_unintended_end(resident, ended, too_long)
 
-    def _begin(self) -> tuple[Resident | None, Group | None]:
-        """Sit down and start the process; nothing where the seat was stopped meanwhile."""
+    def _join_and_start(self) -> tuple[Resident | None, Group | None]:
+        """Join and start the process; (None, None) when the runner was stopped before."""
         if self._insist(lambda: self._sit_down(self._session)) is None:
             return None, None
         recipe = self._check()
@@ -94,7 +97,7 @@ class ResidentSeat(Seat):
         return resident, upkeep.start(self._premises, resident, recipe, token.token)
 
     def _watch(self, group: Group, began_at: float) -> str | None:
-        """Wait until the process has ended, or has to be; why, where its task takes too long."""
+        """Wait until the process has ended or has to be stopped; the reason if its task took too long, else None."""
         premises, limit_s = self._premises, self.wish.task_timeout_s
         well_at = premises.clock.monotonic() + premises.limits.restart_reset_s
         well_at -= max(0.0, premises.clock.wall() - began_at)
@@ -108,11 +111,12 @@ class ResidentSeat(Seat):
                 return f"Task {self._task.id} was not done within {limit_s:g} s, so its agent was stopped."
         return None
 
-    # How it ends.
+    # The end.
 
-    def _is_still_ours(self) -> bool:
-        """Tell whether the seat was still ours when the process ended. It may have been told before us that it is not,
-        and have ended for that: nobody died then.
+    def _still_holds_role(self) -> bool:
+        """Ask the server whether this participant still had the role when the process ended.
+
+        The process may have been superseded, and have ended for that, before the daemon learned of it: no failure.
         """
         try:
             self._sit_down(self._session)
@@ -121,20 +125,20 @@ class ResidentSeat(Seat):
         except Unavailable:
             return True
         except GreenroomError as error:
-            # The room was closed, or the role wished away, and that wish is still on its way to us.
+            # The room was closed, or the agent spec changed, and this daemon has not read that yet.
             self._chronicle.rests(str(error))
         else:
             return True
         return False
 
-    def _conclude(self, resident: Resident, ended: Exit | None, too_long: str | None) -> None:
-        """Take down an end that nobody had wished: a pause where the process said so itself, else a death."""
-        premises, said = self._premises, upkeep.said_by(resident)
-        outcome = None if too_long else pause_of(said, ended, premises.clock.wall(), premises.limits)
+    def _record_unintended_end(self, resident: Resident, ended: Exit | None, too_long: str | None) -> None:
+        """Record and report an unintended end: a pause if the process itself reported one, else a failure."""
+        premises, result = self._premises, upkeep.said_by(resident)
+        outcome = None if too_long else pause_of(result, ended, premises.clock.wall(), premises.limits)
         if outcome is not None:
-            log.warning("%s: %s", self._thread.name, outcome.detail)
+            log.warning("agent paused: %s: %s", self._thread.name, outcome.detail)
             self._close(lambda: self._chronicle.paused(None, outcome))
             return
-        detail = too_long or upkeep.last_words(premises, resident, said, ended)
-        log.warning("%s: its process ended: %s", self._thread.name, detail)
+        detail = too_long or upkeep.last_words(premises, resident, result, ended)
+        log.warning("process ended: %s: %s", self._thread.name, detail)
         self._close(lambda: self._chronicle.died(detail, None, ended))

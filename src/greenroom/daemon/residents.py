@@ -1,4 +1,4 @@
-"""What is written down about processes that stay in a role, for the next daemon. Must not know the server."""
+"""The records of resident processes on disk, from which the next daemon adopts them."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -17,7 +17,10 @@ log = logging.getLogger("greenroom.daemon.residents")
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True):
-    """One process that stays: in which sitting, under which wish, and where what it writes lies."""
+    """The record of one resident process.
+
+    `wish` is its agent spec, `folder` holds its output, `began_at` is in seconds of the wall clock.
+    """
 
     connection_id: str
     wish: Wish
@@ -30,45 +33,50 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def marks(self) -> dict[str, str]:
-        """The variables by which every process of it is known, wherever it went."""
+        """The environment variables by which all its processes are recognised, even outside of its process group."""
         return marks_of(self.connection_id)
 
 
 class ResidentBook:
-    """One file for each resident process whose end is not safely on its way to the server."""
+    """One file for each resident process whose end is not in the outbox yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def note(self, resident: Resident) -> None:
-        """Write it down, whole or not at all, before it is started. Raises OSError."""
+        """Write the record, atomically, before the process is started. Raises OSError."""
         write_record(self._file(resident.connection_id), resident)
 
     def forget(self, connection_id: str) -> None:
-        """How it ended is in the outbox, or it was never started."""
+        """Remove the record: the report of its end is in the outbox, or the process was never started."""
         forget(self._file(connection_id))
 
     def take_over(self, taken: Collection[Key], is_told: Callable[[str], bool]) -> list[Resident]:
-        """What an earlier daemon left, at most one for each role and none where a role is `taken` already.
+        """The residents of an earlier daemon to adopt: the newest of each role that is not in `taken`.
 
-        Of the others nothing is left to live: their sittings were over when the next one began, or when the word of
-        their end was on its way (`is_told`).
+        The processes of the others are killed: their participants ended when the next one joined, or when the report
+        of their end was in the outbox (`is_told`).
         """
         sweep(self._folder)
         newest: dict[Key, Resident] = {}
-        for resident in sorted(self._read_all(), key=lambda each: each.began_at):
+        for resident in sorted(self._read_all(), key=lambda found: found.began_at):
             earlier = newest.pop(resident.key, None)
             if earlier is not None:
-                self._let_go(earlier)
+                self._kill_leftovers(earlier)
             if resident.key in taken or is_told(resident.connection_id):
-                self._let_go(resident)
+                self._kill_leftovers(resident)
             else:
                 newest[resident.key] = resident
         return list(newest.values())
 
-    def _let_go(self, resident: Resident) -> None:
+    def _kill_leftovers(self, resident: Resident) -> None:
         if kill_leftover(wrapper_in(Path(resident.folder)), resident.marks):
-            log.warning("ended what was left of %s in %s", resident.connection_id, resident.wish.role)
+            log.warning(
+                "leftover processes killed: %s/%s, participant %s: not adopted",
+                resident.wish.room_name,
+                resident.wish.role,
+                resident.connection_id,
+            )
         self.forget(resident.connection_id)
 
     def _read_all(self) -> list[Resident]:
@@ -79,5 +87,5 @@ class ResidentBook:
 
 
 def marks_of(connection_id: str) -> dict[str, str]:
-    """The part of its environment by which every process of a resident one is known."""
+    """The environment variables by which all processes of a resident are recognised."""
     return {"GREENROOM_CONNECTION": connection_id}

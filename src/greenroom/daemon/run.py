@@ -1,4 +1,4 @@
-"""The daemon's front door: what `greenroom daemon start`, `stop` and `status` do. Must not know the daemon's parts."""
+"""Runs `greenroom daemon start`, `stop` and `status`."""
 
 import getpass
 import logging
@@ -27,7 +27,7 @@ from greenroom.settings.resolve import Settings, check_token, find_token, is_loo
 from greenroom.wire.replies import AgentOnMachine
 
 __all__ = ["Inventory", "Machine", "NotedRun", "take_inventory"]
-"""What whoever examines this machine may use beside what is defined here."""
+"""What `greenroom doctor` uses of the daemon, beside what is defined here."""
 
 LINE_CHARACTERS_MAX = 64 * 1024
 STOP_S_MAX = 30.0
@@ -36,7 +36,7 @@ NOT_FOUND = 3
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be told about this machine's daemon. `daemon_connected` is None where the server cannot be asked."""
+    """The status of this machine's daemon. `daemon_connected` is None if the server cannot be reached."""
 
     running: bool
     pid: int | None
@@ -47,28 +47,34 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Run this machine's daemon until it is told to stop."""
+    """Run this machine's daemon until it is stopped; the exit code."""
     token = told_token(arguments.token, sys.stdin, err)
     if urlsplit(settings.url).scheme == "http" and not is_loopback(settings.url):
-        print(f"warning: {settings.url} is not encrypted: whoever is in between can read the token.", file=err)
+        print(f"warning: {settings.url} is not encrypted: others on the network can read the token.", file=err)
     log_to(err)
     return run(settings, arguments.machine, arguments.follow, token)
 
 
 def told_token(told: str | None, given: TextIO, err: TextIO) -> str | None:
-    """The token for this start alone. Raises ConfigurationError for what is none, without repeating it."""
+    """Read the token for this start alone, from `--token` or from `given`.
+
+    Raises ConfigurationError for a text that is no token, without repeating the text.
+    """
     if told is None:
         return None
     if told != "-":
-        print("note: a token on the command line is in the list of processes; `--token -` reads it instead.", file=err)
+        print(
+            "note: a token on the command line shows in the list of processes; use `--token -` and standard input.",
+            file=err,
+        )
         token, origin = told.strip(), "--token"
     elif given.isatty():
-        token, origin = getpass.getpass("Token: ", err).strip(), "What was typed"
+        token, origin = getpass.getpass("Token: ", err).strip(), "The input"
     else:
         token, origin = given.readline(LINE_CHARACTERS_MAX).strip(), "Standard input"
     if not token:
         raise ConfigurationError(
-            f"{origin} holds no token.", "Pipe it in, as `... --token - < FILE`, or leave --token out."
+            f"{origin} holds no token.", "Pipe the token in (`... --token - < FILE`), or leave --token out."
         )
     return check_token(token, origin)
 
@@ -76,10 +82,11 @@ def told_token(told: str | None, given: TextIO, err: TextIO) -> str | None:
 def run(
     settings: Settings, machine_name: str | None = None, follow: int | None = None, token: str | None = None
 ) -> int:
-    """Run a daemon until a signal, the end of who started it (`follow`), or a newer daemon; its exit code.
+    """Run a daemon until a signal, the end of its parent (`follow`, a descriptor) or a newer daemon; its exit code.
 
-    It speaks with `token`, or else with what the environment, the user or the data directory holds at that time.
-    Raises AlreadyRunning when one runs on this data directory, and what the server refused at the first contact.
+    It sends `token`, or else the one of the environment, the stored login or the data directory, read at each
+    registration. Raises AlreadyRunning when a daemon runs on this data directory, and the error with which the server
+    rejected the first contact.
     """
     clock, entropy, ending = SystemClock(), SystemEntropy(), Ending()
     environ = dict(os.environ)
@@ -93,14 +100,14 @@ def run(
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
         daemon.start()
         code = ending.wait(follow)
-        daemon.stop("the daemon was stopped" if code in (DONE, INTERRUPTED) else "the daemon cannot go on")
+        daemon.stop("the daemon was stopped" if code in (DONE, INTERRUPTED) else "the daemon failed")
     if daemon.error is not None:
         raise daemon.error
     return code
 
 
 def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Stop this machine's daemon and its agents. Stopping what does not run is success."""
+    """Stop this machine's daemon and its agents. It is success if no daemon runs."""
     lock = paths.daemon_lock(settings.data_dir)
     clock = SystemClock()
     pid, _ = holder_of(lock)
@@ -112,7 +119,7 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     deadline = clock.monotonic() + STOP_S_MAX
     while holder_of(lock)[0] == pid:
         if clock.monotonic() >= deadline:
-            print(f"The daemon (process {pid}) has not ended within {STOP_S_MAX:g} s; look at its output.", file=err)
+            print(f"The daemon (process {pid}) did not end within {STOP_S_MAX:g} s; see its output.", file=err)
             return FAILED
         threading.Event().wait(LOOK_EVERY_S)
     print(f"Stopped the daemon (process {pid}).", file=err)
@@ -120,34 +127,34 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 
 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Tell whether this machine's daemon runs, and what its server says of it."""
+    """Print whether this machine's daemon runs, and what its server shows of it."""
     pid, url = holder_of(paths.daemon_lock(settings.data_dir))
-    told = Standing(running=pid is not None, pid=pid, url=url or None)
+    standing = Standing(running=pid is not None, pid=pid, url=url or None)
     if pid is not None:
         machine = this_machine(paths.machine(settings.data_dir), SystemEntropy())
-        told = msgspec.structs.replace(told, machine=machine.id)
+        standing = msgspec.structs.replace(standing, machine=machine.id)
         try:
-            there = url or settings.url
-            token = find_token(there, settings.data_dir, os.environ)[0]
-            view = Session(there, token, settings.limits).machine(machine.id)
-            told = msgspec.structs.replace(told, daemon_connected=view.daemon_connected, agents=view.agents)
+            server_url = url or settings.url
+            token = find_token(server_url, settings.data_dir, os.environ)[0]
+            view = Session(server_url, token, settings.limits).machine(machine.id)
+            standing = msgspec.structs.replace(standing, daemon_connected=view.daemon_connected, agents=view.agents)
         except GreenroomError as error:
-            print(f"What its server knows of it cannot be told: {error}", file=err)
-    print(msgspec.json.encode(told).decode() if arguments.json else "\n".join(describe(told)), file=out)
-    return DONE if told.running else NOT_FOUND
+            print(f"The server's view of this daemon cannot be read: {error}", file=err)
+    print(msgspec.json.encode(standing).decode() if arguments.json else "\n".join(describe(standing)), file=out)
+    return DONE if standing.running else NOT_FOUND
 
 
 def describe(told: Standing) -> list[str]:
-    """The same for people."""
+    """Format the status as lines of text."""
     if not told.running:
         return ["No daemon runs here. Start one with `greenroom daemon start`."]
-    goes = {True: "is connected", False: "is not connected", None: "goes"}[told.daemon_connected]
-    lines = [f"The daemon runs as process {told.pid}; as machine {told.machine} it {goes} to {told.url}."]
+    connection = {True: "connected to", False: "not connected to", None: "connection unknown to"}[told.daemon_connected]
+    lines = [f"The daemon runs as process {told.pid}: machine {told.machine}, {connection} {told.url}."]
     return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in told.agents]
 
 
 def log_to(err: TextIO) -> None:
-    """One line for each thing that happens."""
+    """Log to `err` from level INFO, one line for each record."""
     handler = logging.StreamHandler(err)
     handler.setFormatter(logging.Formatter("{asctime} daemon {levelname:<7} {message}", style="{"))
     logger = logging.getLogger("greenroom")

@@ -1,4 +1,4 @@
-"""What is written down about runs, so that nothing of a killed daemon is forgotten. Must not know the server."""
+"""The records of runs on disk, from which the next daemon adopts or ends the runs of a killed one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +12,15 @@ from greenroom.settings.private_file import write_record
 from greenroom.wire.replies import ClaimedTask, Wish
 
 PROBE_BYTES = 64 * 1024
-"""A disk that has no more room than this is as good as full: a run writes too."""
+"""The free space without which no run starts: a run writes files too."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of an agent's command, with everything that a daemon needs which comes later and is to carry it on.
+    """The record of one run of an agent's command, with all that a later daemon needs to adopt it.
 
-    `identity` is None until the command was started. `claimed` is the task as it was claimed, but for its text, which
-    lies in the `folder`, and its token, which nobody needs any more. What an earlier version wrote has neither that
-    nor a `wish`, and cannot be carried on.
+    `identity` is None until the command was started. `claimed` is the task as it was claimed, without its text, which
+    is in the `folder`, and without its token, which is not needed any more. A record of an earlier version has neither
+    `claimed` nor `wish`, and cannot be adopted. `trial`: it is the probe run of a crash-looping role.
     """
 
     task: str
@@ -40,42 +40,42 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunBook:
-    """One file for each run whose end is not safely on its way to the server."""
+    """One file for each run whose end is not in the outbox yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def check(self) -> None:
-        """Raise ConfigurationError when nothing can be written down: a run that nobody could know of must not begin."""
+        """Raise ConfigurationError when no record can be written: a run without a record must not start."""
         probe = self._folder / "probe.unfinished"
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe.write_bytes(bytes(PROBE_BYTES))
-            probe.unlink(missing_ok=True)  # another seat that looked at the same moment may have taken it away
+            probe.unlink(missing_ok=True)  # another thread that checks at the same time may have removed it
         except OSError as error:
             raise ConfigurationError(
-                f"No run can be written down in {self._folder}: {error.strerror}.",
-                "Make room there, or make it writable.",
+                f"No run can be recorded in {self._folder}: {error.strerror}.",
+                "Free space there, or make it writable.",
             ) from error
 
     def note(self, run: Run) -> None:
-        """Write the run down, whole or not at all: before its command is started, and after that."""
+        """Write the record, atomically: before the command is started, and again after that. Raises OSError."""
         write_record(self._file(run), run)
 
     def forget(self, run: Run) -> None:
-        """How it ended is in the outbox: the run is no concern of ours any more."""
+        """Remove the record: the report of its end is in the outbox."""
         forget(self._file(run))
 
     def read_all(self) -> Iterator[Run]:
-        """Every run that is written down, of this daemon and of earlier ones."""
+        """All recorded runs, of this daemon and of earlier ones."""
         return (run for _, run in records_in(self._folder, Run))
 
     def sweep(self) -> None:
-        """Take away what an earlier daemon had not written to its end."""
+        """Remove the unfinished files of an earlier daemon."""
         sweep(self._folder)
 
     def folders_in_use(self) -> set[Path]:
-        """The folders of the runs that are written down: what they hold has not been handed in yet."""
+        """The folders of the recorded runs, whose output has not been handed in yet."""
         return {Path(run.folder) for run in self.read_all()}
 
     def _file(self, run: Run) -> Path:

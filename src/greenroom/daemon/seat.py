@@ -1,7 +1,7 @@
-"""One sitting of this daemon in one role: join, live, tell how it ended, get up. Must not know what is done there.
+"""Runs one participant of this daemon in one role, in a thread: join, work, report how it ended, leave.
 
-Whatever ends the sitting ends the seat, and sitting down again is a new seat's work. A seat can also be an earlier
-daemon's sitting, adopted with what was left in it.
+`worker.WorkerSeat` and `resident.ResidentSeat` define the work. A role runner ends with its participant; the next
+participant of the role gets a new runner. A runner can also adopt the participant of an earlier daemon.
 """
 
 import logging
@@ -28,10 +28,10 @@ LOOK_EVERY_S = 0.2
 
 
 class Seat(ABC):
-    """A thread that sits in a role until it is stopped, superseded, or what it does there ends badly.
+    """A thread that holds a role until it is stopped or superseded, or its work fails.
 
-    `adopted` is the connection of an earlier daemon's sitting, which this seat is then. `when_over` is called once the
-    word that the sitting is over cannot be lost any more.
+    `adopted` is the connection id of an earlier daemon's participant that this runner adopts. `when_over` is called
+    once the report that the participant has ended cannot be lost any more.
     """
 
     def __init__(
@@ -70,24 +70,24 @@ class Seat(ABC):
         self._thread.start()
 
     def stop(self, reason: str) -> None:
-        """End what is done there and get up. Returns at once; the seat says when it has ended."""
+        """End the work and leave. Returns at once; `on_end` is called when the runner has ended."""
         self._stop(reason, is_lost=False)
 
     def yield_role(self) -> None:
-        """Somebody newer has the role: stop, and do not take it from them.
+        """Stop, since a newer participant has the role, and do not take it back.
 
-        A sitting that ended by our own word is closed as well, and that is not meant.
+        Ignored for a participant that this daemon has reported as ended: the server answers `superseded` for it too.
         """
         if self.is_seated and not self._is_over:
             self._has_yielded = True
             self._stop(TAKEN_OVER, is_lost=True)
 
     def renew_claim(self) -> None:
-        """The lines may be dead: what comes next is asked on a new one."""
+        """Drop the connection, which may be lost: the next call opens a new one."""
         self._session.drop()
 
     def join_again(self, session: Session) -> None:
-        """Come back to a seat from which the server has removed this sitting, with what it holds."""
+        """Join again with the same connection id, after the server removed this participant; it keeps its task."""
         try:
             self._sit_down(session)
         except Superseded:
@@ -95,21 +95,21 @@ class Seat(ABC):
 
     @abstractmethod
     def drain(self) -> None:
-        """Take no more tasks; the one in hand is finished."""
+        """Take no more tasks, and finish the one in hand."""
 
     @abstractmethod
     def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
-        """Hear which task the server counts as this seat's, when asked at `asked_at`.
+        """Compare the work with `task`, which this participant holds by the heartbeat that was sent at `asked_at`.
 
-        `notes` are all that people sent to that attempt.
+        `asked_at` is in boot-time seconds; `notes` are all notes that users sent to that attempt.
         """
 
     @abstractmethod
     def _live(self) -> None:
-        """Sit down, unless it was adopted, and do what is done there until the sitting is over."""
+        """Join, unless the participant was adopted, and work until the participant ends."""
 
     def _stop(self, reason: str, is_lost: bool) -> None:
-        """Have the thread get up soon. `is_lost`: the role is somebody else's already."""
+        """Make the thread leave soon. `is_lost`: another participant has the role already."""
         self._stop_reason = self._stop_reason or reason
         self._look.set()
 
@@ -121,14 +121,14 @@ class Seat(ABC):
         except Superseded:
             self._has_yielded = True
         except ConfigurationError as error:
-            log.warning("%s cannot be run: %s", self._thread.name, error)
+            log.warning("agent cannot run: %s: %s", self._thread.name, error)
             self._hinder(str(error), self._in_hand)
         except GreenroomError as error:
-            # The room was closed, or the role wished away, and that wish is still on its way to us: nobody died.
-            log.info("%s gets up: %s", self._thread.name, error)
+            # The room was closed, or the agent spec changed, and this daemon has not read that yet: no failure.
+            log.info("agent leaves: %s: %s", self._thread.name, error)
             self._chronicle.rests(str(error))
         except Exception as error:
-            log.exception("%s failed by an error of Greenroom's own", self._thread.name)
+            log.exception("agent failed: %s: internal error of Greenroom", self._thread.name)
             if self.is_seated:
                 detail = f"the daemon failed: {error!r}"
                 self._close(lambda: self._chronicle.died(detail, self._in_hand))
@@ -136,51 +136,52 @@ class Seat(ABC):
             self._get_up()
 
     def _insist(self, ask: Callable[[], Answer]) -> Answer | None:
-        """Ask the server, however long it is away; None when the seat was stopped before it answered."""
+        """Retry a call until the server answers, however long that takes; None when the runner was stopped before."""
         while self._stop_reason is None:
             try:
                 return ask()
             except Unavailable:
                 self._look.wait(self._premises.retry_pause_s())
             except Conflict as error:
-                # Somebody sits there, or the room was closed: it is looked at again later.
+                # Another participant has the role, or the room was closed: the supervisor tries again later.
                 self._has_yielded = True
                 self.stop(str(error))
         return None
 
     def _sit_down(self, session: Session) -> JoinReply:
-        """Sit down, or come back. Raises Superseded, and what else is refused."""
+        """Join or rejoin. Raises Superseded, and any other rejection."""
         return self._chair.take(session)
 
     def _check(self) -> Recipe:
-        """Who can run nothing, or not write it down, takes no task. Raises ConfigurationError with what is missing."""
+        """Check that a run can be started and recorded, before a task is taken. Raises ConfigurationError if not."""
         recipe = self._premises.recipe(self.wish)
         self._premises.book.check()
         return recipe
 
-    # How it ends.
+    # The end.
 
     def _hinder(self, detail: str, run: Run | None = None) -> None:
-        """Take down that nothing could be run, which nobody died of."""
+        """Record that no process could be started, which is not a failure of the agent."""
         if self.is_seated:
             self._close(lambda: self._chronicle.hindered(detail, run))
         else:
             self._chronicle.rests(detail)
 
     def _close(self, tell: Callable[[], threading.Event]) -> None:
-        """End the sitting by a fact. The server ends it on that word, and no earlier one may.
+        """End the participant by a report, and wait until the server has it.
 
-        So it is waited for: sitting down anew first would make a death look like a takeover. Until the fact is on its
-        way the beats name the sitting: a daemon's first one would end it, without a word of how.
+        The next participant of the role must not join before: the failure would look like a takeover. Heartbeats name
+        this participant until the report is in the outbox: the first heartbeat of a daemon ends all participants that
+        it does not name, without a cause.
         """
         self._is_over = True
-        told = tell()
+        is_sent = tell()
         self._chair.is_taken = False
-        self._wait_for(told)
+        self._wait_for(is_sent)
 
-    def _wait_for(self, told: threading.Event) -> None:
-        """Wait until the server knows, or we are told to stop."""
-        while self._stop_reason is None and not told.wait(LOOK_EVERY_S):
+    def _wait_for(self, is_sent: threading.Event) -> None:
+        """Wait until the server has the report, or the runner is stopped."""
+        while self._stop_reason is None and not is_sent.wait(LOOK_EVERY_S):
             pass
 
     def _get_up(self) -> None:

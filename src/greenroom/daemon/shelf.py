@@ -1,4 +1,8 @@
-"""Where the input and output of runs lie, and how much of it is kept. Must not know what runs are, or how they end."""
+"""The folders with the input and output of runs, and their retention.
+
+Options: `run_logs_kept` folders of each role, `run_logs_bytes_max` bytes of all roles. Metrics: none. Limits: a folder
+whose run may still need it stays, even beyond these limits.
+"""
 
 import os
 import shutil
@@ -15,7 +19,7 @@ from greenroom.settings.volume import size_of
 
 
 class Kept(NamedTuple):
-    """The folder of one run. Its path is a string, since hundreds of them are compared each time."""
+    """The folder of one run: its last change, its path (a string, as many are compared each time) and its bytes."""
 
     at: float
     path: str
@@ -23,11 +27,11 @@ class Kept(NamedTuple):
 
 
 class LogShelf:
-    """A folder for each run: the newest `kept_max` of a role, and of all roles no more than `bytes_max` bytes.
+    """A folder for each run: the newest `kept_max` of a role, and at most `bytes_max` bytes of all roles.
 
-    The oldest goes first. What `in_use` names, or a living process writes to, stays whatever it takes: it has not been
-    handed in yet. Every run begins here, and thousands of files may lie here: so a folder whose process was seen to
-    have ended, and which grows no more, is not looked into again.
+    The oldest folder is removed first. A folder that `in_use` names, or that a running process writes to, stays
+    whatever its size: its output has not been handed in yet. Every run calls this, and there may be thousands of files:
+    so the size of a folder whose process has ended, and which does not grow any more, is read only once.
     """
 
     def __init__(
@@ -41,46 +45,46 @@ class LogShelf:
         self._ended: dict[str, Kept] = {}
 
     def place(self, room: str, role: str, task: str, attempt: int) -> Path:
-        """Make room for one more run of the role; the folder for what it writes. Raises ConfigurationError."""
-        shelf = self._folder / room / role
+        """Remove what is too much for one more run of the role; the folder for that run. Raises ConfigurationError."""
+        role_folder = self._folder / room / role
         try:
-            shelf.mkdir(parents=True, exist_ok=True, mode=0o700)
+            role_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigurationError(
-                f"Nothing of a run can be kept in {shelf}: {error.strerror}.", "Make room there, or make it writable."
+                f"No run can be kept in {role_folder}: {error.strerror}.", "Free space there, or make it writable."
             ) from error
-        place = shelf / f"{task}.{attempt}"
+        place = role_folder / f"{task}.{attempt}"
         with self._lock:
-            for kept in self._too_much(shelf, {str(path) for path in (*self._in_use(), place)}):
+            for kept in self._excess(role_folder, {str(path) for path in (*self._in_use(), place)}):
                 shutil.rmtree(kept.path, ignore_errors=True)
                 self._ended.pop(kept.path, None)
         return place
 
-    def _too_much(self, shelf: Path, in_use: Collection[str]) -> list[Kept]:
-        """What has to go for one more run on a shelf."""
-        finished = self._finished(in_use)
-        of_role = [kept for kept in finished if kept.path.startswith(f"{shelf}{os.sep}")]
-        goes = of_role[: max(0, len(of_role) - self._kept_max + 1)]
-        left = [kept for kept in finished if kept not in goes]
+    def _excess(self, role_folder: Path, in_use: Collection[str]) -> list[Kept]:
+        """The folders to remove for one more run in the folder of a role."""
+        removable = self._removable(in_use)
+        of_role = [kept for kept in removable if kept.path.startswith(f"{role_folder}{os.sep}")]
+        excess = of_role[: max(0, len(of_role) - self._kept_max + 1)]
+        left = [kept for kept in removable if kept not in excess]
         size = sum(kept.size for kept in left)
         while left and size > self._bytes_max:
-            goes.append(left.pop(0))
-            size -= goes[-1].size
-        return goes
+            excess.append(left.pop(0))
+            size -= excess[-1].size
+        return excess
 
-    def _finished(self, in_use: Collection[str]) -> list[Kept]:
-        """Every folder of a run that may go, the oldest first.
+    def _removable(self, in_use: Collection[str]) -> list[Kept]:
+        """All folders that may be removed, the oldest first.
 
-        What is in use is not remembered as ended: the same attempt may begin once more where it was.
+        A folder in use is not remembered as ended: the same attempt may start again in it.
         """
-        every = iglob(os.path.join(escape(str(self._folder)), "*", "*", "*"), include_hidden=True)
-        paths = [path for path in every if path not in in_use]
+        all_paths = iglob(os.path.join(escape(str(self._folder)), "*", "*", "*"), include_hidden=True)
+        paths = [path for path in all_paths if path not in in_use]
         self._ended = {path: self._ended[path] for path in paths if path in self._ended}
-        found = (self._ended.get(path) or self._look_into(path) for path in paths)
+        found = (self._ended.get(path) or self._measure(path) for path in paths)
         return sorted(kept for kept in found if kept is not None)
 
-    def _look_into(self, path: str) -> Kept | None:
-        """How much a folder takes; None while its process lives, and for what is no folder, or was just taken away."""
+    def _measure(self, path: str) -> Kept | None:
+        """The size of a folder; None while its process runs, and for what is no folder or was just removed."""
         process = wrapper_in(Path(path))
         if process is not None and is_alive(process):
             return None

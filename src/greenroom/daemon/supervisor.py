@@ -1,7 +1,9 @@
-"""Makes true what is wished for this machine: compares wishes with seats and acts. Must not know how a seat works.
+"""Reconciles this machine's role runners with its assignments: starts and stops them.
 
-It is the only one that starts or stops an agent here, and before it was told what is wished it does neither. What to do
-is decided by `domain.supervision`.
+Only the supervisor starts or stops an agent on this machine, and it does neither before it has the first assignments.
+The decisions are those of `domain.supervision`.
+Options: the restart settings (`restart_pause_s_min`, `restart_pause_s_max`, `restart_reset_s`, `park_after_ends`,
+`park_window_s`, `park_pause_s`). Metrics: none; each change of a role's status is logged once.
 """
 
 import logging
@@ -23,7 +25,7 @@ LOOK_EVERY_S = 60.0
 
 
 class Seat(Protocol):
-    """A role that this daemon sits in, as the supervisor sees it. What happens to it, it notes in the histories."""
+    """A role runner, as the supervisor needs it. It records what happens to its agent in the restart state."""
 
     wish: Wish
 
@@ -35,7 +37,11 @@ Held = TypeVar("Held", bound=Seat)
 
 
 class Supervisor(Generic[Held]):
-    """Wishes on one side, seats on the other. `make_seat` is given what the seat calls when it has ended."""
+    """Compares assignments with role runners and acts on the difference.
+
+    `make_seat` gets, as its last argument, what the role runner has to call when it has ended. `on_death` is called
+    when the supervisor's thread fails.
+    """
 
     def __init__(
         self,
@@ -51,7 +57,7 @@ class Supervisor(Generic[Held]):
         self._wishes: dict[Key, Wish] | None = None
         self._seats: dict[Key, Held] = {}
         self._asked_to_stop: set[Key] = set()
-        self._told: dict[Key, Step] = {}
+        self._logged_steps: dict[Key, Step] = {}
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -60,23 +66,23 @@ class Supervisor(Generic[Held]):
         self._thread.start()
 
     def adopt(self, seat: Held) -> None:
-        """Take over a seat that was made from what an earlier daemon left running, before the first wishes come.
+        """Add a role runner of an adopted run, before the first assignments come.
 
-        Whoever made it starts it, and has it call `take_end` when it has ended.
+        The caller starts it, and has it call `take_end` when it has ended.
         """
         with self._changed:
             self._seats[seat.wish.room, seat.wish.role] = seat
 
     def take_wishes(self, wishes: Wishes) -> None:
-        """Take the whole of what is wished now, from any thread."""
+        """Replace all assignments, from any thread."""
         with self._changed:
             self._wishes = {(wish.room, wish.role): wish for wish in wishes.wishes}
             self._histories.keep_only(self._wishes.keys() | self._seats.keys())
-            self._told = {key: step for key, step in self._told.items() if key in self._wishes}
+            self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._wishes}
             self._changed.notify_all()
 
     def take_end(self, room: str, role: str) -> None:
-        """Take down that the seat in that role has ended, from any thread."""
+        """Remove the role runner, which has ended, from any thread."""
         with self._changed:
             del self._seats[room, role]
             self._asked_to_stop.discard((room, role))
@@ -85,12 +91,12 @@ class Supervisor(Generic[Held]):
             self._changed.notify_all()
 
     def seats(self) -> list[Held]:
-        """The seats that are taken now."""
+        """The role runners that have not ended."""
         with self._changed:
             return list(self._seats.values())
 
     def stop(self, reason: str, timeout_s: float) -> bool:
-        """Stop every agent and sit down no more; True when all have ended in time."""
+        """Stop every agent and start no more; True when all role runners ended within `timeout_s`."""
         with self._changed:
             self._is_stopping = True
             seats = list(self._seats.values())
@@ -101,50 +107,50 @@ class Supervisor(Generic[Held]):
             return self._changed.wait_for(lambda: not self._seats, timeout_s)
 
     def step(self) -> float:
-        """Do what is to be done now; the seconds after which to look again, if nothing changes before."""
+        """Reconcile every role; the seconds until the next step, unless something changes before."""
         self._histories.keep_current()
         with self._changed:
             if self._is_stopping or self._wishes is None:
                 return LOOK_EVERY_S
             now = self._clock.boottime()
             keys = list({**self._wishes, **self._seats})
-            return min([LOOK_EVERY_S, *(self._settle(key, self._wishes.get(key), now) for key in keys)])
+            return min([LOOK_EVERY_S, *(self._reconcile(key, self._wishes.get(key), now) for key in keys)])
 
-    def _settle(self, key: Key, wish: Wish | None, now: float) -> float:
-        """Make one role what it should be; the seconds after which to look at it again."""
+    def _reconcile(self, key: Key, wish: Wish | None, now: float) -> float:
+        """Reconcile one role; the seconds until it has to be looked at again."""
         seat = self._seats.get(key)
         desired = wish is not None and wish.desired == RUNNING
         generation = wish.generation if wish is not None else 0
         history = self._histories.of(*key)
-        seated = seat.wish.generation if seat is not None else None
-        step = supervision.decide(desired, generation, seated, history, now)
+        seat_generation = seat.wish.generation if seat is not None else None
+        step = supervision.decide(desired, generation, seat_generation, history, now)
         if seat is None or step.action == supervision.STOP:
-            wished = wish or (seat.wish if seat is not None else None)
-            self._tell(key, wished.room_name if wished is not None else key[0], step, now)
+            spec = wish or (seat.wish if seat is not None else None)
+            self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
         if step.action == supervision.SIT:
             assert wish is not None
-            self._sit(key, wish, supervision.under(history, generation))
+            self._start_seat(key, wish, supervision.under(history, generation))
         elif step.action == supervision.STOP and key not in self._asked_to_stop:
             assert seat is not None
             self._asked_to_stop.add(key)
             seat.stop(step.reason)
         return LOOK_EVERY_S if step.until is None else max(0.0, step.until - now)
 
-    def _sit(self, key: Key, wish: Wish, history: History) -> None:
+    def _start_seat(self, key: Key, wish: Wish, history: History) -> None:
         seat = self._seats[key] = self._make_seat(wish, history, partial(self.take_end, *key))
         seat.start()
 
-    def _tell(self, key: Key, room_name: str, step: Step, now: float) -> None:
-        """Say once why a role is as it is."""
-        if self._told.get(key) != step:
-            self._told[key] = step
+    def _log_step(self, key: Key, room_name: str, step: Step, now: float) -> None:
+        """Log why a role is started, stopped or waits, once for each reason."""
+        if self._logged_steps.get(key) != step:
+            self._logged_steps[key] = step
             until = "" if step.until is None else f" (until {instant_of(self._clock.wall() + step.until - now)})"
-            log.info("%s/%s: %s%s", room_name, key[1], step.reason, until)
+            log.info("agent status: %s/%s: %s%s", room_name, key[1], step.reason, until)
 
     def _run(self) -> None:
         try:
             while not self._is_stopping:
-                # Looked and waited under one lock: what changes in between would wake nobody.
+                # Step and wait under one lock: a change between the two would not end the wait.
                 with self._changed:
                     wait_s = self.step()
                     if not self._is_stopping:

@@ -1,4 +1,4 @@
-"""How a process that stays in a role is started, and what its end says. Must not know what follows from that."""
+"""Starts a resident process, and reads its result when it has ended."""
 
 from pathlib import Path
 
@@ -18,29 +18,29 @@ RESULT_FILE = "result.json"
 
 
 def prepare(premises: Premises, book: ResidentBook, wish: Wish, connection_id: str) -> Resident:
-    """Write down what is about to be started. Raises ConfigurationError where that cannot be."""
+    """Record the process that is about to be started. Raises ConfigurationError if that fails."""
     folder = premises.shelf.place(wish.room_name, wish.role, connection_id, 1)
     resident = Resident(connection_id=connection_id, wish=wish, folder=str(folder), began_at=premises.clock.wall())
     try:
         book.note(resident)
     except OSError as error:
-        raise ConfigurationError(f"The process cannot be written down: {error}.", "Make room on the disk.") from error
+        raise ConfigurationError(f"The process cannot be recorded: {error}.", "Free space on the disk.") from error
     return resident
 
 
 def start(premises: Premises, resident: Resident, recipe: Recipe, token: str) -> Group:
-    """Start the process. Raises ConfigurationError."""
-    told = environment_of(premises.desk.url, resident, token)
-    env = child_environment(premises.environ, {**recipe.env, **told})
+    """Start the process. Raises ConfigurationError if it cannot be started."""
+    variables = environment_of(premises.desk.url, resident, token)
+    env = child_environment(premises.environ, {**recipe.env, **variables})
     folder, bytes_max = Path(resident.folder), premises.limits.run_output_bytes_max
     return Group.spawn(recipe.command, recipe.workdir, env, b"", folder, resident.marks, bytes_max)
 
 
 def environment_of(url: str, resident: Resident, token: str) -> dict[str, str]:
-    """What it is told of Greenroom: which role it has, where, and a token for that role alone.
+    """The variables that a resident gets: its role, the server, and a token for that role alone.
 
-    The room by its id, which it keeps when it is renamed. What its commands write down lies with its output, apart
-    from the daemon's own files.
+    The room is given by its id, which stays when the room is renamed. The data directory of the process is in the
+    folder of the run, apart from the daemon's own files.
     """
     folder = Path(resident.folder)
     return {
@@ -55,13 +55,13 @@ def environment_of(url: str, resident: Resident, token: str) -> dict[str, str]:
 
 
 def said_by(resident: Resident) -> Result | None:
-    """What it said itself of its end."""
+    """The result that the process itself reported; None if there is none."""
     folder = Path(resident.folder)
     return read_result(None, folder / RESULT_FILE, folder / "stdout")
 
 
 def last_words(premises: Premises, resident: Resident, said: Result | None, ended: Exit | None) -> str:
-    """How it ended, and what it said last."""
+    """Why it ended, as text: its own reason, its exit status and the end of its standard error."""
     reason = said.reason if said is not None else ""
     printed = tail_of(Path(resident.folder) / "stderr", premises.limits.stderr_bytes_kept)
     return "\n".join(line for line in (reason, str(ended or ""), printed) if line).strip()

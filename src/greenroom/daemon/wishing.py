@@ -1,4 +1,9 @@
-"""How the daemon learns what is wished for its machine. Knows versions and waits; must not know what is done then."""
+"""Watches the assignments of the daemon's machine, by long polls.
+
+Options: a poll waits up to the shorter of `wishes_wait_max_s` and `claim_wait_max_s`, and ends within
+`daemon_heartbeat_interval_s`; a failed one is retried after a random pause. Metrics: none. Limits: a change that is
+replaced before the next poll is never seen, since only the newest assignments are read.
+"""
 
 import logging
 import threading
@@ -15,9 +20,10 @@ log = logging.getLogger("greenroom.daemon.wishing")
 
 
 class WishWatch:
-    """A thread that asks for the machine's wishes, waits for a newer version, and asks again.
+    """A thread that reads the machine's assignments, waits for a newer version, and reads them again.
 
-    A wish is a state: whatever was missed while the server was away does not matter, the next answer is all of it.
+    Every answer holds all assignments, so versions that were missed during an outage do not matter. `on_forgotten` is
+    called when the server rejects the read, `on_death` when the thread fails.
     """
 
     def __init__(
@@ -41,7 +47,7 @@ class WishWatch:
         self._on_death = on_death
         self._session: Session | None = None
         self._version: int | None = None
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="wishes", daemon=True)
 
@@ -49,25 +55,25 @@ class WishWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """End the watch, and drop the poll that waits."""
         self._is_stopped = True
         self._drop()
 
     def heard_of(self, version: int) -> None:
-        """Somebody else learned which version is current: look at once if it is not the one we know.
+        """Poll at once if `version`, the current one as a heartbeat reported it, is not the one that was read last.
 
-        Not only if it is newer: a server that was set up from an older copy counts from there.
+        An older one counts too: a server that was restored from a backup counts on from there.
         """
         if version != self._version:
             self._version = None
             self._drop()
 
     def renew(self) -> None:
-        """Drop the call that stands: the line that it waits on may be dead."""
+        """Drop the poll that waits, since its connection may be lost; a new one is sent."""
         self._drop()
 
     def _drop(self) -> None:
-        self._look.set()
+        self._wakeup.set()
         session = self._session
         if session is not None:
             session.drop()
@@ -75,14 +81,14 @@ class WishWatch:
     def _run(self) -> None:
         try:
             while not self._is_stopped:
-                self._look.clear()
+                self._wakeup.clear()
                 self.ask()
         finally:
             if not self._is_stopped:
                 self._on_death()
 
     def ask(self) -> None:
-        """Ask once, and hand on what is new."""
+        """Poll once, and hand a new version to `on_wishes`."""
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
@@ -90,9 +96,9 @@ class WishWatch:
         except Unavailable:
             self._pause()
         except GreenroomError as error:
-            log.warning("the wishes of this machine cannot be read: %s", error)
+            log.warning("assignments not read, retrying: machine %s: %s", self._machine, error)
             session.close()
-            self._session = None  # registered anew, it speaks with a new token
+            self._session = None  # after the next registration, it has a new token
             self._on_forgotten()
             self._pause()
         else:
@@ -102,5 +108,5 @@ class WishWatch:
                 self._on_wishes(wishes)
 
     def _pause(self) -> None:
-        """Wait a random while, or until the beat has found the server: daemons come back at times of their own."""
-        self._look.wait(self._standing.failed(self._is_crowded(), self._entropy.fraction()))
+        """Wait for a random pause, which keeps daemons from returning all at once, or until `heard_of` or `renew`."""
+        self._wakeup.wait(self._standing.failed(self._is_crowded(), self._entropy.fraction()))

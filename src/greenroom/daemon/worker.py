@@ -1,4 +1,4 @@
-"""A seat in which a command is run for each task: claim, run, report. Must not know how a run is made up or ended."""
+"""Runs the command of a role once for each task: claim, run, report."""
 
 import logging
 import threading
@@ -24,9 +24,9 @@ log = logging.getLogger("greenroom.daemon.worker")
 
 
 class WorkerSeat(Seat):
-    """Takes one task after the other, until it is stopped, superseded, or a run ends badly.
+    """Takes one task after the other, until it is stopped or superseded, or a run fails.
 
-    `adopted` is a run that an earlier daemon left: the seat is that sitting, and carries it on.
+    `adopted` is a run that an earlier daemon left: the runner adopts its participant and goes on with that run.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WorkerSeat(Seat):
         self._claim.end()
 
     def renew_claim(self) -> None:
-        """What waits on a line is asked again on a new one, and so is what comes next."""
+        """Send the claim, and the next calls, on new connections."""
         self._claim.renew()
         super().renew_claim()
 
@@ -69,7 +69,7 @@ class WorkerSeat(Seat):
         self._claim.renew()
 
     def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
-        """Compare what runs with the task that the server named, and give it what is new among its notes."""
+        """Check the run against the task that the server named, and deliver the notes that are new."""
         with self._lock:
             errand, run, began_at = self._errand, self._in_hand, self._began_at
         if errand is None or run is None or began_at >= asked_at:
@@ -79,12 +79,12 @@ class WorkerSeat(Seat):
             return
         try:
             for note in errand.take_notes(notes):
-                log.info("%s: %s: a note for its agent: %s", self._thread.name, run.task, note)
+                log.info("note delivered: %s, %s: %s", self._thread.name, run.task, note)
         except OSError as error:
-            log.error("%s: %s: a note cannot be given to the command: %s", self._thread.name, run.task, error)
+            log.error("note not delivered: %s, %s: %s", self._thread.name, run.task, error)
 
     def _stop(self, reason: str, is_lost: bool) -> None:
-        """End the run, if there is one. Where the role was lost, what it had written is handed in."""
+        """End the run, if there is one. If the role was lost, its output is handed in as a late result."""
         super()._stop(reason, is_lost)
         self._claim.end()
         with self._lock:
@@ -97,15 +97,15 @@ class WorkerSeat(Seat):
     def _live(self) -> None:
         if self._adopted is None:
             self._insist(lambda: self._sit_down(self._session))
-        elif not self._settle(self._carry_on(self._adopted), is_adopted=True):
+        elif not self._record_end(self._resume_run(self._adopted), is_adopted=True):
             return
         if self._stop_reason is None:
             self._check()
         while self._stop_reason is None and (task := self._claim.next_task()) is not None:
-            if not self._settle(self._carry_out(task)):
+            if not self._record_end(self._run_task(task)):
                 return
         if self._stop_reason is None:
-            # There is no sitting down again at once.
+            # The backoff keeps the next participant from joining at once.
             self._chronicle.rests("the server asked it to take no more tasks")
 
     def _sit_down(self, session: Session) -> JoinReply:
@@ -122,8 +122,8 @@ class WorkerSeat(Seat):
 
     # The run.
 
-    def _carry_out(self, task: ClaimedTask) -> Outcome:
-        """Run the agent's command for one task. The run is written down before it begins and until its end is told."""
+    def _run_task(self, task: ClaimedTask) -> Outcome:
+        """Run the command for one task. The run is on record from before its start until its end is reported."""
         premises = self._premises
         run = self._in_hand = Run(
             task=task.id,
@@ -135,15 +135,22 @@ class WorkerSeat(Seat):
             trial=self.history.is_parked,
         )
         run, plan = errands.prepare(premises, run, task)
-        errand = Errand(self._session, task, self.connection_id, plan, premises.clock, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_out)
+        errand = Errand(
+            self._session,
+            task,
+            self.connection_id,
+            plan,
+            premises.clock,
+            lambda identity: self._record_start(run, identity),
+        )
+        return self._finish_run(errand, run, errand.carry_out)
 
-    def _carry_on(self, run: Run) -> Outcome:
-        """Go on with a run that an earlier daemon began."""
-        errand = errands.again(self._premises, self._session, run, lambda it: self._begin(run, it))
-        return self._see_through(errand, run, errand.carry_on)
+    def _resume_run(self, run: Run) -> Outcome:
+        """Go on with a run that an earlier daemon started."""
+        errand = errands.again(self._premises, self._session, run, lambda identity: self._record_start(run, identity))
+        return self._finish_run(errand, run, errand.carry_on)
 
-    def _see_through(self, errand: Errand, run: Run, carry: Callable[[], Outcome]) -> Outcome:
+    def _finish_run(self, errand: Errand, run: Run, execute: Callable[[], Outcome]) -> Outcome:
         with self._lock:
             self._errand, self._in_hand = errand, run
             self._began_at = self._premises.clock.boottime()
@@ -151,26 +158,26 @@ class WorkerSeat(Seat):
         if self._has_yielded or reason is not None:
             end(errand, reason or TAKEN_OVER, is_lost=self._has_yielded)
         try:
-            return carry()
+            return execute()
         finally:
             with self._lock:
                 self._errand = None
 
-    def _begin(self, run: Run, identity: Identity) -> None:
-        """Its command runs. A disk that takes nothing more must not stop the run, or the word of its end."""
+    def _record_start(self, run: Run, identity: Identity) -> None:
+        """Record and report that the command runs. A full disk must not stop the run, or the report of its end."""
         try:
             self._premises.book.note(msgspec.structs.replace(run, identity=identity))
         except OSError as error:
-            log.error("%s: a daemon that was killed now would not know its process: %s", run.task, error)
+            log.error("cannot update the run record: %s: %s; it does not name the process", run.task, error)
         self._chronicle.began(run)
 
-    def _settle(self, outcome: Outcome, is_adopted: bool = False) -> bool:
-        """Take down how a run ended; False when the sitting ends with it."""
+    def _record_end(self, outcome: Outcome, is_adopted: bool = False) -> bool:
+        """Record and report how a run ended; False when the participant ends with it."""
         run, self._in_hand = self._in_hand, None
         assert run is not None
         level = logging.WARNING if outcome.kind == FAILED else logging.INFO
-        log.log(level, "%s: %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
-        # A success is one though an earlier daemon could not hand it on, and counted that.
+        log.log(level, "run ended: %s, %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
+        # A success counts as one, even if an earlier daemon could not hand the result on and counted a failure.
         is_well = outcome.kind in (DONE, DID_ITSELF)
         if outcome.kind == FAILED or (not is_well and self._chronicle.has_counted(run)):
             self._close(lambda: self._chronicle.died(outcome.detail, run, outcome.exit))
@@ -179,15 +186,15 @@ class WorkerSeat(Seat):
         elif outcome.kind == NOT_BEGUN and not is_adopted:
             self._hinder(outcome.detail, run)
         else:
-            told = self._chronicle.ended(run, outcome)
+            is_sent = self._chronicle.ended(run, outcome)
             if outcome.kind == NOT_BEGUN:
-                self._wait_for(told)  # Until then a claim is answered with the same attempt, which then is given back.
+                self._wait_for(is_sent)  # Until then, a claim gets this same attempt, which the report then releases.
             return outcome.kind != STOPPED
         return False
 
 
 def end(errand: Errand, reason: str, is_lost: bool) -> None:
-    """End a run from another thread; one whose role was lost hands in what it had written."""
+    """End a run from another thread. If the role was lost, the run hands in its output as a late result."""
     if is_lost:
         errand.lose(f"{TAKEN_OVER.capitalize()}.")
     else:

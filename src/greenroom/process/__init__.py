@@ -1,1 +1,4 @@
-"""Processes of this computer. Knows groups, signals and identities; must not know what runs in them or for whom."""
+"""Starts, identifies and ends the processes of this computer, as groups.
+
+It must not know what runs in them, or for whom.
+"""

@@ -1,4 +1,4 @@
-"""How a long-lived process is told to end: by signals, its threads, or the end of who started it. Must not know why."""
+"""The shutdown of a long-lived process: by a signal, by one of its threads, or by the end of its parent."""
 
 import os
 import select
@@ -16,49 +16,51 @@ CODE_OF_SIGNAL = {signal.SIGTERM: DONE, signal.SIGHUP: DONE, signal.SIGINT: INTE
 
 
 class Ending:
-    """The exit code that is told first, by a signal or a thread. A pipe, since a signal's handler may take no lock."""
+    """Takes the exit code from a signal or a thread; the first counts. By a pipe: a signal handler may take no lock."""
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
-        self._woken, self._wake = os.pipe()
-        for descriptor in (self._writing, self._woken, self._wake):
+        self._wakeup_reading, self._wakeup_writing = os.pipe()
+        for descriptor in (self._writing, self._wakeup_reading, self._wakeup_writing):
             os.set_blocking(descriptor, False)
 
     def tell(self, code: int) -> None:
-        """End with that exit code, unless an end was told before."""
+        """End with that exit code, unless an end was requested before. From any thread, and from signal handlers."""
         try:
             os.write(self._writing, bytes([code]))
         except BlockingIOError:
-            return  # so many were told already
+            return  # the pipe is full of earlier requests
 
     def wait(self, follow: int | None = None) -> int:
-        """Wait for the end. `follow` is a descriptor whose other side is held by who started us: its end is ours."""
-        watched = [self._reading, self._woken] if follow is None else [self._reading, self._woken, follow]
+        """Wait for the end; the exit code. `follow` is a pipe from the parent; when it closes, the exit code is 0."""
+        watched = (
+            [self._reading, self._wakeup_reading] if follow is None else [self._reading, self._wakeup_reading, follow]
+        )
         while True:
             ready, _, _ = select.select(watched, [], [])
             if self._reading in ready:
                 return os.read(self._reading, 1)[0]
-            if self._woken in ready:
-                os.read(self._woken, 4096)
+            if self._wakeup_reading in ready:
+                os.read(self._wakeup_reading, 4096)
             elif not os.read(ready[0], 4096):
                 return DONE
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take the signals that ask a process to end as what they mean.
+        """Handle SIGTERM, SIGHUP and SIGINT as requests to end, inside the block.
 
-        Python runs a signal's handler on the main thread alone, but the system may give the signal to any thread, and
-        then nothing interrupts the main one: it sleeps on, and the process does not end. So it is woken by a byte.
+        Python runs signal handlers on the main thread only, but the system may deliver the signal to any thread. Then
+        nothing interrupts the main thread, and the process would not end: so a byte in a pipe wakes it.
         """
 
-        def take(number: int, frame: FrameType | None) -> None:
+        def handle(number: int, frame: FrameType | None) -> None:
             self.tell(CODE_OF_SIGNAL[signal.Signals(number)])
 
-        before = {number: signal.signal(number, take) for number in CODE_OF_SIGNAL}
-        woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        handlers_before = {number: signal.signal(number, handle) for number in CODE_OF_SIGNAL}
+        wakeup_fd_before = signal.set_wakeup_fd(self._wakeup_writing, warn_on_full_buffer=False)
         try:
             yield
         finally:
-            signal.set_wakeup_fd(woken_before)
-            for number, handler in before.items():
+            signal.set_wakeup_fd(wakeup_fd_before)
+            for number, handler in handlers_before.items():
                 signal.signal(number, handler)

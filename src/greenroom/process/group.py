@@ -1,4 +1,4 @@
-"""Knows how a command runs as a group of its own, is taken over, and ends as a whole. Must not know what it is for."""
+"""Runs a command as a process group of its own, which can be adopted and ends as a whole."""
 
 import signal
 import threading
@@ -15,9 +15,10 @@ from greenroom.process.start import Start, start_wrapper
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """How a command ended: the code it returned, or the signal that ended it.
+    """How a command ended: its exit code, or the signal that ended it.
 
-    With neither nobody saw it, since the wrapper was killed; or it was never started, and `refused` says why.
+    With neither, the end was not recorded, since the shim was killed; or the command was never started, and
+    `refused` says why.
     """
 
     code: int | None
@@ -38,14 +39,14 @@ class Exit(msgspec.Struct, frozen=True):
         if self.refused is not None:
             return f"never started ({self.refused})"
         if self.code is None:
-            return "nobody saw how the command ended: the process that watched over it was killed"
+            return "how the command ended is unknown: the process that recorded it was killed"
         return f"exit code {self.code}"
 
 
 class Group:
-    """One command with everything that it starts: its own session and process group, so that it ends as a whole.
+    """One command with all processes that it starts, in a session and process group of its own.
 
-    The group is led by a wrapper, which outlives whoever started it: `identity` is the wrapper's.
+    The group is led by a shim, which outlives the process that started it: `identity` is the shim's.
     """
 
     def __init__(self, folder: Path, identity: Identity, marks: Mapping[str, str], start: Start | None = None) -> None:
@@ -71,13 +72,13 @@ class Group:
         grace_s: float = DEFAULTS.stop_grace_s,
         may_begin: Callable[[], bool] = lambda: True,
     ) -> "Group":
-        """Start `command` in `cwd`, the directory itself, and return when it runs. Raises ConfigurationError.
+        """Start `command` in `cwd`, a path without symlinks, and return when it runs.
 
-        `marks` are variables of `env` that no other command has: whoever left group and session is known by them.
-        What goes in and out lies in files in `folder`, of each output stream `output_bytes_max` bytes: a command that
-        reads slowly, or never, blocks nobody. With `lifeline` nothing of it outlives this process by more than
-        `grace_s`. `may_begin` has the last word, when only the command is left to be started: NotNow is raised where
-        it says no.
+        `marks` are variables of `env` that no other command has: processes that left the group and session are
+        recognised by them. Input and output are files in `folder`, at most `output_bytes_max` bytes of each output
+        stream: a command that reads slowly, or never, blocks no other process. With `lifeline`, none of its processes
+        outlives this process by more than `grace_s`. `may_begin` is called last, when only the command itself is left
+        to start. Raises ConfigurationError if the command cannot be started, NotNow if `may_begin` returns False.
         """
         lifeline_grace_s = grace_s if lifeline else None
         start = start_wrapper(
@@ -87,9 +88,9 @@ class Group:
 
     @classmethod
     def adopt(cls, folder: Path, marks: Mapping[str, str]) -> "Group | None":
-        """Take over a command that an earlier process of ours started; None when it was never started.
+        """Adopt a command that an earlier process of Greenroom started; None when it was never started.
 
-        A wrapper that had not written itself down yet finds that whoever started it has ended, and starts nothing.
+        A shim that has not recorded itself yet notices that its starter has ended, and starts nothing.
         """
         identity, record = wrapper_in(folder), record_in(folder)
         if identity is None or (record is not None and record.refused is not None):
@@ -102,18 +103,18 @@ class Group:
         return self.wait(0)
 
     def wait(self, timeout_s: float | None = None) -> Exit | None:
-        """Wait until the command has ended, at most `timeout_s`, and say how; None when it still runs."""
+        """Wait until the command has ended, at most `timeout_s`; how it ended, or None if it still runs."""
         if not self._ended.wait(timeout_s):
             return None
         record = record_in(self._folder) or Record(None, None)
         return Exit(record.code, record.signal, record.refused)
 
     def stop(self, grace_s: float) -> Exit | None:
-        """End the whole group: TERM, `grace_s` for it to tidy up, KILL. Stopping what does not run is success.
+        """End the whole group: SIGTERM, `grace_s` to clean up, SIGKILL. It is no error if nothing runs.
 
-        Call it after the command has ended by itself too: it ends whoever the command left behind, and where the
-        wrapper was killed, the command. None is answered only when the kernel does not let somebody end (who hangs in
-        a system call).
+        Call it also when the command has ended by itself: it ends processes that the command left, and the command
+        itself where the shim was killed. Returns how the command ended; None only if a process cannot be ended, as
+        it hangs in a system call.
         """
         end_group(self.identity, grace_s, self._marks, command=command_in(self._folder), is_watched=self._is_watched)
         return self.wait(KILL_S_MAX)

@@ -1,4 +1,4 @@
-"""Knows how a process is told from another that got the same number later. Must not know what the process does."""
+"""Identifies a process by number and start time, so that a later process with the same number is not taken for it."""
 
 import os
 import select
@@ -11,49 +11,49 @@ from pathlib import Path
 import msgspec
 
 if sys.platform != "linux":
-    import psutil  # On Linux /proc tells all of it, and every command of an agent would pay for the import.
+    import psutil  # On Linux, /proc has all of this, and the import would slow down every command.
 
 LOOK_EVERY_S = 0.1
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A process for all time: its number, and when it started. Numbers are given out again, pairs are not."""
+    """A process: its number, and when it started. Numbers are used again, pairs of both are not."""
 
     pid: int
     started: str
 
 
 def identity_of(pid: int) -> Identity | None:
-    """The identity of the process that has that number now; None when there is none."""
+    """The identity of the process that has this number now; None if there is none."""
     started = _started(pid)
     return None if started is None else Identity(pid, started)
 
 
 def is_alive(identity: Identity) -> bool:
-    """Tell whether exactly that process still runs.
+    """Whether exactly this process still runs.
 
-    A process that we may not signal (EPERM) is alive; one that ended and only waits to be collected is not.
+    A process that may not be signalled (EPERM) runs; one that has ended and only waits to be collected does not.
     """
     try:
         os.kill(identity.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's process by now, or ours under another user: its start time decides
+        pass  # another process by now, or the same one under another user: the start time decides
     started = _started(identity.pid)
     return started == identity.started and not is_zombie(identity.pid)
 
 
 def await_end(identity: Identity) -> None:
-    """Wait until exactly that process has ended, whoever's child it is.
+    """Wait until exactly this process has ended, whether it is a child or not.
 
-    Where the kernel tells of it nobody has to look again and again: a daemon may have many to wait for.
+    Uses a pidfd where the kernel has them, since a daemon may wait for many processes; else it polls.
     """
     if hasattr(os, "pidfd_open"):
-        with suppress(OSError):  # it has ended already, or there is no such call or no descriptor left
+        with suppress(OSError):  # it has ended, or the call or a free descriptor is missing
             process = os.pidfd_open(identity.pid)
             try:
-                if is_alive(identity):  # of this identity, now that the number can no longer become another's
+                if is_alive(identity):  # checked now that the number cannot be used again
                     poll = select.poll()
                     poll.register(process, select.POLLIN)
                     poll.poll()
@@ -64,7 +64,7 @@ def await_end(identity: Identity) -> None:
 
 
 def is_of_this_boot(identity: Identity) -> bool:
-    """Tell whether the process was started since this computer was. Every process of an earlier boot has ended."""
+    """Whether the process was started in this boot. Every process of an earlier boot has ended."""
     boot, _, _ = identity.started.rpartition(":")
     return boot == this_boot()
 
@@ -72,17 +72,17 @@ def is_of_this_boot(identity: Identity) -> bool:
 if sys.platform == "linux":
 
     def is_zombie(pid: int) -> bool:
-        """Tell whether the process has ended and only its exit status is left of it."""
+        """Whether the process has ended and only waits to be collected."""
         fields = _fields(pid)
         return fields is None or fields[0] in (b"Z", b"X")
 
     def _started(pid: int) -> str | None:
-        """When the process started, with the boot. In ticks: a corrected wall clock would move anything else."""
+        """When the process started, with the boot. In ticks, which a change of the wall clock does not move."""
         fields = _fields(pid)
         return None if fields is None else f"{this_boot()}:{fields[19].decode()}"
 
     def _fields(pid: int) -> list[bytes] | None:
-        """What the kernel says of a process behind its name: first its state, as the twentieth when it started."""
+        """The fields of /proc/PID/stat behind the name: the first is the state, the twentieth the start time."""
         try:
             return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
@@ -90,13 +90,13 @@ if sys.platform == "linux":
 
     @cache
     def this_boot() -> str:
-        """What no other start of this computer is called."""
+        """The unique id of this boot of the computer."""
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 else:
 
     def is_zombie(pid: int) -> bool:
-        """Tell whether the process has ended and only its exit status is left of it."""
+        """Whether the process has ended and only waits to be collected."""
         try:
             return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
         except psutil.AccessDenied:
@@ -112,5 +112,5 @@ else:
 
     @cache
     def this_boot() -> str:
-        """What no other start of this computer is called."""
+        """The unique id of this boot of the computer."""
         return f"{psutil.boot_time():.0f}"

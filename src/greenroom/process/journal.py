@@ -1,6 +1,6 @@
-"""The files in the folder of a run: how they are called and read. Must not know what was run, or for whom.
+"""The files in the folder of a run: their names, and how they are read.
 
-`wrapper.py` writes them, and cannot import this: it is a program of its own.
+`wrapper.py` writes them, and cannot import this module, since it is a program of its own.
 """
 
 import os
@@ -18,7 +18,7 @@ STREAMS = ("stdout", "stderr")
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What the wrapper wrote down at the end. `refused` is why the command was never started, in a word."""
+    """What the shim recorded at the end. `refused` is the keyword for why the command was never started."""
 
     code: int | None
     signal: int | None
@@ -26,9 +26,9 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
-    """Lay the folder of a run out, without anything that a former run left there. Raises OSError and ValueError."""
+    """Prepare the folder of a run, and remove the files of an earlier run. Raises OSError and ValueError."""
     if any("\0" in word for word in command):
-        raise ValueError("a word of it holds U+0000, which no command can take")
+        raise ValueError("a word of it contains U+0000, which no command can take")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("wrapper.json", "command.json", "exit.json"):
         (folder / name).unlink(missing_ok=True)
@@ -40,31 +40,31 @@ def begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
         ("stdin", stdin),
         ("wrapper.log", b""),
     ):
-        given = folder / name
-        given.unlink(missing_ok=True)
-        given.touch(mode=0o600)
-        given.write_bytes(content)
+        path = folder / name
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(content)
 
 
 def wrapper_in(folder: Path) -> Identity | None:
-    """Who watches over the command; None when it was never started, or nobody can say."""
+    """The shim of the command; None if it was never started, or is not recorded."""
     return _read(folder / "wrapper.json", Identity)
 
 
 def command_in(folder: Path) -> Identity | None:
-    """The command itself; None where nobody can say."""
+    """The command itself; None if it is not recorded."""
     return _read(folder / "command.json", Identity)
 
 
 def record_in(folder: Path) -> Record | None:
-    """How the command ended; None while nobody has seen that."""
+    """How the command ended; None while that is not recorded."""
     return _read(folder / "exit.json", Record)
 
 
 def parts_of(stream: Path) -> list[tuple[int, Path]]:
-    """The files that hold what was kept of a stream, in their order, each with the place of its first byte."""
-    later = ((path.name.removeprefix(f"{stream.name}."), path) for path in stream.parent.glob(f"{stream.name}.*"))
-    found = [(int(place), path) for place, path in later if place.isdecimal()]
+    """The files with what was kept of a stream, in order, each with the offset of its first byte."""
+    segments = ((path.name.removeprefix(f"{stream.name}."), path) for path in stream.parent.glob(f"{stream.name}.*"))
+    found = [(int(place), path) for place, path in segments if place.isdecimal()]
     return sorted(found + [(0, stream)] * stream.exists())
 
 
@@ -79,7 +79,7 @@ def kept_of(stream: Path) -> int:
 
 
 def bytes_of(stream: Path, begin: int, end: int) -> bytes:
-    """What was kept of the bytes from `begin` up to `end`."""
+    """The kept bytes of a stream from offset `begin` up to `end`."""
     return b"".join(_slices(stream, begin, end))
 
 

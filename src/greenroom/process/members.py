@@ -1,7 +1,7 @@
-"""Knows who belongs to the group of a command, wherever they are, and how they end. Must not know what it is for.
+"""Finds all processes of a command, in and outside of its process group, and ends them.
 
-A number says little: it is given out again. Whoever is touched here is known by number and start, or by the variables
-that it was started with.
+Process numbers are used again. So a process is only signalled if it is identified by number and start time, or by the
+variables that it was started with.
 """
 
 import os
@@ -21,10 +21,10 @@ KILL_S_MAX = 5.0
 
 
 def kill_leftover(identity: Identity | None, marks: Mapping[str, str] | None = None, grace_s: float = 0.0) -> bool:
-    """End a group that an earlier process of ours has started; True when anything of it still ran.
+    """End a group that an earlier process of Greenroom started; True when any of its processes still ran.
 
-    That its number was given to somebody else meanwhile is noticed, and nobody else is touched. Where its number was
-    never written down (None), the marks alone have to tell.
+    A number that another process has by now is noticed, and that process is not touched. If the number was never
+    recorded (None), the group is found by its marks alone.
     """
     return end_group(identity, grace_s, marks)
 
@@ -37,37 +37,37 @@ def end_group(
     command: Identity | None = None,
     is_watched: bool = False,
 ) -> bool:
-    """TERM to everybody in the group, KILL to whoever is left after `grace_s`; True when anybody was there.
+    """Send SIGTERM to the group, and SIGKILL to what is left after `grace_s`; True when any process was found.
 
-    The leader comes last: it writes down how the `command` ended, and then ends by itself. `is_watched` tells that it
-    was seen alive until now, so that its number cannot be another's.
+    The leader is killed last: it records how the `command` ended, and then ends by itself. `is_watched`: the leader was
+    seen running until now, so its number cannot belong to another process.
     """
     clock = SystemClock()
 
-    def look(known: set[psutil.Process]) -> set[psutil.Process]:
-        return _members(identity, known, is_watched or not marks)
+    def refresh(known: set[psutil.Process]) -> set[psutil.Process]:
+        return _find_members(identity, known, is_watched or not marks)
 
-    members = look(_marked(marks) | _process_of(command))
+    members = refresh(_find_marked(marks) | _process_of(command))
     if not members:
         return False
     if grace_s > 0:
         _signal(members, identity, signal.SIGTERM)
-    _signal(members, identity, signal.SIGCONT)  # who stands still has to hear it too
+    _signal(members, identity, signal.SIGCONT)  # a stopped process handles SIGTERM only when it continues
     deadline, pause_s = clock.monotonic() + grace_s, LOOK_EVERY_S
-    while clock.monotonic() < deadline and (members := look(members)):
+    while clock.monotonic() < deadline and (members := refresh(members)):
         threading.Event().wait(pause_s)
         pause_s = min(2 * pause_s, LOOK_EVERY_S_MAX)
     for spared in (_process_of(identity), set[psutil.Process]()):
         deadline = clock.monotonic() + KILL_S_MAX
-        # Looked at again after each blow: who was being forked while we listed the others is there on the next round.
-        while (members := look(members | _marked(marks))) and clock.monotonic() < deadline:
+        # List again after each signal: a process that was forked during one listing is in the next.
+        while (members := refresh(members | _find_marked(marks))) and clock.monotonic() < deadline:
             _signal(members - spared, None if spared else identity, signal.SIGKILL)
             threading.Event().wait(LOOK_EVERY_S)
     return True
 
 
-def _marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
-    """The processes of this user that were started with all of these variables: a way out of a group, not of these."""
+def _find_marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
+    """The processes of this user that have all of these variables, which they keep when they leave the group."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter() if marks else ():
         with suppress(psutil.Error, OSError):
@@ -77,31 +77,31 @@ def _marked(marks: Mapping[str, str] | None) -> set[psutil.Process]:
     return found
 
 
-def _members(identity: Identity | None, known: set[psutil.Process], is_sure: bool) -> set[psutil.Process]:
-    """Everybody who lives in the group or session of `identity`, who of `known` still lives, and all their children."""
-    everybody = list(psutil.process_iter())
-    found = {process for process in everybody if process in known}
+def _find_members(identity: Identity | None, known: set[psutil.Process], is_sure: bool) -> set[psutil.Process]:
+    """The running processes in the group or session of `identity`, those of `known`, and all their descendants."""
+    processes = list(psutil.process_iter())
+    found = {process for process in processes if process in known}
     if identity is not None:
-        group = {process for process in everybody if _belongs(process.pid, identity.pid)}
-        if _is_still_its_own(identity, is_sure or bool(group & found)):
+        group = {process for process in processes if _is_in_group(process.pid, identity.pid)}
+        if _is_same_group(identity, is_sure or bool(group & found)):
             found |= group
     children: dict[int, list[psutil.Process]] = {}
-    for process in everybody:
+    for process in processes:
         children.setdefault(_parent_of(process), []).append(process)
     to_visit = [process.pid for process in found]
     while to_visit:
-        born = set(children.pop(to_visit.pop(), ()))
-        to_visit += [process.pid for process in born - found]
-        found |= born
-    return {process for process in found if _lives(process)}
+        new_children = set(children.pop(to_visit.pop(), ()))
+        to_visit += [process.pid for process in new_children - found]
+        found |= new_children
+    return {process for process in found if _is_running(process)}
 
 
-def _is_still_its_own(identity: Identity, is_sure: bool) -> bool:
-    """Tell whether the group of that number is the one that `identity` led.
+def _is_same_group(identity: Identity, is_sure: bool) -> bool:
+    """Whether the group of this number is still the one that `identity` led.
 
-    The kernel gives a number out again only when no group and no session of that number is left. So a process that
-    has the number but not the start time proves that nobody of ours is there any more. Where nobody has it, a later
-    holder may have ended too and left a group, so that somebody of ours has to be seen in it.
+    The kernel uses a number again only when no group and no session of that number is left. So a process with the
+    number but another start time proves that the group is gone. If no process has the number, a later holder may have
+    ended too and left a group: then a known process has to be found in it (`is_sure`).
     """
     leader = identity_of(identity.pid)
     return is_of_this_boot(identity) and (leader == identity or (leader is None and is_sure))
@@ -119,10 +119,10 @@ def _parent_of(process: psutil.Process) -> int:
     try:
         return process.ppid()
     except psutil.Error:
-        return -1  # it ended between two looks
+        return -1  # it ended meanwhile
 
 
-def _belongs(pid: int, group: int) -> bool:
+def _is_in_group(pid: int, group: int) -> bool:
     try:
         return os.getpgid(pid) == group or os.getsid(pid) == group
     except (ProcessLookupError, PermissionError):
@@ -136,7 +136,7 @@ def _group_of(pid: int) -> int | None:
         return None
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
@@ -146,21 +146,21 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _signal(members: set[psutil.Process], identity: Identity | None, number: signal.Signals) -> None:
-    """Signal the group in one stroke, and then whoever left the group, or all, one by one.
+    """Signal the group at once, and then one by one the processes outside of it; without `identity`, all one by one.
 
-    Nobody should see another end first, and do something about it: so the oldest, whose the others are, come first.
+    The oldest come first: a parent should not see its child end first, and react to that.
     """
     group = identity.pid if identity is not None else None
     others = {process for process in members if _group_of(process.pid) != group}
     if group is not None and others != members:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
-    for process in sorted(others, key=_place_by_age):
-        with suppress(psutil.Error):  # ended meanwhile, or not ours to signal: the next look decides
+    for process in sorted(others, key=_age_key):
+        with suppress(psutil.Error):  # it ended meanwhile, or may not be signalled: the next listing decides
             process.send_signal(number)  # psutil compares start times before it signals
 
 
-def _place_by_age(process: psutil.Process) -> tuple[float, int]:
+def _age_key(process: psutil.Process) -> tuple[float, int]:
     with suppress(psutil.Error):
         return process.create_time(), process.pid
     return float("inf"), process.pid

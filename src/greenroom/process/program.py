@@ -1,4 +1,4 @@
-"""Knows whether a command can be started at all. Must not know who would run it, or for what."""
+"""Checks whether the program of a command exists."""
 
 import os
 import shutil
@@ -10,22 +10,22 @@ from greenroom.process.environment import child_environment
 
 
 def check_program(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
-    """Raise ConfigurationError when there is no such program. Whoever could run nothing must take no task."""
+    """Raise ConfigurationError when there is no such program. To be called before a task is taken for it."""
     name = command[0]
     if os.sep in name:
         found = shutil.which(cwd / name)
     else:
-        places = env.get("PATH", os.defpath).split(os.pathsep)
-        found = shutil.which(name, path=os.pathsep.join(str(cwd / place) for place in places))
+        folders = env.get("PATH", os.defpath).split(os.pathsep)
+        found = shutil.which(name, path=os.pathsep.join(str(cwd / folder) for folder in folders))
     if found is None:
         where = "" if os.path.isabs(name) else f" in {cwd}" if os.sep in name else " in PATH"
         raise ConfigurationError(f"There is no program {name!r}{where}.", "Install it, or correct the command.")
 
 
 def hindrance(command: Sequence[str], env: Mapping[str, str], environ: Mapping[str, str]) -> ConfigurationError | None:
-    """What keeps a command from being started in any directory; None when nothing does.
+    """The error that keeps a command from being started in any directory; None if there is none.
 
-    A program that is spelled from the directory it works in is not judged: which that is, is said later.
+    A program with a path relative to its working directory is not checked: that directory is known only later.
     """
     program = command[0]
     if os.sep in program and not os.path.isabs(program):

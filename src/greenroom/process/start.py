@@ -1,4 +1,8 @@
-"""Knows how the wrapper of a command is started, and what is said until the command runs. Must not know how it ends."""
+"""Starts the shim of a command, and speaks its start protocol until the command runs.
+
+Over a socket pair, the shim sends `ready`, waits for the byte `g`, starts the command and sends `begun`; or it sends
+the keyword, the error number and the detail of why the command was not started.
+"""
 
 import marshal
 import os
@@ -24,7 +28,7 @@ NONE = -1
 
 
 def compiled() -> bytes:
-    """The wrapper as a file that Python runs."""
+    """The shim, compiled to the contents of a file that Python runs."""
     assert wrapper.__spec__ is not None
     loader = wrapper.__spec__.loader
     assert isinstance(loader, InspectLoader)
@@ -32,26 +36,26 @@ def compiled() -> bytes:
 
 
 OWN_PROGRAM = compiled()
-"""The wrapper as it was when this process began. Where it was installed lies another version after an upgrade, and that
-one and this process would not understand each other: not one command could be started any more.
+"""The shim as it was when this process started. After an upgrade, the installed file is another version, with which
+this process could not start any command.
 """
 
 
 class NotNow(Exception):
-    """The command was not started, since whoever asked for it may not begin any more."""
+    """The command was not started, since `may_begin` returned False."""
 
 
 class Start:
-    """A wrapper that was started by this process, and the pipe at whose end it ends everything, if there is one."""
+    """A shim that this process started, and this process's end of the parent-death pipe, if there is one."""
 
     def __init__(self, leader: "subprocess.Popen[bytes]", lifeline: int) -> None:
-        # It has not been waited for, so the number is still its own even if it has ended already.
+        # It was not waited for yet, so the number is still its own, even if it has ended.
         self.identity = identity_of(leader.pid) or Identity(leader.pid, "ended at once")
         self._leader = leader
         self._lifeline = lifeline
 
     def collect(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the shim has ended, and close the pipe."""
         self._leader.wait()
         if self._lifeline != NONE:
             os.close(self._lifeline)
@@ -68,15 +72,15 @@ def start_wrapper(
     lifeline_grace_s: float | None,
     may_begin: Callable[[], bool],
 ) -> Start:
-    """Start a wrapper, and return when the command runs. Raises ConfigurationError when it cannot be started.
+    """Start a shim, and return when the command runs. Raises ConfigurationError when it cannot be started.
 
-    `may_begin` is asked when nothing is left to be done but that; NotNow is raised where it says no.
+    `may_begin` is called when only the command itself is left to start. Raises NotNow if it returns False.
     """
-    cut, lifeline = os.pipe() if lifeline_grace_s is not None else (NONE, NONE)
-    ours, its = (end.detach() for end in socket.socketpair())
-    told = [
+    lifeline_reading, lifeline = os.pipe() if lifeline_grace_s is not None else (NONE, NONE)
+    own_socket, shim_socket = (end.detach() for end in socket.socketpair())
+    arguments = [
         *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(lifeline_grace_s or 0.0)),
-        *(env.get("LC_CTYPE", ""), ",".join(marks), str(its), str(cut)),
+        *(env.get("LC_CTYPE", ""), ",".join(marks), str(shim_socket), str(lifeline_reading)),
     ]
     start = None
     try:
@@ -84,24 +88,24 @@ def start_wrapper(
         (folder / wrapper.PROGRAM).write_bytes(OWN_PROGRAM)
         with open(folder / "wrapper.log", "ab") as log:
             leader = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(folder.absolute() / wrapper.PROGRAM), *told],
+                [sys.executable, "-I", "-S", str(folder.absolute() / wrapper.PROGRAM), *arguments],
                 cwd=cwd,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[descriptor for descriptor in (its, cut) if descriptor != NONE],
+                pass_fds=[descriptor for descriptor in (shim_socket, lifeline_reading) if descriptor != NONE],
             )
         start = Start(leader, lifeline)
-        os.close(its)
-        its = NONE
-        let_begin(ours, may_begin, command, cwd, folder)
+        os.close(shim_socket)
+        shim_socket = NONE
+        let_begin(own_socket, may_begin, command, cwd, folder)
         return start
     except BaseException as error:
         if start is not None:
-            os.close(ours)  # a wrapper that waits for our word ends by itself; being killed, it would be waited for
-            ours = NONE
+            os.close(own_socket)  # without this socket, a shim that waits for its byte ends by itself
+            own_socket = NONE
             end_group(start.identity, 0, marks)
             start.collect()
         elif lifeline != NONE:
@@ -110,62 +114,62 @@ def start_wrapper(
             raise refusal(command, cwd, str(error)) from error
         raise
     finally:
-        for descriptor in {ours, its, cut} - {NONE}:
+        for descriptor in {own_socket, shim_socket, lifeline_reading} - {NONE}:
             os.close(descriptor)
 
 
-def let_begin(ours: int, may_begin: Callable[[], bool], command: Sequence[str], cwd: Path, folder: Path) -> None:
-    """Let the wrapper begin when it is ready, and hear that the command runs. Raises ConfigurationError and NotNow.
+def let_begin(own_socket: int, may_begin: Callable[[], bool], command: Sequence[str], cwd: Path, folder: Path) -> None:
+    """Let the shim start the command when it is ready, and wait until it runs. Raises ConfigurationError and NotNow.
 
-    A wrapper that was killed with our word in its hands may have started the command: that has begun, and nobody sees
-    how it ends.
+    A shim that was killed after it got its byte may have started the command: then the command counts as started,
+    and its end will not be recorded.
     """
     clock = SystemClock()
-    deadline, said, was_let = clock.monotonic() + START_S_MAX, b"", False
+    deadline, received, has_sent_go = clock.monotonic() + START_S_MAX, b"", False
     poll = select.poll()
-    poll.register(ours, select.POLLIN)
+    poll.register(own_socket, select.POLLIN)
     while poll.poll(max(0.0, deadline - clock.monotonic()) * 1000):
-        if not (more := heard(ours)):
-            if said == READY and was_let and more is not None:
+        if not (chunk := heard(own_socket)):
+            if received == READY and has_sent_go and chunk is not None:
                 return
             break
-        said += more
-        if said == READY and not was_let:
-            # A computer may have slept until here. Nothing but a word of ours starts the command from now on.
+        received += chunk
+        if received == READY and not has_sent_go:
+            # The computer may have slept until here. From now on, only this process's byte starts the command.
             if not may_begin():
                 raise NotNow
-            with suppress(OSError):  # it has ended, which the next look finds
-                os.write(ours, GO)
-                was_let = True
+            with suppress(OSError):  # the shim has ended, which the next poll finds
+                os.write(own_socket, GO)
+                has_sent_go = True
     else:
-        raise refusal(command, cwd, f"this computer has not come to it within {START_S_MAX:g} s")
-    word, _, more_said = os.fsdecode(said).rstrip("\n").rpartition("\n")[2].partition(" ")
-    number, _, detail = more_said.partition(" ")
+        raise refusal(command, cwd, f"the shim did not start it within {START_S_MAX:g} s")
+    keyword, _, rest = os.fsdecode(received).rstrip("\n").rpartition("\n")[2].partition(" ")
+    number, _, detail = rest.partition(" ")
     log = folder / "wrapper.log"
-    if word == BEGUN:
+    if keyword == BEGUN:
         return
-    if word == "moved":
+    if keyword == "moved":
         raise ConfigurationError(
-            f"The directory {cwd} is not itself any more: it leads to {detail}, and nobody allowed that.",
-            "Put the directory back, or wish another working directory.",
+            f"The directory {cwd} was replaced: it leads to {detail} now, which is not allowed.",
+            "Restore the directory, or set another: greenroom agent set ROOM/ROLE --workdir PATH.",
         )
-    if word == "disk":
+    if keyword == "disk":
         raise ConfigurationError(
-            f"Nothing can be written down in {folder}: {os.strerror(int(number))}.", "Make room there."
+            f"No file can be written in {folder}: {os.strerror(int(number))}.", "Free space there, or make it writable."
         )
-    why = os.strerror(int(number)) if number else f"{sys.executable}, which should watch over it, failed; see {log}"
-    raise refusal(command, cwd, why)
+    reason = os.strerror(int(number)) if number else f"{sys.executable}, which runs the shim, failed; see {log}"
+    raise refusal(command, cwd, reason)
 
 
-def heard(ours: int) -> bytes | None:
-    """What the wrapper says; nothing where it has ended, and None where it did so without having read all of ours."""
+def heard(own_socket: int) -> bytes | None:
+    """What the shim sent; empty if it has ended, None if it has ended without reading all that was sent to it."""
     with suppress(ConnectionError):
-        return os.read(ours, 64 * 1024)
+        return os.read(own_socket, 64 * 1024)
     return None
 
 
-def refusal(command: Sequence[str], cwd: Path, why: str) -> ConfigurationError:
+def refusal(command: Sequence[str], cwd: Path, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"The command {list(command)!r} cannot be started in {cwd}: {why}.",
+        f"The command {list(command)!r} cannot be started in {cwd}: {reason}.",
         "Correct the command or its working directory in the configuration of this machine.",
     )

@@ -1,8 +1,9 @@
-"""Starts one command, keeps all it reads and writes in files, and writes down how it ended. Must not know for whom.
+"""The shim: starts one command, keeps its output in files of limited size, and records how it ended.
 
-A program of its own, with nothing but the standard library, run as a copy in the folder of the run: it stays beside
-the command for as long as that runs, through the death of whoever started it, and there may be hundreds of it. It leads
-the command's session and group, so that the group's number is not given out again while anybody is in it.
+It is a program of its own that uses only the standard library, and runs as a copy in the folder of the run. It runs as
+long as the command, even if the process that started it ends, and there may be hundreds of it. It leads the command's
+session and process group, so that the group's number is not used again while a process is in it.
+Limits: if the shim itself is killed, the exit status of the command is lost.
 """
 
 import errno
@@ -16,26 +17,26 @@ from contextlib import suppress
 FATAL = {signal.SIGILL, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS}
 CHUNK_BYTES = 64 * 1024
 PIPE_BYTES_MAX = 1024 * 1024
-"""More than this no pipe holds; what is read beyond it was written after the command had ended."""
+"""No pipe holds more than this; what is read beyond it was written after the command had ended."""
 RETRY_MS = 250
 LOOK_MS = 50
 KILL_ROUNDS_MAX = 100
 EXIT = "exit.json"
 PROGRAM = "wrapper.pyc"
 GONE = (errno.ENOENT, errno.ENOTDIR)
-"""The folder was taken away. Nobody will read what would be written there."""
+"""Errors that mean that the folder was removed: then nothing more has to be written to it."""
 
 
 class Refused(Exception):
-    """The command was not started: a word for it, an error number, and what else there is to say."""
+    """The command was not started. Arguments: a keyword for the reason, an error number, and a detail."""
 
 
 class Journal:
-    """One stream of the command, from its pipe into files of at most `bytes_max` bytes altogether.
+    """Copies one stream of the command from its pipe into files of at most `bytes_max` bytes in total.
 
-    The first half of them is in `path`, and what comes after that in `path.OFFSET`, two files at a time: the older is
-    taken away when the newer is full. An error of the disk loses nothing: what was read is written later, and nothing
-    more is read until then.
+    The first half of the bytes goes to `path`, the others to `path.OFFSET`, two files at a time: the older is removed
+    when the newer is full. A disk error loses nothing: what was read is written later, and nothing more is read until
+    then.
     """
 
     def __init__(self, path: str, bytes_max: int) -> None:
@@ -51,7 +52,7 @@ class Journal:
         self._file = open_new(path)
 
     def read(self) -> bool:
-        """Take in some of what is there; False when there is nothing."""
+        """Read what is in the pipe, up to one chunk; False when it is empty or closed."""
         try:
             chunk = os.read(self.reading, CHUNK_BYTES)
         except BlockingIOError:
@@ -61,14 +62,14 @@ class Journal:
         return self.is_open
 
     def finish(self) -> None:
-        """Take in what the command had written when it ended; whoever else holds the pipe is not waited for."""
+        """Read what the command had written when it ended, without waiting for other processes that hold the pipe."""
         while len(self.pending) < PIPE_BYTES_MAX and self.is_open and self.read():
             pass
         self.is_open = False
         os.close(self.reading)
 
     def keep(self) -> bool:
-        """Write out what was read; False when the disk takes nothing for now."""
+        """Write what was read; False when the disk accepts no writes for now."""
         try:
             while self.pending:
                 if self._room == 0:
@@ -84,8 +85,8 @@ class Journal:
         return True
 
     def sync(self) -> None:
-        """Have it on the disk before anybody is told that the command ended well."""
-        with suppress(OSError):  # not every file system can; it was taken, and no more can be done
+        """Sync the file to disk, before the exit code is recorded."""
+        with suppress(OSError):  # not every file system supports it; the data was written
             os.fsync(self._file)
 
     def _begin_segment(self) -> None:
@@ -100,7 +101,7 @@ class Journal:
 
 
 class Lifeline:
-    """The pipe to whoever started us, where nothing of the command may outlive it: its end is the command's."""
+    """The parent-death pipe: when the process that started the shim ends, all processes of the command are ended."""
 
     def __init__(self, descriptor: int, grace_s: float, marks: list[bytes]) -> None:
         self.descriptor = descriptor
@@ -110,7 +111,7 @@ class Lifeline:
         self._marks = marks
 
     def look(self) -> None:
-        """Ask everybody to end, if whoever started us has ended."""
+        """Send SIGTERM to all processes of the command, if the starter has ended, and start the grace period."""
         if os.read(self.descriptor, 1):
             return
         self.is_cut = True
@@ -120,7 +121,7 @@ class Lifeline:
             signal_all([pid for pid, group in self.others().items() if group != os.getpid()], number)
 
     def end_all(self) -> None:
-        """End whoever is left, and this process with them."""
+        """Kill all processes that are left, and this one with them."""
         for _ in range(KILL_ROUNDS_MAX):
             if not (others := self.others()):
                 break
@@ -129,21 +130,22 @@ class Lifeline:
         os.kill(0, signal.SIGKILL)
 
     def others(self) -> dict[int, int]:
-        """Everybody in our session or group, whoever bears the marks of the run, and all their children; their groups.
+        """The other processes of the command, each with its group, by process number.
 
-        Where there is no /proc nobody can be listed, and the group as a whole is all there is.
+        These are all in the session or group of this process, all with the marks of the run, and their descendants.
+        Without /proc there is no list, and only the group as a whole can be signalled.
         """
-        us, parents, groups, found = os.getpid(), {}, {}, set()
+        own_pid, parents, groups, found = os.getpid(), {}, {}, set()
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()) if os.path.exists("/proc") else ():
             fields = fields_of(pid)
             if fields is None or fields[0] in (b"Z", b"X"):
                 continue
             parents[pid], groups[pid] = int(fields[1]), int(fields[2])
-            if us in (groups[pid], int(fields[3])) or self._bears_marks(pid):
+            if own_pid in (groups[pid], int(fields[3])) or self._bears_marks(pid):
                 found.add(pid)
-        while born := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= born
-        return {pid: groups[pid] for pid in found - {us}}
+        while new_children := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= new_children
+        return {pid: groups[pid] for pid in found - {own_pid}}
 
     def _bears_marks(self, pid: int) -> bool:
         try:
@@ -155,22 +157,22 @@ class Lifeline:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command that is written down in the folder."""
+    """Run the command that is in the folder's file `command`."""
     folder, directory, bytes_max, grace_s, character_type, names, ready, lifeline = arguments
-    woken = take_signals()
+    wakeup = take_signals()
     with suppress(OSError):
-        os.unlink(f"{folder}/{PROGRAM}")  # it was made for us, and is read by now
+        os.unlink(f"{folder}/{PROGRAM}")  # this very program, which is loaded by now
     for descriptor in {int(ready), int(lifeline)} - {-1}:
         os.set_inheritable(descriptor, False)
     if character_type:
         os.environ["LC_CTYPE"] = character_type
     else:
-        os.environ.pop("LC_CTYPE", None)  # the interpreter sets it for itself, and the command is not to see that
+        os.environ.pop("LC_CTYPE", None)  # the interpreter sets it for itself; the command must not get it
     marks = [os.fsencode(f"{name}={os.environ.get(name, '')}") for name in names.split(",") if name]
     try:
         check_directory(directory)
         journals = prepare(folder, int(bytes_max))
-        # Whoever comes after a starter that was killed finds us written down, or finds that we refuse.
+        # If the starter is killed here, the next process finds this shim on record, or its refusal.
         await_word(int(ready))
         child = start(folder, journals)
     except Refused as refusal:
@@ -179,23 +181,22 @@ def main(arguments: list[str]) -> None:
     write_if_room(folder, "command.json", spell_identity(child))
     tell_if_heard(int(ready), "begun")
     os.close(int(ready))
-    line = Lifeline(int(lifeline), float(grace_s), marks)
-    code = watch(child, journals, line, woken)
+    parent_pipe = Lifeline(int(lifeline), float(grace_s), marks)
+    code = watch(child, journals, parent_pipe, wakeup)
     if code is not None:
         for journal in journals:
             journal.sync()
-        write_down(folder, spell_exit(code), line, woken)
-    if line.is_cut:
-        while not line.is_over and line.others():
-            wait([], line, woken, LOOK_MS)
-        line.end_all()
+        write_down(folder, spell_exit(code), parent_pipe, wakeup)
+    if parent_pipe.is_cut:
+        while not parent_pipe.is_over and parent_pipe.others():
+            wait([], parent_pipe, wakeup, LOOK_MS)
+        parent_pipe.end_all()
 
 
 def take_signals() -> int:
-    """Live through whatever the group is told; a descriptor on which each signal is a byte.
+    """Survive the signals that are sent to the group; a descriptor from which each signal can be read as a byte.
 
-    By handlers and not by ignoring them: what is ignored or blocked, perhaps by who started us, would be so for the
-    command too.
+    Done by handlers, and not by ignoring or blocking the signals: the command would inherit that.
     """
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
@@ -208,7 +209,7 @@ def take_signals() -> int:
 
 
 def check_directory(directory: str) -> None:
-    """Raise Refused if this is not the very directory that was allowed: a part of its path may be a link by now."""
+    """Raise Refused if this is not the directory that was allowed: a part of its path may be a symlink by now."""
     try:
         found = os.getcwd()
     except OSError as error:
@@ -218,7 +219,7 @@ def check_directory(directory: str) -> None:
 
 
 def prepare(folder: str, bytes_max: int) -> list[Journal]:
-    """Say who we are, and lay out the files. Raises Refused."""
+    """Record this process, and create the files of the streams. Raises Refused."""
     try:
         write_whole(folder, "wrapper.json", spell_identity(os.getpid()))
         return [Journal(f"{folder}/{name}", bytes_max) for name in ("stdout", "stderr")]
@@ -227,9 +228,10 @@ def prepare(folder: str, bytes_max: int) -> list[Journal]:
 
 
 def start(folder: str, journals: list[Journal]) -> int:
-    """Start the command in our group, with signals as a command expects them; its number. Raises Refused.
+    """Start the command in this group, with default signal handling; its process number. Raises Refused.
 
-    It stands in a file and not among our arguments: who looks for the command by its words is to find it, and not us.
+    The command is read from a file, and is not in this process's arguments: a search for the command by its words, as
+    `pkill -f` does, must not match the shim.
     """
     try:
         with open(f"{folder}/command", "rb") as file:
@@ -248,17 +250,17 @@ def start(folder: str, journals: list[Journal]) -> int:
     return child
 
 
-def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> int | None:
-    """Keep what the command writes until it has ended and all is kept; its exit code, below 0 for a signal.
+def watch(child: int, journals: list[Journal], parent_pipe: Lifeline, wakeup: int) -> int | None:
+    """Copy the output until the command has ended and all is written; its exit code, below 0 for a signal.
 
-    None where it has to be ended, since whoever started us has ended and the grace is over.
+    None if the command has to be killed, since the starter has ended and the grace period is over.
     """
     code = None
     while True:
         is_kept = not [journal for journal in journals if not journal.keep()]
-        if line.is_over or (code is not None and is_kept):
+        if parent_pipe.is_over or (code is not None and is_kept):
             return code
-        wait(journals, line, woken, None if is_kept else RETRY_MS)
+        wait(journals, parent_pipe, wakeup, None if is_kept else RETRY_MS)
         for journal in journals:
             if journal.is_open and not journal.pending:
                 journal.read()
@@ -270,37 +272,37 @@ def watch(child: int, journals: list[Journal], line: Lifeline, woken: int) -> in
                     journal.finish()
 
 
-def wait(journals: list[Journal], line: Lifeline, woken: int, wait_ms: int | None) -> None:
-    """Sleep until there is something to do, at most `wait_ms`."""
+def wait(journals: list[Journal], parent_pipe: Lifeline, wakeup: int, wait_ms: int | None) -> None:
+    """Wait for output, a signal or the end of the starter, at most `wait_ms`."""
     poll = select.poll()
-    poll.register(woken, select.POLLIN)
-    if line.descriptor >= 0 and not line.is_cut:
-        poll.register(line.descriptor, select.POLLIN)
+    poll.register(wakeup, select.POLLIN)
+    if parent_pipe.descriptor >= 0 and not parent_pipe.is_cut:
+        poll.register(parent_pipe.descriptor, select.POLLIN)
     for journal in journals:
         if journal.is_open and not journal.pending:
             poll.register(journal.reading, select.POLLIN)
     ready = [descriptor for descriptor, _ in poll.poll(wait_ms)]
-    if woken in ready and signal.SIGALRM in os.read(woken, CHUNK_BYTES) and line.is_cut:
-        line.is_over = True
-    if line.descriptor in ready:
-        line.look()
+    if wakeup in ready and signal.SIGALRM in os.read(wakeup, CHUNK_BYTES) and parent_pipe.is_cut:
+        parent_pipe.is_over = True
+    if parent_pipe.descriptor in ready:
+        parent_pipe.look()
 
 
-def write_down(folder: str, text: str, line: Lifeline, woken: int) -> None:
-    """Write down how the command ended, however long the disk takes nothing."""
-    while not line.is_over:
+def write_down(folder: str, text: str, parent_pipe: Lifeline, wakeup: int) -> None:
+    """Record how the command ended; retry while the disk accepts no writes."""
+    while not parent_pipe.is_over:
         try:
             write_whole(folder, EXIT, text)
             return
         except OSError as error:
             if error.errno in GONE:
                 return
-        wait([], line, woken, RETRY_MS)
+        wait([], parent_pipe, wakeup, RETRY_MS)
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:
     for pid in pids:
-        with suppress(OSError):  # ended meanwhile, or not ours to signal
+        with suppress(OSError):  # it ended meanwhile, or may not be signalled
             os.kill(pid, number)
 
 
@@ -309,13 +311,13 @@ def spell_exit(code: int) -> str:
 
 
 def refuse(folder: str, ready: int, word: str, number: int, detail: str) -> None:
-    """Tell whoever started us why the command was not started, and who comes after them that it was not."""
+    """Report to the starter why the command was not started, and record it for a later process."""
     tell_if_heard(ready, f"{word} {number} {detail}")
     write_if_room(folder, EXIT, f'{{"code":null,"signal":null,"refused":"{word}"}}')
 
 
 def await_word(ready: int) -> None:
-    """Say that all is ready, and wait for the word to begin. One who was killed never says it. Raises Refused."""
+    """Send `ready`, and wait for the starter's byte, which a killed starter never sends. Raises Refused."""
     tell(ready, "ready")
     try:
         has_word = bool(os.read(ready, 1))
@@ -326,7 +328,7 @@ def await_word(ready: int) -> None:
 
 
 def tell(ready: int, line: str) -> None:
-    """Say something to whoever started us. Raises Refused when they are no more."""
+    """Send a line to the starter. Raises Refused when the starter has ended."""
     try:
         os.write(ready, os.fsencode(line) + b"\n")
     except OSError as error:
@@ -339,20 +341,20 @@ def tell_if_heard(ready: int, line: str) -> None:
 
 
 def write_whole(folder: str, name: str, text: str) -> None:
-    """Write a file whole or not at all. Raises OSError."""
+    """Write a file atomically. Raises OSError."""
     unfinished = f"{folder}/{name}.unfinished"
     file = open_new(unfinished)
     try:
         os.write(file, text.encode())
         if name == EXIT:
-            os.fsync(file)  # an end without an exit code would have to be called a death, also where the power failed
+            os.fsync(file)  # an end without an exit code counts as a failure; so keep the code through a power loss
     finally:
         os.close(file)
     os.rename(unfinished, f"{folder}/{name}")
 
 
 def write_if_room(folder: str, name: str, text: str) -> None:
-    """The same for what can be done without."""
+    """Write a file atomically, if that is possible; an error is ignored."""
     with suppress(OSError):
         write_whole(folder, name, text)
 
@@ -362,7 +364,7 @@ def open_new(path: str) -> int:
 
 
 def spell_identity(pid: int) -> str:
-    """A process as `process/identity.py` knows it; where there is no /proc, as one that never was."""
+    """Encode a process as `process/identity.py` reads it; without /proc, with an empty start time."""
     fields, started = fields_of(pid), ""
     if fields is not None:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -371,7 +373,7 @@ def spell_identity(pid: int) -> str:
 
 
 def fields_of(pid: int) -> list[bytes] | None:
-    """What the kernel says of a process behind its name: state, parent, group, session, and as twentieth its start."""
+    """The fields of /proc/PID/stat behind the name: state, parent, group, session; the twentieth is the start time."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()

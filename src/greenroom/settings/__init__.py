@@ -1,1 +1,4 @@
-"""What a process was told before it started. Knows files and variables; must not know what they are used for."""
+"""The settings of a process: from flags, environment variables and files.
+
+It must not know what they are used for.
+"""

@@ -1,4 +1,4 @@
-"""The URL of a database, as it is given and as it may be shown. Must not know what is kept there."""
+"""Checks the URL of a database, and hides its password."""
 
 import re
 from typing import Final
@@ -7,33 +7,33 @@ from greenroom.domain.errors import ConfigurationError
 
 SCHEME: Final = re.compile(r"postgres(ql)?://")
 HOSTS: Final = re.compile(r"((\[[0-9A-Fa-f:.]+\]|[^\[\]:@,]*)(:[0-9]*)?(,|$))*")
-HIDDEN: Final = "(not shown: no URL of PostgreSQL)"
+HIDDEN: Final = "(not shown: not a PostgreSQL URL)"
 SECRET: Final = re.compile(r"([?&](?:password|sslpassword)=)[^&]*")
 EXAMPLE: Final = "postgresql://USER@HOST:5432/DATABASE"
 
 
 def check_database(url: str, origin: str) -> str:
-    """Return the URL. Raises ConfigurationError when it cannot be meant, without repeating it: it may hold a password.
+    """Return the URL. Raises ConfigurationError when it is invalid, without repeating it: it may contain a password.
 
-    A sign that should have been written as %XX would make a part of the password look like a host, and an error of the
-    driver would tell it. So such a URL does not get that far.
+    With a character that is not written as %XX, a part of the password could be read as a host, and an error of the
+    driver would show it. So such a URL is rejected here.
     """
     if not SCHEME.match(url):
         raise ConfigurationError(
-            f"The database ({origin}) is no URL of PostgreSQL.",
-            f"Write it like {EXAMPLE}, or leave it out to keep SQLite in the data directory.",
+            f"The database ({origin}) is not a PostgreSQL URL.",
+            f"Write it like {EXAMPLE}, or leave it out to use SQLite in the data directory.",
         )
     _, hosts = parts_of(url)
     if any(mark.isspace() for mark in url) or not HOSTS.fullmatch(hosts):
         raise ConfigurationError(
-            f"The URL of the database ({origin}) cannot be read.",
-            f"Write it like {EXAMPLE}; in a password, write @ as %40, : as %3A, / as %2F, % as %25 and a blank as %20.",
+            f"The URL of the database ({origin}) cannot be parsed.",
+            f"Write it like {EXAMPLE}; in a password, write @ as %40, : as %3A, / as %2F, % as %25 and a space as %20.",
         )
     return url
 
 
 def without_password(url: str) -> str:
-    """The URL as people may see it; of what is none, nothing."""
+    """The URL without passwords, for output; a fixed text for what is not a PostgreSQL URL."""
     if not SCHEME.match(url):
         return HIDDEN
     user, _ = parts_of(url)
@@ -44,7 +44,7 @@ def without_password(url: str) -> str:
 
 
 def parts_of(url: str) -> tuple[str | None, str]:
-    """Who logs in, password included, and the hosts: told apart as PostgreSQL's own library does it."""
+    """The user, with the password, and the hosts: split as PostgreSQL's own library does it."""
     rest = url.partition("://")[2]
     authority = rest.partition("/")[0]
     user, at, tail = authority.partition("@")

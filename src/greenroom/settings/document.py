@@ -1,4 +1,4 @@
-"""Reads a TOML file into a record, strictly. Knows how to say what is wrong where; must not know what they mean."""
+"""Reads a TOML file into a record, strictly. Errors name the file and the key."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ def read(path: Path, kind: type[Record]) -> Record:
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.", "Correct it there; strings need quotes.") from None
+        raise ConfigurationError(f"{path} is not TOML: {error}.", "Correct the file; strings need quotes.") from None
     return convert(path, content, kind, "")
 
 
 def convert(path: Path, content: Mapping[str, Any], kind: type[Record], prefix: str) -> Record:
-    """Make a `kind` of a table. Inner tables are made first by themselves, so that an error names its very key."""
+    """Convert a table to a `kind`. Inner tables are converted first, each by itself, so that an error names its key."""
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in content.items():
         if key not in fields:
@@ -46,10 +46,10 @@ def convert(path: Path, content: Mapping[str, Any], kind: type[Record], prefix: 
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        key = (prefix + where.rstrip("`").lstrip(".")).rstrip(".")
-        what = what.replace("array", "list").replace(" | null", "")
-        raise wrong(path, key or "the file", f"{what[:1].lower()}{what[1:]}", "Correct the value.") from None
+        problem, _, location = str(error).partition(" - at `$")
+        key = (prefix + location.rstrip("`").lstrip(".")).rstrip(".")
+        problem = problem.replace("array", "list").replace(" | null", "")
+        raise wrong(path, key or "the file", f"{problem[:1].lower()}{problem[1:]}", "Correct the value.") from None
 
 
 def record_in(annotation: Any) -> type[msgspec.Struct] | None:
@@ -61,7 +61,7 @@ def record_in(annotation: Any) -> type[msgspec.Struct] | None:
 
 
 def is_named_table(annotation: Any) -> bool:
-    """Tell whether the keys of this value are names that people chose."""
+    """Whether the keys of this value are names that users chose."""
     return getattr(annotation, "__origin__", None) is dict
 
 

@@ -1,6 +1,6 @@
-"""What a machine may run, below which directories, and what it is called by people. Must not know any room.
+"""The settings of a machine's daemon: its harnesses, allowed directories and labels.
 
-The project's file and the user's have this part in common.
+The project's file and the user's file have this part in common.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from greenroom.settings.placeholders import fill_command, fill_env, settle_path
 from greenroom.settings.spelling import suggestion
 
 RESULT_FORMATS: Final = ("claude-code", "opencode")
-"""The agent CLIs whose structured output can be read; `client.printed` reads them."""
+"""The agent CLIs whose structured output `client.printed` can read."""
 OWN_LABELS: Final = ("arch", "found", "os", "python")
-"""What a machine tells of itself."""
+"""The labels that a machine sets by itself."""
 LABEL_LENGTH_MAX: Final = 256
 
 Command = Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -28,10 +28,11 @@ Timeout = Annotated[float, Meta(gt=0, le=10**9)]
 
 
 class Harness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A command that a machine may run for a task; `then` is the role that its output goes to.
+    """A command that a machine may run for a task; `then` is the role that gets its output.
 
-    `{model}` in the command stands for the model that is wished for the role. `result` is the format in which the
-    command prints how it ended. A `resident` one is no run for a task: it is kept alive, and asks for tasks itself.
+    `{model}` in the command is replaced by the model of the role's agent spec. `result` is the format in which the
+    command prints its result. A `resident` harness is not run for each task: it is kept alive, and claims tasks itself.
+    `task_timeout_s` is in seconds.
     """
 
     command: Command
@@ -43,7 +44,7 @@ class Harness(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What this machine's daemon may run, below which directories, and what people are told of the machine."""
+    """What this machine's daemon may run, below which directories, and the labels that users see of the machine."""
 
     harnesses: dict[str, Harness] = {}
     allowed_dirs: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def check_daemon(path: Path, daemon: DaemonSettings) -> None:
-    """Raise ConfigurationError where a machine is told what cannot be."""
+    """Raise ConfigurationError for invalid settings of a daemon."""
     for name, harness in daemon.harnesses.items():
         key = f"daemon.harnesses.{name}"
         check_name(path, key, "harness", name)
@@ -59,8 +60,8 @@ def check_daemon(path: Path, daemon: DaemonSettings) -> None:
         if harness.result is not None and harness.result not in RESULT_FORMATS:
             raise wrong(
                 path, f"{key}.result", f"unknown format `{harness.result}`",
-                f"{suggestion(harness.result, RESULT_FORMATS)} Any other command can write a file, as "
-                "GREENROOM_RESULT tells it.",
+                f"{suggestion(harness.result, RESULT_FORMATS)} Any other command can write its result to "
+                "the file that GREENROOM_RESULT names.",
             )  # fmt: skip
         if harness.resident:
             check_resident(path, key, harness.then, harness.result, harness.task_timeout_s)
@@ -69,51 +70,53 @@ def check_daemon(path: Path, daemon: DaemonSettings) -> None:
     for name, value in daemon.labels.items():
         check_name(path, f"daemon.labels.{name}", "label", name)
         if name in OWN_LABELS:
-            raise wrong(path, f"daemon.labels.{name}", "the machine tells that by itself", "Choose another name.")
+            raise wrong(path, f"daemon.labels.{name}", "the machine sets this label by itself", "Choose another name.")
         if len(value) > LABEL_LENGTH_MAX or "\0" in value:
             raise wrong(
-                path, f"daemon.labels.{name}", f"a label has at most {LABEL_LENGTH_MAX} signs, and no U+0000",
-                "Shorten it.",
+                path, f"daemon.labels.{name}", f"a label has at most {LABEL_LENGTH_MAX} characters, and no U+0000",
+                "Shorten it, or remove U+0000.",
             )  # fmt: skip
     if len(daemon.labels) > LABELS_MAX - len(OWN_LABELS):
-        raise wrong(path, "daemon.labels", f"they are more than {LABELS_MAX - len(OWN_LABELS)}", "Leave some out.")
+        raise wrong(path, "daemon.labels", f"there are more than {LABELS_MAX - len(OWN_LABELS)}", "Remove some.")
 
 
 def check_path(path: Path, key: str, text: str) -> None:
-    """Raise ConfigurationError for what cannot be spelled as an absolute path."""
+    """Raise ConfigurationError for a text that cannot be made an absolute path."""
     try:
         Path(text).expanduser()
     except RuntimeError:
-        raise wrong(path, key, f"`{text}`: no home of that user is known", "Write the path out from /.") from None
+        raise wrong(
+            path, key, f"`{text}`: no home directory of that user is known", "Write the absolute path."
+        ) from None
     if "\0" in text:
-        raise wrong(path, key, "a path cannot hold U+0000", "Remove it.")
+        raise wrong(path, key, "a path cannot contain U+0000", "Remove it.")
 
 
 def check_words(path: Path, key: str, command: Sequence[str], env: Mapping[str, str]) -> None:
-    """Raise ConfigurationError for what no program can be started with."""
+    """Raise ConfigurationError for words or variables with which no program can be started."""
     if any("\0" in word for word in command):
-        raise wrong(path, f"{key}.command", "a word of it holds U+0000", "No program can be told that; remove it.")
+        raise wrong(path, f"{key}.command", "a word of it contains U+0000", "Remove it; no argument can contain it.")
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
             raise wrong(
                 path, f"{key}.env", f"{name!r} cannot be a variable with that value",
-                "A name has no `=`, and neither it nor its value holds U+0000.",
+                "A name has no `=`, and neither it nor its value contains U+0000.",
             )  # fmt: skip
 
 
 def check_resident(path: Path, key: str, then: str | None, result: str | None, task_timeout_s: float | None) -> None:
-    """Raise ConfigurationError where a resident agent is told what only a run for one task can follow."""
-    told = {"then": then, "result": result, "task_timeout_s": task_timeout_s}
-    for name, value in told.items():
+    """Raise ConfigurationError for a resident harness with settings that only a run for one task can follow."""
+    task_settings = {"then": then, "result": result, "task_timeout_s": task_timeout_s}
+    for name, value in task_settings.items():
         if value is not None:
             raise wrong(
-                path, f"{key}.{name}", "a resident harness asks for its tasks and hands them on by itself",
+                path, f"{key}.{name}", "a resident harness claims its tasks and hands them off by itself",
                 f"Remove `{name}`, or `resident`.",
             )  # fmt: skip
 
 
 def check_name(path: Path, key: str, what: str, name: str) -> None:
-    """Raise ConfigurationError when `name` may not name a `what`."""
+    """Raise ConfigurationError when `name` is not a valid name of a `what`, such as a role."""
     try:
         ids.check_name(what, name)
     except Unusable as error:
@@ -121,7 +124,7 @@ def check_name(path: Path, key: str, what: str, name: str) -> None:
 
 
 def settle_daemon(daemon: DaemonSettings, here: Path, has_agents: bool) -> DaemonSettings:
-    """Fill in what the daemon's settings leave to where their file lies. By default agents may work beside it."""
+    """Resolve placeholders and paths by `here`, the file's folder. With `has_agents`, it is allowed by default."""
     default = (str(here),) if has_agents else ()
     return DaemonSettings(
         harnesses={

@@ -1,4 +1,4 @@
-"""The names of the files in a data directory, and where it lies. Must not know what is written in them."""
+"""The path of the data directory, and the names of the files in it."""
 
 import re
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Where state lies unless somebody says otherwise: the XDG state directory."""
+    """The default data directory: in the XDG state directory."""
     return xdg(environ, "XDG_STATE_HOME", ".local/state") / FOLDER
 
 
 def user_config(environ: Mapping[str, str]) -> Path:
-    """The settings of one person on one machine."""
+    """The settings of one user on one machine."""
     return xdg(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
 
 
 def login(environ: Mapping[str, str], url: str) -> Path:
-    """The token that a person stored for the server at that address."""
+    """The token that the user stored for the server at this address."""
     return user_config(environ).parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
 
 
 def xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """A base directory of the XDG specification, which tells us to ignore a path that is not absolute."""
-    told = environ.get(variable, "")
-    if told.startswith("/"):
-        return Path(told)
+    """A base directory of the XDG specification. As that demands, a path that is not absolute is ignored."""
+    path = environ.get(variable, "")
+    if path.startswith("/"):
+        return Path(path)
     home = environ.get("HOME", "")
     return (Path(home) if home.startswith("/") else Path.home()) / below_home
 
@@ -41,7 +41,7 @@ def server_lock(data_dir: Path) -> Path:
 
 
 def server_url(data_dir: Path) -> Path:
-    """Where the server of this data directory listens, or listened last."""
+    """The file with the address where the server of this data directory listens, or listened last."""
     return data_dir / "server.url"
 
 
@@ -50,12 +50,12 @@ def daemon_lock(data_dir: Path) -> Path:
 
 
 def machine(data_dir: Path) -> Path:
-    """Who this machine is."""
+    """The identity of this machine."""
     return data_dir / "machine.json"
 
 
 def histories(data_dir: Path) -> Path:
-    """What happened to the agents of this machine, for the daemon that comes next."""
+    """The restart state of this machine's agents, for the next daemon."""
     return data_dir / "histories.json"
 
 
@@ -73,7 +73,7 @@ def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: in
 
 
 def sittings(data_dir: Path, url: str, room: str, role: str) -> Path:
-    """The folder of what the next `wait-for-task` of a role needs to carry a sitting on."""
+    """The folder of the files by which the next `wait-for-task` of a role goes on as the same participant."""
     return data_dir / "sittings" / server_key(url) / room / role
 
 
@@ -82,17 +82,17 @@ def runs(data_dir: Path) -> Path:
 
 
 def run(data_dir: Path, task: str, attempt: int) -> Path:
-    """The folder of one run: its input, its output, how it ended."""
+    """The folder of one run: its input, its output and its exit status."""
     return runs(data_dir) / f"{task}.{attempt}"
 
 
 def residents(data_dir: Path) -> Path:
-    """The processes that are kept alive in roles."""
+    """The records of resident processes."""
     return data_dir / "residents"
 
 
 def outbox(data_dir: Path) -> Path:
-    """The facts that the server has not been told of."""
+    """The reports that the server does not have yet."""
     return data_dir / "outbox"
 
 
@@ -105,5 +105,5 @@ def log(data_dir: Path, name: str) -> Path:
 
 
 def server_key(url: str) -> str:
-    """Spell a server's address as one folder name: `http://127.0.0.1:6464/` is `127.0.0.1_6464`."""
+    """Convert a server's address to a folder name: `http://127.0.0.1:6464/` becomes `127.0.0.1_6464`."""
     return UNSAFE.sub("_", url.partition("://")[2].strip("/")) or "_"

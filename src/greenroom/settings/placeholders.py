@@ -1,4 +1,4 @@
-"""What stands for something else in a file of settings, filled in. Must not know which settings there are."""
+"""Replaces the placeholders in a settings file: `{python}`, `{here}` and `~`."""
 
 import sys
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def settle_path(text: str, here: Path) -> str:
-    """Spell a path of the file as an absolute one."""
+    """Resolve a path of the file to an absolute one."""
     return str((here / Path(fill(text, here)).expanduser()).absolute())
 
 
@@ -19,11 +19,11 @@ def fill_all(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
 
 
 def fill_command(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
-    """The command with its program found from the user's home, where it is spelled so."""
+    """Replace the placeholders in a command, and `~/` at the start of its program."""
     program, *words = fill_all(command, here)
     return (str(Path(program).expanduser()) if program.startswith("~/") else program, *words)
 
 
 def fill(text: str, here: Path) -> str:
-    """Fill in `{python}`, this very interpreter, and `{here}`, the folder of the file."""
+    """Replace `{python}` by the path of this interpreter, and `{here}` by the folder of the file."""
     return text.replace("{python}", sys.executable).replace("{here}", str(here))

@@ -1,4 +1,4 @@
-"""Small files that only their owner may read. Knows how a file is written whole; must not know what is in it."""
+"""Reads and writes small files that only their owner can read. Writes are atomic."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all, readable for its owner alone."""
+    """Write a file atomically, readable only for its owner. Raises OSError."""
     _make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -31,7 +31,7 @@ def write_record(path: Path, record: msgspec.Struct) -> None:
 
 
 def read_record(path: Path, shape: type[Record]) -> Record | None:
-    """What the file holds; None when it is gone, or of another version."""
+    """The record in the file; None when the file is missing, unreadable or of another version."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=shape)
     except (OSError, msgspec.MsgspecError):
@@ -39,7 +39,7 @@ def read_record(path: Path, shape: type[Record]) -> Record | None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it; `Path.mkdir` would give its mode to the last of them only."""
+    """Create a folder and its parents, all of mode 0700; `Path.mkdir` would set the mode of the last one only."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""Knows `greenroom.toml`: one room, who works in it, and what this machine may run. Must not know who starts them."""
+"""Reads `greenroom.toml`: one room, its agents, and what this machine may run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ FILE_NAME = "greenroom.toml"
 
 
 class RoomSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A room that `greenroom up` makes sure of."""
+    """A room that `greenroom up` creates if it is missing."""
 
     name: str
     roles: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64)]
@@ -38,9 +38,9 @@ class RoomSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who works in a role: a `command` of this file, a `harness` of a machine, or, with neither, a person's own.
+    """The agent of a role: a `command` of this file, a `harness` of a machine, or, with neither, one that a user runs.
 
-    With a harness that this same file defines, `env` and `then` make a harness of its own of it, for this role.
+    If this file defines the harness, `env` and `then` derive a harness for this role alone from it.
     """
 
     harness: str | None = None
@@ -55,7 +55,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file as it is spelled."""
+    """The file as it is written."""
 
     room: RoomSettings | None = None
     agents: dict[str, AgentSettings] = {}
@@ -63,7 +63,7 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """The file as it is meant: placeholders filled in, paths absolute. `path` is the file's."""
+    """The project, with placeholders replaced and absolute paths. `path` is the file's."""
 
     path: Path
     room: RoomSettings | None
@@ -71,14 +71,14 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     daemon: DaemonSettings
 
     def harness_of(self, role: str) -> str | None:
-        """The harness that a role's agent is run by; None where a person runs it. Its own is named `ROOM.ROLE`."""
+        """The harness that runs a role's agent; None if a user runs it. A harness for one role is named `ROOM.ROLE`."""
         agent = self.agents.get(role)
         if agent is None:
             return None
         return self._own_name(role) if has_own_harness(agent) else agent.harness
 
     def harnesses(self) -> dict[str, Harness]:
-        """Every command of this file by its harness's name."""
+        """All harnesses of this file, by name."""
         own = {self._own_name(role): self._own(agent) for role, agent in self.agents.items() if has_own_harness(agent)}
         return {**self.daemon.harnesses, **own}
 
@@ -99,7 +99,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def has_own_harness(agent: AgentSettings) -> bool:
-    """Tell whether an agent is run by a harness that no other role has."""
+    """Whether an agent has a harness for its role alone."""
     return agent.command is not None or (agent.harness is not None and bool(agent.env or agent.then))
 
 
@@ -116,46 +116,46 @@ def find_project(start: Path) -> Path | None:
 
 
 def load_project(path: Path) -> Project:
-    """Read a project's file. Raises ConfigurationError that names the file and the key."""
+    """Read and check a project's file. Raises ConfigurationError that names the file and the key."""
     path = path.absolute()
-    spelled = read(path, ProjectFile)
-    check(path, spelled)
+    file = read(path, ProjectFile)
+    check(path, file)
     here = path.parent
     return Project(
         path=path,
-        room=spelled.room,
-        agents={role: settle_agent(agent, here) for role, agent in spelled.agents.items()},
-        daemon=settle_daemon(spelled.daemon, here, has_agents=bool(spelled.agents)),
+        room=file.room,
+        agents={role: settle_agent(agent, here) for role, agent in file.agents.items()},
+        daemon=settle_daemon(file.daemon, here, has_agents=bool(file.agents)),
     )
 
 
-def check(path: Path, spelled: ProjectFile) -> None:
-    """Raise ConfigurationError where the parts of the file do not fit together."""
-    check_daemon(path, spelled.daemon)
-    room = spelled.room
+def check(path: Path, file: ProjectFile) -> None:
+    """Raise ConfigurationError when parts of the file contradict each other."""
+    check_daemon(path, file.daemon)
+    room = file.room
     if room is None:
-        if spelled.agents:
-            raise wrong(path, "agents", "there is no room for them", "Add a [room] with its name and roles.")
+        if file.agents:
+            raise wrong(path, "agents", "there is no [room] for them", "Add a [room] with its name and roles.")
         return
     check_room(path, room)
-    for role, agent in spelled.agents.items():
+    for role, agent in file.agents.items():
         check_agent(path, room, role, agent)
-        check_harness_of(path, room, role, agent, spelled.daemon.harnesses)
+        check_harness_of(path, room, role, agent, file.daemon.harnesses)
 
 
 def check_room(path: Path, room: RoomSettings) -> None:
-    """Raise ConfigurationError where a room does not fit itself."""
+    """Raise ConfigurationError for an invalid room."""
     check_name(path, "room.name", "room", room.name)
     for role in room.roles:
         check_name(path, "room.roles", "role", role)
     if len(set(room.roles)) < len(room.roles):
-        raise wrong(path, "room.roles", "a role stands there twice", "Give every role a name of its own.")
+        raise wrong(path, "room.roles", "a role is listed twice", "Give each role a different name.")
     if room.entry_role is not None and room.entry_role not in room.roles:
         raise unknown_role(path, "room.entry_role", room.entry_role, room.roles)
 
 
 def check_agent(path: Path, room: RoomSettings, role: str, agent: AgentSettings) -> None:
-    """Raise ConfigurationError where an agent does not fit its room or itself."""
+    """Raise ConfigurationError for an agent that is invalid, or does not fit its room."""
     key = f"agents.{role}"
     if role not in room.roles:
         raise unknown_role(path, key, role, room.roles)
@@ -180,12 +180,12 @@ def check_agent(path: Path, room: RoomSettings, role: str, agent: AgentSettings)
 def check_harness_of(
     path: Path, room: RoomSettings, role: str, agent: AgentSettings, harnesses: Mapping[str, Harness]
 ) -> None:
-    """Raise ConfigurationError where what is said for one agent alone could not reach what runs it."""
+    """Raise ConfigurationError when the settings of one agent cannot apply to the harness that runs it."""
     key = f"agents.{role}"
-    said = [f"`{name}`" for name in ("env", "then", "task_timeout_s") if getattr(agent, name)]
-    if said and agent.command is None and agent.harness is None:
+    given = [f"`{name}`" for name in ("env", "then", "task_timeout_s") if getattr(agent, name)]
+    if given and agent.command is None and agent.harness is None:
         raise wrong(
-            path, key, f"{' and '.join(said)} would have no effect: a person runs this agent",
+            path, key, f"{' and '.join(given)} would have no effect: a user runs this agent",
             "Give it a `command` or a `harness`, or remove them.",
         )  # fmt: skip
     harness = harnesses.get(agent.harness or "") if agent.machine is None else None
@@ -195,26 +195,26 @@ def check_harness_of(
         return
     if agent.command is None and harness is None:
         raise wrong(
-            path, key, f"{' and '.join(one for one in said if one != '`task_timeout_s`')} would not reach the harness "
+            path, key, f"{' and '.join(key for key in given if key != '`task_timeout_s`')} would not reach the harness "
             f"`{agent.harness}`, which this file does not define for this machine",
-            "Put them into [daemon.harnesses] where it is defined, or define it here and leave `machine` out.",
+            "Set them in [daemon.harnesses] where it is defined, or define it in this file and leave `machine` out.",
         )  # fmt: skip
     name = own_name(room, role)
     check_name(path, key, "harness", name)
     if name in harnesses:
         raise wrong(
-            path, f"daemon.harnesses.{name}", f"the agent of role `{role}` has that name for its own",
+            path, f"daemon.harnesses.{name}", f"the harness of role `{role}` has this name",
             "Give this harness another name.",
         )  # fmt: skip
 
 
 def unknown_role(path: Path, key: str, role: str, roles: tuple[str, ...]) -> ConfigurationError:
-    """The error for a role that the room does not have."""
+    """The error for a role that is not in the room."""
     return wrong(path, key, f"the room has no role `{role}`", suggestion(role, roles))
 
 
 def settle_agent(agent: AgentSettings, here: Path) -> AgentSettings:
-    """Fill in what an agent's settings leave to where their file lies."""
+    """Resolve placeholders and paths of an agent by `here`, the folder of the file."""
     return msgspec.structs.replace(
         agent,
         command=None if agent.command is None else fill_all(agent.command, here),
@@ -224,7 +224,7 @@ def settle_agent(agent: AgentSettings, here: Path) -> AgentSettings:
 
 
 def settle_workdir(agent: AgentSettings, here: Path) -> str | None:
-    """An agent of this machine works beside the file unless it says otherwise; another machine's paths are its own."""
+    """By default, an agent of this machine works in the file's folder. Another machine's path is left as it is."""
     if agent.machine is not None:
         return agent.workdir
     if agent.workdir is None:

@@ -1,7 +1,7 @@
-"""Settles what is in force: flag > environment > project > user config > default. Must not know who asks for what.
+"""Resolves the settings in effect: flag > environment > project > user config > default.
 
-A project's `greenroom.toml` says who works in the room, never which server to talk to: a cloned repository must not be
-able to send the token of whoever stands in it to an address of its own choosing.
+A project's `greenroom.toml` defines the agents of a room, but never the server: a cloned repository must not be able to
+send the user's token to an address of its choice.
 """
 
 import re
@@ -42,7 +42,7 @@ OWN_VARIABLES = (
 
 
 class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The user's `config.toml` as it is spelled."""
+    """The user's `config.toml` as it is written."""
 
     url: str | None = None
     data_dir: str | None = None
@@ -51,10 +51,10 @@ class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force in one process. `origins` says of each value where it came from.
+    """The settings in effect in one process. `origins` has the source of each value.
 
-    `database` is None where the data directory holds it. It may contain a password, and is not checked here: who does
-    not open it must not fail for it.
+    `database` is None for SQLite in the data directory. It may contain a password. It is not checked here, since a
+    process that does not open the database must not fail for it.
     """
 
     url: str
@@ -67,24 +67,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     origins: dict[str, str]
 
     def harnesses(self) -> dict[str, Harness]:
-        """Every command that this machine may run, by its harness's name; the project's count more than the user's."""
+        """All harnesses of this machine, by name; the project's take precedence over the user's."""
         return {**self.user_daemon.harnesses, **(self.project.harnesses() if self.project else {})}
 
     def labels(self) -> dict[str, str]:
-        """What people are told of this machine beside what it tells of itself; the project's count more."""
+        """The labels of this machine, without those that it sets itself; the project's take precedence."""
         return {**self.user_daemon.labels, **(self.project.daemon.labels if self.project else {})}
 
     def allowed_dirs(self) -> tuple[Path, ...]:
-        """The directories below which this machine may run them."""
+        """The directories in and below which agents may work on this machine."""
         project = self.project.daemon.allowed_dirs if self.project else ()
         return tuple(Path(folder) for folder in (*project, *self.user_daemon.allowed_dirs))
 
 
 def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path | None) -> Settings:
-    """Settle every value. `flags` may hold `url`, `data_dir`, `database` and `config`, the project's file.
+    """Resolve all values. `flags` may hold `url`, `data_dir`, `database` and `config`, the project's file.
 
-    Without `cwd` no project is looked for: an agent must be able to hand in its work while somebody edits that file.
-    Raises ConfigurationError for what cannot be meant.
+    Without `cwd`, no project is searched: an agent must be able to hand in its work while that file is being edited.
+    Raises ConfigurationError for an invalid value.
     """
     user_file = paths.user_config(environ)
     user = read_user(user_file)
@@ -95,19 +95,19 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         (user.url, from_user),
         (DEFAULT_URL, DEFAULT),
     )
-    told_dir, dir_from = first(
+    data_dir_text, dir_from = first(
         (flags.get("data_dir"), "flag --data-dir"),
         (environ.get("GREENROOM_DATA_DIR"), "environment GREENROOM_DATA_DIR"),
         (user.data_dir, from_user),
         (str(paths.default_data_dir(environ)), DEFAULT),
     )
-    told_database, database_from = first(
+    database_text, database_from = first(
         (flags.get("database"), "flag --database"),
         (environ.get("GREENROOM_DATABASE"), "environment GREENROOM_DATABASE"),
         (user.database, from_user),
         (IN_DATA_DIR, DEFAULT),
     )
-    data_dir = Path(told_dir).expanduser().absolute()
+    data_dir = Path(data_dir_text).expanduser().absolute()
     url = check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
     project, project_from = find(flags.get("config"), cwd)
@@ -115,7 +115,7 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
         url=url,
         token=token,
         data_dir=data_dir,
-        database=None if told_database == IN_DATA_DIR else told_database,
+        database=None if database_text == IN_DATA_DIR else database_text,
         limits=reliability.from_environment(environ),
         project=project,
         user_daemon=user.daemon,
@@ -132,12 +132,12 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
 
 
 def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
-    """The first value that somebody gave, with its origin. An empty text is nothing given."""
+    """The first value that is set, with its origin. An empty text is not set."""
     return next((value, origin) for value, origin in candidates if value)
 
 
 def read_user(path: Path) -> UserFile:
-    """Read the user's settings; that there are none is the common case."""
+    """Read the user's settings; the defaults if there is no file, which is common."""
     if not path.is_file():
         return UserFile()
     user = read(path, UserFile)
@@ -145,23 +145,24 @@ def read_user(path: Path) -> UserFile:
     return msgspec.structs.replace(user, daemon=settle_daemon(user.daemon, path.parent, has_agents=False))
 
 
-def find(told: str | None, cwd: Path | None) -> tuple[Project | None, str]:
-    """The project that was named, or the nearest one above `cwd`."""
-    if told:
-        return load_project(Path(told)), "flag --config"
+def find(config_path: str | None, cwd: Path | None) -> tuple[Project | None, str]:
+    """The project that was named, or the nearest one in or above `cwd`; and where it came from."""
+    if config_path:
+        return load_project(Path(config_path)), "flag --config"
     found = find_project(cwd) if cwd is not None else None
     return (None, DEFAULT) if found is None else (load_project(found), f"found from {cwd}")
 
 
 def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """Whose token to send. The operator token of this machine's server never leaves this machine: it goes to an address
-    of the machine's own, or to the one that the server of this very data directory has said it listens at.
+    """The token to send to `url`, and its origin: GREENROOM_TOKEN, a stored login, or the operator token.
 
-    A token that was stored for this address counts more than it, since a tunnel to another machine has an address of
-    this one; but not while the server of this data directory itself listens there.
+    The operator token of this machine's server never leaves this machine: it is sent only to a loopback address, or to
+    the address at which the server of this data directory listens. A token that was stored for the address takes
+    precedence over it, since a tunnel to another machine has a loopback address, too; but not while the server of this
+    data directory itself listens there.
     """
-    if told := environ.get("GREENROOM_TOKEN", "").strip():
-        return check_token(told, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
+    if token := environ.get("GREENROOM_TOKEN", "").strip():
+        return check_token(token, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
     stored = logins.find(environ, url)
     if stored is not None and not listens_here(url, data_dir):
         return check_token(stored, str(paths.login(environ, url))), f"login {paths.login(environ, url)}"
@@ -175,62 +176,60 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
 
 
 def listens_here(url: str, data_dir: Path) -> bool:
-    """Tell whether a server runs on this data directory and listens at that address."""
+    """Whether a server runs on this data directory and listens at this address."""
     try:
-        told = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
+        server_url = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
     except OSError:
         return False
-    return told == url and holder_of(paths.server_lock(data_dir))[0] is not None
+    return server_url == url and holder_of(paths.server_lock(data_dir))[0] is not None
 
 
 def check_token(token: str, origin: str) -> str:
-    """Return the token. Raises ConfigurationError for what no request can carry: something else was pasted."""
+    """Return the token. Raises ConfigurationError for a text that no HTTP header can carry, such as a wrong paste."""
     if not token.isascii() or any(mark.isspace() or not mark.isprintable() for mark in token):
         raise ConfigurationError(
-            f"{origin} holds no token: a token is one word of plain letters, digits and signs.",
-            "Set it anew, as it was printed, and try again.",
+            f"{origin} holds no token: a token is one word of ASCII letters, digits and signs.",
+            "Set it again, exactly as it was printed.",
         )
     return token
 
 
 def check_url(url: str, origin: str) -> str:
-    """Return the address without a slash at its end. Raises ConfigurationError when it cannot be a server's."""
+    """Return the address without a slash at its end. Raises ConfigurationError when it is no address of a server."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigurationError(
-            f"{url!r} ({origin}) is no address of a server.", f"Write it like {DEFAULT_URL} and try again."
-        )
+        raise ConfigurationError(f"{url!r} ({origin}) is not an address of a server.", f"Write it like {DEFAULT_URL}.")
     return url.rstrip("/")
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether the address is this machine's own."""
+    """Whether the address is a loopback address."""
     host = urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or LOOPBACK.fullmatch(host) is not None
 
 
 def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) -> str:
-    """Which files say what this machine may run: both may, and are put together."""
-    told = (
+    """The files that define what this machine may run: the project's, the user's, or both, which are merged."""
+    origins = (
         [f"project {project.path}"] if project and (project.harnesses() or project.daemon != DaemonSettings()) else []
     )
-    told += [from_user] if user.daemon != DaemonSettings() else []
-    return ", ".join(told) or DEFAULT
+    origins += [from_user] if user.daemon != DaemonSettings() else []
+    return ", ".join(origins) or DEFAULT
 
 
 def origins_of_limits(environ: Mapping[str, str]) -> dict[str, str]:
-    """Where each duration and limit came from."""
+    """The origin of each duration and limit."""
     variables = {name: reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
     return {name: f"environment {variable}" if variable in environ else DEFAULT for name, variable in variables.items()}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Variables that look like ours and are not, each with what may have been meant."""
+    """The GREENROOM_ variables that Greenroom does not know, each with a suggestion."""
     known = {PREFIX + name for name in OWN_VARIABLES}
     known |= {reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
-    strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return [(name, suggestion(name, known)) for name in strange]
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [(name, suggestion(name, known)) for name in unknown]

@@ -1,4 +1,4 @@
-"""Guesses what a misspelt name was meant to be. Must not know where the names come from."""
+"""Suggests a known name for a misspelt one."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,4 +10,4 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"Did you mean `{close[0]}`?"
-    return f"Known here: {', '.join(f'`{name}`' for name in names)}." if names else "Nothing may stand here."
+    return f"Valid: {', '.join(f'`{name}`' for name in names)}." if names else "No name is valid here."

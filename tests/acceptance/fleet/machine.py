@@ -80,7 +80,7 @@ class Machine:
         assert self.daemon is not None
         if self.daemon.poll() is not None:
             raise NotYet(f"its daemon ended with {self.daemon.poll()}: {self.daemon.err[-500:]}")
-        if "is connected to" not in self.daemon.err:
+        if "machine connected: " not in self.daemon.err:
             raise NotYet("its daemon has not reached the server")
         answer = self._house.api.call("GET", f"machines/{self.name}")
         return answer.status == 200 and bool(answer.body["daemon_connected"])

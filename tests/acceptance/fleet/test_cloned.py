@@ -36,7 +36,7 @@ def test_a_machine_that_was_copied(fleet: Fleet) -> None:
     clone = machine.launch(data_dir=copy)
     try:
         assert CONFLICT == original.wait()
-        assert f"another daemon runs as machine {machine.name} by now" in original.err
+        assert f"daemon superseded: machine {machine.name}: a newer daemon runs as this machine" in original.err
         assert 2 == fleet.beats()["superseded"], "it gives way on the first word of it, and says that it leaves"
         assert 1 == fleet.house.api.count("machine.cloned")
         wait_until(lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "people are told")
