@@ -1,4 +1,4 @@
-"""An agent's commands called in this process, with a server of their own. Must not know what is expected of them."""
+"""Calls an agent's commands (`wait-for-task` and those that follow it) in this process, against a TinyServer."""
 
 import io
 import os
@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE_S
 
 LIMITS = Reliability(first_contact_s=PATIENCE_S, retry_pause_s=0.02)
 GIVES_UP_SOON = Reliability(first_contact_s=3.0, retry_pause_s=0.02)
-"""For a server that does not answer."""
+"""Limits for tests whose server does not answer: the first contact is given up after 3 s."""
 
 
 ANSWERS: dict[str, Answer] = {
@@ -35,7 +35,7 @@ ANSWERS: dict[str, Answer] = {
 
 
 def interrupted_by(number: signal.Signals) -> Answer:
-    """An answer for which nobody waits: the signal that a person would send ends the command while it is awaited."""
+    """An answer that never comes: while the command waits for it, this process gets the signal of a user's stop."""
 
     def interrupt(server: TinyServer, body: Any) -> Response:
         os.kill(os.getpid(), number)
@@ -59,7 +59,7 @@ def settings_of(url: str, folder: Path, limits: Reliability = LIMITS) -> Setting
 
 
 class Call:
-    """One call of the command, in this process."""
+    """One call of `wait-for-task`, in this process."""
 
     def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
         self.settings = settings_of(url, folder, limits)
@@ -79,13 +79,13 @@ class Call:
         return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=sitting_file.SittingFile)
 
     def end_process(self) -> None:
-        """Make the sitting that of a process which has ended."""
+        """Record in the participant's file a process that has ended."""
         gone = msgspec.structs.replace(self.sitting(), process=Identity(os.getpid(), "an earlier start"))
         write_record(self.files("sittings")[0], gone)
 
 
 class Said:
-    """One of the later commands, in this process."""
+    """Calls the commands that follow a claim (`task-started`, `task-complete`, ...), in this process."""
 
     def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
         self.settings = settings_of(url, folder, limits)

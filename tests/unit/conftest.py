@@ -1,4 +1,4 @@
-"""What tests of an agent's commands share: a server of their own, and no agent around them. Must not know any test."""
+"""Fixtures for the tests of an agent's commands: a TinyServer, and an environment without an agent's variables."""
 
 import os
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from tests.waiting import PATIENCE_S
 
 @pytest.fixture(autouse=True)
 def _kills_patiently(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that is killed is waited for until it is gone, and its wrapper has written down how the command ended."""
+    """Wait for a killed process group until it is gone and its shim has recorded how the command ended."""
     for module in (group, members):
         monkeypatch.setattr(module, "KILL_S_MAX", PATIENCE_S)
 
 
 @pytest.fixture
 def no_harness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests may themselves be run by an agent, with a cap or a task of its own."""
+    """Remove the variables of agents: the tests may themselves be run by an agent, with a cap or a task of its own."""
     for name in os.environ:
         if name.startswith(("CLAUDECODE", "CODEX_", "OPENCODE", "QWEN_CODE", "GEMINI_CLI", "GREENROOM_")):
             monkeypatch.delenv(name)

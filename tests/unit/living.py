@@ -1,4 +1,4 @@
-"""Looks at real processes and files until they are as expected. Must not know who made them so."""
+"""Checks whether real processes have ended, and waits for what they write into files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A server that answers as it was told. Knows what was asked; must not know why."""
+"""A transport that answers from a script and records the requests; and the replies that scripts are made of."""
 
 import os
 import threading
@@ -15,13 +15,13 @@ from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskR
 from tests.waiting import PATIENCE_S
 
 CONNECTION = f"conn_{os.getpid()}"
-"""Of its own for each test process: runs are known by it, and one process must not end another's."""
+"""Unique to each test process: runs are found by their connection, and one test process must not end another's runs."""
 
 Step = Response | Exception | Callable[[], Response]
 
 
 class ScriptedTransport:
-    """Takes one step of the script for each request; a step that raises is a request without an answer."""
+    """Answers each request with the next step of its script; a step that raises is a request without a response."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps = list(steps)
@@ -67,7 +67,7 @@ def refusal(code: str, detail: str = "No.") -> Response:
 
 
 def silence() -> Unavailable:
-    return Unavailable("Nobody is there.", "Wait.", "unreachable")
+    return Unavailable("There is no answer.", "Wait.", "unreachable")
 
 
 def task_of(**changes: Any) -> Task:
@@ -101,7 +101,7 @@ def beaten(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = N
 
 
 class Script:
-    """A function that returns, or raises, one thing after another, and remembers with what it was called."""
+    """A function that returns or raises the next of its steps at each call, and records its arguments."""
 
     def __init__(self, *steps: Any) -> None:
         self.steps = list(steps)
@@ -116,7 +116,7 @@ class Script:
 
 
 def on_another_thread(function: Callable[[], None]) -> None:
-    """Call a function on a thread of its own and wait for it: what it finds is not this thread's."""
+    """Call a function on a thread of its own, where it sees no state of this thread, and wait until it has returned."""
     thread = threading.Thread(target=function)
     thread.start()
     thread.join(PATIENCE_S)

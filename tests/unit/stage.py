@@ -1,4 +1,4 @@
-"""One seat of a daemon with a made-up server before it and real processes behind it. Must not know any test."""
+"""Runs one role runner of a daemon between a fake server and real processes."""
 
 import threading
 from collections.abc import Callable
@@ -42,7 +42,7 @@ WISH = Wish(
 
 
 class ScriptedDesk(Desk):
-    """Sessions that lead to the scripted server."""
+    """A server link whose sessions lead to the fake server."""
 
     def __init__(self, server: Server) -> None:
         introduction = PutMachine(name="m1", harnesses=[])
@@ -57,7 +57,7 @@ class ScriptedDesk(Desk):
 
 
 class Stage:
-    """One seat with a scripted server before it and real processes behind it."""
+    """One role runner, with a fake server in front of it and real processes behind it."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Stage:
         self.put: list[tuple[str, bool]] = []
         self.ended = threading.Event()
         self.beats = threading.Event()
-        entropy = SystemEntropy()  # runs are known by their ids: those of another test process must be others
+        entropy = SystemEntropy()  # runs are found by their ids, which must differ from those of another test process
         self.outbox = outbox = WatchedOutbox(self, tmp_path / "outbox", LIMITS.facts_waiting_max)
         self.takes_facts = threading.Event()
         if takes_facts:
@@ -124,18 +124,18 @@ class Stage:
                 raise NotYet(self.facts)
             return self.facts
 
-        return wait_until(look, f"{count} facts are there")
+        return wait_until(look, f"{count} reports arrive")
 
     def end(self, reason: str = "stopped by wish") -> None:
-        """Stop the seat, and have all told that can be told."""
+        """Stop the role runner, and wait until every report is sent that can be sent."""
         self.seat.stop(reason)
-        assert self.ended.wait(PATIENCE_S), "the seat did not end"
+        assert self.ended.wait(PATIENCE_S), "the role runner did not end"
         if self.takes_facts.is_set():
-            assert self.outbox.wait(lambda count: count == 0, PATIENCE_S) == 0, "not all was told"
+            assert self.outbox.wait(lambda count: count == 0, PATIENCE_S) == 0, "not every report was sent"
 
 
 class WatchedOutbox(Outbox):
-    """Notes of each fact whether the seat that tells it was still named in the beats."""
+    """Records for each report whether the heartbeats still named the participant at that moment."""
 
     def __init__(self, stage: Stage, folder: Path, waiting_max: int) -> None:
         super().__init__(folder, waiting_max)

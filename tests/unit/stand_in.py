@@ -1,4 +1,4 @@
-"""A server made up for one seat: a room, a role, tasks that wait. Knows what it was asked; must not know why."""
+"""A fake server with one room, one role and the tasks that wait for it. It records every call."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Server:
-    """Gives each of its tasks once, and remembers every call by its last word (`join`, `claim`, `handoff`, ...)."""
+    """Gives out each of its tasks once, and records every call by the last part of its path (`join`, `claim`, ...)."""
 
     def __init__(self, *tasks: str) -> None:
         self.waiting = list(tasks)
@@ -25,7 +25,7 @@ class Server:
         self._calls: list[tuple[str, Any]] = []
 
     def give(self, task: str) -> None:
-        """Have one more task wait; whoever asks already is given it now."""
+        """Add a pending task. A claim that waits already gets it now."""
         with self.changed:
             self.waiting.append(task)
             self.changed.notify_all()
@@ -51,7 +51,7 @@ class Server:
             self._calls.append((verb, body))
             self.changed.notify_all()
         if verb in self.loses:
-            raise silence()  # it was heard, but its answer is lost on the way
+            raise silence()  # the call was handled, but its response is lost
         if verb == "join":
             return answer(joined())
         if verb == "leave":
@@ -85,7 +85,7 @@ class Server:
 
 
 class StandInTransport:
-    """A line to the made-up server."""
+    """A connection to the fake server."""
 
     def __init__(self, server: Server) -> None:
         self._server = server

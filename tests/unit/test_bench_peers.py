@@ -1,4 +1,4 @@
-"""What the comparison with other systems says follows from what was measured, and no peer's absence is a failure."""
+"""The comparison with other systems: goals are judged by what was measured, and an absent peer is no failure."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmark's table: what it says must follow from what was measured."""
+"""The arithmetic and the layout of the benchmark's tables."""
 
 import pytest
 

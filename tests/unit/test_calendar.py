@@ -1,4 +1,4 @@
-"""The calendar draws each lease once for each time it was filed, never too early, in parts; and who looks at it."""
+"""The timing wheel returns each lease once for each time it was filed, never early, in parts; and the lease table."""
 
 from greenroom.domain.lease import ENDLESS
 from greenroom.service.calendar import SHEET_LEASES, Calendar, Filed
@@ -78,7 +78,7 @@ def table(count: int) -> LeaseTable:
 
 
 def looks(leases: LeaseTable, now: float, looks_max: int = 10, due_max: int = 10_000) -> int:
-    """Look until the round is over; how many parts it took."""
+    """Look until the round is complete, and return the number of parts it took."""
     parts = 1
     while leases.look(now, looks_max, due_max):
         parts += 1

@@ -16,14 +16,14 @@ from tests.waiting import PATIENCE_S
 
 
 class Hurried(SeededEntropy):
-    """Draws no pauses: these tests wait for nothing."""
+    """Draws pauses of length zero, so that these tests wait for nothing."""
 
     def fraction(self) -> float:
         return 0.0
 
 
 class MovingEvent(threading.Event):
-    """Whoever waits for it lets the time pass."""
+    """An event whose `wait` moves the clock by the timeout instead of waiting."""
 
     def __init__(self, clock: MovedClock) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def test_a_renewed_claim_is_dropped_and_sent_anew() -> None:
 
 @pytest.mark.parametrize("lost", [0, 2])
 def test_an_ended_claim_is_dropped_until_it_is_out_and_not_sent_again(lost: int) -> None:
-    """A drop that comes while the claim is only about to be sent is lost. It would stand for a whole wait."""
+    """A drop that comes just before the claim is sent has no effect; without another the claim waits its full time."""
     waiting, is_asked, is_dropped = Waiting(), threading.Event(), threading.Event()
 
     class Losing(ScriptedTransport):
@@ -167,14 +167,14 @@ def test_an_ended_claim_is_dropped_until_it_is_out_and_not_sent_again(lost: int)
 
 
 class Crowd(SeededEntropy):
-    """Always draws the same, so that a pause is known beforehand."""
+    """Always draws the same fraction, so that the length of a pause is known."""
 
     def fraction(self) -> float:
         return 0.5
 
 
 class Crowded(Waiting):
-    """One of very many, whose waiting lets the time pass. Notes when it asked."""
+    """A claim with `spread_retries` on, whose waits move the clock. Records when it sent each request."""
 
     def __init__(self, *steps: Step, is_present: Callable[[], bool] = lambda: True) -> None:
         super().__init__(*(self.noting(step) for step in steps), is_present=is_present)

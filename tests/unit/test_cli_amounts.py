@@ -1,4 +1,4 @@
-"""How much, how long and until when, in words."""
+"""Durations and sizes as the command line prints them."""
 
 import pytest
 

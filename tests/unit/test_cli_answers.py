@@ -1,4 +1,4 @@
-"""What people's verbs ask, and what they print, with the server played by a script behind the transport port."""
+"""What the commands for users request from the server and what they print; the transport answers from a table."""
 
 import io
 import json
@@ -81,7 +81,7 @@ def event(seq: int, type: str, at: str = AT, **data: Any) -> dict[str, Any]:
 
 
 def lines_of(*events: dict[str, Any], then: BaseException) -> Iterator[bytes]:
-    """A stream as the server spells it, and how it ends."""
+    """An event stream in the server's format, and the exception it ends with."""
     for one in events:
         yield from (b"id: %d" % one["pos"], b"data: " + json.dumps(one).encode(), b"")
     raise then
@@ -96,7 +96,7 @@ EVENTS = [
 
 
 class Script:
-    """A transport that answers from a table, lists on one page only, and remembers what was asked."""
+    """A transport that answers from a table, with one page for each list, and records the requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Any]] = []
@@ -306,7 +306,7 @@ def test_why_tells_the_story_of_one_role(script: Script, capsys: pytest.CaptureF
     told = [shown.index(part) for part in ("Z  joined", "Z  lease expired", "Z  rejoined")]
     assert sorted(told) == told
     assert "task_9" not in shown
-    assert "from the settings of this shell" in shown  # this server is of a version that does not say
+    assert "from the settings of this shell" in shown  # this server is of a version that does not report its limits
     assert "daemon_heartbeat_ttl_s = 120   (GREENROOM_DAEMON_HEARTBEAT_TTL_S)" in shown
     assert shown.endswith("\nnext: a quarantined task needs you: greenroom task show task_2\n")
 
@@ -367,7 +367,7 @@ AT_THE_END = [b"event: reset", b"id: 2", b"data: {}", b""]
 
 
 def at_the_end(then: BaseException) -> Iterator[bytes]:
-    """What the server says to a cursor beyond its last event."""
+    """The stream that the server sends to a cursor beyond its last event."""
     yield from AT_THE_END
     raise then
 
@@ -428,7 +428,7 @@ def test_what_changes_by_time_alone_is_looked_for_within_a_second_where_a_look_i
         return Overview(server=ServerView(url="", status="ok"), needs=(), rooms=(), machines=())
 
     class Bell(threading.Event):
-        """Rung by nobody."""
+        """An event that is never set."""
 
         def wait(self, timeout: float | None = None) -> bool:
             waits.append(timeout or 0.0)
@@ -442,7 +442,7 @@ def test_what_changes_by_time_alone_is_looked_for_within_a_second_where_a_look_i
         status.watch(resolve({}, {"HOME": str(tmp_path)}, None), lambda _: None, clock)
 
     assert 0.01 + waits[0] < 1.0
-    assert waits[1] >= 4.0, "who looks at many rooms is busy with nothing else"
+    assert waits[1] >= 4.0, "a slow read of many rooms is repeated only after a longer pause"
 
 
 def test_a_watched_house_is_shown_when_it_changes_and_when_its_server_is_away(

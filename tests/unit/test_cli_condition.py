@@ -1,4 +1,4 @@
-"""How a role stands is said in a few words with a countdown, and each state ends with the command that helps."""
+"""A role's status is shown in a few words with a countdown, and each status has advice with a command."""
 
 import io
 from typing import Any

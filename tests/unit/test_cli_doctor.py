@@ -1,4 +1,4 @@
-"""What `doctor` finds in a data directory and on a machine: each state is one that a daemon's own files make."""
+"""What `doctor` finds in a data directory and on a machine. The states are made with the daemon's own files."""
 
 import os
 from collections.abc import Iterable
@@ -74,7 +74,7 @@ def test_untold_facts_are_counted_with_their_age(settings: Settings) -> None:
         outbox.put(fact(name))
     oldest = min(paths.outbox(settings.data_dir).glob("*.json"))
     os.utime(oldest, (NOW - 3_700, NOW - 3_700))
-    (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no fact")
+    (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no report")
 
     waiting = facts_of(settings)
     assert (WARNING, "greenroom daemon start sends them") == (waiting.level, waiting.next)
@@ -200,7 +200,7 @@ def test_installed_agents_that_nobody_runs_are_told_with_what_would(settings: Se
 
 
 def test_an_agent_that_is_run_by_way_of_another_program_is_not_offered(settings: Settings, tmp_path: Path) -> None:
-    """The daemon does not call it found either."""
+    """The daemon does not list it among the found CLIs either."""
     (tmp_path / "claude").write_text("#!/bin/sh\n")
     (tmp_path / "claude").chmod(0o700)
     wrapped = with_harnesses(settings, mine=Harness(command=("nice", str(tmp_path / "claude"), "-p")))

@@ -1,4 +1,4 @@
-"""What every verb's exit code is in every situation: one row for a verb, one column for what the server says."""
+"""The exit code of every command in every situation: one row for each command, one column for each server response."""
 
 import io
 import sys
@@ -56,7 +56,7 @@ TYPED = {
     "work": ("shop", "--role", "builder", "--", "true"),
 }
 OF_THIS_MACHINE = {"up", "server", "daemon start", "daemon stop", "daemon status", "doctor", "config", "completion"}
-"""What these do with a server, their own tests say."""
+"""Commands whose use of a server is tested by their own tests."""
 
 CODES = {
     "silence": exits.UNREACHABLE,
@@ -74,11 +74,11 @@ CODES = {
     "store_unavailable": exits.FAILED,
 }
 TAKEN = {("login", "not_found"), ("login", "forbidden")}
-"""A login asks for what is not there: whoever is told so, or that he may not know, has a token that is known there."""
+"""A login requests something that does not exist: both responses, `not_found` and `forbidden`, prove a known token."""
 
 
 class OneAnswer:
-    """A transport that says the same to everything."""
+    """A transport that gives every request the same response."""
 
     def __init__(self, code: str) -> None:
         self._code = code
@@ -104,7 +104,7 @@ class OneAnswer:
 
 @pytest.fixture(autouse=True)
 def _agent_of_a_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment of a process that is run for one task, so that agents' verbs have something to speak of."""
+    """Set the environment of a process that is run for one task, which the agents' commands need."""
     given = {"TASK": "task_1", "ATTEMPT": "1", "CONNECTION": "conn_1", "TOKEN": "t", "FIRST_CONTACT_S": "0.05"}
     for name, value in given.items():
         monkeypatch.setenv(f"GREENROOM_{name}", value)
@@ -125,7 +125,7 @@ def test_exit_codes(name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsy
         monkeypatch.setattr(module, "HttpTransport", lambda *_: server)
     expected = exits.DONE if (name, code) in TAKEN else CODES[code]
     if code == "forbidden" and CLAIM[0] in TYPED[name]:
-        expected = exits.CONFLICT  # an attempt's token is good for that attempt, so that it must be over
+        expected = exits.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
     assert expected == main.main([*name.split(), *TYPED[name]])
     shown = capsys.readouterr()
     assert server.asked, "the server was asked"

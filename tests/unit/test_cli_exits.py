@@ -1,4 +1,4 @@
-"""How an ended verb becomes an exit code, and what is said about it."""
+"""Which exit code an error of a command has, and what is printed about it."""
 
 import io
 import os
@@ -49,7 +49,7 @@ def test_an_illegal_move_is_a_conflict() -> None:
 
 
 def play(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
-    """Let `greenroom completion bash` do what the test says."""
+    """Replace the function of `greenroom completion bash`."""
     monkeypatch.setattr(main, "function_of", lambda verb: function)
 
 

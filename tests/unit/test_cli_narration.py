@@ -1,4 +1,4 @@
-"""What happened to a role is told in sentences with their causes, and nothing is told that is not on record."""
+"""A role's events as sentences with their causes, and which events and limits belong to a role."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the verbs about work ask of the server, and how what needs a person is told."""
+"""What the commands about tasks request from the server, and how alerts are shown."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ EXPLAINED = {"reason": "so"}
 
 
 class Asked(ScriptedTransport):
-    """Answers once, whatever was asked."""
+    """Answers with a task when its script is empty."""
 
     def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Any:
         self.steps = self.steps or [answer(task_of())]

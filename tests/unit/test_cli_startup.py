@@ -1,4 +1,4 @@
-"""What an agent's call costs: it must load nothing that only servers and screens need."""
+"""Which modules a command loads: an agent's command must load nothing that only servers and tables need."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def modules_of(*argv: str) -> set[str]:
-    """The top names that are loaded when a verb's function is about to be called."""
+    """The top-level names of the modules that are loaded when a command's function is about to be called."""
     done = subprocess.run([sys.executable, "-c", LOAD, *argv], check=True, capture_output=True, encoding="utf-8")
     return set(done.stdout.split())
 

@@ -1,4 +1,4 @@
-"""Texts that are typed, piped in, or forgotten."""
+"""Texts that are typed, piped in, or missing."""
 
 import io
 import os
@@ -23,7 +23,7 @@ def piped(request: pytest.FixtureRequest) -> Iterator[io.TextIOWrapper]:
 
 
 class Terminal(io.TextIOWrapper):
-    """Where a person sits."""
+    """A standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The table of verbs: every verb has help and a function, and what is typed is read as it was meant."""
+"""The table of commands: each has help and a function, and the command line is parsed as the table says."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_names_are_unique_and_groups_are_explained() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    """Write it anew with: python -m greenroom.cli.reference > docs/cli.md"""
+    """Regenerate it with: python -m greenroom.cli.reference > docs/cli.md"""
     assert reference.render() == (ROOT / "docs" / "cli.md").read_text("utf-8")
 
 

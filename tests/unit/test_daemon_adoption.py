@@ -1,4 +1,4 @@
-"""A daemon finds what an earlier one left, and carries it on."""
+"""A daemon adopts the runs of the one before it."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def run_in(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
 
 
 def spawn(run: Run, script: str, tmp_path: Path) -> Group:
-    """Start a run's command as the daemon did that was killed then."""
+    """Start a run's command as a daemon did that was killed afterwards."""
     marks = marks_of(run.task, run.attempt, run.connection_id)
     folder = Path(run.folder)
     folder.mkdir(parents=True)
@@ -53,7 +53,7 @@ def spawn(run: Run, script: str, tmp_path: Path) -> Group:
 
 
 class Held(Server):
-    """A server on which the adopted sitting holds its task already."""
+    """A server on which the adopted participant holds its task already."""
 
     def __init__(self, run: Run, *tasks: str) -> None:
         super().__init__(*tasks)
@@ -68,7 +68,7 @@ def test_what_works_on_is_watched_and_handed_on_under_its_own_connection(tmp_pat
     spawn(run, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo done by the first", tmp_path)
     server = Held(run, "task_2")
     stage = Stage(tmp_path, server, "echo the next one", adopted=run)
-    assert stage.seat.is_seated  # so the first beat names it
+    assert stage.seat.is_seated  # so that the first heartbeat names it
     stage.wait_for_facts(1)
     assert server.called("claim") == []
     gate.touch()
@@ -79,7 +79,7 @@ def test_what_works_on_is_watched_and_handed_on_under_its_own_connection(tmp_pat
         ("done by the first\n", run.connection_id, 1),
         ("the next one\n", run.connection_id, 1),
     ]
-    assert server.called("join") == []  # it is the same sitting
+    assert server.called("join") == []  # it is the same participant
     assert stage.kinds() == ["started", "exited"] * 2
     assert list(stage.book.read_all()) == []
 
@@ -125,7 +125,7 @@ def test_a_run_that_was_never_begun_is_given_back_and_nobody_died(tmp_path: Path
     stage = Stage(tmp_path, server, "cat", adopted=run)
     exited = stage.wait_for_facts(1)[0]
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
-    server.wait_for("handoff")  # the seat goes on, and may be given the same task again
+    server.wait_for("handoff")  # the role runner goes on, and may get the same task again
     stage.end()
     assert stage.seat.history.ends == ()
 
@@ -134,9 +134,9 @@ def test_no_task_is_asked_for_before_the_server_knows_that_the_last_was_given_ba
     run = run_in(tmp_path)
     server = Held(run, "task_1")
     stage = Stage(tmp_path, server, "cat", adopted=run, takes_facts=False)
-    wait_until(lambda: stage.put != [], "something is put into the outbox")
+    wait_until(lambda: stage.put != [], "a report is in the outbox")
     assert not threading.Event().wait(0.3)
-    assert server.called("claim") == []  # it would be answered with the attempt that is given back just then
+    assert server.called("claim") == []  # the response would be the very attempt that is being given back
     stage.takes_facts.set()
     server.wait_for("handoff")
     stage.end()
@@ -177,7 +177,7 @@ def test_a_role_that_was_taken_meanwhile_is_yielded_with_what_the_run_had_writte
     spawn(run, "echo half of it; sleep 1000", tmp_path)
     wait_until(lambda: (Path(run.folder) / "stdout").read_text() != "", "the command has written something")
     stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    stage.seat.yield_role()  # the first beat's verdict
+    stage.seat.yield_role()  # the verdict of the first heartbeat
     assert stage.ended.wait(PATIENCE_S)
     assert stage.server.called("handoff")[0]["text"] == "half of it\n"
     assert stage.wait_for_facts(2)[1].intended
@@ -193,7 +193,7 @@ def test_until_a_death_is_on_its_way_the_beats_name_the_sitting(tmp_path: Path) 
     assert not stage.seat.is_seated
 
 
-# Which runs are carried on.
+# Which runs are adopted.
 
 
 def found(tmp_path: Path) -> tuple[list[Run], list[Fact]]:
@@ -238,7 +238,7 @@ def test_what_is_let_go_is_told_with_the_wish_and_the_trial_it_ran_under(tmp_pat
     assert [(fact.task, fact.trial, fact.generation) for fact in told] == [("task_2", True, WISH.generation)]
 
 
-@pytest.mark.parametrize("is_known", [True, False], ids=["number known", "killed before it was written down"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["pid recorded", "pid not recorded"])
 def test_what_cannot_be_carried_on_is_ended_and_told(tmp_path: Path, is_known: bool) -> None:
     run = run_in(tmp_path, wish=None)
     group = spawn(run, "sleep 1000", tmp_path)

@@ -22,7 +22,7 @@ from greenroom.wire.requests import Fact, MachineHeartbeat, PostFacts, PutMachin
 
 @dataclass
 class Seat:
-    """A seat that notes what it is told."""
+    """A role runner that records its calls."""
 
     role: str
     room: str = "room_1"
@@ -43,7 +43,7 @@ class Seat:
 
 
 class FakeSession(Session):
-    """A session whose answers are given in advance."""
+    """A session with prepared answers."""
 
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1", None, DEFAULTS)
@@ -76,7 +76,7 @@ class FakeSession(Session):
 
 
 class FakeDesk(Desk):
-    """A desk where registering always succeeds, and is counted."""
+    """A server link on which registering always succeeds and is recorded."""
 
     def __init__(self) -> None:
         introduction = PutMachine(name="m1", harnesses=[])
@@ -119,7 +119,7 @@ def test_facts_that_cannot_be_told_hold_up_the_first_beat(tmp_path: Path) -> Non
     session.facts_errors.append(Unavailable("d", "g"))
     with pytest.raises(Unavailable):
         beat.register_and_beat()
-    assert "beat" not in session.calls  # its inventory would say less than they do
+    assert "beat" not in session.calls  # its inventory would contradict reports that are not sent yet
     beat.register_and_beat()
     assert session.calls[-2:] == ["facts", "beat"]
 
@@ -130,7 +130,7 @@ def test_who_ends_while_the_first_beat_is_prepared_is_told_before_it_or_named_in
 
     def tell_all(post: object) -> None:
         told.append("facts")
-        seats.clear()  # it told of its end just then, too late for these facts
+        seats.clear()  # its exit is reported at this moment, too late for this delivery
 
     desk = FakeDesk()
     MachineBeat(desk, "inc_1", lambda: list(seats), lambda version: None, tell_all).register_and_beat()
@@ -150,7 +150,7 @@ def test_a_beat_carries_every_agent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [NotFound("d", "g"), Refused("d", "g")], ids=["an operator is told", "a machine is not"]
+    "error", [NotFound("d", "g"), Refused("d", "g")], ids=["response to an operator", "response to a machine"]
 )
 def test_a_server_that_forgot_the_machine_is_registered_with_again(tmp_path: Path, error: Exception) -> None:
     beat, session, _ = beat_of(tmp_path)
@@ -195,7 +195,7 @@ def test_a_verdict_is_for_the_sitting_that_was_named_and_not_for_the_next_one(tm
     seat = Seat("builder")
     beat, _, _ = beat_of(tmp_path, seat)
     beat.register_and_beat()
-    seat.connection_id = "conn_2"  # the one that was named has ended, and the next one sits there
+    seat.connection_id = "conn_2"  # the participant that was named has ended, and the next one has joined
     for status in ("superseded", "drain", "ok", "rejoin_required"):
         beat.take(reply(AgentVerdict(room="room_1", role="builder", status=status)), 7.0)
     assert seat.told == []
@@ -217,7 +217,7 @@ def test_a_server_that_goes_away_again_is_not_waited_for_once_for_each_agent(tmp
 
 
 class Watch:
-    """A watch of wishes that is asked by hand."""
+    """A watch of agent specs whose requests the test triggers itself."""
 
     def __init__(self, *answers: Wishes) -> None:
         self.desk = FakeDesk()
@@ -233,7 +233,7 @@ class Watch:
             self.forgotten.set,
             lambda: None,
         )
-        self.watch.renew()  # so that pauses end at once
+        self.watch.renew()  # makes its pauses end at once
 
 
 def wishes(version: int) -> Wishes:

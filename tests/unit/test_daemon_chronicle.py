@@ -1,6 +1,6 @@
-"""How an end is taken down, in several files. A daemon may be killed after each of them; the next one makes it good.
+"""An exit is recorded in several files. A daemon may be killed after each of them; the next one completes the record.
 
-At worst a fact is told twice, under the same id, and the server takes it once.
+At worst a report is sent twice, with the same id, and the server accepts it once.
 """
 
 import os
@@ -45,7 +45,7 @@ LIMITED = """echo '{"status": "login_required"}' > logs/r/builder/task_1.1/resul
 
 
 class Killed(BaseException):
-    """This daemon does nothing any more."""
+    """Raised where the daemon is killed."""
 
 
 Told = list[tuple[str, bool | None, bool | None]]
@@ -75,7 +75,7 @@ def history_in(folder: Path) -> History:
 
 
 def is_killed_after(steps: int, tell: Callable[[], object]) -> bool:
-    """Tell whether that many files are written, or taken away, before it has told all."""
+    """Kill a call after that many files were written or removed; False if the call completed before."""
     left = steps
 
     def then(act: Callable[..., None], *arguments: Any) -> None:
@@ -99,19 +99,19 @@ def is_killed_after(steps: int, tell: Callable[[], object]) -> bool:
 
 
 def told_once(facts: list[Fact]) -> Told:
-    """What the server takes of them."""
+    """What the server accepts of these reports: each id once."""
     taken = {fact.id: fact for fact in facts if fact.kind != "started"}
     return [(fact.kind, fact.intended, fact.trial) for fact in taken.values()]
 
 
 def next_daemon(folder: Path, server: Callable[[Run], Server] = Held) -> list[Fact]:
-    """What the next daemon over the same folder tells. It carries on what is still written down."""
+    """The reports of the next daemon over the same folder. It adopts the runs that are still recorded."""
     waiting, history = premises_in(folder).outbox, history_in(folder)
     runs = adoption.take_over(RunBook(folder / "runs"), waiting, SystemClock())
     if not runs:
         return waiting.first(100)
     stage = Stage(folder, server(runs[0]), "true", adopted=runs[0], history=history)
-    wait_until(lambda: stage.ended.is_set() or bool(stage.server.called("claim")), "it ended, or goes on")
+    wait_until(lambda: stage.ended.is_set() or bool(stage.server.called("claim")), "the role runner ended or claims")
     stage.end()
     wait_until(lambda: not Outbox(folder / "outbox", 100).first(1), "the outbox is empty")
     return stage.facts
@@ -131,7 +131,7 @@ def next_daemon_of_resident(folder: Path) -> list[Fact]:
 
 
 def ended_run(folder: Path, script: str, history: History, trial: bool) -> Run:
-    """A run that has ended, and nobody has heard of it yet."""
+    """A run that has ended and is not reported yet."""
     run = run_in(folder, trial=trial)
     spawn(run, script, folder).wait(PATIENCE_S)
     premises_in(folder).histories.note(WISH.room, WISH.role, history)
@@ -168,7 +168,7 @@ PARKS_FOR_GOOD = [("exited", False, True), ("parked", False, None)]
         (LIMITED, 1, False, paused, [("exited", True, None), ("paused", False, None)], RESTS, 1, True),
         ("true", 0, True, did_it, [("exited", True, None), ("unparked", False, None)], None, 0, False),
     ],
-    ids=["died", "died and parked", "died on trial", "paused", "did it on trial"],
+    ids=["failed", "crash-looping", "probe run failed", "paused", "probe run succeeded"],
 )
 def test_wherever_a_daemon_is_killed_an_end_is_told_whole_and_counts_once(
     tmp_path: Path,
@@ -192,13 +192,13 @@ def test_wherever_a_daemon_is_killed_an_end_is_told_whole_and_counts_once(
         assert list(RunBook(folder / "runs").read_all()) == []
         if not is_killed:
             break
-    assert steps == 3, "the history, the facts, and the run that is forgotten"
+    assert steps == 3, "the restart history, the reports, and the removed record of the run"
 
 
 def ended_resident(folder: Path) -> Callable[[], None]:
-    """A resident that has ended, and nobody has heard of it yet; what its seat does then."""
+    """A resident that has ended and is not reported yet. Returns the call by which its role runner records the end."""
     resident = left_behind(folder, "exit 7", f"conn_{folder.name}_{os.getpid()}")
-    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), "it has ended")
+    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), "the resident has ended")
     book, connection_id = ResidentBook(folder / "residents"), resident.connection_id
     book.note(resident)
     premises_in(folder).histories.note(WISH.room, WISH.role, died_often(ALMOST_PARKED))

@@ -1,4 +1,4 @@
-"""What a machine tells of itself: the harnesses that it can run now, and the agent CLIs that nobody may run yet."""
+"""What a machine reports about itself: the harnesses it can run now, and installed agent CLIs that have no harness."""
 
 import logging
 import platform
@@ -45,7 +45,7 @@ def test_each_snippet_makes_the_cli_a_harness_once_it_is_pasted(tmp_path: Path, 
     environ = install(tmp_path, name)
     config = tmp_path / ".config" / "greenroom" / "config.toml"
     config.parent.mkdir(parents=True)
-    assert {} == resolve({}, environ, None).harnesses(), "nothing becomes runnable by being there"
+    assert {} == resolve({}, environ, None).harnesses(), "an installed CLI is no harness by itself"
     config.write_text(SNIPPETS[name])
     harness = resolve({}, environ, None).harnesses()[name]
     check_program(harness.command, Path("/"), environ)
@@ -67,7 +67,7 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
         told = introduce()
     assert ["mine", "wrapped"] == told.harnesses
     assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
-    assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
+    assert platform.system().lower() == told.labels["os"], "this label is set by the machine itself"
     assert ["harness not offered: gone: There is no program 'codexx'"] == [
         record.getMessage().partition(" in PATH")[0] for record in caplog.records
     ]
@@ -77,4 +77,4 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     with caplog.at_level(logging.WARNING):
         later = introduce()
     assert (["wrapped"], False) == (later.harnesses, "found" in later.labels)
-    assert ["mine:"] == [record.getMessage().split()[3] for record in caplog.records], "what was said is not said again"
+    assert ["mine:"] == [record.getMessage().split()[3] for record in caplog.records], "a harness is logged once"

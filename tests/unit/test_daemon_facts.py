@@ -19,7 +19,7 @@ LIMITS = Reliability(retry_pause_s=0.001, facts_per_post_max=3, facts_waiting_ma
 
 
 class Server:
-    """Takes facts, or answers with what it was told to answer first."""
+    """Accepts reports, after it has raised the errors it was given."""
 
     def __init__(self, *refusals: GreenroomError) -> None:
         self.refusals = list(refusals)
@@ -32,7 +32,7 @@ class Server:
         if self.refusals:
             raise self.refusals.pop(0)
         if self.poison in [fact.id for fact in facts]:
-            raise Unusable("This fact makes no sense.", "Correct it.")
+            raise Unusable("This report is invalid.", "Correct it.")
         self.posts.append([fact.id for fact in facts])
 
     def die(self) -> None:
@@ -70,7 +70,7 @@ def gone() -> Unavailable:
     return Unavailable("The server cannot be reached.", "Check that it runs.", "unreachable")
 
 
-# What waits.
+# The outbox.
 
 
 def test_what_a_daemon_could_not_tell_waits_on_disk_in_its_order(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_waits_is_bounded_and_the_oldest_is_let_go(tmp_path: Path, caplog: 
     assert "dropped the oldest report" in caplog.text
 
 
-# Facts that belong together.
+# Reports that belong together.
 
 
 def test_facts_that_belong_together_are_in_one_file_until_the_last_of_them_is_told(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_facts_that_belong_together_are_in_one_file_until_the_last_of_them_is_to
     assert (ids(outbox), files(tmp_path), safe.is_set()) == (["a", "b"], ["000000000001.json"], True)
     outbox.settle([fact("a")])
     assert (ids(outbox), told.is_set()) == (["b"], False)
-    assert ids(box(tmp_path)) == ["a", "b"], "told again, which the server knows by the id"
+    assert ids(box(tmp_path)) == ["a", "b"], "both are sent again, and the server recognises the first by its id"
     outbox.settle([fact("b")])
     assert (ids(outbox), told.is_set(), files(tmp_path)) == ([], True, [])
 
@@ -161,7 +161,7 @@ def test_what_a_former_daemon_wrote_with_one_fact_in_each_file_is_told(tmp_path:
 
 
 def test_what_lies_in_two_files_is_told_once_and_leaves_neither(tmp_path: Path) -> None:
-    """A file that could not be taken away stays, and so does one from a copy of the folder."""
+    """A file that could not be removed stays, and so does one from a copy of the folder."""
     (tmp_path / "outbox").mkdir()
     for number, letter in enumerate((letter_of(fact("a"), fact("b")), letter_of(fact("a"))), start=1):
         (tmp_path / "outbox" / f"{number:012}.json").write_bytes(msgspec.json.encode(letter))
@@ -210,7 +210,7 @@ def test_of_those_one_that_is_refused_for_good_is_let_go_alone(tmp_path: Path) -
     assert (server.posts, files(tmp_path)) == ([["a"], ["c"]], [])
 
 
-# How it is told.
+# The sender.
 
 
 def test_facts_arrive_in_order_in_bounded_posts(tmp_path: Path) -> None:
@@ -280,5 +280,5 @@ def test_a_close_says_how_much_could_not_be_told(tmp_path: Path) -> None:
     outbox = box(tmp_path)
     teller = FactTeller(outbox, Server().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
     outbox.put(fact("a"))
-    assert teller.close(0) == 1  # nobody has started it
+    assert teller.close(0) == 1  # it was never started
     assert ids(box(tmp_path)) == ["a"]

@@ -79,7 +79,7 @@ def test_a_command_that_needs_a_model_is_not_run_without_one(tmp_path: Path) -> 
     assert "greenroom agent set r/builder --model" in refusal.value.guidance
 
 
-# The disk is looked at before each run, and the server is believed nothing.
+# Directories are checked on the disk before each run, and names from the server are not trusted.
 
 
 def inside(workdir: Path) -> Wish:
@@ -116,7 +116,7 @@ def test_a_directory_that_is_gone_or_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be entered: .*No such file") as refusal:
         its_house.recipe(inside(wished))
     assert "Create it on this machine" in refusal.value.guidance
-    wished.write_text("a file by now")
+    wished.write_text("now a file")
     with pytest.raises(ConfigurationError, match="it is not a directory"):
         its_house.recipe(inside(wished))
     wished.unlink()

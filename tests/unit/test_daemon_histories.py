@@ -39,7 +39,7 @@ def test_nothing_is_known_of_an_agent_at_first(tmp_path: Path) -> None:
 
 
 def test_a_history_outlives_the_daemon(tmp_path: Path) -> None:
-    """Without the file a daemon that is killed and started anew restarts a parked agent at once, for ever."""
+    """Without the file, each restart of a killed daemon would restart a crash-looping agent at once."""
     parked = resting(PARKED, 1300.0)
     opened(tmp_path, at(1000.0)).note("room_1", "builder", parked)
     after = opened(tmp_path, at(1100.0, WALL + 100)).of("room_1", "builder")
@@ -49,7 +49,7 @@ def test_a_history_outlives_the_daemon(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("leap_s", [-86_400.0, -1.0, 3600.0, 86_400.0 * 365])
 def test_a_wall_clock_that_is_set_changes_nothing_within_one_boot(tmp_path: Path, leap_s: float) -> None:
-    """Judged by the wall clock, an hour forward would be an hour of rest, and three more restarts."""
+    """By the wall clock, an hour forward would end each hold that lasts less than an hour."""
     for rest, until in ((BACKING_OFF, 1005.0), (PARKED, 1300.0), (PARKED, None), (PAUSED, 9999.0), (YIELDED, 1030.0)):
         history = resting(rest, until)
         opened(tmp_path, at(1000.0)).note("room_1", rest, history)
@@ -76,7 +76,7 @@ def test_a_wall_clock_that_was_set_before_the_boot_has_moved_the_file_too(tmp_pa
 
 
 def test_a_file_of_another_boot_is_written_anew_before_its_clock_is_set_as_well(tmp_path: Path) -> None:
-    """Kept as it was until the next change, it would be read by a clock that has leapt since."""
+    """If it stayed as it was until the next change, it would be read with a clock that was set in between."""
     opened(tmp_path, at(1000.0)).note("room_1", "builder", resting(PARKED, 1300.0))
     opened(tmp_path, at(20.0, WALL + 100), "boot 2").keep_current()
     after = opened(tmp_path, at(30.0, WALL + 86_400), "boot 2").of("room_1", "builder")
@@ -84,7 +84,7 @@ def test_a_file_of_another_boot_is_written_anew_before_its_clock_is_set_as_well(
 
 
 def test_after_a_boot_with_a_clock_set_back_no_rest_is_longer_than_it_was(tmp_path: Path) -> None:
-    """Taken as it is, a rest of five minutes would last for the day that the clock was set back by."""
+    """Without a bound, a hold of five minutes would last for the day that the clock was set back by."""
     rests = {BACKING_OFF: 1250.0, PARKED: 1300.0, YIELDED: 1030.0, PAUSED: 4600.0}
     for rest, until in rests.items():
         opened(tmp_path, at(1000.0)).note("room_1", rest, resting(rest, until))
@@ -92,7 +92,7 @@ def test_after_a_boot_with_a_clock_set_back_no_rest_is_longer_than_it_was(tmp_pa
     for rest, until in rests.items():
         after = later.of("room_1", rest)
         assert after.rests_until == 20.0 + until - 1000.0, rest
-        assert after.ends == (20.0, 20.0), "an end that lies ahead would never leave the window"
+        assert after.ends == (20.0, 20.0), "a failure in the future would never leave the window"
         assert after.last_end_at == 20.0
 
 
@@ -103,10 +103,10 @@ def test_no_rest_is_longer_than_its_rule_whatever_the_file_says(tmp_path: Path) 
 
 
 def test_who_waits_for_a_person_still_does_after_any_start(tmp_path: Path) -> None:
-    opened(tmp_path, at(1000.0)).note("room_1", "builder", paused(History(), 4, 1000.0, None, "nobody is logged in"))
+    opened(tmp_path, at(1000.0)).note("room_1", "builder", paused(History(), 4, 1000.0, None, "the login is missing"))
     after = opened(tmp_path, at(5.0, WALL + 1e7), "boot 2").of("room_1", "builder")
     assert after.needs_person
-    assert after.reason == "nobody is logged in"
+    assert after.reason == "the login is missing"
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\x00", b"[]", b'{"boot": 1}', b'{"agents": []}'])
@@ -134,7 +134,7 @@ def test_a_full_disk_loses_nothing_in_memory_and_is_made_good(
         for count in range(3):
             histories.note("room_1", "builder", ended(History(), 4, 1000.0 + count, 0.5, DEFAULTS, "it broke"))
         histories.keep_current()
-    assert [record.levelno for record in caplog.records] == [logging.ERROR], "said once, not each time"
+    assert [record.levelno for record in caplog.records] == [logging.ERROR], "logged once, not each time"
     kept = histories.of("room_1", "builder")
     assert kept.ends == (1002.0,)
     assert not (tmp_path / "histories.json").exists()

@@ -14,7 +14,7 @@ LIMITS = Reliability(retry_pause_s=0.01)
 
 
 class Eavesdropped(StandInTransport):
-    """A line that notes with which token it was spoken on."""
+    """A connection that records the token of each request."""
 
     def __init__(self) -> None:
         super().__init__(Server())

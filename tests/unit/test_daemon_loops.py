@@ -1,4 +1,4 @@
-"""Each thread of a daemon that dies by a mistake of ours takes the daemon with it: nobody heals on in silence."""
+"""A daemon exits when one of its threads fails because of a bug, instead of running on without that thread."""
 
 import logging
 import threading
@@ -73,7 +73,7 @@ def test_a_daemon_does_not_live_on_without_one_of_its_loops(
     start(daemon)
     code = ending.wait()
     too_long.cancel()
-    assert code == FAILED, "the daemon lives on, and nobody does that part of its work"
+    assert code == FAILED, "the daemon did not exit, although one of its threads had failed"
     assert daemon.error is not None or [record.levelno for record in caplog.records][-1:] == [logging.CRITICAL]
     daemon._teller.close(0)
     for thread in set(threading.enumerate()) - before - {too_long}:

@@ -1,4 +1,4 @@
-"""A seat in which a process stays: real processes behind it, a made-up server before it."""
+"""The runner of a resident, between a fake server and real processes."""
 
 import os
 from dataclasses import replace
@@ -28,7 +28,7 @@ STAYS = "echo here; sleep 1000 & wait"
 
 
 class Residence(Stage):
-    """The stage, with a resident process in the seat."""
+    """A stage whose role runner keeps a resident process."""
 
     seat: ResidentSeat
 
@@ -67,7 +67,7 @@ def test_a_process_is_kept_and_ended_with_all_that_it_started(tmp_path: Path) ->
     assert {None} == {fact.task for fact in stage.facts}
     assert not is_alive(command)
     assert "stopped by wish" == server.called("leave")[0]["reason"]
-    assert [] == server.called("claim"), "it asks for its tasks itself"
+    assert [] == server.called("claim"), "the resident claims its tasks itself"
     assert [] == stage.written_down()
     assert History(generation=3) == stage.seat.history
 
@@ -101,7 +101,7 @@ def test_its_end_is_unintended_whatever_its_code(
     assert exited.until is not None
     assert BACKING_OFF == stage.seat.history.rest
     assert 1 == len(stage.seat.history.ends)
-    assert [] == server.called("leave"), "the fact has ended the sitting"
+    assert [] == server.called("leave"), "the report has ended the participant"
     assert [] == stage.written_down()
 
 
@@ -148,7 +148,7 @@ def test_a_task_that_takes_too_long_is_a_death(tmp_path: Path) -> None:
     wish = msgspec.structs.replace(WISH, task_timeout_s=0.5)
     stage = Residence(tmp_path, Server(), STAYS, wish=wish)
     stage.wait_for_facts(1)
-    assert not stage.ended.wait(0.7), "without a task it may wait for ever"
+    assert not stage.ended.wait(0.7), "a resident without a task has no time limit"
     stage.seat.confirm(TaskRef("task_1", 1), 0.0)
     stage.seat.confirm(TaskRef("task_1", 1), 0.0)
     assert stage.ended.wait(PATIENCE_S)
@@ -166,7 +166,7 @@ def test_who_can_run_nothing_starts_nothing(tmp_path: Path) -> None:
     [fact] = stage.wait_for_facts(1)
     assert ("exited", False) == (fact.kind, fact.intended)
     assert "no program 'sh'" in str(fact.detail)
-    assert (BACKING_OFF, ()) == (stage.seat.history.rest, stage.seat.history.ends), "nobody died"
+    assert (BACKING_OFF, ()) == (stage.seat.history.rest, stage.seat.history.ends), "this is no failure"
     assert [] == server.called("token")
 
 
@@ -217,11 +217,11 @@ def test_an_absent_server_is_waited_for(tmp_path: Path) -> None:
 
 
 LEFT = f"conn_left_{os.getpid()}"
-"""A process is known by its connection, whoever started it: that of another test process must be another."""
+"""Processes are found by their connection, so that each test process needs a connection of its own."""
 
 
 def left_behind(tmp_path: Path, script: str, connection_id: str = LEFT) -> Resident:
-    """A resident process as a daemon that was killed left it."""
+    """Start a resident process as a killed daemon leaves it behind."""
     folder = tmp_path / "logs" / "r" / "builder" / f"{connection_id}.1"
     marks = marks_of(connection_id)
     Group.spawn(("sh", "-c", script), Path("/"), {"PATH": os.environ["PATH"], **marks}, b"", folder, marks)
@@ -246,7 +246,7 @@ def test_one_that_an_earlier_daemon_left_is_kept_on(tmp_path: Path) -> None:
 
 def test_one_that_ended_unwatched_is_told_as_it_ended(tmp_path: Path) -> None:
     resident = left_behind(tmp_path, "exit 5")
-    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), "it has ended")
+    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), "the resident has ended")
     stage = Residence(tmp_path, Server(), "true", stays=resident)
     assert stage.ended.wait(PATIENCE_S)
     exited = stage.wait_for_facts(2)[1]

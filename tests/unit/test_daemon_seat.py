@@ -22,7 +22,7 @@ def test_tasks_are_run_one_after_the_other_and_handed_on(tmp_path: Path) -> None
     assert stage.told() == [("started", False, None, None), ("exited", True, 0, None)] * 2
     assert server.called("leave")[0]["cause"] == "stopped"
     assert {body["connection_id"] for body in server.called("claim")} == {stage.seat.connection_id}
-    wait_until(lambda: list(stage.book.read_all()) == [], "the run is no longer written down")
+    wait_until(lambda: list(stage.book.read_all()) == [], "the record of the run is removed")
     assert stage.seat.history == History(generation=3)
 
 
@@ -56,8 +56,8 @@ def test_a_bad_end_is_a_fact_ends_the_sitting_and_rests(tmp_path: Path) -> None:
     assert exited.until is not None
     assert seconds_of(exited.until) > before
     assert len(stage.seat.history.ends) == 1
-    assert server.called("leave") == []  # the fact has ended the sitting
-    assert server.waiting == ["task_2"]  # and no task is taken in between
+    assert server.called("leave") == []  # the report has ended the participant
+    assert server.waiting == ["task_2"]  # and no further task is claimed
     assert (stage.logs / "r" / "builder" / "task_1.1" / "stderr").read_text() == "it broke\n"
 
 
@@ -96,7 +96,7 @@ def test_what_this_machine_may_not_run_takes_no_task(tmp_path: Path) -> None:
     assert (fact.kind, fact.intended, fact.task) == ("exited", False, None)
     assert "defines no harness 'rm'" in (fact.detail or "")
     assert server.called("claim") == []
-    assert (stage.seat.history.rest, stage.seat.history.ends) == (BACKING_OFF, ())  # nobody died
+    assert (stage.seat.history.rest, stage.seat.history.ends) == (BACKING_OFF, ())  # this is no failure
 
 
 def test_an_absent_server_is_waited_for(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_role_that_somebody_took_is_yielded(tmp_path: Path) -> None:
     assert stage.seat.history.rest == YIELDED
     assert stage.wait_for_facts(2)[1].intended
     assert server.called("leave") == []
-    assert [body["if_vacant"] for body in server.called("join")] == [True]  # a daemon takes nobody's seat
+    assert [body["if_vacant"] for body in server.called("join")] == [True]  # a daemon joins only a vacant role
 
 
 def test_a_join_whose_answer_was_lost_may_have_been_heard_and_is_taken_back(tmp_path: Path) -> None:
@@ -154,13 +154,13 @@ def test_who_cannot_write_a_run_down_takes_no_task_and_tells_why(tmp_path: Path)
     stage = Stage(tmp_path, server, "true")
     assert [(fact.kind, fact.intended) for fact in stage.wait_for_facts(1)] == [("exited", False)]
     assert "runs" in str(stage.facts[0].detail)
-    assert server.called("claim") == [], "the task is for somebody who can do it"
+    assert server.called("claim") == [], "the task stays for an agent that can run it"
     assert stage.ended.wait(PATIENCE_S)
     assert stage.seat.history.ends == ()
 
 
 def check_given_back(stage: Stage) -> None:
-    """See that a task for which no run could begin was given back, why that was told, and that nobody died of it."""
+    """Check that a task whose run could not start was given back, with a report of the reason, and no failure."""
     given_back, told = stage.wait_for_facts(2)
     assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
     assert (told.kind, told.intended, told.task) == ("exited", False, None)
@@ -222,7 +222,7 @@ def test_a_role_that_is_no_longer_ours_is_left_and_nobody_died(tmp_path: Path) -
 def test_a_verdict_on_a_sitting_that_ended_by_its_own_word_is_not_a_takeover(tmp_path: Path) -> None:
     stage = Stage(tmp_path, Server("task_1"), "exit 1")
     assert stage.ended.wait(PATIENCE_S)
-    stage.seat.yield_role()  # a beat was under way when the sitting ended
+    stage.seat.yield_role()  # a heartbeat was in flight when the participant ended
     assert stage.seat.history.rest == BACKING_OFF
     assert len(stage.seat.history.ends) == 1
 
@@ -245,7 +245,7 @@ def test_a_lost_seat_asks_for_a_beat_and_a_rejoin_renews_the_claim(tmp_path: Pat
 @pytest.mark.parametrize(
     ("status", "is_named", "is_stopped"),
     [("closed", False, True), ("in_progress", False, False), ("in_progress", True, False)],
-    ids=["cancelled", "only a late word", "named"],
+    ids=["cancelled", "outdated answer", "named"],
 )
 def test_a_run_that_the_server_does_not_name_is_asked_about(
     tmp_path: Path, status: str, is_named: bool, is_stopped: bool
@@ -255,13 +255,13 @@ def test_a_run_that_the_server_does_not_name_is_asked_about(
     stage.wait_for_facts(1)
     server.status["task_1"] = status
     now = SystemClock().boottime()
-    stage.seat.confirm(None, now - 3600)  # a word from before the run says nothing about it
+    stage.seat.confirm(None, now - 3600)  # an answer from before the run's start says nothing about the run
     stage.seat.confirm(TaskRef("task_1", 1) if is_named else None, now)
     if is_stopped:
         assert stage.wait_for_facts(2)[1].intended
-        server.wait_for("claim", 2)  # the sitting goes on
+        server.wait_for("claim", 2)  # the participant stays
     elif not is_named:
-        server.wait_for("task_1")  # asked about, it was confirmed
+        server.wait_for("task_1")  # the server confirmed the task when it was asked
     else:
         assert server.called("task_1") == []
     stage.end()
@@ -273,7 +273,7 @@ def test_a_command_that_cannot_be_started_gives_its_task_back_and_nobody_died(tm
     stage = Stage(tmp_path, server, "true")
     server.wait_for("claim")
     (stage.logs / "r" / "builder").mkdir(parents=True)
-    (stage.logs / "r" / "builder" / "task_1.1").write_text("no folder, so nothing can be kept of the run")
+    (stage.logs / "r" / "builder" / "task_1.1").write_text("not a folder, so the run's files cannot be written")
     server.give("task_1")
     check_given_back(stage)
     assert stage.seat.history.rest == BACKING_OFF
@@ -297,11 +297,11 @@ def test_an_exit_has_an_id_of_its_own_that_does_not_change(tmp_path: Path) -> No
     assert {fact.generation for fact in stage.facts} == {3}
 
 
-# Parks and pauses.
+# Crash loops and pauses.
 
 
 def died_often(count: int) -> History:
-    """An agent that died so often, the last time just now."""
+    """The history of an agent with that many failures, the last one just now."""
     now = SystemClock().boottime()
     return History(generation=3, ends=(now,) * count, in_a_row=count, last_end_at=now)
 
@@ -351,4 +351,4 @@ def test_an_agent_that_says_it_cannot_go_on_is_paused_and_nobody_died(tmp_path: 
     assert (paused.kind, "the month is over" in (paused.detail or "")) == ("paused", True)
     assert (paused.until or "")[:19] == (until or "")[:19]
     assert (stage.seat.history.rest, stage.seat.history.ends) == (PAUSED, ())
-    assert stage.server.called("leave") == []  # the fact has ended the sitting
+    assert stage.server.called("leave") == []  # the report has ended the participant

@@ -1,4 +1,4 @@
-"""What runs wrote is kept as far as it may be, and what is kept costs the next run nothing."""
+"""The logs of runs are kept up to their limits, and runs that have ended are not measured again for each new run."""
 
 import io
 import os
@@ -21,7 +21,7 @@ ENDED = Identity(os.getpid(), "an earlier start")
 
 
 def lay_out(shelf: LogShelf, *sizes: int) -> None:
-    """Let runs begin one after the other, each of which writes so many bytes."""
+    """Start runs one after the other, each of which writes that many bytes."""
     for attempt, size in enumerate(sizes, 1):
         folder = shelf.place("r", "builder", "task_1", attempt)
         folder.mkdir()
@@ -60,7 +60,7 @@ def test_what_is_not_handed_in_or_still_written_to_stays(tmp_path: Path) -> None
 
 
 def leave(folder: Path, size: int, at: float, process: Identity | None = ENDED) -> Path:
-    """What a run leaves that was started; without a process it never was."""
+    """Write the files that a run leaves behind; without a process they are those of a run that never started."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stdout").write_bytes(bytes(size))
     if process is not None:
@@ -70,7 +70,7 @@ def leave(folder: Path, size: int, at: float, process: Identity | None = ENDED) 
 
 
 def touched(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> list[Path]:
-    """The paths with which the file system is called meanwhile."""
+    """The paths with which the file system is called during `act`."""
     seen: list[Path] = []
 
     def noting(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,14 +118,14 @@ def test_what_was_taken_away_makes_room_and_what_came_takes_it(tmp_path: Path) -
     shutil.rmtree(newer)
     leave(tmp_path / "r" / "reviewer" / "task_3.1", 1000, 3)
     shelf.place("r", "builder", "task_4", 1)
-    assert older.exists(), "what is gone takes no room"
+    assert older.exists(), "a removed folder takes no space"
     leave(tmp_path / "r" / "reviewer" / "task_4.1", 1000, 4)
     shelf.place("r", "builder", "task_5", 1)
     assert (kept(tmp_path), kept(tmp_path, "reviewer")) == ([], ["task_3.1", "task_4.1"])
 
 
 def test_a_run_counts_with_all_that_it_wrote_until_its_end(tmp_path: Path) -> None:
-    """Measured too early, it would be taken for small for as long as it lies there."""
+    """A size that is measured before the run's end would be too small for as long as the folder exists."""
     in_use: list[Path] = []
     shelf = LogShelf(tmp_path, 50, 1000, lambda: in_use)
     again = leave(tmp_path / "r" / "builder" / "task_1.1", 10, 1)

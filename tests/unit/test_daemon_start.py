@@ -1,4 +1,4 @@
-"""How a daemon comes to its token, and what its owner is told when the server does not take it."""
+"""Where a daemon's token comes from, and what is printed when the server rejects it."""
 
 import io
 import logging
@@ -77,7 +77,7 @@ def test_a_token_that_others_can_read_on_its_way_is_worth_a_warning(
 
 
 class Refusing:
-    """A session with a server that refuses to register a machine."""
+    """A session with a server that rejects the registration of a machine."""
 
     def __init__(self, error: GreenroomError) -> None:
         self._error = error

@@ -33,7 +33,7 @@ def wish_for(role: str, desired: str = "running", generation: int = 1) -> Wish:
 
 
 class FakeSeat:
-    """A seat that ends when it is told to."""
+    """A role runner that ends when the test calls `on_end`."""
 
     def __init__(self, wish: Wish, history: History, on_end: Callable[[], None]) -> None:
         self.wish, self.history, self.on_end = wish, history, on_end
@@ -48,7 +48,7 @@ class FakeSeat:
 
 
 class Desk:
-    """A supervisor under a moved clock, and every seat that it made."""
+    """A supervisor under a moved clock, and every role runner that it made."""
 
     def __init__(self, folder: Path, clock: MovedClock | None = None) -> None:
         self.clock = clock or MovedClock()
@@ -74,7 +74,7 @@ class Desk:
         return self.supervisor.step()
 
     def end(self, seat: FakeSeat, history: History) -> float:
-        """Let a seat end with that in its history, as seats do: noted first, then told."""
+        """End a role runner with that history. As in the daemon, the history is recorded before `on_end` is called."""
         self.histories.note(seat.wish.room, seat.wish.role, history)
         seat.on_end()
         return self.supervisor.step()
@@ -126,7 +126,7 @@ def test_a_new_generation_is_a_new_seat_and_only_after_the_old_has_ended(desk: D
 
 
 def test_nothing_stale_is_carried_out(desk: Desk) -> None:
-    """A queue of orders would start, stop and start again here, long after whoever gave them went home."""
+    """A queue of commands would start, stop and start the agent again here, although they are outdated."""
     desk.supervisor.take_wishes(Wishes(version=1, wishes=()))
     for generation, desired in ((1, "running"), (2, "stopped"), (3, "running"), (4, "stopped")):
         wish = wish_for("builder", desired, generation)
@@ -140,14 +140,14 @@ def test_a_death_is_followed_by_a_rest_and_then_by_a_new_seat(desk: Desk) -> Non
     wait_s = desk.die(desk.made[0])
     assert wait_s == 1.5
     assert desk.roles() == []
-    desk.clock.sleep(wait_s)  # a machine that sleeps rests as well
+    desk.clock.sleep(wait_s)  # time that a machine is suspended counts for a hold
     desk.supervisor.step()
     assert desk.roles() == ["builder"]
     assert desk.made[1].history.in_a_row == 1
 
 
 def test_a_wished_stop_leaves_no_mark(desk: Desk) -> None:
-    """Counted as a crash it would make the next start wait, and the third one park."""
+    """If it counted as a failure, the next start would wait, and the third one would be a crash loop."""
     for generation in range(1, 10, 2):
         desk.wish("builder", generation=generation)
         desk.wish("builder", desired="stopped", generation=generation + 1)
@@ -164,10 +164,10 @@ def test_a_parked_role_is_tried_once_and_then_waits_for_a_person(desk: Desk) -> 
         wait_s = desk.die(desk.made[-1])
         desk.clock.move(wait_s)
         desk.supervisor.step()
-    assert desk.roles() == [], "parked"
+    assert desk.roles() == [], "crash-looping"
     for _ in range(10):
         desk.clock.move(desk.supervisor.step())
-    assert desk.roles() == ["builder"], "on trial"
+    assert desk.roles() == ["builder"], "the probe run"
     assert desk.made[-1].history.is_parked
     assert desk.die(desk.made[-1]) == LOOK_EVERY_S
     desk.clock.move(1e7)
@@ -180,7 +180,7 @@ def test_a_parked_role_is_tried_once_and_then_waits_for_a_person(desk: Desk) -> 
 def test_who_was_paused_waits_for_its_time_or_for_a_person(desk: Desk) -> None:
     desk.wish("builder", "reviewer")
     now = desk.clock.boottime()
-    desk.end(desk.made[1], paused(History(), 1, now, None, "nobody is logged in"))
+    desk.end(desk.made[1], paused(History(), 1, now, None, "the login is missing"))
     assert desk.end(desk.made[0], paused(History(), 1, now, now + 40.0, "too many requests")) == 40.0
     desk.clock.move(40.0)
     desk.supervisor.step()
@@ -188,7 +188,7 @@ def test_who_was_paused_waits_for_its_time_or_for_a_person(desk: Desk) -> None:
 
 
 def test_a_supervisor_that_was_told_no_wishes_starts_and_stops_nothing(desk: Desk) -> None:
-    """Taken for `nobody wishes anything`, the time before the first answer would end what outlived the last daemon."""
+    """If no specs yet counted as empty specs, a new daemon would stop the runs it adopted before the first answer."""
     seat = desk.adopt(wish_for("builder"))
     for _ in range(3):
         assert desk.supervisor.step() == LOOK_EVERY_S
@@ -199,7 +199,7 @@ def test_a_supervisor_that_was_told_no_wishes_starts_and_stops_nothing(desk: Des
     desk.clock.move(600.0)
     desk.supervisor.step()
     assert desk.made == []
-    assert desk.histories.of(ROOM, "builder").in_a_row == 1, "and nothing is forgotten meanwhile"
+    assert desk.histories.of(ROOM, "builder").in_a_row == 1, "the history is kept"
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def test_what_was_adopted_is_held_against_the_first_wishes(
     desk.wish(*roles, desired=desired, generation=generation)
     desk.supervisor.step()
     assert seat.reasons == reasons
-    assert desk.made == [], "one seat at a time"
+    assert desk.made == [], "one role runner at a time"
     seat.on_end()
     desk.supervisor.step()
     assert desk.roles() == (["builder"] if desired == "running" and roles else [])
 
 
 def test_a_daemon_that_is_started_anew_keeps_to_the_rests_of_the_one_before(tmp_path: Path) -> None:
-    """Without that, an agent that takes its daemon with it is restarted as often as the daemon is."""
+    """Without that, an agent that crashes its daemon is restarted as often as the daemon is."""
     first = Desk(tmp_path)
     first.wish("builder")
     for _ in range(3):
@@ -279,7 +279,7 @@ def test_why_a_role_is_as_it_is_is_said_once_and_until_when(desk: Desk, caplog: 
 
 
 def test_however_many_call_at_once_a_role_has_one_seat(desk: Desk) -> None:
-    """Each of several that start agents sees an empty role, and each of them fills it."""
+    """Without one reconciler, several threads see a role without an agent, and each of them starts one."""
     begin, roles = threading.Barrier(8), [f"r{number}" for number in range(30)]
 
     def press() -> None:
@@ -324,7 +324,7 @@ def test_the_end_of_the_daemon_stops_what_was_adopted_even_before_the_first_wish
 
 @pytest.fixture
 def never_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is looked at then was looked at because of what came."""
+    """Make the supervisor's own interval so long that only a new event can wake it."""
     monkeypatch.setattr(supervisor, "LOOK_EVERY_S", 10 * PATIENCE_S)
 
 

@@ -1,4 +1,4 @@
-"""What a daemon saw while no fact of it could be told survives its being killed: it is told once, and in its order."""
+"""Reports that a killed daemon could not send are sent by the next one: once, and in order."""
 
 import signal
 import subprocess
@@ -25,8 +25,8 @@ from tests.unit.stand_in import Server
 from tests.unit.test_daemon_seat import on_trial
 folder, history, script, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 stage = Stage(folder, Server("task_1"), script, history=on_trial() if history else None, takes_facts=False)
-wait_until(lambda: len(Outbox(folder / "outbox", 100).first(100)) == count, f"{count} files lie in the outbox")
-wait_until(lambda: not list((folder / "runs").glob("*.json")), "the run is forgotten")
+wait_until(lambda: len(Outbox(folder / "outbox", 100).first(100)) == count, f"{count} reports are in the outbox")
+wait_until(lambda: not list((folder / "runs").glob("*.json")), "the record of the run is removed")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 LIMITED = """echo '{"status": "rate_limited"}' > $GREENROOM_RESULT"""
@@ -40,7 +40,7 @@ LIMITED = """echo '{"status": "rate_limited"}' > $GREENROOM_RESULT"""
         ("on trial", "exit 1", ["started", "exited", "parked"]),
         ("on trial", "cat", ["started", "exited", "unparked"]),
     ],
-    ids=["died", "paused", "parked", "unparked"],
+    ids=["failed", "paused", "crash-looping", "recovered"],
 )
 def test_what_only_the_outbox_knows_is_told_by_the_next_daemon(
     tmp_path: Path, history: str, script: str, kinds: list[str]
@@ -48,7 +48,7 @@ def test_what_only_the_outbox_knows_is_told_by_the_next_daemon(
     told = [sys.executable, "-c", KILLED, str(tmp_path), history, script, str(len(kinds))]
     ended = subprocess.run(told, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert list(RunBook(tmp_path / "runs").read_all()) == [], "nothing else knows of it any more"
+    assert list(RunBook(tmp_path / "runs").read_all()) == [], "only the outbox has it"
 
     beat, session, _ = beat_telling(Outbox(tmp_path / "outbox", LIMITS.facts_waiting_max))
     beat.register_and_beat()

@@ -1,4 +1,4 @@
-"""A process that is told to end does end, whichever of its threads is told."""
+"""A signal ends the process, whichever of its threads receives it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.waiting import PATIENCE_S
 
-# The main thread waits; another one is given the signal, as the system may do while it starts a command.
+# The main thread waits and another one gets the signal, as may happen while the process starts a command.
 PROGRAM = """
 import signal, sys, threading
 from greenroom.process.ending import Ending

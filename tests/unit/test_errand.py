@@ -39,7 +39,7 @@ class NoPause(SeededEntropy):
 
 
 class Trying:
-    """One errand of a Python script, against a scripted server."""
+    """One task run of a Python script, against a scripted server."""
 
     def __init__(self, folder: Path, script: str, *steps: Step, then: str = "reviewer", **plan: Any) -> None:
         self.transport = ScriptedTransport(*steps)
@@ -59,7 +59,7 @@ class Trying:
     def go(self) -> Outcome:
         outcome = self.errand.carry_out()
         assert not any(is_alive(identity) for identity in self.started)
-        assert [] == self.transport.steps, "the script was played to its end"
+        assert [] == self.transport.steps, "every step of the script was used"
         return outcome
 
     def calls(self) -> list[tuple[str, Any]]:
@@ -139,10 +139,10 @@ def test_the_end_of_a_command_that_handed_off_itself_adds_nothing(
 
 
 def test_a_task_that_was_given_away_before_the_start_is_not_run(tmp_path: Path) -> None:
-    trying = Trying(tmp_path, "raise SystemExit('ran')", refusal("superseded", "Somebody has it."))
+    trying = Trying(tmp_path, "raise SystemExit('ran')", refusal("superseded", "Another agent has it."))
     outcome = trying.go()
     assert (GONE, []) == (outcome.kind, trying.started)
-    assert "Somebody has it." in outcome.detail
+    assert "Another agent has it." in outcome.detail
 
 
 def test_a_late_result_is_no_bad_end(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_the_text_of_a_result_is_handed_on_instead_of_what_was_printed(tmp_path:
 @pytest.mark.parametrize(
     ("now", "kind"),
     [(HELD, DONE), (answer(task_of(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
-    ids=["its own", "another's by now"],
+    ids=["own task", "task of another attempt"],
 )
 def test_what_is_judged_is_what_is_handed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: Response, kind: str
@@ -220,7 +220,7 @@ def test_an_end_that_nobody_saw_is_a_bad_one_and_what_was_written_is_named(tmp_p
 
 
 class Adopting(Trying):
-    """The errand of a run that an earlier process began, and of which it has left a group."""
+    """The task run of a command that an earlier process started, and whose process group it left behind."""
 
     def begin(self) -> Group:
         env = {**self.plan.env, **self.marks, "GREENROOM_NOTES": str(self.plan.notes)}
@@ -232,7 +232,7 @@ class Adopting(Trying):
 
     def go(self) -> Outcome:
         outcome = self.errand.carry_on()
-        assert [] == self.transport.steps, "the script was played to its end"
+        assert [] == self.transport.steps, "every step of the script was used"
         return outcome
 
 
@@ -241,7 +241,7 @@ def test_an_adopted_run_hands_on_what_it_wrote_under_its_own_attempt(tmp_path: P
     group = trying.begin()
     assert DONE == trying.go().kind
     on = {"connection_id": CONNECTION, "attempt": 1, "to": "reviewer", "text": "made of given\n"}
-    assert [("task_1", None), ("handoff", on)] == trying.calls(), "it is not started once more"
+    assert [("task_1", None), ("handoff", on)] == trying.calls(), "the task is not started again"
     assert [group.identity] == trying.started
     group.stop(0)
 
@@ -431,7 +431,7 @@ def test_a_night_s_sleep_is_no_time_that_the_command_had(tmp_path: Path) -> None
         while not alive.exists():
             threading.Event().wait(0.01)
         trying.clock.sleep(8 * 3600.0)
-        threading.Event().wait(0.2)  # for whoever would end it now
+        threading.Event().wait(0.2)  # time in which a wrong timeout would stop the command
         gate.touch()
 
     threading.Thread(target=sleep, daemon=True).start()

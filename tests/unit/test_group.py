@@ -60,7 +60,7 @@ def test_nothing_survives_a_stop_of_a_group_that_ignores_term(tmp_path: Path) ->
     wait_until_written(tmp_path / "stdout")
     below = wait_until_below(
         group, 3
-    )  # the shell, a subshell that ignores TERM and a grandchild in a session of its own
+    )  # the shell, a subshell that ignores TERM, and a grandchild in a session of its own
     assert group.stop(0.2) == Exit(None, signal.SIGKILL)
     assert survivors(below) == []
 
@@ -140,7 +140,7 @@ def test_a_process_that_got_the_number_later_is_not_touched(tmp_path: Path) -> N
 def test_a_group_of_an_earlier_boot_is_gone_even_if_its_number_is_a_group_again(tmp_path: Path) -> None:
     stranger = spawn(tmp_path, "sleep 1000 & echo $!")
     wait_until_written(tmp_path / "stdout")
-    stranger.wait(PATIENCE_S)  # the number names nobody now, but a group still bears it
+    stranger.wait(PATIENCE_S)  # no process has this pid now, but a process group still has it
     assert not kill_leftover(Identity(stranger.identity.pid, "another-boot:1"))
     assert kill_leftover(stranger.identity)
 

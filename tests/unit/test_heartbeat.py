@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE_S
 
 
 class Beating:
-    """A heartbeat without its thread, on a moved clock."""
+    """A heartbeat without its thread, under a moved clock."""
 
     def __init__(self, joins: list[Any], beats: list[Any]) -> None:
         self.clock = MovedClock()
@@ -36,7 +36,7 @@ class Beating:
         )
 
     def pass_by(self, seconds: float) -> None:
-        """Let the time pass in the steps in which the thread would wait."""
+        """Move the clock in the steps in which the thread would wait."""
         ends_at = self.clock.monotonic() + seconds
         while self.clock.monotonic() < ends_at:
             wait_s = self.heartbeat.step()
@@ -63,7 +63,7 @@ def test_it_keeps_a_quicker_pace_while_asked_to() -> None:
     beating.pass_by(1.0)
     beating.heartbeat.keep_pace(5.0)
     beating.pass_by(20.0)
-    # The next beat comes within the pace, and those after it keep their share of what the server asks for.
+    # The next beat comes within the pace; the later ones keep the server's jitter.
     paced = len(beating.beats.calls)
     assert 4 <= paced <= 6
     beating.heartbeat.keep_pace(None)
@@ -156,13 +156,13 @@ def test_a_wake_beats_at_once_tells_how_long_it_slept_and_renews_the_claim() -> 
     assert [(3600.0,)] == beating.beats.calls
     assert words.RENEW_CLAIM == beating.kinds()[0]
     beating.pass_by(DEFAULTS.retry_pause_s)
-    assert [(3600.0,), (3600.0,)] == beating.beats.calls, "a lost beat did not tell it"
+    assert [(3600.0,), (3600.0,)] == beating.beats.calls, "the lost heartbeat did not report the suspend"
     beating.pass_by(25.1)
     assert (0.0,) == beating.beats.calls[-1]
 
 
 def test_a_wake_renews_the_claim_also_where_its_beat_is_answered() -> None:
-    """The line that the claim waits on may be dead, and be that for the claim alone."""
+    """The claim's connection may be broken although the heartbeat's is not."""
     beating = Beating([joined()], [beaten()])
     beating.pass_by(10.0)
     beating.clock.sleep(60.0)
@@ -257,7 +257,7 @@ def test_it_beats_on_while_its_party_is_busy() -> None:
     )  # fmt: skip
     heart.start()
     while len(beats) < 5:
-        sum(range(1000))  # It never waits, and so nothing else could run on its thread.
+        sum(range(1000))  # This thread never waits, so a heartbeat on it could not run.
     heart.stop(PATIENCE_S)
     assert not heart._thread.is_alive()
 

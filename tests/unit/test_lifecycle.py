@@ -1,4 +1,4 @@
-"""What a server asks of Python's cycle collector."""
+"""The server's settings of Python's cycle collector."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(rounds[2], gc.get_freeze_count() > 1000)
 
 
 def test_what_stands_at_a_server_is_not_looked_through_again_and_again() -> None:
-    """Half a million objects more: by default the collector would look at all of them several times on the way."""
+    """With default settings the collector would scan half a million new objects several times while they are made."""
     said = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )

@@ -74,7 +74,7 @@ def test_the_directory_is_made_private_unless_others_use_it(tmp_path: Path) -> N
     empty, used, new = tmp_path / "empty", tmp_path / "used", tmp_path / "a" / "new"
     for directory in (empty, used):
         directory.mkdir(mode=0o755)
-    (used / "somebody's file").touch()
+    (used / "a file").touch()
     for directory in (empty, used, new):
         hold_lock(directory / LOCK_NAME, "server").release()
     assert [directory.stat().st_mode & 0o777 for directory in (empty, used, new)] == [0o700, 0o755, 0o700]

@@ -33,7 +33,7 @@ def test_only_one_is_let_in_and_the_other_is_told_who(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
     assert holder_of(path) == (None, "")
-    with hold_lock(path, "daemon"):  # whoever is killed leaves no lock behind
+    with hold_lock(path, "daemon"):  # a killed process leaves no lock behind
         assert holder_of(path)[0] == os.getpid()
     assert holder_of(path) == (None, "")
 

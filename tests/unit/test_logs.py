@@ -1,4 +1,4 @@
-"""What a server tells of a failure: where it happened, and nothing of what it worked on."""
+"""What the server logs about a failure: where it happened, and no values of variables."""
 
 from __future__ import annotations
 

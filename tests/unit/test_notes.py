@@ -1,4 +1,4 @@
-"""Which notes are new, and where a run finds them."""
+"""Which notes are new, and in which file a run finds them."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ def test_what_is_new_is_told_by_its_place_however_often_it_is_heard(tmp_path: Pa
     pad = NotePad(task_of(attempt=2, notes=(note("red", 1), note("blue", None), note("green", 2))), path)
     pad.open()
     assert "red\nblue\ngreen\n" == path.read_text()
-    assert [] == pad.take(("green",)), "it was said before the run began"
+    assert [] == pad.take(("green",)), "the run started with this note"
     assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat"))
     assert [] == pad.take(())
     assert [] == pad.take(("green", "mind\nthe cat"))
-    assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat", "mind\nthe cat")), "said twice is meant twice"
+    assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat", "mind\nthe cat")), "a repeated text is a new note"
     assert "red\nblue\ngreen\nmind\nthe cat\nmind\nthe cat\n" == path.read_text()
 
 
@@ -48,6 +48,6 @@ def test_a_note_that_could_not_be_written_is_new_once_more(tmp_path: Path) -> No
 
 
 def test_a_run_reads_the_notes_so_far_below_its_text() -> None:
-    assert "build it" == brief_of(task_of()), "a plain task is its text and nothing else"
+    assert "build it" == brief_of(task_of()), "without notes, the brief is the task's text"
     told = brief_of(task_of(notes=(note("red"), note("no,\nblue\n"))))
     assert "build it\n\nNotes from people on this task:\n- red\n- no,\n  blue\n" == told

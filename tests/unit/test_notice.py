@@ -9,10 +9,10 @@ from tests.waiting import PATIENCE_S
 
 
 async def waiting(*notices: Notice, timeout_s: float | None = None) -> "asyncio.Task[None]":
-    """A wait that stands."""
+    """Start a wait, and return once it is registered with each notice."""
     task = asyncio.create_task(wait_any(*notices, timeout_s=timeout_s))
     begun = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_soon(begun.set_result, None)  # The loop takes things in turn: the task is first.
+    asyncio.get_running_loop().call_soon(begun.set_result, None)  # Callbacks run in order: the task is first.
     await begun
     assert all(notice._waiting for notice in notices)
     return task

@@ -1,4 +1,4 @@
-"""What the end of a command means: when it is a pause, and until when."""
+"""When the end of a command is a pause, and until when."""
 
 import pytest
 
@@ -25,7 +25,7 @@ DIED = Exit(code=1, signal=None)
         (Result(status="rate_limited", until=BEFORE), IN_A_WHILE, f"It is rate-limited until {IN_A_WHILE}"),
         (Result(status="login_required", reason="too much"), None, "Its login is needed: too much"),
     ],
-    ids=["until then", "for a while", "for a while, as it should be over", "until somebody logs in"],
+    ids=["until its instant", "without an instant", "instant in the past", "until a user logs in"],
 )
 def test_a_limit_and_a_missing_login_are_a_pause(said: Result, until: str | None, detail: str) -> None:
     outcome = pause_of(said, DIED, NOW, DEFAULTS)

@@ -1,4 +1,4 @@
-"""What an agent says about its task, and what it is told."""
+"""The commands by which an agent reports on its task, and what they print."""
 
 import errno
 from pathlib import Path
@@ -66,11 +66,11 @@ def test_a_result_that_is_said_twice_is_answered_twice_and_disturbs_nothing(serv
     assert 0 == said.say(report.run_complete, text="done")
     write_record(call.files("sittings")[0], msgspec.structs.replace(call.sitting(), state=sitting_file.HANDED))
     assert 0 == said.say(report.run_complete, task="task_1", attempt=1, text="done")
-    assert sitting_file.HANDED == call.sitting().state, "the sitting may be at its next task by now"
+    assert sitting_file.HANDED == call.sitting().state, "the participant may have its next task by now"
     for function in (report.run_started, report.run_progress):
         assert 4 == said.say(function, task="task_1", attempt=1, text="more")
     assert 2 == sum(key == "POST complete" for key, _ in server.seen)
-    assert "POST complete" == server.seen[-1][0], "what cannot be meant is not sent"
+    assert "POST complete" == server.seen[-1][0], "a report on a finished task is not sent"
     assert "kept beside it" not in said.err.getvalue()
     assert 0 == said.say(report.run_complete, task="task_1", attempt=1, text="something else")
     assert "had another result, which counts; this one was kept beside it" in said.err.getvalue()
@@ -100,12 +100,12 @@ def test_a_result_that_comes_too_late_is_kept_and_said_to_be(server: TinyServer,
     server.answers["POST progress"] = server.answers["POST complete"] = lambda server, body: refusal("superseded")
     said = Said(server.url, tmp_path)
     assert 4 == said.say(report.run_progress, text="half way")
-    assert 1 == len(call.files("claims")), "its result can still be handed in"
+    assert 1 == len(call.files("claims")), "the result can still be submitted"
     assert 4 == said.say(report.run_complete, text="done")
     assert "kept as a late result of task_1" in said.err.getvalue()
     assert [claim_file.FINISHED] == [claim.state for claim in call.claims()]
-    assert 4 == said.say(report.run_complete, task="task_1", text="done"), "said again it is answered again"
-    assert 2 == said.say(report.run_complete, text="done"), "nothing open is held here any more"
+    assert 4 == said.say(report.run_complete, task="task_1", text="done"), "a repeated call gets the same answer"
+    assert 2 == said.say(report.run_complete, text="done"), "no open task is held any more"
 
 
 def test_the_end_of_an_attempt_is_told_as_such_and_not_as_a_lack_of_rights(server: TinyServer, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_end_of_an_attempt_is_told_as_such_and_not_as_a_lack_of_rights(serve
         assert "Attempt 1 at task_1 is over" in said.err.getvalue()
         assert "Stop working on" in said.err.getvalue()
         assert "not good for that" not in said.err.getvalue()
-    assert "I have no key" == next((tmp_path / "claims").rglob("*.decline.txt")).read_text(), "nobody else has it"
+    assert "I have no key" == next((tmp_path / "claims").rglob("*.decline.txt")).read_text(), "this is the only copy"
 
 
 def test_a_token_of_another_server_is_no_word_of_an_end(server: TinyServer, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_text_that_finds_no_server_is_kept_in_a_file(server: TinyServer, tmp_p
         in said.err.getvalue()
     )
     keys = [body for key, body in server.seen if key == "POST handoff"]
-    assert len(keys) >= 2, "it is tried again for a while first"
+    assert len(keys) >= 2, "it is retried first"
     server.answers["POST handoff"] = lambda server, body: answer(task_of(status="completed"))
     assert 0 == Said(server.url, tmp_path).say(report.run_handoff, text="a day's work", to="reviewer")
     assert [".json"] == [path.suffix for path in call.files("claims")]

@@ -1,7 +1,7 @@
-"""What a command says of its own end: the result file, and what known agent CLIs print.
+"""A command's own result: the result file, and the output of known agent CLIs.
 
-The files in `printed/` were printed by the versions in their names, run against a small API that answered well, or with
-401, 403, 429 or 529. Left out of them is only what is long and not looked at: tools, prices, ids.
+The files in `printed/` are the output of the versions in their names, run against a small API that succeeded, or that
+answered 401, 403, 429 or 529. Only long parts that are not read were removed: tools, prices, ids.
 """
 
 import os
@@ -28,7 +28,7 @@ def told(tmp_path: Path, file: bytes | None = None, stdout: bytes = b"", format:
 
 
 def failure(tmp_path: Path, file: bytes | None = None, stdout: bytes = b"", format: str | None = None) -> str:
-    """The reason of what must be a failed result."""
+    """The reason of a result, which must be a failed one."""
     result = told(tmp_path, file, stdout, format)
     assert result is not None
     assert ("failed", None, None) == (result.status, result.until, result.text)
@@ -119,7 +119,7 @@ def test_the_file_counts_more_than_what_was_printed(tmp_path: Path) -> None:
         (f"{CLAUDE}-rate-limit.jsonl", "rate_limited"),
         (f"{CLAUDE}-rate-limit-plain.json", "rate_limited"),
         (f"{CLAUDE}-no-login.jsonl", Result(status="login_required", reason="Not logged in · Please run /login")),
-        (f"{CLAUDE}-no-login-plain.json", "failed"),  # it has no status and no word, only the sentence
+        (f"{CLAUDE}-no-login-plain.json", "failed"),  # it has no status and no error code, only the sentence
         (f"{CLAUDE}-wrong-key.jsonl", "login_required"),
         (f"{CLAUDE}-wrong-key-plain.json", "login_required"),
         (f"{CLAUDE}-login-revoked.jsonl", "login_required"),

@@ -1,4 +1,4 @@
-"""What is written in one turn of the loop goes out at once, and before the connection is closed."""
+"""Writes in one turn of the event loop are sent together, and before the connection is closed."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ from greenroom.server.sending import Gathering
 
 
 class Wire:
-    """A transport that keeps what it is told."""
+    """A transport that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -27,7 +27,7 @@ def gathering(wire: Wire) -> Gathering:
 
 
 async def turn() -> None:
-    """Let the loop do what it has before it."""
+    """Wait for one turn of the event loop."""
     heard = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(heard.set_result, None)
     await heard

@@ -1,4 +1,4 @@
-"""The URL of a database: what can be meant, and that no password is shown."""
+"""The URL of a database: which ones are valid, and that no password is shown."""
 
 import pytest
 

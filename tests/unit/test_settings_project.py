@@ -1,4 +1,4 @@
-"""`greenroom.toml`: what it means, and what is said when it cannot be meant."""
+"""`greenroom.toml`: what it sets, and the errors for invalid files."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Flag > environment > user config > default; and a project says nothing about servers and tokens."""
+"""Flag > environment > user config > default; a project cannot set servers or tokens."""
 
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def test_a_database_comes_from_flag_environment_or_user_and_from_no_project(
         settle(told).origins["database"],
     )
     assert "postgresql://flag/three" == settle(told, database="postgresql://flag/three").database
-    assert None is settle(told, database="sqlite").database, "back to the data directory, whatever else is set"
+    assert None is settle(told, database="sqlite").database, "`sqlite` selects the data directory, whatever else is set"
     (tmp_path / "greenroom.toml").write_text('database = "postgresql://project/four"\n', "utf-8")
     with pytest.raises(ConfigurationError, match="`database`: unknown key"):
         settle(home, tmp_path)
@@ -212,7 +212,7 @@ def test_a_stored_token_is_found_for_its_very_address_alone(home: dict[str, str]
     for other in ("http://far.example:8443", "https://far.example", "https://far.example:8443/x", "http://far_example"):
         assert settle(home, url=other).token is None
     path.write_text(path.read_text().replace("far.example", "far_example"))
-    assert settle(home, url=FAR).token is None, "a file of that name may be another server's"
+    assert settle(home, url=FAR).token is None, "the file's name is not enough: its URL has to match"
     assert "told" == settle(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
 
 
@@ -225,7 +225,7 @@ def test_a_stored_token_is_for_a_tunnel_and_not_for_this_machine_s_own_server(
     paths.operator_token(data_dir).write_text("own")
     paths.server_url(data_dir).write_text(url)
     logins.store(home, Login(url=url, token="stored"))
-    assert "stored" == settle(home).token, "no server runs here, so somebody else listens there"
+    assert "stored" == settle(home).token, "no server runs here, so another program listens there"
     with hold_lock(paths.server_lock(data_dir), "server"):
         assert "own" == settle(home).token
         assert "stored" == settle(home, data_dir=str(tmp_path / "other")).token
@@ -246,7 +246,7 @@ def test_the_operator_token_is_found_for_the_own_server_wherever_it_listens(
     paths.operator_token(settings.data_dir).write_text("secret")
     paths.server_url(settings.data_dir).write_text("http://10.0.0.1:6464")
 
-    assert settle(home, url="http://10.0.0.1:6464").token is None  # no server runs, so it is anybody's address
+    assert settle(home, url="http://10.0.0.1:6464").token is None  # no server runs: another program may listen
     with hold_lock(paths.server_lock(settings.data_dir), "server"):
         assert settle(home, url="http://10.0.0.1:6464").token == "secret"
         assert settle(home, url="http://10.0.0.2:6464").token is None

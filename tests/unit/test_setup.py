@@ -1,4 +1,4 @@
-"""`tools/setup.py` in a checkout of its own, with an installer that only writes down what it is asked for."""
+"""`tools/setup.py` in a checkout of its own, with an installer that only records its calls."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ echo "end $*" >> calls
 
 
 class Checkout:
-    """A folder with a project in it, and the setups that run there."""
+    """A folder with a project in it, and the setup processes that run there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,14 +45,14 @@ class Checkout:
         installer.chmod(0o755)
 
     def open_gate(self, is_open: bool = True) -> None:
-        """Let installations come to their end, or hold them up."""
+        """Let installations complete, or block them."""
         gate = self.folder / "go"
         gate.touch() if is_open else gate.unlink()
 
     def start(self, kind: str) -> tuple[subprocess.Popen[str], Path]:
-        """Start a setup; also the file that gets what it says."""
+        """Start a setup process; also the file with its standard error."""
         said = self.folder / f"said-{len(self._running)}"
-        command = [sys.executable, "tools/setup.py", kind]  # a `pip` that a test puts into the folder is found first
+        command = [sys.executable, "tools/setup.py", kind]  # a `pip` that a test writes into the folder is found first
         with said.open("w") as file:
             self._running.append(subprocess.Popen(command, cwd=self.folder, stderr=file, text=True))
         return self._running[-1], said
@@ -62,7 +62,7 @@ class Checkout:
         return process.wait(PATIENCE_S), said.read_text()
 
     def calls(self) -> list[str]:
-        """What the installer was asked for since the last look, but for its version."""
+        """The installer's calls since the last call of this function, without those of `--version`."""
         log = self.folder / "calls"
         lines = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -88,14 +88,14 @@ PIP = ["begin pip install", "end pip install"]
 def test_two_at_once_take_turns_and_do_the_work_once(checkout: Checkout) -> None:
     checkout.open_gate(False)
     first, _ = checkout.start("run")
-    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first setup is running")
     second, said = checkout.start("run")
-    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    wait_until(lambda: "waiting for it" in said.read_text(), "the second setup waits")
     checkout.open_gate()
 
     assert [0, 0] == [process.wait(PATIENCE_S) for process in (first, second)]
     assert [*VENV, *PIP, *PIP] == checkout.calls()
-    assert "ready" not in said.read_text(), "there was nothing left to do"
+    assert "ready" not in said.read_text(), "nothing was left to install"
 
 
 def test_what_is_there_is_left_alone_and_what_is_missing_is_added(checkout: Checkout) -> None:
@@ -106,7 +106,7 @@ def test_what_is_there_is_left_alone_and_what_is_missing_is_added(checkout: Chec
 
     code, said = checkout.run("dev")
     assert (0, True) == (code, "installing the tools for tests and checks" in said)
-    assert PIP == checkout.calls(), "neither .venv nor Greenroom is made again beside what runs from it"
+    assert PIP == checkout.calls(), "neither .venv nor Greenroom is installed again: running processes use them"
     for kind in ("dev", "run"):
         assert (0, "") == checkout.run(kind)
     assert [] == checkout.calls()
@@ -158,11 +158,11 @@ def test_the_installer_alone_needs_no_lock_that_fits(checkout: Checkout) -> None
 def test_another_setup_waits_for_what_a_killed_one_had_started(checkout: Checkout) -> None:
     checkout.open_gate(False)
     first, _ = checkout.start("run")
-    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
-    wait_until(lambda: "begin pip" in (checkout.folder / "calls").read_text(), "its installer is at work")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first setup is running")
+    wait_until(lambda: "begin pip" in (checkout.folder / "calls").read_text(), "its installer is running")
     first.kill()
     second, said = checkout.start("run")
-    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    wait_until(lambda: "waiting for it" in said.read_text(), "the second setup waits")
     checkout.open_gate()
     assert 0 == second.wait(PATIENCE_S)
     calls = checkout.calls()

@@ -40,14 +40,14 @@ RULES = [
     (False, 3, 2, RESTING, STOP),
     (True, 2, None, RESTING, WAIT),
     (False, 2, None, RESTING, KEEP),
-    (True, 3, None, RESTING, SIT),  # a new wish does not wait for the rest of the old one
+    (True, 3, None, RESTING, SIT),  # a new generation does not wait for the hold of the old one
     (True, 2, None, yielded(NEW, 2, 99.0, DEFAULTS), WAIT),
     (True, 2, None, yielded(NEW, 2, 50.0, DEFAULTS), SIT),
     (True, 3, None, yielded(NEW, 2, 99.0, DEFAULTS), SIT),
     (True, 2, 2, RESTING, KEEP),
     (True, 2, None, TIRED, WAIT),
     (True, 3, None, TIRED, SIT),
-    (True, 2, 2, TIRED, KEEP),  # on trial
+    (True, 2, 2, TIRED, KEEP),  # the probe run
     (True, 2, None, DONE_FOR, WAIT),
     (False, 2, None, DONE_FOR, KEEP),
     (True, 3, None, DONE_FOR, SIT),
@@ -91,7 +91,7 @@ def test_the_rules(desired: bool, wished: int, seated: int | None, history: Hist
     ],
 )
 def test_a_wait_has_an_end_or_is_for_a_person_and_says_why(history: History, said: str, until: float | None) -> None:
-    """A role that is neither run nor waits for anything that comes would be one that starts for ever."""
+    """A role that neither runs nor waits for an instant or a user would be "starting" for ever."""
     assert decide(True, 2, None, history, 100.0) == Step(WAIT, said, until)
     if until is not None:
         assert decide(True, 2, None, history, until).action == SIT
@@ -127,11 +127,11 @@ def test_the_third_end_within_the_window_parks() -> None:
         rests_until=599.0,
         reason="3 unintended ends within 300 s, the last: exit code 3",
     )
-    assert die(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first of them is too long ago"
+    assert die(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first failure is outside the window"
 
 
 def test_a_success_in_between_lets_the_pauses_begin_anew_but_does_not_clear_the_window() -> None:
-    """Cleared by it, an agent that dies at every other task would be restarted all day."""
+    """If it cleared the window, an agent that fails at every other task would be restarted all day."""
     better = succeeded(die(NEW, 0.0, 1.0), 2)
     assert (better.in_a_row, better.ends, better.rest) == (0, (0.0, 1.0), None)
     assert die(better, 2.0).is_parked
@@ -213,7 +213,7 @@ def test_health_and_a_new_wish_let_the_count_begin_anew() -> None:
 def test_who_sits_as_wished_is_left_alone_however_long_it_works(
     ends: list[float], rest: str | None, rests_until: float | None, now: float
 ) -> None:
-    """A policy that takes an idle or a silent hour for a death kills the agents that think longest."""
+    """A policy that counts an hour without output as a failure would stop the agents that work longest."""
     history = History(generation=2, ends=tuple(ends), rest=rest, rests_until=rests_until)
     assert decide(True, 2, 2, history, now) == Step(KEEP, "as wished")
 

@@ -1,4 +1,4 @@
-"""What `greenroom.toml` says of an agent becomes the wish for its role."""
+"""An agent in `greenroom.toml` becomes the agent spec of its role."""
 
 from pathlib import Path
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""A server behind TLS is reached as any other, and only with a certificate that this machine trusts."""
+"""The client connects over TLS, and only to a server with a certificate that this machine trusts."""
 
 import shutil
 import ssl

@@ -80,7 +80,7 @@ def test_a_server_that_says_nothing_is_given_up_in_time_and_asked_on_a_new_conne
 def test_a_server_that_drips_is_given_up_in_time_too() -> None:
     def drip(connection: socket.socket) -> None:
         connection.recv(1000)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")  # which would take years
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")  # years, at this rate
         with contextlib.suppress(OSError):
             connection.settimeout(0.02)
             while True:

@@ -16,7 +16,7 @@ LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
 
 
 class Stage:
-    """A child and what is said about it."""
+    """A child process, and what is reported about it."""
 
     def __init__(self, *scripts: str, failures: int = 0) -> None:
         self.scripts = list(scripts)
@@ -98,7 +98,7 @@ def test_what_ran_once_is_tried_again_until_it_means_to_stay_down(stages: list[S
 def test_a_stop_ends_who_does_not_want_to(stages: list[Stage]) -> None:
     ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
     stages.append(stage := Stage(ignore))
-    pid = wait_until(lambda: stage.child.pid, "it runs")
+    pid = wait_until(lambda: stage.child.pid, "the child runs")
     stage.child.stop(0.5)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -109,9 +109,9 @@ def test_a_child_notices_the_end_of_who_started_it(stages: list[Stage]) -> None:
     reading = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(78)"
     stage = Stage(reading)
     stages.append(stage)
-    os.close(os.dup(stage.held))  # a copy that was closed is not the end
+    os.close(os.dup(stage.held))  # closing a copy does not close the pipe
     assert stage.hopeless == []
-    os.dup2(stage.leash, stage.held)  # the last writing side is gone
+    os.dup2(stage.leash, stage.held)  # the last write end is closed
     stage.wait_until_hopeless()
 
 
@@ -126,7 +126,7 @@ def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper(
     stage.wait_for("cannot be started: ")
     with stage.changed:
         assert stage.changed.wait_for(lambda: len(stage.said) == 2, PATIENCE_S), stage.said
-    wait_until(lambda: stage.child.pid, "it runs")
+    wait_until(lambda: stage.child.pid, "the child runs")
     stage.child.stop(PATIENCE_S)
 
 

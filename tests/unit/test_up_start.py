@@ -1,4 +1,4 @@
-"""A start of `greenroom up` that takes long: what it says meanwhile, and when it gives up."""
+"""A slow start of `greenroom up`: what it prints meanwhile, and when it gives up."""
 
 import io
 import os
@@ -19,7 +19,7 @@ UP_S = 60.0
 
 
 class Passing:
-    """Stands for the event that the end sets: a wait for it lets the clock move, and is told what time it is."""
+    """Replaces the event that is set at the end: each wait moves the clock by 1 s and writes the files that are due."""
 
     def __init__(self, clock: MovedClock) -> None:
         self.clock = clock
@@ -37,7 +37,7 @@ class Passing:
 
 
 class Starting:
-    """One start whose children start nothing, under a moved clock."""
+    """One start under a moved clock, whose child processes are not started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""`wait-for-task`: how a task is got, printed, carried on and given back."""
+"""`wait-for-task`: how a task is claimed, printed and given back, and how the next call resumes the participant."""
 
 import errno
 import io
@@ -113,7 +113,7 @@ def test_who_is_superseded_while_it_waits_is_told_to_stop(server: TinyServer, tm
 
 
 def test_a_seat_that_another_took_is_never_asked_for_again(server: TinyServer, tmp_path: Path) -> None:
-    """Two sessions of which each is told to come back take a role from each other for ever."""
+    """Two sessions that are each told to call again would take the role from each other for ever."""
     server.answers["POST join"] = lambda server, body: answer(joined("superseded"))
     call = Call(server.url, tmp_path)
     with pytest.raises(Superseded) as caught:
@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there_is_given_up_and_the_sitting_kept(tmp_path: P
     with pytest.raises(Unavailable) as caught:
         call.wait()
     assert "unreachable" == caught.value.code
-    assert sitting_file.PAUSED == call.sitting().state, "the join may have arrived"
+    assert sitting_file.PAUSED == call.sitting().state, "the server may have handled the join"
 
 
 def test_a_task_that_cannot_be_printed_is_given_back(server: TinyServer, tmp_path: Path) -> None:

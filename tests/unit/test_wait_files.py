@@ -29,7 +29,7 @@ def test_a_claim_is_for_its_owner_alone(tmp_path: Path) -> None:
         assert 0o700 == stat.S_IMODE(folder.stat().st_mode), folder
         folder = folder.parent
     assert claim_of() == read_record(path, Claim)
-    assert [path] == [found for found in tmp_path.rglob("*") if found.is_file()], "nothing half-written is left"
+    assert [path] == [found for found in tmp_path.rglob("*") if found.is_file()], "no partly written file is left"
 
 
 def test_a_claim_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def choose(folder: Path, wanted: Wanted, environ: Mapping[str, str] = NO_ENVIRON
     return claim_file.choose(folder, URL, wanted, environ)
 
 
-# Sittings.
+# Participants.
 
 
 def sitting(folder: Path, connection_id: str, state: str, changed_at: float = 5000.0) -> None:
@@ -196,7 +196,7 @@ def test_a_finished_task_finishes_its_sitting_if_it_is_known_here(tmp_path: Path
 
 def test_a_sitting_knows_its_process_for_all_time(tmp_path: Path) -> None:
     sitting_file.note(tmp_path, "conn_1", PAUSED)
-    assert sitting_file.take_up(tmp_path, 0.0) is None, "it is this very process, and it lives"
+    assert sitting_file.take_up(tmp_path, 0.0) is None, "the process is this one, and it is running"
     path = sitting_file.path_of(tmp_path, "conn_1")
     known = read_record(path, SittingFile)
     assert known is not None
@@ -224,7 +224,7 @@ def test_a_finished_claim_is_meant_only_by_who_names_its_task(tmp_path: Path) ->
     named = choose(tmp_path, Wanted(task="task_1", attempt=1))
     assert (claim_file.FINISHED, "secret") == (named.state, named.token)
     claim_file.write(tmp_path, claim_of("task_1", attempt=2))
-    assert 2 == choose(tmp_path, Wanted(task="task_1")).attempt, "the open one is meant before the finished one"
+    assert 2 == choose(tmp_path, Wanted(task="task_1")).attempt, "an open claim is preferred to a finished one"
     claim_file.finish(tmp_path, going)
     claim_file.finish(tmp_path, claim_of("task_1", attempt=2))
     with pytest.raises(Unusable, match="No task is held here"):

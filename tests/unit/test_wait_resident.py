@@ -1,4 +1,4 @@
-"""`wait-for-task` in a process that a daemon keeps in its role: it asks, and leaves the sitting to the daemon."""
+"""`wait-for-task` in a resident process: it sends claims, and leaves the participant to the daemon."""
 
 import errno
 import io
@@ -74,7 +74,7 @@ def test_a_seat_that_is_another_s_ends_the_wait(server: TinyServer, tmp_path: Pa
 
 
 def test_later_commands_mean_the_task_of_this_sitting(server: TinyServer, tmp_path: Path) -> None:
-    Call(server.url, tmp_path).wait()  # as `demo`, while the environment names the room by its id
+    Call(server.url, tmp_path).wait()  # the room by its name, while the environment has its id
     server.answers["POST complete"] = lambda server, body: answer(task_of(status="completed"))
     said = Said(server.url, tmp_path)
     assert 0 == said.say(report.run_complete, text="done")

@@ -77,14 +77,14 @@ def role(name: str) -> dict[str, Any]:
 
 
 def claims(*answers: Response) -> Answer:
-    """Give these answers one after another, and then end the `work` that would go on for ever."""
+    """Give these answers one after another, and then interrupt `work`, which would go on for ever."""
     left = list(answers)
     interrupt = interrupted_by(signal.SIGTERM)
     return lambda server, body: left.pop(0) if left else interrupt(server, body)
 
 
 class Working:
-    """One call of the command, in this process."""
+    """One call of `work`, in this process."""
 
     def __init__(self, server: TinyServer, folder: Path) -> None:
         self.server, self.folder = server, folder
@@ -159,7 +159,7 @@ def test_a_bad_end_ends_the_sitting_with_its_reason_and_a_new_one_begins(server:
 def test_who_dies_again_and_again_is_parked_tried_once_and_then_left_to_a_person(
     server: TinyServer, tmp_path: Path
 ) -> None:
-    """Without a park, a command that dies at once runs all night, and with it every task into quarantine."""
+    """Without crash-loop detection, a command that fails at once runs all night and puts every task into quarantine."""
     server.answers["POST claim"] = claims(*[answer(claimed())] * 9)
     working = Working(server, tmp_path)
     with pytest.raises(GreenroomError, match="until a person starts it again: its run on trial ended too") as caught:
@@ -170,7 +170,7 @@ def test_who_dies_again_and_again_is_parked_tried_once_and_then_left_to_a_person
     assert 1 == len([line for line in said if line.startswith("parked, with one run on trial to come: 3 ")])
     assert 1 == said.count("parked before, it gets one run on trial")
     causes = [body["cause"] for body in working.bodies("POST leave")]
-    assert ["exited", "exited", "exited", "stopped"] == causes, "the death on trial is none of its task's"
+    assert ["exited", "exited", "exited", "stopped"] == causes, "a probe run's failure is not counted for its task"
     assert 4 == len(working.bodies("POST join"))
 
 
@@ -196,14 +196,14 @@ def test_who_has_to_log_in_is_left_to_a_person(server: TinyServer, tmp_path: Pat
 
 
 def test_who_is_rate_limited_waits_until_then_and_nobody_died(server: TinyServer, tmp_path: Path) -> None:
-    """Counted as deaths, an hour without quota would park the agent and put its tasks into quarantine."""
+    """Counted as failures, an hour without quota would be a crash loop and put the agent's tasks into quarantine."""
     server.answers["POST claim"] = claims(*[answer(claimed())] * 5)
     working = Working(server, tmp_path)
     where, chosen = tmp_path / "where", list[str]()
     shown = server.answers["GET task_1"]
 
     def judged_next(server: TinyServer, body: Any) -> Response | None:
-        """The run has ended, and how it did so is read after this: the limit cannot be over by then."""
+        """Write the result between the run's end and the reading of it, so that the limit is still in the future."""
         chosen.append(chosen[0] if chosen else instant_of(SystemClock().wall() + 2.0))
         result = {"status": "rate_limited", "until": chosen[0], "reason": "too many requests"}
         Path(where.read_text()).write_text(json.dumps(result))
@@ -220,7 +220,7 @@ def test_who_is_rate_limited_waits_until_then_and_nobody_died(server: TinyServer
 
 
 def test_a_command_that_cannot_be_run_any_more_is_no_death_and_never_parks(server: TinyServer, tmp_path: Path) -> None:
-    """Counted as deaths, an update of the agent in the middle of the day would put its tasks into quarantine."""
+    """Counted as failures, an update of the agent's program would put its tasks into quarantine."""
     program = tmp_path / "agent"
     program.write_text('#!/bin/sh\nrm "$0"\n')
     program.chmod(0o700)
@@ -234,7 +234,7 @@ def test_a_command_that_cannot_be_run_any_more_is_no_death_and_never_parks(serve
 
 
 def saying(**result: str) -> str:
-    """A command that says in data how it ended."""
+    """A script that writes this result file."""
     return f"import os; open(os.environ['GREENROOM_RESULT'], 'w').write({json.dumps(result)!r})"
 
 
@@ -287,7 +287,7 @@ def test_a_beat_that_names_the_run_leaves_it_alone(server: TinyServer, tmp_path:
     script = f"import pathlib, threading\nwhile not pathlib.Path({go!r}).exists(): threading.Event().wait(0.01)"
     working = Working(server, tmp_path)
     assert 130 == working.work(script)
-    assert 1 == working.server.asked().count("GET task_1"), "asked once, when it had ended"
+    assert 1 == working.server.asked().count("GET task_1"), "the task was read once, after the run had ended"
     assert 1 == len(working.bodies("POST complete"))
 
 
@@ -299,7 +299,7 @@ def test_who_is_superseded_stops_its_run_says_so_and_does_not_come_back(server: 
     with pytest.raises(Superseded):
         working.work("import time; time.sleep(600)")
     assert 1 == len(working.bodies("POST join"))
-    assert 1 == len(working.bodies("POST leave")), "that the run was stopped is reported"
+    assert 1 == len(working.bodies("POST leave")), "the stop of the run is reported"
 
 
 def test_who_is_asked_to_go_finishes_its_task_first(server: TinyServer, tmp_path: Path) -> None:

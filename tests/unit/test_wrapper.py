@@ -28,7 +28,7 @@ pytestmark = pytest.mark.process
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 MIB = 1024 * 1024
 INTERNAL = 0b11 << 31
-"""The signals 32 and 33, which the C library keeps for itself and gives to nobody."""
+"""The signals 32 and 33, which the C library reserves for itself."""
 GATE = "until [ -e go ]; do sleep 0.01; done; "
 
 
@@ -54,7 +54,7 @@ def process_of(identity: Identity) -> psutil.Process:
     return psutil.Process(identity.pid)
 
 
-# What the command finds.
+# The environment of the command.
 
 
 def test_it_is_written_down_who_watches_before_the_command_starts(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_command_has_no_file_of_ours_open(tmp_path: Path) -> None:
 def test_a_directory_that_was_swapped_for_a_link_is_not_entered(tmp_path: Path) -> None:
     allowed, forbidden = tmp_path / "allowed", tmp_path / "forbidden"
     forbidden.mkdir()
-    allowed.symlink_to(forbidden)  # it was a directory when it was looked at
+    allowed.symlink_to(forbidden)  # it was a directory when it was checked
     with pytest.raises(ConfigurationError, match=f"{allowed} was replaced: it leads to {forbidden}"):
         Group.spawn(["touch", "here"], allowed, ENVIRONMENT, b"", tmp_path / "run")
     assert list(forbidden.iterdir()) == []
@@ -118,7 +118,7 @@ UPGRADED = """
 import os, sys
 from pathlib import Path
 from greenroom.process import group, wrapper
-Path(wrapper.__file__).write_text("the next version speaks otherwise")
+Path(wrapper.__file__).write_text("the next version, which is incompatible")
 folder = Path(sys.argv[1])
 print(group.Group.spawn(["true"], folder, {"PATH": os.environ["PATH"]}, b"", folder / "run").wait())
 """
@@ -135,7 +135,7 @@ def test_an_upgrade_beneath_a_process_that_runs_stops_no_run(tmp_path: Path) -> 
 def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(members, "KILL_S_MAX", 10 * PATIENCE_S)  # what would wait for that hangs
+    monkeypatch.setattr(members, "KILL_S_MAX", 10 * PATIENCE_S)  # a test that waited for the kill would hang
     asked = []
 
     def refuse() -> bool:
@@ -144,13 +144,13 @@ def test_a_command_begins_only_where_that_is_allowed_at_the_last_moment(
 
     with pytest.raises(NotNow):
         Group.spawn(["touch", "started"], tmp_path, ENVIRONMENT, b"", tmp_path / "run", may_begin=refuse)
-    assert asked == [True], "asked once, when the wrapper was ready"
+    assert asked == [True], "called once, when the shim was ready"
     assert not (tmp_path / "started").exists()
     assert spawn(tmp_path, "touch", "started").wait(PATIENCE_S) == Exit(0, None)
     assert not (tmp_path / "run" / wrapper.PROGRAM).exists()
 
 
-@pytest.mark.parametrize("has_read_it", [True, False], ids=["with the word in its hands", "before it read the word"])
+@pytest.mark.parametrize("has_read_it", [True, False], ids=["permission read", "permission not read"])
 def test_a_wrapper_that_is_killed_may_have_begun_only_with_our_word(tmp_path: Path, has_read_it: bool) -> None:
     ours, its = socket.socketpair()
 
@@ -178,7 +178,7 @@ def test_it_is_small(tmp_path: Path) -> None:
     group.stop(PATIENCE_S)
 
 
-# What the group is told, and who is killed.
+# Signals to the group, and killed processes.
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "PIPE", "TSTP"])
@@ -190,13 +190,13 @@ def test_what_a_command_tells_its_own_group_ends_nobody_who_watches(tmp_path: Pa
 @pytest.mark.parametrize(
     ("script", "count"),
     [("sleep 1000 & setsid sleep 1000 & echo ready; wait", 3), ("echo ready; exec env -i sleep 1000", 1)],
-    ids=["a family", "without marks"],
+    ids=["several processes", "without marks"],
 )
 def test_whose_wrapper_was_killed_ended_unseen_and_is_ended_whole(tmp_path: Path, script: str, count: int) -> None:
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
     group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path / "run", marks)
-    wait_until_written(tmp_path / "run" / "stdout", "ready")  # who writes after the end of the wrapper ends by that
-    wait_until(lambda: len(process_of(group.identity).children(recursive=True)) == count, "all run")
+    wait_until_written(tmp_path / "run" / "stdout", "ready")  # a later write would end by SIGPIPE
+    wait_until(lambda: len(process_of(group.identity).children(recursive=True)) == count, "every process runs")
     below = process_of(group.identity).children(recursive=True)
     os.kill(group.identity.pid, signal.SIGKILL)
     ended = group.wait(PATIENCE_S)
@@ -223,7 +223,7 @@ def test_a_wrapper_that_stood_still_has_missed_nothing(tmp_path: Path) -> None:
     group = spawn_shell(tmp_path, GATE + "head -c 60000 /dev/zero; exit 7")
     (command,) = process_of(group.identity).children()
     os.kill(group.identity.pid, signal.SIGSTOP)
-    wait_until(lambda: process_of(group.identity).status() == psutil.STATUS_STOPPED, "it stands still")
+    wait_until(lambda: process_of(group.identity).status() == psutil.STATUS_STOPPED, "the shim is stopped")
     (tmp_path / "go").touch()
     wait_until(lambda: has_ended(command), "the command has ended")
     assert group.wait(0.3) is None
@@ -236,12 +236,12 @@ def test_who_stands_still_is_stopped_like_anybody(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep", "1000")
     below = process_of(group.identity).children()
     os.killpg(group.identity.pid, signal.SIGSTOP)
-    wait_until(lambda: process_of(group.identity).status() == psutil.STATUS_STOPPED, "it stands still")
+    wait_until(lambda: process_of(group.identity).status() == psutil.STATUS_STOPPED, "the shim is stopped")
     assert group.stop(PATIENCE_S) == Exit(None, signal.SIGTERM)
     assert survivors(below) == []
 
 
-# How much is kept, and on which disk.
+# Limits of the output, and a full disk.
 
 
 def test_of_much_output_head_and_tail_are_kept_and_the_rest_is_named(tmp_path: Path) -> None:
@@ -280,13 +280,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip(f"a disk of its own cannot be mounted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
 
 def fill(disk: Path) -> Path:
-    """Take all the room there is."""
+    """Fill the disk."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (64 * 1024, 4096, 1):
@@ -304,7 +304,7 @@ def test_a_full_disk_delays_a_command_and_loses_nothing(small_disk: Path, tmp_pa
     ballast = fill(small_disk)
     (tmp_path / "go").touch()
     assert group.wait(1.0) is None
-    assert not (tmp_path / "written").exists(), "it waits until there is room for what it writes"
+    assert not (tmp_path / "written").exists(), "the command waits until there is space for its output"
     ballast.unlink()
     assert group.wait(PATIENCE_S) == Exit(7, None)
     assert (small_disk / "run" / "stdout").read_bytes() == bytes(300000)
@@ -351,7 +351,7 @@ def test_a_folder_that_was_taken_away_holds_up_nobody(tmp_path: Path) -> None:
     group.stop(PATIENCE_S)
 
 
-# Whoever starts it is killed.
+# The process that starts the command is killed.
 
 STARTER = """
 import os, sys
@@ -367,7 +367,7 @@ group.wait()
 
 
 def start_and_kill(folder: Path, how: str, script: str, grace_s: float = 0.3) -> list[psutil.Process]:
-    """Everybody of a command whose starter has been killed."""
+    """The processes of a command whose starter was killed."""
     told = [sys.executable, "-c", STARTER, str(folder), how, script, str(grace_s)]
     with subprocess.Popen(told, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
@@ -387,21 +387,21 @@ STUBBORN = (
 def test_nothing_outlives_a_starter_that_held_the_lifeline(tmp_path: Path) -> None:
     everybody = start_and_kill(tmp_path, "lifeline", STUBBORN + "sleep 1000; exit 3")
     escaped = psutil.Process(int((tmp_path / "run" / "stdout").read_text().split()[0]))
-    assert escaped not in everybody, "it has left group, session and family, and only the marks tell"
-    wait_until(lambda: survivors([*everybody, escaped]) == [], "everybody has ended")
+    assert escaped not in everybody, "it has left the group, the session and the tree, so only its marks identify it"
+    wait_until(lambda: survivors([*everybody, escaped]) == [], "every process has ended")
 
 
 def test_who_tidies_up_when_the_lifeline_is_cut_has_the_grace_for_it(tmp_path: Path) -> None:
     script = "trap 'seq 1 30000; sleep 0.1; touch tidy; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
     everybody = start_and_kill(tmp_path, "lifeline", script, grace_s=PATIENCE_S)
-    wait_until(lambda: survivors(everybody) == [], "everybody has ended")
+    wait_until(lambda: survivors(everybody) == [], "every process has ended")
     assert (tmp_path / "tidy").exists()
     assert output_of(tmp_path).endswith(b"\n30000\n")
 
 
 def test_a_full_disk_holds_up_no_end_by_the_lifeline(small_disk: Path) -> None:
     everybody = start_and_kill(small_disk, "lifeline", "echo ready; head -c 2000000 /dev/zero")
-    wait_until(lambda: survivors(everybody) == [], "everybody has ended")
+    wait_until(lambda: survivors(everybody) == [], "every process has ended")
 
 
 def test_a_command_whose_starter_was_killed_is_carried_on(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_a_command_whose_starter_was_killed_is_carried_on(tmp_path: Path) -> Non
     assert output_of(tmp_path) == b"ready\ndone\n"
     again = Group.adopt(tmp_path / "run", {"MARK_OF_A_RUN": str(tmp_path)})
     assert again is not None
-    assert again.wait(PATIENCE_S) == Exit(3, None), "an end that nobody of us saw is read later"
+    assert again.wait(PATIENCE_S) == Exit(3, None), "an unobserved exit is read later"
 
 
 def test_an_adopted_command_is_stopped_with_all_that_is_its_own(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_an_adopted_command_is_stopped_with_all_that_is_its_own(tmp_path: Path) 
 def test_whose_starter_and_wrapper_were_killed_is_ended_though_it_bears_no_marks(tmp_path: Path) -> None:
     everybody = start_and_kill(tmp_path, "none", "echo ready; exec env -i sleep 1000")
     os.kill(everybody[0].pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(everybody[0].pid), "the wrapper has ended, and was collected")
+    wait_until(lambda: not psutil.pid_exists(everybody[0].pid), "the shim has ended and was reaped")
     group = Group.adopt(tmp_path / "run", {"MARK_OF_A_RUN": str(tmp_path)})
     assert group is not None
     ended = group.wait(PATIENCE_S)
@@ -441,7 +441,7 @@ def test_whose_starter_and_wrapper_were_killed_is_ended_though_it_bears_no_marks
     assert survivors(everybody) == []
 
 
-@pytest.mark.parametrize("when", ["before", "before the word"])
+@pytest.mark.parametrize("when", ["before", "before the permission"])
 def test_a_wrapper_whose_starter_has_ended_starts_nothing(tmp_path: Path, when: str) -> None:
     folder = tmp_path / "run"
     begin(folder, ["touch", "started"], b"")

@@ -1,4 +1,4 @@
-"""A server of a few lines on a real socket. Knows how to answer by script; must not know what is right."""
+"""A small HTTP server on a real socket that answers from a table of functions and records the requests."""
 
 import contextlib
 import socket
@@ -13,11 +13,11 @@ from greenroom.client.transport import Response
 from tests.waiting import PATIENCE_S
 
 Answer = Callable[["TinyServer", Any], Response | None]
-"""Answers a body; None: closes the connection without a word."""
+"""Answers a request's body. None closes the connection without a response."""
 
 
 class TinyServer(ThreadingHTTPServer):
-    """Answers by `METHOD last-word-of-path`; `seen` are the calls in order, each as (key, body)."""
+    """Answers by `METHOD last-part-of-path`; `seen` holds the requests in order, each as (key, body)."""
 
     daemon_threads = True
 
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
-    """Run a server until the test is over."""
+    """Run a server for the time of the `with` block."""
     server = TinyServer(answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -90,7 +90,7 @@ def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
 
 @contextlib.contextmanager
 def listening(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Accept connections one after another and let `talk` do with each as it likes; yields the address."""
+    """Accept connections one after another and pass each to `talk`; yields the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
