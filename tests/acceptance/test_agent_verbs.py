@@ -136,7 +136,7 @@ def test_a_wait_that_is_interrupted_leaves(house: House, number: signal.Signals)
     wait_until(house.seat, "it waits")
     agent.send(number)
     assert agent.wait() == 130
-    assert "to come back: greenroom wait-for-task shop --role builder" in agent.err
+    assert "next, to wait again: greenroom wait-for-task shop --role builder" in agent.err
     assert [] == house.room()["participants"]
     assert "Traceback" not in agent.err
 
@@ -150,7 +150,7 @@ def test_a_task_that_cannot_be_printed_is_given_back(house: House) -> None:
             timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     assert done.returncode == 1, done
-    assert b"given back" in done.stderr
+    assert b"released" in done.stderr
     assert ("pending", 0) == (house.task(task)["status"], house.task(task)["deaths"])
 
 

@@ -74,7 +74,7 @@ def test_what_a_person_takes_away_is_stopped_and_kept(house: House, verb: str) -
     house.run("task", verb, task, "--reason", "no more paint")
     wait_until_late(house, task)
     wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "it says why")
-    assert ("cancelled (no more paint)" if verb == "cancel" else "taken back: reset") in work.err
+    assert ("cancelled (no more paint)" if verb == "cancel" else "released: reset") in work.err
     assert {} == {pid: line for pid, line in runs_of(house, task, 1).items() if "sleep" in line}
     assert work.poll() is None
     if verb == "cancel":

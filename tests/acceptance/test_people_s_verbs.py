@@ -38,7 +38,7 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
     house.run("note", task, "make it\nblue")
     done = wait_until(lambda: house.task(task)["result"], "the command has read its notes")
     assert "notes:\nmind the cat\nmake it\nblue\n" in done
-    said = f"{task}: a note for its agent: make"
+    said = f"{task}: a note was passed to the command: make"
     assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "it says what it has given to the command")
     shown = house.run("task", "show", task).out
     assert "mind the cat" in shown

@@ -1,4 +1,4 @@
-"""Runs each test that has a house or a desk twice: in memory, and on PostgreSQL. Must not know what is tested."""
+"""Runs each test that uses a House or an InProcessServer on both stores: in memory and on PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,23 +10,25 @@ from greenroom.domain.reliability import Reliability
 from greenroom.store.store import Store
 from greenroom.store.tables import metadata
 from tests.postgres import engine_at
-from tests.service import stores
+from tests.service.house import House
+from tests.service.in_process_server import InProcessServer
+from tests.service.store_factory import open_in_memory, store_factory
 
-MAKERS = ("House", "Desk")
-DOORS = ("test_http_refusals", "test_http_scopes", "test_http_shell")
-"""Hundreds of tests of what is decided before the store is asked: once is enough."""
+USES_STORE = (House.__name__, InProcessServer.__name__)
+MEMORY_ONLY_MODULES = ("test_http_refusals", "test_http_scopes", "test_http_heartbeat")
+"""Hundreds of tests of what is decided before the store is reached: the in-memory store is enough for them."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module
-    has_store = any(hasattr(module, name) for name in MAKERS) and not module.__name__.endswith(DOORS)
-    if has_store:
+    uses_store = any(hasattr(module, name) for name in USES_STORE) and not module.__name__.endswith(MEMORY_ONLY_MODULES)
+    if uses_store:
         metafunc.parametrize("database", ["memory", "postgresql"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What the stores of this test are kept in. They are closed when it is over."""
+    """The kind of database that this test's stores are opened on. The stores are closed after the test."""
     kind: str = getattr(request, "param", "memory")
     if kind == "memory":
         yield kind
@@ -40,6 +42,6 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
             stack.callback(store.close)
             return store
 
-        stores.databases.open = open_store
-        stack.callback(setattr, stores.databases, "open", stores.in_memory)
+        store_factory.open = open_store
+        stack.callback(setattr, store_factory, "open", open_in_memory)
         yield kind

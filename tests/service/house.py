@@ -1,4 +1,4 @@
-"""A whole world, under a moved clock: the service as it is, with no door in front. Must not know its database."""
+"""Drives the whole service in this process, under a moved clock and without the HTTP server."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -43,35 +43,35 @@ from greenroom.wire.replies import (
     RoomView,
     Wishes,
 )
-from tests.service.stores import databases
+from tests.service.store_factory import store_factory
 
 T = TypeVar("T")
 
 
 class House:
-    """Calls as a client would make them, answered at once. Refusals are raised."""
+    """Makes the calls that a client would make, directly on the service. Errors are raised."""
 
     def __init__(self, limits: Reliability | None = None) -> None:
         self.clock = MovedClock()
         self.limits = limits or Reliability()
         self.entropy = SeededEntropy(7)
-        self.store = databases.open(self.clock, self.limits)
+        self.store = store_factory.open(self.clock, self.limits)
         self.caller: Caller = THE_OPERATOR
         self.open()
 
     def open(self) -> None:
-        """Start the server anew on the same store: memory is gone, the disk is not."""
+        """Restart the server on the same store: what was in memory is lost, what is stored remains."""
         self.world = open_world(self.store, self.clock, self.entropy, self.limits)
 
     def write(self, mutation: Callable[[Transaction], T | GreenroomError]) -> T:
-        """Run a mutation as a door does: an error that it returns was kept, and is raised now."""
+        """Run a mutation as a route does: an error that it returns is committed with its writes, then raised."""
         result = self.store.run(mutation)
         if isinstance(result, GreenroomError):
             raise result
         return result
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass with the sweep running all along."""
+        """Move the clock forward and run the sweep at every interval."""
         step = self.limits.sweep_interval_s
         while seconds > 0:
             self.clock.move(min(step, seconds))
@@ -84,8 +84,8 @@ class House:
         body = requests.CreateRoom(name=name, roles=list(roles), max_requests=max_requests)
         return self.write(lambda tx: rooms.create(self.world, tx, self.caller, body))
 
-    def change(self, room: str = "r", **given: Any) -> RoomView:
-        body = requests.ChangeRoom(**given)
+    def change(self, room: str = "r", **fields: Any) -> RoomView:
+        body = requests.ChangeRoom(**fields)
         return self.write(lambda tx: reshaping.change(self.world, tx, self.caller, room, body))
 
     def close_room(self, room: str = "r") -> RoomView:
@@ -103,7 +103,7 @@ class House:
     def joining(
         self, role: str, connection: str, room: str = "r", if_vacant: bool = False
     ) -> Callable[[Transaction], JoinReply]:
-        """A join that is not yet done, to be put into a batch."""
+        """The mutation of a join, to be run in a batch."""
         body = requests.Join(connection_id=connection, if_vacant=if_vacant)
         return lambda tx: presence.join(self.world, tx, self.caller, room, role, body)
 
@@ -124,12 +124,12 @@ class House:
     def claiming(
         self, role: str, connection: str, room: str = "r", hand_over: bool = False
     ) -> Callable[[Transaction], ClaimedTask | None]:
-        """A claim that is not yet made, to be put into a batch."""
+        """The mutation of a claim, to be run in a batch."""
         body = requests.Claim(role=role, connection_id=connection, hand_over=hand_over)
         return lambda tx: tasks.claim(self.world, tx, self.caller, room, body)
 
     def working(self, role: str, connection: str, room: str = "r") -> ClaimedTask:
-        """Somebody who has sat down and has a new task in hand."""
+        """Join a role, send it a message and claim the task that this opens."""
         self.join(role, connection, room)
         self.send(to=role, room=room)
         claimed = self.claim(role, connection, room)
@@ -137,14 +137,14 @@ class House:
         return claimed
 
     def working_as(self, caller: Caller, role: str, connection: str, room: str = "r") -> ClaimedTask:
-        """Likewise, with whoever is `caller` in the seat; a person has sent the task."""
-        before, self.caller = self.caller, THE_OPERATOR
+        """The same, but `caller` joins and claims. The operator sends the message."""
+        previous_caller, self.caller = self.caller, THE_OPERATOR
         self.send(to=role, room=room)
         self.caller = caller
         self.join(role, connection, room)
         claimed = self.claim(role, connection, room)
         assert claimed is not None
-        self.caller = before
+        self.caller = previous_caller
         return claimed
 
     def start(self, task: str, connection: str, attempt: int) -> Task:
@@ -167,9 +167,9 @@ class House:
         body = requests.Decline(connection_id=connection, attempt=attempt, reason=reason)
         return self.write(lambda tx: tasks.decline(self.world, tx, self.caller, task, body))
 
-    def move(self, how: Callable[..., Task], task: str, reason: str | None = None) -> Task:
-        """What people do to a task with no more than a reason: `decisions.cancel`, `decisions.reset`."""
-        return self.write(lambda tx: how(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
+    def move(self, action: Callable[..., Task], task: str, reason: str | None = None) -> Task:
+        """Run a user's action on a task that takes only a reason: `decisions.cancel`, `decisions.reset`."""
+        return self.write(lambda tx: action(self.world, tx, self.caller, task, requests.Explain(reason=reason)))
 
     def cancel(self, task: str, reason: str | None = None) -> Task:
         return self.move(decisions.cancel, task, reason)
@@ -241,15 +241,15 @@ class House:
             return self.write(lambda tx: connecting.reconnect(self.world, tx, self.caller, machine, body))
         return reply
 
-    def report(self, *given: requests.Fact, machine: str = "m1", incarnation: str = "i1") -> FactsReply:
-        body = requests.PostFacts(incarnation=incarnation, facts=list(given))
+    def report(self, *reports: requests.Fact, machine: str = "m1", incarnation: str = "i1") -> FactsReply:
+        body = requests.PostFacts(incarnation=incarnation, facts=list(reports))
         return self.write(lambda tx: facts.take(self.world, tx, self.caller, machine, body))
 
     def count(self, table: str, column: str, value: str) -> int:
-        """How many rows of a table have that value."""
-        counted = tables.metadata.tables[table]
-        where = counted.c[column] == bindparam("value")
-        statement = Statement(select(func.count()).select_from(counted).where(where))
+        """Count the rows of a table that have `value` in `column`."""
+        counted_table = tables.metadata.tables[table]
+        where = counted_table.c[column] == bindparam("value")
+        statement = Statement(select(func.count()).select_from(counted_table).where(where))
         row = self.store.read(lambda reader: reader.row(statement, value=value))
         return int(row[0]) if row else 0
 

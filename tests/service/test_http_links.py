@@ -1,4 +1,4 @@
-"""The links in the API's document lead from answers to calls that are there, with every value that those need."""
+"""The links in the OpenAPI document lead from answers to existing operations, with every value that those need."""
 
 from typing import Any
 
@@ -10,38 +10,42 @@ from greenroom.server.routes import OPERATIONS
 BY_NAME = {call.name: call for call in OPERATIONS}
 
 
-def linked(name: str) -> dict[str, Any]:
-    """Where a call's answer leads, by the name of the next call."""
+def links_by_operation(name: str) -> dict[str, Any]:
+    """The links of an operation's answer, by the name of the operation that they lead to."""
     return {link["operationId"]: link for link in links.links_from(BY_NAME[name], OPERATIONS).values()}
 
 
-def test_the_tables_name_calls_that_are_there() -> None:
+def test_link_tables_name_operations() -> None:
     assert links.GIVES.keys() | links.TELLS.keys() <= BY_NAME.keys()
-    assert all(linked(name) for name in links.GIVES)
+    assert all(links_by_operation(name) for name in links.GIVES)
 
 
-def test_each_link_brings_every_parameter_and_no_unknown_field() -> None:
+def test_link_parameters_and_body_fields() -> None:
     for name in links.GIVES:
-        for following, link in linked(name).items():
-            assert links.parameters(BY_NAME[following]) == link["parameters"].keys()
-            assert link.get("requestBody", {}).keys() <= set(getattr(BY_NAME[following].body, "__struct_fields__", ()))
+        for next_operation, link in links_by_operation(name).items():
+            assert links.parameters(BY_NAME[next_operation]) == link["parameters"].keys()
+            assert link.get("requestBody", {}).keys() <= set(
+                getattr(BY_NAME[next_operation].body, "__struct_fields__", ())
+            )
 
 
-def test_a_request_can_be_followed_from_its_room_to_its_end() -> None:
-    assert "join" in linked("create_room")
-    assert {"sender": "user", "to": "$request.body#/roles/0"} == linked("create_room")["send_message"]["requestBody"]
-    assert "claim_task" in linked("join")
-    assert {"connection_id", "attempt"} == linked("claim_task")["complete_task"]["requestBody"].keys()
-    assert "cancel_task" in linked("send_message")
-    assert "queue_task" in linked("add_to_backlog")
+def test_links_follow_a_request() -> None:
+    assert "join" in links_by_operation("create_room")
+    assert {"sender": "user", "to": "$request.body#/roles/0"} == links_by_operation("create_room")["send_message"][
+        "requestBody"
+    ]
+    assert "claim_task" in links_by_operation("join")
+    assert {"connection_id", "attempt"} == links_by_operation("claim_task")["complete_task"]["requestBody"].keys()
+    assert "cancel_task" in links_by_operation("send_message")
+    assert "queue_task" in links_by_operation("add_to_backlog")
 
 
-def test_what_is_not_about_the_answer_is_not_linked() -> None:
-    assert "list_messages" not in linked("claim_task")
+def test_unrelated_operations_have_no_links() -> None:
+    assert "list_messages" not in links_by_operation("claim_task")
     assert {} == links.links_from(BY_NAME["list_rooms"], OPERATIONS)
 
 
-def test_the_document_has_them() -> None:
-    told = msgspec.json.decode(openapi.document(OPERATIONS))
-    answer = told["paths"]["/api/v1/rooms"]["post"]["responses"]["201"]
+def test_openapi_document_has_links() -> None:
+    document = msgspec.json.decode(openapi.document(OPERATIONS))
+    answer = document["paths"]["/api/v1/rooms"]["post"]["responses"]["201"]
     assert "create_room_to_join" in answer["links"]

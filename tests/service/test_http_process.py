@@ -1,4 +1,4 @@
-"""A server as a process: how it starts, what it leaves on disk, and how it ends."""
+"""The server as a process: how it starts, what it writes to disk, and how it exits."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
-START = """
+SERVER_SCRIPT = """
 import sys
 from pathlib import Path
 from greenroom.domain.reliability import DEFAULTS
@@ -27,156 +27,158 @@ sys.exit(serve(ServerSettings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2]),
 """
 
 
-class Served:
-    """One server process."""
+class ServerProcess:
+    """One server process and what it prints."""
 
     def __init__(self, data_dir: Path, port: int = 0, follow: int | None = None) -> None:
-        more = [] if follow is None else [str(follow)]
+        extra = [] if follow is None else [str(follow)]
         self.data_dir = data_dir
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(data_dir), str(port), *more],
+            [sys.executable, "-c", SERVER_SCRIPT, str(data_dir), str(port), *extra],
             stderr=subprocess.PIPE,
             pass_fds=[] if follow is None else [follow],
             encoding="utf-8",
         )
         assert self.process.stderr is not None
-        self.lines = self.process.stderr
+        self.stderr = self.process.stderr
 
-    def ready(self) -> str:
-        """Wait for the line that tells the address."""
-        for line in self.lines:
+    def wait_until_ready(self) -> str:
+        """Wait for the line with the address, and return the address."""
+        for line in self.stderr:
             if line.startswith("listening on "):
                 return line.removeprefix("listening on ").strip()
-        raise AssertionError(f"the server ended with {self.process.wait()}")
+        raise AssertionError(f"the server exited with {self.process.wait()}")
 
-    def ended(self) -> int:
+    def wait_for_exit(self) -> int:
         return self.process.wait(PATIENCE_S)
 
     def connect(self) -> http.client.HTTPConnection:
         address = urlsplit((self.data_dir / "server.url").read_text().strip())
         return http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE_S)
 
-    def headers(self, **more: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {(self.data_dir / 'operator.token').read_text().strip()}", **more}
+    def headers(self, **extra: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {(self.data_dir / 'operator.token').read_text().strip()}", **extra}
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[type[Served]]:
-    made: list[Served] = []
+def start_server(tmp_path: Path) -> Iterator[type[ServerProcess]]:
+    started: list[ServerProcess] = []
 
-    class Kept(Served):
+    class TrackedServerProcess(ServerProcess):
         def __init__(self, data_dir: Path, port: int = 0, follow: int | None = None) -> None:
             super().__init__(data_dir, port, follow)
-            made.append(self)
+            started.append(self)
 
-    yield Kept
-    for server in made:
+    yield TrackedServerProcess
+    for server in started:
         if server.process.poll() is None:
             server.process.kill()
         server.process.wait()
-        server.lines.close()
+        server.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_well_with_streams_and_waits_open(serve: type[Served], tmp_path: Path, number: signal.Signals) -> None:
-    server = serve(tmp_path)
-    url = server.ready()
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_clean_exit_with_open_streams_and_claims(
+    start_server: type[ServerProcess], tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    server = start_server(tmp_path)
+    url = server.wait_until_ready()
     assert url == (tmp_path / "server.url").read_text().strip()
     assert 0o600 == (tmp_path / "operator.token").stat().st_mode & 0o777
     json = server.headers(**{"Content-Type": "application/json"})
-    line, stream, wait = server.connect(), server.connect(), server.connect()
-    sit_down(line, json)
-    stream.request("GET", "/api/v1/events", headers=server.headers(Accept="text/event-stream"))
-    events = stream.getresponse()
+    join_connection, stream_connection, claim_connection = server.connect(), server.connect(), server.connect()
+    create_room_and_join(join_connection, json)
+    stream_connection.request("GET", "/api/v1/events", headers=server.headers(Accept="text/event-stream"))
+    events = stream_connection.getresponse()
     assert b":" == events.read(1)
     body = '{"role":"builder","connection_id":"A","wait_s":20}'
-    wait.request("POST", "/api/v1/rooms/r/tasks/claim", body, json)
-    wait_until_it_waits(server)
+    claim_connection.request("POST", "/api/v1/rooms/r/tasks/claim", body, json)
+    wait_until_claim_waits(server)
 
-    server.process.send_signal(number)
+    server.process.send_signal(signal_number)
 
-    assert 204 == wait.getresponse().status
+    assert 204 == claim_connection.getresponse().status
     assert b"participant.joined" in events.read()
-    assert 0 == server.ended()
-    for connection in (line, stream, wait):
+    assert 0 == server.wait_for_exit()
+    for connection in (join_connection, stream_connection, claim_connection):
         connection.close()
 
 
-def sit_down(line: http.client.HTTPConnection, headers: dict[str, str]) -> None:
-    """Make a room and join it."""
+def create_room_and_join(connection: http.client.HTTPConnection, headers: dict[str, str]) -> None:
+    """Create a room and join it."""
     for path, body, status in (
         ("/api/v1/rooms", '{"name":"r","roles":["builder"]}', 201),
         ("/api/v1/rooms/r/participants/builder/join", '{"connection_id":"A"}', 200),
     ):
-        line.request("POST", path, body, headers)
-        answer = line.getresponse()
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
         assert status == answer.status, answer.read()
         answer.read()
 
 
-def wait_until_it_waits(server: Served) -> None:
-    """A claim stands once the server counts it."""
-    line = server.connect()
+def wait_until_claim_waits(server: ServerProcess) -> None:
+    """Wait until the server counts one open claim."""
+    connection = server.connect()
 
-    def stands() -> bool:
-        line.request("GET", "/metrics", headers=server.headers())
-        return b"greenroom_waits 1.0" in line.getresponse().read()
+    def is_counted() -> bool:
+        connection.request("GET", "/metrics", headers=server.headers())
+        return b"greenroom_waits 1.0" in connection.getresponse().read()
 
-    wait_until(stands, "the claim stands")
-    line.close()
-
-
-def test_a_second_server_on_the_same_directory(serve: type[Served], tmp_path: Path) -> None:
-    serve(tmp_path).ready()
-
-    second = serve(tmp_path)
-
-    assert 78 == second.ended()
-    assert "already running" in second.lines.read()
+    wait_until(is_counted, "the server counts the claim")
+    connection.close()
 
 
-def test_a_server_that_lost_its_lock_writes_no_more_and_ends(serve: type[Served], tmp_path: Path) -> None:
-    first = serve(tmp_path)
-    first.ready()
+def test_second_server_on_same_directory(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    start_server(tmp_path).wait_until_ready()
+
+    second = start_server(tmp_path)
+
+    assert 78 == second.wait_for_exit()
+    assert "already running" in second.stderr.read()
+
+
+def test_server_exits_after_losing_lock(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    first = start_server(tmp_path)
+    first.wait_until_ready()
     (tmp_path / "server.lock").unlink()
 
-    assert 1 == first.ended()
-    assert "lock on the data directory was lost" in first.lines.read()
+    assert 1 == first.wait_for_exit()
+    assert "lock on the data directory was lost" in first.stderr.read()
 
 
-def test_an_address_that_is_taken(serve: type[Served], tmp_path: Path) -> None:
+def test_address_in_use(start_server: type[ServerProcess], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = serve(tmp_path, taken.getsockname()[1])
+        server = start_server(tmp_path, taken.getsockname()[1])
 
-        assert 78 == server.ended()
-        assert "--listen" in server.lines.read()
-
-
-def test_it_ends_with_who_started_it(serve: type[Served], tmp_path: Path) -> None:
-    ours, theirs = os.pipe()
-    server = serve(tmp_path, follow=ours)
-    os.close(ours)
-    server.ready()
-
-    os.close(theirs)
-
-    assert 0 == server.ended()
+        assert 78 == server.wait_for_exit()
+        assert "--listen" in server.stderr.read()
 
 
-def test_killed_and_started_again_it_remembers(serve: type[Served], tmp_path: Path) -> None:
-    first = serve(tmp_path)
-    first.ready()
+def test_server_exits_with_its_parent(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    server = start_server(tmp_path, follow=read_end)
+    os.close(read_end)
+    server.wait_until_ready()
+
+    os.close(write_end)
+
+    assert 0 == server.wait_for_exit()
+
+
+def test_restart_after_kill_keeps_state(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    first = start_server(tmp_path)
+    first.wait_until_ready()
     json = first.headers(**{"Content-Type": "application/json"})
-    line = first.connect()
-    sit_down(line, json)
-    line.close()
+    connection = first.connect()
+    create_room_and_join(connection, json)
+    connection.close()
     first.process.kill()
     first.process.wait()
 
-    second = serve(tmp_path)
-    second.ready()
-    line = second.connect()
-    line.request("POST", "/api/v1/rooms/r/participants/builder/heartbeat", '{"connection_id":"A"}', json)
+    second = start_server(tmp_path)
+    second.wait_until_ready()
+    connection = second.connect()
+    connection.request("POST", "/api/v1/rooms/r/participants/builder/heartbeat", '{"connection_id":"A"}', json)
 
-    assert b'"status":"ok"' in line.getresponse().read()
-    line.close()
+    assert b'"status":"ok"' in connection.getresponse().read()
+    connection.close()

@@ -1,4 +1,4 @@
-"""What cannot be answered is refused with a problem that says what to do, and stores nothing."""
+"""A bad request is answered with a problem document that says what to do next, and changes nothing in the store."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from greenroom.server.operations import Operation
 from greenroom.server.routes import OPERATIONS
-from tests.service.desk import Answer, Desk
+from tests.service.in_process_server import AsgiResponse, InProcessServer
 
 ROOM = "/api/v1/rooms/r"
 CLAIM = f"{ROOM}/tasks/claim"
@@ -15,50 +15,50 @@ PROTECTED = [call for call in OPERATIONS if call.path not in ("/healthz", "/read
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    with Desk() as made:
-        made.room()
-        yield made
+def server() -> Iterator[InProcessServer]:
+    with InProcessServer() as new_server:
+        new_server.create_room()
+        yield new_server
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[Desk]:
-    """One for all the cases that change nothing."""
-    with Desk() as made:
-        made.room()
-        yield made
+def shared_server() -> Iterator[InProcessServer]:
+    """One server for all the cases that change nothing."""
+    with InProcessServer() as new_server:
+        new_server.create_room()
+        yield new_server
 
 
-def check_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    told: dict[str, Any] = answer.json
-    assert (status, code) == (answer.status, told["code"]), told
+def check_problem(answer: AsgiResponse, status: int, code: str) -> dict[str, Any]:
+    problem: dict[str, Any] = answer.json
+    assert (status, code) == (answer.status, problem["code"]), problem
     assert "application/problem+json" == answer.headers["content-type"]
-    assert told["status"] == status
-    assert told["detail"]
-    assert told["guidance"]
-    return told
+    assert problem["status"] == status
+    assert problem["detail"]
+    assert problem["guidance"]
+    return problem
 
 
-def path_of(call: Operation) -> str:
+def fill_path(call: Operation) -> str:
     return call.path.format(room="r", role="builder", task="task_none", machine="m1")
 
 
 @pytest.mark.parametrize("token", [None, "wrong", "gr~operator~AAAA", "gr~operator~\u00e9"])
 @pytest.mark.parametrize("call", PROTECTED, ids=lambda call: call.name)
-def test_every_call_needs_a_token(standing: Desk, call: Operation, token: str | None) -> None:
-    answer = standing.call(str(call.method.value), path_of(call), {}, token=token)
+def test_every_operation_needs_token(shared_server: InProcessServer, call: Operation, token: str | None) -> None:
+    answer = shared_server.call(str(call.method.value), fill_path(call), {}, token=token)
 
     check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_so_does_what_is_not_there(standing: Desk) -> None:
-    check_problem(standing.get("/api/v1/nothing", token=None), 401, "unauthorized")
+def test_unknown_path_needs_token(shared_server: InProcessServer) -> None:
+    check_problem(shared_server.get("/api/v1/nothing", token=None), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json"])
-def test_health_and_description_need_none(standing: Desk, path: str) -> None:
-    assert 200 == standing.get(path, token=None).status
+def test_health_and_openapi_need_no_token(shared_server: InProcessServer, path: str) -> None:
+    assert 200 == shared_server.get(path, token=None).status
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/api/v1/rooms", "/metrics", "/nothing"])
@@ -78,32 +78,32 @@ def test_health_and_description_need_none(standing: Desk, path: str) -> None:
         {"origin": "http://127.0.0.1:9999"},
     ],
 )
-def test_a_foreign_name_is_refused_everywhere(standing: Desk, path: str, headers: dict[str, Any]) -> None:
-    check_problem(standing.get(path, headers=headers), 403, "host_refused")
+def test_foreign_host_or_origin_is_refused(shared_server: InProcessServer, path: str, headers: dict[str, Any]) -> None:
+    check_problem(shared_server.get(path, headers=headers), 403, "host_refused")
 
 
 @pytest.mark.parametrize("host", ["localhost:6464", "127.0.0.1:6464", "[::1]:6464", "LocalHost:6464"])
-def test_our_own_names_are_good(standing: Desk, host: str) -> None:
-    assert 200 == standing.get("/healthz", headers={"host": host}).status
-    assert 200 == standing.get("/healthz", headers={"origin": f"http://{host}"}).status
+def test_own_hosts_are_accepted(shared_server: InProcessServer, host: str) -> None:
+    assert 200 == shared_server.get("/healthz", headers={"host": host}).status
+    assert 200 == shared_server.get("/healthz", headers={"origin": f"http://{host}"}).status
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.1:80", "[::1]:7000", "localhost:65535"])
-def test_a_forwarded_port_is_good(standing: Desk, host: str) -> None:
-    assert 200 == standing.get("/healthz", headers={"host": host}).status
-    assert 200 == standing.get("/healthz", headers={"host": host, "origin": f"http://{host}"}).status
+def test_forwarded_port_is_accepted(shared_server: InProcessServer, host: str) -> None:
+    assert 200 == shared_server.get("/healthz", headers={"host": host}).status
+    assert 200 == shared_server.get("/healthz", headers={"host": host, "origin": f"http://{host}"}).status
     check_problem(
-        standing.get("/healthz", headers={"host": host, "origin": "http://127.0.0.1:9999"}), 403, "host_refused"
+        shared_server.get("/healthz", headers={"host": host, "origin": "http://127.0.0.1:9999"}), 403, "host_refused"
     )
 
 
-LONG = "x" * (1024 * 1024 + 1)
-GIANT = {"id": "f", "kind": "exited", "room": "r", "role": "builder", "connection_id": "A", "code": 2**53 + 1}
-FACTS_OF_A_GIANT = {"incarnation": "i", "facts": [GIANT]}
-BAD: tuple[tuple[str, str, Any, int, str], ...] = (
+LONG_TEXT = "x" * (1024 * 1024 + 1)
+HUGE_CODE_FACT = {"id": "f", "kind": "exited", "room": "r", "role": "builder", "connection_id": "A", "code": 2**53 + 1}
+HUGE_CODE_FACTS = {"incarnation": "i", "facts": [HUGE_CODE_FACT]}
+BAD_REQUESTS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/api/v1/rooms/nowhere/messages", {"sender": "user", "text": "hi"}, 404, "not_found"),
-    ("POST", f"{ROOM}/participants/nobody/join", {"connection_id": "A"}, 404, "not_found"),
-    ("POST", f"{ROOM}/participants/nobody/heartbeat", {"connection_id": "A"}, 404, "not_found"),
+    ("POST", f"{ROOM}/participants/unknown/join", {"connection_id": "A"}, 404, "not_found"),
+    ("POST", f"{ROOM}/participants/unknown/heartbeat", {"connection_id": "A"}, 404, "not_found"),
     ("POST", f"{ROOM}/participants/bui\nlder/join", {"connection_id": "A"}, 404, "not_found"),
     ("GET", "/api/v1/tasks/task_none", None, 404, "not_found"),
     ("GET", "/api/v1/machines/none", None, 404, "not_found"),
@@ -124,7 +124,7 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/api/v1/rooms", b'{"name":' + b"[" * 100_000, 400, "invalid_request"),
     ("POST", f"{ROOM}/participants/builder/join", b'{"later":' + b"[" * 100_000, 400, "invalid_request"),
     ("POST", f"{ROOM}/participants/builder/heartbeat", b'{"later":' + b"[" * 100_000, 400, "invalid_request"),
-    ("POST", f"{ROOM}/messages", {"sender": "user", "text": LONG}, 400, "invalid_request"),
+    ("POST", f"{ROOM}/messages", {"sender": "user", "text": LONG_TEXT}, 400, "invalid_request"),
     ("POST", f"{ROOM}/messages", {"sender": "user", "text": "\u00e9" * (600 * 1024)}, 400, "invalid_request"),
     ("POST", f"{ROOM}/messages", {"sender": "user", "text": "a\0b"}, 400, "invalid_request"),
     ("POST", f"{ROOM}/messages", {"sender": "user", "text": ""}, 400, "invalid_request"),
@@ -141,7 +141,7 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", f"{ROOM}/tasks?status=sleeping", None, 400, "invalid_request"),
     ("GET", "/api/v1/rooms?after=gone", None, 400, "invalid_request"),
     ("GET", f"{ROOM}/messages?after=gone", None, 400, "invalid_request"),
-    ("POST", "/api/v1/machines/m1/facts", FACTS_OF_A_GIANT, 400, "invalid_request"),
+    ("POST", "/api/v1/machines/m1/facts", HUGE_CODE_FACTS, 400, "invalid_request"),
     ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=nan", None, 400, "invalid_request"),
     ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=inf", None, 400, "invalid_request"),
     ("GET", "/api/v1/rooms/r?x=1", None, 400, "invalid_request"),
@@ -153,14 +153,14 @@ BAD: tuple[tuple[str, str, Any, int, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("method", "path", "body", "status", "code"), BAD)
-def test_bad_input(standing: Desk, method: str, path: str, body: Any, status: int, code: str) -> None:
-    before = standing.get("/api/v1/events").json
+@pytest.mark.parametrize(("method", "path", "body", "status", "code"), BAD_REQUESTS)
+def test_bad_input(shared_server: InProcessServer, method: str, path: str, body: Any, status: int, code: str) -> None:
+    before = shared_server.get("/api/v1/events").json
 
-    answer = standing.call(method, path, body)
+    answer = shared_server.call(method, path, body)
 
     check_problem(answer, status, code)
-    assert before == standing.get("/api/v1/events").json
+    assert before == shared_server.get("/api/v1/events").json
 
 
 @pytest.mark.parametrize(
@@ -172,126 +172,128 @@ def test_bad_input(standing: Desk, method: str, path: str, body: Any, status: in
         (f"{ROOM}/messages", "", 413, "too_large"),
     ],
 )
-def test_who_is_refused_is_heard_out_first(standing: Desk, path: str, token: str, status: int, code: str) -> None:
-    """A client whose connection is closed while it still sends never reads why."""
-    chunks = [b"x" * 65536 for _ in range(standing.limits.body_bytes_max // 65536 + 3)]
-    told = {"content-type": "application/json", "content-length": str(65536 * len(chunks))}
+def test_body_is_drained_before_error(
+    shared_server: InProcessServer, path: str, token: str, status: int, code: str
+) -> None:
+    """A client whose connection is closed while it still sends never reads the reason."""
+    chunks = [b"x" * 65536 for _ in range(shared_server.limits.body_bytes_max // 65536 + 3)]
+    headers = {"content-type": "application/json", "content-length": str(65536 * len(chunks))}
 
-    answer = standing.post(path, token=token, headers=told, chunks=chunks)
+    answer = shared_server.post(path, token=token, headers=headers, chunks=chunks)
 
     check_problem(answer, status, code)
     assert [] == chunks
 
 
-def test_who_asks_before_sending_is_answered_at_once(standing: Desk) -> None:
-    told = {"content-type": "application/json", "content-length": "99999999", "expect": "100-continue"}
+def test_expect_continue_error_is_immediate(shared_server: InProcessServer) -> None:
+    headers = {"content-type": "application/json", "content-length": "99999999", "expect": "100-continue"}
     unsent = [b"x", b"x"]
 
-    answer = standing.post(f"{ROOM}/messages", token="wrong", headers=told, chunks=unsent)
+    answer = shared_server.post(f"{ROOM}/messages", token="wrong", headers=headers, chunks=unsent)
 
     check_problem(answer, 401, "unauthorized")
     assert [b"x", b"x"] == unsent
 
 
-def test_a_bad_field_is_named(standing: Desk) -> None:
-    told = standing.post("/api/v1/rooms", {"name": "s", "roles": ["a", "b c"]}).json
+def test_problem_names_bad_field(shared_server: InProcessServer) -> None:
+    problem = shared_server.post("/api/v1/rooms", {"name": "s", "roles": ["a", "b c"]}).json
 
-    assert "`$.roles[1]`" in told["guidance"]
-
-
-def test_what_is_allowed_is_told(standing: Desk) -> None:
-    assert "GET" in standing.put("/api/v1/rooms", {}).headers["allow"]
+    assert "`$.roles[1]`" in problem["guidance"]
 
 
-def test_a_closed_room_takes_nothing(desk: Desk) -> None:
-    desk.post(f"{ROOM}/close", {})
+def test_405_lists_allowed_methods(shared_server: InProcessServer) -> None:
+    assert "GET" in shared_server.put("/api/v1/rooms", {}).headers["allow"]
 
-    check_problem(desk.post(f"{ROOM}/messages", {"sender": "user", "text": "hi"}), 409, "room_closed")
-    check_problem(desk.post(f"{ROOM}/participants/builder/join", {"connection_id": "A"}), 409, "room_closed")
+
+def test_closed_room_rejects_messages_and_joins(server: InProcessServer) -> None:
+    server.post(f"{ROOM}/close", {})
+
+    check_problem(server.post(f"{ROOM}/messages", {"sender": "user", "text": "hi"}), 409, "room_closed")
+    check_problem(server.post(f"{ROOM}/participants/builder/join", {"connection_id": "A"}), 409, "room_closed")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
-def test_only_json_is_json(desk: Desk, content_type: str) -> None:
+def test_only_json_content_type(server: InProcessServer, content_type: str) -> None:
     body = {"name": "s", "roles": ["a"]}
 
-    answer = desk.post("/api/v1/rooms", body, headers={"content-type": content_type})
+    answer = server.post("/api/v1/rooms", body, headers={"content-type": content_type})
 
     check_problem(answer, 415, "unsupported_media_type")
-    assert 404 == desk.get("/api/v1/rooms/s").status
+    assert 404 == server.get("/api/v1/rooms/s").status
 
 
-def test_json_may_say_its_encoding(desk: Desk) -> None:
+def test_json_charset_is_accepted(server: InProcessServer) -> None:
     headers = {"content-type": 'Application/JSON; charset="UTF-8"'}
-    assert 201 == desk.post("/api/v1/rooms", {"name": "s", "roles": ["a"]}, headers=headers).status
+    assert 201 == server.post("/api/v1/rooms", {"name": "s", "roles": ["a"]}, headers=headers).status
 
 
-def test_a_body_that_is_too_large_by_its_own_word(desk: Desk) -> None:
-    size = str(desk.limits.body_bytes_max + 1)
-    check_problem(desk.post("/api/v1/rooms", b"{}", headers={"content-length": size}), 413, "too_large")
+def test_content_length_over_limit(server: InProcessServer) -> None:
+    size = str(server.limits.body_bytes_max + 1)
+    check_problem(server.post("/api/v1/rooms", b"{}", headers={"content-length": size}), 413, "too_large")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/rooms", f"{ROOM}/participants/builder/heartbeat"])
-def test_a_body_that_is_too_large_in_pieces(desk: Desk, path: str) -> None:
+def test_chunked_body_over_limit(server: InProcessServer, path: str) -> None:
     chunks = [b" " * 1024 * 1024] * 8
     headers = {"content-length": None, "transfer-encoding": "chunked", "content-type": "application/json"}
 
-    answer = desk.post(path, chunks=chunks, headers=headers)
+    answer = server.post(path, chunks=chunks, headers=headers)
 
     check_problem(answer, 413, "too_large")
 
 
-def test_no_body_is_an_empty_one(desk: Desk) -> None:
-    task = desk.say()["task"]
+def test_missing_body_is_empty(server: InProcessServer) -> None:
+    task = server.send_message()["task"]
 
-    assert "closed" == desk.post(f"/api/v1/tasks/{task['id']}/cancel").json["status"]
+    assert "closed" == server.post(f"/api/v1/tasks/{task['id']}/cancel").json["status"]
 
 
-def token_for(desk: Desk, path: str) -> str:
-    answer = desk.post(path)
+def create_token(server: InProcessServer, path: str) -> str:
+    answer = server.post(path)
     assert 200 == answer.status, answer.body
     return str(answer.json["token"])
 
 
-def test_another_token_learns_nothing_about_what_is_there(desk: Desk) -> None:
-    desk.room("other")
-    builder = token_for(desk, f"{ROOM}/roles/builder/token")
-    machine = token_for(desk, "/api/v1/machines/m9/token")
+def test_403_reveals_nothing(server: InProcessServer) -> None:
+    server.create_room("other")
+    builder = create_token(server, f"{ROOM}/roles/builder/token")
+    machine = create_token(server, "/api/v1/machines/m9/token")
     beat = {"connection_id": "A"}
 
     answers = [
-        desk.get("/api/v1/rooms/other", token=builder),
-        desk.get("/api/v1/rooms/nowhere", token=builder),
-        desk.post(f"{ROOM}/participants/reviewer/heartbeat", beat, token=builder),
-        desk.post(f"{ROOM}/participants/nobody/heartbeat", beat, token=builder),
-        desk.post("/api/v1/rooms/other/participants/builder/join", beat, token=builder),
-        desk.post(f"{ROOM}/participants/builder/join", beat, token=machine),
-        desk.get("/api/v1/tasks/task_none", token=builder),
-        desk.get("/api/v1/machines/m1", token=machine),
-        desk.post("/api/v1/machines/m1/heartbeat", {"incarnation": "i"}, token=machine),
-        desk.post(f"{ROOM}/roles/builder/token", token=builder),
-        desk.post("/api/v1/machines/m9/token", token=machine),
-        desk.get("/api/v1/events", token=builder),
-        desk.get("/metrics", token=machine),
-        desk.post("/api/v1/rooms", {"name": "s", "roles": ["a"]}, token=builder),
+        server.get("/api/v1/rooms/other", token=builder),
+        server.get("/api/v1/rooms/nowhere", token=builder),
+        server.post(f"{ROOM}/participants/reviewer/heartbeat", beat, token=builder),
+        server.post(f"{ROOM}/participants/unknown/heartbeat", beat, token=builder),
+        server.post("/api/v1/rooms/other/participants/builder/join", beat, token=builder),
+        server.post(f"{ROOM}/participants/builder/join", beat, token=machine),
+        server.get("/api/v1/tasks/task_none", token=builder),
+        server.get("/api/v1/machines/m1", token=machine),
+        server.post("/api/v1/machines/m1/heartbeat", {"incarnation": "i"}, token=machine),
+        server.post(f"{ROOM}/roles/builder/token", token=builder),
+        server.post("/api/v1/machines/m9/token", token=machine),
+        server.get("/api/v1/events", token=builder),
+        server.get("/metrics", token=machine),
+        server.post("/api/v1/rooms", {"name": "s", "roles": ["a"]}, token=builder),
     ]
 
     for answer in answers:
         check_problem(answer, 403, "forbidden")
     assert 1 == len({answer.body for answer in answers})
-    assert 200 == desk.post(f"{ROOM}/participants/builder/join", beat, token=builder).status
+    assert 200 == server.post(f"{ROOM}/participants/builder/join", beat, token=builder).status
 
 
-def test_an_attempts_token_ends_with_it(desk: Desk) -> None:
-    desk.join()
-    desk.say()
-    task = desk.claim().json
+def test_attempt_token_ends_with_attempt(server: InProcessServer) -> None:
+    server.join()
+    server.send_message()
+    task = server.claim().json
     body = {"connection_id": "A", "attempt": 1}
     path = f"/api/v1/tasks/{task['id']}"
-    first = desk.post(f"{path}/complete", body, token=task["token"])
+    first = server.post(f"{path}/complete", body, token=task["token"])
     assert 200 == first.status
 
-    assert first.body == desk.post(f"{path}/complete", body, token=task["token"]).body
-    check_problem(desk.post(f"{path}/progress", {**body, "text": "x"}, token=task["token"]), 403, "forbidden")
-    check_problem(desk.get(ROOM, token=task["token"]), 403, "forbidden")
-    desk.clock.move(desk.limits.attempt_token_kept_s + 1)
-    check_problem(desk.post(f"{path}/complete", body, token=task["token"]), 403, "forbidden")
+    assert first.body == server.post(f"{path}/complete", body, token=task["token"]).body
+    check_problem(server.post(f"{path}/progress", {**body, "text": "x"}, token=task["token"]), 403, "forbidden")
+    check_problem(server.get(ROOM, token=task["token"]), 403, "forbidden")
+    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    check_problem(server.post(f"{path}/complete", body, token=task["token"]), 403, "forbidden")

@@ -1,4 +1,4 @@
-"""Every call for every kind of token: what each may do stands in one table, and a call that is missing in it fails."""
+"""Every call with every kind of token: one table says what each may do, and fails for a call that it lacks."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -7,21 +7,21 @@ import pytest
 
 from greenroom.server.routes import OPERATIONS
 from greenroom.store import log
-from tests.service.desk import Answer, Desk
+from tests.service.in_process_server import AsgiResponse, InProcessServer
 
 SCOPES: Final = ("none", "operator", "machine", "agent", "attempt", "finished", "other_agent", "other_machine")
-"""In the order of the columns. `machine` runs the role builder of room r, `agent` is that role's, `attempt` holds a
-task of it and `finished` has completed one. `other_agent` and `other_machine` belong to room s."""
+"""In the order of the columns. `machine` runs the role builder of room r, `agent` is the token of that role, `attempt`
+holds a task of it and `finished` has completed one. `other_agent` and `other_machine` belong to room s."""
 
 R: Final = "/api/v1/rooms/r"
 BUILDER: Final = {"role": "builder", "connection_id": "c1"}
 ATTEMPT: Final = {"connection_id": "c1", "attempt": 1}
 JOIN: Final = {"connection_id": "c1"}
-LATE: Final = {"connection_id": "c1", "attempt": 1, "text": "something else"}
+LATE_RESULT: Final = {"connection_id": "c1", "attempt": 1, "text": "something else"}
 
 
 class Row(NamedTuple):
-    """One request, and what it is answered for each scope."""
+    """One request, and the status of its answer for each scope."""
 
     call: str
     request: str
@@ -51,12 +51,12 @@ ROWS: Final = (
     Row("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
     Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 200 403 403 403 403 403"),
     Row("make_agent_token", f"POST {R}/roles/reviewer/token", None,      "401 200 403 403 403 403 403 403"),
-    # Being present.
+    # Presence.
     Row("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
     Row("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
                                                                          "401 200 200 200 403 403 403 403"),
     Row("leave",         f"POST {R}/participants/builder/leave", JOIN,   "401 200 200 200 403 403 403 403"),
-    # A role of the same room that is not theirs.
+    # Another role of the same room.
     Row("join",          f"POST {R}/participants/reviewer/join", JOIN,   "401 200 403 403 403 403 403 403"),
     Row("heartbeat",     f"POST {R}/participants/reviewer/heartbeat", JOIN,
                                                                          "401 200 403 403 403 403 403 403"),
@@ -73,21 +73,24 @@ ROWS: Final = (
                                                                          "401 200 200 200 200 403 403 403"),
     Row("decline_task",  "POST /api/v1/tasks/{held}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 200 200 200 200 403 403 403"),
-    # The same with the task that is over: the same call is answered again, another text is a late result, and no more.
-    Row("show_task",     "GET /api/v1/tasks/{over}", None,               "401 200 200 200 200 403 403 403"),
-    Row("start_task",    "POST /api/v1/tasks/{over}/start", ATTEMPT,     "401 409 409 409 403 403 403 403"),
-    Row("progress_task", "POST /api/v1/tasks/{over}/progress", {**ATTEMPT, "text": "half way"},
+    # The same with a task that is over: the same call is answered again, another text is a late result.
+    Row("show_task",     "GET /api/v1/tasks/{completed}", None,          "401 200 200 200 200 403 403 403"),
+    Row("start_task",    "POST /api/v1/tasks/{completed}/start", ATTEMPT,
                                                                          "401 409 409 409 403 403 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/{over}/complete", ATTEMPT,  "401 200 200 200 403 200 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/{given}/complete", LATE,    "401 409 409 409 403 409 403 403"),
-    Row("hand_off_task", "POST /api/v1/tasks/{given}/handoff", {**LATE, "to": "reviewer"},
+    Row("progress_task", "POST /api/v1/tasks/{completed}/progress", {**ATTEMPT, "text": "half way"},
+                                                                         "401 409 409 409 403 403 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/{completed}/complete", ATTEMPT,
+                                                                         "401 200 200 200 403 200 403 403"),
+    Row("complete_task", "POST /api/v1/tasks/{cancelled}/complete", LATE_RESULT,
                                                                          "401 409 409 409 403 409 403 403"),
-    Row("decline_task",  "POST /api/v1/tasks/{given}/decline", {**ATTEMPT, "reason": "no"},
+    Row("hand_off_task", "POST /api/v1/tasks/{cancelled}/handoff", {**LATE_RESULT, "to": "reviewer"},
+                                                                         "401 409 409 409 403 409 403 403"),
+    Row("decline_task",  "POST /api/v1/tasks/{cancelled}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 409 409 409 403 403 403 403"),
-    # What people do with tasks.
+    # What users do with tasks.
     Row("cancel_task",   "POST /api/v1/tasks/{held}/cancel", {},         "401 200 403 403 403 403 403 403"),
     Row("reset_task",    "POST /api/v1/tasks/{held}/reset", {},          "401 200 403 403 403 403 403 403"),
-    Row("retry_task",    "POST /api/v1/tasks/{apart}/retry", {},         "401 200 403 403 403 403 403 403"),
+    Row("retry_task",    "POST /api/v1/tasks/{quarantined}/retry", {},   "401 200 403 403 403 403 403 403"),
     Row("accept_task",   "POST /api/v1/tasks/{review}/accept", {},       "401 200 403 403 403 403 403 403"),
     Row("send_back_task", "POST /api/v1/tasks/{review}/send-back", {},   "401 200 403 403 403 403 403 403"),
     Row("queue_task",    "POST /api/v1/tasks/{item}/queue", {},          "401 200 403 403 403 403 403 403"),
@@ -107,97 +110,98 @@ ROWS: Final = (
                                                                          "401 200 200 403 403 403 403 403"),
     Row("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
     Row("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
-    # The house.
+    # The server.
     Row("list_attention", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
     Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
     Row("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
     Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
     Row("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
     Row("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),
-    # What is not there: only an operator is told so.
+    # What does not exist: only an operator gets a 404.
     Row("show_room",     "GET /api/v1/rooms/nowhere", None,              "401 404 403 403 403 403 403 403"),
     Row("show_task",     "GET /api/v1/tasks/task_none", None,            "401 404 403 403 403 403 403 403"),
-    Row("show_machine",  "GET /api/v1/machines/nobody", None,            "401 404 403 403 403 403 403 403"),
-    Row("join",          f"POST {R}/participants/nobody/join", JOIN,     "401 404 403 403 403 403 403 403"),
+    Row("show_machine",  "GET /api/v1/machines/unknown", None,           "401 404 403 403 403 403 403 403"),
+    Row("join",          f"POST {R}/participants/unknown/join", JOIN,    "401 404 403 403 403 403 403 403"),
     Row("complete_task", "POST /api/v1/tasks/task_none/complete", ATTEMPT,
                                                                          "401 404 403 403 403 403 403 403"),
 )
 # fmt: on
 
 
-class Building:
+class PopulatedServer:
     """Rooms, machines and tasks in each state, and a token of each kind."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, server: InProcessServer) -> None:
+        self.server = server
         for name in ("r", "s", "empty", "closed"):
-            desk.post("/api/v1/rooms", {"name": name, "roles": ["builder", "reviewer"], "max_requests": 20})
-        desk.post("/api/v1/rooms/closed/close", {})
+            server.post("/api/v1/rooms", {"name": name, "roles": ["builder", "reviewer"], "max_requests": 20})
+        server.post("/api/v1/rooms/closed/close", {})
         for machine, room in (("m1", "r"), ("m2", "s")):
-            desk.put(f"/api/v1/machines/{machine}", {"name": machine, "harnesses": ["shell"]})
-            wish = {"kind": "remote", "machine": machine, "harness": "shell"}
-            assert 200 == desk.put(f"/api/v1/rooms/{room}/roles/builder/agent", wish).status
-            desk.post(f"/api/v1/machines/{machine}/heartbeat", {"incarnation": "i1"})
-        desk.put("/api/v1/machines/idle", {"name": "idle", "harnesses": []})
-        desk.post(f"{R}/participants/builder/join", JOIN)
-        self.tasks = self._tasks()
-        keys, room_of = desk.world.keys, {name: desk.get(f"/api/v1/rooms/{name}").json["id"] for name in ("r", "s")}
+            server.put(f"/api/v1/machines/{machine}", {"name": machine, "harnesses": ["shell"]})
+            agent_spec = {"kind": "remote", "machine": machine, "harness": "shell"}
+            assert 200 == server.put(f"/api/v1/rooms/{room}/roles/builder/agent", agent_spec).status
+            server.post(f"/api/v1/machines/{machine}/heartbeat", {"incarnation": "i1"})
+        server.put("/api/v1/machines/idle", {"name": "idle", "harnesses": []})
+        server.post(f"{R}/participants/builder/join", JOIN)
+        self.tasks = self._create_tasks()
+        keys = server.service_context.keys
+        room_ids = {name: server.get(f"/api/v1/rooms/{name}").json["id"] for name in ("r", "s")}
         self.tokens: dict[str, str | None] = {
             "none": None,
             "operator": keys.operator_token(),
             "machine": keys.machine_token("m1"),
-            "agent": keys.agent_token(room_of["r"], "builder"),
-            "other_agent": keys.agent_token(room_of["s"], "builder"),
+            "agent": keys.agent_token(room_ids["r"], "builder"),
+            "other_agent": keys.agent_token(room_ids["s"], "builder"),
             "other_machine": keys.machine_token("m2"),
-            "attempt": self._token_of["held"],
-            "finished": self._token_of["over"],
-            "given": self._token_of["given"],
+            "attempt": self._token_by_task["held"],
+            "finished": self._token_by_task["completed"],
+            "cancelled": self._token_by_task["cancelled"],
         }
 
-    def _tasks(self) -> dict[str, str]:
-        """One task for each name in the table, the one in hand last: a sitting holds one at a time."""
-        desk = self.desk
-        self._token_of: dict[str, str] = {}
-        made: dict[str, str] = {}
-        item = desk.post(f"{R}/backlog", {"text": "later"}).json["id"]
-        review = desk.post(f"{R}/backlog", {"text": "first"}).json["id"]
-        assert 200 == desk.post(f"/api/v1/tasks/{review}/queue", {}).status
-        for name in ("review", "over", "given", "apart", "held"):
+    def _create_tasks(self) -> dict[str, str]:
+        """One task for each name in the table; the held one comes last, since a participant holds one at a time."""
+        server = self.server
+        self._token_by_task: dict[str, str] = {}
+        task_ids: dict[str, str] = {}
+        item = server.post(f"{R}/backlog", {"text": "later"}).json["id"]
+        review = server.post(f"{R}/backlog", {"text": "first"}).json["id"]
+        assert 200 == server.post(f"/api/v1/tasks/{review}/queue", {}).status
+        for name in ("review", "completed", "cancelled", "quarantined", "held"):
             if name != "review":
-                desk.post(f"{R}/messages", {"sender": "user", "text": name})
-            task = desk.post(f"{R}/tasks/claim", BUILDER).json
-            made[name], self._token_of[name] = task["id"], task["token"]
+                server.post(f"{R}/messages", {"sender": "user", "text": name})
+            task = server.post(f"{R}/tasks/claim", BUILDER).json
+            task_ids[name], self._token_by_task[name] = task["id"], task["token"]
             path = f"/api/v1/tasks/{task['id']}"
-            if name in ("review", "over"):
-                assert 200 == desk.post(f"{path}/complete", ATTEMPT).status
-            elif name == "given":
-                assert 200 == desk.post(f"{path}/cancel", {}).status
-            elif name == "apart":
-                assert 200 == desk.post(f"{path}/decline", {**ATTEMPT, "reason": "no"}).status
-        return {**made, "item": item}
+            if name in ("review", "completed"):
+                assert 200 == server.post(f"{path}/complete", ATTEMPT).status
+            elif name == "cancelled":
+                assert 200 == server.post(f"{path}/cancel", {}).status
+            elif name == "quarantined":
+                assert 200 == server.post(f"{path}/decline", {**ATTEMPT, "reason": "no"}).status
+        return {**task_ids, "item": item}
 
-    def ask(self, row: Row, scope: str) -> Answer:
+    def send(self, row: Row, scope: str) -> AsgiResponse:
         method, _, path = row.request.partition(" ")
-        # The attempt that is over speaks of its own task: of the cancelled one where the table says so.
-        token = self.tokens["given" if scope == "finished" and "{given}" in path else scope]
-        return self.desk.call(method, path.format(**self.tasks), row.body, token=token)
+        # The finished attempt calls about its own task: about the cancelled one where the table names that.
+        token = self.tokens["cancelled" if scope == "finished" and "{cancelled}" in path else scope]
+        return self.server.call(method, path.format(**self.tasks), row.body, token=token)
 
 
 @pytest.fixture
-def building() -> Iterator[Building]:
-    with Desk() as desk:
-        yield Building(desk)
+def populated() -> Iterator[PopulatedServer]:
+    with InProcessServer() as server:
+        yield PopulatedServer(server)
 
 
 @pytest.fixture(scope="module")
-def standing() -> Iterator[Building]:
-    """One for all the requests that are refused, since they change nothing."""
-    with Desk() as desk:
-        yield Building(desk)
+def shared() -> Iterator[PopulatedServer]:
+    """One server for all the requests that are refused, since those change nothing."""
+    with InProcessServer() as server:
+        yield PopulatedServer(server)
 
 
-def cells(refused: bool) -> list[Any]:
-    """Each cell of the table whose scope is refused there, or is not."""
+def select_cells(refused: bool) -> list[Any]:
+    """The cells of the table that are refused (401 or 403), or those that are not."""
     return [
         pytest.param(row, scope, int(status), id=f"{row.call}-{row.request.rpartition('/')[2]}-{scope}")
         for row in ROWS
@@ -206,34 +210,34 @@ def cells(refused: bool) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("row", "scope", "status"), cells(refused=False))
-def test_each_scope_may_do_what_the_table_says(building: Building, row: Row, scope: str, status: int) -> None:
-    answer = building.ask(row, scope)
+@pytest.mark.parametrize(("row", "scope", "status"), select_cells(refused=False))
+def test_allowed_calls(populated: PopulatedServer, row: Row, scope: str, status: int) -> None:
+    answer = populated.send(row, scope)
 
     assert status == answer.status, answer.body
 
 
-@pytest.mark.parametrize(("row", "scope", "status"), cells(refused=True))
-def test_and_no_more(standing: Building, row: Row, scope: str, status: int) -> None:
-    before = happened(standing)
-    answer = standing.ask(row, scope)
+@pytest.mark.parametrize(("row", "scope", "status"), select_cells(refused=True))
+def test_refused_calls_change_nothing(shared: PopulatedServer, row: Row, scope: str, status: int) -> None:
+    before = last_position(shared)
+    answer = shared.send(row, scope)
 
     assert status == answer.status, answer.body
-    assert before == happened(standing)
+    assert before == last_position(shared)
 
 
-def happened(building: Building) -> int:
-    """How much has happened: each change of the store is an event."""
-    return building.desk.world.store.read(log.last_pos)
+def last_position(populated: PopulatedServer) -> int:
+    """The position of the last event: each change of the store is an event."""
+    return populated.server.service_context.store.read(log.last_pos)
 
 
-def test_the_table_has_every_call() -> None:
+def test_table_has_every_operation() -> None:
     assert {call.name for call in OPERATIONS} == {row.call for row in ROWS}
 
 
 @pytest.mark.parametrize("scope", SCOPES[2:])
-def test_what_is_not_theirs_is_refused_as_what_is_not_there(standing: Building, scope: str) -> None:
-    token = standing.tokens[scope]
-    theirs_not = standing.desk.get("/api/v1/rooms/empty", token=token).json
-    not_there = standing.desk.get("/api/v1/rooms/nowhere", token=token).json
-    assert theirs_not == not_there
+def test_foreign_room_looks_like_missing_room(shared: PopulatedServer, scope: str) -> None:
+    token = shared.tokens[scope]
+    foreign_room = shared.server.get("/api/v1/rooms/empty", token=token).json
+    missing_room = shared.server.get("/api/v1/rooms/nowhere", token=token).json
+    assert foreign_room == missing_room

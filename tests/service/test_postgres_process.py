@@ -1,4 +1,4 @@
-"""A server as a process on PostgreSQL: how it starts, who else may, and how it ends without a database."""
+"""The server as a process on PostgreSQL: start, the lock against a second server, and outages of the database."""
 
 import os
 import re
@@ -25,151 +25,150 @@ pytestmark = pytest.mark.process
 ADVISORY = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND datname = %s"
 
 
-class Served:
-    """`greenroom server`, told of its database by a variable."""
+class PostgresServerProcess:
+    """`greenroom server`, with its database set by an environment variable."""
 
-    def __init__(self, data_dir: Path, database: str, *flags: str, **more: str) -> None:
+    def __init__(self, data_dir: Path, database: str, *flags: str, **variables: str) -> None:
         self.data_dir = data_dir
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
         command = [sys.executable, "-m", "greenroom", "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
         self.process = subprocess.Popen(
             [*command, *flags],
             stderr=subprocess.PIPE,
-            env={**environ, "GREENROOM_DATABASE": database, **more},
+            env={**environ, "GREENROOM_DATABASE": database, **variables},
             encoding="utf-8",
         )
         assert self.process.stderr is not None
-        self.lines = self.process.stderr
+        self.stderr = self.process.stderr
         self.session: Session | None = None
 
-    def ready(self) -> Session:
-        for line in self.lines:
+    def wait_until_ready(self) -> Session:
+        for line in self.stderr:
             if line.startswith("listening on "):
                 token = (self.data_dir / "operator.token").read_text().strip()
                 self.session = Session(line.removeprefix("listening on ").strip(), token, UNHURRIED)
                 return self.session
-        raise AssertionError(f"the server ended with {self.process.wait()}")
+        raise AssertionError(f"the server exited with {self.process.wait()}")
 
-    def ended(self) -> tuple[int, str]:
-        return self.process.wait(PATIENCE_S), self.lines.read()
+    def wait_for_exit(self) -> tuple[int, str]:
+        return self.process.wait(PATIENCE_S), self.stderr.read()
 
 
-Serve = Callable[..., Served]
+StartServer = Callable[..., PostgresServerProcess]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    started: list[Served] = []
+def start_server() -> Iterator[StartServer]:
+    started: list[PostgresServerProcess] = []
 
-    def start(data_dir: Path, database: str, *flags: str, **more: str) -> Served:
-        started.append(Served(data_dir, database, *flags, **more))
+    def start(data_dir: Path, database: str, *flags: str, **variables: str) -> PostgresServerProcess:
+        started.append(PostgresServerProcess(data_dir, database, *flags, **variables))
         return started[-1]
 
     yield start
-    for served in started:
-        served.process.kill()
-        served.process.wait()
-        served.lines.close()
-        if served.session is not None:
-            served.session.close()
+    for server_process in started:
+        server_process.process.kill()
+        server_process.process.wait()
+        server_process.stderr.close()
+        if server_process.session is not None:
+            server_process.session.close()
 
 
 @pytest.fixture
 def url(postgres: Server) -> Iterator[str]:
-    with postgres.database() as made:
-        yield made
+    with postgres.database() as database_url:
+        yield database_url
 
 
-def open_room(session: Session, name: str) -> None:
+def create_room(session: Session, name: str) -> None:
     session.create_room(requests.CreateRoom(name=name, roles=["builder"]))
 
 
-def names_of(session: Session) -> list[str]:
+def list_room_names(session: Session) -> list[str]:
     return [room.name for room in session.rooms()]
 
 
-def test_killed_and_started_again_it_remembers(serve: Serve, tmp_path: Path, url: str) -> None:
-    first = serve(tmp_path, url)
-    open_room(first.ready(), "shop")
+def test_restart_after_kill_keeps_state(start_server: StartServer, tmp_path: Path, url: str) -> None:
+    first = start_server(tmp_path, url)
+    create_room(first.wait_until_ready(), "shop")
     first.process.kill()
     first.process.wait()
     assert "greenroom.db" not in [path.name for path in tmp_path.iterdir()]
 
-    again = serve(tmp_path, url).ready()
-    assert names_of(again) == ["shop"]
+    again = start_server(tmp_path, url).wait_until_ready()
+    assert list_room_names(again) == ["shop"]
 
 
-def test_a_second_server_on_the_same_database_says_who_has_it(serve: Serve, tmp_path: Path, url: str) -> None:
-    first = serve(tmp_path / "one", url)
-    first.ready()
+def test_second_server_names_lock_holder(start_server: StartServer, tmp_path: Path, url: str) -> None:
+    first = start_server(tmp_path / "one", url)
+    first.wait_until_ready()
 
-    code, said = serve(tmp_path / "two", url).ended()
+    code, stderr_text = start_server(tmp_path / "two", url).wait_for_exit()
 
     assert code == 78
-    assert re.search(rf"greenroom server {first.process.pid}@.* since 20\d\d-", said)
+    assert re.search(rf"greenroom server {first.process.pid}@.* since 20\d\d-", stderr_text)
 
 
-def test_it_ends_when_another_server_has_taken_the_lock(
-    serve: Serve, tmp_path: Path, url: str, postgres: Server
-) -> None:
-    first = serve(tmp_path, url)
-    first.ready()
+def test_server_exits_when_lock_is_taken(start_server: StartServer, tmp_path: Path, url: str, postgres: Server) -> None:
+    first = start_server(tmp_path, url)
+    first.wait_until_ready()
     name = conninfo_to_dict(url)["dbname"]
     with psycopg.connect(url, autocommit=True, application_name="another one") as other, ThreadPoolExecutor(1) as pool:
         other.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
-        # It stands in line before the lock is free: else the first one might take it again sooner.
-        taken = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
+        # It queues before the lock is free, or the first server might take the lock again sooner.
+        pending_lock = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
         wait_until(
-            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name), "another one waits for the lock"
+            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name),
+            "another connection waits for the lock",
         )
         postgres.admin(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
-        taken.result()
-        code, said = first.ended()
+        pending_lock.result()
+        code, stderr_text = first.wait_for_exit()
     assert code == 78
-    assert "another one" in said
+    assert "another one" in stderr_text
 
 
-def test_a_database_that_goes_and_comes_back(serve: Serve, tmp_path: Path) -> None:
-    own = Server(place_of(tmp_path))
-    with own.database() as url:
-        session = serve(tmp_path, url).ready()
-        open_room(session, "shop")
-        own.stop("immediate")
-        for call in (lambda: open_room(session, "other"), lambda: names_of(session)):
+def test_database_outage_and_return(start_server: StartServer, tmp_path: Path) -> None:
+    own_postgres = Server(place_of(tmp_path))
+    with own_postgres.database() as url:
+        session = start_server(tmp_path, url).wait_until_ready()
+        create_room(session, "shop")
+        own_postgres.stop("immediate")
+        for call in (lambda: create_room(session, "other"), lambda: list_room_names(session)):
             with pytest.raises(Unavailable):
                 call()
 
-        own.start()
+        own_postgres.start()
 
-        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
-        assert names_of(session) == ["shop"]
-        open_room(session, "other")
-        assert names_of(session) == ["shop", "other"]
-        own.stop("fast")
-        own.start()
-        wait_until(lambda: is_answered(lambda: names_of(session)), "it is used again")
-        assert names_of(session) == ["shop", "other"]
-    own.close()
+        wait_until(lambda: succeeds(lambda: list_room_names(session)), "the server reads from the database again")
+        assert list_room_names(session) == ["shop"]
+        create_room(session, "other")
+        assert list_room_names(session) == ["shop", "other"]
+        own_postgres.stop("fast")
+        own_postgres.start()
+        wait_until(lambda: succeeds(lambda: list_room_names(session)), "the server reads from the database again")
+        assert list_room_names(session) == ["shop", "other"]
+    own_postgres.close()
 
 
-def test_beats_go_on_while_a_database_hangs(serve: Serve, tmp_path: Path) -> None:
-    own = Server(place_of(tmp_path))
-    with own.database() as url:
-        session = serve(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="3").ready()
-        open_room(session, "shop")
+def test_beats_work_while_database_hangs(start_server: StartServer, tmp_path: Path) -> None:
+    own_postgres = Server(place_of(tmp_path))
+    with own_postgres.database() as url:
+        session = start_server(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="3").wait_until_ready()
+        create_room(session, "shop")
         session.join("shop", "builder", "a")
-        with own.hanging():
-            for call in (lambda: open_room(session, "other"), lambda: names_of(session)):
+        with own_postgres.hanging():
+            for call in (lambda: create_room(session, "other"), lambda: list_room_names(session)):
                 with pytest.raises(Unavailable, match=r"did not answer|timeout"):
                     call()
             beat = session.beat("shop", "builder", "a")
             assert beat.status == "ok"
-        wait_until(lambda: is_answered(lambda: open_room(session, "third")), "writes are done again")
-        assert names_of(session) == ["shop", "third"]
-    own.close()
+        wait_until(lambda: succeeds(lambda: create_room(session, "third")), "the server writes again")
+        assert list_room_names(session) == ["shop", "third"]
+    own_postgres.close()
 
 
-def is_answered(call: Callable[[], object]) -> bool:
+def succeeds(call: Callable[[], object]) -> bool:
     with suppress(Unavailable):
         call()
         return True
@@ -177,7 +176,7 @@ def is_answered(call: Callable[[], object]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("database", "says"),
+    ("database", "expected"),
     [
         ("postgresql://me:hush-hush@127.0.0.1:1/greenroom", "Start PostgreSQL"),
         ("postgresql://me:hush@hush@127.0.0.1/greenroom", "%40"),
@@ -186,10 +185,8 @@ def is_answered(call: Callable[[], object]) -> bool:
         ("mysql://me:hush@127.0.0.1/greenroom", "not a PostgreSQL URL"),
     ],
 )
-def test_what_cannot_be_used_is_told_without_the_password(
-    serve: Serve, tmp_path: Path, database: str, says: str
-) -> None:
-    code, said = serve(tmp_path, database).ended()
+def test_database_error_hides_password(start_server: StartServer, tmp_path: Path, database: str, expected: str) -> None:
+    code, stderr_text = start_server(tmp_path, database).wait_for_exit()
     assert code == 78
-    assert says in said
-    assert "hush" not in said
+    assert expected in stderr_text
+    assert "hush" not in stderr_text

@@ -1,90 +1,90 @@
-"""An agent that stays: its daemon beats for the seat, and the agent asks for work there with a token of its own."""
+"""Residents: the daemon beats for the participant, and the agent claims work with a token of its own."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.service.desk import Desk
+from tests.service.in_process_server import InProcessServer
 
-SEAT = "/api/v1/rooms/r/participants/builder"
+PARTICIPANT_PATH = "/api/v1/rooms/r/participants/builder"
 CONNECTION = {"connection_id": "c1"}
 
 
-class Machine:
-    """Machine m1, whose daemon sits in the role builder as c1, and the token that its agent got."""
+class ResidentMachine:
+    """Machine m1, whose daemon joined the role builder as c1, and the token that its agent got."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        desk.room()
-        desk.put("/api/v1/machines/m1", {"name": "m1", "harnesses": ["agent"]})
-        desk.put("/api/v1/rooms/r/roles/builder/agent", {"kind": "remote", "machine": "m1", "harness": "agent"})
-        self.token = desk.world.keys.machine_token("m1")
+    def __init__(self, server: InProcessServer) -> None:
+        self.server = server
+        server.create_room()
+        server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": ["agent"]})
+        server.put("/api/v1/rooms/r/roles/builder/agent", {"kind": "remote", "machine": "m1", "harness": "agent"})
+        self.token = server.service_context.keys.machine_token("m1")
         self.beat()
-        assert 200 == desk.post(f"{SEAT}/join", CONNECTION, token=self.token).status
-        self.agent: str = desk.post("/api/v1/rooms/r/roles/builder/token", token=self.token).json["token"]
+        assert 200 == server.post(f"{PARTICIPANT_PATH}/join", CONNECTION, token=self.token).status
+        self.agent_token: str = server.post("/api/v1/rooms/r/roles/builder/token", token=self.token).json["token"]
 
     def beat(self) -> str:
         held = [{"room": "r", "role": "builder", "connection_id": "c1"}]
         body = {"incarnation": "i1", "agents": held}
-        answer = self.desk.post("/api/v1/machines/m1/heartbeat", body, token=self.token).json
+        answer = self.server.post("/api/v1/machines/m1/heartbeat", body, token=self.token).json
         return str(answer["agents"][0]["status"])
 
-    def sits_on(self) -> list[str | None]:
-        return [each["machine"] for each in self.desk.look()["participants"]]
+    def participant_machines(self) -> list[str | None]:
+        return [each["machine"] for each in self.server.show_room()["participants"]]
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    with Desk() as desk:
-        yield Machine(desk)
+def machine() -> Iterator[ResidentMachine]:
+    with InProcessServer() as server:
+        yield ResidentMachine(server)
 
 
-def test_what_the_agent_joins_stays_the_machines(machine: Machine) -> None:
-    desk = machine.desk
-    joined = desk.post(f"{SEAT}/join", CONNECTION, token=machine.agent).json
+def test_agent_join_keeps_machine(machine: ResidentMachine) -> None:
+    server = machine.server
+    joined = server.post(f"{PARTICIPANT_PATH}/join", CONNECTION, token=machine.agent_token).json
     assert (joined["status"], joined["ready_until"]) == ("ok", None)
-    assert machine.sits_on() == ["m1"]
+    assert machine.participant_machines() == ["m1"]
     for _ in range(10):
-        desk.pass_time(25)
+        server.pass_time(25)
         assert machine.beat() == "ok"
-    assert machine.sits_on() == ["m1"]
+    assert machine.participant_machines() == ["m1"]
 
 
-def test_its_work_lasts_as_long_as_the_machine_beats(machine: Machine) -> None:
-    desk = machine.desk
-    desk.say()
-    asked = {"role": "builder", **CONNECTION, "hand_over": True}
-    task = desk.post("/api/v1/rooms/r/tasks/claim", asked, token=machine.agent).json
-    started = desk.post(f"/api/v1/tasks/{task['id']}/start", {**CONNECTION, "attempt": 1}, token=machine.agent)
+def test_machine_beats_keep_resident_task(machine: ResidentMachine) -> None:
+    server = machine.server
+    server.send_message()
+    claim = {"role": "builder", **CONNECTION, "hand_over": True}
+    task = server.post("/api/v1/rooms/r/tasks/claim", claim, token=machine.agent_token).json
+    started = server.post(f"/api/v1/tasks/{task['id']}/start", {**CONNECTION, "attempt": 1}, token=machine.agent_token)
     assert "in_progress" == started.json["status"]
-    desk.pass_time(desk.limits.daemon_heartbeat_ttl_s + 2)
-    assert machine.sits_on() == []
+    server.pass_time(server.limits.daemon_heartbeat_ttl_s + 2)
+    assert machine.participant_machines() == []
     assert machine.beat() == "ok"
-    assert machine.sits_on() == ["m1"]
-    done = desk.post(f"/api/v1/tasks/{task['id']}/complete", {**CONNECTION, "attempt": 1}, token=machine.agent)
+    assert machine.participant_machines() == ["m1"]
+    done = server.post(f"/api/v1/tasks/{task['id']}/complete", {**CONNECTION, "attempt": 1}, token=machine.agent_token)
     assert "completed" == done.json["status"]
 
 
-def test_an_agent_that_comes_back_before_its_machine_comes_back_to_it(machine: Machine) -> None:
-    desk = machine.desk
-    desk.pass_time(desk.limits.daemon_heartbeat_ttl_s + 2)
-    assert "ok" == desk.post(f"{SEAT}/join", CONNECTION, token=machine.agent).json["status"]
+def test_agent_rejoins_before_machine_returns(machine: ResidentMachine) -> None:
+    server = machine.server
+    server.pass_time(server.limits.daemon_heartbeat_ttl_s + 2)
+    assert "ok" == server.post(f"{PARTICIPANT_PATH}/join", CONNECTION, token=machine.agent_token).json["status"]
     assert machine.beat() == "ok"
-    assert machine.sits_on() == ["m1"]
+    assert machine.participant_machines() == ["m1"]
 
 
-def test_also_while_its_machine_is_there(machine: Machine) -> None:
-    """Its daemon did not name it for a while."""
-    desk = machine.desk
+def test_agent_rejoins_while_machine_is_connected(machine: ResidentMachine) -> None:
+    """Its daemon's beats have not named it for a while."""
+    server = machine.server
     for _ in range(6):
-        desk.pass_time(25)
-        desk.post("/api/v1/machines/m1/heartbeat", {"incarnation": "i1"}, token=machine.token)
-    assert machine.sits_on() == []
-    desk.post(f"{SEAT}/join", CONNECTION, token=machine.agent)
-    assert machine.sits_on() == ["m1"]
+        server.pass_time(25)
+        server.post("/api/v1/machines/m1/heartbeat", {"incarnation": "i1"}, token=machine.token)
+    assert machine.participant_machines() == []
+    server.post(f"{PARTICIPANT_PATH}/join", CONNECTION, token=machine.agent_token)
+    assert machine.participant_machines() == ["m1"]
 
 
-def test_a_role_that_was_moved_away_gives_no_token_any_more(machine: Machine) -> None:
-    desk = machine.desk
-    desk.put("/api/v1/rooms/r/roles/builder/agent", {"kind": "custom"})
-    assert 403 == desk.post("/api/v1/rooms/r/roles/builder/token", token=machine.token).status
+def test_reassigned_role_gives_no_token(machine: ResidentMachine) -> None:
+    server = machine.server
+    server.put("/api/v1/rooms/r/roles/builder/agent", {"kind": "custom"})
+    assert 403 == server.post("/api/v1/rooms/r/roles/builder/token", token=machine.token).status

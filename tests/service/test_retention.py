@@ -1,4 +1,4 @@
-"""What grows is forgotten, and nothing that is still of use: each limit by its effect."""
+"""Retention deletes old rows and nothing that is still in use; one test for each limit."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -13,194 +13,194 @@ from greenroom.service.leases import LeaseTable
 from greenroom.store import tables
 from greenroom.store.statement import Statement
 from greenroom.wire.requests import Fact
-from tests.service.desk import Desk
 from tests.service.house import House
+from tests.service.in_process_server import InProcessServer
 
 DAY_S = 86_400.0
 
 
-def rows(house: House, table: str) -> int:
+def count_rows(service: House, table: str) -> int:
     statement = Statement(select(func.count()).select_from(tables.metadata.tables[table]))
-    row = house.store.read(lambda reader: reader.row(statement))
+    row = service.store.read(lambda reader: reader.row(statement))
     assert row is not None
     return int(row[0])
 
 
-def a_house(**limits: Any) -> House:
-    house = House(Reliability(**limits))
-    house.room()
-    return house
+def make_service(**limits: Any) -> House:
+    service = House(Reliability(**limits))
+    service.room()
+    return service
 
 
-def much_later(house: House, seconds: float) -> None:
-    """Time passes at once, and then the sweep has some rounds to itself."""
-    house.clock.move(seconds)
-    house.pass_time(2 * house.limits.retention_interval_s)
+def pass_time_and_retain(service: House, seconds: float) -> None:
+    """Move the clock at once, then let retention run for some rounds."""
+    service.clock.move(seconds)
+    service.pass_time(2 * service.limits.retention_interval_s)
 
 
-def test_events_are_kept_for_their_time() -> None:
-    house = a_house(events_kept_s=DAY_S)
-    house.send()
-    house.clock.move(DAY_S / 2)
-    house.join("builder", "a")
-    house.leave("builder", "a")
-    house.pass_time(120)
-    assert house.event_types()[:2] == ["server.started", "room.created"]
-    much_later(house, DAY_S / 2)
-    assert house.event_types() == ["participant.joined", "participant.left"]
-    assert house.look().cursor == 5
+def test_events_expire() -> None:
+    service = make_service(events_kept_s=DAY_S)
+    service.send()
+    service.clock.move(DAY_S / 2)
+    service.join("builder", "a")
+    service.leave("builder", "a")
+    service.pass_time(120)
+    assert service.event_types()[:2] == ["server.started", "room.created"]
+    pass_time_and_retain(service, DAY_S / 2)
+    assert service.event_types() == ["participant.joined", "participant.left"]
+    assert service.look().cursor == 5
 
 
-def test_a_stream_keeps_so_many_events_and_the_others_keep_theirs() -> None:
-    house = a_house(events_kept_max=10)
-    house.room("quiet")
+def test_event_limit_is_per_stream() -> None:
+    service = make_service(events_kept_max=10)
+    service.room("quiet")
     for number in range(20):
-        house.join("builder", f"c{number}")
-        house.leave("builder", f"c{number}")
+        service.join("builder", f"c{number}")
+        service.leave("builder", f"c{number}")
     for _ in range(2):
-        house.pass_time(2 * house.limits.retention_interval_s)
-        streams = [event.stream for event in house.events()]
-        assert streams.count(f"room:{house.look().id}") == 10
-        assert streams.count(f"room:{house.look('quiet').id}") == 1
-        house.open()
+        service.pass_time(2 * service.limits.retention_interval_s)
+        streams = [event.stream for event in service.events()]
+        assert streams.count(f"room:{service.look().id}") == 10
+        assert streams.count(f"room:{service.look('quiet').id}") == 1
+        service.open()
 
 
 @pytest.mark.parametrize("path", ["/api/v1/rooms/r/events", "/api/v1/events", "/api/v1/machines/m1/events"])
-def test_a_follower_of_what_is_forgotten_is_told_to_look_anew(path: str) -> None:
-    with Desk(Reliability(events_kept_max=5, feed_events_kept=2, stream_comment_s=60)) as desk:
-        desk.room()
-        desk.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
+def test_stream_is_reset_after_retention(path: str) -> None:
+    with InProcessServer(Reliability(events_kept_max=5, feed_events_kept=2, stream_comment_s=60)) as server:
+        server.create_room()
+        server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
         for number in range(10):
-            desk.join(connection=f"c{number}")
-            desk.put("/api/v1/machines/m1", {"name": f"m{number}", "harnesses": []})
-        desk.room("quiet")
-        desk.pass_time(2 * desk.limits.retention_interval_s)
-        last = desk.get(f"{path}?limit=1000").json[-1]["seq" if path != "/api/v1/events" else "pos"]
+            server.join(connection=f"c{number}")
+            server.put("/api/v1/machines/m1", {"name": f"m{number}", "harnesses": []})
+        server.create_room("quiet")
+        server.pass_time(2 * server.limits.retention_interval_s)
+        last = server.get(f"{path}?limit=1000").json[-1]["seq" if path != "/api/v1/events" else "pos"]
 
-        async def story() -> None:
+        async def scenario() -> None:
             for cursor in (0, 2):
-                stream = desk.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(cursor)})
-                reset = await stream.frame()
+                stream = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(cursor)})
+                reset = await stream.next_event()
                 assert ("reset", str(last)) == (reset["event"], reset["id"])
-                stream.leave()
-            newest = desk.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(last - 1)})
-            assert str(last) == (await newest.frame())["id"]
-            newest.leave()
+                stream.disconnect()
+            newest = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(last - 1)})
+            assert str(last) == (await newest.next_event())["id"]
+            newest.disconnect()
 
-        desk.run(story())
+        server.run(scenario())
 
 
-def test_sittings_are_kept_for_their_time_and_the_newest_of_a_role_for_ever() -> None:
-    house = a_house(sittings_kept_s=DAY_S)
+def test_participants_expire_but_newest_of_role() -> None:
+    service = make_service(sittings_kept_s=DAY_S)
     for number in range(5):
-        house.join("builder", f"c{number}")
-        house.leave("builder", f"c{number}")
-    house.pass_time(DAY_S / 24)
-    assert rows(house, "sittings") == 5
-    much_later(house, DAY_S)
-    assert rows(house, "sittings") == 1
-    house.open()
-    assert house.beat("builder", "c4").status == "superseded"
-    assert house.join("builder", "new").epoch == 6
+        service.join("builder", f"c{number}")
+        service.leave("builder", f"c{number}")
+    service.pass_time(DAY_S / 24)
+    assert count_rows(service, "sittings") == 5
+    pass_time_and_retain(service, DAY_S)
+    assert count_rows(service, "sittings") == 1
+    service.open()
+    assert service.beat("builder", "c4").status == "superseded"
+    assert service.join("builder", "new").epoch == 6
 
 
-def test_a_sitting_whose_work_may_still_come_is_kept() -> None:
-    house = a_house(sittings_kept_s=DAY_S)
-    task = house.working("builder", "a")
-    house.leave("builder", "a")
+def test_participant_with_open_attempt_is_kept() -> None:
+    service = make_service(sittings_kept_s=DAY_S)
+    task = service.working("builder", "a")
+    service.leave("builder", "a")
     for connection in ("b", "c"):
-        house.join("builder", connection)
-        assert house.claim("builder", connection) is not None
-        house.leave("builder", connection)
-    house.join("builder", "d")
-    much_later(house, 3 * DAY_S)
-    assert rows(house, "sittings") == 4
+        service.join("builder", connection)
+        assert service.claim("builder", connection) is not None
+        service.leave("builder", connection)
+    service.join("builder", "d")
+    pass_time_and_retain(service, 3 * DAY_S)
+    assert count_rows(service, "sittings") == 4
     with pytest.raises(Superseded, match="no longer counts"):
-        house.complete(task.id, "a", 1, "late")
-    assert [late.text for late in house.task(task.id).late_results] == ["late"]
-    house.cancel(task.id)
-    much_later(house, DAY_S)
-    assert rows(house, "sittings") == 1
+        service.complete(task.id, "a", 1, "late")
+    assert [late.text for late in service.task(task.id).late_results] == ["late"]
+    service.cancel(task.id)
+    pass_time_and_retain(service, DAY_S)
+    assert count_rows(service, "sittings") == 1
 
 
-def test_many_sittings_of_use_hide_none_of_no_use() -> None:
-    house = House(Reliability(sittings_kept_s=DAY_S, retention_rows_max=1))
-    house.room(roles=tuple(f"role{number}" for number in range(30)))
+def test_kept_participants_do_not_block_deletion() -> None:
+    service = House(Reliability(sittings_kept_s=DAY_S, retention_rows_max=1))
+    service.room(roles=tuple(f"role{number}" for number in range(30)))
     for number in range(30):
-        house.join(f"role{number}", "a")
-        house.leave(f"role{number}", "a")
-    house.clock.move(1)
+        service.join(f"role{number}", "a")
+        service.leave(f"role{number}", "a")
+    service.clock.move(1)
     for _ in range(3):
-        house.join("role7", f"b{_}")
-        house.leave("role7", f"b{_}")
-    much_later(house, DAY_S)
-    assert rows(house, "sittings") == 30
+        service.join("role7", f"b{_}")
+        service.leave("role7", f"b{_}")
+    pass_time_and_retain(service, DAY_S)
+    assert count_rows(service, "sittings") == 30
 
 
-def fact(number: int) -> Fact:
+def make_report(number: int) -> Fact:
     return Fact(id=f"f{number}", kind="started", room="r", role="builder", connection_id="a")
 
 
-def test_facts_are_known_for_their_time() -> None:
-    house = a_house(facts_kept_s=DAY_S)
-    house.register()
-    house.beat_machine()
-    assert house.report(fact(1)).accepted == 1
-    assert house.report(fact(1)).accepted == 0
-    house.pass_time(120)
-    assert rows(house, "facts") == 1
-    much_later(house, DAY_S)
-    assert rows(house, "facts") == 0
+def test_reports_expire() -> None:
+    service = make_service(facts_kept_s=DAY_S)
+    service.register()
+    service.beat_machine()
+    assert service.report(make_report(1)).accepted == 1
+    assert service.report(make_report(1)).accepted == 0
+    service.pass_time(120)
+    assert count_rows(service, "facts") == 1
+    pass_time_and_retain(service, DAY_S)
+    assert count_rows(service, "facts") == 0
 
 
-def test_starts_of_daemons_are_known_for_their_time_and_the_newest_for_ever() -> None:
-    house = a_house(incarnations_kept_s=DAY_S)
-    house.register()
+def test_incarnations_expire_but_newest() -> None:
+    service = make_service(incarnations_kept_s=DAY_S)
+    service.register()
     for number in range(5):
-        house.beat_machine(incarnation=f"i{number}")
-    house.pass_time(120)
-    assert house.beat_machine(incarnation="i2").status == "superseded"
-    much_later(house, DAY_S)
-    assert rows(house, "incarnations") == 1
-    assert house.beat_machine(incarnation="i4").status == "ok"
+        service.beat_machine(incarnation=f"i{number}")
+    service.pass_time(120)
+    assert service.beat_machine(incarnation="i2").status == "superseded"
+    pass_time_and_retain(service, DAY_S)
+    assert count_rows(service, "incarnations") == 1
+    assert service.beat_machine(incarnation="i4").status == "ok"
 
 
-def test_answers_are_kept_for_their_time_and_forgotten_by_nobody_who_asks() -> None:
-    with Desk(Reliability(idempotency_kept_s=DAY_S)) as desk:
-        desk.room()
+def test_idempotency_answers_expire() -> None:
+    with InProcessServer(Reliability(idempotency_kept_s=DAY_S)) as server:
+        server.create_room()
         counted = Statement(select(func.count()).select_from(tables.metadata.tables["answers"]))
 
-        def kept() -> Any:
-            return desk.store.read(lambda reader: reader.rows(counted))[0][0]
+        def count_answers() -> Any:
+            return server.store.read(lambda reader: reader.rows(counted))[0][0]
 
-        def say(key: str) -> None:
+        def send_message(key: str) -> None:
             body = {"sender": "user", "text": "do it"}
-            desk.post("/api/v1/rooms/r/messages", body, headers={"idempotency-key": key})
+            server.post("/api/v1/rooms/r/messages", body, headers={"idempotency-key": key})
 
         for number in range(5):
-            say(f"k{number}")
-        desk.clock.move(DAY_S + 1)
-        say("new")
-        assert kept() == 6
-        desk.pass_time(2 * desk.limits.retention_interval_s)
-        assert kept() == 1
+            send_message(f"k{number}")
+        server.clock.move(DAY_S + 1)
+        send_message("new")
+        assert count_answers() == 6
+        server.pass_time(2 * server.limits.retention_interval_s)
+        assert count_answers() == 1
 
 
-def test_only_so_many_ended_sittings_are_remembered_where_beats_are_answered() -> None:
-    house = a_house(sittings_remembered_max=3)
+def test_remembered_ended_participants_limit() -> None:
+    service = make_service(sittings_remembered_max=3)
     for number in range(6):
-        house.join("builder", f"c{number}")
+        service.join("builder", f"c{number}")
     for _ in range(2):
-        assert [house.beat("builder", f"c{number}").status for number in range(6)] == [
+        assert [service.beat("builder", f"c{number}").status for number in range(6)] == [
             *["rejoin_required"] * 2,
             *["superseded"] * 3,
             "ok",
         ]
-        assert house.join("builder", "c0").status == "superseded"
-        house.open()
+        assert service.join("builder", "c0").status == "superseded"
+        service.open()
 
 
-def test_a_role_whose_last_ended_sitting_is_forgotten_takes_no_memory() -> None:
+def test_lease_table_forgets_ended_participants() -> None:
     leases = LeaseTable(1.0, closed_max=2)
     for number in range(1000):
         leases.close(f"room/{number}", "a")
@@ -210,78 +210,78 @@ def test_a_role_whose_last_ended_sitting_is_forgotten_takes_no_memory() -> None:
     assert len(leases._closed) == len(leases._closings) == 2
 
 
-def test_a_deleted_machine_is_forgotten_with_all_it_did() -> None:
-    house = a_house()
-    house.register()
-    house.beat_machine()
-    house.report(*(fact(number) for number in range(50)))
-    house.delete_machine()
-    assert house.event_types()[-1] == "machine.deleted"
-    assert (rows(house, "machines"), rows(house, "incarnations")) == (0, 0)
-    much_later(house, house.limits.facts_kept_s)
+def test_deleted_machine_is_purged() -> None:
+    service = make_service()
+    service.register()
+    service.beat_machine()
+    service.report(*(make_report(number) for number in range(50)))
+    service.delete_machine()
+    assert service.event_types()[-1] == "machine.deleted"
+    assert (count_rows(service, "machines"), count_rows(service, "incarnations")) == (0, 0)
+    pass_time_and_retain(service, service.limits.facts_kept_s)
     for table in ("facts", "deletions"):
-        assert rows(house, table) == 0, table
+        assert count_rows(service, table) == 0, table
     for table in ("events", "streams"):
-        assert house.count(table, "stream", "machine:m1") == 0, table
-    house.register()
-    assert house.beat_machine().status == "ok"
+        assert service.count(table, "stream", "machine:m1") == 0, table
+    service.register()
+    assert service.beat_machine().status == "ok"
 
 
-def test_a_machine_that_is_registered_again_keeps_its_history() -> None:
-    house = a_house()
-    house.register()
-    house.delete_machine()
-    house.register()
-    much_later(house, 0)
-    assert house.count("events", "stream", "machine:m1") == 2
-    assert rows(house, "deletions") == 0
+def test_reregistered_machine_keeps_events() -> None:
+    service = make_service()
+    service.register()
+    service.delete_machine()
+    service.register()
+    pass_time_and_retain(service, 0)
+    assert service.count("events", "stream", "machine:m1") == 2
+    assert count_rows(service, "deletions") == 0
 
 
-def test_a_round_comes_every_interval_and_takes_no_more_than_so_many_rows_at_a_time() -> None:
-    house = a_house(facts_kept_s=1, retention_interval_s=100, retention_rows_max=7)
-    house.register()
-    house.beat_machine()
-    house.pass_time(10)
+def test_retention_interval_and_batch_size() -> None:
+    service = make_service(facts_kept_s=1, retention_interval_s=100, retention_rows_max=7)
+    service.register()
+    service.beat_machine()
+    service.pass_time(10)
     for number in range(50):
-        house.clock.move(0.01)
-        house.report(fact(number))
-    house.pass_time(80)
-    assert rows(house, "facts") == 50
-    batches = house.store.writer.batches
-    house.pass_time(20)
-    assert rows(house, "facts") == 0
-    assert house.store.writer.batches - batches >= 50 / 7
+        service.clock.move(0.01)
+        service.report(make_report(number))
+    service.pass_time(80)
+    assert count_rows(service, "facts") == 50
+    batches = service.store.writer.batches
+    service.pass_time(20)
+    assert count_rows(service, "facts") == 0
+    assert service.store.writer.batches - batches >= 50 / 7
 
 
-def test_what_cannot_be_forgotten_keeps_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = a_house(facts_kept_s=1)
+def test_failing_table_does_not_stop_retention(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make_service(facts_kept_s=1)
 
     def fail(*_: object) -> int:
         raise ValueError("broken on purpose")
 
     monkeypatch.setattr("greenroom.store.retention.forget_events", fail)
-    house.register()
-    house.beat_machine()
-    house.report(fact(1))
-    house.pass_time(130)
-    assert rows(house, "facts") == 0
+    service.register()
+    service.beat_machine()
+    service.report(make_report(1))
+    service.pass_time(130)
+    assert count_rows(service, "facts") == 0
 
 
-def test_forgetting_waits_for_its_next_round_while_the_store_is_away(
+def test_retention_retries_after_store_outage(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = a_house(events_kept_s=DAY_S)
-    kept = house.event_types()
+    service = make_service(events_kept_s=DAY_S)
+    kept = service.event_types()
     refused: Future[None] = Future()
     refused.set_exception(StoreUnavailable("The store could not commit.", "Send it again."))
-    house.clock.move(2 * DAY_S)
+    service.clock.move(2 * DAY_S)
     with monkeypatch.context() as patch:
-        patch.setattr(house.store, "write", lambda mutation: refused)
-        retention.forget_on(house.world)
+        patch.setattr(service.store, "write", lambda mutation: refused)
+        retention.forget_on(service.world)
         for _ in range(3):
-            retention.forget_on(house.world)
-    said = [record for record in caplog.records if record.name == "greenroom.retention"]
-    assert ["WARNING"] == [record.levelname for record in said], "an outage is told once a round"
-    assert kept == house.event_types()
-    house.pass_time(2 * house.limits.retention_interval_s)
-    assert kept != house.event_types()
+            retention.forget_on(service.world)
+    log_records = [record for record in caplog.records if record.name == "greenroom.retention"]
+    assert ["WARNING"] == [record.levelname for record in log_records], "an outage is logged once a round"
+    assert kept == service.event_types()
+    service.pass_time(2 * service.limits.retention_interval_s)
+    assert kept != service.event_types()

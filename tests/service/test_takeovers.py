@@ -1,4 +1,4 @@
-"""A role that is taken over from somebody at work: nobody else begins before the former holder's run is stopped."""
+"""Takeover of a role at work: its task waits until the former holder's run has stopped."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,20 @@ from greenroom.service.signals import claim_key, wishes_key
 from greenroom.store.transaction import Transaction
 from greenroom.wire.requests import AddNote, Fact
 from tests.service.house import House
-from tests.service.team import DAEMON, at_work_for_daemon
+from tests.service.scenarios import DAEMON, make_service_with_daemon_task
 
 
 @pytest.fixture
-def house() -> House:
-    """A builder at work, whose role somebody else takes."""
-    made = House()
-    made.room(max_requests=3)
-    made.working("builder", "a")
-    made.join("builder", "b")
-    return made
+def service() -> House:
+    """A builder a at work, whose role b has taken over."""
+    new_service = House()
+    new_service.room(max_requests=3)
+    new_service.working("builder", "a")
+    new_service.join("builder", "b")
+    return new_service
 
 
-def exited(connection: str, task: str | None = None, attempt: int | None = None, intended: bool = True) -> Fact:
+def exit_report(connection: str, task: str | None = None, attempt: int | None = None, intended: bool = True) -> Fact:
     return Fact(
         id=f"{connection}.{task}",
         kind="exited",
@@ -37,219 +37,221 @@ def exited(connection: str, task: str | None = None, attempt: int | None = None,
     )
 
 
-def the_task(house: House) -> str:
-    return house.look().tasks[0].id
+def first_task_id(service: House) -> str:
+    return service.look().tasks[0].id
 
 
-def test_what_was_taken_over_waits_and_says_so(house: House) -> None:
-    assert house.claim("builder", "b") is None
-    builder = house.look().roles[0]
+def test_taken_over_task_waits_with_reason(service: House) -> None:
+    assert service.claim("builder", "b") is None
+    builder = service.look().roles[0]
     assert (builder.status, builder.status_reason) == (
         "waiting",
         "its task was taken over from a, whose run is being stopped",
     )
     assert builder.status_until is not None
     with pytest.raises(Superseded):
-        house.complete(the_task(house), "a", 1)
+        service.complete(first_task_id(service), "a", 1)
     with pytest.raises(Superseded):
-        house.claim("builder", "a")
+        service.claim("builder", "a")
 
 
-def test_it_waits_no_longer_than_the_grace(house: House) -> None:
+def test_wait_ends_after_grace(service: House) -> None:
     woken: list[float] = []
-    house.world.signals.watch(claim_key(house.look().id, "builder"), lambda: woken.append(house.clock.monotonic()))
-    began = house.clock.monotonic()
-    house.pass_time(house.limits.takeover_grace_s - 1)
-    assert (house.claim("builder", "b"), woken) == (None, [])
-    house.pass_time(1)
-    assert woken == [began + house.limits.takeover_grace_s]
-    claimed = house.claim("builder", "b")
+    service.world.signals.watch(
+        claim_key(service.look().id, "builder"), lambda: woken.append(service.clock.monotonic())
+    )
+    began = service.clock.monotonic()
+    service.pass_time(service.limits.takeover_grace_s - 1)
+    assert (service.claim("builder", "b"), woken) == (None, [])
+    service.pass_time(1)
+    assert woken == [began + service.limits.takeover_grace_s]
+    claimed = service.claim("builder", "b")
     assert claimed is not None
     assert claimed.attempt == 2
-    assert house.look().roles[0].status_reason is None
+    assert service.look().roles[0].status_reason is None
 
 
 @pytest.mark.parametrize("cause", ["left", "stopped", "exited"])
-def test_the_word_of_the_former_holder_ends_it_at_once(house: House, cause: str) -> None:
+def test_leave_of_former_holder_ends_wait(service: House, cause: str) -> None:
     woken: list[str] = []
-    house.world.signals.watch(claim_key(house.look().id, "builder"), lambda: woken.append("builder"))
-    assert house.leave("builder", "x") == "rejoin_required"
-    assert house.claim("builder", "b") is None
-    assert house.leave("builder", "a", cause=cause) == "superseded"
+    service.world.signals.watch(claim_key(service.look().id, "builder"), lambda: woken.append("builder"))
+    assert service.leave("builder", "x") == "rejoin_required"
+    assert service.claim("builder", "b") is None
+    assert service.leave("builder", "a", cause=cause) == "superseded"
     assert woken
-    assert house.claim("builder", "b") is not None
+    assert service.claim("builder", "b") is not None
 
 
-def test_the_order_of_tasks_is_kept(house: House) -> None:
-    later = house.send().task
+def test_wait_keeps_task_order(service: House) -> None:
+    later = service.send().task
     assert later is not None
-    assert house.claim("builder", "b") is None
-    first = the_task(house)
-    house.leave("builder", "a")
-    claimed = house.claim("builder", "b")
+    assert service.claim("builder", "b") is None
+    first = first_task_id(service)
+    service.leave("builder", "a")
+    claimed = service.claim("builder", "b")
     assert claimed is not None
     assert claimed.id == first != later.id
 
 
-def test_a_claim_in_the_same_batch_as_the_takeover_waits_too() -> None:
-    house = House()
-    house.room()
-    task = house.working("builder", "a")
-    claimed = house.claiming("builder", "b")
-    batch: list[Callable[[Transaction], object]] = [house.joining("builder", "b"), claimed]
-    assert house.store.writer.run_batch(batch)[1].result() is None
-    assert house.look().participants[0].connection_id == "b"
-    assert house.task(task.id).status == "pending"
+def test_claim_in_takeover_batch_waits() -> None:
+    service = House()
+    service.room()
+    task = service.working("builder", "a")
+    claimed = service.claiming("builder", "b")
+    batch: list[Callable[[Transaction], object]] = [service.joining("builder", "b"), claimed]
+    assert service.store.writer.run_batch(batch)[1].result() is None
+    assert service.look().participants[0].connection_id == "b"
+    assert service.task(task.id).status == "pending"
 
 
-def test_a_takeover_that_came_to_nothing_holds_nothing_back() -> None:
-    house = House()
-    house.room()
-    task = house.working("builder", "a")
+def test_failed_takeover_holds_no_task() -> None:
+    service = House()
+    service.room()
+    task = service.working("builder", "a")
 
     def broken(tx: Transaction) -> None:
-        house.joining("builder", "b")(tx)
+        service.joining("builder", "b")(tx)
         raise ValueError("broken on purpose")
 
     with pytest.raises(ValueError, match="on purpose"):
-        house.store.run(broken)
-    assert not house.world.guards.holds_back(task.id)
+        service.store.run(broken)
+    assert not service.world.guards.holds_back(task.id)
 
 
-def test_after_a_restart_it_waits_anew(house: House) -> None:
-    house.pass_time(house.limits.takeover_grace_s - 1)
-    house.open()
-    house.pass_time(house.limits.takeover_grace_s - 1)
-    assert house.claim("builder", "b") is None
-    house.open()
-    house.leave("builder", "a")
-    assert house.claim("builder", "b") is not None
+def test_wait_restarts_after_server_restart(service: House) -> None:
+    service.pass_time(service.limits.takeover_grace_s - 1)
+    service.open()
+    service.pass_time(service.limits.takeover_grace_s - 1)
+    assert service.claim("builder", "b") is None
+    service.open()
+    service.leave("builder", "a")
+    assert service.claim("builder", "b") is not None
 
 
-def test_an_absence_of_the_server_does_not_count(house: House) -> None:
-    house.clock.move(60)
-    house.pass_time(house.limits.takeover_grace_s - 1)
-    assert house.claim("builder", "b") is None
-    house.pass_time(2)
-    assert house.claim("builder", "b") is not None
+def test_server_downtime_does_not_count(service: House) -> None:
+    service.clock.move(60)
+    service.pass_time(service.limits.takeover_grace_s - 1)
+    assert service.claim("builder", "b") is None
+    service.pass_time(2)
+    assert service.claim("builder", "b") is not None
 
 
-def test_who_was_gone_already_is_not_waited_for() -> None:
-    house = House()
-    house.room()
-    house.working("builder", "a")
-    house.pass_time(house.limits.heartbeat_ttl_s + 1)
-    house.join("builder", "b")
-    assert house.claim("builder", "b") is not None
+def test_no_wait_for_expired_holder() -> None:
+    service = House()
+    service.room()
+    service.working("builder", "a")
+    service.pass_time(service.limits.heartbeat_ttl_s + 1)
+    service.join("builder", "b")
+    assert service.claim("builder", "b") is not None
 
 
-def test_a_chain_of_takeovers_waits_for_the_last_who_worked(house: House) -> None:
-    house.leave("builder", "a")
-    assert house.claim("builder", "b") is not None
-    house.join("builder", "c")
-    house.leave("builder", "a")
-    assert house.claim("builder", "c") is None
-    house.leave("builder", "b")
-    assert house.claim("builder", "c") is not None
+def test_chained_takeovers_wait_for_last_holder(service: House) -> None:
+    service.leave("builder", "a")
+    assert service.claim("builder", "b") is not None
+    service.join("builder", "c")
+    service.leave("builder", "a")
+    assert service.claim("builder", "c") is None
+    service.leave("builder", "b")
+    assert service.claim("builder", "c") is not None
 
 
-# On a machine.
+# Runs of a daemon.
 
 
 @pytest.fixture
-def machine() -> House:
-    """A daemon's builder at work, whose role a person takes."""
-    made, _ = at_work_for_daemon()
-    made.join("builder", "b")
-    return made
+def daemon_service() -> House:
+    """A daemon's builder a at work, whose role a user's agent b has taken over."""
+    new_service, _ = make_service_with_daemon_task()
+    new_service.join("builder", "b")
+    return new_service
 
 
-def test_a_beat_that_still_names_the_former_holder_changes_nothing(machine: House) -> None:
-    machine.caller = DAEMON
-    assert machine.beat_machine(("builder", "a")).agents[0].status == "superseded"
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is None
+def test_beat_naming_former_holder_keeps_wait(daemon_service: House) -> None:
+    daemon_service.caller = DAEMON
+    assert daemon_service.beat_machine(("builder", "a")).agents[0].status == "superseded"
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is None
 
 
-def test_its_daemon_need_not_wait_for_its_next_beat_to_hear_of_it() -> None:
-    made, _ = at_work_for_daemon()
-    made.caller = DAEMON
-    known = made.beat_machine(("builder", "a")).wishes_version
+def test_takeover_wakes_daemon() -> None:
+    service, _ = make_service_with_daemon_task()
+    service.caller = DAEMON
+    known = service.beat_machine(("builder", "a")).wishes_version
     woken: list[str] = []
-    made.world.signals.watch(wishes_key("m1"), lambda: woken.append("m1"))
-    made.caller = THE_OPERATOR
-    made.join("builder", "b")
+    service.world.signals.watch(wishes_key("m1"), lambda: woken.append("m1"))
+    service.caller = THE_OPERATOR
+    service.join("builder", "b")
     assert ["m1"] == woken
-    made.caller = DAEMON
-    assert known + 1 == made.beat_machine(("builder", "a")).wishes_version
+    service.caller = DAEMON
+    assert known + 1 == service.beat_machine(("builder", "a")).wishes_version
 
 
 @pytest.mark.parametrize("decision", ["cancel", "reset", "note"])
-def test_nor_to_hear_what_people_decide_about_its_task(decision: str) -> None:
-    made, held = at_work_for_daemon()
-    task, made.caller = held.id, DAEMON
-    known = made.beat_machine(("builder", "a")).wishes_version
-    made.caller = THE_OPERATOR
+def test_user_decision_wakes_daemon(decision: str) -> None:
+    service, held = make_service_with_daemon_task()
+    task, service.caller = held.id, DAEMON
+    known = service.beat_machine(("builder", "a")).wishes_version
+    service.caller = THE_OPERATOR
     if decision == "note":
-        said = AddNote(text="mind the step")
-        made.write(lambda tx: decisions.note(made.world, tx, THE_OPERATOR, task, said))
+        note = AddNote(text="mind the step")
+        service.write(lambda tx: decisions.note(service.world, tx, THE_OPERATOR, task, note))
     else:
-        made.move(getattr(decisions, decision), task)
-    made.caller = DAEMON
-    assert known + 1 == made.beat_machine(("builder", "a")).wishes_version
+        service.move(getattr(decisions, decision), task)
+    service.caller = DAEMON
+    assert known + 1 == service.beat_machine(("builder", "a")).wishes_version
 
 
-def test_a_beat_that_names_it_no_more_ends_the_wait(machine: House) -> None:
-    machine.register("m2")
-    machine.beat_machine(machine="m2", incarnation="x")
-    assert machine.claim("builder", "b") is None
-    machine.caller = DAEMON
-    machine.beat_machine()
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is not None
+def test_beat_without_former_holder_ends_wait(daemon_service: House) -> None:
+    daemon_service.register("m2")
+    daemon_service.beat_machine(machine="m2", incarnation="x")
+    assert daemon_service.claim("builder", "b") is None
+    daemon_service.caller = DAEMON
+    daemon_service.beat_machine()
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is not None
 
 
-def test_so_does_that_of_a_daemon_that_was_started_anew(machine: House) -> None:
-    machine.caller = DAEMON
-    machine.beat_machine(incarnation="i2")
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is not None
+def test_beat_of_new_incarnation_ends_wait(daemon_service: House) -> None:
+    daemon_service.caller = DAEMON
+    daemon_service.beat_machine(incarnation="i2")
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is not None
 
 
-def test_but_not_that_of_an_older_start(machine: House) -> None:
-    machine.caller = DAEMON
-    machine.beat_machine(("builder", "a"), incarnation="i2")
-    machine.beat_machine(incarnation="i1")
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is None
+def test_beat_of_older_incarnation_keeps_wait(daemon_service: House) -> None:
+    daemon_service.caller = DAEMON
+    daemon_service.beat_machine(("builder", "a"), incarnation="i2")
+    daemon_service.beat_machine(incarnation="i1")
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is None
 
 
-def test_the_reported_end_of_the_run_ends_the_wait(machine: House) -> None:
-    task = the_task(machine)
-    machine.caller = DAEMON
-    machine.report(exited("a", "task_before", 1))
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is None, "the end of an earlier run was taken for that of the last"
-    machine.caller = DAEMON
-    machine.report(exited("a", task, 1))
-    machine.caller = THE_OPERATOR
-    claimed = machine.claim("builder", "b")
+def test_exit_report_ends_wait(daemon_service: House) -> None:
+    task = first_task_id(daemon_service)
+    daemon_service.caller = DAEMON
+    daemon_service.report(exit_report("a", "task_before", 1))
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is None, "the exit of an earlier run ended the wait"
+    daemon_service.caller = DAEMON
+    daemon_service.report(exit_report("a", task, 1))
+    daemon_service.caller = THE_OPERATOR
+    claimed = daemon_service.claim("builder", "b")
     assert claimed is not None
     assert (claimed.attempt, claimed.deaths) == (2, 0)
 
 
-def test_a_daemon_that_is_stopped_ends_the_wait(machine: House) -> None:
-    machine.caller = DAEMON
-    machine.beat_machine(leaving=True)
-    machine.caller = THE_OPERATOR
-    assert machine.claim("builder", "b") is not None
+def test_leaving_daemon_ends_wait(daemon_service: House) -> None:
+    daemon_service.caller = DAEMON
+    daemon_service.beat_machine(leaving=True)
+    daemon_service.caller = THE_OPERATOR
+    assert daemon_service.claim("builder", "b") is not None
 
 
-def test_a_new_generation_does_not_wait_for_itself() -> None:
-    """A daemon stops its run and leaves before it sits down anew, so nothing is taken over."""
-    house, task = at_work_for_daemon()
-    house.caller = DAEMON
-    house.report(exited("a", task.id, 1))
-    house.leave("builder", "a", cause="stopped")
-    house.join("builder", "a2", if_vacant=True)
-    assert house.claim("builder", "a2") is not None
+def test_new_generation_does_not_wait() -> None:
+    """A daemon stops its run and leaves before it joins again, so nothing is taken over."""
+    service, task = make_service_with_daemon_task()
+    service.caller = DAEMON
+    service.report(exit_report("a", task.id, 1))
+    service.leave("builder", "a", cause="stopped")
+    service.join("builder", "a2", if_vacant=True)
+    assert service.claim("builder", "a2") is not None

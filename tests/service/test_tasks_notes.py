@@ -1,4 +1,4 @@
-"""What people tell whoever works on a task reaches the one who works, by beat or by claim, and is lost nowhere."""
+"""Notes on a task reach the agent that holds it, with a beat or a claim, and none is lost."""
 
 from collections.abc import Callable
 
@@ -11,140 +11,140 @@ from tests.service.house import House
 
 
 @pytest.fixture
-def house() -> House:
-    made = House()
-    made.room()
-    made.join("builder", "A")
-    return made
+def service() -> House:
+    new_service = House()
+    new_service.room()
+    new_service.join("builder", "A")
+    return new_service
 
 
-def working(house: House) -> Task:
-    house.send()
-    task = house.claim("builder", "A")
+def claim_new_task(service: House) -> Task:
+    service.send()
+    task = service.claim("builder", "A")
     assert task is not None
     return task
 
 
-def told(house: House, connection: str = "A") -> list[str]:
-    return list(house.beat("builder", connection).notes)
+def beat_notes(service: House, connection: str = "A") -> list[str]:
+    return list(service.beat("builder", connection).notes)
 
 
-def test_every_beat_tells_all_of_them_again(house: House) -> None:
-    """So an answer that is lost on its way loses nothing."""
-    task = working(house)
-    assert [] == told(house)
+def test_every_beat_repeats_all_notes(service: House) -> None:
+    """So a lost response loses no note."""
+    task = claim_new_task(service)
+    assert [] == beat_notes(service)
 
-    noted = house.note(task.id, "use the blue one")
+    noted = service.note(task.id, "use the blue one")
     assert [("use the blue one", 1, "operator")] == [(note.text, note.attempt, note.by) for note in noted.notes]
-    house.note(task.id, "and be quick")
+    service.note(task.id, "and be quick")
 
-    assert ["use the blue one", "and be quick"] == told(house) == told(house)
-    assert task.id == house.beat("builder", "A").task.id  # type: ignore[union-attr]
-    assert 2 == house.event_types().count("task.noted")
+    assert ["use the blue one", "and be quick"] == beat_notes(service) == beat_notes(service)
+    assert task.id == service.beat("builder", "A").task.id  # type: ignore[union-attr]
+    assert 2 == service.event_types().count("task.noted")
 
 
-def test_an_attempts_beats_tell_what_was_written_since_it_began(house: House) -> None:
-    task = working(house)
-    house.note(task.id, "to the first")
-    house.reset(task.id)
-    assert [] == told(house)
-    house.note(task.id, "to whoever comes")
+def test_beat_has_notes_of_current_attempt(service: House) -> None:
+    task = claim_new_task(service)
+    service.note(task.id, "to the first")
+    service.reset(task.id)
+    assert [] == beat_notes(service)
+    service.note(task.id, "for the next holder")
 
-    again = house.claim("builder", "A")
+    again = service.claim("builder", "A")
 
     assert again is not None
-    assert ["to the first", "to whoever comes"] == [note.text for note in again.notes]
+    assert ["to the first", "for the next holder"] == [note.text for note in again.notes]
     assert [1, None] == [note.attempt for note in again.notes]
-    assert [] == told(house)
-    house.note(task.id, "to the second")
-    assert ["to the second"] == told(house)
+    assert [] == beat_notes(service)
+    service.note(task.id, "to the second")
+    assert ["to the second"] == beat_notes(service)
 
 
-def test_the_next_task_has_none_of_them(house: House) -> None:
-    task = working(house)
-    house.note(task.id)
-    house.complete(task.id, "A", 1)
-    assert [] == told(house)
-    working(house)
-    assert [] == told(house)
+def test_next_task_has_no_notes(service: House) -> None:
+    task = claim_new_task(service)
+    service.note(task.id)
+    service.complete(task.id, "A", 1)
+    assert [] == beat_notes(service)
+    claim_new_task(service)
+    assert [] == beat_notes(service)
 
 
-def test_they_are_there_again_after_a_restart(house: House) -> None:
-    task = working(house)
-    house.note(task.id, "use the blue one")
-    house.open()
-    assert ["use the blue one"] == told(house)
+def test_notes_after_server_restart(service: House) -> None:
+    task = claim_new_task(service)
+    service.note(task.id, "use the blue one")
+    service.open()
+    assert ["use the blue one"] == beat_notes(service)
 
 
-def test_they_are_there_again_after_an_outage(house: House) -> None:
-    """Also what was written while the task had been released: its holder resumes, and claims nothing anew."""
-    task = working(house)
-    house.note(task.id, "before")
-    house.pass_time(house.limits.heartbeat_ttl_s + 2)
-    house.note(task.id, "while it was silent")
-    house.pass_time(house.limits.task_lost_after_s + 2)
-    assert "pending" == house.task(task.id).status
-    house.note(task.id, "while it was lost")
+def test_notes_after_lost_task_resumes(service: House) -> None:
+    """Also notes written while the task was released: its holder resumes it without a new claim."""
+    task = claim_new_task(service)
+    service.note(task.id, "before")
+    service.pass_time(service.limits.heartbeat_ttl_s + 2)
+    service.note(task.id, "while it was silent")
+    service.pass_time(service.limits.task_lost_after_s + 2)
+    assert "pending" == service.task(task.id).status
+    service.note(task.id, "while it was lost")
 
-    assert task.id == house.join("builder", "A").task.id  # type: ignore[union-attr]
+    assert task.id == service.join("builder", "A").task.id  # type: ignore[union-attr]
 
-    assert ["before", "while it was silent", "while it was lost"] == told(house)
+    assert ["before", "while it was silent", "while it was lost"] == beat_notes(service)
 
 
-def test_a_daemons_beat_tells_those_of_its_agents(house: House) -> None:
-    house.register()
-    house.wish("builder")
-    house.beat_machine()
-    task = working(house)
-    house.note(task.id, "use the blue one")
-    house.beat_machine(("builder", "A"))
+def test_daemon_beat_has_notes(service: House) -> None:
+    service.register()
+    service.wish("builder")
+    service.beat_machine()
+    task = claim_new_task(service)
+    service.note(task.id, "use the blue one")
+    service.beat_machine(("builder", "A"))
 
-    [verdict] = house.beat_machine(("builder", "A")).agents
+    [verdict] = service.beat_machine(("builder", "A")).agents
     assert ("ok", ("use the blue one",)) == (verdict.status, verdict.notes)
 
-    house.pass_time(house.limits.daemon_heartbeat_ttl_s + 2)
-    [verdict] = house.beat_machine(("builder", "A")).agents
+    service.pass_time(service.limits.daemon_heartbeat_ttl_s + 2)
+    [verdict] = service.beat_machine(("builder", "A")).agents
     assert ("ok", ("use the blue one",)) == (verdict.status, verdict.notes)
 
 
-def test_a_run_that_ended_takes_its_notes_from_the_beats(house: House) -> None:
-    house.register()
-    house.wish("builder")
-    house.beat_machine()
-    task = working(house)
-    house.note(task.id)
-    house.beat_machine(("builder", "A"))
-    house.report(Fact(id="f1", kind="exited", room="r", role="builder", connection_id="A", task=task.id, attempt=1,
+def test_ended_run_has_no_notes(service: House) -> None:
+    service.register()
+    service.wish("builder")
+    service.beat_machine()
+    task = claim_new_task(service)
+    service.note(task.id)
+    service.beat_machine(("builder", "A"))
+    service.report(Fact(id="f1", kind="exited", room="r", role="builder", connection_id="A", task=task.id, attempt=1,
                       intended=True))  # fmt: skip
-    [verdict] = house.beat_machine(("builder", "A")).agents
+    [verdict] = service.beat_machine(("builder", "A")).agents
     assert (None, ()) == (verdict.task, verdict.notes)
 
 
-def test_so_many_and_no_more(house: House) -> None:
-    task = working(house)
+def test_notes_limit(service: House) -> None:
+    task = claim_new_task(service)
     for number in range(NOTES_MAX):
-        house.note(task.id, f"note {number}")
+        service.note(task.id, f"note {number}")
     with pytest.raises(Conflict, match="20 notes already"):
-        house.note(task.id, "one more")
-    assert [f"note {number}" for number in range(NOTES_MAX)] == told(house)
+        service.note(task.id, "one more")
+    assert [f"note {number}" for number in range(NOTES_MAX)] == beat_notes(service)
 
 
-def test_nobody_reads_a_note_on_what_is_over(house: House) -> None:
-    task = working(house)
-    house.complete(task.id, "A", 1)
+def test_note_on_finished_task_is_rejected(service: House) -> None:
+    task = claim_new_task(service)
+    service.complete(task.id, "A", 1)
     with pytest.raises(Conflict, match="no agent would read"):
-        house.note(task.id)
+        service.note(task.id)
 
 
-def test_a_text_that_cannot_be_stored_is_refused(house: House) -> None:
-    task = working(house)
+def test_unstorable_text_is_rejected(service: House) -> None:
+    task = claim_new_task(service)
     refusals: tuple[Callable[[], object], ...] = (
-        lambda: house.note(task.id, "a\0b"),
-        lambda: house.cancel(task.id, "a\0b"),
-        lambda: house.decline(task.id, "A", 1, "half \ud800 of one"),
-        lambda: house.send_back(task.id, reason="a\0b"),
+        lambda: service.note(task.id, "a\0b"),
+        lambda: service.cancel(task.id, "a\0b"),
+        lambda: service.decline(task.id, "A", 1, "half \ud800 of one"),
+        lambda: service.send_back(task.id, reason="a\0b"),
     )
     for refused in refusals:
         with pytest.raises(Unusable):
             refused()
-    assert "acknowledged" == house.task(task.id).status
+    assert "acknowledged" == service.task(task.id).status

@@ -1,11 +1,11 @@
-"""What the token of an attempt may do while its attempt lasts, for a day after its end, and then."""
+"""What an attempt's token may do during the attempt, for a day after its end, and afterwards."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.service.desk import Answer, Desk
+from tests.service.in_process_server import AsgiResponse, InProcessServer
 
 DAY_S = 86_400.0
 CLAIM = {"role": "builder", "connection_id": "A"}
@@ -13,192 +13,196 @@ MESSAGE = {"sender": "builder", "text": "hello", "connection_id": "A"}
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    with Desk() as made:
-        made.room()
-        made.join()
-        yield made
+def server() -> Iterator[InProcessServer]:
+    with InProcessServer() as new_server:
+        new_server.create_room()
+        new_server.join()
+        yield new_server
 
 
-def claimed(desk: Desk, connection: str = "A") -> dict[str, Any]:
-    answer = desk.claim(connection=connection)
+def claim_task(server: InProcessServer, connection: str = "A") -> dict[str, Any]:
+    answer = server.claim(connection=connection)
     assert 200 == answer.status, answer.body
     task: dict[str, Any] = answer.json
     return task
 
 
-def act(desk: Desk, task: dict[str, Any], verb: str, key: str | None = None, **more: Any) -> Answer:
-    """A call of whoever has the task's token."""
+def act_with_token(
+    server: InProcessServer, task: dict[str, Any], verb: str, key: str | None = None, **more: Any
+) -> AsgiResponse:
+    """Make a call with the task's token."""
     body = {"connection_id": "A", "attempt": task["attempt"], **more}
     headers = {"idempotency-key": key} if key else {}
-    return desk.post(f"/api/v1/tasks/{task['id']}/{verb}", body, token=task["token"], headers=headers)
+    return server.post(f"/api/v1/tasks/{task['id']}/{verb}", body, token=task["token"], headers=headers)
 
 
-def ways_to_end(desk: Desk, task: dict[str, Any], how: str) -> None:
+def end_attempt(server: InProcessServer, task: dict[str, Any], ending: str) -> None:
     path = f"/api/v1/tasks/{task['id']}"
-    if how == "declined":
-        assert 200 == act(desk, task, "decline", reason="no").status
-    elif how == "completed":
-        assert 200 == act(desk, task, "complete", text="done").status
-    elif how == "superseded":
-        desk.join(connection="B")
-        desk.pass_time(desk.limits.takeover_grace_s + 2)
-        assert 2 == claimed(desk, "B")["attempt"]
+    if ending == "declined":
+        assert 200 == act_with_token(server, task, "decline", reason="no").status
+    elif ending == "completed":
+        assert 200 == act_with_token(server, task, "complete", text="done").status
+    elif ending == "superseded":
+        server.join(connection="B")
+        server.pass_time(server.limits.takeover_grace_s + 2)
+        assert 2 == claim_task(server, "B")["attempt"]
     else:
-        assert 200 == desk.post(f"{path}/{'cancel' if how == 'cancelled' else 'reset'}", {}).status
+        assert 200 == server.post(f"{path}/{'cancel' if ending == 'cancelled' else 'reset'}", {}).status
 
 
 ENDS = ["completed", "declined", "cancelled", "reset", "superseded"]
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_it_acts_no_more_once_its_attempt_is_over(desk: Desk, how: str) -> None:
-    desk.say()
-    task = claimed(desk)
-    assert 200 == desk.get("/api/v1/rooms/r", token=task["token"]).status
-    ways_to_end(desk, task, how)
+@pytest.mark.parametrize("ending", ENDS)
+def test_token_is_refused_after_attempt(server: InProcessServer, ending: str) -> None:
+    server.send_message()
+    task = claim_task(server)
+    assert 200 == server.get("/api/v1/rooms/r", token=task["token"]).status
+    end_attempt(server, task, ending)
 
     refused = [
-        act(desk, task, "start"),
-        act(desk, task, "progress", text="half way"),
-        act(desk, task, "decline", reason="not now"),
-        act(desk, task, "complete", attempt=9),
-        desk.post("/api/v1/rooms/r/tasks/claim", CLAIM, token=task["token"]),
-        desk.post("/api/v1/rooms/r/messages", MESSAGE, token=task["token"]),
-        desk.get("/api/v1/rooms/r", token=task["token"]),
-        desk.get(f"/api/v1/tasks/{task['id']}", token=task["token"]),
-        desk.get("/api/v1/rooms/r/events", token=task["token"]),
+        act_with_token(server, task, "start"),
+        act_with_token(server, task, "progress", text="half way"),
+        act_with_token(server, task, "decline", reason="not now"),
+        act_with_token(server, task, "complete", attempt=9),
+        server.post("/api/v1/rooms/r/tasks/claim", CLAIM, token=task["token"]),
+        server.post("/api/v1/rooms/r/messages", MESSAGE, token=task["token"]),
+        server.get("/api/v1/rooms/r", token=task["token"]),
+        server.get(f"/api/v1/tasks/{task['id']}", token=task["token"]),
+        server.get("/api/v1/rooms/r/events", token=task["token"]),
     ]
 
     assert [403] * len(refused) == [answer.status for answer in refused]
     assert 1 == len({answer.body for answer in refused})
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_for_a_day_it_may_hand_in_what_it_has_and_then_nothing(desk: Desk, how: str) -> None:
-    desk.say()
-    task = claimed(desk)
-    ways_to_end(desk, task, how)
-    desk.clock.move(desk.limits.attempt_token_kept_s - 60)
+@pytest.mark.parametrize("ending", ENDS)
+def test_late_result_allowed_for_a_day(server: InProcessServer, ending: str) -> None:
+    server.send_message()
+    task = claim_task(server)
+    end_attempt(server, task, ending)
+    server.clock.move(server.limits.attempt_token_kept_s - 60)
 
-    late = act(desk, task, "complete", text="late")
+    late = act_with_token(server, task, "complete", text="late")
 
-    assert (200 if how == "completed" else 409) == late.status
-    shown = desk.get(f"/api/v1/tasks/{task['id']}").json
+    assert (200 if ending == "completed" else 409) == late.status
+    shown = server.get(f"/api/v1/tasks/{task['id']}").json
     assert ["late"] == [each["text"] for each in shown["late_results"]]
-    desk.clock.move(61)
+    server.clock.move(61)
     for verb, more in (("complete", {"text": "later"}), ("handoff", {"to": "reviewer", "text": "later"})):
-        assert 403 == act(desk, task, verb, **more).status
-    assert shown == desk.get(f"/api/v1/tasks/{task['id']}").json
+        assert 403 == act_with_token(server, task, verb, **more).status
+    assert shown == server.get(f"/api/v1/tasks/{task['id']}").json
 
 
-def test_the_day_is_not_counted_anew_when_somebody_else_claims_or_a_person_decides(desk: Desk) -> None:
-    """A token that was refused must not come to life again."""
-    desk.say()
-    task = claimed(desk)
+def test_grace_period_is_not_restarted(server: InProcessServer) -> None:
+    """A token that was refused must not become valid again."""
+    server.send_message()
+    task = claim_task(server)
     path = f"/api/v1/tasks/{task['id']}"
-    desk.post(f"{path}/reset", {})
-    desk.clock.move(desk.limits.attempt_token_kept_s + 1)
-    assert 403 == act(desk, task, "complete", text="late").status
+    server.post(f"{path}/reset", {})
+    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    assert 403 == act_with_token(server, task, "complete", text="late").status
 
-    desk.join(connection="B")
-    assert 2 == claimed(desk, "B")["attempt"]
-    assert 403 == act(desk, task, "complete", text="late").status
-    desk.post(f"{path}/cancel", {})
-    assert 403 == act(desk, task, "complete", text="late").status
-
-
-def test_while_silence_alone_took_the_task_it_is_current_however_long_that_lasts(desk: Desk) -> None:
-    desk.say()
-    task = claimed(desk)
-    desk.pass_time(desk.limits.heartbeat_ttl_s + desk.limits.task_lost_after_s + 3)
-    desk.clock.move(2 * DAY_S)
-    assert "lost" == desk.get(f"/api/v1/tasks/{task['id']}").json["released_cause"]
-    assert 200 == act(desk, task, "start").status
+    server.join(connection="B")
+    assert 2 == claim_task(server, "B")["attempt"]
+    assert 403 == act_with_token(server, task, "complete", text="late").status
+    server.post(f"{path}/cancel", {})
+    assert 403 == act_with_token(server, task, "complete", text="late").status
 
 
-def test_an_accepted_attempt_is_answered_as_the_first_time(desk: Desk) -> None:
-    desk.say()
-    task = claimed(desk)
-    first = act(desk, task, "handoff", to="reviewer", text="look at it")
-    again = act(desk, task, "handoff", to="reviewer", text="look at it")
+def test_token_stays_valid_after_silence(server: InProcessServer) -> None:
+    server.send_message()
+    task = claim_task(server)
+    server.pass_time(server.limits.heartbeat_ttl_s + server.limits.task_lost_after_s + 3)
+    server.clock.move(2 * DAY_S)
+    assert "lost" == server.get(f"/api/v1/tasks/{task['id']}").json["released_cause"]
+    assert 200 == act_with_token(server, task, "start").status
+
+
+def test_repeated_handoff_gets_same_answer(server: InProcessServer) -> None:
+    server.send_message()
+    task = claim_task(server)
+    first = act_with_token(server, task, "handoff", to="reviewer", text="look at it")
+    again = act_with_token(server, task, "handoff", to="reviewer", text="look at it")
     assert (200, first.body) == (again.status, again.body)
 
 
-@pytest.mark.parametrize("how", ENDS)
-def test_an_earlier_call_is_answered_again_under_its_key_for_a_day(desk: Desk, how: str) -> None:
-    desk.say()
-    task = claimed(desk)
-    started = act(desk, task, "start", key="k1")
-    progressed = act(desk, task, "progress", key="k2", text="half way")
+@pytest.mark.parametrize("ending", ENDS)
+def test_keyed_call_is_answered_again_for_a_day(server: InProcessServer, ending: str) -> None:
+    server.send_message()
+    task = claim_task(server)
+    started = act_with_token(server, task, "start", key="k1")
+    progressed = act_with_token(server, task, "progress", key="k2", text="half way")
     assert [200, 200] == [started.status, progressed.status]
-    ways_to_end(desk, task, how)
+    end_attempt(server, task, ending)
 
-    assert started.body == act(desk, task, "start", key="k1").body
-    assert progressed.body == act(desk, task, "progress", key="k2", text="half way").body
-    assert 403 == act(desk, task, "start", key="k3").status
+    assert started.body == act_with_token(server, task, "start", key="k1").body
+    assert progressed.body == act_with_token(server, task, "progress", key="k2", text="half way").body
+    assert 403 == act_with_token(server, task, "start", key="k3").status
 
 
-def test_no_record_of_an_answer_outlives_the_token(desk: Desk) -> None:
-    """The answer to a late result was kept only just now, and yet the token's day is over."""
-    desk.say()
-    task = claimed(desk)
-    ways_to_end(desk, task, "reset")
-    desk.clock.move(desk.limits.attempt_token_kept_s - 1)
-    late = act(desk, task, "complete", key="k", text="late")
+def test_stored_answer_ends_with_token(server: InProcessServer) -> None:
+    """The answer to a late result was stored a moment ago, but the token's day is over."""
+    server.send_message()
+    task = claim_task(server)
+    end_attempt(server, task, "reset")
+    server.clock.move(server.limits.attempt_token_kept_s - 1)
+    late = act_with_token(server, task, "complete", key="k", text="late")
     assert 409 == late.status
-    assert late.body == act(desk, task, "complete", key="k", text="late").body
-    desk.clock.move(2)
-    assert 403 == act(desk, task, "complete", key="k", text="late").status
+    assert late.body == act_with_token(server, task, "complete", key="k", text="late").body
+    server.clock.move(2)
+    assert 403 == act_with_token(server, task, "complete", key="k", text="late").status
 
 
-def test_a_token_is_good_for_its_own_attempt_only(desk: Desk) -> None:
-    desk.say()
-    task = claimed(desk)
-    ways_to_end(desk, task, "superseded")
-    second = desk.claim(connection="B").json
+def test_token_is_per_attempt(server: InProcessServer) -> None:
+    server.send_message()
+    task = claim_task(server)
+    end_attempt(server, task, "superseded")
+    second = server.claim(connection="B").json
     wrong = {**second, "token": task["token"]}
-    assert 403 == act(desk, wrong, "complete", connection_id="B").status
-    assert 200 == act(desk, second, "complete", connection_id="B").status
+    assert 403 == act_with_token(server, wrong, "complete", connection_id="B").status
+    assert 200 == act_with_token(server, second, "complete", connection_id="B").status
 
 
-def test_a_decline_is_answered_again_as_the_first_time(desk: Desk) -> None:
-    desk.say()
-    task = claimed(desk)
-    first = act(desk, task, "decline", reason="no key")
-    again = act(desk, task, "decline", reason="no key")
+def test_repeated_decline_gets_same_answer(server: InProcessServer) -> None:
+    server.send_message()
+    task = claim_task(server)
+    first = act_with_token(server, task, "decline", reason="no key")
+    again = act_with_token(server, task, "decline", reason="no key")
     assert (200, first.body) == (again.status, again.body)
-    assert 1 == len([event for event in desk.get("/api/v1/events").json if event["type"] == "task.quarantined"])
+    assert 1 == len([event for event in server.get("/api/v1/events").json if event["type"] == "task.quarantined"])
 
-    assert 200 == desk.post(f"/api/v1/tasks/{task['id']}/retry", {}).status
-    assert 403 == act(desk, task, "decline", reason="no key").status, "a person has decided otherwise since"
-
-
-def test_a_decline_is_answered_again_for_a_day(desk: Desk) -> None:
-    desk.say()
-    task = claimed(desk)
-    act(desk, task, "decline", reason="no key")
-    desk.pass_time(DAY_S + 60)
-    assert 403 == act(desk, task, "decline", reason="no key").status
+    assert 200 == server.post(f"/api/v1/tasks/{task['id']}/retry", {}).status
+    assert 403 == act_with_token(server, task, "decline", reason="no key").status, (
+        "the token is valid although a user decided about the task since"
+    )
 
 
-@pytest.mark.parametrize("how", ["cancelled", "sent back", "superseded"])
-def test_the_day_of_an_attempt_that_silence_interrupted_begins_when_it_cannot_go_on(desk: Desk, how: str) -> None:
-    desk.say()
-    task = claimed(desk)
-    desk.pass_time(desk.limits.heartbeat_ttl_s + desk.limits.task_lost_after_s + 3)
-    desk.clock.move(2 * DAY_S)
-    desk.run(desk.tick())
-    if how == "sent back":
-        assert 200 == desk.post(f"/api/v1/tasks/{task['id']}/send-back", {"to": "backlog"}).status
-    elif how == "superseded":
-        desk.join(connection="B")
-        assert 2 == claimed(desk, "B")["attempt"]
+def test_repeated_decline_is_refused_after_a_day(server: InProcessServer) -> None:
+    server.send_message()
+    task = claim_task(server)
+    act_with_token(server, task, "decline", reason="no key")
+    server.pass_time(DAY_S + 60)
+    assert 403 == act_with_token(server, task, "decline", reason="no key").status
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "sent back", "superseded"])
+def test_grace_after_silence_starts_at_end(server: InProcessServer, ending: str) -> None:
+    server.send_message()
+    task = claim_task(server)
+    server.pass_time(server.limits.heartbeat_ttl_s + server.limits.task_lost_after_s + 3)
+    server.clock.move(2 * DAY_S)
+    server.run(server.tick_loops())
+    if ending == "sent back":
+        assert 200 == server.post(f"/api/v1/tasks/{task['id']}/send-back", {"to": "backlog"}).status
+    elif ending == "superseded":
+        server.join(connection="B")
+        assert 2 == claim_task(server, "B")["attempt"]
     else:
-        ways_to_end(desk, task, how)
+        end_attempt(server, task, ending)
 
-    assert 409 == act(desk, task, "complete", text="late").status
+    assert 409 == act_with_token(server, task, "complete", text="late").status
 
-    assert ["late"] == [each["text"] for each in desk.get(f"/api/v1/tasks/{task['id']}").json["late_results"]]
-    desk.clock.move(desk.limits.attempt_token_kept_s + 1)
-    assert 403 == act(desk, task, "complete", text="later").status
+    assert ["late"] == [each["text"] for each in server.get(f"/api/v1/tasks/{task['id']}").json["late_results"]]
+    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    assert 403 == act_with_token(server, task, "complete", text="later").status

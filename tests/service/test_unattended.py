@@ -1,4 +1,4 @@
-"""Work that waits where nobody sits: people are told once, and nothing is started."""
+"""Work that waits for a role without an agent: one alert is raised, and nothing is started."""
 
 import pytest
 
@@ -9,155 +9,157 @@ from tests.service.house import House
 
 
 @pytest.fixture
-def house() -> House:
-    made = House()
-    made.room(max_requests=3)
-    return made
+def service() -> House:
+    new_service = House()
+    new_service.room(max_requests=3)
+    return new_service
 
 
-def raised(house: House) -> list[Attention]:
-    return house.store.read(lambda reader: attention.list_all(house.world, reader, THE_OPERATOR))
+def list_alerts(service: House) -> list[Attention]:
+    return service.store.read(lambda reader: attention.list_all(service.world, reader, THE_OPERATOR))
 
 
-def told(house: House) -> list[str]:
-    return [event.type for event in house.events() if event.type.startswith("attention.")]
+def alert_event_types(service: House) -> list[str]:
+    return [event.type for event in service.events() if event.type.startswith("attention.")]
 
 
-def key(house: House, role: str = "builder") -> str:
-    return f"unattended:{house.look().id}/{role}"
+def alert_key(service: House, role: str = "builder") -> str:
+    return f"unattended:{service.look().id}/{role}"
 
 
-def test_it_is_told_once_and_starts_nothing(house: House) -> None:
-    task = house.send().task
+def test_one_alert_and_no_start(service: House) -> None:
+    task = service.send().task
     assert task is not None
-    house.pass_time(house.limits.task_pending_timeout_s - 1)
-    assert raised(house) == []
-    before = house.event_types()
-    house.pass_time(2)
-    [it] = raised(house)
-    assert (it.key, it.room) == (key(house), house.look().id)
+    service.pass_time(service.limits.task_pending_timeout_s - 1)
+    assert list_alerts(service) == []
+    before = service.event_types()
+    service.pass_time(2)
+    [alert] = list_alerts(service)
+    assert (alert.key, alert.room) == (alert_key(service), service.look().id)
     for named in (task.id, "builder", "room r"):
-        assert named in it.text
-    house.send()
-    house.pass_time(3 * house.limits.task_pending_timeout_s)
-    assert len(raised(house)) == 1
-    after = house.event_types()[len(before) :]
+        assert named in alert.text
+    service.send()
+    service.pass_time(3 * service.limits.task_pending_timeout_s)
+    assert len(list_alerts(service)) == 1
+    after = service.event_types()[len(before) :]
     assert sorted(after) == ["attention.raised", "message.sent", "task.opened"]
 
 
-def test_whoever_sits_down_resolves_it(house: House) -> None:
-    house.send()
-    house.pass_time(400)
-    house.join("builder", "a")
-    house.pass_time(1)
-    assert (raised(house), told(house)) == ([], ["attention.raised", "attention.resolved"])
+def test_join_resolves_alert(service: House) -> None:
+    service.send()
+    service.pass_time(400)
+    service.join("builder", "a")
+    service.pass_time(1)
+    assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
 
 
-def test_whoever_sits_down_only_for_moments_and_takes_nothing_is_no_comfort(house: House) -> None:
-    """So does a daemon that finds no program to run, again and again."""
-    house.send()
+def test_short_joins_do_not_prevent_alert(service: House) -> None:
+    """A daemon that finds no program to run does so again and again."""
+    service.send()
     for number in range(6):
-        house.pass_time(house.limits.task_pending_timeout_s / 5)
-        house.join("builder", f"c{number}")
-        house.leave("builder", f"c{number}")
-    house.pass_time(1)
-    assert [key(house)] == [it.key for it in raised(house)]
+        service.pass_time(service.limits.task_pending_timeout_s / 5)
+        service.join("builder", f"c{number}")
+        service.leave("builder", f"c{number}")
+    service.pass_time(1)
+    assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
 
 
-def test_whoever_takes_a_task_makes_the_others_wait_anew(house: House) -> None:
-    house.send()
-    house.send()
-    house.pass_time(house.limits.task_pending_timeout_s - 10)
-    house.join("builder", "a")
-    assert house.claim("builder", "a") is not None
-    house.leave("builder", "a")
-    house.pass_time(20)
-    assert raised(house) == []
-    house.pass_time(house.limits.task_pending_timeout_s)
-    assert [key(house)] == [it.key for it in raised(house)]
+def test_claim_restarts_wait(service: House) -> None:
+    service.send()
+    service.send()
+    service.pass_time(service.limits.task_pending_timeout_s - 10)
+    service.join("builder", "a")
+    assert service.claim("builder", "a") is not None
+    service.leave("builder", "a")
+    service.pass_time(20)
+    assert list_alerts(service) == []
+    service.pass_time(service.limits.task_pending_timeout_s)
+    assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
 
 
-def test_so_does_the_end_of_what_waits(house: House) -> None:
-    sent = [house.send().task, house.send().task]
-    house.pass_time(400)
+def test_end_of_waiting_tasks_resolves_alert(service: House) -> None:
+    sent = [service.send().task, service.send().task]
+    service.pass_time(400)
     for task in sent:
         assert task is not None
-        assert len(raised(house)) == 1
-        house.cancel(task.id)
-        house.pass_time(1)
-    assert raised(house) == []
+        assert len(list_alerts(service)) == 1
+        service.cancel(task.id)
+        service.pass_time(1)
+    assert list_alerts(service) == []
 
 
-def test_somebody_who_was_there_in_between_begins_the_count_anew(house: House) -> None:
-    house.send()
-    house.send()
-    house.pass_time(200)
-    house.join("builder", "a")
-    assert house.claim("builder", "a") is not None
-    house.pass_time(20)
-    house.leave("builder", "a")
-    house.pass_time(200)
-    assert raised(house) == []
-    house.pass_time(150)
-    assert [it.key for it in raised(house)] == [key(house)]
+def test_presence_restarts_wait(service: House) -> None:
+    service.send()
+    service.send()
+    service.pass_time(200)
+    service.join("builder", "a")
+    assert service.claim("builder", "a") is not None
+    service.pass_time(20)
+    service.leave("builder", "a")
+    service.pass_time(200)
+    assert list_alerts(service) == []
+    service.pass_time(150)
+    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
 
 
-def test_silence_leaves_a_role_unattended_too(house: House) -> None:
-    house.join("builder", "a")
-    house.send()
-    house.pass_time(house.limits.heartbeat_ttl_s + house.limits.task_pending_timeout_s + 2)
-    assert [it.key for it in raised(house)] == [key(house)]
+def test_silent_agent_leaves_role_unattended(service: House) -> None:
+    service.join("builder", "a")
+    service.send()
+    service.pass_time(service.limits.heartbeat_ttl_s + service.limits.task_pending_timeout_s + 2)
+    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
 
 
-def test_a_task_that_is_held_or_queued_does_not_count(house: House) -> None:
-    house.working("reviewer", "a")
+def test_held_task_does_not_count(service: House) -> None:
+    service.working("reviewer", "a")
     for _ in range(30):
-        house.pass_time(30)
-        house.beat("reviewer", "a")
-    assert raised(house) == []
+        service.pass_time(30)
+        service.beat("reviewer", "a")
+    assert list_alerts(service) == []
 
 
-def test_after_a_restart_the_time_is_fresh_and_what_was_told_is_known(house: House) -> None:
-    house.send(to="reviewer")
-    house.pass_time(400)
-    house.send()
-    house.pass_time(200)
-    house.open()
-    house.pass_time(200)
-    assert [it.key for it in raised(house)] == [key(house, "reviewer")]
-    house.pass_time(110)
-    assert {it.key for it in raised(house)} == {key(house, "reviewer"), key(house)}
-    house.open()
-    house.join("reviewer", "a")
-    house.pass_time(1)
-    assert [it.key for it in raised(house)] == [key(house)]
-    assert told(house) == ["attention.raised", "attention.raised", "attention.resolved"]
+def test_server_restart_keeps_alerts_restarts_wait(service: House) -> None:
+    service.send(to="reviewer")
+    service.pass_time(400)
+    service.send()
+    service.pass_time(200)
+    service.open()
+    service.pass_time(200)
+    assert [alert.key for alert in list_alerts(service)] == [alert_key(service, "reviewer")]
+    service.pass_time(110)
+    assert {alert.key for alert in list_alerts(service)} == {alert_key(service, "reviewer"), alert_key(service)}
+    service.open()
+    service.join("reviewer", "a")
+    service.pass_time(1)
+    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
+    assert alert_event_types(service) == ["attention.raised", "attention.raised", "attention.resolved"]
 
 
-def test_what_was_resolved_while_the_server_was_away_is_noticed(house: House) -> None:
-    task = house.send().task
+def test_alert_resolved_after_downtime(service: House) -> None:
+    task = service.send().task
     assert task is not None
-    house.pass_time(400)
-    house.cancel(task.id)
-    house.open()
-    house.pass_time(1)
-    assert raised(house) == []
+    service.pass_time(400)
+    service.cancel(task.id)
+    service.open()
+    service.pass_time(1)
+    assert list_alerts(service) == []
 
 
-def test_an_absence_of_the_server_does_not_count(house: House) -> None:
-    house.send()
-    house.clock.move(1000)
-    house.pass_time(290)
-    assert raised(house) == []
+def test_server_downtime_does_not_count(service: House) -> None:
+    service.send()
+    service.clock.move(1000)
+    service.pass_time(290)
+    assert list_alerts(service) == []
 
 
-def test_a_deleted_room_needs_nobody(house: House) -> None:
-    task = house.send().task
+def test_deleted_room_has_no_alerts(service: House) -> None:
+    task = service.send().task
     assert task is not None
-    house.pass_time(400)
-    house.cancel(task.id)
-    house.close_room()
-    house.delete()
-    assert (raised(house), told(house)) == ([], ["attention.raised", "attention.resolved"])
-    house.pass_time(400)
-    assert (raised(house), told(house)) == ([], []), "it was told of a room whose events are forgotten"
+    service.pass_time(400)
+    service.cancel(task.id)
+    service.close_room()
+    service.delete()
+    assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
+    service.pass_time(400)
+    assert (list_alerts(service), alert_event_types(service)) == ([], []), (
+        "an event was recorded for a room whose events are deleted"
+    )

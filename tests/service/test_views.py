@@ -1,4 +1,4 @@
-"""What people are shown is what is so."""
+"""What users are shown of rooms, roles and machines is correct."""
 
 import pytest
 
@@ -9,84 +9,84 @@ from greenroom.wire import requests
 from tests.service.house import House
 
 
-def test_a_role_works_only_if_its_own_agent_does() -> None:
-    """A connection's id is its client's own choice, and two roles may have the same."""
-    house = House()
-    house.room()
-    house.join("builder", "A")
-    house.join("reviewer", "A")
-    house.send()
-    house.claim("builder", "A")
+def test_same_connection_id_in_two_roles() -> None:
+    """A client chooses its connection id, and two roles may have the same."""
+    service = House()
+    service.room()
+    service.join("builder", "A")
+    service.join("reviewer", "A")
+    service.send()
+    service.claim("builder", "A")
 
-    seen = house.look()
+    room = service.look()
 
-    assert ["working", "waiting"] == [role.status for role in seen.roles]
-    assert ["working", "waiting"] == [participant.status for participant in seen.participants]
-
-
-def test_the_answer_of_a_change_has_the_cursor_after_it() -> None:
-    house = House()
-
-    assert 1 == house.room().cursor
-    assert house.look().cursor == 1
-
-    closed = house.write(lambda tx: rooms.close(house.world, tx, house.caller, "r", requests.Explain()))
-    assert house.look().cursor == closed.cursor == 2
+    assert ["working", "waiting"] == [role.status for role in room.roles]
+    assert ["working", "waiting"] == [participant.status for participant in room.participants]
 
 
-def test_in_a_closed_room_nobody_is_about_to_come() -> None:
-    house = House()
-    house.room()
-    house.register()
-    house.beat_machine()
-    house.wish("builder")
-    house.join("reviewer", "A")
-    assert ["starting", "waiting"] == [role.status for role in house.look().roles]
+def test_change_returns_new_cursor() -> None:
+    service = House()
 
-    house.write(lambda tx: rooms.close(house.world, tx, house.caller, "r", requests.Explain()))
+    assert 1 == service.room().cursor
+    assert service.look().cursor == 1
+
+    closed = service.write(lambda tx: rooms.close(service.world, tx, service.caller, "r", requests.Explain()))
+    assert service.look().cursor == closed.cursor == 2
+
+
+def test_role_statuses_in_closed_room() -> None:
+    service = House()
+    service.room()
+    service.register()
+    service.beat_machine()
+    service.wish("builder")
+    service.join("reviewer", "A")
+    assert ["starting", "waiting"] == [role.status for role in service.look().roles]
+
+    service.write(lambda tx: rooms.close(service.world, tx, service.caller, "r", requests.Explain()))
 
     assert [("stopped", "the room is closed"), ("stopping", "the room is closed")] == [
-        (role.status, role.status_reason) for role in house.look().roles
+        (role.status, role.status_reason) for role in service.look().roles
     ]
 
 
-def test_who_fell_silent_was_last_seen_at_the_last_beat() -> None:
-    house = House()
-    house.room()
-    house.join("builder", "A")
-    house.pass_time(10)
-    house.beat("builder", "A")
-    last_beat = house.look().roles[0].last_seen_at
+def test_last_seen_is_last_agent_beat() -> None:
+    service = House()
+    service.room()
+    service.join("builder", "A")
+    service.pass_time(10)
+    service.beat("builder", "A")
+    last_beat = service.look().roles[0].last_seen_at
 
-    house.pass_time(house.limits.heartbeat_ttl_s + 2)
+    service.pass_time(service.limits.heartbeat_ttl_s + 2)
 
-    assert "participant.expired" == house.event_types()[-1]
-    assert last_beat == house.look().roles[0].last_seen_at
-
-
-def test_so_were_the_agents_of_a_machine() -> None:
-    house = House()
-    house.room()
-    house.register()
-    house.wish("builder")
-    house.beat_machine()
-    house.join("builder", "A")
-    house.beat_machine(("builder", "A"))
-    house.pass_time(10)
-    house.beat_machine(("builder", "A"))
-    last_beat = house.look().roles[0].last_seen_at
-
-    house.pass_time(house.limits.daemon_heartbeat_ttl_s + 2)
-
-    assert not house.machine().daemon_connected
-    assert (last_beat, last_beat) == (house.look().roles[0].last_seen_at, house.machine().last_seen_at)
+    assert "participant.expired" == service.event_types()[-1]
+    assert last_beat == service.look().roles[0].last_seen_at
 
 
-def test_a_page_after_nothing_known_is_refused() -> None:
-    """It must not be the first page again: whoever pages would never come to an end."""
-    house = House()
-    house.room()
-    world, caller = house.world, house.caller
+def test_last_seen_is_last_machine_beat() -> None:
+    service = House()
+    service.room()
+    service.register()
+    service.wish("builder")
+    service.beat_machine()
+    service.join("builder", "A")
+    service.beat_machine(("builder", "A"))
+    service.pass_time(10)
+    service.beat_machine(("builder", "A"))
+    last_beat = service.look().roles[0].last_seen_at
+
+    service.pass_time(service.limits.daemon_heartbeat_ttl_s + 2)
+
+    assert not service.machine().daemon_connected
+    assert (last_beat, last_beat) == (service.look().roles[0].last_seen_at, service.machine().last_seen_at)
+
+
+def test_unknown_page_cursor_is_rejected() -> None:
+    """The first page again would make a client page for ever."""
+    service = House()
+    service.room()
+    world, caller = service.world, service.caller
     for read in (
         lambda reader: rooms.list_all(world, reader, caller, "gone", 10),
         lambda reader: machines.list_all(world, reader, caller, "gone", 10),
@@ -94,13 +94,13 @@ def test_a_page_after_nothing_known_is_refused() -> None:
         lambda reader: tasks.list_all(world, reader, caller, "r", None, "gone", 10),
     ):
         with pytest.raises(Unusable, match="gone"):
-            house.store.read(read)
+            service.store.read(read)
 
 
-def test_who_works_is_shown_behind_any_number_of_older_items() -> None:
-    house = House(Reliability(page_default=2, page_max=2))
-    house.room()
+def test_working_status_beyond_page_limit() -> None:
+    service = House(Reliability(page_default=2, page_max=2))
+    service.room()
     for _ in range(3):
-        house.backlog()
-    house.working("builder", "A")
-    assert ["working", "vacant"] == [role.status for role in house.look().roles]
+        service.backlog()
+    service.working("builder", "A")
+    assert ["working", "vacant"] == [role.status for role in service.look().roles]

@@ -147,7 +147,7 @@ def wait_for_a_person_that_nobody_is_told_of(patch: Patch) -> None:
 
     def decide(*arguments: Any) -> Step:
         step = original(*arguments)
-        return msgspec.structs.replace(step, reason=step.reason.replace("until a person starts it again", "for now"))
+        return msgspec.structs.replace(step, reason=step.reason.replace("until a user starts it again", "for now"))
 
     patch.setattr(supervision, "decide", decide)
 

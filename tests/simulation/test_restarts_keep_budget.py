@@ -197,7 +197,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             history = self.histories.of(ROOM, role)
             step = supervision.decide(True, wish.generation, None, history, now)
             assert step.action == supervision.WAIT, "nobody sits there, and nothing is waited for"
-            assert account.needs_person == (step.until is None) == ("until a person" in step.reason), step
+            assert account.needs_person == (step.until is None) == ("until a user" in step.reason), step
             longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
 

@@ -14,7 +14,7 @@ from tests.unit.scripted_transport import (
     join_reply,
     json_response,
     make_task,
-    unreachable_error,
+    unreachable,
 )
 from tests.waiting import PATIENCE_S
 
@@ -52,13 +52,13 @@ class FakeServer:
     def answer(self, path: str, body: Any, is_dropped: Callable[[], bool]) -> Response:
         """Answer one call; a claim waits as long as it asks for."""
         if self.is_unreachable:
-            raise unreachable_error()
+            raise unreachable()
         call = path.partition("?")[0].rsplit("/", 1)[-1]
         with self.changed:
             self._calls.append((call, body))
             self.changed.notify_all()
         if call in self.loses_response_of:
-            raise unreachable_error()  # the call was handled, but its response is lost
+            raise unreachable()  # the call was handled, but its response is lost
         if call == "join":
             return json_response(join_reply())
         if call == "leave":
@@ -78,7 +78,7 @@ class FakeServer:
         with self.changed:
             while not self.pending:
                 if is_dropped():
-                    raise unreachable_error()
+                    raise unreachable()
                 if SystemClock().monotonic() >= deadline:
                     return empty_response()
                 self.changed.wait(0.02)
@@ -107,7 +107,7 @@ class FakeServerTransport:
         return self._server.answer(path, content, lambda: self._is_dropped)
 
     def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
-        raise unreachable_error()
+        raise unreachable()
 
     def drop(self) -> None:
         self._is_dropped = True

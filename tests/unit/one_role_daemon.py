@@ -115,7 +115,7 @@ class OneRoleDaemon:
     def kinds(self) -> list[str]:
         return [report.kind for report in self.reports]
 
-    def exits(self) -> list[tuple[str, bool | None, int | None, int | None]]:
+    def report_fields(self) -> list[tuple[str, bool | None, int | None, int | None]]:
         return [(report.kind, report.intended, report.code, report.signal) for report in self.reports]
 
     def wait_for_reports(self, count: int) -> list[Fact]:
@@ -126,7 +126,7 @@ class OneRoleDaemon:
 
         return wait_until(look, f"{count} reports arrive")
 
-    def stop(self, reason: str = "stopped by wish") -> None:
+    def stop(self, reason: str = "desired state is stopped") -> None:
         """Stop the role runner, and wait until every report is sent that can be sent."""
         self.runner.stop(reason)
         assert self.ended.wait(PATIENCE_S), "the role runner did not end"

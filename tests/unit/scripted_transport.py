@@ -51,7 +51,7 @@ class ScriptedTransport:
 
     def _lines(self, response: Response) -> Iterator[bytes]:
         yield from response.body.split(b"\n")
-        raise unreachable_error()
+        raise unreachable()
 
 
 def json_response(content: Any, status: int = 200) -> Response:
@@ -67,7 +67,7 @@ def problem_response(code: str, detail: str = "No.") -> Response:
     return Response(STATUS_OF_CODE[code], {"content-type": CONTENT_TYPE}, body)
 
 
-def unreachable_error() -> Unavailable:
+def unreachable() -> Unavailable:
     return Unavailable("There is no answer.", "Wait.", "unreachable")
 
 

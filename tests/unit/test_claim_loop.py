@@ -19,7 +19,7 @@ from tests.unit.scripted_transport import (
     empty_response,
     json_response,
     problem_response,
-    unreachable_error,
+    unreachable,
 )
 from tests.waiting import PATIENCE_S
 
@@ -79,7 +79,7 @@ def test_claim_repeats_until_task() -> None:
 
 def test_claim_retries_without_limit() -> None:
     scripted = ScriptedClaim(
-        unreachable_error(),
+        unreachable(),
         problem_response("overloaded"),
         json_response({"strange": 1}),
         json_response(claimed_task()),
@@ -137,7 +137,7 @@ def test_renewed_claim_is_dropped_and_resent() -> None:
     def dropped() -> Response:
         scripted.claim.renew()
         assert 1 == scripted.transport.drops
-        raise unreachable_error()
+        raise unreachable()
 
     scripted.transport.steps += [dropped, json_response(claimed_task())]
     assert claimed_task() == scripted.claim.next_task()
@@ -157,7 +157,7 @@ def test_ended_claim_is_dropped_and_not_resent(lost: int) -> None:
     def wait_for_drop() -> Response:
         is_sent.set()
         assert is_dropped.wait(PATIENCE_S)
-        raise unreachable_error()
+        raise unreachable()
 
     scripted.transport = LossyTransport(wait_for_drop)
     scripted.claim._session._transport = scripted.transport
@@ -187,7 +187,7 @@ class SpreadClaim(ScriptedClaim):
         super().__init__(*(self.timed(step) for step in steps), is_present=is_present)
         self.claim._entropy = FixedEntropy(1)
         self.claim._is_crowded = lambda: True
-        self.claim._look = ClockMovingEvent(self.clock)
+        self.claim._wakeup = ClockMovingEvent(self.clock)
         self.started_at = self.clock.boottime()
         self.requested_after_s: list[float] = []
 
@@ -203,7 +203,7 @@ class SpreadClaim(ScriptedClaim):
 
 
 def test_spread_retries_delays() -> None:
-    spread = SpreadClaim(unreachable_error(), unreachable_error(), unreachable_error(), json_response(claimed_task()))
+    spread = SpreadClaim(unreachable(), unreachable(), unreachable(), json_response(claimed_task()))
     assert claimed_task() == spread.claim.next_task()
     assert [0.0, 7.5, 22.5, 37.5] == spread.requested_after_s
 
@@ -211,7 +211,7 @@ def test_spread_retries_delays() -> None:
 def test_spread_renewal_keeps_delay() -> None:
     def renew() -> Response:
         spread.claim.renew()
-        raise unreachable_error()
+        raise unreachable()
 
     spread = SpreadClaim(renew, json_response(claimed_task()))
     assert claimed_task() == spread.claim.next_task()
@@ -227,6 +227,6 @@ def test_spread_claims_after_presence_returns() -> None:
 
 
 def test_spread_retries_keep_timeout() -> None:
-    spread = SpreadClaim(unreachable_error(), json_response(claimed_task()))
+    spread = SpreadClaim(unreachable(), json_response(claimed_task()))
     assert spread.claim.next_task(timeout_s=4.0) is None
     assert 4.0 == spread.clock.boottime() - spread.started_at

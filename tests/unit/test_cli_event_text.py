@@ -33,16 +33,16 @@ def make_event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: A
         ),
         (make_event("agent.exited", "exited"), "no command is running: exit status unknown"),
         (
-            make_event("agent.exited", "the wish changed", intended=True, task="task_1", attempt=1),
-            "command exited as intended for task_1 (attempt 1): the wish changed",
+            make_event("agent.exited", "the agent spec changed", intended=True, task="task_1", attempt=1),
+            "command exited as intended for task_1 (attempt 1): the agent spec changed",
         ),
         (
-            make_event("agent.parked", "3 unintended ends within 300 s", until=LATER),
-            "crash-looping, held until 10:05:00Z, then one probe run: 3 unintended ends within 300 s",
+            make_event("agent.parked", "3 failures within 300 s", until=LATER),
+            "crash-looping, held until 10:05:00Z, then one probe run: 3 failures within 300 s",
         ),
         (
-            make_event("agent.parked", "its trial ended too"),
-            "crash-looping, held until a user restarts it: its trial ended too",
+            make_event("agent.parked", "its probe run failed too"),
+            "crash-looping, held until a user restarts it: its probe run failed too",
         ),
         (make_event("agent.paused", "quota", until=LATER), "paused until 10:05:00Z: quota"),
         (make_event("agent.paused", "paused"), "paused until a user restarts it"),

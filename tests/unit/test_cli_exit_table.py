@@ -12,7 +12,7 @@ from greenroom.cli.verbs import VERBS
 from greenroom.client import session
 from greenroom.client.transport import Response
 from greenroom.settings import resolve
-from tests.unit.scripted_transport import json_response, problem_response, unreachable_error
+from tests.unit.scripted_transport import json_response, problem_response, unreachable
 
 CLAIM = ("--task", "task_1", "--attempt", "1")
 ARGUMENTS = {
@@ -89,7 +89,7 @@ class SingleAnswerTransport:
     ) -> Response:
         self.requests.append(path)
         if self._code == "silence":
-            raise unreachable_error()
+            raise unreachable()
         if path == "/healthz":
             return json_response({"status": "ok"})
         return problem_response(self._code)

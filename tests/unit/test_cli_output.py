@@ -95,7 +95,7 @@ EVENTS = [
 ]
 
 
-class TableTransport:
+class FakeApi:
     """A transport that answers from a table, with one page for each list, and records the requests."""
 
     def __init__(self) -> None:
@@ -154,21 +154,21 @@ class TableTransport:
 
 
 @pytest.fixture
-def transport(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TableTransport:
-    transport = TableTransport()
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
+    api = FakeApi()
     for module in (session, connection):
-        monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
+        monkeypatch.setattr(module, "HttpTransport", lambda *_: api)
     monkeypatch.setenv("HOME", str(tmp_path))
-    return transport
+    return api
 
 
-def run_command(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
+def run_cli(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> str:
     assert code == main.main(list(argv))
     return capsys.readouterr().out
 
 
-def test_status_lists_alerts_first(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = run_command(capsys, "status")
+def test_status_lists_alerts_first(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run_cli(capsys, "status")
 
     alerts, machines, room = (shown.index(part) for part in ("Needs you", "Machines", "Room shop"))
     assert alerts < machines < room
@@ -177,8 +177,8 @@ def test_status_lists_alerts_first(transport: TableTransport, capsys: pytest.Cap
     assert "shop/builder should run there" in shown
 
 
-def test_status_json(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    document = json.loads(run_command(capsys, "status", "--json"))
+def test_status_json(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(run_cli(capsys, "status", "--json"))
 
     assert ["server", "needs", "rooms", "machines"] == list(document)
     assert {"url", "status", "late", "since"} == set(document["server"])
@@ -188,10 +188,10 @@ def test_status_json(transport: TableTransport, capsys: pytest.CaptureFixture[st
     assert [MACHINE] == document["machines"]
 
 
-def test_late_loop_is_first_alert(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.answers["GET", "/healthz"] = {"status": "late", "late": ["sweep"]}
+def test_late_loop_is_first_alert(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["GET", "/healthz"] = {"status": "late", "late": ["sweep"]}
 
-    document = json.loads(run_command(capsys, "status", "--json"))
+    document = json.loads(run_cli(capsys, "status", "--json"))
 
     assert ("late", ["sweep"]) == (document["server"]["status"], document["server"]["late"])
     assert "healer_late" == document["needs"][0]["kind"]
@@ -208,99 +208,99 @@ def test_late_loop_is_first_alert(transport: TableTransport, capsys: pytest.Capt
     ],
 )
 def test_json_output_equals_api_response(
-    transport: TableTransport, capsys: pytest.CaptureFixture[str], argv: str, expected: Any
+    api: FakeApi, capsys: pytest.CaptureFixture[str], argv: str, expected: Any
 ) -> None:
-    assert expected == json.loads(run_command(capsys, *argv.split(), "--json"))
+    assert expected == json.loads(run_cli(capsys, *argv.split(), "--json"))
 
 
-def test_task_json_keys(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    [listed, _] = json.loads(run_command(capsys, "task", "list", "shop", "--json"))
-    shown = json.loads(run_command(capsys, "task", "show", "task_1", "--json"))
+def test_task_json_keys(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    [listed, _] = json.loads(run_cli(capsys, "task", "list", "shop", "--json"))
+    shown = json.loads(run_cli(capsys, "task", "show", "task_1", "--json"))
 
     assert listed == shown
     assert {"id", "room", "target_role", "status", "attempt", "deaths", "text", "result", "late_results"} < set(shown)
 
 
-def test_foreign_texts_are_escaped(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_texts_are_escaped(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     for argv in ("messages shop", "task list shop", "task show task_1", "status", "room show shop"):
-        shown = run_command(capsys, *argv.split())
+        shown = run_cli(capsys, *argv.split())
         assert "\x1b" not in shown
         assert "\x07" not in shown
-    assert "\\x07" in run_command(capsys, "messages", "shop")
+    assert "\\x07" in run_cli(capsys, "messages", "shop")
 
 
-def test_send_prints_role_and_task(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(capsys, "send", "shop", "build", "it", "--to", "builder", code=exits.USAGE)
-    shown = run_command(capsys, "send", "shop", "build it", "--to", "builder")
+def test_send_prints_role_and_task(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(capsys, "send", "shop", "build", "it", "--to", "builder", code=exits.USAGE)
+    shown = run_cli(capsys, "send", "shop", "build it", "--to", "builder")
 
     assert "sent to builder: task_1 is pending\n" == shown
-    [(method, path, body)] = transport.requests
+    [(method, path, body)] = api.requests
     assert ("POST", "/api/v1/rooms/shop/messages") == (method, path)
     assert {"sender": "user", "text": "build it", "to": "builder"}.items() <= body.items()
 
 
-def test_send_explains_queued_request(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_send_explains_queued_request(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     queued = TASK | {"status": "queued", "target_role": "builder"}
-    transport.answers["POST", "/api/v1/rooms/shop/messages"] = {"message": MESSAGE, "task": queued}
-    transport.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"status": "waiting"}], "tasks": [queued]}
+    api.answers["POST", "/api/v1/rooms/shop/messages"] = {"message": MESSAGE, "task": queued}
+    api.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"status": "waiting"}], "tasks": [queued]}
     assert exits.DONE == main.main(["send", "shop", "build it"])
     assert "greenroom room change shop --max-requests N" in capsys.readouterr().err
-    output = run_command(capsys, "why", "shop/builder")
+    output = run_cli(capsys, "why", "shop/builder")
     assert "task_1 is queued (attempt 0, 0 failures): it starts when an earlier request ends" in output
     assert "next: to run more requests at once: greenroom room change shop --max-requests N" in output
 
 
-def test_room_create_keeps_role_order(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(capsys, "room", "create", "shop", "--roles", "builder, reviewer", "--max-requests", "2")
+def test_room_create_keeps_role_order(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(capsys, "room", "create", "shop", "--roles", "builder, reviewer", "--max-requests", "2")
 
-    [(_, _, body)] = transport.requests
+    [(_, _, body)] = api.requests
     assert {"name": "shop", "roles": ["builder", "reviewer"], "entry_role": None, "max_requests": 2} == body
 
 
-def test_agent_stop_keeps_rest_of_spec(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(capsys, "agent", "stop", "shop/builder", "--reason", "lunch")
+def test_agent_stop_keeps_rest_of_spec(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(capsys, "agent", "stop", "shop/builder", "--reason", "lunch")
 
-    _, _, body = transport.requests[-1]
+    _, _, body = api.requests[-1]
     kept = {name: ROLE[name] for name in ("kind", "machine", "harness", "model", "workdir", "task_timeout_s")}
     assert kept | {"desired": "stopped", "reason": "lunch"} == body
 
 
-def test_agent_set_changes_named_fields(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(capsys, "agent", "set", "shop/builder", "--model", "small")
+def test_agent_set_changes_named_fields(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(capsys, "agent", "set", "shop/builder", "--model", "small")
 
-    _, _, body = transport.requests[-1]
+    _, _, body = api.requests[-1]
     assert {"model": "small", "machine": "m1", "desired": "running"}.items() <= body.items()
 
 
 @pytest.mark.parametrize(("typed", "sent"), [("90.5", 90.5), ("0", None), ("none", None)])
 def test_agent_task_timeout_set_and_removed(
-    transport: TableTransport, capsys: pytest.CaptureFixture[str], typed: str, sent: float | None
+    api: FakeApi, capsys: pytest.CaptureFixture[str], typed: str, sent: float | None
 ) -> None:
-    transport.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"task_timeout_s": 5.0}, REVIEWER]}
-    run_command(capsys, "agent", "set", "shop/builder", "--task-timeout", typed)
+    api.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"task_timeout_s": 5.0}, REVIEWER]}
+    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", typed)
 
-    assert sent == transport.requests[-1][2]["task_timeout_s"]
+    assert sent == api.requests[-1][2]["task_timeout_s"]
 
-    run_command(capsys, "agent", "stop", "shop/builder")
-    assert 5.0 == transport.requests[-1][2]["task_timeout_s"]
-    run_command(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=exits.USAGE)
-
-
-def test_agent_set_machine_makes_kind_remote(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.answers["PUT", "/api/v1/rooms/shop/roles/reviewer/agent"] = REVIEWER
-
-    run_command(capsys, "agent", "set", "shop/reviewer", "--machine", "m1", "--harness", "careful")
-
-    assert "remote" == transport.requests[-1][2]["kind"]
+    run_cli(capsys, "agent", "stop", "shop/builder")
+    assert 5.0 == api.requests[-1][2]["task_timeout_s"]
+    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=exits.USAGE)
 
 
-def test_unknown_role_suggests_name(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
+def test_agent_set_machine_makes_kind_remote(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["PUT", "/api/v1/rooms/shop/roles/reviewer/agent"] = REVIEWER
+
+    run_cli(capsys, "agent", "set", "shop/reviewer", "--machine", "m1", "--harness", "careful")
+
+    assert "remote" == api.requests[-1][2]["kind"]
+
+
+def test_unknown_role_suggests_name(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert 3 == main.main(["agent", "stop", "shop/bilder"])
     assert "Did you mean `builder`?" in capsys.readouterr().err
 
 
-def test_why_shows_role_history(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = run_command(capsys, "why", "shop/builder")
+def test_why_shows_role_history(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run_cli(capsys, "why", "shop/builder")
 
     assert shown.startswith("shop/builder is offline: machine m1 is not connected\n")
     assert "desired: running, remote on attic with careful (generation 4, by operator: because)" in shown
@@ -313,11 +313,11 @@ def test_why_shows_role_history(transport: TableTransport, capsys: pytest.Captur
     assert shown.endswith("\nnext: a quarantined task needs you: greenroom task show task_2\n")
 
 
-def test_why_uses_server_limits(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.answers["GET", "/api/v1/limits"] = {"daemon_heartbeat_ttl_s": 17, "of_a_newer_version_s": 1.5}
+def test_why_uses_server_limits(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.answers["GET", "/api/v1/limits"] = {"daemon_heartbeat_ttl_s": 17, "of_a_newer_version_s": 1.5}
 
-    shown = run_command(capsys, "why", "shop/builder")
-    document = json.loads(run_command(capsys, "why", "shop/builder", "--json"))
+    shown = run_cli(capsys, "why", "shop/builder")
+    document = json.loads(run_cli(capsys, "why", "shop/builder", "--json"))
 
     assert "as the server reports them" in shown
     assert "daemon_heartbeat_ttl_s = 17 " in shown
@@ -329,8 +329,8 @@ def test_why_uses_server_limits(transport: TableTransport, capsys: pytest.Captur
     assert "of_a_newer_version_s" not in document["limits"]
 
 
-def test_why_json(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    document = json.loads(run_command(capsys, "why", "shop/builder", "--json"))
+def test_why_json(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(run_cli(capsys, "why", "shop/builder", "--json"))
 
     keys = ["room", "role", "participant", "machine", "tasks", "gaps", "events", "room_status", "machine_names"]
     assert [*keys, "limits", "limits_of", "next"] == list(document)
@@ -339,7 +339,7 @@ def test_why_json(transport: TableTransport, capsys: pytest.CaptureFixture[str])
 
 
 def test_config_hides_token_and_names_origins(
-    transport: TableTransport, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    api: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREENROOM_TOKEN", "very-secret")
     monkeypatch.setenv("GREENROOM_URLL", "x")
@@ -356,11 +356,11 @@ def test_config_hides_token_and_names_origins(
     assert "warning: GREENROOM_URLL" in captured.err
 
 
-def test_lists_are_read_page_by_page(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    run_command(capsys, "messages", "shop", "--json")
+def test_lists_are_read_page_by_page(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(capsys, "messages", "shop", "--json")
 
     assert ["/api/v1/rooms/shop/messages?limit=1000", "/api/v1/rooms/shop/messages?after=m&limit=1000"] == [
-        path for _, path, _ in transport.requests
+        path for _, path, _ in api.requests
     ]
 
 
@@ -374,10 +374,8 @@ def stream_from_end(error: BaseException) -> Iterator[bytes]:
     raise error
 
 
-def test_watch_starts_now_and_reports_interruption_once(
-    transport: TableTransport, capsys: pytest.CaptureFixture[str]
-) -> None:
-    transport.streams = [
+def test_watch_starts_now_and_reports_interruption_once(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.streams = [
         stream_from_end(UNREACHABLE),
         UNREACHABLE,
         event_stream(*EVENTS[2:], error=KeyboardInterrupt()),
@@ -391,13 +389,13 @@ def test_watch_starts_now_and_reports_interruption_once(
         "The server is away. Retrying until it is back.",
         "the connection is back",
     ] == shown.err.splitlines()
-    cursors = [cursor for kind, _, cursor in transport.requests if kind == "STREAM"]
+    cursors = [cursor for kind, _, cursor in api.requests if kind == "STREAM"]
     assert int(cursors[0]) > 2**50
     assert ["2", "2"] == cursors[1:]
 
 
-def test_watch_text_output(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.streams = [event_stream(*EVENTS, error=KeyboardInterrupt())]
+def test_watch_text_output(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.streams = [event_stream(*EVENTS, error=KeyboardInterrupt())]
 
     assert 130 == main.main(["watch", "shop", "--from-start"])
 
@@ -406,29 +404,25 @@ def test_watch_text_output(transport: TableTransport, capsys: pytest.CaptureFixt
     assert ["10:00:00Z", "shop/reviewer", "task.claimed", "task=task_9", "(silent)"] == lines[3].split()
 
 
-def test_watch_fails_at_once_without_server(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.streams = [UNREACHABLE]
+def test_watch_fails_at_once_without_server(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.streams = [UNREACHABLE]
 
     assert 69 == main.main(["watch"])
     assert "The server is away." in capsys.readouterr().err
 
 
-def test_messages_follow_shows_each_once(transport: TableTransport, capsys: pytest.CaptureFixture[str]) -> None:
-    transport.streams = [
-        event_stream(make_event(5, "message.sent"), make_event(6, "task.opened"), error=KeyboardInterrupt())
-    ]
+def test_messages_follow_shows_each_once(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.streams = [event_stream(make_event(5, "message.sent"), make_event(6, "task.opened"), error=KeyboardInterrupt())]
 
     assert 130 == main.main(["messages", "shop", "--follow", "--json"])
 
     assert [MESSAGE] == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["/api/v1/rooms/shop/messages?after=m&limit=1000"] * 2 == [
-        path for _, path, _ in transport.requests if "messages?after" in path
+        path for _, path, _ in api.requests if "messages?after" in path
     ]
 
 
-def test_status_watch_polls_by_read_duration(
-    transport: TableTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_status_watch_polls_by_read_duration(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clock, durations_s, waits = MovedClock(), iter([0.01, 2.0]), list[float]()
 
     def look(_: object) -> Overview:
@@ -453,16 +447,14 @@ def test_status_watch_polls_by_read_duration(
     assert waits[1] >= 4.0, "a slow read of many rooms is repeated only after a longer pause"
 
 
-def test_status_watch_shows_changes_and_outages(
-    transport: TableTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_status_watch_shows_changes_and_outages(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(status, "REFRESH_S", 0.0)
     monkeypatch.setattr(status, "RETRY_S", 0.0)
     monkeypatch.setattr(status, "follow", lambda *_: None)
     beat = ROOM | {"roles": [ROLE | {"last_seen_at": "2026-11-20T10:00:30.000Z"}, REVIEWER]}
     changed = ROOM | {"roles": [ROLE | {"status": "waiting"}, REVIEWER]}
     states = iter([ROOM, beat, changed, None, None, changed, KeyboardInterrupt()])
-    original_request = transport.request
+    original_request = api.request
 
     def request(method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Response:
         if path == "/healthz":
@@ -471,10 +463,10 @@ def test_status_watch_shows_changes_and_outages(
                 raise state
             if state is None:
                 raise UNREACHABLE
-            transport.answers["GET", "/api/v1/rooms/room_1"] = state
+            api.answers["GET", "/api/v1/rooms/room_1"] = state
         return original_request(method, path, body, headers, timeout_s)
 
-    monkeypatch.setattr(transport, "request", request)
+    monkeypatch.setattr(api, "request", request)
     settings = resolve({}, {"HOME": str(tmp_path)}, None)
     shown: list[Overview] = []
 

@@ -67,14 +67,14 @@ def test_result_file_statuses(tmp_path: Path, file: bytes, result: Result) -> No
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (b"done", "makes no sense"),
-        (b"{", "makes no sense"),
-        (b"[" * 100_000, "makes no sense"),
-        (b"\xff\xfe", "makes no sense"),
+        (b"done", "is invalid"),
+        (b"{", "is invalid"),
+        (b"[" * 100_000, "is invalid"),
+        (b"\xff\xfe", "is invalid"),
         (b'{"status":"finished"}', "finished"),
-        (b'{"status":"done","until":"2026-11-21T07:00:00Z"}', "says nothing beside the status 'done'"),
-        (b'{"status":"rate_limited","until":"tomorrow"}', "should be an instant with its zone"),
-        (b'{"status":"rate_limited","until":"2026-11-21T07:00:00"}', "should be an instant with its zone"),
+        (b'{"status":"done","until":"2026-11-21T07:00:00Z"}', "needs the status 'rate_limited', not 'done'"),
+        (b'{"status":"rate_limited","until":"tomorrow"}', "must be an instant with its zone"),
+        (b'{"status":"rate_limited","until":"2026-11-21T07:00:00"}', "must be an instant with its zone"),
         (b'{"status":"rate_limited","until":1795245731}', "until"),
         (b'{"status":"done","txt":"lit"}', "txt"),
         (b'{"status":"done","text":7}', "text"),
@@ -88,7 +88,7 @@ def test_invalid_result_file_is_failure(tmp_path: Path, file: bytes, reason: str
 
 def test_result_must_be_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "result.json")
-    assert "no plain file" in failed_reason(tmp_path)
+    assert "not a regular file" in failed_reason(tmp_path)
     os.unlink(tmp_path / "result.json")
     (tmp_path / "result.json").mkdir()
     assert "Is a directory" in failed_reason(tmp_path)
@@ -186,7 +186,7 @@ def test_result_in_split_output_is_found(tmp_path: Path) -> None:
 
 
 def test_unknown_format_is_failure(tmp_path: Path) -> None:
-    assert "knows no format 'newer'" in failed_reason(tmp_path, stdout=b"{}", format="newer")
+    assert "Unknown result format 'newer'" in failed_reason(tmp_path, stdout=b"{}", format="newer")
 
 
 def test_subagent_error_is_ignored(tmp_path: Path) -> None:

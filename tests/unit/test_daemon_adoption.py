@@ -160,7 +160,7 @@ def test_stop_ends_adopted_run(tmp_path: Path) -> None:
     daemon.stop()
     assert group.wait(PATIENCE_S) is not None
     daemon.wait_for_reports(2)
-    assert daemon.exits()[1] == ("exited", True, None, 15)
+    assert daemon.report_fields()[1] == ("exited", True, None, 15)
     assert len(daemon.server.bodies("leave")) == 1
 
 

@@ -68,7 +68,7 @@ def make_sender(receiver: ReportReceiver, outbox: Outbox) -> Iterator[FactTeller
     assert sender.close(PATIENCE_S) == 0
 
 
-def unreachable_error() -> Unavailable:
+def unreachable() -> Unavailable:
     return Unavailable("The server cannot be reached.", "Check that it runs.", "unreachable")
 
 
@@ -241,7 +241,7 @@ def test_earlier_reports_are_sent_first(tmp_path: Path) -> None:
 
 
 def test_failed_send_keeps_report(tmp_path: Path) -> None:
-    outbox, receiver = make_outbox(tmp_path), ReportReceiver(unreachable_error())
+    outbox, receiver = make_outbox(tmp_path), ReportReceiver(unreachable())
     outbox.put(make_report("a"))
     with make_sender(receiver, outbox) as sender:
         with pytest.raises(Unavailable):
@@ -252,10 +252,7 @@ def test_failed_send_keeps_report(tmp_path: Path) -> None:
 
 
 def test_sender_retries_until_server_returns(tmp_path: Path) -> None:
-    receiver, outbox = (
-        ReportReceiver(unreachable_error(), unreachable_error(), unreachable_error()),
-        make_outbox(tmp_path),
-    )
+    receiver, outbox = (ReportReceiver(unreachable(), unreachable(), unreachable()), make_outbox(tmp_path))
     with make_sender(receiver, outbox) as sender:
         sender.start()
         assert outbox.put(make_report("a")).wait(PATIENCE_S)

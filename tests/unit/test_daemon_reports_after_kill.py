@@ -88,9 +88,9 @@ def is_killed_after(steps: int, record_end: Callable[[], object]) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         for module in (histories, outbox):
             patch.setattr(module, "write_record", partial(write_or_die, module.write_record))
-        for records in (RunBook, ResidentBook):
-            forget = records.forget
-            patch.setattr(records, "forget", lambda *arguments, forget=forget: write_or_die(forget, *arguments))
+        for record_class in (RunBook, ResidentBook):
+            forget = record_class.forget
+            patch.setattr(record_class, "forget", lambda *arguments, forget=forget: write_or_die(forget, *arguments))
         try:
             record_end()
         except DaemonKilled:
@@ -124,7 +124,7 @@ def reports_of_next_daemon_of_resident(folder: Path) -> list[Fact]:
     )
     if not residents:
         return outbox.first(100)
-    daemon = OneResidentDaemon(folder, FakeServer(), "true", stays=residents[0], history=history)
+    daemon = OneResidentDaemon(folder, FakeServer(), "true", resident=residents[0], history=history)
     assert daemon.ended.wait(PATIENCE_S)
     wait_until(lambda: not Outbox(folder / "outbox", 100).first(1), "the outbox is empty")
     return daemon.reports
@@ -259,7 +259,7 @@ def test_counted_failure_is_reported_for_stopped_resident(tmp_path: Path, monkey
     start = ResidentSeat.start
 
     def stop_at_start(runner: ResidentSeat) -> None:
-        runner.stop("stopped by wish")
+        runner.stop("desired state is stopped")
         start(runner)
 
     monkeypatch.setattr(ResidentSeat, "start", stop_at_start)

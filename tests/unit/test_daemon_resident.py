@@ -64,7 +64,7 @@ def test_resident_runs_until_stop_with_descendants(tmp_path: Path) -> None:
     assert [daemon.runner.connection_id] == [resident.connection_id for resident in daemon.recorded_residents()]
     command = command_in(daemon.folder)
     assert command is not None
-    daemon.stop("stopped by wish")
+    daemon.stop("desired state is stopped")
     daemon.wait_for_reports(2)
     assert [("started", False), ("exited", True)] == [(report.kind, report.intended) for report in daemon.reports]
     assert [f"started:{daemon.runner.connection_id}", f"exit:{daemon.runner.connection_id}"] == [
@@ -72,7 +72,7 @@ def test_resident_runs_until_stop_with_descendants(tmp_path: Path) -> None:
     ]
     assert {None} == {report.task for report in daemon.reports}
     assert not is_alive(command)
-    assert "stopped by wish" == server.bodies("leave")[0]["reason"]
+    assert "desired state is stopped" == server.bodies("leave")[0]["reason"]
     assert [] == server.bodies("claim"), "the resident claims its tasks itself"
     assert [] == daemon.recorded_residents()
     assert History(generation=3) == daemon.runner.history

@@ -32,7 +32,7 @@ def test_silent_run_is_not_stopped(tmp_path: Path) -> None:
     bodies = server.wait_for("handoff")
     daemon.stop()
     assert [body["text"] for body in bodies] == ["at last\n"]
-    assert daemon.exits()[1] == ("exited", True, 0, None)
+    assert daemon.report_fields()[1] == ("exited", True, 0, None)
 
 
 def test_silent_resident_is_not_stopped(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_stop_is_sent_once_and_role_stays_empty(daemon: SupervisingDaemon) -> No
     daemon.assign("builder")
     daemon.assign("builder", desired="stopped", generation=2)
     daemon.supervisor.step()
-    assert daemon.runners[0].reasons == ["stopped by wish"]
+    assert daemon.runners[0].reasons == ["desired state is stopped"]
     daemon.runners[0].on_end()
     daemon.supervisor.step()
     assert daemon.roles() == []
@@ -112,13 +112,13 @@ def test_stop_is_sent_once_and_role_stays_empty(daemon: SupervisingDaemon) -> No
 def test_removed_spec_stops_runner(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder", "reviewer")
     daemon.assign("reviewer")
-    assert [runner.reasons for runner in daemon.runners] == [["stopped by wish"], []]
+    assert [runner.reasons for runner in daemon.runners] == [["desired state is stopped"], []]
 
 
 def test_new_generation_starts_after_old_end(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder")
     daemon.assign("builder", generation=2)
-    assert daemon.runners[0].reasons == ["the wish changed"]
+    assert daemon.runners[0].reasons == ["the agent spec changed"]
     assert len(daemon.runners) == 1
     daemon.runners[0].on_end()
     daemon.supervisor.step()
@@ -152,7 +152,7 @@ def test_intended_stop_counts_no_failure(daemon: SupervisingDaemon) -> None:
         daemon.assign("builder", generation=generation)
         daemon.assign("builder", desired="stopped", generation=generation + 1)
         runner = daemon.runners[-1]
-        assert runner.reasons == ["stopped by wish"]
+        assert runner.reasons == ["desired state is stopped"]
         runner.on_end()
         daemon.supervisor.step()
     assert [runner.history for runner in daemon.runners] == [
@@ -208,9 +208,9 @@ def test_no_assignments_yet_changes_nothing(daemon: SupervisingDaemon) -> None:
     ("roles", "desired", "generation", "reasons"),
     [
         (["builder"], "running", 1, []),
-        (["builder"], "running", 2, ["the wish changed"]),
-        (["builder"], "stopped", 2, ["stopped by wish"]),
-        ([], "running", 2, ["stopped by wish"]),
+        (["builder"], "running", 2, ["the agent spec changed"]),
+        (["builder"], "stopped", 2, ["desired state is stopped"]),
+        ([], "running", 2, ["desired state is stopped"]),
     ],
 )
 def test_adopted_run_is_compared_with_assignments(
@@ -275,8 +275,8 @@ def test_status_is_logged_once_with_hold(daemon: SupervisingDaemon, caplog: pyte
             daemon.clock.move(0.1)
             daemon.supervisor.step()
     assert caplog.messages == [
-        "agent status: r/builder: wished to run",
-        "agent status: r/builder: backing off: an unintended end: exit code 3 (until 2025-10-09T08:53:21.500Z)",
+        "agent status: r/builder: desired state is running",
+        "agent status: r/builder: backing off: 1 failure: exit code 3 (until 2025-10-09T08:53:21.500Z)",
     ]
 
 

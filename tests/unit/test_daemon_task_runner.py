@@ -19,7 +19,7 @@ def test_tasks_run_in_turn_and_are_handed_off(tmp_path: Path) -> None:
     daemon.wait_for_reports(4)
     daemon.stop()
     assert [(body["to"], body["text"]) for body in bodies] == [("reviewer", "build it by own\n")] * 2
-    assert daemon.exits() == [("started", False, None, None), ("exited", True, 0, None)] * 2
+    assert daemon.report_fields() == [("started", False, None, None), ("exited", True, 0, None)] * 2
     assert server.bodies("leave")[0]["cause"] == "stopped"
     assert {body["connection_id"] for body in server.bodies("claim")} == {daemon.runner.connection_id}
     wait_until(lambda: list(daemon.records.read_all()) == [], "the record of the run is removed")
@@ -71,10 +71,10 @@ def test_stop_ends_run_as_intended_and_leaves(tmp_path: Path) -> None:
     server = FakeServer("task_1")
     daemon = OneRoleDaemon(tmp_path, server, "sleep 1000")
     daemon.wait_for_reports(1)
-    daemon.stop("stopped by wish")
+    daemon.stop("desired state is stopped")
     daemon.wait_for_reports(2)
-    assert daemon.exits() == [("started", False, None, None), ("exited", True, None, 15)]
-    assert server.bodies("leave")[0]["reason"] == "stopped by wish"
+    assert daemon.report_fields() == [("started", False, None, None), ("exited", True, None, 15)]
+    assert server.bodies("leave")[0]["reason"] == "desired state is stopped"
     assert server.bodies("handoff") == []
     assert daemon.runner.history == History(generation=3)
 
@@ -126,7 +126,7 @@ def test_unanswered_join_is_left_on_stop(tmp_path: Path) -> None:
     server.loses_response_of = {"join"}
     daemon = OneRoleDaemon(tmp_path, server, "true")
     server.wait_for("join", 2)
-    daemon.stop("the wish changed")
+    daemon.stop("the agent spec changed")
     assert [body["connection_id"] for body in server.bodies("leave")] == [daemon.runner.connection_id]
 
 
@@ -316,7 +316,7 @@ def test_crash_loop_is_reported(tmp_path: Path) -> None:
     assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
     assert (crash_loop.kind, crash_loop.until, crash_loop.task) == ("parked", exited.until, "task_1")
     assert seconds_of(crash_loop.until or "") >= before + LIMITS.park_pause_s - 0.01
-    assert "3 unintended ends" in (crash_loop.detail or "")
+    assert "3 failures" in (crash_loop.detail or "")
     assert daemon.runner.history.rest == PARKED
 
 

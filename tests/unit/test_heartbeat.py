@@ -13,7 +13,7 @@ from greenroom.domain.reliability import DEFAULTS, Reliability
 from greenroom.domain.sitting import SUPERSEDED
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.replies import HeartbeatReply, JoinReply
-from tests.unit.scripted_transport import ScriptedFunction, heartbeat_reply, join_reply, unreachable_error
+from tests.unit.scripted_transport import ScriptedFunction, heartbeat_reply, join_reply, unreachable
 from tests.waiting import PATIENCE_S
 
 
@@ -78,7 +78,7 @@ def test_wait_is_at_most_one_step() -> None:
 
 def test_rejoin_is_immediate_and_warned_once() -> None:
     manual = ManualHeartbeat(
-        [join_reply(), unreachable_error(), join_reply()], [heartbeat_reply("rejoin_required"), heartbeat_reply()]
+        [join_reply(), unreachable(), join_reply()], [heartbeat_reply("rejoin_required"), heartbeat_reply()]
     )
     manual.move_clock(25.0)
     assert words.WARN_REJOINED not in manual.kinds()
@@ -104,7 +104,7 @@ def test_conflict_error_is_verdict() -> None:
 
 
 def test_lost_beat_renews_claim() -> None:
-    manual = ManualHeartbeat([join_reply()], [unreachable_error(), unreachable_error(), heartbeat_reply()])
+    manual = ManualHeartbeat([join_reply()], [unreachable(), unreachable(), heartbeat_reply()])
     manual.move_clock(25.0)
     assert [words.RENEW_CLAIM] == manual.kinds()
     assert not manual.heartbeat.is_present()
@@ -114,7 +114,7 @@ def test_lost_beat_renews_claim() -> None:
 
 
 def test_retry_delays_are_random() -> None:
-    manual = ManualHeartbeat([unreachable_error() for _ in range(50)] + [join_reply()], [])
+    manual = ManualHeartbeat([unreachable() for _ in range(50)] + [join_reply()], [])
     pauses = [manual.heartbeat.step()]
     while len(manual.joins.calls) < 40:
         manual.clock.move(0.05)
@@ -127,7 +127,7 @@ def test_retry_delays_are_random() -> None:
 
 
 def test_spread_retries_delays() -> None:
-    manual = ManualHeartbeat([join_reply(spread_retries=True)], [unreachable_error() for _ in range(4)])
+    manual = ManualHeartbeat([join_reply(spread_retries=True)], [unreachable() for _ in range(4)])
     manual.move_clock(25.0)
     pauses = []
     while len(manual.beats.calls) < 4:
@@ -143,7 +143,7 @@ def test_spread_retries_delays() -> None:
 
 
 def test_long_outage_is_one_notice() -> None:
-    manual = ManualHeartbeat([join_reply()], [*(unreachable_error() for _ in range(400)), heartbeat_reply()])
+    manual = ManualHeartbeat([join_reply()], [*(unreachable() for _ in range(400)), heartbeat_reply()])
     manual.move_clock(25.0 + 200.0)
     assert 1 == manual.kinds().count(words.NOTE_UNREACHABLE)
     manual.beats.steps[:] = [heartbeat_reply()]
@@ -153,7 +153,7 @@ def test_long_outage_is_one_notice() -> None:
 
 
 def test_wake_beats_at_once_and_renews_claim() -> None:
-    manual = ManualHeartbeat([join_reply()], [unreachable_error(), heartbeat_reply(), heartbeat_reply()])
+    manual = ManualHeartbeat([join_reply()], [unreachable(), heartbeat_reply(), heartbeat_reply()])
     manual.move_clock(10.0)
     manual.clock.sleep(3600.0)
     manual.heartbeat.step()
@@ -176,7 +176,7 @@ def test_answered_wake_beat_renews_claim() -> None:
 
 
 def test_no_run_starts_after_suspend() -> None:
-    manual = ManualHeartbeat([join_reply()], [unreachable_error()])
+    manual = ManualHeartbeat([join_reply()], [unreachable()])
     manual.move_clock(1.0)
     assert manual.heartbeat.may_begin()
     manual.clock.sleep(DEFAULTS.heartbeat_ttl_s)

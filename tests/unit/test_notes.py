@@ -52,4 +52,4 @@ def test_unwritten_note_stays_new(tmp_path: Path) -> None:
 def test_brief_has_notes_below_text() -> None:
     assert "build it" == brief_of(make_task()), "without notes, the brief is the task's text"
     brief = brief_of(make_task(notes=(make_note("red"), make_note("no,\nblue\n"))))
-    assert "build it\n\nNotes from people on this task:\n- red\n- no,\n  blue\n" == brief
+    assert "build it\n\nNotes from users on this task:\n- red\n- no,\n  blue\n" == brief

@@ -23,7 +23,7 @@ FAILED_EXIT = Exit(code=1, signal=None)
         ),
         (Result(status="rate_limited"), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
         (Result(status="rate_limited", until=BEFORE), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
-        (Result(status="login_required", reason="too much"), None, "Its login is needed: too much"),
+        (Result(status="login_required", reason="too much"), None, "A login is needed: too much"),
     ],
     ids=["until its instant", "without an instant", "instant in the past", "until a user logs in"],
 )

@@ -73,9 +73,9 @@ def test_repeated_result_is_idempotent(server: TinyServer, tmp_path: Path) -> No
         assert 4 == report_call.run(function, task="task_1", attempt=1, text="more")
     assert 2 == sum(key == "POST complete" for key, _ in server.requests)
     assert "POST complete" == server.requests[-1][0], "a report on a finished task is not sent"
-    assert "kept beside it" not in report_call.err.getvalue()
+    assert "was kept as well" not in report_call.err.getvalue()
     assert 0 == report_call.run(report.run_complete, task="task_1", attempt=1, text="something else")
-    assert "had another result, which counts; this one was kept beside it" in report_call.err.getvalue()
+    assert "already had a result, which counts; this one was kept as well" in report_call.err.getvalue()
 
 
 def test_note_is_shown_once(server: TinyServer, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_unwritable_files_do_not_fail_report(
     server.answers["POST handoff"] = lambda server, body: None
     report_call = ReportCall(server.url, tmp_path, SHORT_CONTACT_LIMITS)
     assert 69 == report_call.run(report.run_handoff, text="a day's work", to="reviewer")
-    assert "keep it yourself" in report_call.err.getvalue()
+    assert "Keep a copy of it" in report_call.err.getvalue()
     assert 0 == ReportCall(server.url, tmp_path).run(report.run_complete, text="done")
 
 

@@ -28,8 +28,8 @@ from greenroom.domain.supervision import (
 NEW = History(generation=2)
 BACKED_OFF = History(generation=2, ends=(80.0, 90.0), in_a_row=2, last_end_at=90.0, rest=BACKING_OFF, rests_until=110.0)
 CRASH_LOOPED = History(generation=2, ends=(80.0, 90.0, 95.0), rest=PARKED, rests_until=395.0, reason="3 ends")
-PROBE_FAILED = History(generation=2, rest=PARKED, reason="its run on trial ended too")
-LOGGED_OUT = paused(NEW, 2, 99.0, None, "nobody is logged in")
+PROBE_FAILED = History(generation=2, rest=PARKED, reason="its probe run failed too")
+LOGGED_OUT = paused(NEW, 2, 99.0, None, "the login is missing")
 RULES = [
     # desired, desired generation, held generation, history, action
     (False, 2, None, History(), KEEP),
@@ -74,20 +74,24 @@ def test_decision_table(
 @pytest.mark.parametrize(
     ("history", "reason", "until"),
     [
-        (fail(NEW, 100.0), "backing off: an unintended end: exit code 3", 101.5),
-        (fail(NEW, 98.0, 100.0), "backing off: 2 unintended ends in a row, the last: exit code 3", 102.5),
+        (fail(NEW, 100.0), "backing off: 1 failure: exit code 3", 101.5),
+        (fail(NEW, 98.0, 100.0), "backing off: 2 failures in a row, the last: exit code 3", 102.5),
         (
             fail(NEW, 98.0, 99.0, 100.0),
-            "parked, with one run on trial to come: 3 unintended ends within 300 s, the last: exit code 3",
+            "crash-looping, one probe run follows: 3 failures within 300 s, the last: exit code 3",
             400.0,
         ),
-        (PROBE_FAILED, "parked until a person starts it again: its run on trial ended too", None),
-        (LOGGED_OUT, "paused until a person starts it again: nobody is logged in", None),
+        (PROBE_FAILED, "parked until a user starts it again: its probe run failed too", None),
+        (LOGGED_OUT, "paused until a user starts it again: the login is missing", None),
         (paused(NEW, 2, 99.0, 160.0, "too many requests"), "paused: too many requests", 160.0),
-        (yielded(NEW, 2, 100.0, DEFAULTS), "somebody else has the role; it is taken again when it is vacant", 130.0),
+        (
+            yielded(NEW, 2, 100.0, DEFAULTS),
+            "another agent has the role; this one joins again when the role is vacant",
+            130.0,
+        ),
         (
             hindered(NEW, 2, 100.0, 0.0, DEFAULTS, "There is no program x."),
-            "backing off: nothing could be run: There is no program x.",
+            "backing off: could not start: There is no program x.",
             101.0,
         ),
     ],
@@ -127,7 +131,7 @@ def test_third_failure_in_window_is_crash_loop() -> None:
         last_end_at=299.0,
         rest=PARKED,
         rests_until=599.0,
-        reason="3 unintended ends within 300 s, the last: exit code 3",
+        reason="3 failures within 300 s, the last: exit code 3",
     )
     assert fail(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first failure is outside the window"
 
@@ -141,7 +145,7 @@ def test_success_resets_backoff_but_not_window() -> None:
 
 def test_successful_probe_run_recovers() -> None:
     history = fail(NEW, 0.0, 1.0, 2.0)
-    assert decide(True, 2, None, history, 302.0) == Step(SIT, "parked before, it gets one run on trial")
+    assert decide(True, 2, None, history, 302.0) == Step(SIT, "crash-looping; this is the probe run")
     assert history.is_parked
     assert succeeded(history, 2) == NEW
 
@@ -150,7 +154,7 @@ def test_failed_probe_run_waits_for_user() -> None:
     history = fail(NEW, 0.0, 1.0, 2.0, 302.0)
     assert history.is_parked
     assert history.needs_person
-    assert history.reason == "its run on trial ended too: exit code 3"
+    assert history.reason == "its probe run failed too: exit code 3"
     assert decide(True, 2, None, history, 1e9).action == WAIT
     assert decide(True, 3, None, history, 303.0).action == SIT
     assert not under(history, 3).is_parked
@@ -178,7 +182,7 @@ def test_interrupted_probe_run_is_still_owed(interrupt: Callable[[History], Hist
     history = interrupt(fail(NEW, 0.0, 1.0, 2.0))
     assert history.is_parked
     assert not history.needs_person
-    assert "on trial" in decide(True, 2, None, history, 1000.0).reason
+    assert "probe run" in decide(True, 2, None, history, 1000.0).reason
     assert fail(history, 1000.0).needs_person
     assert succeeded(history, 2) == NEW
 
@@ -217,12 +221,12 @@ def test_agent_running_as_desired_is_kept(
 ) -> None:
     """A policy that counts an hour without output as a failure would stop the agents that work longest."""
     history = History(generation=2, ends=tuple(ends), rest=rest, rests_until=rests_until)
-    assert decide(True, 2, 2, history, now) == Step(KEEP, "as wished")
+    assert decide(True, 2, 2, history, now) == Step(KEEP, "runs as desired")
 
 
 def test_reason_is_one_short_line() -> None:
     reason = ended(NEW, 2, 0.0, 0.5, DEFAULTS, "exit code 3\nTraceback ...\n").reason
-    assert reason == "an unintended end: exit code 3"
+    assert reason == "1 failure: exit code 3"
     assert len(paused(NEW, 2, 0.0, None, "x" * 5000).reason) == REASON_CHARACTERS_MAX
     assert paused(NEW, 2, 0.0, None, "no file \udcff").reason == "no file ?"
     assert paused(NEW, 2, 0.0, None, " \n").reason == "no reason was given"

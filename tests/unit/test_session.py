@@ -29,7 +29,7 @@ from tests.unit.scripted_transport import (
     json_response,
     make_task,
     problem_response,
-    unreachable_error,
+    unreachable,
 )
 
 
@@ -104,7 +104,7 @@ def test_retries_keep_idempotency_key() -> None:
         {"message": {"id": "m", "room": "r", "sender": "user", "to": "b", "text": "t", "task": None, "at": "a"}}
     )
     sent = json_response({**msgspec.json.decode(created.body), "task": None})
-    session = session_with(unreachable_error(), problem_response("store_unavailable"), sent, sent, patience_s=60.0)
+    session = session_with(unreachable(), problem_response("store_unavailable"), sent, sent, patience_s=60.0)
     for _ in range(2):
         session.send("demo", SendMessage(sender="user", text="t"))
     keys = [headers["Idempotency-Key"] for _, _, _, headers, _ in requests_of(session)]
@@ -117,13 +117,13 @@ def test_retries_end_with_patience() -> None:
 
     def slow_silence() -> Response:
         clock.move(4.0)
-        raise unreachable_error()
+        raise unreachable()
 
     session = session_with(slow_silence, slow_silence, slow_silence, patience_s=10.0, clock=clock)
     with pytest.raises(Unavailable):
         session.start("task_1", "conn_1", 1)
     assert 3 == len(requests_of(session))
-    impatient = session_with(unreachable_error())
+    impatient = session_with(unreachable())
     with pytest.raises(Unavailable):
         impatient.start("task_1", "conn_1", 1)
 
@@ -134,13 +134,13 @@ def test_give_up_stops_own_retries_only() -> None:
 
     def give_up_then_fail() -> Response:
         patient.give_up()
-        raise unreachable_error()
+        raise unreachable()
 
     assert isinstance(session._transport, ScriptedTransport)
     session._transport.steps += [
-        unreachable_error(),
+        unreachable(),
         give_up_then_fail,
-        unreachable_error(),
+        unreachable(),
         json_response(make_task()),
     ]
     with pytest.raises(Unavailable):
@@ -215,7 +215,7 @@ def test_stream_resumes_after_interruptions() -> None:
     first = Response(200, {}, b": still here\n\n" + make_frame(1) + make_frame(2) + b"id: 3\ndata: {broken off")
     second = Response(200, {}, make_frame(3))
     reset = Response(200, {}, b'event: reset\nid: 9\ndata: {"cursor":9}\n\n' + make_frame(10))
-    session = session_with(first, unreachable_error(), problem_response("overloaded"), second, reset)
+    session = session_with(first, unreachable(), problem_response("overloaded"), second, reset)
     events = session.stream_events("demo", after=0)
     found = [next(events) for _ in range(5)]
     assert [make_event(1), make_event(2), make_event(3), Reset(), make_event(10)] == found
@@ -224,7 +224,7 @@ def test_stream_resumes_after_interruptions() -> None:
 
 def test_stream_errors_are_raised() -> None:
     with pytest.raises(Unavailable):
-        next(session_with(unreachable_error()).stream_events("demo"))
+        next(session_with(unreachable()).stream_events("demo"))
     lost_room = session_with(Response(200, {}, make_frame(1)), problem_response("not_found")).stream_events("demo")
     assert make_event(1) == next(lost_room)
     with pytest.raises(NotFound):

@@ -215,8 +215,13 @@ def test_stored_token_matches_exact_url(home: dict[str, str], tmp_path: Path) ->
         resolve_settings(home, url=FAR).origins["token"],
     )
     assert "stored" == resolve_settings(home, url=f"{FAR}/").token
-    for other in ("http://far.example:8443", "https://far.example", "https://far.example:8443/x", "http://far_example"):
-        assert resolve_settings(home, url=other).token is None
+    for other_url in (
+        "http://far.example:8443",
+        "https://far.example",
+        "https://far.example:8443/x",
+        "http://far_example",
+    ):
+        assert resolve_settings(home, url=other_url).token is None
     path.write_text(path.read_text().replace("far.example", "far_example"))
     assert resolve_settings(home, url=FAR).token is None, "the file's name is not enough: its URL has to match"
     assert "told" == resolve_settings(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from greenroom.client import errand
-from greenroom.client.briefing import marks_of
 from greenroom.client.errand import NOTHING_WRITTEN, Errand
 from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
 from greenroom.client.plan import Plan
@@ -18,7 +17,6 @@ from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import task as tasks
 from greenroom.domain.reliability import Reliability
 from greenroom.process import journal
-from greenroom.process.group import Group
 from greenroom.process.identity import Identity, identity_of, is_alive
 from tests.unit.scripted_transport import (
     CONNECTION,
@@ -29,17 +27,17 @@ from tests.unit.scripted_transport import (
     json_response,
     make_task,
     problem_response,
-    unreachable_error,
+    unreachable,
 )
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
 LIMITS = Reliability(stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S, text_bytes_max=10_000, stderr_bytes_kept=100)
-HELD_TASK = json_response(make_task())
-FINISHED_TASK = json_response(make_task(status="completed", claimed_by=None))
+HELD = json_response(make_task())
+FINISHED = json_response(make_task(status="completed", claimed_by=None))
 IN_A_WHILE = "2025-10-09T08:58:20.000Z"
-OWN_COMPLETED = make_task(status="completed", claimed_by=None, accepted_attempt=1)
+COMPLETED = make_task(status="completed", claimed_by=None, accepted_attempt=1)
 
 
 class ScriptedTaskRun:
@@ -71,7 +69,7 @@ class ScriptedTaskRun:
 
 
 def test_task_is_input_and_output_is_handed_off(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "print('made of', input())", HELD_TASK, HELD_TASK, FINISHED_TASK)
+    scripted = ScriptedTaskRun(tmp_path, "print('made of', input())", HELD, HELD, FINISHED)
     outcome = scripted.run()
     assert (DONE, 0) == (outcome.kind, outcome.exit.code if outcome.exit else None)
     attempt = {"connection_id": CONNECTION, "attempt": 1}
@@ -85,19 +83,19 @@ def test_task_is_input_and_output_is_handed_off(tmp_path: Path) -> None:
 
 
 def test_last_role_completes_request(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "print('done')", HELD_TASK, HELD_TASK, FINISHED_TASK, then="user")
+    scripted = ScriptedTaskRun(tmp_path, "print('done')", HELD, HELD, FINISHED, then="user")
     scripted.run()
     assert ("complete", {"connection_id": CONNECTION, "attempt": 1, "text": "done\n"}) == scripted.calls()[-1]
 
 
 def test_empty_output_is_handed_off(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "", HELD_TASK, HELD_TASK, FINISHED_TASK)
+    scripted = ScriptedTaskRun(tmp_path, "", HELD, HELD, FINISHED)
     scripted.run()
     assert NOTHING_WRITTEN == scripted.calls()[-1][1]["text"]
 
 
 def test_long_output_is_cut_and_kept(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD_TASK, HELD_TASK, FINISHED_TASK)
+    scripted = ScriptedTaskRun(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD, HELD, FINISHED)
     outcome = scripted.run()
     text = scripted.calls()[-1][1]["text"]
     assert outcome.is_kept
@@ -110,7 +108,7 @@ def test_long_output_is_cut_and_kept(tmp_path: Path) -> None:
 
 def test_failure_detail_has_end_of_stderr(tmp_path: Path) -> None:
     script = "import sys; print('half'); sys.stderr.write('x' * 500 + 'the reason'); sys.exit(3)"
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
     outcome = scripted.run()
     assert FAILED == outcome.kind
     assert "exit code 3" in outcome.detail
@@ -119,7 +117,7 @@ def test_failure_detail_has_end_of_stderr(tmp_path: Path) -> None:
 
 
 def test_failed_start_is_not_begun(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "", HELD_TASK)
+    scripted = ScriptedTaskRun(tmp_path, "", HELD)
     scripted.errand._plan = Plan(
         command=("/no/such/program",), cwd=tmp_path, env={}, then="user", folder=tmp_path / "run"
     )
@@ -129,20 +127,18 @@ def test_failed_start_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_timeout_is_failure(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD_TASK, HELD_TASK, timeout_s=0.3)
+    scripted = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD, HELD, timeout_s=0.3)
     outcome = scripted.run()
     assert FAILED == outcome.kind
     assert "0.3 s" in outcome.detail
-    lingering = ScriptedTaskRun(
-        tmp_path, "import time; time.sleep(600)", HELD_TASK, json_response(OWN_COMPLETED), timeout_s=0.3
-    )
+    lingering = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD, json_response(COMPLETED), timeout_s=0.3)
     assert DID_ITSELF == lingering.run().kind
 
 
 @pytest.mark.parametrize("script", ["print('noise')", "import sys; sys.exit(1)"])
-@pytest.mark.parametrize("task", [OWN_COMPLETED, make_task(status="quarantined", claimed_by=None)])
+@pytest.mark.parametrize("task", [COMPLETED, make_task(status="quarantined", claimed_by=None)])
 def test_command_that_reported_itself_adds_nothing(tmp_path: Path, script: str, task: tasks.Task) -> None:
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, json_response(task))
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, json_response(task))
     assert DID_ITSELF == scripted.run().kind
 
 
@@ -157,9 +153,9 @@ def test_task_given_away_before_start_is_not_run(tmp_path: Path) -> None:
 
 def test_late_result_is_no_failure(tmp_path: Path) -> None:
     another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
-    late = ScriptedTaskRun(tmp_path, "print('done')", HELD_TASK, another, problem_response("superseded"))
+    late = ScriptedTaskRun(tmp_path, "print('done')", HELD, another, problem_response("superseded"))
     assert GONE == late.run().kind
-    failed = ScriptedTaskRun(tmp_path, "raise SystemExit(1)", HELD_TASK, another)
+    failed = ScriptedTaskRun(tmp_path, "raise SystemExit(1)", HELD, another)
     assert GONE == failed.run().kind
 
 
@@ -170,36 +166,34 @@ RESULT_SCRIPT = (
 
 def test_result_text_replaces_output(tmp_path: Path) -> None:
     script = RESULT_SCRIPT.format(result='{"status": "done", "text": "the answer"}', code=0)
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK, FINISHED_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
     assert DONE == scripted.run().kind
     assert "the answer" == scripted.calls()[-1][1]["text"]
 
 
 @pytest.mark.parametrize(
     ("response", "kind"),
-    [(HELD_TASK, DONE), (json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
+    [(HELD, DONE), (json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
     ids=["own task", "task of another attempt"],
 )
 def test_result_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, response: Response, kind: str) -> None:
     results = [Result(status="done", text="the answer"), Result(status="failed", reason="written meanwhile")]
     monkeypatch.setattr(errand, "read_result", lambda *where: results.pop(0))
     code = 0 if kind == DONE else 1
-    scripted = ScriptedTaskRun(
-        tmp_path, f"print('noise'); raise SystemExit({code})", HELD_TASK, response, FINISHED_TASK
-    )
+    scripted = ScriptedTaskRun(tmp_path, f"print('noise'); raise SystemExit({code})", HELD, response, FINISHED)
     assert kind == scripted.run().kind
     assert "the answer" == scripted.calls()[-1][1]["text"]
 
 
 def test_failed_result_overrides_exit_code(tmp_path: Path) -> None:
     script = RESULT_SCRIPT.format(result='{"status": "failed", "reason": "no such branch"}', code=0)
-    outcome = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK).run()
+    outcome = ScriptedTaskRun(tmp_path, script, HELD, HELD).run()
     assert (FAILED, "no such branch") == (outcome.kind, outcome.detail)
 
 
 def test_done_result_keeps_failed_exit_code(tmp_path: Path) -> None:
     script = RESULT_SCRIPT.format(result='{"status": "done", "text": "the answer"}', code=3)
-    outcome = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK).run()
+    outcome = ScriptedTaskRun(tmp_path, script, HELD, HELD).run()
     assert (FAILED, "exit code 3") == (outcome.kind, outcome.detail)
 
 
@@ -207,7 +201,7 @@ def test_done_result_keeps_failed_exit_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("status", "until"), [("rate_limited", IN_A_WHILE), ("login_required", None)])
 def test_limit_and_missing_login_pause(tmp_path: Path, status: str, until: str | None, code: int) -> None:
     script = RESULT_SCRIPT.format(result=f'{{"status": "{status}", "reason": "too much"}}', code=code)
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
     scripted.errand._clock = scripted.clock
     outcome = scripted.run()
     assert (PAUSED, until, code) == (outcome.kind, outcome.until, outcome.exit.code if outcome.exit else None)
@@ -215,91 +209,25 @@ def test_limit_and_missing_login_pause(tmp_path: Path, status: str, until: str |
 
 
 def test_result_of_earlier_run_is_ignored(tmp_path: Path) -> None:
-    first = ScriptedTaskRun(tmp_path, RESULT_SCRIPT.format(result='{"status": "failed"}', code=0), HELD_TASK, HELD_TASK)
+    first = ScriptedTaskRun(tmp_path, RESULT_SCRIPT.format(result='{"status": "failed"}', code=0), HELD, HELD)
     assert FAILED == first.run().kind
-    assert DONE == ScriptedTaskRun(tmp_path, "print('fine')", HELD_TASK, HELD_TASK, FINISHED_TASK).run().kind
+    assert DONE == ScriptedTaskRun(tmp_path, "print('fine')", HELD, HELD, FINISHED).run().kind
 
 
 def test_unobserved_exit_is_failure_and_output_is_kept(tmp_path: Path) -> None:
     script = (
         "import os, signal, time; print('half', flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
     )
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
     outcome = scripted.run()
     assert (FAILED, True) == (outcome.kind, outcome.is_kept)
     assert "how the command ended is unknown" in outcome.detail
     assert str(scripted.plan.stdout) in outcome.detail
 
 
-class AdoptedTaskRun(ScriptedTaskRun):
-    """The task run of a command that an earlier process started, and whose process group it left behind."""
-
-    def begin(self) -> Group:
-        env = {**self.plan.env, **self.marks, "GREENROOM_NOTES": str(self.plan.notes)}
-        return Group.spawn(self.plan.command, self.plan.cwd, env, b"given", self.plan.folder, self.marks)
-
-    @property
-    def marks(self) -> dict[str, str]:
-        return marks_of("task_1", 1, CONNECTION)
-
-    def run(self) -> Outcome:
-        outcome = self.errand.carry_on()
-        assert [] == self.transport.steps, "every step of the script was used"
-        return outcome
-
-
-def test_adopted_run_hands_off_its_output(tmp_path: Path) -> None:
-    scripted = AdoptedTaskRun(tmp_path, "import sys; print('made of', sys.stdin.read())", HELD_TASK, FINISHED_TASK)
-    group = scripted.begin()
-    assert DONE == scripted.run().kind
-    handoff = {"connection_id": CONNECTION, "attempt": 1, "to": "reviewer", "text": "made of given\n"}
-    assert [("task_1", None), ("handoff", handoff)] == scripted.calls(), "the task is not started again"
-    assert [group.identity] == scripted.started
-    group.stop(0)
-
-
-def test_adopted_run_has_remaining_time(tmp_path: Path) -> None:
-    began_at = SystemClock().wall() - 600.0
-    scripted = AdoptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD_TASK, timeout_s=600.1, began_at=began_at)
-    group = scripted.begin()
-    outcome = scripted.run()
-    assert (FAILED, True) == (outcome.kind, "did not end within its 600.1 s" in outcome.detail)
-    assert not is_alive(group.identity)
-    group.stop(0)
-
-
-def test_adopted_run_keeps_its_exit(tmp_path: Path) -> None:
-    scripted = AdoptedTaskRun(tmp_path, "import sys; sys.stderr.write('the reason'); sys.exit(3)", HELD_TASK)
-    group = scripted.begin()
-    group.wait(PATIENCE_S)
-    assert (FAILED, "exit code 3\nthe reason") == ((outcome := scripted.run()).kind, outcome.detail)
-    group.stop(0)
-
-
-def test_unstarted_adopted_run_is_not_begun(tmp_path: Path) -> None:
-    assert NOT_BEGUN == AdoptedTaskRun(tmp_path, "").run().kind
-
-
-def test_adopted_run_gets_each_note_once(tmp_path: Path) -> None:
-    scripted = AdoptedTaskRun(tmp_path, GATED_SCRIPT, HELD_TASK, FINISHED_TASK)
-    scripted.plan.folder.mkdir()
-    scripted.plan.notes.write_text("make it blue\n")
-    group = scripted.begin()
-
-    def note(identity: Identity) -> None:
-        assert ["and round"] == scripted.errand.take_notes(("make it blue", "and round"))
-        assert [] == scripted.errand.take_notes(("make it blue", "and round"))
-        (tmp_path / "go").touch()
-
-    scripted.errand._on_started = note
-    assert DONE == scripted.run().kind
-    assert "make it blue\nand round\n" == scripted.plan.notes.read_text()
-    group.stop(0)
-
-
 def test_rejected_result_is_kept(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(
-        tmp_path, "print('done')", HELD_TASK, HELD_TASK, problem_response("room_closed", "The room is closed.")
+        tmp_path, "print('done')", HELD, HELD, problem_response("room_closed", "The room is closed.")
     )
     outcome = scripted.run()
     assert (FAILED, True) == (outcome.kind, outcome.is_kept)
@@ -309,15 +237,7 @@ def test_rejected_result_is_kept(tmp_path: Path) -> None:
 
 def test_run_waits_for_server(tmp_path: Path) -> None:
     script = ScriptedTaskRun(
-        tmp_path,
-        "print('done')",
-        unreachable_error(),
-        HELD_TASK,
-        unreachable_error(),
-        HELD_TASK,
-        unreachable_error(),
-        unreachable_error(),
-        FINISHED_TASK,
+        tmp_path, "print('done')", unreachable(), HELD, unreachable(), HELD, unreachable(), unreachable(), FINISHED
     )
     assert DONE == script.run().kind
 
@@ -327,13 +247,13 @@ def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
 
     def doubt_again() -> Response:
         scripted.errand.doubt()
-        raise unreachable_error()
+        raise unreachable()
 
     def open_gate() -> Response:
         (tmp_path / "go").touch()
         return json_response(make_task(status="pending", released_cause="lost", claimed_by=None))
 
-    scripted.transport.steps += [HELD_TASK, doubt_again, open_gate, HELD_TASK, FINISHED_TASK]
+    scripted.transport.steps += [HELD, doubt_again, open_gate, HELD, FINISHED]
     scripted.errand.doubt()
     assert DONE == scripted.run().kind
 
@@ -355,7 +275,7 @@ def test_cancelled_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
             pass
         return json_response(make_task(status="closed", claimed_by=None, reason="no more"))
 
-    scripted.transport.steps += [HELD_TASK, cancelled, problem_response("superseded")]
+    scripted.transport.steps += [HELD, cancelled, problem_response("superseded")]
     scripted.errand.doubt()
     outcome = scripted.run()
     assert GONE == outcome.kind
@@ -368,7 +288,7 @@ def test_stop_ends_run_with_children(tmp_path: Path) -> None:
     script = (
         f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); {child}"
     )
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD)
     children: list[Identity | None] = []
 
     def stop_after_child_started() -> None:
@@ -391,9 +311,9 @@ def test_stop_ends_wait_for_server(tmp_path: Path) -> None:
 
     def stop() -> Response:
         scripted.errand.stop("by wish")
-        raise unreachable_error()
+        raise unreachable()
 
-    scripted.transport.steps += [HELD_TASK, HELD_TASK, unreachable_error(), stop]
+    scripted.transport.steps += [HELD, HELD, unreachable(), stop]
     outcome = scripted.run()
     assert (STOPPED, True) == (outcome.kind, outcome.is_kept)
 
@@ -404,7 +324,7 @@ def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
 
     def suspend_then_answer() -> Response:
         scripted.clock.sleep(8 * 3600.0)
-        return HELD_TASK
+        return HELD
 
     scripted.transport.steps += [suspend_then_answer, problem_response("superseded")]
     assert GONE == scripted.run().kind
@@ -412,7 +332,7 @@ def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
 
 
 def test_suspend_before_command_prevents_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')", HELD_TASK, problem_response("superseded"))
+    scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')", HELD, problem_response("superseded"))
     scripted.errand._clock = scripted.clock
     begin = journal.begin
 
@@ -431,7 +351,7 @@ def test_stop_before_command_prevents_start(tmp_path: Path, method: str, kind: s
 
     def end_then_answer() -> Response:
         getattr(scripted.errand, method)("no more")
-        return HELD_TASK
+        return HELD
 
     scripted.transport.steps.append(end_then_answer)
     assert kind == scripted.run().kind
@@ -446,7 +366,7 @@ def test_suspended_time_is_no_run_time(tmp_path: Path) -> None:
         f"while not pathlib.Path({str(gate)!r}).exists():\n    time.sleep(0.01)\n"
         "print('done')"
     )
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK, json_response(OWN_COMPLETED), timeout_s=600.0)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, json_response(COMPLETED), timeout_s=600.0)
     scripted.errand._clock = scripted.clock
 
     def suspend() -> None:
@@ -470,11 +390,11 @@ def test_superseded_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=supersede_after_output)
     scripted.errand._on_started = lambda identity: thread.start()
-    scripted.transport.steps += [HELD_TASK, problem_response("superseded")]
+    scripted.transport.steps += [HELD, problem_response("superseded")]
     outcome = scripted.run()
     thread.join(PATIENCE_S)
     assert GONE == outcome.kind
-    assert outcome.detail.startswith("Somebody else has it. What it had written was kept")
+    assert outcome.detail.startswith("Somebody else has it. Its output was kept")
     assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
 
 
@@ -483,7 +403,7 @@ def test_unkept_late_result_stays_in_file(tmp_path: Path, code: int) -> None:
     another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
     script = f"import sys; print('half'); sys.exit({code})"
     scripted = ScriptedTaskRun(
-        tmp_path, script, HELD_TASK, another, problem_response("not_kept", "Attempt 1 no longer counts.")
+        tmp_path, script, HELD, another, problem_response("not_kept", "Attempt 1 no longer counts.")
     )
     outcome = scripted.run()
     assert (GONE, True) == (outcome.kind, outcome.is_kept)
@@ -495,7 +415,7 @@ def test_rejected_late_result_stays_in_file(tmp_path: Path) -> None:
     script = "import sys; print('half'); sys.exit(1)"
     another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
     scripted = ScriptedTaskRun(
-        tmp_path, script, HELD_TASK, another, problem_response("invalid_request", "There is no such role.")
+        tmp_path, script, HELD, another, problem_response("invalid_request", "There is no such role.")
     )
     outcome = scripted.run()
     assert (GONE, True) == (outcome.kind, outcome.is_kept)
@@ -510,7 +430,7 @@ print(sys.stdin.read())
 while "blue" not in notes.read_text():
     threading.Event().wait(0.01)
 """
-    scripted = ScriptedTaskRun(tmp_path, script, HELD_TASK, HELD_TASK, FINISHED_TASK)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
 
     def note(identity: Identity) -> None:
         scripted.errand.take_notes(("make it blue",))

@@ -77,7 +77,7 @@ def make_lease_table(count: int) -> LeaseTable:
     return leases
 
 
-def look_until_complete(leases: LeaseTable, now: float, looks_max: int = 10, due_max: int = 10_000) -> int:
+def look_until_done(leases: LeaseTable, now: float, looks_max: int = 10, due_max: int = 10_000) -> int:
     """Look until the round is complete, and return the number of parts it took."""
     parts = 1
     while leases.look(now, looks_max, due_max):
@@ -89,18 +89,18 @@ def test_round_in_parts_finds_all_silent_leases() -> None:
     leases = make_lease_table(10 * SHEET_LEASES)
     for number in range(0, 10 * SHEET_LEASES, 2):
         leases.beat(f"room/role{number}", f"c{number}", NOW + 60.0)
-    assert look_until_complete(leases, NOW + TTL_S) > 5
+    assert look_until_done(leases, NOW + TTL_S) > 5
     silent = {f"room/role{number}" for number in range(1, 10 * SHEET_LEASES, 2)}
     assert silent == set(leases.due_seats(NOW + TTL_S))
-    look_until_complete(leases, NOW + 60.0 + TTL_S - 1.0)
+    look_until_done(leases, NOW + 60.0 + TTL_S - 1.0)
     assert silent == set(leases.due_seats(NOW + 60.0 + TTL_S - 1.0))
-    look_until_complete(leases, NOW + 60.0 + TTL_S)
+    look_until_done(leases, NOW + 60.0 + TTL_S)
     assert 10 * SHEET_LEASES == len(leases.due_seats(NOW + 60.0 + TTL_S))
 
 
 def test_beat_after_look_prevents_expiry() -> None:
     leases = make_lease_table(2)
-    look_until_complete(leases, NOW + TTL_S)
+    look_until_done(leases, NOW + TTL_S)
     assert "ok" == leases.beat("room/role0", "c0", NOW + TTL_S)
     assert ["room/role1"] == leases.due_seats(NOW + TTL_S)
 
@@ -109,7 +109,7 @@ def test_round_stops_at_limit_and_next_continues() -> None:
     count = 4 * SHEET_LEASES
     leases, due_roles = make_lease_table(count), set()
     for _ in range(5):
-        look_until_complete(leases, NOW + TTL_S, due_max=SHEET_LEASES)
+        look_until_done(leases, NOW + TTL_S, due_max=SHEET_LEASES)
         due = leases.due_seats(NOW + TTL_S)
         assert len(due) <= 2 * SHEET_LEASES
         due_roles.update(due)
@@ -119,5 +119,5 @@ def test_round_stops_at_limit_and_next_continues() -> None:
 def test_renewed_grant_is_due_once() -> None:
     leases = make_lease_table(1)
     leases.grant("room/role0", "c0", TTL_S, None, NOW + 0.1)
-    look_until_complete(leases, NOW + TTL_S + 1.0)
+    look_until_done(leases, NOW + TTL_S + 1.0)
     assert ["room/role0"] == leases.due_seats(NOW + TTL_S + 1.0)

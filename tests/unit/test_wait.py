@@ -150,7 +150,7 @@ def test_unprinted_task_is_given_back(server: TinyServer, tmp_path: Path) -> Non
     assert "POST leave" == server.request_keys()[-1]
     assert [] == call.files("claims")
     assert [] == call.files("sittings")
-    assert "given back" in call.err.getvalue()
+    assert "released" in call.err.getvalue()
 
 
 def test_unwritten_claim_is_not_printed(server: TinyServer, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_signal_ends_wait_with_leave(server: TinyServer, tmp_path: Path, number:
     call = WaitCall(server.url, tmp_path)
     assert 130 == call.wait()
     assert "POST leave" == server.request_keys()[-1]
-    assert "to come back: greenroom wait-for-task demo --role builder" in call.err.getvalue()
+    assert "next, to wait again: greenroom wait-for-task demo --role builder" in call.err.getvalue()
     assert [] == call.files("sittings")
     assert before == signal.getsignal(number)
 

@@ -55,7 +55,7 @@ def test_options_choose_claim(tmp_path: Path) -> None:
     assert newer == choose(tmp_path, Wanted(task="task_1", attempt=2))
     with pytest.raises(Unusable, match="2 tasks are held"):
         choose(tmp_path, Wanted(task="task_1"))
-    with pytest.raises(Unusable, match="not held here any more"):
+    with pytest.raises(Unusable, match="no longer held on this computer"):
         choose(tmp_path, Wanted(task="task_1", attempt=3))
 
 
@@ -88,7 +88,7 @@ def test_task_without_token_is_looked_up(tmp_path: Path) -> None:
 
 
 def test_only_claim_is_default(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         choose(tmp_path, Wanted())
     claim_file.write(tmp_path, make_claim())
     assert make_claim() == choose(tmp_path, Wanted())
@@ -106,7 +106,7 @@ def test_only_claim_is_default(tmp_path: Path) -> None:
 
 def test_claims_of_other_servers_are_ignored(tmp_path: Path) -> None:
     claim_file.write(tmp_path, make_claim())
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         claim_file.choose(tmp_path, "http://127.0.0.1:7000", Wanted(), NO_ENVIRONMENT)
 
 
@@ -225,7 +225,7 @@ def test_finished_claim_needs_task_option(tmp_path: Path) -> None:
     assert 2 == choose(tmp_path, Wanted(task="task_1")).attempt, "an open claim is preferred to a finished one"
     claim_file.finish(tmp_path, open_claim)
     claim_file.finish(tmp_path, make_claim("task_1", attempt=2))
-    with pytest.raises(Unusable, match="No task is held here"):
+    with pytest.raises(Unusable, match="No task is held on this computer"):
         choose(tmp_path, Wanted())
 
 

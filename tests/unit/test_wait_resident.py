@@ -62,7 +62,7 @@ def test_unprinted_task_is_given_again(server: TinyServer, tmp_path: Path) -> No
     call.out = UnwritableOutput()
     assert 1 == call.wait()
     assert [] == call.files("claims")
-    assert "It is given again by: greenroom wait-for-task demo --role builder" in call.err.getvalue()
+    assert "next, to get it again: greenroom wait-for-task demo --role builder" in call.err.getvalue()
     assert {"POST claim"} == set(server.request_keys())
 
 

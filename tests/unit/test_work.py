@@ -136,7 +136,7 @@ def test_tasks_run_once_and_are_handed_off(server: TinyServer, tmp_path: Path) -
     assert ["left"] == [body["cause"] for body in work_call.bodies("POST leave")]
     assert 1 == len({body["connection_id"] for body in work_call.bodies("POST join")})
     assert [] == work_call.files()
-    assert "to come back: greenroom work demo --role planner --then builder -- " in work_call.err.getvalue()
+    assert "next, to work again: greenroom work demo --role planner --then builder -- " in work_call.err.getvalue()
 
 
 def test_last_role_completes_by_default(server: TinyServer, tmp_path: Path) -> None:
@@ -176,13 +176,13 @@ def test_crash_loop_then_failed_probe_run_needs_user(server: TinyServer, tmp_pat
     """Without crash-loop detection, a command that fails at once runs all night and puts every task into quarantine."""
     server.answers["POST claim"] = answer_claims(*[json_response(claimed_task())] * 9)
     work_call = WorkCall(server, tmp_path)
-    with pytest.raises(GreenroomError, match="until a person starts it again: its run on trial ended too") as caught:
+    with pytest.raises(GreenroomError, match="until a user starts it again: its probe run failed too") as caught:
         work_call.work("import sys; sys.exit(3)")
     assert FAILED == code_of(caught.value)
-    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    assert "then run: greenroom work demo --role builder" in caught.value.guidance
     lines = work_call.err.getvalue().splitlines()
-    assert 1 == len([line for line in lines if line.startswith("parked, with one run on trial to come: 3 ")])
-    assert 1 == lines.count("parked before, it gets one run on trial")
+    assert 1 == len([line for line in lines if line.startswith("crash-looping, one probe run follows: 3 ")])
+    assert 1 == lines.count("crash-looping; this is the probe run")
     causes = [body["cause"] for body in work_call.bodies("POST leave")]
     assert ["exited", "exited", "exited", "stopped"] == causes, "a probe run's failure is not counted for its task"
     assert 4 == len(work_call.bodies("POST join"))
@@ -196,16 +196,16 @@ def test_successful_probe_run_recovers(server: TinyServer, tmp_path: Path) -> No
     assert 130 == work_call.work(script)
     assert 6 == len((tmp_path / "runs.txt").read_text())
     assert ["exited"] * 5 + ["left"] == [body["cause"] for body in work_call.bodies("POST leave")]
-    assert 1 == work_call.err.getvalue().count("parked before, it gets one run on trial")
+    assert 1 == work_call.err.getvalue().count("crash-looping; this is the probe run")
 
 
 def test_missing_login_needs_user(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST claim"] = answer_claims(*[json_response(claimed_task())] * 3)
     work_call = WorkCall(server, tmp_path)
-    with pytest.raises(GreenroomError, match=r"paused until a person starts it again: .*the key is void") as caught:
+    with pytest.raises(GreenroomError, match=r"paused until a user starts it again: .*the key is void") as caught:
         work_call.work(result_script(status="login_required", reason="the key is void"))
     assert FAILED == code_of(caught.value)
-    assert "start it again: greenroom work demo --role builder" in caught.value.guidance
+    assert "then run: greenroom work demo --role builder" in caught.value.guidance
     assert ["stopped"] == [body["cause"] for body in work_call.bodies("POST leave")]
 
 

@@ -1,1 +1,1 @@
-"""One agent's way of waiting and working. Knows its role and task; must not know the server's inside."""
+"""The commands by which one agent waits for tasks and works on them. Must not know how the server works inside."""

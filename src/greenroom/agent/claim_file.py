@@ -1,6 +1,6 @@
-"""What an agent's later commands must know of the task it holds. Knows the files of claims; must not know the server.
+"""Stores what an agent's later commands need to act for the task that it holds.
 
-One file for each attempt at each task: an older agent of the same role can never pick up what a newer one was given.
+There is one file for each attempt at each task, so that an older agent of a role never uses the claim of a newer one.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ FINISHED = "finished"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt at one task, and what is needed to speak for it. `room` is spelled as the agent spelled it.
+    """One attempt at one task, and what is needed to act for it. `room` is written as the agent wrote it.
 
-    `finished`: its result was handed in, and only the same command once more may still be meant. `notes_seen` of the
-    task's notes were shown to the agent.
+    `finished`: its result was handed in; only a repetition of the same command may still use it. `notes_seen` is how
+    many of the task's notes were shown to the agent.
     """
 
     url: str
@@ -43,7 +43,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command said about the task it means."""
+    """What a command's flags say about the task it is for."""
 
     task: str | None = None
     attempt: int | None = None
@@ -52,9 +52,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def path_of(data_dir: Path, claim: Claim) -> Path:
-    # The server chose the id; a name that is no name must not lead out of the folder.
+    # The id comes from the server; an invalid one must not lead out of the folder.
     if not is_name(claim.task):
-        raise Unusable(f"The server named a task {claim.task!r}.", "Check that GREENROOM_URL names a Greenroom server.")
+        raise Unusable(
+            f"The server sent an invalid task id: {claim.task!r}.",
+            "Check that GREENROOM_URL names a Greenroom server.",
+        )
     return paths.claim(data_dir, claim.url, claim.room, claim.role, claim.task, claim.attempt)
 
 
@@ -65,7 +68,7 @@ def write(data_dir: Path, claim: Claim) -> Path:
 
 
 def finish(data_dir: Path, claim: Claim) -> None:
-    """Write down that the result was handed in; a file that cannot be changed must not pass for an open one."""
+    """Record that the result was handed in. A file that cannot be changed is removed, as it would look open."""
     try:
         write(data_dir, msgspec.structs.replace(claim, state=FINISHED))
     except OSError:
@@ -73,13 +76,13 @@ def finish(data_dir: Path, claim: Claim) -> None:
 
 
 def remove(data_dir: Path, claim: Claim) -> None:
-    """Take the file away: the task is over, or was given back."""
+    """Remove the file: the task is over, or was released."""
     with contextlib.suppress(OSError):
         path_of(data_dir, claim).unlink()
 
 
 def forget_old(data_dir: Path, url: str, room: str, role: str, before: float) -> None:
-    """Remove the role's files from before that wall-clock second: their tokens have run out, the tasks are others'."""
+    """Remove the role's files from before that wall-clock second: their tokens have expired."""
     for path in paths.claims(data_dir, url, room, role).glob("*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:
@@ -87,51 +90,51 @@ def forget_old(data_dir: Path, url: str, room: str, role: str, before: float) ->
 
 
 def all_claims(data_dir: Path, url: str) -> list[Claim]:
-    """Every claim of this computer's agents on that server, the finished ones too."""
+    """Return every claim of this computer's agents on that server, the finished ones included."""
     top = paths.claims(data_dir, url, "*", "*")
     found = sorted(data_dir.glob(str((top / "*.json").relative_to(data_dir))))
     return [claim for path in found if (claim := read_record(path, Claim)) is not None]
 
 
 def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str]) -> Claim:
-    """The claim that a command means: by its flags, else by its environment, else the only open one there is.
+    """Return the claim that a command is for: by its flags, else by its environment, else the only open one.
 
-    A finished one is meant only by who names its task, and only where no open one fits. Raises Unusable (`no_claim`),
-    listing the open ones, when that is none or more than one.
+    A finished one is returned only for a command that names its task, and only if no open one matches. Raises Unusable
+    (`no_claim`), with a list of the open ones, if no claim or more than one matches.
     """
-    told = told_by(environ, url)
-    if told is not None and wanted.task in (None, told.task) and wanted.attempt in (None, told.attempt):
-        return told
+    own = told_by(environ, url)
+    if own is not None and wanted.task in (None, own.task) and wanted.attempt in (None, own.attempt):
+        return own
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
-    known = all_claims(data_dir, url)
-    fitting = [
+    claims = all_claims(data_dir, url)
+    matching = [
         claim
-        for claim in known
+        for claim in claims
         if task in (None, claim.task)
         and wanted.attempt in (None, claim.attempt)
-        # A task that is named needs no role beside it, which the environment may have from another place.
+        # A named task needs no role: the environment may have one for another purpose.
         and (task is not None or is_of_role(claim, wanted, environ))
     ]
-    meant = [claim for claim in fitting if claim.is_open] or (fitting if task is not None else [])
-    if len(meant) == 1:
-        return meant[0]
-    raise unclear(meant, [claim for claim in known if claim.is_open], data_dir)
+    candidates = [claim for claim in matching if claim.is_open] or (matching if task is not None else [])
+    if len(candidates) == 1:
+        return candidates[0]
+    raise unclear(candidates, [claim for claim in claims if claim.is_open], data_dir)
 
 
 def is_of_role(claim: Claim, wanted: Wanted, environ: Mapping[str, str]) -> bool:
-    """Tell whether a claim is of the role that is meant, which is in the room that is meant."""
+    """Return whether a claim is of the wanted role, in the wanted room."""
     room = wanted.room or environ.get("GREENROOM_ROOM")
     role = wanted.role or environ.get("GREENROOM_ROLE")
     return role in (None, claim.role) and (room in (None, claim.room) or kept_as(claim, environ))
 
 
 def kept_as(claim: Claim, environ: Mapping[str, str]) -> bool:
-    """Tell whether it was got in the sitting in which a daemon keeps this process, however its room is spelled."""
+    """Return whether the claim is of the participant that a daemon keeps for this process, in any form of the room."""
     return claim.connection_id == environ.get("GREENROOM_CONNECTION")
 
 
 def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
-    """The claim of a process that was run for one task: its environment holds all of it."""
+    """Return the claim of a process that was run for one task: its environment holds all of it. Else None."""
     names = ("TASK", "ATTEMPT", "CONNECTION", "TOKEN")
     task, attempt, connection_id, token = (environ.get(f"GREENROOM_{name}", "") for name in names)
     if not (task and attempt.isascii() and attempt.isdigit() and connection_id and token):
@@ -147,22 +150,25 @@ def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
     )
 
 
-def unclear(meant: list[Claim], everything: list[Claim], data_dir: Path) -> Unusable:
-    """The error for a command that could mean no claim, or several."""
-    shown = meant or everything
+def unclear(candidates: list[Claim], open_claims: list[Claim], data_dir: Path) -> Unusable:
+    """Return the error for a command that matches no claim, or several."""
+    shown = candidates or open_claims
     listing = "".join(f"\n  --task {c.task} --attempt {c.attempt}   ({c.role} in {c.room})" for c in shown)
-    if meant:
+    if candidates:
         return Unusable(
-            f"{len(meant)} tasks are held here:{listing}", "Name yours with --task and --attempt.", NO_CLAIM
+            f"{len(candidates)} tasks are held on this computer:{listing}",
+            "Run the command again with the --task and --attempt of yours.",
+            NO_CLAIM,
         )
-    if everything:
+    if open_claims:
         return Unusable(
-            f"That task is not held here any more; it is over, or was given away. Held are:{listing}",
-            "Name yours with --task and --attempt, as they were printed with it.",
+            f"That task is no longer held on this computer: it is over, or another attempt has it. Held are:{listing}",
+            "Run the command again with --task and --attempt as they were printed with your task.",
             NO_CLAIM,
         )
     return Unusable(
-        f"No task is held here (looked in {data_dir / 'claims'}).",
-        "Get one first: greenroom wait-for-task ROOM --role ROLE. If you have one, use the same --data-dir and --url.",
+        f"No task is held on this computer (looked in {data_dir / 'claims'}).",
+        "If you hold one, use the --data-dir and --url with which you got it. Otherwise get one: "
+        "greenroom wait-for-task ROOM --role ROLE",
         NO_CLAIM,
     )

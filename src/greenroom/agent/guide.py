@@ -1,4 +1,4 @@
-"""The commands that agents are told to run next, and how a task is shown to them. Must not know how either is done."""
+"""Formats a task for its agent, with the commands that the agent should run next."""
 
 import shlex
 
@@ -12,7 +12,7 @@ PROGRAM = "greenroom"
 
 
 class Guide:
-    """Spells commands so that they work as they stand: what was said by flag is said by flag again."""
+    """Formats commands that work when copied: a URL or data directory given by flag is repeated as a flag."""
 
     def __init__(self, settings: Settings) -> None:
         flags = {"url": ("--url", settings.url), "data_dir": ("--data-dir", str(settings.data_dir))}
@@ -26,11 +26,11 @@ class Guide:
         return self.spell("wait-for-task", room, "--role", role)
 
     def on(self, verb: str, claim: Claim, *words: str) -> str:
-        """A command about one attempt at one task."""
+        """Return a command about one attempt at one task."""
         return self.spell(verb, *words, "--task", claim.task, "--attempt", str(claim.attempt))
 
     def at_work(self, claim: Claim) -> dict[str, str]:
-        """What an agent may do with a task, by verb. Texts may be long, so they are piped in."""
+        """Return the commands for a claimed task, by verb. Texts may be long, so they can be piped in."""
         text = "'your text'"
         return {
             "task-started": self.on("task-started", claim),
@@ -41,13 +41,13 @@ class Guide:
         }
 
     def show(self, task: ClaimedTask, claim: Claim) -> str:
-        """A task as an agent reads it: what to do, what earlier attempts left, and the commands to use."""
-        says = {
-            "task-started": "first, to say that you begin",
-            "report-progress": "from time to time, to say how far you are",
-            "handoff": f"at the end, to give your result to the next role (or to `{USER}`)",
-            "task-complete": "instead, when the whole request is done",
-            "decline": "instead, when you cannot do it: say why, a person looks at it",
+        """Return a task as its agent reads it: text, notes, results of earlier attempts, and the commands to use."""
+        purposes = {
+            "task-started": "first: report that you begin",
+            "report-progress": "while you work: report how far you are",
+            "handoff": f"when you are done: give your result to ROLE, the next role or `{USER}`",
+            "task-complete": "instead of handoff, when the whole request is done: give your result to the user",
+            "decline": "instead, when you cannot do the task: say why; a user looks at it",
         }
         commands = self.at_work(claim)
         lines = [
@@ -58,22 +58,23 @@ class Guide:
             *(line for note in task.notes for line in show_note(note)),
             *([""] if task.notes else []),
             *(line for late in task.late_results for line in show_late(late)),
-            "Next (a long text can be piped in with `-` in its place):",
-            *(f"  {commands[verb]}\n      {purpose}" for verb, purpose in says.items()),
-            f"Then, for the next task: {self.wait(claim.room, claim.role)}",
+            "Commands for this task (for a long text, write `-` in its place and pipe the text in):",
+            *(f"  {commands[verb]}\n      {purpose}" for verb, purpose in purposes.items()),
+            f"After handoff, task-complete or decline, for another task: {self.wait(claim.room, claim.role)}",
+            f"next, to begin: {commands['task-started']}",
             "",
         ]
         return "\n".join(lines)
 
 
 def show_note(note: Note) -> list[str]:
-    """What a person wants whoever works on the task to know."""
+    """Return a user's note for the agent that works on the task, as lines."""
     return [f"A note by {note.by}, at {note.at}:", *(f"  {line}" for line in note.text.splitlines())]
 
 
 def show_late(late: LateResult) -> list[str]:
     return [
-        f"What attempt {late.attempt} handed in at {late.at}, for {late.to}, did not count; use what is good of it:",
+        f"Late result of attempt {late.attempt}, sent to {late.to} at {late.at}. It does not count; use what is good:",
         "",
         late.text,
         "",

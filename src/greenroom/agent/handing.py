@@ -1,4 +1,4 @@
-"""Makes a claimed task the agent's: first what its later commands need, then its text. Must not know who claimed it."""
+"""Gives a claimed task to its agent: stores what later commands need, then prints the task."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from greenroom.wire.replies import ClaimedTask
 
 
 class Handing:
-    """One task handed to the agent that called. `room` is spelled as the agent spelled it."""
+    """One task given to the agent that called. `room` is written as the agent wrote it."""
 
     def __init__(self, settings: Settings, room: str, role: str, out: TextIO, is_json: bool) -> None:
         self._settings = settings
@@ -25,7 +25,7 @@ class Handing:
         self._claim: Claim | None = None
 
     def keep(self, task: ClaimedTask, connection_id: str) -> None:
-        """Write down what later commands need to speak for the task. Raises OSError."""
+        """Store what later commands need to act for the task. Raises OSError."""
         self._claim = Claim(
             url=self._settings.url,
             room=self._room,
@@ -39,27 +39,27 @@ class Handing:
         claim_file.write(self._settings.data_dir, self._claim)
 
     def show(self, task: ClaimedTask) -> None:
-        """Print the task, and the commands to use. Raises OSError."""
-        assert self._claim is not None, "what is shown was kept before"
-        self._out.write(self._spell(task, self._claim))
+        """Print the task and the commands to use. Raises OSError."""
+        assert self._claim is not None, "`keep` is called before `show`"
+        self._out.write(self._format(task, self._claim))
         self._out.flush()
 
     def take_back(self) -> None:
-        """Have no later command speak for it."""
+        """Remove what `keep` stored, so that no later command acts for the task."""
         if self._claim is not None:
             claim_file.remove(self._settings.data_dir, self._claim)
 
     def silence(self) -> None:
-        """Nobody reads the output: Python flushes once more when it ends, and would complain once more."""
+        """Discard further output, which has no reader: Python's flush at exit would print another error."""
         if self._out is sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._out.fileno())
 
-    def _spell(self, task: ClaimedTask, claim: Claim) -> str:
+    def _format(self, task: ClaimedTask, claim: Claim) -> str:
         if not self._is_json:
             return self._guide.show(task, claim)
-        shown = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
+        fields = {name: value for name, value in msgspec.structs.asdict(task).items() if name != "token"}
         document = {
-            "task": shown,
+            "task": fields,
             "connection_id": claim.connection_id,
             "next": {**self._guide.at_work(claim), "wait-for-task": self._guide.wait(claim.room, claim.role)},
         }

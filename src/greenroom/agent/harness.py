@@ -1,9 +1,12 @@
-"""How long a command may take inside the tools that run agents. Knows their environment; must not know what waits.
+"""Finds out how long a command may take inside the tool that runs it, so that a wait ends before the tool kills it.
 
 Where each figure comes from: Claude Code's and Codex's documentation; `DEFAULT_TIMEOUT` in OpenCode's
 `src/tool/bash.ts` and the variables that its `src/index.ts` sets; `DEFAULT_FOREGROUND_TIMEOUT_MS` in Qwen Code's
 package (0.15); `shellToolInactivityTimeout` and `GEMINI_CLI_IDENTIFICATION_ENV_VAR` in Gemini CLI's core package
-(0.61). A tool that is not known here says nothing that we could go by: a wait in it lasts until there is a task.
+(0.61).
+
+Limits: a tool that is not in this list is not recognised, and a wait in it lasts until there is a task. A longer limit
+that an agent asks for with a single command is not seen.
 """
 
 from collections.abc import Mapping
@@ -14,9 +17,9 @@ RESERVE_S = 2.0
 
 
 class Tool(NamedTuple):
-    """A tool that ends commands: by which of `marks` it is known, and after how long it ends one.
+    """A tool that ends commands: the variables (`marks`) by which it is recognised, and its limit in seconds.
 
-    `variable` is where it lets its user say another limit, in milliseconds.
+    `variable` is the one in which its user sets another limit, in milliseconds.
     """
 
     marks: tuple[str, ...]
@@ -27,30 +30,33 @@ class Tool(NamedTuple):
 TOOLS = (
     # Two minutes, unless the agent asks for more.
     Tool(("CLAUDECODE",), 120.0, "BASH_DEFAULT_TIMEOUT_MS"),
-    # Ten seconds, unless the agent asks for more; it says nothing about that to the command.
+    # Ten seconds, unless the agent asks for more, which the command cannot see.
     Tool(("CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "CODEX_THREAD_ID", "CODEX_CI"), 10.0),
     # Two minutes, unless the agent asks for more.
     Tool(("OPENCODE",), 120.0, "OPENCODE_EXPERIMENTAL_BASH_DEFAULT_TIMEOUT_MS"),
     # Two minutes for a command in the foreground.
     Tool(("QWEN_CODE",), 120.0),
-    # Five minutes without a word; a wait is silent.
+    # Five minutes without output; a wait prints nothing.
     Tool(("GEMINI_CLI",), 300.0),
 )
 
 
 def slice_s(environ: Mapping[str, str]) -> float | None:
-    """How long to wait by default; None for ever. Ended by ourselves a wait can be carried on, killed it cannot."""
+    """Return how many seconds to wait by default, None for no limit.
+
+    A wait that ends by itself can be continued; one that the tool kills cannot.
+    """
     cap_s = cap_of(environ)
     return None if cap_s is None else max(1.0, min(cap_s * SHARE, cap_s - RESERVE_S))
 
 
 def cap_of(environ: Mapping[str, str]) -> float | None:
-    """The shortest limit of the tools around us: one may have been started inside another."""
+    """Return the shortest limit of the tools that this process runs in: one may have started another."""
     caps = [told_cap(tool, environ) for tool in TOOLS if any(environ.get(mark) for mark in tool.marks)]
     return min(caps, default=None)
 
 
 def told_cap(tool: Tool, environ: Mapping[str, str]) -> float:
-    """The limit that its user set for a tool, or the tool's own."""
-    told = environ.get(tool.variable, "") if tool.variable is not None else ""
-    return int(told) / 1000 if told.isascii() and told.isdigit() and int(told) > 0 else tool.cap_s
+    """Return the limit that the user set for a tool, or else the tool's own."""
+    text = environ.get(tool.variable, "") if tool.variable is not None else ""
+    return int(text) / 1000 if text.isascii() and text.isdigit() and int(text) > 0 else tool.cap_s

@@ -1,4 +1,4 @@
-"""Signals that ask an agent's command to end, as an exception. Must not know what is left undone by it."""
+"""Raises signals that ask an agent's command to end as an exception."""
 
 import contextlib
 import signal
@@ -12,21 +12,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody wants this process to end. Not an Exception: nothing that tries again may catch it."""
+    """This process was asked to end. Not an Exception, so that no retry loop catches it."""
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted on the main thread when a signal asks to end, and once more for a second one, which cuts short
-    what the first one had us tidy up. A third ends the process at once.
+    """Raise Interrupted on the main thread when a signal asks to end.
+
+    A second signal raises it again and cuts short the cleanup after the first one. A third ends the process at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # What nohup has us ignore stays ignored. A shell has its background jobs ignore SIGINT, which only means the
-    # terminal's; one that is sent to us by number is meant.
-    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in heard}
+    # A SIGHUP that nohup set to be ignored stays ignored. A shell makes its background jobs ignore SIGINT, which is
+    # about the terminal's Ctrl-C only; a SIGINT sent to this process is handled.
+    handled = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in handled}
     try:
         yield
     finally:
@@ -35,16 +36,16 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _hear_next(_interrupt, _insist)
+    _replace_handler(_interrupt, _interrupt_again)
     raise Interrupted(signal.Signals(number).name)
 
 
-def _insist(number: int, frame: FrameType | None) -> None:
-    _hear_next(_insist, signal.SIG_DFL)
+def _interrupt_again(number: int, frame: FrameType | None) -> None:
+    _replace_handler(_interrupt_again, signal.SIG_DFL)
     raise Interrupted(signal.Signals(number).name)
 
 
-def _hear_next(now: Handler, then: Handler | signal.Handlers) -> None:
-    for each in SIGNALS:
-        if signal.getsignal(each) == now:
-            signal.signal(each, then)
+def _replace_handler(current: Handler, following: Handler | signal.Handlers) -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) == current:
+            signal.signal(number, following)

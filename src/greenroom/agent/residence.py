@@ -1,7 +1,7 @@
-"""`wait-for-task` in a process that a daemon keeps in its role. Must not join, beat, leave or take over: that one does.
+"""`greenroom wait-for-task` in a resident process, which a daemon keeps present in its role.
 
-The sitting is the daemon's, and so lasts when a wait ends. A task that could not be handed over needs no giving back:
-whoever asks next under the same connection is given it again.
+The daemon joins, beats and leaves; this command only claims. When it ends, the participant stays. A task that could not
+be printed does not have to be released: the next claim of the same connection is answered with it again.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
 
 
 def connection_of(environ: Mapping[str, str], url: str, role: str) -> str | None:
-    """The connection under which a daemon keeps this process in that role; None where it does not.
+    """Return the connection under which a daemon keeps this process in that role; None if it does not.
 
     A process that was run for one task is kept in no role.
     """
-    told = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
-    is_ours = told["URL"].rstrip("/") == url.rstrip("/") and told["ROLE"] == role
-    return told["CONNECTION"] or None if is_ours and told["TOKEN"] and not told["TASK"] else None
+    values = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
+    is_this_role = values["URL"].rstrip("/") == url.rstrip("/") and values["ROLE"] == role
+    return values["CONNECTION"] or None if is_this_role and values["TOKEN"] and not values["TASK"] else None
 
 
 class ResidentWait:
@@ -52,7 +52,7 @@ class ResidentWait:
                 return self._wait(again)
         except Interrupted as signal:
             self._handing.take_back()
-            self._say(f"interrupted by {signal}; to come back: {again}")
+            self._print(f"interrupted by {signal}; next, to wait again: {again}")
             return INTERRUPTED
 
     def _wait(self, again: str) -> int:
@@ -61,26 +61,26 @@ class ResidentWait:
             self._room,
             self._role,
             self._connection_id,
-            lambda: True,  # The daemon sees to that. While it cannot, the server says so, and is asked again.
+            lambda: True,  # The daemon ensures it. While it cannot, the server refuses the claim; it is retried.
             lambda: None,
             SystemClock(),
             SystemEntropy(),
         )
-        self._say(f"waiting as {self._role} in {self._room} ({self._connection_id}, kept by this machine's daemon)")
+        self._print(f"waiting as {self._role} in {self._room} ({self._connection_id}, kept by this machine's daemon)")
         task = claim.next_task(self._timeout_s)
         if task is None:
-            self._say(f"no task yet; call again to go on waiting: {again}")
+            self._print(f"no task yet; call again to go on waiting: {again}")
             return NOTHING_YET
         try:
             self._handing.keep(task, self._connection_id)
             self._handing.show(task)
         except OSError as error:
             self._handing.take_back()
-            self._say(f"error: {task.id} could not be handed to its agent ({error}). It is given again by: {again}")
+            self._print(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
             self._handing.silence()
             return FAILED
         return DONE
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):
             print(line, file=self._err, flush=True)

@@ -1,7 +1,9 @@
-"""One sitting of an agent that beats for itself. Knows how it is kept and what people are told; must not know what for.
+"""One agent that sends its own heartbeats: it joins, stays present, claims tasks and leaves.
 
-The heartbeat thread keeps the presence; the main thread waits in the standing claim. What the one learns, the other
-does: a presence that may be lost drops the claim, a claim that has no seat pokes the heartbeat.
+The heartbeat thread keeps the agent present; the main thread waits in the claim. When presence may be lost, the
+heartbeat renews the claim; when a claim is answered `rejoin_required`, it makes the heartbeat beat at once.
+
+Options: `heartbeat_interval_s`, `heartbeat_ttl_s`, `takeover_grace_s`, `first_contact_s` and `wait_step_s`.
 """
 
 import contextlib
@@ -22,13 +24,14 @@ from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
 DRAINED = "drained"
 RISE_S_MAX = 1.0
-"""How long the heartbeat thread is waited for: it may be opening a connection, which nobody can end."""
+"""How long to wait for the heartbeat thread: it may be opening a connection, which cannot be interrupted."""
 
 
 class Seat:
-    """A place in a role. `connect` gives a session of its own to each thread; `say` tells people, on standard error.
+    """One agent's participation in a role.
 
-    `on_beat` is called on the heartbeat thread with each answer and the boot-time second its beat was sent at.
+    `connect` returns a session of its own for each thread; `say` prints to standard error. `on_beat` is called on the
+    heartbeat thread with each answer and the boot-time second at which its beat was sent.
     """
 
     def __init__(
@@ -47,16 +50,16 @@ class Seat:
         on_end: Callable[[str], None] | None = None,
     ) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id
-        self._place = room  # The room as it is asked for: by its name, and once that was answered by its id.
-        self._say = say
+        self._room_ref = room  # The room as calls name it: by its name, and after the first join by its id.
+        self._print = say
         self._clock = clock
-        self._calls, self._beats, self._claims = connect(), connect(), connect()
-        self._limits = self._calls.limits
+        self._call_session, self._beat_session, self._claim_session = connect(), connect(), connect()
+        self._limits = self._call_session.limits
         self._if_vacant = if_vacant
         self._on_beat = on_beat or (lambda answer, sent_at: None)
         self._on_end = on_end or (lambda why: None)
         self._has_joined = threading.Event()
-        self._end: str | None = None
+        self._end_kind: str | None = None
         self._heartbeat = Heartbeat(
             presence_of_agent(self._limits),
             self._send_beat,
@@ -64,12 +67,12 @@ class Seat:
             self._notice,
             clock,
             entropy,
-            self._take_answer,
+            self._record_answer,
             self._limits.wait_step_s,
             deaf_to=SIGNALS,
         )
         self._claim = StandingClaim(
-            self._claims,
+            self._claim_session,
             room,
             role,
             connection_id,
@@ -82,30 +85,33 @@ class Seat:
         )
 
     def sit(self, patience_s: float | None = None) -> None:
-        """Join, and be kept present from now on. Raises what the server refuses, or Unavailable when nobody answers.
+        """Join, and stay present from now on. Raises a refusal of the server, or Unavailable if no answer came.
 
-        `patience_s` is how long it is tried; the default is the time of a first contact.
+        `patience_s` is how long to try; the default is `first_contact_s`.
         """
         self._heartbeat.start()
         patience_s = self._limits.first_contact_s if patience_s is None else patience_s
         ends_at = self._clock.monotonic() + patience_s
-        while not self._has_joined.wait(self._limits.wait_step_s / 10) and self._end is None:
+        while not self._has_joined.wait(self._limits.wait_step_s / 10) and self._end_kind is None:
             if self._clock.monotonic() >= ends_at:
                 self.rise()
                 raise self._heartbeat.last_error or Unavailable("No answer came.", "Try again.", "unreachable")
-        if self._end is not None:
-            raise self._why_ended()
+        if self._end_kind is not None:
+            raise self._end_error()
 
     def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
-        """Wait for the role's next task; None when `timeout_s` is over. Raises Conflict when the seat is another's."""
+        """Wait for the role's next task; None after `timeout_s`. Raises Conflict if another agent has the role."""
         task = self._claim.next_task(timeout_s)
-        if task is None and self._end is not None:
-            raise self._why_ended()
+        if task is None and self._end_kind is not None:
+            raise self._end_error()
         return task
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Hear what changes while a run is on twice within the time that a takeover waits for it to be stopped."""
+        """Beat more often while a run is on, to learn of a takeover in time.
+
+        A takeover holds the task back for `takeover_grace_s`; this beats twice within that time.
+        """
         self._heartbeat.keep_pace(min(self._limits.heartbeat_interval_s, self._limits.takeover_grace_s / 2))
         try:
             yield
@@ -113,39 +119,39 @@ class Seat:
             self._heartbeat.keep_pace(None)
 
     def rise(self) -> None:
-        """Beat and claim no more, and tell the server nothing: the sitting stays until its lease ends."""
+        """Send no more beats, claims or calls. The participant stays present until its lease ends."""
         self._claim.end()
         self._heartbeat.stop()
-        self._beats.drop()
+        self._beat_session.drop()
         self._heartbeat.stop(RISE_S_MAX)
-        for session in (self._calls, self._beats, self._claims):
+        for session in (self._call_session, self._beat_session, self._claim_session):
             session.close()
 
     def leave(self, cause: Cause = "left", reason: str | None = None, patience_s: float | None = None) -> bool:
-        """End the sitting; False when the server could not be told, so that it learns it from the silence."""
+        """Leave the role; return False if the server could not be reached, so that the lease has to expire."""
         self.rise()
-        session = self._calls.patient(self._calls.timeout_s if patience_s is None else patience_s)
+        session = self._call_session.patient(self._call_session.timeout_s if patience_s is None else patience_s)
         try:
-            session.leave(self._place, self.role, self.connection_id, cause, reason)
+            session.leave(self._room_ref, self.role, self.connection_id, cause, reason)
         except Unavailable:
             return False
         except GreenroomError:
-            return True  # There is no such seat of ours: we have left.
+            return True  # The server has no such participant any more: it has left.
         finally:
             session.close()
         return True
 
     def _send_join(self) -> JoinReply:
-        # Only the first join asks politely. Later ones come back to a seat that was ours: the fences decide.
-        is_polite = self._if_vacant and not self._has_joined.is_set()
-        return self._beats.join(self._place, self.role, self.connection_id, is_polite)
+        # Only the first join requires a vacant role. Later ones are rejoins, which the server's fences decide.
+        if_vacant = self._if_vacant and not self._has_joined.is_set()
+        return self._beat_session.join(self._room_ref, self.role, self.connection_id, if_vacant)
 
     def _send_beat(self, slept_s: float) -> HeartbeatReply:
-        return self._beats.beat(self._place, self.role, self.connection_id, slept_s)
+        return self._beat_session.beat(self._room_ref, self.role, self.connection_id, slept_s)
 
-    def _take_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+    def _record_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
         if isinstance(answer, JoinReply) and answer.room:
-            self._place = self._claim.room = answer.room  # A name may change while somebody sits here.
+            self._room_ref = self._claim.room = answer.room  # The name may change while this agent is present.
         self._has_joined.set()
         self._on_beat(answer, sent_at)
 
@@ -154,32 +160,32 @@ class Seat:
             case words.RENEW_CLAIM:
                 self._claim.renew()
             case words.WARN_REJOINED:
-                self._say(
+                self._print(
                     f"warning: the server had removed {self.role} from {self.room} after {notice.silent_s:.0f} s of "
-                    "silence; it has joined again by itself."
+                    "silence; it has rejoined."
                 )
             case words.NOTE_UNREACHABLE:
-                self._say(f"note: no answer from {self._calls.url} for {notice.silent_s:.0f} s; it is tried on and on.")
+                self._print(f"note: no answer from {self._call_session.url} for {notice.silent_s:.0f} s; retrying.")
             case words.NOTE_BACK:
-                self._say(f"note: {self._calls.url} answers again.")
+                self._print(f"note: {self._call_session.url} answers again.")
             case words.STOP_SUPERSEDED | words.STOP_REFUSED | words.STOP_DRAINED:
-                if self._end is None:
-                    self._end = notice.kind
+                if self._end_kind is None:
+                    self._end_kind = notice.kind
                     self._claim.end()
                     self._on_end(notice.kind)
 
-    def _why_ended(self) -> GreenroomError:
-        if self._end == words.STOP_REFUSED and self._heartbeat.last_error is not None:
+    def _end_error(self) -> GreenroomError:
+        if self._end_kind == words.STOP_REFUSED and self._heartbeat.last_error is not None:
             return self._heartbeat.last_error
-        if self._end == words.STOP_DRAINED:
+        if self._end_kind == words.STOP_DRAINED:
             return Conflict(
-                f"The server asks {self.role} in {self.room} to take no more tasks.",
-                "It was wished so, or the room was closed. Do not wait for tasks in this role until a person says so.",
+                f"The server asked {self.role} in {self.room} to take no more tasks.",
+                "A user stopped it, or closed the room. Do not wait for tasks in this role unless a user asks for it.",
                 DRAINED,
             )
         return Superseded(
-            f"{self.role} in {self.room} has been taken over by another agent.",
-            "Stop. Do not wait for tasks in this role unless a person tells you to.",
+            f"Another agent has taken over {self.role} in {self.room}.",
+            "Stop. Do not wait for tasks in this role unless a user asks for it.",
         )
 
 
@@ -188,9 +194,9 @@ def new_connection_id(entropy: Entropy) -> str:
 
 
 def sit_down(seat_of: Callable[[str, bool], Seat], carried: str | None, take_over: bool, entropy: Entropy) -> Seat:
-    """Sit: carry the given sitting on if the server still lets it, else begin a new one.
+    """Join: continue the given participant if the server still allows it, else begin a new one.
 
-    `seat_of` makes the seat for a connection and whether to ask politely.
+    `seat_of` makes the participant of a connection id; its second argument requires the role to be vacant.
     """
     if carried is not None:
         with contextlib.suppress(Superseded):

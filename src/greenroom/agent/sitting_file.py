@@ -1,4 +1,4 @@
-"""What the next `wait-for-task` needs to carry a sitting on. Knows the files of sittings; must not know the server."""
+"""Stores what the next `greenroom wait-for-task` needs to continue a participant."""
 
 import contextlib
 import os
@@ -17,9 +17,9 @@ FINISHED = "finished"
 
 
 class SittingFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One sitting of an agent on this computer: which process waits, or waited last, in it, and how that ended.
+    """One participant of an agent on this computer: which process waits, or waited last, for it, and how that ended.
 
-    `waiting`: it waits. `paused`: its time was over. `handed`: it printed a task, which is being worked on.
+    `waiting`: the process waits. `paused`: its time was over. `handed`: it printed a task, which is being worked on.
     `finished`: that task is over.
     """
 
@@ -33,14 +33,14 @@ def path_of(folder: Path, connection_id: str) -> Path:
 
 
 def note(folder: Path, connection_id: str, state: str) -> None:
-    """Write down that this process is in that state."""
+    """Record that this process is in that state."""
     process = identity_of(os.getpid())
     assert process is not None
     write_record(path_of(folder, connection_id), SittingFile(connection_id=connection_id, process=process, state=state))
 
 
 def finish(folder: Path, connection_id: str) -> None:
-    """Write down that the task of that sitting is over, if this computer knows it."""
+    """Record that the task of that participant is over, if this computer has its file."""
     path = path_of(folder, connection_id)
     known = read_record(path, SittingFile)
     if known is not None:
@@ -53,16 +53,16 @@ def remove(folder: Path, connection_id: str) -> None:
 
 
 def deserted(folder: Path, is_running: Callable[[Identity], bool] = is_alive) -> list[str]:
-    """The sittings whose process ended while it waited, without a word to anybody."""
+    """Return the participants whose process ended while it waited, without leaving."""
     known = [read_record(path, SittingFile) for path in folder.glob("*.json")]
     return [each.connection_id for each in known if each and each.state == WAITING and not is_running(each.process)]
 
 
 def take_up(folder: Path, before: float, is_running: Callable[[Identity], bool] = is_alive) -> str | None:
-    """Take over a sitting that paused or finished, the newest first; None when there is none.
+    """Return a participant that paused or finished, the newest first, and remove its file; None if there is none.
 
-    Taking is removing the file, so of two processes only one gets it. Files from before that wall-clock second are of
-    no use to anybody and are removed.
+    Of two processes only one can remove the file, and so continue the participant. Files from before that wall-clock
+    second are useless and are removed.
     """
     for path in sorted(folder.glob("*.json"), key=_changed_at, reverse=True):
         known = read_record(path, SittingFile)

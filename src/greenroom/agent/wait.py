@@ -1,7 +1,6 @@
-"""`greenroom wait-for-task`: sits, waits for one task, shows it and ends. Must not know what becomes of the task.
+"""`greenroom wait-for-task`: joins a role, waits for one task, prints it and exits.
 
-The task is the agent's from the moment its claim file is written and its text is out; until then every way out of here
-gives it back.
+The task is the agent's once its claim file is written and its text is printed; any exit before that releases it.
 """
 
 import contextlib
@@ -31,7 +30,7 @@ DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Wait for the next task of `arguments.role` in `arguments.room` and print it; return the exit code."""
     check_name("role", arguments.role)
-    if not is_name(arguments.room):  # an id is not a name that a room may be given, but it is one to look for
+    if not is_name(arguments.room):  # a room's id is no valid new name, but it identifies a room
         check_name("room", arguments.room)
     kept_as = connection_of(os.environ, settings.url, arguments.role)
     if kept_as is not None:
@@ -59,48 +58,50 @@ class Wait:
                 return self._wait()
         except Interrupted as signal:
             self._give_up(f"interrupted by {signal}")
-            self._say(f"interrupted; to come back: {self._guide.wait(self._room, self._role)}")
+            self._print(f"interrupted; next, to wait again: {self._guide.wait(self._room, self._role)}")
             return INTERRUPTED
         except GreenroomError as error:
-            self._end_sitting(isinstance(error, Unavailable))
+            self._end_participation(isinstance(error, Unavailable))
             raise
         except OSError as error:
-            # Without its files the next call could neither carry the sitting on nor speak for its task.
+            # Without its files the next call could neither continue the participant nor act for its task.
             self._give_up(f"its agent's files cannot be written: {error}")
             raise ConfigurationError(
-                f"The state of {self._role} cannot be kept: {error}.",
-                "Make room there or make it writable, or choose another place with --data-dir, and call again.",
+                f"The files of {self._role} cannot be written: {error}.",
+                "Free space there or make it writable, or choose another folder with --data-dir. Then run it again: "
+                f"{self._guide.wait(self._room, self._role)}",
             ) from error
 
     def _wait(self) -> int:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
         claim_file.forget_old(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
         for deserted in sitting_file.deserted(self._folder):
-            self._clear_away(deserted)
+            self._leave_for(deserted)
         carried = sitting_file.take_up(self._folder, kept_since)
         if carried is not None:
             sitting_file.note(self._folder, carried, sitting_file.WAITING)
         seat = sit_down(self._make_seat, carried, self._take_over, self._entropy)
-        self._say(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
+        self._print(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
         sitting_file.note(self._folder, seat.connection_id, sitting_file.WAITING)
         task = seat.next_task(self._timeout_s)
         if task is None:
             seat.rise()
             sitting_file.note(self._folder, seat.connection_id, sitting_file.PAUSED)
-            self._say(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
+            self._print(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
             return NOTHING_YET
-        return self._hand_over(seat, task)
+        return self._deliver(seat, task)
 
-    def _hand_over(self, seat: Seat, task: ClaimedTask) -> int:
-        """Make the task the agent's: first what its later commands need, then the text."""
+    def _deliver(self, seat: Seat, task: ClaimedTask) -> int:
+        """Give the task to the agent: first what its later commands need, then the text."""
         try:
             self._handing.keep(task, seat.connection_id)
             sitting_file.note(self._folder, seat.connection_id, sitting_file.HANDED)
             self._handing.show(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
-            self._say(
-                f"error: {task.id} could not be printed ({error}); it was given back, and waits for {self._role}."
+            self._print(
+                f"error: {task.id} could not be printed ({error}); it was released, and waits for {self._role}. "
+                f"next, to get it again: {self._guide.wait(self._room, self._role)}"
             )
             self._handing.silence()
             return FAILED
@@ -108,13 +109,13 @@ class Wait:
         return DONE
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
-        self._end_sitting(False)  # The one before, which the server closed.
+        self._end_participation(False)  # The previous participant, which the server has closed.
         self._seat = Seat(
             self._connect,
             self._room,
             self._role,
             connection_id,
-            self._say,
+            self._print,
             self._clock,
             self._entropy,
             if_vacant=if_vacant,
@@ -122,8 +123,8 @@ class Wait:
         )
         return self._seat
 
-    def _end_sitting(self, is_unsure: bool) -> None:
-        """Keep the sitting for the next call only if the server may have heard of it and said nothing."""
+    def _end_participation(self, is_unsure: bool) -> None:
+        """Stop the participant; keep its file for the next call only if the server may have it and did not answer."""
         if self._seat is not None:
             self._seat.rise()
             sitting_file.remove(self._folder, self._seat.connection_id)
@@ -131,9 +132,10 @@ class Wait:
                 with contextlib.suppress(OSError):
                     sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
 
-    def _clear_away(self, deserted: str) -> None:
-        """End a sitting of a process that was killed while it waited here: until its lease runs out it would keep the
-        role from us. No later sitting is touched by that.
+    def _leave_for(self, deserted: str) -> None:
+        """Leave for a process that was killed while it waited on this computer.
+
+        Until its lease expires its participant would block the role. A later participant is not affected.
         """
         session = self._connect()
         try:
@@ -141,7 +143,7 @@ class Wait:
         except Unavailable:
             return  # the next call tries again
         except GreenroomError:
-            pass  # there is no such seat any more
+            pass  # the server has no such participant any more
         finally:
             session.close()
         sitting_file.remove(self._folder, deserted)
@@ -150,14 +152,14 @@ class Wait:
         return Session(self._settings.url, self._settings.token, self._settings.limits)
 
     def _give_up(self, reason: str) -> None:
-        """Leave, and take back what was written for later commands."""
+        """Leave, and remove what was stored for later commands."""
         self._handing.take_back()
         if self._seat is not None:
             sitting_file.remove(self._folder, self._seat.connection_id)
             if not self._seat.leave(reason=reason):
                 ttl_s = self._settings.limits.heartbeat_ttl_s
-                self._say(f"note: the server could not be told; it will see the seat empty within {ttl_s:g} s.")
+                self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
-    def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
             print(line, file=self._err, flush=True)

@@ -1,4 +1,7 @@
-"""`greenroom work`: sits in a role and runs a command once for each task. Must not know how a task is carried out."""
+"""`greenroom work`: joins a role and runs a command once for each task.
+
+The restart policy is that of `domain.supervision`. Options: those of the policy, and `first_contact_s`.
+"""
 
 import contextlib
 import os
@@ -34,17 +37,17 @@ from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 DONE_AS_WISHED, INTERRUPTED = 0, 130
 FOR_EVER = float("inf")
 GENERATION = 0
-"""Nobody writes wishes for an agent that a person runs: calling the command again is the new beginning."""
+"""An agent that a user runs has no agent spec: calling the command again starts with an empty history."""
 REASON_MAX = 16 * 1024
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    """Work in `arguments.role` of `arguments.room` until interrupted or superseded; return the exit code."""
+    """Work in `arguments.role` of `arguments.room` until interrupted, drained or superseded; return the exit code."""
     return Work(arguments, settings, err).run()
 
 
 class Work:
-    """One call of the command: one sitting after another."""
+    """One call of the command: one participant after another."""
 
     def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
         self._room, self._role = arguments.room, arguments.role
@@ -64,73 +67,73 @@ class Work:
             with interruptible():
                 check_program(self._command, Path.cwd(), os.environ)
                 self._then = self._find_then()
-                self._sit_and_work(self._limits.first_contact_s)
+                self._join_and_work(self._limits.first_contact_s)
                 while True:
-                    self._rest()
-                    self._sit_and_work(FOR_EVER)
+                    self._wait_for_restart()
+                    self._join_and_work(FOR_EVER)
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
-            self._say(f"interrupted; to come back: {self._again()}")
+            self._print(f"interrupted; next, to work again: {self._restart_command()}")
             return INTERRUPTED
         except GreenroomError as error:
             self._leave(error.detail)
             if error.code != DRAINED:
                 raise
-            self._say(f"{error.detail} It has left.")
+            self._print(f"{error.detail} It has left.")
             return DONE_AS_WISHED
 
     def _find_then(self) -> str:
-        """Who gets the output. Raises Unusable for a role that the room does not have."""
+        """Return the receiver of the output. Raises Unusable for a role that the room does not have."""
         with contextlib.closing(self._connect().patient(self._limits.first_contact_s)) as session:
             roles = [role.name for role in session.snapshot(self._room).roles]
         if self._role not in roles:
             raise Unusable(f"Room {self._room} has no role {self._role!r}.", f"Its roles are: {', '.join(roles)}.")
         if self._then not in (None, USER, *roles):
             raise Unusable(
-                f"Room {self._room} has no role {self._then!r}.", f"--then takes: {', '.join(roles)}, {USER}."
+                f"Room {self._room} has no role {self._then!r}.", f"Use --then with one of: {', '.join(roles)}, {USER}."
             )
         return self._then or next_in_line(roles, self._role)
 
-    def _rest(self) -> None:
-        """Wait for as long as the policy says, and say so once. Raises GreenroomError where only a person can help."""
+    def _wait_for_restart(self) -> None:
+        """Wait for as long as the policy says, and print it once. Raises GreenroomError if a user has to act first."""
         step = self._next_step()
         if self._history.needs_person:
             raise GreenroomError(
                 f"{self._role} in {self._room} is {step.reason}",
-                f"Nothing is run any more. Put right what that names, then start it again: {self._again()}",
+                f"It is not run again by itself. Fix the cause, then run: {self._restart_command()}",
             )
         if step.until is not None:
             until = instant_of(self._clock.wall() + step.until - self._clock.boottime())
-            self._say(f"{step.reason} (until {until})")
+            self._print(f"{step.reason} (until {until})")
         while step.until is not None:
             self._wait(min(step.until - self._clock.boottime(), self._limits.wait_step_s))
             step = self._next_step()
         if self._history.is_parked:
-            self._say(step.reason)
+            self._print(step.reason)
 
     def _next_step(self) -> Step:
         return supervision.decide(True, GENERATION, None, self._history, self._clock.boottime())
 
-    def _sit_and_work(self, patience_s: float) -> None:
-        """Sit until a run ends badly: that ends the sitting, and with it the attempt."""
+    def _join_and_work(self, patience_s: float) -> None:
+        """Join, and run tasks until a run fails: that ends the participant, and with it the attempt."""
         self._seat = seat = Seat(
             self._connect,
             self._room,
             self._role,
             new_connection_id(self._entropy),
-            self._say,
+            self._print,
             self._clock,
             self._entropy,
-            on_beat=self._take_beat,
-            on_end=self._take_end,
+            on_beat=self._check_answer,
+            on_end=self._handle_end,
         )
         seat.sit(patience_s)
-        self._say(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
+        self._print(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
         while True:
             task = seat.next_task()
             assert task is not None
             outcome = self._carry_out(seat, task)
-            self._say(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
+            self._print(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
             if outcome.kind in (DONE, DID_ITSELF):
                 self._history = supervision.succeeded(self._history, GENERATION)
@@ -139,14 +142,14 @@ class Work:
                 return
 
     def _close(self, seat: Seat, outcome: Outcome) -> None:
-        """End the sitting with a run that did not do its task, and settle for how long to rest.
+        """End the participant after a run that did not complete its task, and record how long to wait before the next.
 
-        Whoever counts deaths must hear of one, so it is told until it is heard; that of a run on trial is none of its
-        task's.
+        The server counts failures, so one is reported until it is received; that of a probe run does not count against
+        its task.
         """
-        is_death = outcome.kind == FAILED and not self._history.is_parked
+        is_failure = outcome.kind == FAILED and not self._history.is_parked
         self._history = self._history_after(outcome)
-        seat.leave("exited" if is_death else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
+        seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
         self._seat = None
 
     def _history_after(self, outcome: Outcome) -> History:
@@ -154,23 +157,23 @@ class Work:
         if outcome.kind == PAUSED:
             until = None if outcome.until is None else now + seconds_of(outcome.until) - self._clock.wall()
             return supervision.paused(self._history, GENERATION, now, until, outcome.detail)
-        take_down = supervision.ended if outcome.kind == FAILED else supervision.hindered
-        return take_down(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
+        record = supervision.ended if outcome.kind == FAILED else supervision.hindered
+        return record(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
 
     def _carry_out(self, seat: Seat, task: ClaimedTask) -> Outcome:
         folder = paths.run(self._settings.data_dir, task.id, task.attempt)
-        told = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
+        task_variables = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
         plan = Plan(
             command=self._command,
             cwd=Path.cwd(),
-            env=environment_for(os.environ, told),
+            env=environment_for(os.environ, task_variables),
             then=str(self._then),
             folder=folder,
             is_mortal=True,
         )
         session = self._connect()
         errand = Errand(session, task, seat.connection_id, plan, self._clock)
-        self._say(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
+        self._print(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
         self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
         outcome = None
         try:
@@ -180,49 +183,49 @@ class Work:
         finally:
             self._errand = None
             session.close()
-            # What a run had written that was stopped, by a signal perhaps, was handed in nowhere.
+            # The output of a run that was stopped, for example by a signal, was not sent anywhere.
             if has_written(plan) if outcome is None or outcome.kind == STOPPED else outcome.is_kept:
-                self._say(f"{task.id}: its whole output is in {plan.stdout}")
+                self._print(f"{task.id}: its whole output is in {plan.stdout}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _take_beat(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
-        """Compare what the server believes with what we do; only a beat sent after the claim can tell."""
+    def _check_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
+        """Stop a run that the server's answer does not confirm; only a beat sent after the claim is a proof."""
         errand, task = self._errand, self._task
         if errand is None or task is None or sent_at <= self._claimed_at:
             return
         if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
             errand.doubt()
         elif isinstance(answer, HeartbeatReply):
-            self._take_notes(errand, task, answer.notes)
+            self._pass_notes(errand, task, answer.notes)
 
-    def _take_notes(self, errand: Errand, task: ClaimedTask, told: Sequence[str]) -> None:
+    def _pass_notes(self, errand: Errand, task: ClaimedTask, texts: Sequence[str]) -> None:
         try:
-            new = errand.take_notes(told)
+            new = errand.take_notes(texts)
         except OSError as error:
-            self._say(f"{task.id}: a note cannot be given to the command: {error}")
+            self._print(f"{task.id}: a note could not be written for the command: {error}")
             return
         for note in new:
-            self._say(f"{task.id}: a note for its agent: {note}")
+            self._print(f"{task.id}: a note was passed to the command: {note}")
 
-    def _take_end(self, why: str) -> None:
-        """Stop a run that has no seat any more. One that is asked to be the last may finish."""
+    def _handle_end(self, why: str) -> None:
+        """Stop a run whose participant has ended. A drained one may finish."""
         errand = self._errand
         if errand is None or why == STOP_DRAINED:
             return
         if why == STOP_SUPERSEDED:
             errand.lose("Another agent has taken over the role.")
         else:
-            errand.stop("The server refused us.")
+            errand.stop("The server refused this agent.")
 
     def _leave(self, reason: str) -> None:
         if self._seat is not None:
             cause: Cause = "left" if self._task is None else "stopped"
             if not self._seat.leave(cause, reason[:REASON_MAX]):
                 ttl_s = self._limits.heartbeat_ttl_s
-                self._say(f"note: the server could not be told; it will see the seat empty within {ttl_s:g} s.")
+                self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
-    def _again(self) -> str:
+    def _restart_command(self) -> str:
         then = ("--then", self._then) if self._then else ()
         return self._guide.spell("work", self._room, "--role", self._role, *then) + " -- " + shlex.join(self._command)
 
@@ -232,19 +235,19 @@ class Work:
     def _wait(self, seconds: float) -> None:
         threading.Event().wait(seconds)
 
-    def _say(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # That nobody listens any more must not stop the heartbeat that speaks.
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
             print(line, file=self._err, flush=True)
 
 
 def has_written(plan: Plan) -> bool:
-    """Tell whether the command has put anything out."""
+    """Return whether the command has printed anything."""
     with contextlib.suppress(OSError):
         return plan.stdout.stat().st_size > 0
     return False
 
 
-def environment_for(parent: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
-    """What the command gets: all that its user gave to us, but of Greenroom's own only what this task needs."""
+def environment_for(parent: Mapping[str, str], task_variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the command's environment: its user's, but of Greenroom's own variables only those of this task."""
     own = {PREFIX + name for name in OWN_VARIABLES}
-    return {name: value for name, value in parent.items() if name not in own} | dict(told)
+    return {name: value for name, value in parent.items() if name not in own} | dict(task_variables)

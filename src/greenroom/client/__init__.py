@@ -1,1 +1,1 @@
-"""Asking. Knows how a call is sent, retried and kept alive; must not know how its answer is made."""
+"""The client of the API: calls, retries, heartbeats and runs of tasks. Must not know how the server answers."""

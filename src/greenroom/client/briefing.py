@@ -1,4 +1,4 @@
-"""What a run is told of Greenroom, and by which of that its processes are known. Must not know how it is run."""
+"""Builds the environment of a run, and finds the role that gets a role's output."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from greenroom.wire.replies import ClaimedTask
 
 
 def next_in_line(roles: Sequence[str], role: str) -> str:
-    """Who gets a role's output unless somebody says otherwise: the next role in the room's order, at last the user."""
+    """Return the default receiver of a role's output: the next role in the room's order, else the user."""
     place = list(roles).index(role) + 1
     return roles[place] if place < len(roles) else USER
 
 
 def task_environment(url: str, room: str, role: str, task: ClaimedTask, connection_id: str) -> dict[str, str]:
-    """What a process run for a task is told of Greenroom: where it is, for what, and this attempt's token alone."""
+    """Return the variables for a task's process: the server, the room and role, the task, and this attempt's token."""
     return {
         "GREENROOM_URL": url,
         "GREENROOM_ROOM": room,
@@ -24,5 +24,5 @@ def task_environment(url: str, room: str, role: str, task: ClaimedTask, connecti
 
 
 def marks_of(task: str, attempt: int, connection_id: str) -> dict[str, str]:
-    """The part of that by which every process of one run is known, wherever it went."""
+    """Return the variables that identify every process of one run, wherever it moved."""
     return {"GREENROOM_TASK": task, "GREENROOM_ATTEMPT": str(attempt), "GREENROOM_CONNECTION": connection_id}

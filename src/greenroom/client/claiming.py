@@ -1,8 +1,10 @@
-"""The standing claim of one sitting. Knows when it is sent, dropped and sent anew; must not know who beats or runs.
+"""The claim loop of one participant: it sends a long-polling claim, and sends it again until there is a task.
 
-Presence and claim are two lines to the server, and a claim can stand on a line that died without a word. So whoever
-keeps the presence says `renew` whenever that line may be dead, and the claim is sent anew once the presence is sure.
-In a crowd "once" is a random while later: what renews one claim renews thousands.
+Heartbeats and the claim use different connections, and a claim can wait on a connection that was lost unnoticed. When
+that may be so, the heartbeat's owner calls `renew`, and the claim is sent again once the participant is present. Where
+the server has reported many clients, it is sent after a random pause: what renews one claim renews thousands.
+
+Options: `claim_wait_max_s`, `retry_pause_s`, `request_timeout_s`, `wait_step_s`, and the interval of the heartbeats.
 """
 
 import threading
@@ -21,7 +23,7 @@ DROPS_MAX = 500
 
 
 class StandingClaim:
-    """Asks for the next task of a role until there is one. `session` is this claim's alone: it is dropped with it."""
+    """Claims the next task of a role. `session` must be used for nothing else: `renew` drops its call in flight."""
 
     def __init__(
         self,
@@ -53,71 +55,71 @@ class StandingClaim:
         self._standing = standing_for(limits, interval_s)
         self._is_crowded = is_crowded
         self._step_s = limits.wait_step_s
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_ended = False
-        self._is_out = threading.Event()
-        self._is_out.set()
+        self._is_idle = threading.Event()
+        self._is_idle.set()
 
     def renew(self) -> None:
-        """Drop the claim that stands, from another thread; a new one is sent as soon as the seat is sure."""
-        self._look.set()
+        """Drop the current claim, from another thread; a new one is sent as soon as the participant is present."""
+        self._wakeup.set()
         self._session.drop()
 
     def end(self) -> None:
-        """Drop the claim and send no more, from another thread: `next_task` returns None. Waits for nothing itself."""
+        """Drop the claim and send no more, from another thread: `next_task` returns None. Does not wait."""
         self._is_ended = True
         self.renew()
-        if not self._is_out.is_set():
-            threading.Thread(target=self._drop_until_out, name="dropping", daemon=True).start()
+        if not self._is_idle.is_set():
+            threading.Thread(target=self._drop_until_idle, name="dropping", daemon=True).start()
 
-    def _drop_until_out(self) -> None:
-        """A claim that is only about to be sent cannot be dropped yet, and would stand for a whole wait."""
+    def _drop_until_idle(self) -> None:
+        """Drop the claim until it has ended: one that is just about to be sent cannot be dropped yet."""
         for _ in range(DROPS_MAX):
-            if self._is_out.wait(DROP_EVERY_S):
+            if self._is_idle.wait(DROP_EVERY_S):
                 return
             self.renew()
 
     def next_task(self, timeout_s: float | None = None) -> ClaimedTask | None:
-        """Wait for the next task; None when `timeout_s` is over or the claim was ended.
+        """Wait for the next task; return None when `timeout_s` is over or the claim was ended.
 
-        An unreachable server is tried again until then. Raises Superseded, or what else the server refuses.
+        An unreachable server is retried until then. Raises Superseded, or any other refusal of the server.
         """
         ends_at = None if timeout_s is None else self._clock.boottime() + timeout_s
-        has_asked = was_away = False
+        has_claimed = was_away = False
         while not self._is_ended:
             left_s = self._standing.wait_s_max if ends_at is None else ends_at - self._clock.boottime()
-            if left_s <= 0 and (has_asked or not self._is_present()):
+            if left_s <= 0 and (has_claimed or not self._is_present()):
                 return None
-            # Cleared before the look at the presence: what changes after that wakes us.
-            self._look.clear()
+            # Cleared before `is_present` is read: a change after that ends the wait.
+            self._wakeup.clear()
             if not self._is_present():
-                self._look.wait(max(0.0, min(left_s, self._step_s)))
+                self._wakeup.wait(max(0.0, min(left_s, self._step_s)))
                 was_away = True
                 continue
             if was_away and self._is_crowded():
                 was_away = False
-                self._sit_out(self._standing.returned_in_crowd(self._entropy.fraction()), ends_at)
+                self._pause_fully(self._standing.returned_in_crowd(self._entropy.fraction()), ends_at)
                 continue
             was_away = False
             sent_at = self._clock.boottime()
-            task = self._ask_unless_ended(
+            task = self._claim_unless_ended(
                 max(0.0, min(left_s, self._standing.wait_s(self._entropy.fraction()))), ends_at
             )
-            has_asked = True
-            # An answer that lay in its socket through a night's sleep starts nothing: asked again, the server says
-            # whether the task is still ours.
+            has_claimed = True
+            # An answer that stayed in its socket while the machine slept must not start a run. The next claim shows
+            # whether the task is still this participant's.
             if task is not None and self._clock.boottime() - sent_at < self._ttl_s:
                 return task
         return None
 
-    def _ask_unless_ended(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
-        self._is_out.clear()
+    def _claim_unless_ended(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
+        self._is_idle.clear()
         try:
-            return None if self._is_ended else self._ask(wait_s, ends_at)
+            return None if self._is_ended else self._send_claim(wait_s, ends_at)
         finally:
-            self._is_out.set()
+            self._is_idle.set()
 
-    def _ask(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
+    def _send_claim(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
         try:
             task = self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
         except RejoinRequired:
@@ -127,7 +129,7 @@ class StandingClaim:
             is_crowded = self._is_crowded()
             pause_s = self._standing.failed(is_crowded, self._entropy.fraction())
             if is_crowded:
-                self._sit_out(pause_s, ends_at)
+                self._pause_fully(pause_s, ends_at)
             else:
                 self._pause(pause_s)
         else:
@@ -136,15 +138,18 @@ class StandingClaim:
         return None
 
     def _pause(self, pause_s: float) -> None:
-        """Wait a while, or until the seat is sure again."""
+        """Wait for `pause_s`, or until `renew` or `end` is called."""
         if not self._is_ended:
-            self._look.wait(pause_s)
+            self._wakeup.wait(pause_s)
 
-    def _sit_out(self, pause_s: float, ends_at: float | None) -> None:
-        """Wait a while, or until the claim ends; not less because the seat is sure: so it is for the whole crowd."""
+    def _pause_fully(self, pause_s: float, ends_at: float | None) -> None:
+        """Wait for `pause_s`, or until the claim ends or `ends_at` comes.
+
+        `renew` does not shorten it: a recovered presence renews the claims of all clients at once.
+        """
         until = self._clock.boottime() + pause_s
         if ends_at is not None:
             until = min(until, ends_at)
         while not self._is_ended and (left_s := until - self._clock.boottime()) > 0:
-            self._look.wait(min(left_s, self._step_s))
-            self._look.clear()
+            self._wakeup.wait(min(left_s, self._step_s))
+            self._wakeup.clear()

@@ -1,6 +1,9 @@
-"""A socket whose every exchange has a deadline. Knows bytes and seconds; must not know HTTP or what the bytes mean.
+"""A socket that gives a whole exchange one deadline.
 
-A socket's own timeout counts anew with each byte, so a peer that drips one a second could hold a request for ever.
+A socket's own timeout starts again with each byte, so a peer that sends one byte a second could hold a request for
+ever.
+
+Limits: no deadline applies to connecting; the transport limits that by itself.
 """
 
 import io
@@ -10,47 +13,47 @@ from typing import Any
 from greenroom.clock import Clock
 
 BYTES_PER_S = 64 * 1024
-"""What a slow line is expected to carry: large bodies buy their exchange more time, small ones none to speak of."""
+"""What a slow connection is expected to transfer: large bodies extend their deadline, small ones hardly."""
 
 
 class TimedSocket:
-    """What `http.client` needs of a socket, with one deadline for all that happens between two calls of `begin`."""
+    """What `http.client` needs of a socket, with one deadline for all that happens after each call of `begin`."""
 
     def __init__(self, plain: socket.socket, clock: Clock) -> None:
-        self._plain = plain
+        self._socket = plain
         self._clock = clock
         self._ends_at = 0.0
 
     def begin(self, timeout_s: float) -> None:
-        """Start an exchange that must be over in `timeout_s`."""
+        """Start an exchange that must end within `timeout_s`."""
         self._ends_at = self._clock.monotonic() + timeout_s
 
     def arm(self) -> None:
-        """Let the next blocking call take what is left; raise TimeoutError when nothing is."""
+        """Limit the next blocking call to the time that is left; raise TimeoutError if none is."""
         left_s = self._ends_at - self._clock.monotonic()
         if left_s <= 0:
             raise TimeoutError("timed out")
-        self._plain.settimeout(left_s)
+        self._socket.settimeout(left_s)
 
     def carried(self, count: int) -> None:
-        """Give the exchange the time that carrying `count` bytes may take."""
+        """Extend the deadline by the time that `count` bytes may take."""
         self._ends_at += count / BYTES_PER_S
 
     def sendall(self, data: Any) -> None:
         self.carried(len(data))
         self.arm()
-        self._plain.sendall(data)
+        self._socket.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         assert mode == "rb"
-        return io.BufferedReader(TimedReader(self, self._plain))
+        return io.BufferedReader(TimedReader(self, self._socket))
 
     def close(self) -> None:
-        self._plain.close()
+        self._socket.close()
 
 
 class TimedReader(io.RawIOBase):
-    """The reading side. It keeps the socket open, like `socket.makefile` does, until it is closed itself."""
+    """The reading side. Like the result of `socket.makefile`, it keeps the socket open until it is closed itself."""
 
     def __init__(self, timed: TimedSocket, plain: socket.socket) -> None:
         self._timed = timed

@@ -1,7 +1,9 @@
-"""One claimed task carried out by a command. Knows start, run, result; must not know who claims, beats or restarts.
+"""Runs a command for one claimed task: starts it, watches it, and hands its result on.
 
-What came out is handed on here. That a run ended in any other way is only said, since agents and daemons report it by
-different ways.
+Only a result is sent to the server from here. Any other end of a run is returned as an Outcome: agents and daemons
+report it in different ways.
+
+Options: `heartbeat_ttl_s`, `stop_grace_s`, `text_bytes_max`, `run_output_bytes_max`, `stderr_bytes_kept`.
 """
 
 import threading
@@ -29,11 +31,11 @@ from greenroom.process.start import NotNow
 
 STEP_S = 0.2
 FOR_EVER = float("inf")
-NOTHING_WRITTEN = "(The command ended well and wrote nothing.)"
+NOTHING_WRITTEN = "(The command exited with code 0 and wrote nothing.)"
 
 
 class Errand:
-    """One task on its way. `carry_out` and `carry_on` block; the other methods are for other threads."""
+    """The run of one task. `carry_out` and `carry_on` block; the other methods are called from other threads."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class Errand:
         on_started: Callable[[Identity], None] | None = None,
     ) -> None:
         self._session = session
-        self._insistent = session.patient(FOR_EVER)
+        self._retrying_session = session.patient(FOR_EVER)
         self._limits = session.limits
         self._task = task
         self._connection_id = connection_id
@@ -54,58 +56,58 @@ class Errand:
         self._on_started = on_started or (lambda identity: None)
         self._tenure = Tenure(task, connection_id)
         self._notes = NotePad(task, plan.notes)
-        self._is_doubted = threading.Event()
+        self._must_check = threading.Event()
         self._lost_reason: str | None = None
         self._stop_reason: str | None = None
 
     def doubt(self) -> None:
-        """Ask the server whether the task is still this run's: a beat's answer did not name it. If not, stop."""
-        self._is_doubted.set()
+        """Ask the server whether the task is still this run's, since a beat's answer did not name it. If not, stop."""
+        self._must_check.set()
 
     def lose(self, reason: str) -> None:
-        """End the run, since its seat is another's; what it had written is handed in as a late result."""
+        """Stop the run, since another participant has its role; what it wrote is handed in as a late result."""
         self._lost_reason = reason
 
-    def take_notes(self, told: Sequence[str]) -> list[str]:
-        """Give the run the notes that are new among those of a beat's answer; these. Raises OSError."""
-        return self._notes.take(told)
+    def take_notes(self, texts: Sequence[str]) -> list[str]:
+        """Give the run those notes of a beat's answer that are new; return them. Raises OSError."""
+        return self._notes.take(texts)
 
     def stop(self, reason: str) -> None:
-        """End the run, and give up whatever call is tried again and again."""
+        """Stop the run, and give up any call that is being retried."""
         self._stop_reason = reason
-        self._insistent.give_up()
+        self._retrying_session.give_up()
 
     def carry_out(self) -> Outcome:
-        """Run the command for the task and hand its output on. Whatever happens, nothing of it is left running."""
+        """Run the command for the task and hand its output on. However it ends, none of its processes is left."""
         while self._stop_reason is None and self._lost_reason is None:
             try:
-                heard_at = self._start()
-                group = self._spawn(heard_at)
+                confirmed_at = self._confirm_attempt()
+                group = self._spawn(confirmed_at)
             except NotNow:
                 continue
             except Conflict as error:
                 return Outcome(kind=GONE, detail=str(error))
             except Unavailable:
-                return self._stopped(None)
+                return self._stopped_outcome(None)
             except (ConfigurationError, OSError) as error:
                 return Outcome(kind=NOT_BEGUN, detail=str(error))
-            return self._see_through(group)
-        return self._cut_off() or self._stopped(None)
+            return self._supervise(group)
+        return self._requested_end() or self._stopped_outcome(None)
 
     def carry_on(self) -> Outcome:
-        """Go on with what an earlier process of ours began under the same attempt and connection, and was killed."""
+        """Continue a run that an earlier process began under the same attempt and connection, and that was killed."""
         group = Group.adopt(self._plan.folder, self._marks)
         if group is None:
             return Outcome(kind=NOT_BEGUN, detail="The command was never started.")
         self._notes.open_again()
-        return self._see_through(group)
+        return self._supervise(group)
 
     @property
     def _marks(self) -> dict[str, str]:
         return marks_of(self._task.id, self._task.attempt, self._connection_id)
 
-    def _spawn(self, heard_at: float) -> Group:
-        """Start the command, unless the word for it has grown old meanwhile, or is not wanted any more: NotNow."""
+    def _spawn(self, confirmed_at: float) -> Group:
+        """Start the command. Raises NotNow if the server's answer is too old by then, or the run was stopped."""
         plan, text = self._plan, notes.brief_of(self._task).encode()
         self._notes.open()
         plan.result_file.unlink(missing_ok=True)
@@ -121,146 +123,153 @@ class Errand:
                 self._limits.run_output_bytes_max,
                 plan.is_mortal,
                 self._limits.stop_grace_s,
-                lambda: self._may_begin(heard_at),
+                lambda: self._may_begin(confirmed_at),
             )
         except BaseException:
-            kill_leftover(None, self._marks)  # A signal may come when the command runs and nobody knows its number yet.
+            kill_leftover(None, self._marks)  # A signal may come before the process id of the command is known.
             raise
 
-    def _see_through(self, group: Group) -> Outcome:
+    def _supervise(self, group: Group) -> Outcome:
         try:
             self._on_started(group.identity)
             cut_short = self._watch(group)
         finally:
-            ended = self._end(group)
+            ended = self._stop_group(group)
         if ended is not None and ended.refused is not None:
             return Outcome(kind=NOT_BEGUN, detail=f"The command was {ended}.")
         if cut_short is None or (cut_short.kind == FAILED and ended is not None):
             assert ended is not None
-            return self._conclude(ended, cut_short)
+            return self._conclude_run(ended, cut_short)
         if cut_short.kind == GONE:
-            return self._gone(cut_short.detail, ended, self._said())
+            return self._hand_in_late(cut_short.detail, ended, self._read_result())
         return msgspec.structs.replace(cut_short, exit=ended)
 
-    def _end(self, group: Group) -> Exit | None:
+    def _stop_group(self, group: Group) -> Exit | None:
         try:
             return group.stop(self._limits.stop_grace_s)
         except BaseException:
-            group.stop(0)  # Whoever does not wait for the command to tidy up does not leave it running either.
+            group.stop(0)  # A second signal skips the grace period, but leaves nothing running.
             raise
 
-    def _start(self) -> float:
-        """Get the server's word that the attempt counts; when it was asked for."""
+    def _confirm_attempt(self) -> float:
+        """Have the server confirm the attempt; return when it was asked, in boot-time seconds."""
         asked_at = self._clock.boottime()
-        self._insistent.start(self._task.id, self._connection_id, self._task.attempt)
+        self._retrying_session.start(self._task.id, self._connection_id, self._task.attempt)
         return asked_at
 
     def _may_begin(self, asked_at: float) -> bool:
-        """Tell whether the command may begin: a word that is older than the TTL does not count."""
+        """Return whether the command may begin: a confirmation older than the TTL does not count."""
         if self._stop_reason is not None or self._lost_reason is not None:
             return False
         return self._clock.boottime() - asked_at < self._limits.heartbeat_ttl_s
 
     def _watch(self, group: Group) -> Outcome | None:
-        """Wait until the command has ended; say why where it has to be ended."""
+        """Wait until the command has exited; return the outcome if it has to be stopped instead."""
         limit_s, began_at, now = self._plan.timeout_s, self._plan.began_at, self._clock.monotonic()
         ran_s = 0.0 if began_at is None else max(0.0, self._clock.wall() - began_at)
         ends_at = None if limit_s is None else now + limit_s - ran_s
         while group.wait(STEP_S) is None:
-            if (cut_off := self._cut_off()) is not None:
-                return cut_off
-            if self._is_doubted.is_set():
-                self._is_doubted.clear()
-                if (why := self._why_gone()) is not None:
+            if (requested := self._requested_end()) is not None:
+                return requested
+            if self._must_check.is_set():
+                self._must_check.clear()
+                if (why := self._loss_reason()) is not None:
                     return Outcome(kind=GONE, detail=why)
             if ends_at is not None and self._clock.monotonic() >= ends_at:
                 return Outcome(kind=FAILED, detail=f"The command did not end within its {limit_s:g} s and was stopped.")
         return None
 
-    def _cut_off(self) -> Outcome | None:
-        """How it ends where we were told to end it; None while we were not."""
+    def _requested_end(self) -> Outcome | None:
+        """Return the outcome of a run that `stop` or `lose` ended; None if neither was called."""
         if self._stop_reason is not None:
-            return self._stopped(None)
+            return self._stopped_outcome(None)
         return None if self._lost_reason is None else Outcome(kind=GONE, detail=self._lost_reason)
 
-    def _conclude(self, ended: Exit, cut_short: Outcome | None) -> Outcome:
-        """Hand the output on, or say why not. What the command did by its own calls counts more than how it ended."""
+    def _conclude_run(self, ended: Exit, cut_short: Outcome | None) -> Outcome:
+        """Hand the output on, or return why not.
+
+        What the command did by its own calls (a hand-off, a decline) counts more than how it exited.
+        """
         try:
-            now = self._insistent.task(self._task.id)
+            now = self._retrying_session.task(self._task.id)
             if self._tenure.is_settled(now):
-                return Outcome(kind=DID_ITSELF, detail=f"The command itself left the task {now.status}.", exit=ended)
-            said, then = self._said(), self._plan.then
-            if cut_short is not None or not ended.is_success or (said is not None and said.status != result.DONE):
-                return self._failed(now, ended, cut_short, said)
-            self._hand_on(self._text(said))
-            return Outcome(kind=DONE, detail=f"Its output went to {then}.", exit=ended, is_kept=self._is_cut())
+                return Outcome(kind=DID_ITSELF, detail=f"The command itself ended the task: {now.status}.", exit=ended)
+            own_result, then = self._read_result(), self._plan.then
+            if (
+                cut_short is not None
+                or not ended.is_success
+                or (own_result is not None and own_result.status != result.DONE)
+            ):
+                return self._failed_outcome(now, ended, cut_short, own_result)
+            self._send_result(self._result_text(own_result))
+            return Outcome(kind=DONE, detail=f"Its output was sent to {then}.", exit=ended, is_kept=self._is_cut())
         except Superseded as error:
             is_lost = isinstance(error, NotKept)
             detail = f"{error} It is in {self._plan.stdout}." if is_lost else str(error)
             return Outcome(kind=GONE, detail=detail, exit=ended, is_kept=is_lost or self._is_cut())
         except Unavailable:
-            return self._stopped(ended)
+            return self._stopped_outcome(ended)
         except GreenroomError as error:
-            detail = f"The output could not be handed on: {error} It is in {self._plan.stdout}."
+            detail = f"The output could not be sent: {error} It is in {self._plan.stdout}."
             return Outcome(kind=FAILED, detail=detail, exit=ended, is_kept=True)
 
-    def _failed(self, now: Task, ended: Exit, cut_short: Outcome | None, said: Result | None) -> Outcome:
+    def _failed_outcome(self, now: Task, ended: Exit, cut_short: Outcome | None, own_result: Result | None) -> Outcome:
         if not self._tenure.lasts(now):
-            return self._gone(why_gone(now), ended, said)
+            return self._hand_in_late(why_gone(now), ended, own_result)
         if cut_short is not None:
             return msgspec.structs.replace(cut_short, exit=ended)
-        if (paused := pause_of(said, ended, self._clock.wall(), self._limits)) is not None:
+        if (paused := pause_of(own_result, ended, self._clock.wall(), self._limits)) is not None:
             return paused
-        lines = [said.reason] if said is not None and said.status == result.FAILED else []
+        lines = [own_result.reason] if own_result is not None and own_result.status == result.FAILED else []
         lines += [] if ended.is_success else [f"{ended}." if ended.is_unseen else str(ended)]
         if ended.is_unseen:
-            lines += [f"What it had written is in {self._plan.stdout} and {self._plan.stderr}."]
+            lines += [f"Its output is in {self._plan.stdout} and {self._plan.stderr}."]
         lines += [tail_of(self._plan.stderr, self._limits.stderr_bytes_kept)]
         return Outcome(kind=FAILED, detail="\n".join(lines).strip(), exit=ended, is_kept=ended.is_unseen)
 
-    def _said(self) -> Result | None:
-        """What the command said of its end. Read once only: what is judged by it is what is handed on."""
+    def _read_result(self) -> Result | None:
+        """Return the command's own result. Each caller reads it once: what is judged is also what is handed on."""
         plan = self._plan
         return read_result(plan.result, plan.result_file, plan.stdout, self._limits.text_bytes_max)
 
-    def _text(self, said: Result | None) -> str:
-        """What is handed on: the text of the command's own result, where it says one, or what it printed."""
-        if said is not None and said.text is not None:
-            return said.text
+    def _result_text(self, own_result: Result | None) -> str:
+        """Return what is handed on: the text of the command's own result if it has one, else what it printed."""
+        if own_result is not None and own_result.text is not None:
+            return own_result.text
         return text_of(self._plan.stdout, self._limits.text_bytes_max)
 
-    def _stopped(self, ended: Exit | None) -> Outcome:
+    def _stopped_outcome(self, ended: Exit | None) -> Outcome:
         return Outcome(kind=STOPPED, detail=self._stop_reason or "stopped", exit=ended, is_kept=ended is not None)
 
-    def _hand_on(self, text: str) -> Task:
+    def _send_result(self, text: str) -> Task:
         attempt = (self._task.id, self._connection_id, self._task.attempt)
         if self._plan.then == USER:
-            return self._insistent.complete(*attempt, text)
-        return self._insistent.handoff(*attempt, self._plan.then, text or NOTHING_WRITTEN)
+            return self._retrying_session.complete(*attempt, text)
+        return self._retrying_session.handoff(*attempt, self._plan.then, text or NOTHING_WRITTEN)
 
-    def _gone(self, why: str, ended: Exit | None, said: Result | None) -> Outcome:
-        """Hand in what a run had written whose task is another's by now: the server keeps it as a late result."""
-        plain, text = Outcome(kind=GONE, detail=why, exit=ended), self._text(said)
+    def _hand_in_late(self, why: str, ended: Exit | None, own_result: Result | None) -> Outcome:
+        """Hand in what a run wrote whose task another participant has by now: the server keeps it as a late result."""
+        outcome, text = Outcome(kind=GONE, detail=why, exit=ended), self._result_text(own_result)
         if not text:
-            return plain
+            return outcome
         try:
-            self._hand_on(text)
+            self._send_result(text)
         except NotKept as error:
-            return msgspec.structs.replace(plain, detail=f"{why} {error} It is in {self._plan.stdout}.", is_kept=True)
+            return msgspec.structs.replace(outcome, detail=f"{why} {error} It is in {self._plan.stdout}.", is_kept=True)
         except Superseded:
-            kept = f"{why} What it had written was kept as a late result."
-            return msgspec.structs.replace(plain, detail=kept, is_kept=self._is_cut())
+            kept = f"{why} Its output was kept as a late result."
+            return msgspec.structs.replace(outcome, detail=kept, is_kept=self._is_cut())
         except GreenroomError as error:
-            told = f"{why} What it had written could not be handed in ({error.detail}) and is in {self._plan.stdout}."
-            return msgspec.structs.replace(plain, detail=told, is_kept=True)
-        return plain  # It came back to us while the run was being ended.
+            detail = f"{why} Its output could not be sent ({error.detail}) and is in {self._plan.stdout}."
+            return msgspec.structs.replace(outcome, detail=detail, is_kept=True)
+        return outcome  # The task was this run's again by then, and the server accepted the result.
 
     def _is_cut(self) -> bool:
         streams = (self._plan.stdout, self._plan.result_file)
         return not all(is_whole_in(stream, self._limits.text_bytes_max) for stream in streams)
 
-    def _why_gone(self) -> str | None:
-        """Why the task is no longer this run's; None while it is, or while nobody can say."""
+    def _loss_reason(self) -> str | None:
+        """Return why the task is no longer this run's; None while it is, or while the server cannot be asked."""
         try:
             now = self._session.task(self._task.id)
         except GreenroomError:

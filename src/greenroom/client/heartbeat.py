@@ -1,7 +1,10 @@
-"""The thread that keeps a party present. Knows when it wakes, beats and tells; must not know sessions, rooms or claims.
+"""The heartbeat thread of an agent or a daemon: it joins, beats, rejoins and reports what changed.
 
-What is to be done when is decided by `domain.presence`; here it is done. The thread has its own connection, so that no
-slow work of the party can hold up a beat.
+`domain.presence` decides what is due; this thread does it. It has its own connection, so that no other call of its
+client can delay a beat.
+
+Options: those of `domain.presence`, and `wait_step_s`. Limits: sleep is noticed at the next step, at most `step_s`
+later.
 """
 
 import signal
@@ -16,11 +19,11 @@ from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED, VERDICTS
 from greenroom.entropy import Entropy
 
 SLEPT_S_MIN = 1.0
-"""Two clocks read one after the other differ a little; a sleep is more than this."""
+"""Two clocks that are read one after the other differ a little; only more than this is a sleep."""
 
 
 class Answer(Protocol):
-    """What a join and a beat are answered: a verdict, when to beat next, and whether many others do."""
+    """The answer to a join or a beat: a verdict, when to beat next, and whether many other clients beat."""
 
     @property
     def status(self) -> str: ...
@@ -33,18 +36,21 @@ class Answer(Protocol):
 
 
 class Notice(NamedTuple):
-    """Something that whoever is kept present must know: a word of `domain.presence`, and the silence before it."""
+    """What the client must know: one of the notices of `domain.presence`, and the seconds of silence before it."""
 
     kind: str
     silent_s: float
 
 
 class Heartbeat:
-    """Joins, beats, joins again. `send_beat` is given the seconds slept since the last beat that arrived.
+    """Joins, beats and rejoins. `send_beat` is given the seconds slept since the last beat that was answered.
 
-    `on_notice`, and `on_answer` with each answer of `ok` or `drain` and the boot-time second its call was sent at, are
-    called on this thread: they must be short. A signal of `deaf_to` that the kernel gave to this thread would not wake
-    the main one out of the call that it waits in; whoever starts processes from here must not be deaf.
+    `on_notice` is called with each notice; `on_answer` with each answer of `ok` or `drain` and the boot-time second at
+    which its call was sent. Both run on this thread and must be short.
+
+    The signals of `deaf_to` are blocked on this thread: otherwise the kernel could deliver them here, where they do not
+    interrupt the call that the main thread waits in. A client that starts processes on this thread must leave it empty:
+    they would inherit the blocked signals.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class Heartbeat:
         self._step_s = step_s
         self._deaf_to = deaf_to
         self._lock = threading.Lock()
-        self._look = threading.Event()
+        self._wakeup = threading.Event()
         self._is_stopped = False
         self._slept_s = 0.0
         self._clocks_apart_s = clock.boottime() - clock.monotonic()
@@ -80,82 +86,82 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self, timeout_s: float = 0.0) -> None:
-        """Beat no more. A call in flight is waited for at most `timeout_s`; its answer changes nothing any more."""
+        """Beat no more. Waits at most `timeout_s` for a call in flight; its answer is ignored."""
         self._is_stopped = True
-        self._look.set()
+        self._wakeup.set()
         if timeout_s > 0 and self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
 
     def poke(self) -> None:
-        """Beat at once: somebody learned by other ways that the seat may be gone."""
+        """Beat at once: another call has shown that the server may have removed this client."""
         with self._lock:
             self._presence.poke(self._clock.boottime())
-        self._look.set()
+        self._wakeup.set()
 
     def keep_pace(self, pace_s: float | None) -> None:
-        """Beat about every `pace_s` seconds for the time being, so as to hear sooner; None ends that."""
+        """Beat about every `pace_s` seconds from now on, so as to learn of changes sooner; None ends that."""
         with self._lock:
             self._presence.keep_pace(self._clock.boottime(), pace_s)
-        self._look.set()
+        self._wakeup.set()
 
     def is_present(self) -> bool:
-        """Tell whether the last word of the server was ok."""
+        """Return whether the last call was answered, with `ok` or `drain`."""
         with self._lock:
             return self._presence.is_present()
 
     def is_crowded(self) -> bool:
-        """Tell whether the server said that many others beat."""
+        """Return whether the server has reported many beating clients."""
         with self._lock:
             return self._presence.is_crowded
 
     def may_begin(self) -> bool:
-        """Tell whether a run may begin: only on an ok younger than the TTL."""
+        """Return whether a run may begin: only on an `ok` younger than the TTL."""
         with self._lock:
             return self._presence.may_begin(self._clock.boottime())
 
     def ended(self) -> str | None:
-        """Why there will be no more beats: `superseded`, or `refused` with `last_error`; None while there will be."""
+        """Return why there are no more beats: `superseded`, or `refused` (see `last_error`); None if there are."""
         with self._lock:
             return self._presence.ended
 
     def step(self) -> float:
-        """Do what is due; return the seconds after which to look again."""
+        """Do what is due; return the seconds until the next step."""
         self._notice_sleep()
         with self._lock:
             sent_at = self._clock.boottime()
             is_due, call = self._presence.is_due(sent_at), self._presence.call
         if is_due:
-            self._call(call, sent_at)
+            self._send(call, sent_at)
         with self._lock:
             return self._presence.wait_s(self._clock.boottime(), self._step_s)
 
-    def _call(self, call: str, sent_at: float) -> None:
+    def _send(self, call: str, sent_at: float) -> None:
         slept_s = self._slept_s
         try:
             answer = known(self._send_join() if call == JOIN else self._send_beat(slept_s))
         except Unavailable as error:
             self.last_error = error
-            self._take(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
+            self._apply(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
         except (Superseded, RejoinRequired) as error:
             self.last_error = error
             verdict = SUPERSEDED if isinstance(error, Superseded) else REJOIN_REQUIRED
-            self._take(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
+            self._apply(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
         except GreenroomError as error:
             self.last_error = error
-            self._take(sent_at, lambda now: self._presence.refused())
+            self._apply(sent_at, lambda now: self._presence.refused())
         else:
             if call != JOIN and answer.status == OK:
                 self._slept_s -= slept_s
             self._presence.is_crowded = answer.crowded
-            self._take(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
+            self._apply(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
             if not self._is_stopped and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
                 self._on_answer(answer, sent_at)
 
-    def _take(self, sent_at: float, decide: Callable[[float], list[str]]) -> None:
+    def _apply(self, sent_at: float, transition: Callable[[float], list[str]]) -> None:
         with self._lock:
             silent_s = self._presence.silent_s(sent_at)
-            kinds = decide(self._clock.boottime())
-        self._tell(kinds, silent_s)
+            kinds = transition(self._clock.boottime())
+        self._notify(kinds, silent_s)
 
     def _notice_sleep(self) -> None:
         apart_s = self._clock.boottime() - self._clock.monotonic()
@@ -165,9 +171,9 @@ class Heartbeat:
             with self._lock:
                 now = self._clock.boottime()
                 kinds, silent_s = self._presence.woke(now), self._presence.silent_s(now)
-            self._tell(kinds, silent_s)
+            self._notify(kinds, silent_s)
 
-    def _tell(self, kinds: list[str], silent_s: float) -> None:
+    def _notify(self, kinds: list[str], silent_s: float) -> None:
         for kind in kinds:
             if not self._is_stopped:
                 self._on_notice(Notice(kind, silent_s))
@@ -176,22 +182,22 @@ class Heartbeat:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
         try:
             while not self._is_stopped and self.ended() is None:
-                self._look.clear()
-                self._look.wait(self.step())
+                self._wakeup.clear()
+                self._wakeup.wait(self.step())
         except BaseException:
-            # A heart that stopped by a mistake of ours must not leave a party that believes in its presence.
-            self.last_error = GreenroomError("The heartbeat failed by an error of Greenroom's own.", "Report it.")
+            # If a defect ends this thread, its client must not go on as if it were present.
+            self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
             with self._lock:
                 kinds = self._presence.refused()
-            self._tell(kinds, 0.0)
+            self._notify(kinds, 0.0)
             raise
 
 
 def known(answer: Answer) -> Answer:
-    """The answer, if its verdict is one that we can act on; from anybody else it is as if nobody had answered."""
+    """Return the answer if its verdict is a known one; raise Unavailable otherwise, as if no answer had come."""
     if answer.status not in VERDICTS:
         raise Unavailable(
-            f"The server's verdict was {answer.status!r}, which this version does not know.",
+            f"Unknown verdict of the server: {answer.status!r}.",
             "Check that GREENROOM_URL names a Greenroom server of this version.",
             "unreachable",
         )

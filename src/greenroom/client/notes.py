@@ -1,7 +1,7 @@
-"""What people tell the run of one attempt while it works. Knows which notes are new; must not know who carries them.
+"""Delivers a user's notes to the run of one attempt, through a file.
 
-A beat's answer has all notes of the attempt each time, so that a lost answer loses none. What is new is told by its
-place: notes are only ever added.
+A beat's answer carries all notes of the attempt each time, so that a lost answer loses none. A note is new by its
+position: notes are only ever appended.
 """
 
 import threading
@@ -11,69 +11,69 @@ from pathlib import Path
 from greenroom.domain.task import Note, Task
 
 VARIABLE = "GREENROOM_NOTES"
-HEAD = "Notes from people on this task:"
+HEAD = "Notes from users on this task:"
 
 
 class NotePad:
-    """The notes of one attempt, and the file in which its run finds them, one after another."""
+    """The notes of one attempt, and the file in which its run reads them, one after another."""
 
     def __init__(self, task: Task, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._early = [note.text for note in task.notes]
+        self._early_texts = [note.text for note in task.notes]
         self._count = sum(note.attempt == task.attempt for note in task.notes)
         self._is_open = False
-        self._is_sure = True
+        self._is_counted = True
 
     def open(self) -> None:
-        """Lay the file out, with what was said before the run. Raises OSError."""
+        """Create the file, with the notes from before the run. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._lock:
-            self._path.write_text("".join(map(spell, self._early)), "utf-8")
+            self._path.write_text("".join(map(spell, self._early_texts)), "utf-8")
             self._is_open = True
 
     def open_again(self) -> None:
-        """Go on with the file as an earlier process of ours left it; which notes it has is seen with the next ones."""
+        """Continue with the file of an earlier process; which notes it holds is found out with the next ones."""
         with self._lock:
-            self._is_open, self._is_sure = True, False
+            self._is_open, self._is_counted = True, False
 
     def take(self, notes: Sequence[str]) -> list[str]:
-        """Take all notes of the attempt as the server has them; the new ones, which stand in the file by then.
+        """Append those of the attempt's notes that are new to the file, and return them.
 
-        Raises OSError when the file cannot be written; they are new once more the next time.
+        Raises OSError if the file cannot be written; they are still new the next time.
         """
         with self._lock:
-            if not self._is_sure:
+            if not self._is_counted:
                 self._count = self._count_in_file(notes)
-                self._is_sure = True
+                self._is_counted = True
             new = list(notes[self._count :])
             if new and self._is_open:
                 with open(self._path, "a", encoding="utf-8") as file:
                     file.write("".join(map(spell, new)))
             elif new:
-                self._early += new
+                self._early_texts += new
             self._count += len(new)
             return new
 
     def _count_in_file(self, notes: Sequence[str]) -> int:
-        """How many of the notes the file ends with."""
+        """Return with how many of the notes the file ends."""
         written = self._path.read_text("utf-8") if self._path.exists() else ""
         ends = (count for count in range(len(notes), 0, -1) if written.endswith("".join(map(spell, notes[:count]))))
         return next(ends, 0)
 
 
 def spell(note: str) -> str:
-    """A note as it stands in the file: its lines as they are, and a line break at the end."""
+    """Return a note as it is in the file: its lines unchanged, and a line break at the end."""
     return note.rstrip("\n") + "\n"
 
 
 def brief_of(task: Task) -> str:
-    """What a run reads on its standard input: the task's text, and below it what people said to it so far."""
+    """Return what a run reads on standard input: the task's text, followed by the notes so far."""
     if not task.notes:
         return task.text
     return "\n".join([task.text.rstrip("\n"), "", HEAD, *map(listed, task.notes), ""])
 
 
 def listed(note: Note) -> str:
-    """A note as one item of a list."""
+    """Return a note as one item of a list."""
     return "- " + note.text.strip("\n").replace("\n", "\n  ")

@@ -1,4 +1,4 @@
-"""How an errand ends, in a word and for people. Must not know what follows from it."""
+"""Defines how a run of a task ends."""
 
 import msgspec
 
@@ -18,9 +18,10 @@ NOT_BEGUN = "not_begun"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended, in a word and for people. `is_kept`: the files of the run hold more than was sent.
+    """How a run ended: `kind` for programs, `detail` for users.
 
-    `until` is when one that paused may go on, as ISO; None where a person has to do something first.
+    `is_kept`: the files of the run hold more than was sent. `until` is when a paused one may continue, as ISO 8601;
+    None if a user has to act first.
     """
 
     kind: str
@@ -30,16 +31,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None = None
 
 
-def pause_of(said: Result | None, ended: Exit | None, now: float, limits: Reliability) -> Outcome | None:
-    """The pause that a command itself asked for at its end; None where that was an end like any other.
+def pause_of(own_result: Result | None, ended: Exit | None, now: float, limits: Reliability) -> Outcome | None:
+    """Return the pause that a command itself asked for at its end; None if it asked for none.
 
-    A limit that does not say until when is tried again after a while, and so is one that should be over by now: else it
-    would be met again and again without a pause.
+    A rate limit without a time, or with one that is past, ends after `restart_pause_s_max`: otherwise the agent would
+    meet it again and again without a pause.
     """
-    if said is None or said.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
+    if own_result is None or own_result.status not in (result.RATE_LIMITED, result.LOGIN_REQUIRED):
         return None
-    until = said.until
-    if said.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
+    until = own_result.until
+    if own_result.status == result.RATE_LIMITED and (until is None or seconds_of(until) <= now):
         until = instant_of(now + limits.restart_pause_s_max)
-    what = "Its login is needed" if said.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
-    return Outcome(kind=PAUSED, detail=f"{what}: {said.reason}".rstrip(": "), exit=ended, until=until)
+    cause = "A login is needed" if own_result.status == result.LOGIN_REQUIRED else f"It is rate-limited until {until}"
+    return Outcome(kind=PAUSED, detail=f"{cause}: {own_result.reason}".rstrip(": "), exit=ended, until=until)

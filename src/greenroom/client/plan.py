@@ -1,4 +1,4 @@
-"""What is run for a task: which command, where, and in which folder its files lie. Must not know how it goes."""
+"""Defines what to run for a task: the command, its directory and environment, and the folder of its files."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ import msgspec
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run for a task: `env` is the whole environment, `then` who gets the output, `folder` this run's own.
+    """What to run for a task.
 
-    `result` is the format in which the command prints how it ended, where it does. `began_at` is when an earlier
-    process of ours began the run, by the wall clock; of such a run command, directory and environment do not matter.
-    One that `is_mortal` ends with this process, however that ends; any other can be carried on by the next one.
+    `env` is the whole environment, `then` the receiver of the output, `folder` this run's own. `result` is the format
+    in which the command prints its result, if it does. `began_at` is set for a run that an earlier process began: when
+    it did, by the wall clock; its command, directory and environment are then not used. A run that `is_mortal` ends
+    with this process, however that ends; any other can be continued by the next process.
     """
 
     command: tuple[str, ...]

@@ -1,8 +1,10 @@
-"""What a command itself says of how its run ended, in data. Must not know who ran it, nor what is done about it.
+"""Reads the result that a command reports of its own run, as data.
 
-It comes from the file that the command finds named in `GREENROOM_RESULT`, or, where its harness says in which format,
-from what it printed. A log is never read: what a model writes there is no fact. Where a command said something and it
-makes no sense, that is a failed result which says so, since whoever wrote it meant something.
+It comes from the file that `GREENROOM_RESULT` names, or, if the command's harness has a result format, from what the
+command printed. A log is never searched: what a model writes there is not reliable. An invalid result counts as a
+failed one that says why it is invalid: the command meant to report something.
+
+Options: `text_bytes_max`.
 """
 
 import os
@@ -24,13 +26,13 @@ __all__ = ["DONE", "FAILED", "LOGIN_REQUIRED", "RATE_LIMITED", "VARIABLE", "Resu
 
 VARIABLE: Final = "GREENROOM_RESULT"
 RESULT_BYTES_MAX: Final = 8 * 1024 * 1024
-"""More than this is not read: of a file it makes no sense, of what was printed the end is enough."""
+"""The most that is read: a longer file is invalid; of printed output the end is read."""
 
 REASON_BYTES_MAX: Final = 4096
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The file as it is spelled."""
+    """The file's JSON object."""
 
     status: Literal["done", "failed", "rate_limited", "login_required"]
     until: Annotated[str, Meta(max_length=40)] | None = None
@@ -39,16 +41,17 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Senseless(ValueError):
-    """What was said cannot be meant; the text says why."""
+    """The result is invalid; the text says why."""
 
 
 def read_result(
     format: str | None, result_file: Path, stdout: Path, text_bytes_max: int = DEFAULTS.text_bytes_max
 ) -> Result | None:
-    """What the command said of its end; None when it said nothing, and its exit code is all there is.
+    """Return the command's own result; None if it reported none, so that only its exit code is left.
 
-    The file counts more than what was printed. `text` is cut to `text_bytes_max` bytes in its middle. With a format
-    there is always a result: a command that should have printed one and did not has failed, whatever its exit code.
+    The file takes precedence over what was printed. `text` is cut in its middle to `text_bytes_max` bytes. With a
+    format there is always a result: a command that should have printed one and did not has failed, whatever its exit
+    code.
     """
     try:
         result = read_file(result_file)
@@ -63,7 +66,7 @@ def read_result(
 
 
 def read_file(path: Path) -> Result | None:
-    """What the file says; None where there is none, or an empty one. Raises Senseless."""
+    """Read the file; None if there is none, or an empty one. Raises Senseless."""
     try:
         raw = read_bounded(path)
     except FileNotFoundError:
@@ -73,51 +76,53 @@ def read_file(path: Path) -> Result | None:
     if not raw.strip():
         return None
     try:
-        told = msgspec.json.decode(raw, type=Told)
+        document = msgspec.json.decode(raw, type=Told)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Senseless(f"The result file makes no sense: {error}.") from error
+        raise Senseless(f"The result file is invalid: {error}.") from error
     return Result(
-        status=told.status,
-        until=None if told.until is None else settle_until(told),
-        reason=told.reason or "",
-        text=told.text,
+        status=document.status,
+        until=None if document.until is None else settle_until(document),
+        reason=document.reason or "",
+        text=document.text,
     )
 
 
-def settle_until(told: Told) -> str:
-    """The instant as we spell it. Raises Senseless for one without a zone, and where nothing is to be waited for."""
-    assert told.until is not None
-    if told.status != RATE_LIMITED:
-        raise Senseless(f"The result file makes no sense: `until` says nothing beside the status {told.status!r}.")
+def settle_until(document: Told) -> str:
+    """Return the instant in Greenroom's own format. Raises Senseless for one without a zone, or with another status."""
+    assert document.until is not None
+    if document.status != RATE_LIMITED:
+        raise Senseless(
+            f"The result file is invalid: `until` needs the status {RATE_LIMITED!r}, not {document.status!r}."
+        )
     try:
-        if not told.until.endswith("Z") and "+" not in told.until[10:] and "-" not in told.until[10:]:
+        if not document.until.endswith("Z") and "+" not in document.until[10:] and "-" not in document.until[10:]:
             raise ValueError
-        return instant_of(seconds_of(told.until))
+        return instant_of(seconds_of(document.until))
     except (ValueError, OverflowError):
         raise Senseless(
-            f"The result file makes no sense: `until` is {told.until!r}, and should be an instant with its zone, "
+            f"The result file is invalid: `until` is {document.until!r}, and must be an instant with its zone, "
             "as in 2026-11-20T23:46:34Z."
         ) from None
 
 
 def read_printed(format: str, stdout: Path) -> Result:
-    """What the command printed in the format of its harness. Raises Senseless where that is nothing of the kind."""
-    read = printed.FORMATS.get(format)
-    if read is None:
-        raise Senseless(f"This version of Greenroom knows no format {format!r}, in which the command prints its end.")
+    """Parse what the command printed, in the format of its harness. Raises Senseless if that is no result."""
+    parse = printed.FORMATS.get(format)
+    if parse is None:
+        raise Senseless(f"Unknown result format {format!r}: this version of Greenroom cannot read it.")
     try:
-        result = read(list(objects_in(end_of(stdout, RESULT_BYTES_MAX))))
+        result = parse(list(objects_in(end_of(stdout, RESULT_BYTES_MAX))))
     except OSError as error:
-        raise Senseless(f"What the command printed cannot be read: {error.strerror}.") from error
+        raise Senseless(f"The output of the command cannot be read: {error.strerror}.") from error
     if result is None:
-        raise Senseless(f"The command printed no result in the format {format!r}, which its harness says it prints.")
+        raise Senseless(f"The command printed no result in the format {format!r}, which its harness sets.")
     return result
 
 
 def objects_in(raw: bytes) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects that were printed, one to a line, a list of them being all of them.
+    """Yield the JSON objects that were printed, one per line; a line with a list yields its items.
 
-    What is none is left out, also the first line where it is only the end of one.
+    Anything else is skipped, also a first line that is only the end of an object.
     """
     for line in raw.splitlines():
         try:
@@ -130,23 +135,23 @@ def objects_in(raw: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def read_bounded(path: Path) -> bytes:
-    """The whole of a plain file. Raises OSError, and Senseless for what is too long or would never end."""
+    """Return the content of a regular file. Raises OSError, and Senseless for a file too long or not regular."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Senseless("The result file makes no sense: it is no plain file.")
+            raise Senseless("The result file is invalid: it is not a regular file.")
         raw = file.read(RESULT_BYTES_MAX + 1)
     if len(raw) > RESULT_BYTES_MAX:
-        raise Senseless(f"The result file makes no sense: it is longer than {RESULT_BYTES_MAX} bytes.")
+        raise Senseless(f"The result file is invalid: it is longer than {RESULT_BYTES_MAX} bytes.")
     return raw
 
 
 def clean(text: str) -> str:
-    """Without U+0000, which no text of ours may hold."""
+    """Return the text without U+0000, which no text in Greenroom may hold."""
     return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
 def shorten(text: str, bytes_max: int) -> str:
-    """The text in at most `bytes_max` bytes of UTF-8: head and tail where it is longer."""
+    """Return the text in at most `bytes_max` bytes of UTF-8: head and tail if it is longer."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= bytes_max:
         return raw.decode()

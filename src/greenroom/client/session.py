@@ -1,7 +1,9 @@
-"""The API as typed calls. Knows routes, bodies, keys and what is tried again; must not know what the calls are for.
+"""The API as typed calls: routes, bodies, idempotency keys and retries.
 
-One method for each call of the API. A refusal is raised as the error it was on the server; anything that is not an
-answer of Greenroom's is Unavailable.
+There is one method for each call of the API. A refusal is raised as the error that the server raised; a response that
+does not come from a Greenroom server is raised as Unavailable.
+
+Options: `request_timeout_s` and `retry_pause_s`.
 """
 
 import copy
@@ -36,9 +38,9 @@ BASE = "/api/v1"
 class Session:
     """Calls with one token over one connection, from one thread.
 
-    `patience_s` is how long a call that found no server is tried again, under the same idempotency key. The default
-    is not at all: heartbeats and claims keep their own rules. `interval_s` is how often its party beats, where that is
-    not an agent's interval: no request may hold it up for longer than fits in there.
+    `patience_s` is for how many seconds a call is retried that did not reach the server, with the same idempotency key.
+    By default it is not retried: heartbeats and claims have their own rules. `interval_s` is the interval at which the
+    client beats, if that is not an agent's: it limits the timeout of each request.
     """
 
     def __init__(
@@ -66,19 +68,19 @@ class Session:
         self._has_given_up = threading.Event()
 
     def patient(self, patience_s: float) -> "Session":
-        """The same session over the same connection, with another patience."""
+        """Return the same session, over the same connection, with another `patience_s`."""
         sibling = copy.copy(self)
         sibling.patience_s = patience_s
         sibling._has_given_up = threading.Event()
         return sibling
 
     def give_up(self) -> None:
-        """End the call in flight from another thread, and try none again from now on."""
+        """End the call in flight, from another thread, and retry no call from now on."""
         self._has_given_up.set()
         self._transport.drop()
 
     def drop(self) -> None:
-        """End the call in flight from another thread; it raises Unavailable, or is tried again if there is patience."""
+        """End the call in flight, from another thread; it raises Unavailable, or is retried if `patience_s` allows."""
         self._transport.drop()
 
     def close(self) -> None:
@@ -143,51 +145,55 @@ class Session:
     def claim(
         self, room: str, role: str, connection_id: str, wait_s: float = 0.0, hand_over: bool = False
     ) -> replies.ClaimedTask | None:
-        """Ask for the role's next task and wait up to `wait_s` for one; None when there was none."""
+        """Claim the role's next task, and wait up to `wait_s` seconds for one; None if there was none."""
         body = requests.Claim(role=role, connection_id=connection_id, wait_s=wait_s, hand_over=hand_over)
         path = f"/rooms/{_(room)}/tasks/claim"
         return self._exchange("POST", path, body, self._read_claim, wait_s=wait_s)
 
     def start(self, task: str, connection_id: str, attempt: int) -> Task:
-        return self._act(task, "start", requests.OnAttempt(connection_id=connection_id, attempt=attempt))
+        return self._post_action(task, "start", requests.OnAttempt(connection_id=connection_id, attempt=attempt))
 
     def progress(self, task: str, connection_id: str, attempt: int, text: str) -> Task:
-        return self._act(task, "progress", requests.Progress(connection_id=connection_id, attempt=attempt, text=text))
+        return self._post_action(
+            task, "progress", requests.Progress(connection_id=connection_id, attempt=attempt, text=text)
+        )
 
     def complete(self, task: str, connection_id: str, attempt: int, text: str = "") -> Task:
-        return self._act(task, "complete", requests.Complete(connection_id=connection_id, attempt=attempt, text=text))
+        return self._post_action(
+            task, "complete", requests.Complete(connection_id=connection_id, attempt=attempt, text=text)
+        )
 
     def handoff(self, task: str, connection_id: str, attempt: int, to: str, text: str) -> Task:
         body = requests.Handoff(connection_id=connection_id, attempt=attempt, to=to, text=text)
-        return self._act(task, "handoff", body)
+        return self._post_action(task, "handoff", body)
 
     def decline(self, task: str, connection_id: str, attempt: int, reason: str) -> Task:
         body = requests.Decline(connection_id=connection_id, attempt=attempt, reason=reason)
-        return self._act(task, "decline", body)
+        return self._post_action(task, "decline", body)
 
     def cancel(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "cancel", requests.Explain(reason=reason))
+        return self._post_action(task, "cancel", requests.Explain(reason=reason))
 
     def retry(self, task: str, reason: str | None = None, to: str | None = None) -> Task:
-        return self._act(task, "retry", requests.Retry(reason=reason, to=to))
+        return self._post_action(task, "retry", requests.Retry(reason=reason, to=to))
 
     def accept(self, task: str, attempt: int | None = None, reason: str | None = None) -> Task:
-        return self._act(task, "accept", requests.Accept(attempt=attempt, reason=reason))
+        return self._post_action(task, "accept", requests.Accept(attempt=attempt, reason=reason))
 
     def send_back(self, task: str, to: Literal["pending", "backlog"] | None = None, reason: str | None = None) -> Task:
-        return self._act(task, "send-back", requests.SendBack(to=to, reason=reason))
+        return self._post_action(task, "send-back", requests.SendBack(to=to, reason=reason))
 
     def queue(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "queue", requests.Explain(reason=reason))
+        return self._post_action(task, "queue", requests.Explain(reason=reason))
 
     def note(self, task: str, text: str) -> Task:
-        return self._act(task, "note", requests.AddNote(text=text))
+        return self._post_action(task, "note", requests.AddNote(text=text))
 
     def add_to_backlog(self, room: str, body: requests.AddToBacklog) -> Task:
         return self._create(f"/rooms/{_(room)}/backlog", body, Task)
 
     def reset(self, task: str, reason: str | None = None) -> Task:
-        return self._act(task, "reset", requests.Explain(reason=reason))
+        return self._post_action(task, "reset", requests.Explain(reason=reason))
 
     def task(self, task: str) -> Task:
         return self._get(f"/tasks/{_(task)}", Task)
@@ -210,7 +216,7 @@ class Session:
         return self._post(f"/machines/{_(machine)}/facts", body, replies.FactsReply)
 
     def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> replies.Wishes:
-        """The machine's wishes; with `after`, wait up to `wait_s` for a newer version than that."""
+        """Return the machine's assignments; with `after`, wait up to `wait_s` seconds for a version newer than that."""
         query: Query = {"after": after, "wait_s": wait_s if after is not None else None}
         return self._get(f"/machines/{_(machine)}/wishes", replies.Wishes, query, wait_s=wait_s)
 
@@ -238,10 +244,10 @@ class Session:
         return self._get("/events", list[Event], {"after": after, "limit": limit})
 
     def stream_events(self, room: str | None = None, after: int = 0) -> Iterator[Event | Reset]:
-        """Follow the events of a room, or of everything, after that cursor, for ever and over every interruption.
+        """Follow the events of a room, or of everything, after that cursor, for ever and across every interruption.
 
-        Raises Unavailable when the server cannot be reached at the start; later it is tried again until it is back.
-        A `Reset` says that events were missed: look at everything anew.
+        Raises Unavailable if the server cannot be reached at the start; later interruptions are retried until it is
+        back. A `Reset` means that events were missed: read a new snapshot.
         """
         path = f"{BASE}/rooms/{_(room)}/events" if room is not None else f"{BASE}/events"
         return follow(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
@@ -250,11 +256,11 @@ class Session:
         return self._get("/attention", list[Attention])
 
     def server_limits(self) -> dict[str, float]:
-        """The durations and limits in force in the server, by name; one of another version may know other names."""
+        """Return the durations and limits of the server, by name; another version may have other names."""
         return self._get("/limits", dict[str, float])
 
     def healthz(self) -> replies.Health:
-        """Ask the server how its own loops do. A late loop is an answer, not an error."""
+        """Return the health of the server's background loops. A late loop is an answer, not an error."""
         response = self._transport.request("GET", "/healthz", None, self._headers, self.timeout_s)
         if response.status != 503:
             self._check(response)
@@ -262,18 +268,18 @@ class Session:
 
     # How a call is made.
 
-    def _act(self, task: str, verb: str, body: msgspec.Struct) -> Task:
+    def _post_action(self, task: str, verb: str, body: msgspec.Struct) -> Task:
         return self._create(f"/tasks/{_(task)}/{verb}", body, Task)
 
     def _get(self, path: str, shape: type[Answer], query: Query | None = None, wait_s: float = 0.0) -> Answer:
-        given = {name: value for name, value in (query or {}).items() if value is not None}
-        return self._call("GET", f"{path}?{urlencode(given)}" if given else path, None, shape, wait_s=wait_s)
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._call("GET", f"{path}?{urlencode(params)}" if params else path, None, shape, wait_s=wait_s)
 
     def _post(self, path: str, body: msgspec.Struct | None, shape: type[Answer]) -> Answer:
         return self._call("POST", path, body, shape)
 
     def _create(self, path: str, body: msgspec.Struct, shape: type[Answer]) -> Answer:
-        """Post what creates or moves something: the key makes a second arrival harmless."""
+        """Post a body that creates or changes something: the idempotency key makes a second arrival harmless."""
         key = self._entropy.token(16).hex()
         return self._exchange("POST", path, body, partial(self._decode, shape), key=key)
 
@@ -292,7 +298,7 @@ class Session:
         wait_s: float = 0.0,
         key: str | None = None,
     ) -> Answer:
-        """Ask until there is an answer or patience ends."""
+        """Send the request until there is an answer, or until `patience_s` is over."""
         headers = self._headers | ({"Idempotency-Key": key} if key is not None else {})
         content = None if body is None else msgspec.json.encode(body)
         if content is not None:
@@ -309,11 +315,11 @@ class Session:
                     raise
 
     def _check(self, response: Response) -> None:
-        """Raise what a refusal says."""
+        """Raise the error that a response carries, if it does."""
         if response.status >= 400 and response.headers.get("content-type", "").startswith(problems.CONTENT_TYPE):
             raise problems.error_of(response.status, response.body)
         if not 200 <= response.status < 300:
-            raise self._not_ours(f"answered {response.status}")
+            raise self._foreign_response(f"answered {response.status}")
 
     def _read_claim(self, response: Response) -> replies.ClaimedTask | None:
         return None if response.status == 204 else self._decode(replies.ClaimedTask, response)
@@ -322,17 +328,17 @@ class Session:
         try:
             return msgspec.json.decode(response.body, type=shape)
         except msgspec.MsgspecError as error:
-            raise self._not_ours(f"sent an answer that cannot be read ({error})") from error
+            raise self._foreign_response(f"sent a body that cannot be decoded ({error})") from error
 
-    def _not_ours(self, what: str) -> Unavailable:
-        """What a proxy or a login page in between says is no answer of the server's: as if nobody had answered."""
+    def _foreign_response(self, behaviour: str) -> Unavailable:
+        """Return the error for a response of a proxy or a login page: it counts as no answer."""
         return Unavailable(
-            f"Something at {self.url} {what}; that is not Greenroom's.",
-            "Check that GREENROOM_URL names a Greenroom server of this version, and what stands before it.",
+            f"{self.url} {behaviour}: not a response of a Greenroom server.",
+            "Check that GREENROOM_URL names a Greenroom server of this version, and check any proxy before it.",
             UNREACHABLE,
         )
 
 
 def _(name: str) -> str:
-    """Spell a name for a path: what is no name becomes a 404 and never another route."""
+    """Quote a name for a path: a value that is no name leads to a 404 and never to another route."""
     return quote(name, safe="")

@@ -1,4 +1,7 @@
-"""How a stream of events is followed over interruptions. Knows server-sent events; must not know what events mean."""
+"""Follows a stream of server-sent events across interruptions.
+
+Options: `stream_comment_s` (three comments missing end a connection) and `retry_pause_s`.
+"""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,15 +16,15 @@ from greenroom.entropy import Entropy
 
 RESET = "reset"
 SILENCES = 3
-"""So many comments may stay away before the line counts as dead."""
+"""After so many missing comments the connection counts as lost."""
 
 
 class Reset(msgspec.Struct, frozen=True):
-    """Events were missed: the cursor was older than what is kept. Take a new snapshot."""
+    """Events were missed: the cursor was older than the events that are kept. Read a new snapshot."""
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One server-sent event as it was spelled."""
+    """One server-sent event as it was sent."""
 
     id: str
     kind: str
@@ -37,30 +40,30 @@ def follow(
     entropy: Entropy,
     check: Callable[[Response], object],
 ) -> Iterator[Event | Reset]:
-    """Yield every event after the cursor, and go on after the last one when the line breaks.
+    """Yield every event after the cursor, and continue after the last one when the connection breaks.
 
-    `check` raises what a refusal says. Unavailable is raised only before the first contact.
+    `check` raises the error of a refusal. Unavailable is raised only before the first successful connection.
     """
     cursor = str(after)
-    has_met = False
+    has_connected = False
     while True:
-        asked = {**headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
+        request_headers = {**headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
         try:
-            head, lines = transport.stream(path, asked, SILENCES * limits.stream_comment_s)
+            head, lines = transport.stream(path, request_headers, SILENCES * limits.stream_comment_s)
             if head.status != 200:
                 check(head)
-            has_met = True
+            has_connected = True
             for frame in frames(lines):
                 cursor = frame.id or cursor
                 yield Reset() if frame.kind == RESET else msgspec.json.decode(frame.data, type=Event)
         except Unavailable:
-            if not has_met:
+            if not has_connected:
                 raise
         threading.Event().wait(limits.retry_pause_for(limits.heartbeat_interval_s) * entropy.fraction())
 
 
 def frames(lines: Iterable[bytes]) -> Iterator[Frame]:
-    """Put lines together to events. Comments are passed over, and so is an event that the line broke off."""
+    """Assemble lines into events. Comments are skipped, and so is an event that the connection cut off."""
     id, kind, data = "", "", list[str]()
     for line in lines:
         if not line:

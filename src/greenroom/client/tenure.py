@@ -1,4 +1,4 @@
-"""Whose a task is, as the server has it now: still a run's own, settled by it, or gone. Must not ask the server."""
+"""Checks whether a task is still a run's own, was completed by the run, or is lost to it. Makes no request."""
 
 from greenroom.domain import task as tasks
 from greenroom.domain.task import Task
@@ -12,12 +12,12 @@ class Tenure:
         self._connection_id = connection_id
 
     def lasts(self, now: Task) -> bool:
-        """Tell whether the task is the attempt's, or would be once its holder is heard again."""
-        of = (now, self._connection_id, self._attempt)
-        return tasks.is_held_by(*of) or tasks.can_resume(*of)
+        """Return whether the attempt holds the task, or would hold it again after the holder's next call."""
+        fence = (now, self._connection_id, self._attempt)
+        return tasks.is_held_by(*fence) or tasks.can_resume(*fence)
 
     def is_settled(self, now: Task) -> bool:
-        """Tell whether the attempt itself has handed the task on, or declined it."""
+        """Return whether the attempt itself has handed the task on, or declined it."""
         if tasks.is_completed_by(now, self._connection_id, self._attempt):
             return True
         is_last = now.attempt == self._attempt and now.last_holder == self._connection_id
@@ -25,16 +25,16 @@ class Tenure:
 
 
 def why_gone(task: Task) -> str:
-    """Say for people why a task is no longer the run's that asks."""
+    """Return, for users, why a task is no longer the run's."""
     because = f" ({task.reason})" if task.reason else ""
     if task.status == tasks.CLOSED:
         return f"The task was cancelled{because}."
     if task.status == tasks.QUARANTINED:
-        return f"The task was put into quarantine{because}."
+        return f"The task was quarantined{because}."
     if task.status == tasks.BACKLOG:
-        return f"The task was put back into the backlog{because}."
+        return f"The task was moved to the backlog{because}."
     if task.status in (tasks.COMPLETED, tasks.PENDING_REVIEW):
-        return f"The task is over: the result of attempt {task.accepted_attempt} was taken."
+        return f"The task is over: the result of attempt {task.accepted_attempt} was accepted."
     if task.status == tasks.PENDING:
-        return f"The task was taken back: {task.released_cause or 'released'}{because}."
-    return f"The task is another's now: {task.status}, attempt {task.attempt}."
+        return f"The task was released: {task.released_cause or 'no cause known'}{because}."
+    return f"Another attempt has the task: {task.status}, attempt {task.attempt}."

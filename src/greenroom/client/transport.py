@@ -1,4 +1,8 @@
-"""How one request is carried to the server and its answer back. Knows HTTP; must not know routes, tokens or retries."""
+"""Sends one HTTP request to the server and returns the response, over one kept-alive connection.
+
+Options: `connect_timeout_s` (by default 5 s, within the request's own timeout). It does not retry, except once on a new
+connection when the server has closed an idle one.
+"""
 
 import contextlib
 import select
@@ -18,7 +22,7 @@ HTTPS_PORT = 443
 
 
 class Response(NamedTuple):
-    """An answer, whole. Names of headers are in small letters."""
+    """A complete response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,29 +30,29 @@ class Response(NamedTuple):
 
 
 class Transport(Protocol):
-    """The port to the network. One thread sends; any other may `drop` what it waits for."""
+    """The port to the network. One thread sends; any other may `drop` the request that it waits for."""
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Response:
-        """Send one request and wait for its answer; raise Unavailable (`unreachable`) when none comes in time."""
+        """Send one request and return the response; raise Unavailable (`unreachable`) if none comes in time."""
         ...
 
     def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
-        """Get what never ends: the answer's head, and its lines until the server or `drop` ends them (Unavailable)."""
+        """Open an endless response: return its head, and its lines until the server or `drop` ends it (Unavailable)."""
         ...
 
     def drop(self) -> None:
-        """End the request in flight, which then raises Unavailable, and never use its connection again."""
+        """End the request in flight, which then raises Unavailable; its connection is not used again."""
         ...
 
     def close(self) -> None:
-        """Let the connection go; the next request opens a new one."""
+        """Close the connection; the next request opens a new one."""
         ...
 
 
 class HttpTransport:
-    """One connection, kept alive between requests and opened anew after anything that went wrong on it."""
+    """One connection, kept alive between requests, and replaced after any error on it."""
 
     def __init__(self, url: str, connect_timeout_s: float = 5.0, clock: Clock | None = None) -> None:
         self.url = url.rstrip("/")
@@ -56,7 +60,7 @@ class HttpTransport:
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._plain: socket.socket | None = None
+        self._socket: socket.socket | None = None
         self._timed: TimedSocket | None = None
         self._connection: HTTPConnection | None = None
         self._is_dropped = False
@@ -68,7 +72,7 @@ class HttpTransport:
             response = self._send(method, path, body, headers, timeout_s)
             return Response(response.status, _headers_of(response), response.read())
         except BaseException as error:
-            # Also when a signal cut in: an answer that was not read would be taken for the next one's.
+            # Also after a signal: a response that was not read would be taken for that of the next request.
             self.close()
             if isinstance(error, OSError | HTTPException):
                 raise self._unreachable(error, timeout_s) from error
@@ -88,12 +92,12 @@ class HttpTransport:
     def drop(self) -> None:
         with self._lock:
             self._is_dropped = True
-            if self._plain is not None:
-                _shut(self._plain)
+            if self._socket is not None:
+                _shut_down(self._socket)
 
     def close(self) -> None:
         with self._lock:
-            connection, self._connection, self._plain = self._connection, None, None
+            connection, self._connection, self._socket = self._connection, None, None
         if connection is not None:
             connection.close()
 
@@ -106,8 +110,8 @@ class HttpTransport:
             try:
                 return self._exchange(self._connection, method, path, body, headers, timeout_s)
             except ConnectionError:
-                # The server may close an idle connection in the very moment of its next use. That tells nothing about
-                # the server, and every call may be sent twice: with a new connection it begins anew.
+                # The server may close an idle connection at the moment of its next use. That is no fault of the
+                # server, and every call may be sent twice: it is sent again on a new connection.
                 if self._is_dropped:
                     raise
         self.close()
@@ -133,15 +137,15 @@ class HttpTransport:
         return connection.getresponse()
 
     def _is_usable(self) -> bool:
-        """Tell whether the idle connection may be used again: nothing came on it, not even its end."""
-        if self._connection is None or self._connection.sock is None or self._plain is None:
-            return False  # The server said that this answer was its last.
+        """Return whether the idle connection may be used again: nothing was received on it, not even its end."""
+        if self._connection is None or self._connection.sock is None or self._socket is None:
+            return False  # The server has announced that it closes the connection.
         poll = select.poll()
-        poll.register(self._plain, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
 
     def _connect(self, timeout_s: float) -> HTTPConnection:
-        # A request may wait long for its answer; a server that does not even take the connection is given up early.
+        # A request may wait long for its response; a connection that is not accepted fails early.
         limit_s = min(timeout_s, self._connect_timeout_s)
         connection = HTTPConnection(self._host, self._port, timeout=limit_s)
         if self._is_secure:
@@ -156,7 +160,7 @@ class HttpTransport:
             if self._is_dropped:
                 connection.close()
                 raise ConnectionAbortedError("the request was dropped")
-            self._connection, self._plain = connection, connection.sock
+            self._connection, self._socket = connection, connection.sock
             self._timed = TimedSocket(connection.sock, self._clock)
             connection.sock = self._timed
         return connection
@@ -182,7 +186,7 @@ class HttpTransport:
             reason = str(error) or type(error).__name__
         return Unavailable(
             f"The server at {self.url} cannot be reached: {reason}.",
-            "See that it runs (`greenroom up` or `greenroom server`), and that GREENROOM_URL names it.",
+            "Check that it runs (`greenroom up` or `greenroom server`), and that GREENROOM_URL names it.",
             UNREACHABLE,
         )
 
@@ -192,20 +196,20 @@ def _headers_of(response: HTTPResponse) -> dict[str, str]:
 
 
 def _address_of(url: str) -> tuple[bool, str, int | None, str]:
-    """Read an address as (whether by TLS, host, port, path before ours)."""
+    """Parse an address into (whether it is https, host, port, path prefix)."""
     try:
         parts = urlsplit(url)
         if parts.scheme in ("http", "https") and parts.hostname:
             return parts.scheme == "https", parts.hostname, parts.port, parts.path
     except ValueError:
-        pass  # A port or an IPv6 address that is none: told below like the rest.
+        pass  # An invalid port or IPv6 address: reported below like the rest.
     raise ConfigurationError(
         f"{url!r} is not the address of a server.", "Set GREENROOM_URL to one like http://127.0.0.1:6464."
     )
 
 
-def _shut(plain: socket.socket) -> None:
-    # Shutting wakes the thread that reads; closing would not, and could hand its descriptor to somebody else.
-    # Below TLS: a farewell would have to be sent on a line that may swallow it.
+def _shut_down(connection: socket.socket) -> None:
+    # A shutdown wakes the thread that reads; a close would not, and its descriptor could be reused meanwhile.
+    # Below TLS: a closing message would have to be sent on a connection that may no longer transmit.
     with contextlib.suppress(OSError):
-        socket.socket.shutdown(plain, socket.SHUT_RDWR)
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

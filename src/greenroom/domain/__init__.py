@@ -1,1 +1,1 @@
-"""The rules. Knows nouns, tables and decisions; must not know clocks, threads, sockets or SQL."""
+"""The rules: records, tables and decisions as plain data. Must not know clocks, threads, sockets or SQL."""

@@ -1,10 +1,10 @@
-"""Knows what an attention is: something that a person should look at. Must not know what raises or resolves it."""
+"""Defines an alert: something that needs a user."""
 
 import msgspec
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """`key` says what it is about; it is raised once, and resolved by the same facts that raised it."""
+    """`key` names what it is about. It is raised once for each key, and resolved when its cause is gone."""
 
     key: str
     room: str | None = None

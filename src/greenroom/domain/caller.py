@@ -1,4 +1,4 @@
-"""Knows who a request speaks for and what each scope may touch. Must not know tokens, tables or transport."""
+"""Defines the principal of a request, and what each scope may access."""
 
 import msgspec
 
@@ -9,7 +9,7 @@ ATTEMPT = "attempt"
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a token speaks for: an operator, a machine, the agent of one role, or one attempt at one task."""
+    """What a token speaks for: the operator, a machine, the agent of one role, or one attempt at one task."""
 
     scope: str
     machine: str | None = None
@@ -24,7 +24,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        """Spell it for the audit: `operator`, `machine:m1`, `agent:room_x/builder`, `attempt:task_x#2`."""
+        """The name in the audit log: `operator`, `machine:m1`, `agent:room_x/builder`, `attempt:task_x#2`."""
         if self.scope == MACHINE:
             return f"machine:{self.machine}"
         if self.scope == AGENT:
@@ -38,7 +38,7 @@ THE_OPERATOR = Caller(scope=OPERATOR)
 
 
 def may_sit(caller: Caller, room: str, role: str, machine: str | None) -> bool:
-    """Tell whether the caller may join, beat, claim and leave in that role, whose wish names `machine`."""
+    """Return whether the caller may join, beat, claim and leave in the role, whose agent spec names `machine`."""
     if caller.scope == MACHINE:
         return machine is not None and caller.machine == machine
     if caller.scope == AGENT:
@@ -47,19 +47,19 @@ def may_sit(caller: Caller, room: str, role: str, machine: str | None) -> bool:
 
 
 def may_work_on(caller: Caller, room: str, role: str, machine: str | None, task: str, attempt: int) -> bool:
-    """Tell whether the caller may speak for that attempt at that task, which is the role's."""
+    """Return whether the caller may act for that attempt at that task; `role` is the task's target role."""
     if caller.scope == ATTEMPT:
         return caller.task == task and caller.attempt == attempt
     return may_sit(caller, room, role, machine)
 
 
 def may_run(caller: Caller, machine: str) -> bool:
-    """Tell whether the caller may act as that machine."""
+    """Return whether the caller may act as that machine."""
     return caller.is_operator or (caller.scope == MACHINE and caller.machine == machine)
 
 
 def may_read(caller: Caller, room: str, machines: frozenset[str]) -> bool:
-    """Tell whether the caller may read a room, some of whose roles are wished onto `machines`."""
+    """Return whether the caller may read a room; `machines` are those that its roles' agent specs name."""
     if caller.scope == MACHINE:
         return caller.machine in machines
     return caller.is_operator or caller.room == room

@@ -1,15 +1,15 @@
-"""All that can be refused or fail, drawn as one tree. Knows codes and guidance; must not know HTTP or exit codes.
+"""Defines every error that can be raised or sent, as one tree.
 
     GreenroomError
-    ├── Unusable                the request can never be right as it stands
-    │   └── NotFound            it names something that is not there
+    ├── Unusable                the request cannot succeed as it stands
+    │   └── NotFound            it names something that does not exist
     ├── Refused                 the caller may not do this
-    │   └── Unauthorized        the caller did not say who it is
-    ├── Conflict                it was well-formed, but the state of things says no
-    │   ├── InvalidTransition   the state machine has no such move from here
-    │   ├── Superseded          a newer sitting has this role, or the attempt was given away
-    │   │   └── NotKept         and the result that came with it has no place: its author must keep it
-    │   └── RejoinRequired      the caller lost its seat and may take it again
+    │   └── Unauthorized        the caller is not authenticated
+    ├── Conflict                the request is valid, but the current state does not allow it
+    │   ├── InvalidTransition   the state machine has no such move from the current state
+    │   ├── Superseded          a newer participant has this role, or the attempt was given away
+    │   │   └── NotKept         and the result sent with it was not stored: the caller must keep it
+    │   └── RejoinRequired      the caller is no longer present, and may join again
     ├── Unavailable             nothing was done; the same request may be sent again
     │   ├── StoreUnavailable    the transaction did not commit
     │   └── StoreOverloaded     the writer's queue is full
@@ -21,7 +21,7 @@ Every error has a `code` for programs, a `detail` that says what is wrong and a 
 
 
 class GreenroomError(Exception):
-    """The root. `retryable` means: sending the same request again can succeed without anybody changing anything."""
+    """The root of the tree. `retryable`: the same request, sent again, can succeed without any change by a user."""
 
     code = "error"
     retryable = False
@@ -58,7 +58,7 @@ class Conflict(GreenroomError):
 
 
 class InvalidTransition(Conflict):
-    """An illegal move. Carries what was tried from where, and what would have been allowed."""
+    """A move that the state machine does not have. Carries the current state, the move, and the allowed moves."""
 
     code = "invalid_transition"
 
@@ -66,7 +66,7 @@ class InvalidTransition(Conflict):
         moves = ", ".join(allowed) if allowed else "none"
         super().__init__(
             f"A {noun} that is {current} does not allow `{attempted}`.",
-            f"Allowed from {current}: {moves}. Look at it again before you decide what to do.",
+            f"Allowed from {current}: {moves}. Read the {noun} again before you decide what to do.",
         )
         self.current = current
         self.attempted = attempted

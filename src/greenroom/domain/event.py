@@ -1,4 +1,4 @@
-"""Knows what an event is: one committed transition with its cause. Must not know who reads it."""
+"""Defines an event: one committed transition with its cause."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ SERVER_STREAM = "server"
 
 
 def room_stream(room: str) -> str:
-    """Name the stream of a room, given the room's id."""
+    """Return the name of a room's stream, given the room's id."""
     return f"room:{room}"
 
 
 def machine_stream(machine: str) -> str:
-    """Name the stream of a machine, given the machine's id."""
+    """Return the name of a machine's stream, given the machine's id."""
     return f"machine:{machine}"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """`pos` is the place in commit order over all streams, `seq` the place without gaps inside `stream`."""
+    """`pos` is the position in commit order over all streams, `seq` the position without gaps inside `stream`."""
 
     pos: int
     stream: str

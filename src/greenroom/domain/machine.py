@@ -1,4 +1,4 @@
-"""Knows what a machine is, and which of its daemon's incarnations counts. Must not know the other nouns."""
+"""Defines a machine, and which incarnation of its daemon is valid."""
 
 import msgspec
 
@@ -19,7 +19,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_incarnation(known_epoch: int | None, newest_epoch: int) -> str:
-    """Judge a beat's incarnation: `new` when never seen, `ok` when it is the newest, else `superseded`."""
+    """Judge the incarnation of a beat: `new` if it was never seen, `ok` if it is the newest, else `superseded`."""
     if known_epoch is None:
         return "new"
     return "ok" if known_epoch == newest_epoch else "superseded"

@@ -1,10 +1,10 @@
-"""Knows what a message is. Must not know the other nouns."""
+"""Defines a message."""
 
 import msgspec
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """Who said what to whom; `task` is the task that it opened, if it opened one."""
+    """A text from `sender` to `to`; `task` is the task that it opened, if it opened one."""
 
     id: str
     room: str

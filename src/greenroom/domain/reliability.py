@@ -1,7 +1,7 @@
-"""Every duration and limit, and the relations that make self-healing true. Must not know who waits for what.
+"""Defines every duration and limit, and the relations between them that self-healing depends on.
 
 Durations are seconds. Each field has an environment variable of its own: `GREENROOM_` + the field's name in capitals
-(`heartbeat_interval_s` is `GREENROOM_HEARTBEAT_INTERVAL_S`). A set of values that breaks a relation cannot be made.
+(`heartbeat_interval_s` is `GREENROOM_HEARTBEAT_INTERVAL_S`). Values that break a relation raise ConfigurationError.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,11 @@ from greenroom.domain.errors import ConfigurationError
 PREFIX = "GREENROOM_"
 CROWD = 200
 SEATS_CROWD = 1000
-"""Of more beating parties, or more seats with a claim in each, retries are spread over half an interval, not 2 s."""
+"""With more beating clients than CROWD, or more roles with a present participant than SEATS_CROWD, the server asks for
+retries that are spread over half an interval instead of 2 s.
+"""
 
-# What one request may carry. The wire's own bounds, and so the API's document, are made from these.
+# What one request may carry. The bounds in `wire.requests`, and so in the OpenAPI document, come from these.
 ROLES_MAX = 64
 HARNESSES_MAX = 64
 LABELS_MAX = 64
@@ -24,20 +26,22 @@ AGENTS_PER_BEAT_MAX = 1000
 FACTS_PER_POST_MAX = 1000
 REQUESTS_MAX = 1000
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
-"""Of a body that is refused, as much is still taken in, so that its sender comes to read why."""
+"""How much of a refused body the server still receives, so that the sender gets to read the refusal."""
 
 WRITER_ROWS_KEPT_MAX = 10_000
-"""How many answers the writer remembers of each table that seldom changes. At the limit it begins anew."""
+"""How many query results the writer caches of each table that seldom changes. At the limit that cache is cleared."""
 
 WRITER_TEXT_KEPT_MAX = 16 * 1024 * 1024
-"""How many characters all those answers may have for each table; a longer one is remembered by itself."""
+"""How many characters all cached results of a table may have. At the limit that cache is cleared as well; a longer
+result is then cached alone.
+"""
 
 STREAMS_COUNTED_MAX = 100_000
-"""In how many streams the writer counts in memory. At the limit it reads their numbers again."""
+"""Of how many streams the writer caches the last `seq`. At the limit it reads them from the store again."""
 
 
 class Reliability(msgspec.Struct, frozen=True, kw_only=True):
-    """The durations and limits in force in one process."""
+    """The durations and limits of one process."""
 
     # Heartbeats and leases.
     heartbeat_interval_s: float = 30.0
@@ -94,7 +98,7 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
     database_timeout_s: float = 4.0
     sweep_batch_max: int = 1000
     sweep_looks_max: int = 250
-    # What is kept.
+    # Retention.
     idempotency_kept_s: float = 86_400.0
     attempt_token_kept_s: float = 86_400.0
     run_logs_kept: int = 50
@@ -112,17 +116,17 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise broken(f"{name} = {value}", "a number above 0", name)
-        for smaller, larger, says in self.relations():
+        for smaller, larger, reason in self.relations():
             if value_of(self, smaller) > value_of(self, larger) * (1 + 1e-9):
                 raise broken(
                     f"{smaller} = {value_of(self, smaller):g} and {larger} = {value_of(self, larger):g}",
-                    says,
+                    reason,
                     smaller,
                     larger,
                 )
 
     def relations(self) -> tuple[tuple[str, str, str], ...]:
-        """The relations that must hold: (what must not be larger, than what, why), spelled in field names."""
+        """Return the relations that must hold, in field names: (the smaller side, the larger side, the reason)."""
         return (
             ("3 * heartbeat_interval_s", "heartbeat_ttl_s", "a lease tolerates two missed beats"),
             (
@@ -130,12 +134,12 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
                 "daemon_heartbeat_ttl_s",
                 "a machine's lease tolerates three missed beats",
             ),
-            ("sweep_interval_s", "heartbeat_interval_s", "cleanup looks at least once an interval"),
-            ("wait_step_s", "1", "a wake from sleep is seen within a second"),
+            ("sweep_interval_s", "heartbeat_interval_s", "the sweep runs at least once per heartbeat interval"),
+            ("wait_step_s", "1", "a wake from sleep is noticed within a second"),
             (
                 "heartbeat_ttl_s",
                 "work_lease_s",
-                "a working agent is not expected to beat more often than a waiting one",
+                "the lease of a working agent is not shorter than that of a waiting one",
             ),
             (
                 "task_acknowledged_timeout_s",
@@ -146,67 +150,67 @@ class Reliability(msgspec.Struct, frozen=True, kw_only=True):
             (
                 "stop_grace_s",
                 "takeover_grace_s",
-                "an agent whose role was taken over has time to be stopped before its task is claimed",
+                "an agent whose role was taken over has time to stop before its task is claimed",
             ),
             ("house_pause_s_min", "house_pause_s_max", "the shortest pause is not longer than the longest"),
             ("page_default", "page_max", "the default page is a permitted page"),
         )
 
     def request_timeout_for(self, interval_s: float) -> float:
-        """Rq: seconds after which a request of a party that beats every `interval_s` is given up."""
+        """Rq: the timeout in seconds of a request of a client that beats every `interval_s`."""
         return min(self.request_timeout_s, interval_s / 4)
 
     def retry_pause_for(self, interval_s: float, is_crowded: bool = False) -> float:
-        """Rt: the longest random pause in seconds before a retry, longer where the server says that many beat.
+        """Rt: the longest random pause in seconds before a retry; longer where the server reports many clients.
 
-        Rq + Rt + Rq never exceeds the interval, so a lost request is made good inside one interval.
+        Rq + Rt + Rq never exceeds the interval, so a lost request is made good within one interval.
         """
         if is_crowded:
             return interval_s / 2
         return min(self.retry_pause_s, interval_s / 4)
 
     def claim_wait_for(self, interval_s: float) -> float:
-        """Seconds that one standing claim may wait: it ends, and is sent anew, inside an interval."""
+        """Return the seconds that one long-polling claim may wait: it ends, and is sent again, within an interval."""
         return max(min(self.claim_wait_max_s, interval_s - self.request_timeout_for(interval_s)), 0.01)
 
     def next_beat_in_s(self, interval_s: float, fraction: float) -> float:
-        """Seconds until the next beat, spread over 0.80 to 0.95 of the interval by `fraction` in [0, 1)."""
+        """Return the seconds until the next beat, spread over 0.80 to 0.95 of the interval by `fraction` in [0, 1)."""
         return interval_s * (0.80 + 0.15 * fraction)
 
 
 def value_of(limits: Reliability, side: str) -> float:
-    """The value of one side of a relation: a number, a field, or a factor times a field."""
+    """Return the value of one side of a relation: a number, a field, or a factor times a field."""
     factor, _, name = side.rpartition(" * ")
     number = float(name) if name.isdigit() else float(getattr(limits, name))
     return number * (float(factor) if factor else 1.0)
 
 
 def variable_of(name: str) -> str:
-    """Name the environment variable of a field."""
+    """Return the name of a field's environment variable."""
     return PREFIX + name.upper()
 
 
 def from_environment(environment: Mapping[str, str]) -> Reliability:
-    """Read the values in force. Raises ConfigurationError for what is no number or breaks a relation."""
-    given: dict[str, Any] = {}
+    """Read the values from the environment. Raises ConfigurationError for a non-number or a broken relation."""
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Reliability):
         text = environment.get(variable_of(field.name))
         if text is None:
             continue
         try:
-            given[field.name] = int(text) if field.type is int else float(text)
+            values[field.name] = int(text) if field.type is int else float(text)
         except ValueError:
-            wanted = "a whole number" if field.type is int else "a number of seconds"
+            expected = "a whole number" if field.type is int else "a number of seconds"
             raise ConfigurationError(
-                f"{variable_of(field.name)} is {text!r}, which is not {wanted}.", "Correct it or unset it."
+                f"{variable_of(field.name)} is {text!r}, which is not {expected}.", "Correct it or unset it."
             ) from None
-    return Reliability(**given)
+    return Reliability(**values)
 
 
-def broken(values: str, says: str, *sides: str) -> ConfigurationError:
-    """The error for values that cannot be: names both, and the variables to change."""
+def broken(values: str, reason: str, *sides: str) -> ConfigurationError:
+    """Return the error for values that cannot be in force: it names the values, and the variables to change."""
     variables = ", ".join(variable_of(side.rpartition(" * ")[2]) for side in sides if not side.isdigit())
-    return ConfigurationError(f"These durations do not fit: {values} ({says}).", f"Change {variables}.")
+    return ConfigurationError(f"Invalid settings: {values} (required: {reason}).", f"Change {variables}.")
 
 
-DEFAULTS = Reliability()  # Made at import: the defaults themselves must keep the relations.
+DEFAULTS = Reliability()  # Made at import: this checks the defaults as well.

@@ -1,4 +1,4 @@
-"""Knows what a role is and what is wished for it. Must not know the other nouns."""
+"""Defines a role and its agent spec."""
 
 import msgspec
 
@@ -7,19 +7,19 @@ REMOTE = "remote"
 RUNNING = "running"
 STOPPED = "stopped"
 
-# How an agent rests, by its daemon's word: after an unintended end; after too many; until its harness can work again.
+# Why an agent is not restarted, as its daemon reports it: a failure; too many failures; its harness cannot work yet.
 BACKING_OFF = "backing_off"
 PARKED = "parked"
 PAUSED = "paused"
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """A persistent seat in a room, with the wish for who sits in it.
+    """A persistent place in a room, with its agent spec.
 
-    A wish is a state and not an order: it says what should be so, and `generation` rises with each change of it.
-    `rests_as`, `rests_until` and `last_exit` are what its daemon last said of its agent under that generation; one that
-    is parked or paused with no end rests until a person does something.
-    One that was taken out of its room (`removed_at`) is kept, so that its epoch rises on if it ever comes back.
+    The spec is desired state and not a command; `generation` rises with each change of it. `rests_as`, `rests_until`
+    and `last_exit` are its daemon's last report about its agent under that generation: why and until when it is not
+    restarted, and how it last ended. One that crash-loops or is paused without an end needs a user. A role that was
+    removed from its room (`removed_at`) is kept, so that its epoch goes on rising if it is added again.
     """
 
     room: str
@@ -45,15 +45,15 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_run_by_daemon(self) -> bool:
-        """Tell whether a daemon is to run this role's agent."""
+        """Return whether a daemon is responsible for this role's agent."""
         return self.kind == REMOTE and self.machine is not None
 
     @property
     def awaits_person(self) -> bool:
-        """Tell whether its agent is not run again before a person does something about it."""
+        """Return whether its agent is not restarted until a user acts."""
         return self.rests_as in (PARKED, PAUSED) and self.rests_until is None
 
     @property
     def is_drained(self) -> bool:
-        """Tell whether a person's agent is asked to finish what it has in hand and to leave."""
+        """Return whether an agent that a user runs is asked to finish its task and to leave."""
         return self.desired == STOPPED and not self.is_run_by_daemon

@@ -1,4 +1,4 @@
-"""Knows what a room is. Must not know the other nouns."""
+"""Defines a room, and checks its roles."""
 
 from collections.abc import Sequence
 
@@ -25,13 +25,13 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_roles(roles: Sequence[str], entry_role: str) -> None:
-    """Refuse roles that no room can have: misnamed, named twice, or without the entry role."""
+    """Raise Unusable for roles that no room can have: an invalid name, a duplicate, or no entry role among them."""
     for name in roles:
         check_name("role", name)
     if len(set(roles)) < len(roles):
         raise Unusable("Two roles have the same name.", "Give each role of the room a name of its own.")
     if entry_role not in roles:
         raise Unusable(
-            f"The entry role {entry_role[:80]!r} is no role of the room.",
+            f"The entry role {entry_role[:80]!r} is not a role of the room.",
             f"Name one of {', '.join(roles)} as `entry_role`.",
         )

@@ -1,7 +1,7 @@
-"""Knows sittings and what fences them: who may sit, come back, beat and leave. Must not know the other nouns.
+"""Defines participants and their fences: which one may join, rejoin, beat and leave.
 
-A sitting is one agent's time in a role. Sittings of a role are ordered by `epoch`. Only the newest may be present or
-come back; the moment a newer one is made, every older one is closed for ever, and so is one that left.
+A participant is one agent's membership in a role. The participants of a role are ordered by `epoch`. Only the newest
+may be present or rejoin: when a newer one joins, every older one is closed for good. One that left is closed as well.
 """
 
 import msgspec
@@ -10,14 +10,14 @@ PRESENT = "present"
 ABSENT = "absent"
 CLOSED = "closed"
 
-# Verdicts: what a beat, a join or a leave is answered.
+# Verdicts: the answers to a beat, a join or a leave.
 OK = "ok"
 REJOIN_REQUIRED = "rejoin_required"
 SUPERSEDED = "superseded"
 DRAIN = "drain"
 VERDICTS = frozenset({OK, REJOIN_REQUIRED, SUPERSEDED, DRAIN})
 
-# What its lease is for: it is beaten for, a task was handed to it by a command that ended, or it works without beating.
+# Kinds of lease: renewed by beats; after a detached claim, until the first call; working without beats.
 BEAT = "beat"
 HANDED = "handed"
 WORK = "work"
@@ -30,7 +30,7 @@ REFUSE = "refuse"
 
 
 class Sitting(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent's time in a role: `present` now, `absent` for the moment, or `closed` for ever."""
+    """One agent's membership in a role: `present` now, `absent` for the moment, or `closed` for good."""
 
     room: str
     role: str
@@ -45,7 +45,7 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide_join(known: Sitting | None, newest_epoch: int) -> str:
-    """Decide what a join does, given the sitting of that connection (if any) and the role's newest epoch."""
+    """Decide what a join does, given the connection's participant, if any, and the role's newest epoch."""
     if known is None:
         return SIT_NEW
     if known.status == CLOSED or known.epoch < newest_epoch:
@@ -54,7 +54,7 @@ def decide_join(known: Sitting | None, newest_epoch: int) -> str:
 
 
 def judge(known: Sitting | None, newest_epoch: int) -> str:
-    """Judge a call of a connection that wants to act in the role: ok, rejoin_required or superseded."""
+    """Judge any other call of a connection in the role: ok, rejoin_required or superseded."""
     if known is None:
         return REJOIN_REQUIRED
     if known.status == CLOSED or known.epoch < newest_epoch:

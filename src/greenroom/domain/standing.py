@@ -1,8 +1,11 @@
-"""The client's side of a call that waits at the server: for how long, and when it is sent again. Must not send it.
+"""The retry policy of long-polling calls: how long a call may wait in the server, and when it is sent again.
 
-Agents' claims and daemons' questions for wishes stand at the server all the time. When a server goes, all of them fail
-in one moment, and whoever is not careful has all of them back in one moment. In a crowd each is sent again at a time of
-its own, and the waits are of different lengths, so that those who once came together do not come together for ever.
+Agents' claims and daemons' requests for assignments wait in the server all the time. When a server stops, all of them
+fail at one moment, and must not all return at one moment. Where the server has reported many clients, each call is
+therefore sent again at a random time of its own. Waits also differ in length, so that calls that once arrived together
+do not arrive together for ever.
+
+Options: `claim_wait_max_s`, `request_timeout_s`, `retry_pause_s`, and the interval at which the client beats.
 """
 
 import msgspec
@@ -15,7 +18,7 @@ WAIT_SPREAD = 0.15
 
 
 class Standing(msgspec.Struct, kw_only=True):
-    """What one such call knows about itself. All seconds; a `fraction` is drawn anew from [0, 1) each time."""
+    """The state of one such call. Times are seconds; each `fraction` is a new random number in [0, 1)."""
 
     wait_s_max: float
     pause_s_max: float
@@ -24,31 +27,31 @@ class Standing(msgspec.Struct, kw_only=True):
     has_failed: bool = False
 
     def wait_s(self, fraction: float) -> float:
-        """How long the call may wait for its answer."""
+        """Return how long the call may wait for its answer."""
         return self.wait_s_max * (1 - WAIT_SPREAD * fraction)
 
     def answered(self) -> None:
-        """Take it that the server answered."""
+        """Record that the server answered."""
         self.has_failed = False
 
     def failed(self, is_crowded: bool, fraction: float) -> float:
-        """Take it that nobody answered; the seconds after which to ask again."""
+        """Record that no answer came; return the seconds before the next try."""
         was_failing, self.has_failed = self.has_failed, True
         longest_s = self.crowd_pause_s_max if is_crowded else self.pause_s_max
         return retry_pause_s(longest_s, is_crowded, was_failing, fraction)
 
     def returned_in_crowd(self, fraction: float) -> float:
-        """Take it that the seat is sure again after a time in which it was not; the seconds after which to ask.
+        """Record that the client is present again after an absence; return the seconds before the next call.
 
-        One machine's return is that of all its agents, which have nothing else to keep them apart. Who is not in a
-        crowd asks at once.
+        All agents of a machine return when it does, and nothing else keeps them apart. Without many clients there is no
+        such pause: the call is sent at once.
         """
         self.has_failed = False
         return self.crowd_return_s_max * fraction
 
 
 def standing_for(limits: Reliability, interval_s: float, wait_s_max: float | None = None) -> Standing:
-    """A call of a party that beats every `interval_s`; it may wait for what is left of that, or `wait_s_max`."""
+    """Return the policy for a client that beats every `interval_s`; a call waits at most for what that allows."""
     longest_s = limits.claim_wait_for(interval_s)
     crowd_pause_s = limits.retry_pause_for(interval_s, is_crowded=True)
     return Standing(

@@ -1,21 +1,24 @@
-"""The one policy of running and restarting: what is wished, runs and happened, to the next step. Must not do it.
+"""The restart policy: decides the next step for a role from the desired state, what runs, and what has happened.
 
-A daemon sits in each role whose wish is `running` and runs the role's command once per task; `greenroom work` keeps
-the same rules for itself. People write wishes; nobody but this policy starts anything, and a person's new wish is
-always a fresh beginning.
+A daemon joins each role whose agent spec says `running`, and runs the role's command once per task; `greenroom work`
+follows the same rules for the one role that it works in. Users change agent specs; only this policy decides a start,
+and a new generation of a spec always begins with an empty history. It decides; the caller acts.
+
+Options: `restart_pause_s_min`, `restart_pause_s_max` and `restart_reset_s` for the backoff; `park_after_ends`,
+`park_window_s` and `park_pause_s` for crash-looping.
 """
 
 import msgspec
 
 from greenroom.domain.reliability import Reliability
 
-# What to do next about a role.
+# The next step for a role.
 SIT = "sit"
 STOP = "stop"
 WAIT = "wait"
 KEEP = "keep"
 
-# Why a role that is wished to run is not run just now.
+# Why an agent that should run is not restarted yet.
 BACKING_OFF = "backing_off"
 PARKED = "parked"
 PAUSED = "paused"
@@ -23,16 +26,17 @@ YIELDED = "yielded"
 
 DOUBLINGS_MAX = 30
 REASON_CHARACTERS_MAX = 300
-"""A reason is one line of a log, not what a command wrote before it died."""
+"""A reason is one line of a log, not all that a command wrote before it failed."""
 
 
 class History(msgspec.Struct, frozen=True):
-    """What happened to an agent under one generation of its wish. Instants are seconds of the clock that is given.
+    """What happened to an agent under one generation of its spec. Instants are seconds of the clock that is given.
 
-    `ends` are the unintended ends within the park window, `in_a_row` counts what doubles the pause, `rest` is why it
-    rests or last rested, and `reason` tells people of it. A park or a pause without `rests_until` lasts until a person
-    starts the agent anew. `owes_trial`: it was parked before something else gave it a rest, and that is not over.
-    `last_end` is how whoever keeps the history calls the bad end that it counted last, so as to count it once.
+    `ends` are the failures inside the crash-loop window, `in_a_row` counts the failures and failed starts that double
+    the backoff, `rest` is why it is or was last held back from a restart, and `reason` explains that to users.
+    Crash-looping or a pause without `rests_until` lasts until a user starts the agent again. `owes_trial`: it was
+    crash-looping before another hold began, and still needs its probe run. `last_end` identifies the failure counted
+    last, so that no caller counts it twice.
     """
 
     generation: int = 0
@@ -47,17 +51,17 @@ class History(msgspec.Struct, frozen=True):
 
     @property
     def is_parked(self) -> bool:
-        """Tell whether what runs next, or runs now, is the one run on trial."""
+        """Return whether the next run, or the current one, is the probe run."""
         return self.rest == PARKED or self.owes_trial
 
     @property
     def needs_person(self) -> bool:
-        """Tell whether it rests until a person starts it anew."""
+        """Return whether the agent is not restarted until a user starts it again."""
         return self.rest in (PARKED, PAUSED) and self.rests_until is None
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The next step for one role, with its reason. A wait without `until` is for a person, and its reason says so."""
+    """The next step for one role, with its reason. A wait without `until` waits for a user, as its reason says."""
 
     action: str
     reason: str
@@ -65,30 +69,31 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def decide(desired: bool, wished_generation: int, seated_generation: int | None, history: History, now: float) -> Step:
-    """Decide what to do about a role: `seated_generation` is the wish under which the daemon sits there, if it does.
+    """Decide the next step for a role.
 
-    `now` and `until` are seconds of the same clock as the history's.
+    `seated_generation` is the generation under which the daemon holds the role, None if it does not. `now` and `until`
+    are seconds of the same clock as the history's.
     """
     if seated_generation is not None:
         if not desired:
-            return Step(STOP, "stopped by wish")
+            return Step(STOP, "desired state is stopped")
         if seated_generation != wished_generation:
-            return Step(STOP, "the wish changed")
-        return Step(KEEP, "as wished")
+            return Step(STOP, "the agent spec changed")
+        return Step(KEEP, "runs as desired")
     if not desired:
-        return Step(KEEP, "nothing is wished")
+        return Step(KEEP, "desired state is stopped")
     history = under(history, wished_generation)
     if history.needs_person:
-        return Step(WAIT, f"{history.rest} until a person starts it again: {history.reason}")
+        return Step(WAIT, f"{history.rest} until a user starts it again: {history.reason}")
     if history.rests_until is not None and now < history.rests_until:
         return Step(WAIT, why_it_rests(history), history.rests_until)
-    return Step(SIT, "parked before, it gets one run on trial" if history.is_parked else "wished to run")
+    return Step(SIT, "crash-looping; this is the probe run" if history.is_parked else "desired state is running")
 
 
 def why_it_rests(history: History) -> str:
-    """Say for people why it rests, and what comes then."""
+    """Return why the agent is not restarted yet, for users, and what comes next."""
     if history.rest == PARKED:
-        return f"parked, with one run on trial to come: {history.reason}"
+        return f"crash-looping, one probe run follows: {history.reason}"
     if history.rest == PAUSED:
         return f"paused: {history.reason}"
     if history.rest == YIELDED:
@@ -97,38 +102,38 @@ def why_it_rests(history: History) -> str:
 
 
 def under(history: History, generation: int) -> History:
-    """What of the history counts under that generation of the wish."""
+    """Return the history if it is of that generation of the spec, else an empty one."""
     return history if history.generation == generation else History(generation=generation)
 
 
 def ended(history: History, generation: int, now: float, fraction: float, limits: Reliability, reason: str) -> History:
-    """Take down an unintended end: back off, park at too many of them, and wait for a person when a trial ends so.
+    """Record a failure: back off; after too many, crash-loop; when a probe run fails, wait for a user.
 
-    `fraction` in [0, 1) spreads the pause. Who waits for a person already goes on waiting, here and below.
+    `fraction` in [0, 1) spreads the backoff. A history that waits for a user already does not change, here and below.
     """
     history = under(history, generation)
     if history.needs_person:
         return history
     if history.is_parked:
-        told = f"its run on trial ended too: {line_of(reason)}"
-        return msgspec.structs.replace(history, last_end_at=now, rest=PARKED, rests_until=None, reason=told)
+        summary = f"its probe run failed too: {line_of(reason)}"
+        return msgspec.structs.replace(history, last_end_at=now, rest=PARKED, rests_until=None, reason=summary)
     ends = (*(at for at in history.ends if now - at < limits.park_window_s), now)
     in_a_row = row_at(history, now, limits) + 1
     counted = msgspec.structs.replace(history, ends=ends, in_a_row=in_a_row, last_end_at=now)
     if len(ends) >= limits.park_after_ends:
-        told = f"{spell_ends(len(ends))} within {limits.park_window_s:g} s, the last: {line_of(reason)}"
-        return msgspec.structs.replace(counted, rest=PARKED, rests_until=now + limits.park_pause_s, reason=told)
-    told = f"{spell_ends(in_a_row)}{' in a row, the last' if in_a_row > 1 else ''}: {line_of(reason)}"
+        summary = f"{spell_ends(len(ends))} within {limits.park_window_s:g} s, the last: {line_of(reason)}"
+        return msgspec.structs.replace(counted, rest=PARKED, rests_until=now + limits.park_pause_s, reason=summary)
+    summary = f"{spell_ends(in_a_row)}{' in a row, the last' if in_a_row > 1 else ''}: {line_of(reason)}"
     until = now + pause_after(in_a_row, fraction, limits)
-    return msgspec.structs.replace(counted, rest=BACKING_OFF, rests_until=until, reason=told)
+    return msgspec.structs.replace(counted, rest=BACKING_OFF, rests_until=until, reason=summary)
 
 
 def hindered(
     history: History, generation: int, now: float, fraction: float, limits: Reliability, reason: str
 ) -> History:
-    """Take down that nothing could be run: no program, no harness, no room on the disk. That backs off, and is no end.
+    """Record that nothing could be run: no program, no harness, no space on the disk. It backs off, and is no failure.
 
-    However often it is so, it never parks: it comes right as soon as what is missing is there.
+    However often it happens, it never leads to crash-looping: the next try works as soon as what is missing is there.
     """
     history = under(history, generation)
     if history.needs_person:
@@ -140,15 +145,15 @@ def hindered(
         last_end_at=now,
         rest=BACKING_OFF,
         rests_until=now + pause_after(in_a_row, fraction, limits),
-        reason=f"nothing could be run: {line_of(reason)}",
+        reason=f"could not start: {line_of(reason)}",
         owes_trial=history.is_parked,
     )
 
 
 def succeeded(history: History, generation: int) -> History:
-    """Take down a run that did its task: the pauses begin anew, and a parked agent is parked no more.
+    """Record a run that completed its task: the backoff begins again, and a crash-looping agent has recovered.
 
-    The window of ends stays: whoever dies at every other task is not healthy.
+    The failures in the window are kept: an agent that fails at every other task is not healthy.
     """
     history = under(history, generation)
     if history.is_parked:
@@ -157,9 +162,9 @@ def succeeded(history: History, generation: int) -> History:
 
 
 def paused(history: History, generation: int, now: float, until: float | None, reason: str) -> History:
-    """Take down that the agent itself said it cannot go on until then, or (None) until a person has seen to it.
+    """Record that the agent itself reported that it cannot go on until `until`, or (None) until a user has acted.
 
-    That is no end. What was parked before stays so: its trial has not been decided.
+    That is not a failure. An agent that was crash-looping remains so: its probe run has shown nothing yet.
     """
     history = under(history, generation)
     if history.needs_person:
@@ -174,9 +179,10 @@ def paused(history: History, generation: int, now: float, until: float | None, r
 
 
 def yielded(history: History, generation: int, now: float, limits: Reliability) -> History:
-    """Take down that somebody else has the role. It is looked at again after an interval, and taken only when vacant:
+    """Record that another agent has the role.
 
-    two that take a role from each other for ever help nobody.
+    After an interval it is checked again, and joined only if it is vacant: two agents that keep taking a role from each
+    other would do no work.
     """
     history = under(history, generation)
     if history.needs_person:
@@ -185,29 +191,35 @@ def yielded(history: History, generation: int, now: float, limits: Reliability) 
         history,
         rest=YIELDED,
         rests_until=now + limits.daemon_heartbeat_interval_s,
-        reason="somebody else has the role; it is taken again when it is vacant",
+        reason="another agent has the role; this one joins again when the role is vacant",
         owes_trial=history.is_parked,
     )
 
 
 def row_at(history: History, now: float, limits: Reliability) -> int:
-    """How many came in a row before now. Who was well for long enough since the last one starts to count anew."""
+    """Return how many failures and failed starts in a row count at `now`.
+
+    None do if the last one was at least `restart_reset_s` ago.
+    """
     is_well = history.last_end_at is None or now - history.last_end_at >= limits.restart_reset_s
     return 0 if is_well else history.in_a_row
 
 
 def pause_after(in_a_row: int, fraction: float, limits: Reliability) -> float:
-    """Seconds to back off: anywhere between the shortest pause and one that doubles up to the longest (full jitter)."""
+    """Return the seconds to back off, by exponential backoff with full jitter.
+
+    They lie between the shortest pause and one that doubles with each failure in a row, up to the longest.
+    """
     doubled = limits.restart_pause_s_min * 2.0 ** min(in_a_row, DOUBLINGS_MAX)
     ceiling = min(limits.restart_pause_s_max, doubled)
     return limits.restart_pause_s_min + (ceiling - limits.restart_pause_s_min) * fraction
 
 
 def spell_ends(count: int) -> str:
-    return "an unintended end" if count == 1 else f"{count} unintended ends"
+    return "1 failure" if count == 1 else f"{count} failures"
 
 
 def line_of(reason: str) -> str:
-    """The first line of a reason, as much of it as a log can bear, and nothing that no file can hold."""
+    """Return the first line of a reason, cut to what a log line can hold, without characters that no file can hold."""
     line = next(iter(reason.strip().splitlines()), "no reason was given").encode(errors="replace").decode()
     return line if len(line) <= REASON_CHARACTERS_MAX else line[: REASON_CHARACTERS_MAX - 1] + "…"

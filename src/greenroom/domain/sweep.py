@@ -1,4 +1,7 @@
-"""Knows when the sweep may judge, and what follows from a lease that ran out. Must not know tables, locks or clocks."""
+"""The sweep policy: whether a round may expire leases, and what one round records.
+
+Options: `heartbeat_ttl_s`, `daemon_heartbeat_ttl_s` and `task_lost_after_s`.
+"""
 
 import msgspec
 
@@ -7,9 +10,9 @@ from greenroom.domain.reliability import Reliability
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one round of the sweep is to record: keys of seats, ids of machines, ids of tasks.
+    """What one round of the sweep records: keys of roles (of `participants`), ids of machines, ids of tasks.
 
-    `unattended` are seats that nobody sits in although there is work, `attended` those of which that is over.
+    `unattended` are roles that have work and no participant, `attended` those for which that is over.
     """
 
     participants: tuple[str, ...] = ()
@@ -23,23 +26,26 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def must_extend(planned_at: float, now: float, limits: Reliability) -> bool:
-    """Tell whether this round comes so late that every lease is first counted anew.
+    """Return whether this round is so late that every lease must be extended first.
 
-    The server was stopped, starved or asleep; beats may lie unread, and nobody is judged on what could not be heard.
+    The server was stopped, starved or asleep. Beats may be waiting unread, and no lease may expire because of that.
     """
     return was_absent(now - planned_at, min(limits.heartbeat_ttl_s, limits.daemon_heartbeat_ttl_s))
 
 
 def decide(due: Plan, batch_max: int) -> Plan:
-    """Decide what one round records of what is due: machines first, since their agents go with them."""
-    left = batch_max
-    now: dict[str, tuple[str, ...]] = {}
+    """Return what one round records of what is due: at most `batch_max` entries.
+
+    Machines come first, since their agents end with them.
+    """
+    remaining = batch_max
+    chosen: dict[str, tuple[str, ...]] = {}
     for name in ("machines", "participants", "tasks", "attended", "unattended"):
-        now[name] = getattr(due, name)[:left]
-        left -= len(now[name])
-    return Plan(**now)
+        chosen[name] = getattr(due, name)[:remaining]
+        remaining -= len(chosen[name])
+    return Plan(**chosen)
 
 
 def release_at(now: float, limits: Reliability) -> float:
-    """When a task whose holder's lease ends at `now` is given to others, in monotonic seconds."""
+    """Return when a task whose holder's lease ends at `now` becomes claimable again, in monotonic seconds."""
     return now + limits.task_lost_after_s

@@ -1,5 +1,7 @@
-"""Knows when work that was taken over may be claimed: not before its former holder's run is stopped, as far as anybody
-can say. Must not know tables, clocks, or how that word comes.
+"""Decides when a task that was taken over may be claimed: once its former holder's run is known to have stopped.
+
+Options: `takeover_grace_s` is the longest time that the task waits.
+Limits: where no report of the stop comes, the task becomes claimable after that time although the run may continue.
 """
 
 from collections.abc import Collection
@@ -11,9 +13,9 @@ from greenroom.domain.sitting import PRESENT, Sitting
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """Holds a task back from whoever sits in its role now, because `connection` had it and may still be running.
+    """Holds a task back from its role's new participant, because `connection` held it and may still be running.
 
-    `machine` is the one whose daemon beat for that connection; `until` is the last moment, in monotonic seconds.
+    `machine` is the one whose daemon beat for that connection; `until` is when the hold ends, in monotonic seconds.
     """
 
     task: str
@@ -25,16 +27,16 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_needed(older: Sitting) -> bool:
-    """Tell whether what a sitting held is held back when a newer one takes its role.
+    """Return whether the task of an older participant is held back when a newer one takes its role.
 
-    Only for one that is present: it hears of the takeover with its next beat, and stops. Of one that is silent no word
-    is to be expected.
+    Only if the older one is present: it receives the takeover with its next beat, and stops. From an absent one no
+    report is to be expected.
     """
     return older.status == PRESENT
 
 
 def guard(task: str, older: Sitting, now: float, limits: Reliability) -> Guard:
-    """The guard over a task that was taken over from `older` at `now`."""
+    """Return the hold on a task that was taken over from `older` at `now`."""
     return Guard(
         task=task,
         room=older.room,
@@ -45,6 +47,6 @@ def guard(task: str, older: Sitting, now: float, limits: Reliability) -> Guard:
     )
 
 
-def is_dropped(guard: Guard, machine: str, named: Collection[tuple[str, str, str]]) -> bool:
-    """Tell whether a beat of a machine, which names (room, role, connection), shows that it runs that agent no more."""
-    return guard.machine == machine and (guard.room, guard.role, guard.connection) not in named
+def is_dropped(guard: Guard, machine: str, listed: Collection[tuple[str, str, str]]) -> bool:
+    """Return whether a machine's beat, which lists (room, role, connection), shows that the run has stopped."""
+    return guard.machine == machine and (guard.room, guard.role, guard.connection) not in listed

@@ -1,6 +1,6 @@
-"""Knows the life of a task: the one table of its moves, and what fences them. Must not know the other nouns.
+"""Defines a task: the one table of its moves, and the fences of its attempts.
 
-Everything that changes a task's state stands in `TRANSITIONS`. The diagram in the docs is drawn from it.
+Every change of a task's state is in `TRANSITIONS`. The diagram in the docs is drawn from it.
 """
 
 import msgspec
@@ -69,12 +69,12 @@ TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
     CLOSED: {"accept": (COMPLETED,)},
 }
 
-# How a request began, which decides what becomes of its result.
+# How a request began. It decides whether a result goes to review.
 FROM_MESSAGE = "message"
 FROM_BACKLOG = "backlog"
 ORIGINS = (FROM_MESSAGE, FROM_BACKLOG)
 
-# How much is kept of what may come in any number.
+# How many of each a task keeps.
 LATE_RESULTS_MAX = 20
 NOTES_MAX = 20
 
@@ -88,7 +88,7 @@ RESET = "reset"
 
 
 class LateResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A result that came from an attempt that no longer counts. Kept, because work is never thrown away."""
+    """A result of an attempt that no longer holds the task. It is kept: work is never thrown away."""
 
     attempt: int
     connection_id: str
@@ -98,7 +98,7 @@ class LateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person wants whoever works on a task to know. `attempt` is the one under way then; None if none was."""
+    """A user's note for the agent that works on a task. `attempt` is the one under way then; None if none was."""
 
     attempt: int | None
     by: str
@@ -110,8 +110,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Work for one role. `target_role` never changes; the holder (`claimed_by`) and `attempt` do.
 
     `request` is the id of the task that began the request, `origin` how that began; `handoffs` counts the hand-offs
-    since then, or since a person last let it go on. `last_holder` is the sitting that held the current attempt, also
-    after it was released; `released_at` is when that attempt ended, if the task was not completed by it;
+    since then, or since a user last let the request continue. `last_holder` is the participant that held the current
+    attempt, also after its release; `released_at` is when that attempt ended, if it did not complete the task;
     `accepted_attempt` is the one whose result counts.
     """
 
@@ -144,14 +144,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def allowed_moves(state: str) -> tuple[str, ...]:
-    """The moves that the table has from `state`, in its order."""
+    """Return the moves that the table has from `state`, in its order."""
     return tuple(TRANSITIONS[state])
 
 
 def move(current: str, trigger: str, to: str | None = None) -> str:
-    """Return the state that `trigger` leads to from `current`; raise InvalidTransition and change nothing otherwise.
+    """Return the state that `trigger` leads to from `current`; raise InvalidTransition if the table has no such move.
 
-    Where the table offers more than one, `to` says which.
+    Where the table has more than one target, `to` says which; without it the first one is meant.
     """
     targets = TRANSITIONS[current].get(trigger)
     if targets is None or (to is not None and to not in targets):
@@ -160,14 +160,14 @@ def move(current: str, trigger: str, to: str | None = None) -> str:
 
 
 def is_held_by(task: Task, connection_id: str, attempt: int) -> bool:
-    """Tell whether that sitting and attempt hold the task now."""
+    """Return whether that participant and attempt hold the task now."""
     return task.status in HELD_STATES and task.claimed_by == connection_id and task.attempt == attempt
 
 
 def can_resume(task: Task, connection_id: str, attempt: int) -> bool:
-    """Tell whether that sitting and attempt may take the task up again where silence made them lose it.
+    """Return whether that participant and attempt may resume the task that they lost by silence.
 
-    That nobody newer has taken the role is the sitting's part of the question.
+    The caller must also check that no newer participant has taken the role.
     """
     return (
         task.status == PENDING
@@ -178,38 +178,39 @@ def can_resume(task: Task, connection_id: str, attempt: int) -> bool:
 
 
 def is_under_way(task: Task) -> bool:
-    """Tell whether somebody has the task in hand, or comes back to it without another claim if they come back."""
+    """Return whether the task is held, or was lost by a holder that may still resume it without another claim."""
     held = task.status in HELD_STATES
     return held or (task.last_holder is not None and can_resume(task, task.last_holder, task.attempt))
 
 
 def is_completed_by(task: Task, connection_id: str, attempt: int) -> bool:
-    """Tell whether that sitting and attempt are those whose result was accepted."""
+    """Return whether that participant and attempt are those whose result was accepted."""
     over = task.status in (COMPLETED, PENDING_REVIEW)
     return over and task.last_holder == connection_id and task.attempt == attempt == task.accepted_attempt
 
 
 def resumed_state(task: Task) -> str:
-    """The state in which a released task was held: started or only acknowledged."""
+    """Return the state in which a released task was held: in progress if it had started, else acknowledged."""
     return IN_PROGRESS if task.started_at is not None else ACKNOWLEDGED
 
 
 def is_death(cause: str, machine_connected: bool) -> bool:
-    """Tell whether a release counts as a death of its attempt.
+    """Return whether a release counts as a failure of its attempt.
 
-    An unintended exit does; silence does only while the machine of the agent stayed connected.
+    An unintended exit does; a loss by silence does only if the agent's machine stayed connected.
     """
     return cause == EXITED or (cause == LOST and machine_connected)
 
 
 def decide_release(
-    task: Task, cause: str, machine_connected: bool, deaths_max: int, on_trial: bool = False
+    task: Task, cause: str, machine_connected: bool, failures_max: int, on_trial: bool = False
 ) -> tuple[str, int]:
-    """Decide where a released task goes (`pending`, or `quarantined` after too many deaths) and count its deaths.
+    """Return where a released task goes, and its new failure count.
 
-    One whose agent was run on trial, after it was parked, is not to blame for that agent's death.
+    It goes to `pending`, or to `quarantined` after too many failures. A failed probe run of a crash-looping agent does
+    not count against the task.
     """
-    deaths = task.deaths + (is_death(cause, machine_connected) and not on_trial)
-    if deaths >= deaths_max and deaths > task.deaths:
-        return move(task.status, "quarantine"), deaths
-    return move(task.status, "release"), deaths
+    failures = task.deaths + (is_death(cause, machine_connected) and not on_trial)
+    if failures >= failures_max and failures > task.deaths:
+        return move(task.status, "quarantine"), failures
+    return move(task.status, "release"), failures

@@ -63,7 +63,7 @@ def open_task(world: World, tx: Transaction, room: Room, role: str, text: str, c
         handoffs=after.handoffs + 1,
     )
     if following.handoffs > world.limits.max_handoffs:
-        reason = f"hand-off limit: {following.handoffs} hand-offs in one request (limit {world.limits.max_handoffs})"
+        reason = f"going in circles: {following.handoffs} hand-offs in one request (limit {world.limits.max_handoffs})"
         following = msgspec.structs.replace(following, status=move(PENDING, "quarantine"), reason=reason)
     return begin(world, tx, following, cause)
 

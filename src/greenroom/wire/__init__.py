@@ -1,1 +1,1 @@
-"""How requests, replies and problems are spelled. Shared by who asks and who answers; must not know either."""
+"""The JSON of requests, replies and problems, shared by client and server. Must not know either."""

@@ -1,4 +1,4 @@
-"""How an error is spelled on the wire (RFC 9457), and read back. Must not know who raised it or who is told."""
+"""Encodes errors as problem documents (RFC 9457), and decodes them. Holds the HTTP status of each code."""
 
 from typing import Any
 
@@ -44,9 +44,9 @@ ERROR_OF_CODE: dict[str, type[errors.GreenroomError]] = {
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One refusal: `code` for programs, `detail` for what is wrong, `guidance` for what to do next.
+    """One error response: `code` for programs, `detail` for what is wrong, `guidance` for what to do next.
 
-    `current`, `attempted` and `allowed` are there when the state machine refused a move.
+    `current`, `attempted` and `allowed` are set when the state machine has no such move.
     """
 
     type: str
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def problem_of(error: errors.GreenroomError) -> Problem:
-    """Spell an error."""
+    """Return the problem document of an error."""
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InvalidTransition):
         extra = {"current": error.current, "attempted": error.attempted, "allowed": error.allowed}
@@ -69,7 +69,7 @@ def problem_of(error: errors.GreenroomError) -> Problem:
 
 
 def problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
-    """Spell a problem by its code."""
+    """Return the problem document of a code. Raises KeyError for a code without a status."""
     return Problem(
         type=f"urn:greenroom:problem:{code}",
         title=code.replace("_", " "),
@@ -82,17 +82,20 @@ def problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
 
 
 def error_of(status: int, body: bytes) -> errors.GreenroomError:
-    """Read a refusal back as the error it was raised as; what is no problem document is told as what it is."""
+    """Return the error that a response carries, of the class that the server raised.
+
+    A body that is no problem document becomes Unavailable from status 500 on, else Unusable.
+    """
     try:
-        told = msgspec.json.decode(body, type=Problem)
+        document = msgspec.json.decode(body, type=Problem)
     except msgspec.MsgspecError:
-        kind = errors.Unavailable if status >= 500 else errors.Unusable
-        return kind(
-            f"The server answered {status} without saying why.", "Check that GREENROOM_URL is a Greenroom server."
+        fallback = errors.Unavailable if status >= 500 else errors.Unusable
+        return fallback(
+            f"The server answered {status} without a reason.", "Check that GREENROOM_URL names a Greenroom server."
         )
-    if told.code == "invalid_transition" and told.current is not None:
-        return errors.InvalidTransition("task", told.current, told.attempted or "", told.allowed or ())
-    known = ERROR_OF_CODE.get(told.code)
-    if known is None:
-        known = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Unusable
-    return known(told.detail, told.guidance, told.code)
+    if document.code == "invalid_transition" and document.current is not None:
+        return errors.InvalidTransition("task", document.current, document.attempted or "", document.allowed or ())
+    error_class = ERROR_OF_CODE.get(document.code)
+    if error_class is None:
+        error_class = errors.Conflict if status == 409 else errors.Unavailable if status >= 500 else errors.Unusable
+    return error_class(document.detail, document.guidance, document.code)

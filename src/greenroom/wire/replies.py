@@ -1,4 +1,4 @@
-"""The bodies of replies. Domain records are sent as they are; here stands only what differs from them."""
+"""Defines the bodies of replies. Records of the domain are sent as they are; only what differs is defined here."""
 
 import msgspec
 
@@ -7,16 +7,16 @@ from greenroom.domain.task import Task
 
 
 class TaskRef(msgspec.Struct, frozen=True):
-    """The task that the server believes an agent holds."""
+    """The task that an agent holds, according to the server."""
 
     id: str
     attempt: int
 
 
 class JoinReply(msgspec.Struct, frozen=True, kw_only=True):
-    """`room` is the room's id, by which it is still found when it is renamed.
+    """`room` is the room's id, which stays valid when the room is renamed.
 
-    `crowded` asks for longer pauses before retries, since so many beat that they would come back in one wave.
+    `crowded` asks for longer pauses before retries: so many clients beat that they would otherwise return all at once.
     """
 
     status: str
@@ -41,7 +41,7 @@ class LeaveReply(msgspec.Struct, frozen=True):
 
 
 class ClaimedTask(Task, frozen=True, kw_only=True):
-    """A task with the token of this attempt at it."""
+    """A task with the token of its current attempt."""
 
     token: str
 
@@ -71,7 +71,7 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParticipantView(msgspec.Struct, frozen=True, kw_only=True):
-    """`ready_until` is when its lease ends unless it is renewed; of a daemon's agent, when the machine's does."""
+    """`ready_until` is when its lease ends unless renewed; for a daemon's agent, when its machine's lease ends."""
 
     role: str
     connection_id: str
@@ -83,7 +83,7 @@ class ParticipantView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomView(msgspec.Struct, frozen=True, kw_only=True):
-    """A room at one moment; `cursor` is the `seq` of its last event, from which a stream carries on."""
+    """A room at one moment; `cursor` is the `seq` of its last event, from which a stream continues."""
 
     id: str
     name: str
@@ -133,9 +133,10 @@ class MachineHeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a machine should make true for one role. `roles` are the room's: the next in order is the default `then`.
+    """The agent spec of one role, for its machine's daemon.
 
-    A run that takes longer than `task_timeout_s` is stopped, and counts as a death.
+    The next of `roles`, the room's roles in order, is the default `then`. A run that takes longer than `task_timeout_s`
+    is stopped, and counts as a failure.
     """
 
     room: str
@@ -156,7 +157,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FactsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of the facts were new; the others had been taken before."""
+    """`accepted` is how many of the reports were new; the server had the others already."""
 
     status: str
     accepted: int
@@ -167,7 +168,7 @@ class TokenReply(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`late` names the loops whose own heartbeat is late."""
+    """`late` names the background loops whose last round is too long ago."""
 
     status: str
     late: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""The bodies of requests. Knows their fields and bounds; must not know what is done with them.
+"""Defines the bodies of requests, with the bounds of each field.
 
-All are strict: unknown fields are refused. Heartbeat, join and facts are lenient, since a newer client must not be
-locked out of staying alive.
+They are strict: unknown fields are rejected. Those of joins, heartbeats and a daemon's reports are lenient, so that a
+newer client can stay present at an older server.
 """
 
 from typing import Annotated, Literal
@@ -21,10 +21,10 @@ from greenroom.domain.reliability import (
 
 INTEGER_MAX = 2**53
 SECONDS_MAX = 10**9
-"""Some thirty years. Larger ones come near to where neighbouring whole numbers are the same float."""
+"""Some thirty years. Much larger values come near to where neighbouring integers are the same float."""
 
 NO_NUL = r"^[^\x00]*$"
-"""No database keeps U+0000 in a text. (Texts that may be long are looked through where they are taken.)"""
+"""No database stores U+0000 in a text. (Texts that may be long are checked by the service.)"""
 
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
 ConnectionId = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:-]+(?!\n)$")]
@@ -39,7 +39,7 @@ Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=NO_NUL)]
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A body whose every field must be known."""
+    """A body in which every field must be known."""
 
 
 class Lenient(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class SendMessage(Strict, frozen=True):
 
 
 class Join(Lenient, frozen=True):
-    """`if_vacant`: be refused with 409 `conflict` rather than take the seat from somebody who is present."""
+    """`if_vacant`: answer 409 `conflict` if another agent is present, instead of taking the role over."""
 
     connection_id: ConnectionId
     if_vacant: bool = False
@@ -74,7 +74,7 @@ class Heartbeat(Lenient, frozen=True):
 
 
 class Leave(Strict, frozen=True):
-    """`cause` tells an ended process (`exited`, which counts as a death) from a leave and an intended stop."""
+    """`cause`: `exited` is a process that ended unasked, and counts as a failure; `left` and `stopped` are intended."""
 
     connection_id: ConnectionId
     cause: Literal["left", "exited", "stopped"] = "left"
@@ -89,7 +89,7 @@ class Claim(Strict, frozen=True):
 
 
 class OnAttempt(Strict, frozen=True):
-    """What every call of a working agent names: its sitting and its attempt. This is also the body of `start`."""
+    """What every call of a working agent names: its participant and its attempt. Also the body of `start`."""
 
     connection_id: ConnectionId
     attempt: Attempt
@@ -120,14 +120,14 @@ class Retry(Strict, frozen=True):
 
 
 class Accept(Strict, frozen=True):
-    """Take a result: the one that waits for a review, or, with `attempt`, a late one of that attempt."""
+    """Accept a result: the one that waits for a review, or, with `attempt`, a late one of that attempt."""
 
     attempt: Attempt | None = None
     reason: Reason | None = None
 
 
 class SendBack(Strict, frozen=True):
-    """What was handed in is not good yet (`pending`), or is not to be done now (`backlog`)."""
+    """Return a result that is not good enough (`pending`), or is not to be worked on now (`backlog`)."""
 
     to: Literal["pending", "backlog"] | None = None
     reason: Reason | None = None
@@ -138,14 +138,14 @@ class AddNote(Strict, frozen=True):
 
 
 class AddToBacklog(Strict, frozen=True):
-    """`to` is the role that gets it once it is queued; the room's entry role when left out."""
+    """`to` is the role that gets the task once it is queued; by default the room's entry role."""
 
     text: Text
     to: Name | None = None
 
 
 class ChangeRoom(Strict, frozen=True):
-    """What is left out stays. `roles` is the whole list in its new order."""
+    """A field that is left out stays as it is. `roles` is the whole list in its new order."""
 
     name: Name | None = None
     roles: Annotated[list[Name], Meta(min_length=1, max_length=ROLES_MAX)] | None = None
@@ -155,13 +155,13 @@ class ChangeRoom(Strict, frozen=True):
 
 
 class Explain(Strict, frozen=True):
-    """The body of what people do to a task, a room or an agent: perhaps a reason."""
+    """The body of a user's action on a task, a room or an agent: an optional reason."""
 
     reason: Reason | None = None
 
 
 class SetAgent(Strict, frozen=True):
-    """The wish for a role, whole: what is left out is not wished."""
+    """The whole agent spec of a role: a field that is left out is reset to its default."""
 
     kind: Literal["remote", "custom"]
     machine: Name | None = None
@@ -180,7 +180,7 @@ class PutMachine(Strict, frozen=True):
 
 
 class HeldAgent(Lenient, frozen=True):
-    """An agent that a daemon holds. `room` is the room's id or name."""
+    """An agent that a daemon keeps present in its role. `room` is the room's id or name."""
 
     room: str
     role: str
@@ -188,7 +188,7 @@ class HeldAgent(Lenient, frozen=True):
 
 
 class MachineHeartbeat(Lenient, frozen=True):
-    """`leaving`: this is the last one; the daemon was stopped on purpose and holds nothing any more."""
+    """`leaving`: this beat is the last; the daemon was stopped on purpose and keeps no agent any more."""
 
     incarnation: ConnectionId
     agents: Annotated[list[HeldAgent], Meta(max_length=AGENTS_PER_BEAT_MAX)] = []
@@ -197,11 +197,11 @@ class MachineHeartbeat(Lenient, frozen=True):
 
 
 class Fact(Lenient, frozen=True):
-    """What a daemon saw happen. `until` is the instant to which an agent rests before it is run again.
+    """A daemon's report of what happened to an agent. `until` is when an agent that is not restarted may be restarted.
 
-    `trial`: it was the one run that a parked role gets, and its death does not count against its task; where this is
-    left out, it was if the role is parked. `generation` is that of the wish under which it happened: what was so under
-    an earlier one says nothing of the role any more.
+    `trial`: it was the probe run of a crash-looping role, and its failure does not count against its task; if left out,
+    the server takes it to be one if the role is crash-looping. `generation` is that of the agent spec at the time: a
+    report on an earlier generation does not describe the role any more.
     """
 
     id: ConnectionId

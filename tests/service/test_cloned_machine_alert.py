@@ -1,0 +1,108 @@
+"""Two daemons that beat for one machine: the newest has it, and one alert lasts while the older still beats."""
+
+import pytest
+
+from greenroom.domain.event import Event
+from tests.service.house import House
+from tests.service.in_process_server import InProcessServer
+
+ALERT_KEY = "cloned:m1"
+
+
+@pytest.fixture
+def service() -> House:
+    new_service = House()
+    new_service.register()
+    new_service.beat_machine(incarnation="i1")
+    return new_service
+
+
+def list_clone_events(service: House) -> list[Event]:
+    """The events about the cloned machine, in order."""
+    return [event for event in service.events() if event.type == "machine.cloned" or event.data.get("key") == ALERT_KEY]
+
+
+def clone_event_types(service: House) -> list[str]:
+    return [event.type for event in list_clone_events(service)]
+
+
+def beat_in_turns(service: House, seconds: float) -> None:
+    """Let both daemons beat in turns."""
+    for _ in range(int(seconds / 20)):
+        service.pass_time(20)
+        assert "superseded" == service.beat_machine(incarnation="i1").status
+        assert "ok" == service.beat_machine(incarnation="i2").status
+
+
+def test_alternating_beats_raise_one_alert(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    before = len(service.events())
+    beat_in_turns(service, 2 * service.limits.clone_told_s)
+    cloned, raised = list_clone_events(service)
+    assert (cloned.type, raised.type, len(service.events())) == ("machine.cloned", "attention.raised", before + 2)
+    assert (cloned.stream, cloned.data["older"], cloned.data["incarnation"]) == ("machine:m1", "i1", "i2")
+    assert "remove the file `machine.json` from the data directory of the copy" in raised.data["text"]
+
+
+def test_alert_resolved_after_older_daemon_is_silent(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    beat_in_turns(service, 400)
+    service.pass_time(service.limits.clone_told_s - 10)
+    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
+    service.pass_time(12)
+    assert clone_event_types(service) == ["machine.cloned", "attention.raised", "attention.resolved"]
+    service.beat_machine(incarnation="i1")
+    assert clone_event_types(service)[3:] == ["machine.cloned", "attention.raised"]
+
+
+def test_alert_across_server_restart(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    beat_in_turns(service, 40)
+    service.clock.move(3 * service.limits.clone_told_s)
+    service.open()
+    service.pass_time(service.limits.clone_told_s - 60)
+    beat_in_turns(service, 40)
+    service.open()
+    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
+    service.pass_time(service.limits.clone_told_s + 2)
+    assert clone_event_types(service)[2:] == ["attention.resolved"]
+
+
+def test_server_downtime_is_no_silence(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    beat_in_turns(service, 20)
+    service.clock.move(3 * service.limits.clone_told_s)
+    service.pass_time(20)
+    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
+
+
+def test_late_leave_is_no_clone(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    assert "superseded" == service.beat_machine(incarnation="i1", leaving=True).status
+    assert list_clone_events(service) == []
+
+
+def test_daemon_restarts_are_no_clones(service: House) -> None:
+    for number in range(2, 6):
+        service.beat_machine(incarnation=f"i{number}")
+    assert list_clone_events(service) == []
+
+
+def test_deleted_machine_resolves_alert(service: House) -> None:
+    service.beat_machine(incarnation="i2")
+    beat_in_turns(service, 20)
+    service.delete_machine()
+    assert clone_event_types(service) == ["machine.cloned", "attention.raised", "attention.resolved"]
+    assert service.world.healer.clones == {}
+
+
+def test_alert_over_http() -> None:
+    """A daemon that has hung up raises no alert: see `test_http_long_poll`."""
+    with InProcessServer() as server:
+        server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
+        answers = [
+            server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation}).json["status"]
+            for incarnation in ("i1", "i2", "i1")
+        ]
+        raised = [each["key"] for each in server.get("/api/v1/attention").json]
+    assert (answers, raised) == (["ok", "ok", "superseded"], [ALERT_KEY])

@@ -1,0 +1,255 @@
+"""Event streams: resumed without a gap, reset when that is impossible, and ended with the server."""
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import delete
+
+from greenroom.domain.errors import StoreUnavailable
+from greenroom.domain.reliability import Reliability
+from greenroom.store import log
+from greenroom.store.statement import Statement
+from greenroom.store.transaction import Transaction
+from tests.service.in_process_server import AsgiExchange, InProcessServer
+from tests.waiting import PATIENCE_S
+
+ROOM_EVENTS = "/api/v1/rooms/r/events"
+ALL_EVENTS = "/api/v1/events"
+STREAM = {"accept": "text/event-stream"}
+MESSAGE = {"sender": "user", "text": "do it"}
+JOIN = "/api/v1/rooms/r/participants/builder/join"
+
+DELETE_OLD_EVENTS = Statement(delete(log.events).where(log.events.c.pos < 4))
+
+
+@pytest.fixture
+def server() -> Iterator[InProcessServer]:
+    """Pages of 2 and a feed of 5 events: every way to catch up is used."""
+    with InProcessServer(Reliability(stream_page=2, feed_events_kept=5, stream_comment_s=60)) as new_server:
+        new_server.create_room()
+        new_server.join()
+        yield new_server
+
+
+def record_events(numbers: range, tx: Transaction) -> None:
+    for number in numbers:
+        tx.record("server", "test.event", "test", {"n": number})
+
+
+def open_stream(server: InProcessServer, path: str, cursor: int | None = None) -> AsgiExchange:
+    headers = STREAM if cursor is None else {**STREAM, "last-event-id": str(cursor)}
+    return server.send("GET", path, headers=headers)
+
+
+async def read_frames(stream: AsgiExchange, count: int) -> list[dict[str, str]]:
+    return [await stream.next_event() for _ in range(count)]
+
+
+def decode_events(received: list[dict[str, str]]) -> list[Any]:
+    return [msgspec.json.decode(frame["data"]) for frame in received]
+
+
+@pytest.mark.parametrize("path", [ROOM_EVENTS, ALL_EVENTS])
+def test_stream_sends_past_then_live_events(server: InProcessServer, path: str) -> None:
+    for number in range(6):
+        server.send_message(f"request {number}")
+    listed = server.get(path).json
+
+    async def scenario() -> None:
+        stream = open_stream(server, path)
+        received = await read_frames(stream, len(listed))
+        assert listed == decode_events(received)
+        assert 200 == stream.status
+        assert stream.headers["content-type"].startswith("text/event-stream")
+
+        await server.send("POST", "/api/v1/rooms/r/messages", MESSAGE).response()
+        live_frames = await read_frames(stream, 2)
+
+        assert {"message.sent", "task.opened"} == {frame["event"] for frame in live_frames}
+        stream.disconnect()
+        await stream.response()
+
+    server.run(scenario())
+    numbered_by = "pos" if path == ALL_EVENTS else "seq"
+    after = server.get(path).json
+    assert list(range(1, len(after) + 1)) == [event[numbered_by] for event in after]
+
+
+def test_frame_id_is_cursor(server: InProcessServer) -> None:
+    server.send_message()
+
+    async def scenario() -> None:
+        for path, number in ((ROOM_EVENTS, "seq"), (ALL_EVENTS, "pos")):
+            stream = open_stream(server, path)
+            [first] = await read_frames(stream, 1)
+            assert first["id"] == str(msgspec.json.decode(first["data"])[number])
+            stream.disconnect()
+
+    server.run(scenario())
+
+
+@pytest.mark.parametrize("path", [ROOM_EVENTS, ALL_EVENTS])
+def test_stream_resumes_after_cursor(server: InProcessServer, path: str) -> None:
+    server.send_message()
+    listed = server.get(path).json
+
+    async def scenario() -> None:
+        by_header = open_stream(server, f"{path}?after=0", cursor=2)  # A browser repeats its first URL.
+        by_query = open_stream(server, f"{path}?after=2")
+
+        assert listed[2:] == decode_events(await read_frames(by_header, len(listed) - 2))
+        assert listed[2:] == decode_events(await read_frames(by_query, len(listed) - 2))
+        by_header.disconnect()
+        by_query.disconnect()
+
+    server.run(scenario())
+
+
+def test_room_stream_excludes_other_rooms(server: InProcessServer) -> None:
+    cursor = server.show_room()["cursor"]
+    server.create_room("other")
+
+    async def scenario() -> None:
+        stream = open_stream(server, ROOM_EVENTS, cursor)
+        for _ in range(9):
+            await server.send("POST", "/api/v1/rooms/other/messages", MESSAGE).response()
+        await server.send("POST", "/api/v1/rooms/r/messages", MESSAGE).response()
+
+        [first] = await read_frames(stream, 1)
+
+        assert str(cursor + 1) == first["id"]
+        stream.disconnect()
+
+    server.run(scenario())
+
+
+def test_slow_reader_misses_no_event(server: InProcessServer) -> None:
+    """Far more events are recorded than the feed keeps before the stream is read: the rest comes from the store."""
+
+    async def scenario() -> None:
+        cursor = server.service_context.feed.last_pos
+        stream = open_stream(server, ALL_EVENTS, cursor)
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.context.tally.streams:
+                await server.send("GET", "/healthz").response()
+        for first in (0, 30):
+            server.store.run(partial(record_events, range(first, first + 30)))
+
+        received = decode_events(await read_frames(stream, 60))
+
+        assert list(range(60)) == [event["data"]["n"] for event in received]
+        stream.disconnect()
+
+    server.run(scenario())
+
+
+@pytest.mark.parametrize("path", [ROOM_EVENTS, ALL_EVENTS])
+def test_future_cursor_is_reset(server: InProcessServer, path: str) -> None:
+    last = len(server.get(path).json)
+
+    async def scenario() -> None:
+        stream = open_stream(server, path, 999_999)
+        reset = await stream.next_event()
+        assert ("reset", str(last)) == (reset["event"], reset["id"])
+
+        await server.send("POST", "/api/v1/rooms/r/messages", MESSAGE).response()
+        assert str(last + 1) == (await stream.next_event())["id"]
+        stream.disconnect()
+
+    server.run(scenario())
+
+
+def test_expired_cursor_is_reset(server: InProcessServer) -> None:
+    server.send_message()
+    server.store.run(lambda tx: tx.change(DELETE_OLD_EVENTS))
+
+    async def scenario() -> None:
+        old, young = open_stream(server, ALL_EVENTS, 2), open_stream(server, ALL_EVENTS, 3)
+        assert "reset" == (await old.next_event())["event"]
+        assert "4" == (await young.next_event())["id"]
+        old.disconnect()
+        young.disconnect()
+
+    server.run(scenario())
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 40])
+def test_invalid_cursor_is_rejected(server: InProcessServer, cursor: str) -> None:
+    assert 400 == server.get(ROOM_EVENTS, headers={**STREAM, "last-event-id": cursor}).status
+
+
+def test_stream_of_unknown_room_is_404(server: InProcessServer) -> None:
+    assert 404 == server.get("/api/v1/rooms/nowhere/events", headers=STREAM).status
+
+
+def test_streams_end_when_server_stops(server: InProcessServer) -> None:
+    async def scenario() -> None:
+        streams = [open_stream(server, path) for path in (ROOM_EVENTS, ALL_EVENTS)]
+        for stream in streams:
+            await stream.next_event()
+        server.context.closing.set()
+
+        for stream in streams:
+            assert 200 == (await stream.response()).status
+
+    server.run(scenario())
+    assert 0 == server.context.tally.streams
+
+
+def test_stream_ends_when_store_fails(server: InProcessServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client reconnects with the cursor it has; a stream that stayed open would look as if nothing happened."""
+
+    def fail(_: object) -> None:
+        raise StoreUnavailable("The disk is gone.", "Put it back.")
+
+    async def scenario() -> None:
+        monkeypatch.setattr(server.store, "read", fail)
+        assert 200 == (await open_stream(server, ALL_EVENTS).response()).status
+
+    server.run(scenario())
+
+
+def test_disconnected_reader_is_removed(server: InProcessServer) -> None:
+    async def scenario() -> None:
+        stream = open_stream(server, ROOM_EVENTS)
+        await stream.next_event()
+        assert 1 == server.context.tally.streams
+        stream.disconnect()
+        await stream.response()
+
+    server.run(scenario())
+    assert 0 == server.context.tally.streams
+
+
+def test_idle_stream_sends_comments() -> None:
+    with InProcessServer(Reliability(stream_comment_s=0.01)) as server:
+
+        async def scenario() -> None:
+            stream = open_stream(server, ALL_EVENTS, server.service_context.feed.last_pos)
+            async with asyncio.timeout(PATIENCE_S):
+                for _ in range(3):
+                    assert b":" == (await stream.chunks.get() or b"")[:1]
+            stream.disconnect()
+
+        server.run(scenario())
+
+
+def test_machine_stream_sends_reconnect(server: InProcessServer) -> None:
+    server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
+    beat = {"incarnation": "i1", "agents": []}
+    server.post("/api/v1/machines/m1/heartbeat", beat)
+    server.pass_time(server.limits.daemon_heartbeat_ttl_s + 2)
+    cursor = len(server.get("/api/v1/machines/m1/events").json)
+
+    async def scenario() -> None:
+        stream = open_stream(server, "/api/v1/machines/m1/events", cursor)
+        await server.send("POST", "/api/v1/machines/m1/heartbeat", beat).response()
+
+        assert "machine.reconnected" == (await stream.next_event())["event"]
+        stream.disconnect()
+
+    server.run(scenario())
