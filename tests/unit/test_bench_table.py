@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmark's table: what it says must follow from what was measured."""
+"""The arithmetic and the layout of the benchmark's tables."""
 
 import pytest
 
@@ -6,17 +6,17 @@ from bench.sample import percentile
 from bench.table import Beside, Goal, Grid, Row, draw, spell
 
 
-def row(figure: float = 30_000.0, beside: Beside | None = None, goal: Goal | None = None) -> Row:
+def make_row(figure: float = 30_000.0, beside: Beside | None = None, goal: Goal | None = None) -> Row:
     return Row(what="beats", figure=figure, unit="requests/s", beside=beside, goal=goal)
 
 
-def test_a_ratio_is_the_figure_over_what_stands_beside_it() -> None:
-    assert 0.75 == row(beside=Beside("an echo", 40_000.0)).ratio
+def test_ratio_to_comparison_figure() -> None:
+    assert 0.75 == make_row(beside=Beside("an echo", 40_000.0)).ratio
 
 
 @pytest.mark.parametrize("beside", [None, Beside("an echo", 0.0)])
-def test_there_is_no_ratio_to_nothing(beside: Beside | None) -> None:
-    assert row(beside=beside).ratio is None
+def test_no_ratio_without_comparison(beside: Beside | None) -> None:
+    assert make_row(beside=beside).ratio is None
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def test_there_is_no_ratio_to_nothing(beside: Beside | None) -> None:
         (None, None),
     ],
 )
-def test_a_goal_is_judged_by_what_it_is_a_goal_of(goal: Goal | None, is_met: bool | None) -> None:
-    assert is_met is row(beside=Beside("an echo", 40_000.0), goal=goal).is_met
+def test_goal_is_judged_by_its_figure(goal: Goal | None, is_met: bool | None) -> None:
+    assert is_met is make_row(beside=Beside("an echo", 40_000.0), goal=goal).is_met
 
 
-def test_a_goal_for_a_ratio_that_is_not_there_is_neither_met_nor_missed() -> None:
-    assert row(goal=Goal(">=", 0.6, "ratio")).is_met is None
+def test_missing_ratio_leaves_goal_unjudged() -> None:
+    assert make_row(goal=Goal(">=", 0.6, "ratio")).is_met is None
 
 
 @pytest.mark.parametrize(
-    ("number", "spelled"),
+    ("number", "text"),
     [
         (0, "0"),
         (0.605, "0.605"),
@@ -54,37 +54,40 @@ def test_a_goal_for_a_ratio_that_is_not_there_is_neither_met_nor_missed() -> Non
         (999_999, "1,000,000"),
     ],
 )
-def test_numbers_keep_three_digits_that_count(number: float, spelled: str) -> None:
-    assert spelled == spell(number)
+def test_numbers_have_three_significant_digits(number: float, text: str) -> None:
+    assert text == spell(number)
 
 
-def test_the_table_is_markdown_with_one_line_for_each_row() -> None:
-    rows = [row(goal=Goal(">=", 40_000)), row(beside=Beside("an echo", 40_000.0), goal=Goal(">=", 0.6, "ratio"))]
+def test_table_is_aligned_markdown() -> None:
+    rows = [
+        make_row(goal=Goal(">=", 40_000)),
+        make_row(beside=Beside("an echo", 40_000.0), goal=Goal(">=", 0.6, "ratio")),
+    ]
     lines = draw(rows).splitlines()
     assert 4 == len(lines)
     assert 1 == len({len(line) for line in lines})
     assert {7} == {line.count("|") for line in lines}
-    assert ["beats", "30,000 requests/s", "", "", ">= 40,000", "NO"] == cells_of(lines[2])
-    assert "40,000 requests/s: an echo" == cells_of(lines[3])[2]
-    assert ["0.75", "ratio >= 0.600", "yes"] == cells_of(lines[3])[3:]
+    assert ["beats", "30,000 requests/s", "", "", ">= 40,000", "NO"] == split_cells(lines[2])
+    assert "40,000 requests/s: an echo" == split_cells(lines[3])[2]
+    assert ["0.75", "ratio >= 0.600", "yes"] == split_cells(lines[3])[3:]
 
 
-def cells_of(line: str) -> list[str]:
+def split_cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_percentile_is_one_of_the_readings() -> None:
+def test_percentile_is_a_reading() -> None:
     readings = [float(number) for number in range(1, 101)]
     assert [50.0, 99.0, 100.0, 1.0] == [percentile(readings, percent) for percent in (50, 99, 100, 0)]
     assert 3.0 == percentile([3.0], 50)
 
 
-def test_there_is_no_percentile_of_nothing() -> None:
+def test_percentile_needs_readings() -> None:
     with pytest.raises(ValueError, match="no readings"):
         percentile([], 50)
 
 
-def test_a_grid_has_a_line_for_each_system_with_its_figures_to_the_right() -> None:
+def test_grid_has_one_line_per_system() -> None:
     lines = str(Grid(("system", "tasks/s"), (("ours", "1,230"), ("a peer with a name", "77")))).splitlines()
     assert 4 == len(lines)
     assert "| ours               |   1,230 |" == lines[2]

@@ -1,4 +1,4 @@
-"""How much, how long and until when, in words."""
+"""Durations and sizes as the command line prints them."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from greenroom.cli.amounts import duration, size
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (-3, "0 s"),
         (0.4, "0 s"),
@@ -19,10 +19,10 @@ from greenroom.cli.amounts import duration, size
         (3 * 86_400 + 4 * 3_600, "3 d 4 h"),
     ],
 )
-def test_a_duration_is_told_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert said == duration(seconds)
+def test_duration_has_two_largest_units(seconds: float, text: str) -> None:
+    assert text == duration(seconds)
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")])
-def test_a_size_is_told_in_the_unit_that_fits(count: int, said: str) -> None:
-    assert said == size(count)
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")])
+def test_size_has_fitting_unit(count: int, text: str) -> None:
+    assert text == size(count)

@@ -1,4 +1,4 @@
-"""What every verb's exit code is in every situation: one row for a verb, one column for what the server says."""
+"""The exit code of every command in every situation: one row for each command, one column for each server response."""
 
 import io
 import sys
@@ -12,10 +12,10 @@ from greenroom.cli.verbs import VERBS
 from greenroom.client import session
 from greenroom.client.transport import Response
 from greenroom.settings import resolve
-from tests.unit.scripted import answer, refusal, silence
+from tests.unit.scripted_transport import json_response, problem_response, unreachable
 
 CLAIM = ("--task", "task_1", "--attempt", "1")
-TYPED = {
+ARGUMENTS = {
     "status": (),
     "why": ("shop/builder",),
     "login": ("http://elsewhere:1",),
@@ -55,8 +55,8 @@ TYPED = {
     "decline": (*CLAIM, "cannot"),
     "work": ("shop", "--role", "builder", "--", "true"),
 }
-OF_THIS_MACHINE = {"up", "server", "daemon start", "daemon stop", "daemon status", "doctor", "config", "completion"}
-"""What these do with a server, their own tests say."""
+LOCAL_COMMANDS = {"up", "server", "daemon start", "daemon stop", "daemon status", "doctor", "config", "completion"}
+"""Commands whose use of a server is tested by their own tests."""
 
 CODES = {
     "silence": exits.UNREACHABLE,
@@ -73,26 +73,26 @@ CODES = {
     "internal": exits.FAILED,
     "store_unavailable": exits.FAILED,
 }
-TAKEN = {("login", "not_found"), ("login", "forbidden")}
-"""A login asks for what is not there: whoever is told so, or that he may not know, has a token that is known there."""
+ACCEPTED = {("login", "not_found"), ("login", "forbidden")}
+"""A login requests something that does not exist: both responses, `not_found` and `forbidden`, prove a known token."""
 
 
-class OneAnswer:
-    """A transport that says the same to everything."""
+class SingleAnswerTransport:
+    """A transport that gives every request the same response."""
 
     def __init__(self, code: str) -> None:
         self._code = code
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Response:
-        self.asked.append(path)
+        self.requests.append(path)
         if self._code == "silence":
-            raise silence()
+            raise unreachable()
         if path == "/healthz":
-            return answer({"status": "ok"})
-        return refusal(self._code)
+            return json_response({"status": "ok"})
+        return problem_response(self._code)
 
     def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
         return self.request("GET", path, None, headers, silence_s), iter(())
@@ -103,61 +103,61 @@ class OneAnswer:
 
 
 @pytest.fixture(autouse=True)
-def _agent_of_a_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The environment of a process that is run for one task, so that agents' verbs have something to speak of."""
-    given = {"TASK": "task_1", "ATTEMPT": "1", "CONNECTION": "conn_1", "TOKEN": "t", "FIRST_CONTACT_S": "0.05"}
-    for name, value in given.items():
+def _task_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Set the environment of a process that is run for one task, which the agents' commands need."""
+    variables = {"TASK": "task_1", "ATTEMPT": "1", "CONNECTION": "conn_1", "TOKEN": "t", "FIRST_CONTACT_S": "0.05"}
+    for name, value in variables.items():
         monkeypatch.setenv(f"GREENROOM_{name}", value)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GREENROOM_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(sys, "stdin", io.StringIO("token\n"))
 
 
-def test_the_table_is_whole() -> None:
-    assert {verb.name for verb in VERBS} == set(TYPED) | OF_THIS_MACHINE
+def test_every_command_is_in_table() -> None:
+    assert {verb.name for verb in VERBS} == set(ARGUMENTS) | LOCAL_COMMANDS
 
 
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("name", TYPED)
+@pytest.mark.parametrize("name", ARGUMENTS)
 def test_exit_codes(name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    server = OneAnswer(code)
+    transport = SingleAnswerTransport(code)
     for module in (session, connection):
-        monkeypatch.setattr(module, "HttpTransport", lambda *_: server)
-    expected = exits.DONE if (name, code) in TAKEN else CODES[code]
-    if code == "forbidden" and CLAIM[0] in TYPED[name]:
-        expected = exits.CONFLICT  # an attempt's token is good for that attempt, so that it must be over
-    assert expected == main.main([*name.split(), *TYPED[name]])
-    shown = capsys.readouterr()
-    assert server.asked, "the server was asked"
-    assert ("error: " in shown.err) == (expected != exits.DONE)
-    assert "Traceback" not in shown.err
+        monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
+    expected = exits.DONE if (name, code) in ACCEPTED else CODES[code]
+    if code == "forbidden" and CLAIM[0] in ARGUMENTS[name]:
+        expected = exits.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
+    assert expected == main.main([*name.split(), *ARGUMENTS[name]])
+    captured = capsys.readouterr()
+    assert transport.requests, "the server was asked"
+    assert ("error: " in captured.err) == (expected != exits.DONE)
+    assert "Traceback" not in captured.err
     if expected == exits.CONFLICT:
-        assert "call again" not in shown.out + shown.err
+        assert "call again" not in captured.out + captured.err
 
 
-@pytest.mark.parametrize("name", sorted(set(TYPED) | OF_THIS_MACHINE - {"doctor", "completion"}))
-def test_a_configuration_that_cannot_be_meant_is_told_by_every_verb(
+@pytest.mark.parametrize("name", sorted(set(ARGUMENTS) | LOCAL_COMMANDS - {"doctor", "completion"}))
+def test_invalid_configuration_exit_code(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GREENROOM_HEARTBEAT_TTL_S", "2")
-    assert exits.CONFIGURATION == main.main([*name.split(), *TYPED.get(name, ())])
+    assert exits.CONFIGURATION == main.main([*name.split(), *ARGUMENTS.get(name, ())])
     assert "heartbeat_ttl_s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [verb.name for verb in VERBS if verb.text is not None])
 @pytest.mark.parametrize("text", ["a\0b", "\udcff", "x" * (1024 * 1024 + 1)], ids=["nul", "not utf-8", "too long"])
-def test_a_text_that_no_server_takes_is_wrong_usage_before_anything_is_sent(
+def test_invalid_text_is_rejected_before_sending(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server = OneAnswer("silence")
+    transport = SingleAnswerTransport("silence")
     for module in (session, connection):
-        monkeypatch.setattr(module, "HttpTransport", lambda *_: server)
-    assert exits.USAGE == main.main([*name.split(), *TYPED[name][:-1], text])
-    assert [] == server.asked
+        monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
+    assert exits.USAGE == main.main([*name.split(), *ARGUMENTS[name][:-1], text])
+    assert [] == transport.requests
     assert "error: The text" in capsys.readouterr().err
 
 
-def test_the_token_of_the_environment_is_the_one_that_is_told() -> None:
+def test_token_from_environment_is_used() -> None:
     assert ("t", "environment GREENROOM_TOKEN") == resolve.find_token(
         "http://there:1", Path("/nowhere"), {"GREENROOM_TOKEN": "t"}
     )

@@ -1,4 +1,4 @@
-"""What an agent's call costs: it must load nothing that only servers and screens need."""
+"""Which modules a command loads: an agent's command must load nothing that only servers and tables need."""
 
 import subprocess
 import sys
@@ -27,10 +27,10 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 
 
-def modules_of(*argv: str) -> set[str]:
-    """The top names that are loaded when a verb's function is about to be called."""
-    done = subprocess.run([sys.executable, "-c", LOAD, *argv], check=True, capture_output=True, encoding="utf-8")
-    return set(done.stdout.split())
+def loaded_modules(*argv: str) -> set[str]:
+    """The top-level names of the modules that are loaded when a command's function is about to be called."""
+    completed = subprocess.run([sys.executable, "-c", LOAD, *argv], check=True, capture_output=True, encoding="utf-8")
+    return set(completed.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def modules_of(*argv: str) -> set[str]:
     ],
     ids=lambda argv: argv[0],
 )
-def test_an_agents_call_loads_nothing_heavy(argv: tuple[str, ...]) -> None:
-    loaded = modules_of(*argv)
+def test_agent_commands_load_nothing_heavy(argv: tuple[str, ...]) -> None:
+    loaded = loaded_modules(*argv)
 
     assert "greenroom" in loaded
     assert set() == loaded & set(HEAVY)
 
 
 @pytest.mark.parametrize("argv", [("status",), ("messages", "shop"), ("task", "list", "shop"), ("watch",)])
-def test_no_table_is_drawn_before_somebody_looks(argv: tuple[str, ...]) -> None:
-    assert "rich" not in modules_of(*argv)
+def test_rich_is_not_loaded_at_start(argv: tuple[str, ...]) -> None:
+    assert "rich" not in loaded_modules(*argv)

@@ -1,4 +1,4 @@
-"""Texts that are typed, piped in, or forgotten."""
+"""Texts that are typed, piped in, or missing."""
 
 import io
 import os
@@ -14,58 +14,58 @@ BYTES_MAX = 1000
 
 @pytest.fixture
 def piped(request: pytest.FixtureRequest) -> Iterator[io.TextIOWrapper]:
-    reading, writing = os.pipe()
+    read_fd, write_fd = os.pipe()
     content: bytes = request.param
-    os.write(writing, content)
-    os.close(writing)
-    with os.fdopen(reading, "r", encoding="utf-8") as stdin:
+    os.write(write_fd, content)
+    os.close(write_fd)
+    with os.fdopen(read_fd, "r", encoding="utf-8") as stdin:
         yield stdin
 
 
-class Terminal(io.TextIOWrapper):
-    """Where a person sits."""
+class TerminalInput(io.TextIOWrapper):
+    """A standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def terminal(content: bytes = b"") -> Terminal:
-    return Terminal(io.BytesIO(content), "utf-8")
+def make_terminal(content: bytes = b"") -> TerminalInput:
+    return TerminalInput(io.BytesIO(content), "utf-8")
 
 
 @pytest.mark.parametrize("piped", ["Zeile 1\nLinie \u00e9\n".encode()], indirect=True)
 @pytest.mark.parametrize("typed", [None, "-"])
-def test_a_piped_text_is_read_whole(piped: io.TextIOWrapper, typed: str | None) -> None:
+def test_piped_text_is_read_to_end(piped: io.TextIOWrapper, typed: str | None) -> None:
     assert "Zeile 1\nLinie \u00e9" == settle_text(typed, True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"unread"], indirect=True)
-def test_a_typed_text_leaves_standard_input_alone(piped: io.TextIOWrapper) -> None:
+def test_typed_text_leaves_stdin_unread(piped: io.TextIOWrapper) -> None:
     assert "typed" == settle_text("typed", True, piped, io.StringIO(), BYTES_MAX)
     assert "unread" == piped.read()
 
 
-def test_at_a_terminal_nothing_is_waited_for_unless_asked() -> None:
-    assert "" == settle_text(None, False, terminal(b"x"), io.StringIO(), BYTES_MAX)
-    assert "x" == settle_text("-", True, terminal(b"x"), io.StringIO(), BYTES_MAX)
+def test_terminal_is_read_only_on_request() -> None:
+    assert "" == settle_text(None, False, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
+    assert "x" == settle_text("-", True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
     with pytest.raises(WrongUsage):
-        settle_text(None, True, terminal(b"x"), io.StringIO(), BYTES_MAX)
+        settle_text(None, True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"", b" \n"], indirect=True)
-def test_a_needed_text_must_say_something(piped: io.TextIOWrapper) -> None:
+def test_required_text_must_not_be_empty(piped: io.TextIOWrapper) -> None:
     with pytest.raises(WrongUsage):
         settle_text(None, True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"\xff\xfe"], indirect=True)
-def test_what_is_no_text_is_refused(piped: io.TextIOWrapper) -> None:
+def test_piped_text_must_be_utf8(piped: io.TextIOWrapper) -> None:
     with pytest.raises(WrongUsage, match="UTF-8"):
         settle_text("-", True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("x" * (BYTES_MAX + 1), "limit is 1000"),
         ("\u00e9" * 501, "1002 bytes"),
@@ -73,16 +73,16 @@ def test_what_is_no_text_is_refused(piped: io.TextIOWrapper) -> None:
         ("\udcff", "UTF-8"),
     ],
 )
-def test_what_no_server_takes_is_refused_before_it_is_sent(typed: str, told: str) -> None:
-    with pytest.raises(WrongUsage, match=told):
-        settle_text(typed, True, terminal(), io.StringIO(), BYTES_MAX)
+def test_invalid_text_is_rejected_before_sending(typed: str, message: str) -> None:
+    with pytest.raises(WrongUsage, match=message):
+        settle_text(typed, True, make_terminal(), io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize(("size", "is_good"), [(BYTES_MAX, True), (BYTES_MAX + 1, False), (10 * BYTES_MAX, False)])
-def test_a_piped_text_may_be_as_long_as_the_limit_says(size: int, is_good: bool) -> None:
+def test_piped_text_length_limit(size: int, is_good: bool) -> None:
     content = b"x" * size + b"\n"
     if is_good:
-        assert size == len(settle_text("-", True, terminal(content), io.StringIO(), BYTES_MAX))
+        assert size == len(settle_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX))
     else:
         with pytest.raises(WrongUsage, match="Write it to a file"):
-            settle_text("-", True, terminal(content), io.StringIO(), BYTES_MAX)
+            settle_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX)

@@ -1,4 +1,4 @@
-"""A daemon finds what an earlier one left, and carries it on."""
+"""A daemon adopts the runs of the one before it."""
 
 import os
 import signal
@@ -20,21 +20,21 @@ from greenroom.process.group import Group
 from greenroom.process.identity import Identity
 from greenroom.process.members import kill_leftover
 from greenroom.wire.requests import Fact
-from tests.unit.scripted import claimed
-from tests.unit.stage import WISH, Stage
-from tests.unit.stand_in import Server
+from tests.unit.fake_server import FakeServer
+from tests.unit.one_role_daemon import SPEC, OneRoleDaemon
+from tests.unit.scripted_transport import claimed_task
 from tests.waiting import PATIENCE_S, wait_until
 
 
-def run_in(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
+def make_run(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
     run = Run(
         task=task,
         attempt=1,
-        room=WISH.room,
-        role=WISH.role,
+        room=SPEC.room,
+        role=SPEC.role,
         connection_id=f"conn_{tmp_path.name}_{os.getpid()}"[:64],
-        wish=WISH,
-        claimed=claimed(id=task, attempt=1, text=NOT_KEPT, token=NOT_KEPT),
+        wish=SPEC,
+        claimed=claimed_task(id=task, attempt=1, text=NOT_KEPT, token=NOT_KEPT),
         then="reviewer",
         began_at=SystemClock().wall(),
         folder=str(tmp_path / "logs" / "r" / "builder" / f"{task}.1"),
@@ -42,8 +42,8 @@ def run_in(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
     return msgspec.structs.replace(run, **more)
 
 
-def spawn(run: Run, script: str, tmp_path: Path) -> Group:
-    """Start a run's command as the daemon did that was killed then."""
+def spawn_command(run: Run, script: str, tmp_path: Path) -> Group:
+    """Start a run's command as a daemon did that was killed afterwards."""
     marks = marks_of(run.task, run.attempt, run.connection_id)
     folder = Path(run.folder)
     folder.mkdir(parents=True)
@@ -52,8 +52,8 @@ def spawn(run: Run, script: str, tmp_path: Path) -> Group:
     return group
 
 
-class Held(Server):
-    """A server on which the adopted sitting holds its task already."""
+class HoldingServer(FakeServer):
+    """A server on which the adopted participant holds its task already."""
 
     def __init__(self, run: Run, *tasks: str) -> None:
         super().__init__(*tasks)
@@ -63,201 +63,203 @@ class Held(Server):
         return self._run.connection_id
 
 
-def test_what_works_on_is_watched_and_handed_on_under_its_own_connection(tmp_path: Path) -> None:
-    run, gate = run_in(tmp_path), tmp_path / "gate"
-    spawn(run, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo done by the first", tmp_path)
-    server = Held(run, "task_2")
-    stage = Stage(tmp_path, server, "echo the next one", adopted=run)
-    assert stage.seat.is_seated  # so the first beat names it
-    stage.wait_for_facts(1)
-    assert server.called("claim") == []
+def test_adopted_run_keeps_connection_and_hands_off(tmp_path: Path) -> None:
+    run, gate = make_run(tmp_path), tmp_path / "gate"
+    spawn_command(run, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo done by the first", tmp_path)
+    server = HoldingServer(run, "task_2")
+    daemon = OneRoleDaemon(tmp_path, server, "echo the next one", adopted=run)
+    assert daemon.runner.is_seated  # so that the first heartbeat names it
+    daemon.wait_for_reports(1)
+    assert server.bodies("claim") == []
     gate.touch()
-    handed = server.wait_for("handoff", 2)
-    stage.wait_for_facts(4)
-    stage.end()
-    assert [(body["text"], body["connection_id"], body["attempt"]) for body in handed] == [
+    bodies = server.wait_for("handoff", 2)
+    daemon.wait_for_reports(4)
+    daemon.stop()
+    assert [(body["text"], body["connection_id"], body["attempt"]) for body in bodies] == [
         ("done by the first\n", run.connection_id, 1),
         ("the next one\n", run.connection_id, 1),
     ]
-    assert server.called("join") == []  # it is the same sitting
-    assert stage.kinds() == ["started", "exited"] * 2
-    assert list(stage.book.read_all()) == []
+    assert server.bodies("join") == []  # it is the same participant
+    assert daemon.kinds() == ["started", "exited"] * 2
+    assert list(daemon.records.read_all()) == []
 
 
-def test_what_ended_meanwhile_is_handed_in(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    spawn(run, "echo done by the first", tmp_path).wait(PATIENCE_S)
-    server = Held(run)
-    stage = Stage(tmp_path, server, "true", adopted=run)
+def test_exit_between_daemons_is_handed_off(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    spawn_command(run, "echo done by the first", tmp_path).wait(PATIENCE_S)
+    server = HoldingServer(run)
+    daemon = OneRoleDaemon(tmp_path, server, "true", adopted=run)
     assert server.wait_for("handoff")[0]["text"] == "done by the first\n"
-    assert [(fact.id, fact.intended, fact.code) for fact in stage.wait_for_facts(2)[1:]] == [
+    assert [(report.id, report.intended, report.code) for report in daemon.wait_for_reports(2)[1:]] == [
         (f"exit:task_1.1.{run.connection_id}", True, 0)
     ]
-    stage.end()
+    daemon.stop()
 
 
-def test_what_died_meanwhile_is_a_death(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    spawn(run, "echo it broke >&2; exit 7", tmp_path).wait(PATIENCE_S)
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(PATIENCE_S)
-    exited = stage.wait_for_facts(2)[1]
+def test_failure_between_daemons_is_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    spawn_command(run, "echo it broke >&2; exit 7", tmp_path).wait(PATIENCE_S)
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    assert daemon.ended.wait(PATIENCE_S)
+    exited = daemon.wait_for_reports(2)[1]
     assert (exited.intended, exited.code, "it broke" in (exited.detail or "")) == (False, 7, True)
-    assert len(stage.seat.history.ends) == 1
+    assert len(daemon.runner.history.ends) == 1
 
 
-def test_a_run_whose_wrapper_was_killed_is_ended_whole_and_told_as_a_death(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    group = spawn(run, "sleep 1000 & sleep 1000", tmp_path)
+def test_run_with_killed_shim_is_stopped_and_failed(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    group = spawn_command(run, "sleep 1000 & sleep 1000", tmp_path)
     os.kill(group.identity.pid, signal.SIGKILL)
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(PATIENCE_S)
-    exited = stage.wait_for_facts(2)[1]
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    assert daemon.ended.wait(PATIENCE_S)
+    exited = daemon.wait_for_reports(2)[1]
     assert (exited.intended, exited.code, exited.signal) == (False, None, None)
     assert "how the command ended is unknown" in (exited.detail or "")
     assert not kill_leftover(None, marks_of(run.task, run.attempt, run.connection_id))
-    assert stage.seat.history.rest == BACKING_OFF
+    assert daemon.runner.history.rest == BACKING_OFF
 
 
-def test_a_run_that_was_never_begun_is_given_back_and_nobody_died(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    server = Held(run, "task_1")
-    stage = Stage(tmp_path, server, "cat", adopted=run)
-    exited = stage.wait_for_facts(1)[0]
+def test_unstarted_run_is_given_back_without_failure(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    server = HoldingServer(run, "task_1")
+    daemon = OneRoleDaemon(tmp_path, server, "cat", adopted=run)
+    exited = daemon.wait_for_reports(1)[0]
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
-    server.wait_for("handoff")  # the seat goes on, and may be given the same task again
-    stage.end()
-    assert stage.seat.history.ends == ()
+    server.wait_for("handoff")  # the role runner goes on, and may get the same task again
+    daemon.stop()
+    assert daemon.runner.history.ends == ()
 
 
-def test_no_task_is_asked_for_before_the_server_knows_that_the_last_was_given_back(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    server = Held(run, "task_1")
-    stage = Stage(tmp_path, server, "cat", adopted=run, takes_facts=False)
-    wait_until(lambda: stage.put != [], "something is put into the outbox")
+def test_claim_waits_until_given_back_is_reported(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    server = HoldingServer(run, "task_1")
+    daemon = OneRoleDaemon(tmp_path, server, "cat", adopted=run, accepts_reports=False)
+    wait_until(lambda: daemon.queued != [], "a report is in the outbox")
     assert not threading.Event().wait(0.3)
-    assert server.called("claim") == []  # it would be answered with the attempt that is given back just then
-    stage.takes_facts.set()
+    assert server.bodies("claim") == []  # the response would be the very attempt that is being given back
+    daemon.accepts_reports.set()
     server.wait_for("handoff")
-    stage.end()
+    daemon.stop()
 
 
-def test_a_later_task_that_cannot_be_started_ends_an_adopted_sitting_too(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    spawn(run, "true", tmp_path).wait(PATIENCE_S)
+def test_failed_start_ends_adopted_participant(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    spawn_command(run, "true", tmp_path).wait(PATIENCE_S)
     (tmp_path / "logs" / "r" / "builder" / "task_2.1").write_text("no folder")
-    stage = Stage(tmp_path, Held(run, "task_2"), "cat", adopted=run)
-    assert stage.ended.wait(PATIENCE_S)
-    assert [fact.intended for fact in stage.wait_for_facts(4)[1:]] == [True, True, False]
-    assert stage.seat.history.rest == BACKING_OFF
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run, "task_2"), "cat", adopted=run)
+    assert daemon.ended.wait(PATIENCE_S)
+    assert [report.intended for report in daemon.wait_for_reports(4)[1:]] == [True, True, False]
+    assert daemon.runner.history.rest == BACKING_OFF
 
 
-def test_a_stop_ends_what_was_adopted(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    group = spawn(run, "sleep 1000", tmp_path)
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    stage.wait_for_facts(1)
-    stage.end()
+def test_stop_ends_adopted_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    group = spawn_command(run, "sleep 1000", tmp_path)
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    daemon.wait_for_reports(1)
+    daemon.stop()
     assert group.wait(PATIENCE_S) is not None
-    stage.wait_for_facts(2)
-    assert stage.told()[1] == ("exited", True, None, 15)
-    assert len(stage.server.called("leave")) == 1
+    daemon.wait_for_reports(2)
+    assert daemon.report_fields()[1] == ("exited", True, None, 15)
+    assert len(daemon.server.bodies("leave")) == 1
 
 
-def test_an_adopted_run_that_takes_too_long_is_stopped_by_its_own_beginning(tmp_path: Path) -> None:
-    run = run_in(tmp_path, timeout_s=3600.0, began_at=SystemClock().wall() - 3600)
-    spawn(run, "sleep 1000", tmp_path)
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(PATIENCE_S)
-    assert "did not end within its 3600 s" in (stage.wait_for_facts(2)[1].detail or "")
+def test_adopted_run_timeout_counts_from_its_start(tmp_path: Path) -> None:
+    run = make_run(tmp_path, timeout_s=3600.0, began_at=SystemClock().wall() - 3600)
+    spawn_command(run, "sleep 1000", tmp_path)
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    assert daemon.ended.wait(PATIENCE_S)
+    assert "did not end within its 3600 s" in (daemon.wait_for_reports(2)[1].detail or "")
 
 
-def test_a_role_that_was_taken_meanwhile_is_yielded_with_what_the_run_had_written(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    spawn(run, "echo half of it; sleep 1000", tmp_path)
+def test_adopted_run_of_taken_role_is_yielded(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    spawn_command(run, "echo half of it; sleep 1000", tmp_path)
     wait_until(lambda: (Path(run.folder) / "stdout").read_text() != "", "the command has written something")
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    stage.seat.yield_role()  # the first beat's verdict
-    assert stage.ended.wait(PATIENCE_S)
-    assert stage.server.called("handoff")[0]["text"] == "half of it\n"
-    assert stage.wait_for_facts(2)[1].intended
-    assert stage.server.called("leave") == []
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    daemon.runner.yield_role()  # the verdict of the first heartbeat
+    assert daemon.ended.wait(PATIENCE_S)
+    assert daemon.server.bodies("handoff")[0]["text"] == "half of it\n"
+    assert daemon.wait_for_reports(2)[1].intended
+    assert daemon.server.bodies("leave") == []
 
 
-def test_until_a_death_is_on_its_way_the_beats_name_the_sitting(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
-    spawn(run, "exit 7", tmp_path)
-    stage = Stage(tmp_path, Held(run), "true", adopted=run)
-    assert stage.ended.wait(PATIENCE_S)
-    assert stage.put == [("started", True), ("exited", True)]
-    assert not stage.seat.is_seated
+def test_beats_name_participant_until_failure_is_in_outbox(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    spawn_command(run, "exit 7", tmp_path)
+    daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
+    assert daemon.ended.wait(PATIENCE_S)
+    assert daemon.queued == [("started", True), ("exited", True)]
+    assert not daemon.runner.is_seated
 
 
-# Which runs are carried on.
+# Which runs are adopted.
 
 
-def found(tmp_path: Path) -> tuple[list[Run], list[Fact]]:
+def adopt_runs(tmp_path: Path) -> tuple[list[Run], list[Fact]]:
     outbox = Outbox(tmp_path / "outbox", 100)
     runs = adoption.take_over(RunBook(tmp_path / "runs"), outbox, MovedClock())
     return runs, outbox.first(100)
 
 
-def test_each_run_that_was_left_is_carried_on(tmp_path: Path) -> None:
-    book = RunBook(tmp_path / "runs")
-    runs = [run_in(tmp_path), run_in(tmp_path, "task_2", role="reviewer")]
+def test_recorded_runs_are_adopted(tmp_path: Path) -> None:
+    records = RunBook(tmp_path / "runs")
+    runs = [make_run(tmp_path), make_run(tmp_path, "task_2", role="reviewer")]
     for run in runs:
-        book.note(run)
-    assert found(tmp_path) == (runs, [])
-    assert list(book.read_all()) == runs
+        records.note(run)
+    assert adopt_runs(tmp_path) == (runs, [])
+    assert list(records.read_all()) == runs
 
 
-def test_a_role_has_one_run_and_what_was_before_it_is_over(tmp_path: Path) -> None:
-    book = RunBook(tmp_path / "runs")
-    later, earlier = run_in(tmp_path, began_at=20.0), run_in(tmp_path, "task_2", began_at=10.0)
+def test_only_newest_run_of_role_is_adopted(tmp_path: Path) -> None:
+    records = RunBook(tmp_path / "runs")
+    later, earlier = make_run(tmp_path, began_at=20.0), make_run(tmp_path, "task_2", began_at=10.0)
     for run in (later, earlier):
-        book.note(run)
-    runs, told = found(tmp_path)
+        records.note(run)
+    runs, reports = adopt_runs(tmp_path)
     assert runs == [later]
-    assert [(fact.id, fact.intended) for fact in told] == [(f"exit:task_2.1.{earlier.connection_id}", True)]
-    assert list(book.read_all()) == [later]
+    assert [(report.id, report.intended) for report in reports] == [(f"exit:task_2.1.{earlier.connection_id}", True)]
+    assert list(records.read_all()) == [later]
 
 
-def test_a_run_whose_end_is_on_its_way_already_ends_once(tmp_path: Path) -> None:
-    run = run_in(tmp_path)
+def test_run_with_waiting_exit_report_is_dropped(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
     RunBook(tmp_path / "runs").note(run)
     end = Fact(id=id_of("exit", run), kind="exited", room=run.room, role=run.role, connection_id="conn_1")
     Outbox(tmp_path / "outbox", 100).put(end)
-    assert found(tmp_path) == ([], [end])
+    assert adopt_runs(tmp_path) == ([], [end])
     assert list(RunBook(tmp_path / "runs").read_all()) == []
 
 
-def test_what_is_let_go_is_told_with_the_wish_and_the_trial_it_ran_under(tmp_path: Path) -> None:
-    for run in (run_in(tmp_path), run_in(tmp_path, "task_2", began_at=1.0, trial=True)):
+def test_dropped_run_report_has_generation_and_probe(tmp_path: Path) -> None:
+    for run in (make_run(tmp_path), make_run(tmp_path, "task_2", began_at=1.0, trial=True)):
         RunBook(tmp_path / "runs").note(run)
-    _, told = found(tmp_path)
-    assert [(fact.task, fact.trial, fact.generation) for fact in told] == [("task_2", True, WISH.generation)]
+    _, reports = adopt_runs(tmp_path)
+    assert [(report.task, report.trial, report.generation) for report in reports] == [("task_2", True, SPEC.generation)]
 
 
-@pytest.mark.parametrize("is_known", [True, False], ids=["number known", "killed before it was written down"])
-def test_what_cannot_be_carried_on_is_ended_and_told(tmp_path: Path, is_known: bool) -> None:
-    run = run_in(tmp_path, wish=None)
-    group = spawn(run, "sleep 1000", tmp_path)
+@pytest.mark.parametrize("is_known", [True, False], ids=["pid recorded", "pid not recorded"])
+def test_unadoptable_run_is_killed_and_reported(tmp_path: Path, is_known: bool) -> None:
+    run = make_run(tmp_path, wish=None)
+    group = spawn_command(run, "sleep 1000", tmp_path)
     RunBook(tmp_path / "runs").note(msgspec.structs.replace(run, identity=group.identity if is_known else None))
-    runs, told = found(tmp_path)
+    runs, reports = adopt_runs(tmp_path)
     assert group.wait(PATIENCE_S) is not None
     assert runs == []
-    assert [(fact.kind, fact.task, fact.intended, fact.signal) for fact in told] == [("exited", "task_1", False, 9)]
+    assert [(report.kind, report.task, report.intended, report.signal) for report in reports] == [
+        ("exited", "task_1", False, 9)
+    ]
     assert list(RunBook(tmp_path / "runs").read_all()) == []
 
 
-def test_a_process_that_got_the_number_later_survives(tmp_path: Path) -> None:
-    stranger = spawn(
-        run_in(tmp_path, connection_id=f"another_{tmp_path.name}_{os.getpid()}"[:64]), "sleep 1000", tmp_path
+def test_reused_pid_survives_adoption(tmp_path: Path) -> None:
+    unrelated = spawn_command(
+        make_run(tmp_path, connection_id=f"another_{tmp_path.name}_{os.getpid()}"[:64]), "sleep 1000", tmp_path
     )
-    boot, _, _ = stranger.identity.started.rpartition(":")
-    left = run_in(tmp_path, wish=None, identity=Identity(stranger.identity.pid, f"{boot}:1"))
-    RunBook(tmp_path / "runs").note(left)
-    _, told = found(tmp_path)
-    assert stranger.poll() is None
-    assert [fact.signal for fact in told] == [None]
-    stranger.stop(PATIENCE_S)
+    boot, _, _ = unrelated.identity.started.rpartition(":")
+    record = make_run(tmp_path, wish=None, identity=Identity(unrelated.identity.pid, f"{boot}:1"))
+    RunBook(tmp_path / "runs").note(record)
+    _, reports = adopt_runs(tmp_path)
+    assert unrelated.poll() is None
+    assert [report.signal for report in reports] == [None]
+    unrelated.stop(PATIENCE_S)

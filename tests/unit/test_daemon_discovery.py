@@ -1,4 +1,4 @@
-"""What a machine tells of itself: the harnesses that it can run now, and the agent CLIs that nobody may run yet."""
+"""What a machine reports about itself: the harnesses it can run now, and installed agent CLIs that have no harness."""
 
 import logging
 import platform
@@ -17,7 +17,7 @@ from greenroom.settings.resolve import resolve
 MACHINE = Machine(id="m-1", name="m")
 
 
-def install(folder: Path, *names: str) -> dict[str, str]:
+def install_programs(folder: Path, *names: str) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).write_text("#!/bin/sh\nexit 1\n")
@@ -25,8 +25,8 @@ def install(folder: Path, *names: str) -> dict[str, str]:
     return {"PATH": str(folder), "HOME": str(folder)}
 
 
-def test_what_is_installed_is_found_where_a_run_would_find_it(tmp_path: Path) -> None:
-    environ = install(tmp_path / "bin", "claude", "codex", "vim")
+def test_installed_clis_are_found_in_path(tmp_path: Path) -> None:
+    environ = install_programs(tmp_path / "bin", "claude", "codex", "vim")
     (tmp_path / "bin" / "qwen").write_text("no program")
     assert [("claude", tmp_path / "bin" / "claude"), ("codex", tmp_path / "bin" / "codex")] == [
         (found.name, found.path) for found in discover(environ)
@@ -34,40 +34,38 @@ def test_what_is_installed_is_found_where_a_run_would_find_it(tmp_path: Path) ->
     assert [] == discover({"PATH": "/nowhere"})
 
 
-def test_a_relative_place_of_the_path_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "bin", "claude")
+def test_relative_path_entries_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_programs(tmp_path / "bin", "claude")
     monkeypatch.chdir(tmp_path)
     assert [] == discover({"PATH": "bin:."})
 
 
 @pytest.mark.parametrize("name", SNIPPETS)
-def test_each_snippet_makes_the_cli_a_harness_once_it_is_pasted(tmp_path: Path, name: str) -> None:
-    environ = install(tmp_path, name)
+def test_snippet_makes_cli_a_harness(tmp_path: Path, name: str) -> None:
+    environ = install_programs(tmp_path, name)
     config = tmp_path / ".config" / "greenroom" / "config.toml"
     config.parent.mkdir(parents=True)
-    assert {} == resolve({}, environ, None).harnesses(), "nothing becomes runnable by being there"
+    assert {} == resolve({}, environ, None).harnesses(), "an installed CLI is no harness by itself"
     config.write_text(SNIPPETS[name])
     harness = resolve({}, environ, None).harnesses()[name]
     check_program(harness.command, Path("/"), environ)
 
 
-def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    environ = install(tmp_path, "claude", "codex", "opencode")
+def test_machine_offers_runnable_harnesses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    environ = install_programs(tmp_path, "claude", "codex", "opencode")
     harnesses = {
         "mine": Harness(command=("codex", "exec")),
         "wrapped": Harness(command=("env", "A=b", str(tmp_path / "opencode"))),
         "gone": Harness(command=("codexx",)),
     }
-    install(tmp_path, "env")
-    house = House(harnesses, (), tmp_path / "work")
-    introduce = Introduction(MACHINE, house, {"gpu": "two", "os": "mine"}, environ)
+    install_programs(tmp_path, "env")
+    policy = House(harnesses, (), tmp_path / "work")
+    build_registration = Introduction(MACHINE, policy, {"gpu": "two", "os": "mine"}, environ)
     with caplog.at_level(logging.WARNING):
-        told = introduce()
-    assert ["mine", "wrapped"] == told.harnesses
-    assert ("two", "claude") == (told.labels["gpu"], told.labels["found"])
-    assert platform.system().lower() == told.labels["os"], "nobody else says what the machine is"
+        registration = build_registration()
+    assert ["mine", "wrapped"] == registration.harnesses
+    assert ("two", "claude") == (registration.labels["gpu"], registration.labels["found"])
+    assert platform.system().lower() == registration.labels["os"], "this label is set by the machine itself"
     assert ["harness not offered: gone: There is no program 'codexx'"] == [
         record.getMessage().partition(" in PATH")[0] for record in caplog.records
     ]
@@ -75,6 +73,6 @@ def test_a_machine_offers_what_it_can_run_now_and_suggests_the_rest(
     (tmp_path / "codex").unlink()
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        later = introduce()
-    assert (["wrapped"], False) == (later.harnesses, "found" in later.labels)
-    assert ["mine:"] == [record.getMessage().split()[3] for record in caplog.records], "what was said is not said again"
+        second = build_registration()
+    assert (["wrapped"], False) == (second.harnesses, "found" in second.labels)
+    assert ["mine:"] == [record.getMessage().split()[3] for record in caplog.records], "a harness is logged once"

@@ -1,4 +1,4 @@
-"""Each thread of a daemon that dies by a mistake of ours takes the daemon with it: nobody heals on in silence."""
+"""A daemon exits when one of its threads fails because of a bug, instead of running on without that thread."""
 
 import logging
 import threading
@@ -18,39 +18,39 @@ from greenroom.daemon.wishing import WishWatch
 from greenroom.entropy import SeededEntropy
 from greenroom.process.ending import CONFLICT, FAILED, Ending
 from greenroom.wire.requests import Fact
-from tests.unit.calling import settings_of
+from tests.unit.agent_commands import make_settings
 from tests.waiting import PATIENCE_S
 
-NOBODY = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 
 
-def supervise(daemon: Daemon) -> None:
+def start_supervisor(daemon: Daemon) -> None:
     daemon._supervisor.start()
 
 
-def watch(daemon: Daemon) -> None:
+def start_spec_watch(daemon: Daemon) -> None:
     daemon._watch.start()
 
 
-def tell(daemon: Daemon) -> None:
+def start_sender(daemon: Daemon) -> None:
     daemon._premises.outbox.put(Fact(id="f", kind="exited", room="r", role="builder", connection_id="c"))
     daemon._teller.start()
 
 
-def beat(daemon: Daemon) -> None:
+def start_beat(daemon: Daemon) -> None:
     daemon.start()
 
 
 @pytest.mark.parametrize(
     ("start", "owner", "method"),
     [
-        (supervise, Supervisor, "step"),
-        (watch, WishWatch, "ask"),
-        (tell, FactTeller, "_deliver_next"),
-        (beat, MachineBeat, "register_and_beat"),
+        (start_supervisor, Supervisor, "step"),
+        (start_spec_watch, WishWatch, "ask"),
+        (start_sender, FactTeller, "_deliver_next"),
+        (start_beat, MachineBeat, "register_and_beat"),
     ],
 )
-def test_a_daemon_does_not_live_on_without_one_of_its_loops(
+def test_failed_thread_ends_daemon(
     start: Callable[[Daemon], None],
     owner: type[Any],
     method: str,
@@ -58,24 +58,26 @@ def test_a_daemon_does_not_live_on_without_one_of_its_loops(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    mistakes: list[BaseException | None] = []
+    errors: list[BaseException | None] = []
     before = set(threading.enumerate())
 
     def fail(*arguments: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(threading, "excepthook", lambda told: mistakes.append(told.exc_value))
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: errors.append(arguments.exc_value))
     monkeypatch.setattr(owner, method, fail)
     ending, machine = Ending(), Machine(id="m1", name="m1")
-    daemon = Daemon(settings_of(NOBODY, tmp_path), machine, lambda: "t", {}, SystemClock(), SeededEntropy(1), ending)
-    too_long = threading.Timer(PATIENCE_S, ending.tell, [CONFLICT])
-    too_long.start()
+    daemon = Daemon(
+        make_settings(UNREACHABLE_URL, tmp_path), machine, lambda: "t", {}, SystemClock(), SeededEntropy(1), ending
+    )
+    watchdog = threading.Timer(PATIENCE_S, ending.tell, [CONFLICT])
+    watchdog.start()
     start(daemon)
     code = ending.wait()
-    too_long.cancel()
-    assert code == FAILED, "the daemon lives on, and nobody does that part of its work"
+    watchdog.cancel()
+    assert code == FAILED, "the daemon did not exit, although one of its threads had failed"
     assert daemon.error is not None or [record.levelno for record in caplog.records][-1:] == [logging.CRITICAL]
     daemon._teller.close(0)
-    for thread in set(threading.enumerate()) - before - {too_long}:
+    for thread in set(threading.enumerate()) - before - {watchdog}:
         thread.join(PATIENCE_S)
-    assert [type(mistake) for mistake in mistakes] == [ZeroDivisionError]
+    assert [type(error) for error in errors] == [ZeroDivisionError]

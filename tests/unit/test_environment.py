@@ -3,12 +3,12 @@ import os
 from greenroom.process.environment import child_environment
 
 
-def test_a_child_gets_what_it_needs_and_what_it_is_given() -> None:
+def test_child_environment_has_basics_and_extras() -> None:
     parent = {"PATH": "/bin", "HOME": "/h", "LC_TIME": "C", "SSL_CERT_FILE": "/ca.pem", "XDG_STATE_HOME": "/state"}
     assert child_environment(parent, {"GREENROOM_TASK": "task_1"}) == {**parent, "GREENROOM_TASK": "task_1"}
 
 
-def test_nothing_else_leaks() -> None:
+def test_child_environment_drops_the_rest() -> None:
     parent = {
         "PATH": "/bin",
         "GREENROOM_TOKEN": "operator",
@@ -23,9 +23,9 @@ def test_nothing_else_leaks() -> None:
     assert child_environment(parent, {}) == {"PATH": "/bin"}
 
 
-def test_what_is_given_wins() -> None:
+def test_extras_override_parent() -> None:
     assert child_environment({"HOME": "/h", "PATH": "/bin"}, {"HOME": "/other"})["HOME"] == "/other"
 
 
-def test_there_is_always_a_path() -> None:
+def test_path_has_default() -> None:
     assert child_environment({}, {}) == {"PATH": os.defpath}

@@ -13,16 +13,16 @@ from greenroom.domain.reliability import DEFAULTS, Reliability
 from greenroom.domain.sitting import SUPERSEDED
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.replies import HeartbeatReply, JoinReply
-from tests.unit.scripted import Script, beaten, joined, silence
+from tests.unit.scripted_transport import ScriptedFunction, heartbeat_reply, join_reply, unreachable
 from tests.waiting import PATIENCE_S
 
 
-class Beating:
-    """A heartbeat without its thread, on a moved clock."""
+class ManualHeartbeat:
+    """A heartbeat without its thread, under a moved clock."""
 
     def __init__(self, joins: list[Any], beats: list[Any]) -> None:
         self.clock = MovedClock()
-        self.joins, self.beats = Script(*joins), Script(*beats)
+        self.joins, self.beats = ScriptedFunction(*joins), ScriptedFunction(*beats)
         self.notices: list[Notice] = []
         self.answers: list[tuple[Any, float]] = []
         self.heartbeat = Heartbeat(
@@ -35,8 +35,8 @@ class Beating:
             lambda answer, sent_at: self.answers.append((answer, sent_at)),
         )
 
-    def pass_by(self, seconds: float) -> None:
-        """Let the time pass in the steps in which the thread would wait."""
+    def move_clock(self, seconds: float) -> None:
+        """Move the clock in the steps in which the thread would wait."""
         ends_at = self.clock.monotonic() + seconds
         while self.clock.monotonic() < ends_at:
             wait_s = self.heartbeat.step()
@@ -48,239 +48,243 @@ class Beating:
         return [notice.kind for notice in self.notices]
 
 
-def test_it_joins_at_once_and_beats_when_it_is_told_to() -> None:
-    beating = Beating([joined()], [beaten(), beaten()])
-    beating.pass_by(24.9)
-    assert ([()], []) == (beating.joins.calls, beating.beats.calls)
-    assert beating.heartbeat.is_present()
-    beating.pass_by(0.2)
-    assert [(0.0,)] == beating.beats.calls
-    assert [] == beating.notices
+def test_join_then_beat_at_interval() -> None:
+    manual = ManualHeartbeat([join_reply()], [heartbeat_reply(), heartbeat_reply()])
+    manual.move_clock(24.9)
+    assert ([()], []) == (manual.joins.calls, manual.beats.calls)
+    assert manual.heartbeat.is_present()
+    manual.move_clock(0.2)
+    assert [(0.0,)] == manual.beats.calls
+    assert [] == manual.notices
 
 
-def test_it_keeps_a_quicker_pace_while_asked_to() -> None:
-    beating = Beating([joined()], [beaten() for _ in range(20)])
-    beating.pass_by(1.0)
-    beating.heartbeat.keep_pace(5.0)
-    beating.pass_by(20.0)
-    # The next beat comes within the pace, and those after it keep their share of what the server asks for.
-    paced = len(beating.beats.calls)
+def test_faster_pace_while_set() -> None:
+    manual = ManualHeartbeat([join_reply()], [heartbeat_reply() for _ in range(20)])
+    manual.move_clock(1.0)
+    manual.heartbeat.keep_pace(5.0)
+    manual.move_clock(20.0)
+    # The next beat comes within the pace; the later ones keep the server's jitter.
+    paced = len(manual.beats.calls)
     assert 4 <= paced <= 6
-    beating.heartbeat.keep_pace(None)
-    beating.pass_by(30.0)
-    assert paced + 2 >= len(beating.beats.calls)
+    manual.heartbeat.keep_pace(None)
+    manual.move_clock(30.0)
+    assert paced + 2 >= len(manual.beats.calls)
 
 
-def test_it_never_waits_longer_than_a_step_so_that_a_wake_is_seen() -> None:
-    beating = Beating([joined()], [])
-    assert 0 < beating.heartbeat.step() <= DEFAULTS.wait_step_s
+def test_wait_is_at_most_one_step() -> None:
+    manual = ManualHeartbeat([join_reply()], [])
+    assert 0 < manual.heartbeat.step() <= DEFAULTS.wait_step_s
 
 
-def test_a_removed_party_joins_again_at_once_and_says_so_once_when_it_is_made_good() -> None:
-    beating = Beating([joined(), silence(), joined()], [beaten("rejoin_required"), beaten()])
-    beating.pass_by(25.0)
-    assert words.WARN_REJOINED not in beating.kinds()
-    beating.pass_by(DEFAULTS.retry_pause_s + 0.1)
-    assert 3 == len(beating.joins.calls)
-    assert 1 == beating.kinds().count(words.WARN_REJOINED)
-    warning = next(notice for notice in beating.notices if notice.kind == words.WARN_REJOINED)
+def test_rejoin_is_immediate_and_warned_once() -> None:
+    manual = ManualHeartbeat(
+        [join_reply(), unreachable(), join_reply()], [heartbeat_reply("rejoin_required"), heartbeat_reply()]
+    )
+    manual.move_clock(25.0)
+    assert words.WARN_REJOINED not in manual.kinds()
+    manual.move_clock(DEFAULTS.retry_pause_s + 0.1)
+    assert 3 == len(manual.joins.calls)
+    assert 1 == manual.kinds().count(words.WARN_REJOINED)
+    warning = next(notice for notice in manual.notices if notice.kind == words.WARN_REJOINED)
     assert 25.0 <= warning.silent_s <= 28.0
-    assert words.RENEW_CLAIM in beating.kinds()
-    beating.pass_by(26.0)
-    assert 1 == beating.kinds().count(words.WARN_REJOINED)
+    assert words.RENEW_CLAIM in manual.kinds()
+    manual.move_clock(26.0)
+    assert 1 == manual.kinds().count(words.WARN_REJOINED)
 
 
-def test_a_conflict_is_a_verdict_too() -> None:
-    beating = Beating([joined(), joined()], [RejoinRequired("gone", "join"), Superseded("newer", "stop")])
-    beating.pass_by(25.0)
-    assert 2 == len(beating.joins.calls)
-    beating.pass_by(25.1)
-    assert SUPERSEDED == beating.heartbeat.ended()
-    assert words.STOP_SUPERSEDED == beating.kinds()[-1]
+def test_conflict_error_is_verdict() -> None:
+    manual = ManualHeartbeat(
+        [join_reply(), join_reply()], [RejoinRequired("gone", "join"), Superseded("newer", "stop")]
+    )
+    manual.move_clock(25.0)
+    assert 2 == len(manual.joins.calls)
+    manual.move_clock(25.1)
+    assert SUPERSEDED == manual.heartbeat.ended()
+    assert words.STOP_SUPERSEDED == manual.kinds()[-1]
 
 
-def test_a_lost_beat_drops_the_claim_at_once_and_again_when_the_line_is_back() -> None:
-    beating = Beating([joined()], [silence(), silence(), beaten()])
-    beating.pass_by(25.0)
-    assert [words.RENEW_CLAIM] == beating.kinds()
-    assert not beating.heartbeat.is_present()
-    beating.pass_by(2 * DEFAULTS.retry_pause_s + 0.1)
-    assert [words.RENEW_CLAIM, words.RENEW_CLAIM] == beating.kinds()
-    assert beating.heartbeat.is_present()
+def test_lost_beat_renews_claim() -> None:
+    manual = ManualHeartbeat([join_reply()], [unreachable(), unreachable(), heartbeat_reply()])
+    manual.move_clock(25.0)
+    assert [words.RENEW_CLAIM] == manual.kinds()
+    assert not manual.heartbeat.is_present()
+    manual.move_clock(2 * DEFAULTS.retry_pause_s + 0.1)
+    assert [words.RENEW_CLAIM, words.RENEW_CLAIM] == manual.kinds()
+    assert manual.heartbeat.is_present()
 
 
-def test_retries_are_random_within_the_pause() -> None:
-    beating = Beating([silence() for _ in range(50)] + [joined()], [])
-    pauses = [beating.heartbeat.step()]
-    while len(beating.joins.calls) < 40:
-        beating.clock.move(0.05)
-        asked = len(beating.joins.calls)
-        wait_s = beating.heartbeat.step()
-        if len(beating.joins.calls) > asked:
+def test_retry_delays_are_random() -> None:
+    manual = ManualHeartbeat([unreachable() for _ in range(50)] + [join_reply()], [])
+    pauses = [manual.heartbeat.step()]
+    while len(manual.joins.calls) < 40:
+        manual.clock.move(0.05)
+        joins_before = len(manual.joins.calls)
+        wait_s = manual.heartbeat.step()
+        if len(manual.joins.calls) > joins_before:
             pauses.append(wait_s)
     assert all(0 <= pause <= DEFAULTS.retry_pause_s for pause in pauses)
     assert len(set(pauses)) > 10
 
 
-def test_a_crowd_is_scattered_by_its_first_retry_and_stays_so() -> None:
-    beating = Beating([joined(crowded=True)], [silence() for _ in range(4)])
-    beating.pass_by(25.0)
+def test_spread_retries_delays() -> None:
+    manual = ManualHeartbeat([join_reply(spread_retries=True)], [unreachable() for _ in range(4)])
+    manual.move_clock(25.0)
     pauses = []
-    while len(beating.beats.calls) < 4:
-        asked = len(beating.beats.calls)
-        at = beating.clock.monotonic()
-        while len(beating.beats.calls) == asked:
-            beating.clock.move(0.05)
-            beating.heartbeat.step()
-        pauses.append(beating.clock.monotonic() - at)
+    while len(manual.beats.calls) < 4:
+        beats_before = len(manual.beats.calls)
+        started_at = manual.clock.monotonic()
+        while len(manual.beats.calls) == beats_before:
+            manual.clock.move(0.05)
+            manual.heartbeat.step()
+        pauses.append(manual.clock.monotonic() - started_at)
     longest_s = DEFAULTS.heartbeat_interval_s / 2
     assert 0 <= pauses[0] < longest_s
     assert all(pause == pytest.approx(longest_s, abs=0.1) for pause in pauses[1:])
 
 
-def test_a_long_outage_is_one_note_and_no_warning() -> None:
-    beating = Beating([joined()], [*(silence() for _ in range(400)), beaten()])
-    beating.pass_by(25.0 + 200.0)
-    assert 1 == beating.kinds().count(words.NOTE_UNREACHABLE)
-    beating.beats.steps[:] = [beaten()]
-    beating.pass_by(DEFAULTS.retry_pause_s)
-    assert 1 == beating.kinds().count(words.NOTE_BACK)
-    assert words.WARN_REJOINED not in beating.kinds()
+def test_long_outage_is_one_notice() -> None:
+    manual = ManualHeartbeat([join_reply()], [*(unreachable() for _ in range(400)), heartbeat_reply()])
+    manual.move_clock(25.0 + 200.0)
+    assert 1 == manual.kinds().count(words.NOTE_UNREACHABLE)
+    manual.beats.steps[:] = [heartbeat_reply()]
+    manual.move_clock(DEFAULTS.retry_pause_s)
+    assert 1 == manual.kinds().count(words.NOTE_BACK)
+    assert words.WARN_REJOINED not in manual.kinds()
 
 
-def test_a_wake_beats_at_once_tells_how_long_it_slept_and_renews_the_claim() -> None:
-    beating = Beating([joined()], [silence(), beaten(), beaten()])
-    beating.pass_by(10.0)
-    beating.clock.sleep(3600.0)
-    beating.heartbeat.step()
-    assert [(3600.0,)] == beating.beats.calls
-    assert words.RENEW_CLAIM == beating.kinds()[0]
-    beating.pass_by(DEFAULTS.retry_pause_s)
-    assert [(3600.0,), (3600.0,)] == beating.beats.calls, "a lost beat did not tell it"
-    beating.pass_by(25.1)
-    assert (0.0,) == beating.beats.calls[-1]
+def test_wake_beats_at_once_and_renews_claim() -> None:
+    manual = ManualHeartbeat([join_reply()], [unreachable(), heartbeat_reply(), heartbeat_reply()])
+    manual.move_clock(10.0)
+    manual.clock.sleep(3600.0)
+    manual.heartbeat.step()
+    assert [(3600.0,)] == manual.beats.calls
+    assert words.RENEW_CLAIM == manual.kinds()[0]
+    manual.move_clock(DEFAULTS.retry_pause_s)
+    assert [(3600.0,), (3600.0,)] == manual.beats.calls, "the lost heartbeat did not report the suspend"
+    manual.move_clock(25.1)
+    assert (0.0,) == manual.beats.calls[-1]
 
 
-def test_a_wake_renews_the_claim_also_where_its_beat_is_answered() -> None:
-    """The line that the claim waits on may be dead, and be that for the claim alone."""
-    beating = Beating([joined()], [beaten()])
-    beating.pass_by(10.0)
-    beating.clock.sleep(60.0)
-    beating.heartbeat.step()
-    assert [(60.0,)] == beating.beats.calls
-    assert [words.RENEW_CLAIM] == beating.kinds()
+def test_answered_wake_beat_renews_claim() -> None:
+    """The claim's connection may be broken although the heartbeat's is not."""
+    manual = ManualHeartbeat([join_reply()], [heartbeat_reply()])
+    manual.move_clock(10.0)
+    manual.clock.sleep(60.0)
+    manual.heartbeat.step()
+    assert [(60.0,)] == manual.beats.calls
+    assert [words.RENEW_CLAIM] == manual.kinds()
 
 
-def test_a_run_may_not_begin_on_an_answer_from_before_the_night() -> None:
-    beating = Beating([joined()], [silence()])
-    beating.pass_by(1.0)
-    assert beating.heartbeat.may_begin()
-    beating.clock.sleep(DEFAULTS.heartbeat_ttl_s)
-    assert not beating.heartbeat.may_begin()
+def test_no_run_starts_after_suspend() -> None:
+    manual = ManualHeartbeat([join_reply()], [unreachable()])
+    manual.move_clock(1.0)
+    assert manual.heartbeat.may_begin()
+    manual.clock.sleep(DEFAULTS.heartbeat_ttl_s)
+    assert not manual.heartbeat.may_begin()
 
 
-def test_what_cannot_come_right_ends_it_with_the_reason() -> None:
-    taken = Conflict("The seat is taken.", "Take over.")
-    beating = Beating([taken], [])
-    beating.pass_by(100.0)
-    assert [words.STOP_REFUSED] == beating.kinds()
-    assert (words.REFUSED, taken) == (beating.heartbeat.ended(), beating.heartbeat.last_error)
-    assert 1 == len(beating.joins.calls)
+def test_permanent_error_ends_heartbeat() -> None:
+    error = Conflict("The seat is taken.", "Take over.")
+    manual = ManualHeartbeat([error], [])
+    manual.move_clock(100.0)
+    assert [words.STOP_REFUSED] == manual.kinds()
+    assert (words.REFUSED, error) == (manual.heartbeat.ended(), manual.heartbeat.last_error)
+    assert 1 == len(manual.joins.calls)
 
 
-def test_a_verdict_that_nobody_knows_is_no_answer() -> None:
-    beating = Beating([joined("weird"), joined()], [beaten("weird"), beaten()])
-    beating.pass_by(DEFAULTS.retry_pause_s)
-    assert beating.heartbeat.is_present()
-    beating.pass_by(30.0 + DEFAULTS.retry_pause_s)
-    assert 2 == len(beating.beats.calls)
-    assert beating.heartbeat.ended() is None
+def test_unknown_verdict_is_retried() -> None:
+    manual = ManualHeartbeat([join_reply("weird"), join_reply()], [heartbeat_reply("weird"), heartbeat_reply()])
+    manual.move_clock(DEFAULTS.retry_pause_s)
+    assert manual.heartbeat.is_present()
+    manual.move_clock(30.0 + DEFAULTS.retry_pause_s)
+    assert 2 == len(manual.beats.calls)
+    assert manual.heartbeat.ended() is None
 
 
-def test_drain_is_told_and_beating_goes_on() -> None:
-    beating = Beating([joined()], [beaten("drain"), beaten()])
-    beating.pass_by(25.0)
-    assert [words.STOP_DRAINED] == beating.kinds()
-    beating.pass_by(25.1)
-    assert 2 == len(beating.beats.calls)
+def test_drain_notice_keeps_beating() -> None:
+    manual = ManualHeartbeat([join_reply()], [heartbeat_reply("drain"), heartbeat_reply()])
+    manual.move_clock(25.0)
+    assert [words.STOP_DRAINED] == manual.kinds()
+    manual.move_clock(25.1)
+    assert 2 == len(manual.beats.calls)
 
 
-def test_a_poke_beats_before_its_time() -> None:
-    beating = Beating([joined()], [beaten()])
-    beating.pass_by(1.0)
-    beating.heartbeat.poke()
-    beating.heartbeat.step()
-    assert 1 == len(beating.beats.calls)
+def test_beat_now_beats_early() -> None:
+    manual = ManualHeartbeat([join_reply()], [heartbeat_reply()])
+    manual.move_clock(1.0)
+    manual.heartbeat.poke()
+    manual.heartbeat.step()
+    assert 1 == len(manual.beats.calls)
 
 
-def test_answers_come_with_the_time_their_call_was_sent_at() -> None:
-    def slowly() -> Any:
-        beating.clock.move(3.0)
-        return beaten()
+def test_answers_have_send_time() -> None:
+    def answer_slowly() -> Any:
+        manual.clock.move(3.0)
+        return heartbeat_reply()
 
-    beating = Beating([joined()], [slowly])
-    start = beating.clock.boottime()
-    beating.pass_by(25.0)
-    assert [start, start + 25.0] == [sent_at for _, sent_at in beating.answers]
-
-
-def test_neither_a_join_that_is_told_to_join_nor_a_beat_that_is_told_to_beat_spins() -> None:
-    beating = Beating([joined("rejoin_required") for _ in range(1000)], [])
-    beating.pass_by(20.0)
-    assert len(beating.joins.calls) <= 20.0 / DEFAULTS.retry_pause_s + 2
-    hurried = Beating([joined(next_in_s=0.0)], [beaten(next_in_s=-1.0) for _ in range(1000)])
-    hurried.pass_by(30.0)
-    assert len(hurried.beats.calls) <= 21
+    manual = ManualHeartbeat([join_reply()], [answer_slowly])
+    start = manual.clock.boottime()
+    manual.move_clock(25.0)
+    assert [start, start + 25.0] == [sent_at for _, sent_at in manual.answers]
 
 
-def test_a_stopped_heartbeat_tells_nothing_any_more() -> None:
-    def stopped_meanwhile() -> Any:
-        beating.heartbeat.stop()
-        return beaten("superseded")
+def test_repeated_verdicts_do_not_spin() -> None:
+    manual = ManualHeartbeat([join_reply("rejoin_required") for _ in range(1000)], [])
+    manual.move_clock(20.0)
+    assert len(manual.joins.calls) <= 20.0 / DEFAULTS.retry_pause_s + 2
+    fast = ManualHeartbeat([join_reply(next_in_s=0.0)], [heartbeat_reply(next_in_s=-1.0) for _ in range(1000)])
+    fast.move_clock(30.0)
+    assert len(fast.beats.calls) <= 21
 
-    beating = Beating([joined()], [stopped_meanwhile])
-    beating.pass_by(25.1)
-    assert [] == beating.notices
+
+def test_stopped_heartbeat_sends_no_notice() -> None:
+    def stop_then_answer() -> Any:
+        manual.heartbeat.stop()
+        return heartbeat_reply("superseded")
+
+    manual = ManualHeartbeat([join_reply()], [stop_then_answer])
+    manual.move_clock(25.1)
+    assert [] == manual.notices
 
 
-def test_it_beats_on_while_its_party_is_busy() -> None:
+def test_beats_continue_while_main_thread_is_busy() -> None:
     limits = Reliability(heartbeat_interval_s=0.04, heartbeat_ttl_s=0.12, sweep_interval_s=0.02)
     beats: list[float] = []
 
     def beat(slept_s: float) -> HeartbeatReply:
         beats.append(slept_s)
-        return beaten(next_in_s=0.02)
+        return heartbeat_reply(next_in_s=0.02)
 
-    heart = Heartbeat(
-        presence_of_agent(limits), beat, lambda: joined(next_in_s=0.02), lambda notice: None, SystemClock(),
+    heartbeat = Heartbeat(
+        presence_of_agent(limits), beat, lambda: join_reply(next_in_s=0.02), lambda notice: None, SystemClock(),
         SeededEntropy(1),
     )  # fmt: skip
-    heart.start()
+    heartbeat.start()
     while len(beats) < 5:
-        sum(range(1000))  # It never waits, and so nothing else could run on its thread.
-    heart.stop(PATIENCE_S)
-    assert not heart._thread.is_alive()
+        sum(range(1000))  # This thread never waits, so a heartbeat on it could not run.
+    heartbeat.stop(PATIENCE_S)
+    assert not heartbeat._thread.is_alive()
 
 
-def test_signals_are_left_to_the_main_thread() -> None:
+def test_signals_are_blocked_on_thread() -> None:
     blocked: list[set[int]] = []
-    told = threading.Event()
+    has_joined = threading.Event()
 
     def join() -> JoinReply:
         blocked.append({int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())})
-        told.set()
-        return joined()
+        has_joined.set()
+        return join_reply()
 
-    heart = Heartbeat(
+    heartbeat = Heartbeat(
         presence_of_agent(DEFAULTS),
-        lambda slept_s: beaten(),
+        lambda slept_s: heartbeat_reply(),
         join,
         lambda notice: None,
         SystemClock(),
         SeededEntropy(1),
         deaf_to=(signal.SIGINT, signal.SIGTERM),
     )
-    heart.start()
-    assert told.wait(PATIENCE_S)
-    heart.stop(PATIENCE_S)
+    heartbeat.start()
+    assert has_joined.wait(PATIENCE_S)
+    heartbeat.stop(PATIENCE_S)
     assert [{signal.SIGINT, signal.SIGTERM}] == blocked

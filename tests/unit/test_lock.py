@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 @contextmanager
-def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def run_holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock until its stdin is closed."""
     command = [sys.executable, "-c", HOLDER, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -37,22 +37,22 @@ def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_second_process_is_told_who_holds_the_lock_and_what_to_do(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
-        with pytest.raises(AlreadyRunning) as refused:
+def test_second_process_gets_holder_and_guidance(tmp_path: Path) -> None:
+    with run_holder(tmp_path) as process:
+        with pytest.raises(AlreadyRunning) as caught:
             hold_lock(tmp_path / LOCK_NAME, "server")
-        assert f"process {process.pid}" in refused.value.detail
-        assert "--data-dir" in refused.value.guidance
+        assert f"process {process.pid}" in caught.value.detail
+        assert "--data-dir" in caught.value.guidance
 
 
-def test_a_killed_process_leaves_the_lock_free(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
+def test_killed_process_frees_lock(tmp_path: Path) -> None:
+    with run_holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
         hold_lock(tmp_path / LOCK_NAME, "server").release()
 
 
-def test_a_lock_that_was_released_can_be_taken_again(tmp_path: Path) -> None:
+def test_released_lock_can_be_taken(tmp_path: Path) -> None:
     first = hold_lock(tmp_path / LOCK_NAME, "server")
     assert (tmp_path / LOCK_NAME).read_text().startswith(f"{os.getpid()}\n")
     with pytest.raises(AlreadyRunning):
@@ -62,7 +62,7 @@ def test_a_lock_that_was_released_can_be_taken_again(tmp_path: Path) -> None:
     hold_lock(tmp_path / LOCK_NAME, "server").release()
 
 
-def test_a_lock_whose_file_was_removed_is_not_held_any_more(tmp_path: Path) -> None:
+def test_removed_file_is_no_held_lock(tmp_path: Path) -> None:
     lock = hold_lock(tmp_path / LOCK_NAME, "server")
     assert lock.is_held()
     (tmp_path / LOCK_NAME).unlink()
@@ -70,23 +70,23 @@ def test_a_lock_whose_file_was_removed_is_not_held_any_more(tmp_path: Path) -> N
     lock.release()
 
 
-def test_the_directory_is_made_private_unless_others_use_it(tmp_path: Path) -> None:
+def test_new_directory_is_private(tmp_path: Path) -> None:
     empty, used, new = tmp_path / "empty", tmp_path / "used", tmp_path / "a" / "new"
     for directory in (empty, used):
         directory.mkdir(mode=0o755)
-    (used / "somebody's file").touch()
+    (used / "a file").touch()
     for directory in (empty, used, new):
         hold_lock(directory / LOCK_NAME, "server").release()
     assert [directory.stat().st_mode & 0o777 for directory in (empty, used, new)] == [0o700, 0o755, 0o700]
 
 
-def test_a_lock_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
+def test_unwritable_lock_is_configuration_error(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(ConfigurationError, match="cannot be used"):
         hold_lock(tmp_path / LOCK_NAME, "server")
 
 
-def test_a_directory_that_cannot_be_made_is_a_configuration_error(tmp_path: Path) -> None:
+def test_uncreatable_directory_is_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be used"):
         hold_lock(tmp_path / "file" / "data" / LOCK_NAME, "server")

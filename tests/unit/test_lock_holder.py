@@ -20,7 +20,7 @@ sys.stdin.read()
 """
 
 
-def test_only_one_is_let_in_and_the_other_is_told_who(tmp_path: Path) -> None:
+def test_second_holder_gets_pid_of_first(tmp_path: Path) -> None:
     path = tmp_path / "daemon.lock"
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdin is not None
@@ -33,17 +33,17 @@ def test_only_one_is_let_in_and_the_other_is_told_who(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
     assert holder_of(path) == (None, "")
-    with hold_lock(path, "daemon"):  # whoever is killed leaves no lock behind
+    with hold_lock(path, "daemon"):  # a killed process leaves no lock behind
         assert holder_of(path)[0] == os.getpid()
     assert holder_of(path) == (None, "")
 
 
-def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
+def test_missing_lock_has_no_holder(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "daemon.lock") == (None, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
-def test_a_signal_is_an_end_with_its_code(number: signal.Signals, code: int) -> None:
+def test_signal_ends_wait_with_exit_code(number: signal.Signals, code: int) -> None:
     ending = Ending()
     before = signal.getsignal(number)
     with ending.on_signals():
@@ -52,17 +52,17 @@ def test_a_signal_is_an_end_with_its_code(number: signal.Signals, code: int) -> 
     assert signal.getsignal(number) is before
 
 
-def test_the_first_end_that_is_told_counts() -> None:
+def test_first_exit_code_counts() -> None:
     ending = Ending()
     ending.tell(4)
     ending.tell(1)
     assert ending.wait() == 4
 
 
-def test_the_end_of_who_started_us_is_ours() -> None:
+def test_closed_parent_pipe_ends_wait() -> None:
     ending = Ending()
-    reading, writing = os.pipe()
-    os.write(writing, b"still here")
-    os.close(writing)
-    assert ending.wait(reading) == 0
-    os.close(reading)
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"still here")
+    os.close(write_fd)
+    assert ending.wait(read_fd) == 0
+    os.close(read_fd)

@@ -1,4 +1,4 @@
-"""What a server tells of a failure: where it happened, and nothing of what it worked on."""
+"""What the server logs about a failure: where it happened, and no values of variables."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from greenroom.server.logs import log_to_stderr
 
 
 @pytest.fixture(autouse=True)
-def told_as_before() -> Iterator[None]:
-    root, ours = logging.root, logging.getLogger("greenroom")
-    before = root.handlers, root.level, ours.level
+def _restore_logging() -> Iterator[None]:
+    root, greenroom_logger = logging.root, logging.getLogger("greenroom")
+    before = root.handlers, root.level, greenroom_logger.level
     yield
     root.handlers, root.level = before[0], before[1]
-    ours.setLevel(before[2])
+    greenroom_logger.setLevel(before[2])
 
 
 def fail_over(token: str) -> None:
     raise ValueError(f"of {len(token)} characters")
 
 
-def test_a_traceback_shows_no_variable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_has_no_variables(capsys: pytest.CaptureFixture[str]) -> None:
     log_to_stderr()
     try:
         fail_over("grt_" + "x" * 30)
     except ValueError:
         logging.getLogger("greenroom.server").exception("it failed")
-    said = capsys.readouterr().err
-    assert "ValueError: of 34 characters" in said
-    assert "in fail_over" in said
-    assert "xxx" not in said
+    output = capsys.readouterr().err
+    assert "ValueError: of 34 characters" in output
+    assert "in fail_over" in output
+    assert "xxx" not in output

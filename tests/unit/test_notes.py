@@ -1,4 +1,4 @@
-"""Which notes are new, and where a run finds them."""
+"""Which notes are new, and in which file a run finds them."""
 
 from pathlib import Path
 
@@ -6,38 +6,40 @@ import pytest
 
 from greenroom.client.notes import NotePad, brief_of
 from greenroom.domain.task import Note
-from tests.unit.scripted import task_of
+from tests.unit.scripted_transport import make_task
 
 AT = "2026-11-20T23:46:34.120Z"
 
 
-def note(text: str, attempt: int | None = None) -> Note:
+def make_note(text: str, attempt: int | None = None) -> Note:
     return Note(attempt=attempt, by="operator", text=text, at=AT)
 
 
-def test_what_is_new_is_told_by_its_place_however_often_it_is_heard(tmp_path: Path) -> None:
+def test_new_notes_are_found_by_position(tmp_path: Path) -> None:
     path = tmp_path / "run" / "notes"
-    pad = NotePad(task_of(attempt=2, notes=(note("red", 1), note("blue", None), note("green", 2))), path)
+    pad = NotePad(
+        make_task(attempt=2, notes=(make_note("red", 1), make_note("blue", None), make_note("green", 2))), path
+    )
     pad.open()
     assert "red\nblue\ngreen\n" == path.read_text()
-    assert [] == pad.take(("green",)), "it was said before the run began"
+    assert [] == pad.take(("green",)), "the run started with this note"
     assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat"))
     assert [] == pad.take(())
     assert [] == pad.take(("green", "mind\nthe cat"))
-    assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat", "mind\nthe cat")), "said twice is meant twice"
+    assert ["mind\nthe cat"] == pad.take(("green", "mind\nthe cat", "mind\nthe cat")), "a repeated text is a new note"
     assert "red\nblue\ngreen\nmind\nthe cat\nmind\nthe cat\n" == path.read_text()
 
 
-def test_what_is_said_before_the_file_lies_there_is_in_it(tmp_path: Path) -> None:
-    pad = NotePad(task_of(), tmp_path / "notes")
+def test_notes_before_open_are_written(tmp_path: Path) -> None:
+    pad = NotePad(make_task(), tmp_path / "notes")
     assert ["blue"] == pad.take(("blue",))
     assert not (tmp_path / "notes").exists()
     pad.open()
     assert "blue\n" == (tmp_path / "notes").read_text()
 
 
-def test_a_note_that_could_not_be_written_is_new_once_more(tmp_path: Path) -> None:
-    pad = NotePad(task_of(), tmp_path / "run" / "notes")
+def test_unwritten_note_stays_new(tmp_path: Path) -> None:
+    pad = NotePad(make_task(), tmp_path / "run" / "notes")
     pad.open()
     (tmp_path / "run" / "notes").unlink()
     (tmp_path / "run").rmdir()
@@ -47,7 +49,7 @@ def test_a_note_that_could_not_be_written_is_new_once_more(tmp_path: Path) -> No
     assert ["blue"] == pad.take(("blue",))
 
 
-def test_a_run_reads_the_notes_so_far_below_its_text() -> None:
-    assert "build it" == brief_of(task_of()), "a plain task is its text and nothing else"
-    told = brief_of(task_of(notes=(note("red"), note("no,\nblue\n"))))
-    assert "build it\n\nNotes from users on this task:\n- red\n- no,\n  blue\n" == told
+def test_brief_has_notes_below_text() -> None:
+    assert "build it" == brief_of(make_task()), "without notes, the brief is the task's text"
+    brief = brief_of(make_task(notes=(make_note("red"), make_note("no,\nblue\n"))))
+    assert "build it\n\nNotes from users on this task:\n- red\n- no,\n  blue\n" == brief

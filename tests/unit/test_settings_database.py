@@ -1,4 +1,4 @@
-"""The URL of a database: what can be meant, and that no password is shown."""
+"""The URL of a database: which ones are valid, and that no password is shown."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from greenroom.settings.database import check_database, without_password
         "postgresql://",
     ],
 )
-def test_what_can_be_meant_is_shown_without_its_password(url: str) -> None:
+def test_valid_url_is_shown_without_password(url: str) -> None:
     assert url == check_database(url, "here")
     shown = without_password(url)
     assert "hu" not in shown
@@ -28,7 +28,7 @@ def test_what_can_be_meant_is_shown_without_its_password(url: str) -> None:
     assert ("***" in shown) == ("hu" in url)
 
 
-def test_all_but_the_password_is_shown() -> None:
+def test_only_password_is_hidden() -> None:
     url = "postgresql://me:hush@host:5432/db?password=hush&sslmode=require"
     assert "postgresql://me:***@host:5432/db?password=***&sslmode=require" == without_password(url)
 
@@ -44,12 +44,12 @@ def test_all_but_the_password_is_shown() -> None:
         "postgresql://host:port/db",
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_not_repeated(url: str) -> None:
+def test_invalid_url_is_rejected_unprinted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="environment GREENROOM_DATABASE") as caught:
         check_database(url, "environment GREENROOM_DATABASE")
     assert "hush" not in str(caught.value)
     assert "postgresql://USER@HOST" in caught.value.guidance
 
 
-def test_what_is_no_url_is_not_shown_at_all() -> None:
+def test_text_without_scheme_is_hidden() -> None:
     assert "hush" not in without_password("host=localhost password=hush")

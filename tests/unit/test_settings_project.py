@@ -1,4 +1,4 @@
-"""`greenroom.toml`: what it means, and what is said when it cannot be meant."""
+"""`greenroom.toml`: what it sets, and the errors for invalid files."""
 
 import sys
 from pathlib import Path
@@ -12,14 +12,14 @@ ROOM = '[room]\nname = "shop"\nroles = ["builder", "reviewer"]\n'
 HARNESS = '[daemon.harnesses.h]\ncommand = ["h"]\n'
 
 
-def load(tmp_path: Path, text: str) -> Project:
+def load_text(tmp_path: Path, text: str) -> Project:
     path = tmp_path / "greenroom.toml"
     path.write_text(text, "utf-8")
     return load_project(path)
 
 
-def test_an_agents_own_command_is_a_harness_of_this_machine(tmp_path: Path) -> None:
-    project = load(
+def test_agent_command_is_harness(tmp_path: Path) -> None:
+    project = load_text(
         tmp_path,
         ROOM
         + '[agents.builder]\ncommand = ["{python}", "{here}/build.py"]\nthen = "user"\ntask_timeout_s = 9\n'
@@ -35,8 +35,8 @@ def test_an_agents_own_command_is_a_harness_of_this_machine(tmp_path: Path) -> N
     assert ["shop.builder", "careful", None] == [project.harness_of(role) for role in ("builder", "reviewer", "nobody")]
 
 
-def test_paths_are_meant_from_where_the_file_lies(tmp_path: Path) -> None:
-    project = load(
+def test_paths_are_relative_to_file(tmp_path: Path) -> None:
+    project = load_text(
         tmp_path,
         ROOM
         + '[agents.builder]\ncommand = ["a"]\n[agents.reviewer]\nharness = "h"\nworkdir = "reviews"\n'
@@ -48,13 +48,13 @@ def test_paths_are_meant_from_where_the_file_lies(tmp_path: Path) -> None:
     assert (f"{tmp_path}/reviews", "/srv") == project.daemon.allowed_dirs
 
 
-def test_agents_may_work_beside_their_file_and_nowhere_else_by_default(tmp_path: Path) -> None:
-    assert (str(tmp_path),) == load(tmp_path, ROOM + '[agents.builder]\ncommand = ["a"]\n').daemon.allowed_dirs
-    assert () == load(tmp_path, ROOM).daemon.allowed_dirs
+def test_default_allowed_directory_is_project(tmp_path: Path) -> None:
+    assert (str(tmp_path),) == load_text(tmp_path, ROOM + '[agents.builder]\ncommand = ["a"]\n').daemon.allowed_dirs
+    assert () == load_text(tmp_path, ROOM).daemon.allowed_dirs
 
 
-def test_what_is_said_for_one_agent_alone_makes_a_harness_of_its_own(tmp_path: Path) -> None:
-    project = load(
+def test_agent_overrides_make_own_harness(tmp_path: Path) -> None:
+    project = load_text(
         tmp_path,
         ROOM
         + '[agents.builder]\nharness = "h"\nthen = "user"\ntask_timeout_s = 9\nenv = { A = "{here}/a" }\n'
@@ -70,14 +70,14 @@ def test_what_is_said_for_one_agent_alone_makes_a_harness_of_its_own(tmp_path: P
     assert 7 == project.agents["reviewer"].task_timeout_s
 
 
-def test_a_machine_is_told_its_labels_and_who_stays(tmp_path: Path) -> None:
+def test_daemon_labels_and_resident(tmp_path: Path) -> None:
     text = '[daemon.labels]\ngpu = "two"\n[daemon.harnesses.a]\ncommand = ["a"]\nresident = true\n'
-    daemon = load(tmp_path, text).daemon
+    daemon = load_text(tmp_path, text).daemon
     assert ({"gpu": "two"}, True) == (daemon.labels, daemon.harnesses["a"].resident)
 
 
-def test_another_machines_paths_are_left_as_they_are(tmp_path: Path) -> None:
-    project = load(tmp_path, ROOM + '[agents.builder]\nharness = "h"\nmachine = "m"\nworkdir = "/there"\n')
+def test_paths_of_other_machine_are_unchanged(tmp_path: Path) -> None:
+    project = load_text(tmp_path, ROOM + '[agents.builder]\nharness = "h"\nmachine = "m"\nworkdir = "/there"\n')
 
     assert "/there" == project.agents["builder"].workdir
 
@@ -157,18 +157,16 @@ def test_another_machines_paths_are_left_as_they_are(tmp_path: Path) -> None:
         ('[daemon]\nallowed_dirs = ["a\\u0000"]', "`daemon.allowed_dirs`", "Remove it."),
     ],
 )
-def test_what_cannot_be_meant_is_told_with_file_key_and_way_out(
-    tmp_path: Path, text: str, detail: str, guidance: str
-) -> None:
+def test_invalid_project_error_has_key_and_guidance(tmp_path: Path, text: str, detail: str, guidance: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load(tmp_path, text)
+        load_text(tmp_path, text)
 
     assert str(tmp_path / "greenroom.toml") in caught.value.detail
     assert detail in caught.value.detail
     assert guidance in caught.value.guidance
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         load_project(tmp_path / "greenroom.toml")
     (tmp_path / "greenroom.toml").write_bytes(b"\xff\xfe")

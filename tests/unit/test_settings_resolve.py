@@ -1,4 +1,4 @@
-"""Flag > environment > user config > default; and a project says nothing about servers and tokens."""
+"""Flag > environment > user config > default; a project cannot set servers or tokens."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ def write_user_config(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def settle(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
+def resolve_settings(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
     return resolve(flags, environ, cwd)
 
 
 def test_defaults(home: dict[str, str], tmp_path: Path) -> None:
-    settings = settle(home)
+    settings = resolve_settings(home)
 
     assert "http://127.0.0.1:6464" == settings.url
     assert tmp_path / ".local" / "state" / "greenroom" == settings.data_dir
@@ -36,13 +36,13 @@ def test_defaults(home: dict[str, str], tmp_path: Path) -> None:
     assert {"default"} == {settings.origins[name] for name in ("url", "data_dir", "project", "heartbeat_ttl_s")}
 
 
-def test_each_source_gives_way_to_the_one_before_it(home: dict[str, str], tmp_path: Path) -> None:
+def test_source_precedence(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, 'url = "http://user:1"\ndata_dir = "/data/user"\n')
-    told = {"GREENROOM_URL": "http://environment:1", "GREENROOM_DATA_DIR": "/data/environment"}
+    variables = {"GREENROOM_URL": "http://environment:1", "GREENROOM_DATA_DIR": "/data/environment"}
 
-    by_user = settle(home)
-    by_environment = settle(home | told)
-    by_flag = settle(home | told, url="http://flag:1", data_dir="/data/flag")
+    by_user = resolve_settings(home)
+    by_environment = resolve_settings(home | variables)
+    by_flag = resolve_settings(home | variables, url="http://flag:1", data_dir="/data/flag")
 
     assert ("http://user:1", f"user config {user}") == (by_user.url, by_user.origins["url"])
     assert "http://environment:1" == by_environment.url
@@ -55,125 +55,128 @@ def test_each_source_gives_way_to_the_one_before_it(home: dict[str, str], tmp_pa
     ]
 
 
-def test_a_limit_names_its_variable_as_its_origin(home: dict[str, str]) -> None:
-    settings = settle(home | {"GREENROOM_SWEEP_INTERVAL_S": "0.5"})
+def test_limit_origin_is_variable(home: dict[str, str]) -> None:
+    settings = resolve_settings(home | {"GREENROOM_SWEEP_INTERVAL_S": "0.5"})
 
     assert 0.5 == settings.limits.sweep_interval_s
     assert "environment GREENROOM_SWEEP_INTERVAL_S" == settings.origins["sweep_interval_s"]
     assert "default" == settings.origins["heartbeat_interval_s"]
 
 
-def test_the_operator_token_is_found_for_this_machine_only(home: dict[str, str], tmp_path: Path) -> None:
+def test_operator_token_is_for_local_server_only(home: dict[str, str], tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     paths.operator_token(data_dir).write_text("secret\n", "utf-8")
 
     local = [
-        settle(home, url=f"http://{host}:6464", data_dir=str(data_dir)) for host in ("127.0.0.1", "localhost", "[::1]")
+        resolve_settings(home, url=f"http://{host}:6464", data_dir=str(data_dir))
+        for host in ("127.0.0.1", "localhost", "[::1]")
     ]
-    away = settle(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
-    told = settle(home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir))
+    remote = resolve_settings(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
+    with_variable = resolve_settings(
+        home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir)
+    )
 
     assert ["secret"] * 3 == [settings.token for settings in local]
-    assert away.token is None
-    assert "mine" == told.token
+    assert remote.token is None
+    assert "mine" == with_variable.token
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:6464", "ftp://host", "http://", "http://host:port", "http://host:99999"])
-def test_what_is_no_address_is_refused_with_its_origin(home: dict[str, str], url: str) -> None:
+def test_invalid_url_names_origin(home: dict[str, str], url: str) -> None:
     with pytest.raises(ConfigurationError, match="environment GREENROOM_URL"):
-        settle(home | {"GREENROOM_URL": url})
+        resolve_settings(home | {"GREENROOM_URL": url})
 
 
-def test_a_misspelt_key_of_the_user_config_is_refused(home: dict[str, str], tmp_path: Path) -> None:
+def test_misspelt_user_config_key_is_rejected(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, 'datadir = "/data"\n')
 
     with pytest.raises(ConfigurationError) as caught:
-        settle(home)
+        resolve_settings(home)
     assert f"{user}: `datadir`: unknown key." == caught.value.detail
     assert "Did you mean `data_dir`?" == caught.value.guidance
 
 
-def test_a_project_cannot_say_where_the_token_goes(home: dict[str, str], tmp_path: Path) -> None:
+def test_project_cannot_set_url(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "greenroom.toml").write_text('url = "http://elsewhere.example"\n', "utf-8")
 
     with pytest.raises(ConfigurationError, match="`url`: unknown key"):
-        settle(home, tmp_path)
+        resolve_settings(home, tmp_path)
 
 
-def test_a_project_is_found_by_walking_up_and_left_alone_without_a_place(home: dict[str, str], tmp_path: Path) -> None:
+def test_project_is_found_in_parents(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "greenroom.toml").write_text("this is not TOML", "utf-8")
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
 
-    assert settle(home, None).project is None
+    assert resolve_settings(home, None).project is None
     with pytest.raises(ConfigurationError, match="is not TOML"):
-        settle(home, deep)
+        resolve_settings(home, deep)
 
 
-def test_what_may_run_here_is_put_together_from_user_and_project(home: dict[str, str], tmp_path: Path) -> None:
+def test_harnesses_merge_user_and_project(home: dict[str, str], tmp_path: Path) -> None:
     write_user_config(tmp_path, '[daemon]\nallowed_dirs = ["/work"]\n[daemon.harnesses.a]\ncommand = ["a"]\n')
     project = tmp_path / "project" / "greenroom.toml"
     project.parent.mkdir()
     project.write_text('[daemon]\nallowed_dirs = ["here"]\n[daemon.harnesses.b]\ncommand = ["b"]\n', "utf-8")
 
-    settings = settle(home, None, config=str(project))
+    settings = resolve_settings(home, None, config=str(project))
 
-    assert {"a": ("a",), "b": ("b",)} == {name: one.command for name, one in settings.harnesses().items()}
+    assert {"a": ("a",), "b": ("b",)} == {name: harness.command for name, harness in settings.harnesses().items()}
     assert (project.parent / "here", Path("/work")) == settings.allowed_dirs()
     assert "flag --config" == settings.origins["project"]
 
 
-def test_a_path_of_the_user_s_config_is_meant_from_where_it_lies(home: dict[str, str], tmp_path: Path) -> None:
+def test_user_config_paths_are_relative_to_it(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, '[daemon]\nallowed_dirs = ["work", "~/src", "../x"]\n')
 
-    told = settle(home, tmp_path).allowed_dirs()
+    directories = resolve_settings(home, tmp_path).allowed_dirs()
 
-    assert (user.parent / "work", Path.home() / "src", user.parent / ".." / "x") == told
+    assert (user.parent / "work", Path.home() / "src", user.parent / ".." / "x") == directories
 
 
-def test_labels_are_put_together_and_the_project_s_count_more(home: dict[str, str], tmp_path: Path) -> None:
+def test_project_labels_override_user(home: dict[str, str], tmp_path: Path) -> None:
     write_user_config(tmp_path, '[daemon.labels]\ngpu = "none"\nrack = "a"\n')
     project = tmp_path / "greenroom.toml"
     project.write_text('[daemon.labels]\ngpu = "two"\n', "utf-8")
 
-    assert {"gpu": "two", "rack": "a"} == settle(home, tmp_path).labels()
-    assert f"project {project}, user config" in settle(home, tmp_path).origins["daemon"]
+    assert {"gpu": "two", "rack": "a"} == resolve_settings(home, tmp_path).labels()
+    assert f"project {project}, user config" in resolve_settings(home, tmp_path).origins["daemon"]
 
 
-def test_the_user_s_harnesses_are_looked_at_as_a_project_s(home: dict[str, str], tmp_path: Path) -> None:
+def test_user_harnesses_are_validated(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, '[daemon.harnesses."a b"]\ncommand = ["a"]\n')
 
     with pytest.raises(ConfigurationError, match=r"daemon\.harnesses\.a b") as caught:
-        settle(home)
+        resolve_settings(home)
     assert str(user) in caught.value.detail
 
 
-def test_a_database_comes_from_flag_environment_or_user_and_from_no_project(
-    home: dict[str, str], tmp_path: Path
-) -> None:
-    assert (None, "default") == (settle(home).database, settle(home).origins["database"])
+def test_database_sources(home: dict[str, str], tmp_path: Path) -> None:
+    assert (None, "default") == (resolve_settings(home).database, resolve_settings(home).origins["database"])
     write_user_config(tmp_path, 'database = "postgresql://user/one"\n')
-    assert "postgresql://user/one" == settle(home).database
-    told = home | {"GREENROOM_DATABASE": "postgresql://environment/two"}
+    assert "postgresql://user/one" == resolve_settings(home).database
+    environ = home | {"GREENROOM_DATABASE": "postgresql://environment/two"}
     assert ("postgresql://environment/two", "environment GREENROOM_DATABASE") == (
-        settle(told).database,
-        settle(told).origins["database"],
+        resolve_settings(environ).database,
+        resolve_settings(environ).origins["database"],
     )
-    assert "postgresql://flag/three" == settle(told, database="postgresql://flag/three").database
-    assert None is settle(told, database="sqlite").database, "back to the data directory, whatever else is set"
+    assert "postgresql://flag/three" == resolve_settings(environ, database="postgresql://flag/three").database
+    assert None is resolve_settings(environ, database="sqlite").database, (
+        "`sqlite` selects the data directory, whatever else is set"
+    )
     (tmp_path / "greenroom.toml").write_text('database = "postgresql://project/four"\n', "utf-8")
     with pytest.raises(ConfigurationError, match="`database`: unknown key"):
-        settle(home, tmp_path)
+        resolve_settings(home, tmp_path)
 
 
-def test_strange_variables_are_told_with_a_guess(home: dict[str, str]) -> None:
-    strange = unknown_variables(home | {"GREENROOM_HEARTBEAT_TLL_S": "9", "GREENROOM_URL": "x", "OTHER": "y"})
+def test_unknown_variable_has_suggestion(home: dict[str, str]) -> None:
+    unknown = unknown_variables(home | {"GREENROOM_HEARTBEAT_TLL_S": "9", "GREENROOM_URL": "x", "OTHER": "y"})
 
-    assert [("GREENROOM_HEARTBEAT_TLL_S", "Did you mean `GREENROOM_HEARTBEAT_TTL_S`?")] == strange
+    assert [("GREENROOM_HEARTBEAT_TLL_S", "Did you mean `GREENROOM_HEARTBEAT_TTL_S`?")] == unknown
 
 
-def test_a_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Path) -> None:
+def test_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Path) -> None:
     assert tmp_path / ".local/state/greenroom" == paths.default_data_dir(home | {"XDG_STATE_HOME": "state"})
     assert Path("/state/greenroom") == paths.default_data_dir(home | {"XDG_STATE_HOME": "/state"})
 
@@ -186,13 +189,13 @@ def test_a_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Pat
         ("http://[::1]:80", "_1_80"),
     ],
 )
-def test_a_server_is_one_folder(url: str, key: str) -> None:
+def test_server_key_is_one_folder(url: str, key: str) -> None:
     assert key == paths.server_key(url)
     assert "/" not in paths.server_key(url)
 
 
 @pytest.mark.parametrize("token", ["two words", "a\nb", "a\x00b", "tökén", "→"])
-def test_what_no_request_can_carry_is_no_token(home: dict[str, str], token: str, tmp_path: Path) -> None:
+def test_invalid_token_is_rejected(home: dict[str, str], token: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="GREENROOM_TOKEN"):
         resolve({}, home | {"GREENROOM_TOKEN": token}, None)
     path = paths.operator_token(tmp_path)
@@ -204,54 +207,60 @@ def test_what_no_request_can_carry_is_no_token(home: dict[str, str], token: str,
 FAR = "https://far.example:8443"
 
 
-def test_a_stored_token_is_found_for_its_very_address_alone(home: dict[str, str], tmp_path: Path) -> None:
+def test_stored_token_matches_exact_url(home: dict[str, str], tmp_path: Path) -> None:
     path = logins.store(home, Login(url=FAR, token="stored"))
     assert 0o600 == path.stat().st_mode & 0o777
-    assert ("stored", f"login {path}") == (settle(home, url=FAR).token, settle(home, url=FAR).origins["token"])
-    assert "stored" == settle(home, url=f"{FAR}/").token
-    for other in ("http://far.example:8443", "https://far.example", "https://far.example:8443/x", "http://far_example"):
-        assert settle(home, url=other).token is None
+    assert ("stored", f"login {path}") == (
+        resolve_settings(home, url=FAR).token,
+        resolve_settings(home, url=FAR).origins["token"],
+    )
+    assert "stored" == resolve_settings(home, url=f"{FAR}/").token
+    for other_url in (
+        "http://far.example:8443",
+        "https://far.example",
+        "https://far.example:8443/x",
+        "http://far_example",
+    ):
+        assert resolve_settings(home, url=other_url).token is None
     path.write_text(path.read_text().replace("far.example", "far_example"))
-    assert settle(home, url=FAR).token is None, "a file of that name may be another server's"
-    assert "told" == settle(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
+    assert resolve_settings(home, url=FAR).token is None, "the file's name is not enough: its URL has to match"
+    assert "told" == resolve_settings(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
 
 
-def test_a_stored_token_is_for_a_tunnel_and_not_for_this_machine_s_own_server(
-    home: dict[str, str], tmp_path: Path
-) -> None:
+def test_stored_token_yields_to_own_server(home: dict[str, str], tmp_path: Path) -> None:
     url = "http://127.0.0.1:6464"
     data_dir = paths.default_data_dir(home)
     data_dir.mkdir(parents=True)
     paths.operator_token(data_dir).write_text("own")
     paths.server_url(data_dir).write_text(url)
     logins.store(home, Login(url=url, token="stored"))
-    assert "stored" == settle(home).token, "no server runs here, so somebody else listens there"
+    assert "stored" == resolve_settings(home).token, "no server runs here, so another program listens there"
     with hold_lock(paths.server_lock(data_dir), "server"):
-        assert "own" == settle(home).token
-        assert "stored" == settle(home, data_dir=str(tmp_path / "other")).token
+        assert "own" == resolve_settings(home).token
+        assert "stored" == resolve_settings(home, data_dir=str(tmp_path / "other")).token
 
 
-def test_what_is_forgotten_is_gone(home: dict[str, str]) -> None:
+def test_forgotten_token_is_removed(home: dict[str, str]) -> None:
     assert not logins.forget(home, FAR)
     path = logins.store(home, Login(url=FAR, token="stored"))
     assert logins.forget(home, FAR)
     assert not path.exists()
 
 
-def test_the_operator_token_is_found_for_the_own_server_wherever_it_listens(
-    home: dict[str, str], tmp_path: Path
-) -> None:
-    settings = settle(home, url="http://10.0.0.1:6464")
+def test_operator_token_follows_server_address(home: dict[str, str], tmp_path: Path) -> None:
+    settings = resolve_settings(home, url="http://10.0.0.1:6464")
     settings.data_dir.mkdir(parents=True)
     paths.operator_token(settings.data_dir).write_text("secret")
     paths.server_url(settings.data_dir).write_text("http://10.0.0.1:6464")
 
-    assert settle(home, url="http://10.0.0.1:6464").token is None  # no server runs, so it is anybody's address
+    assert (
+        resolve_settings(home, url="http://10.0.0.1:6464").token is None
+    )  # no server runs: another program may listen
     with hold_lock(paths.server_lock(settings.data_dir), "server"):
-        assert settle(home, url="http://10.0.0.1:6464").token == "secret"
-        assert settle(home, url="http://10.0.0.2:6464").token is None
+        assert resolve_settings(home, url="http://10.0.0.1:6464").token == "secret"
+        assert resolve_settings(home, url="http://10.0.0.2:6464").token is None
 
 
-def test_a_program_may_be_spelled_from_the_home(home: dict[str, str], tmp_path: Path) -> None:
+def test_home_in_program_is_expanded(home: dict[str, str], tmp_path: Path) -> None:
     write_user_config(tmp_path, '[daemon.harnesses.mine]\ncommand = ["~/bin/agent", "~/x"]\n')
-    assert settle(home).harnesses()["mine"].command == (str(Path("~/bin/agent").expanduser()), "~/x")
+    assert resolve_settings(home).harnesses()["mine"].command == (str(Path("~/bin/agent").expanduser()), "~/x")

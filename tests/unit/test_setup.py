@@ -1,4 +1,4 @@
-"""`tools/setup.py` in a checkout of its own, with an installer that only writes down what it is asked for."""
+"""`tools/setup.py` in a checkout of its own, with an installer that only records its calls."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ echo "end $*" >> calls
 
 
 class Checkout:
-    """A folder with a project in it, and the setups that run there."""
+    """A folder with a project in it, and the setup processes that run there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,24 +45,24 @@ class Checkout:
         installer.chmod(0o755)
 
     def open_gate(self, is_open: bool = True) -> None:
-        """Let installations come to their end, or hold them up."""
+        """Let installations complete, or block them."""
         gate = self.folder / "go"
         gate.touch() if is_open else gate.unlink()
 
     def start(self, kind: str) -> tuple[subprocess.Popen[str], Path]:
-        """Start a setup; also the file that gets what it says."""
-        said = self.folder / f"said-{len(self._running)}"
-        command = [sys.executable, "tools/setup.py", kind]  # a `pip` that a test puts into the folder is found first
-        with said.open("w") as file:
+        """Start a setup process; also the file with its standard error."""
+        output = self.folder / f"said-{len(self._running)}"
+        command = [sys.executable, "tools/setup.py", kind]  # a `pip` that a test writes into the folder is found first
+        with output.open("w") as file:
             self._running.append(subprocess.Popen(command, cwd=self.folder, stderr=file, text=True))
-        return self._running[-1], said
+        return self._running[-1], output
 
     def run(self, kind: str) -> tuple[int, str]:
-        process, said = self.start(kind)
-        return process.wait(PATIENCE_S), said.read_text()
+        process, output = self.start(kind)
+        return process.wait(PATIENCE_S), output.read_text()
 
     def calls(self) -> list[str]:
-        """What the installer was asked for since the last look, but for its version."""
+        """The installer's calls since the last call of this function, without those of `--version`."""
         log = self.folder / "calls"
         lines = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -76,44 +76,44 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Checkout]:
-    made = Checkout(tmp_path)
-    yield made
-    made.close()
+    created = Checkout(tmp_path)
+    yield created
+    created.close()
 
 
 VENV = ["begin venv --quiet", "end venv --quiet"]
 PIP = ["begin pip install", "end pip install"]
 
 
-def test_two_at_once_take_turns_and_do_the_work_once(checkout: Checkout) -> None:
+def test_concurrent_setups_take_turns(checkout: Checkout) -> None:
     checkout.open_gate(False)
     first, _ = checkout.start("run")
-    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
-    second, said = checkout.start("run")
-    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first setup is running")
+    second, output = checkout.start("run")
+    wait_until(lambda: "waiting for it" in output.read_text(), "the second setup waits")
     checkout.open_gate()
 
     assert [0, 0] == [process.wait(PATIENCE_S) for process in (first, second)]
     assert [*VENV, *PIP, *PIP] == checkout.calls()
-    assert "ready" not in said.read_text(), "there was nothing left to do"
+    assert "ready" not in output.read_text(), "nothing was left to install"
 
 
-def test_what_is_there_is_left_alone_and_what_is_missing_is_added(checkout: Checkout) -> None:
+def test_existing_parts_are_kept_and_missing_added(checkout: Checkout) -> None:
     assert 0 == checkout.run("run")[0]
     assert [*VENV, *PIP, *PIP] == checkout.calls()
     assert (0, "") == checkout.run("run")
     assert [] == checkout.calls()
 
-    code, said = checkout.run("dev")
-    assert (0, True) == (code, "installing the tools for tests and checks" in said)
-    assert PIP == checkout.calls(), "neither .venv nor Greenroom is made again beside what runs from it"
+    code, output = checkout.run("dev")
+    assert (0, True) == (code, "installing the tools for tests and checks" in output)
+    assert PIP == checkout.calls(), "neither .venv nor Greenroom is installed again: running processes use them"
     for kind in ("dev", "run"):
         assert (0, "") == checkout.run(kind)
     assert [] == checkout.calls()
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock"])
-def test_another_lock_is_another_environment(checkout: Checkout, name: str) -> None:
+def test_changed_lock_recreates_environment(checkout: Checkout, name: str) -> None:
     checkout.run("dev")
     checkout.calls()
     (checkout.folder / name).write_text("another version")
@@ -121,7 +121,7 @@ def test_another_lock_is_another_environment(checkout: Checkout, name: str) -> N
     assert [*VENV, *PIP, *PIP] == checkout.calls()
 
 
-def test_a_checkout_that_was_moved_gets_an_environment_of_its_own(checkout: Checkout, tmp_path: Path) -> None:
+def test_moved_checkout_gets_own_environment(checkout: Checkout, tmp_path: Path) -> None:
     checkout.run("run")
     checkout.calls()
     moved = tmp_path.with_name(f"{tmp_path.name}-moved")
@@ -130,17 +130,17 @@ def test_a_checkout_that_was_moved_gets_an_environment_of_its_own(checkout: Chec
     assert "begin venv" in (moved / "calls").read_text()
 
 
-def test_a_step_that_fails_says_what_and_is_gone_on_with(checkout: Checkout) -> None:
+def test_failed_step_is_resumed(checkout: Checkout) -> None:
     checkout.install_installer(fails="--group dev")
-    code, said = checkout.run("dev")
+    code, output = checkout.run("dev")
     assert 1 == code
-    assert "no such package" in said
-    assert "installing the tools for tests and checks failed" in said
+    assert "no such package" in output
+    assert "installing the tools for tests and checks failed" in output
     checkout.install_installer()
     assert 0 == checkout.run("dev")[0]
 
 
-def test_tools_that_cannot_be_had_leave_what_runs_alone(checkout: Checkout) -> None:
+def test_failed_dev_tools_keep_runtime(checkout: Checkout) -> None:
     checkout.run("run")
     checkout.install_installer(fails="--group dev")
     assert 1 == checkout.run("dev")[0]
@@ -149,37 +149,37 @@ def test_tools_that_cannot_be_had_leave_what_runs_alone(checkout: Checkout) -> N
     assert [] == checkout.calls()
 
 
-def test_the_installer_alone_needs_no_lock_that_fits(checkout: Checkout) -> None:
+def test_installer_alone_ignores_lock(checkout: Checkout) -> None:
     (checkout.folder / "requirements.lock").write_text("of another project")
     assert (0, "") == checkout.run("uv")
     assert [] == checkout.calls()
 
 
-def test_another_setup_waits_for_what_a_killed_one_had_started(checkout: Checkout) -> None:
+def test_setup_waits_for_installer_of_killed_one(checkout: Checkout) -> None:
     checkout.open_gate(False)
     first, _ = checkout.start("run")
-    wait_until((checkout.folder / ".venv" / "bin").exists, "the first one is at work")
-    wait_until(lambda: "begin pip" in (checkout.folder / "calls").read_text(), "its installer is at work")
+    wait_until((checkout.folder / ".venv" / "bin").exists, "the first setup is running")
+    wait_until(lambda: "begin pip" in (checkout.folder / "calls").read_text(), "its installer is running")
     first.kill()
-    second, said = checkout.start("run")
-    wait_until(lambda: "waiting for it" in said.read_text(), "the second one waits")
+    second, output = checkout.start("run")
+    wait_until(lambda: "waiting for it" in output.read_text(), "the second setup waits")
     checkout.open_gate()
     assert 0 == second.wait(PATIENCE_S)
     calls = checkout.calls()
     assert calls.index("end pip install") < calls.index("begin venv --quiet", 1)
 
 
-def test_an_installer_of_another_machine_is_fetched_again_or_the_reason_told(checkout: Checkout) -> None:
+def test_foreign_installer_is_fetched_again(checkout: Checkout) -> None:
     (checkout.folder / ".tools" / "bin" / "uv").write_bytes(b"\x7fELF")
     pip = checkout.folder / "pip"
     pip.mkdir()
     (pip / "__init__.py").touch()
     (pip / "__main__.py").write_text("import sys; sys.exit('no network' if 'install' in sys.argv else 0)")
-    code, said = checkout.run("run")
+    code, output = checkout.run("run")
     assert 1 == code
-    assert "no network" in said
-    assert "fetching the installer failed" in said
+    assert "no network" in output
+    assert "fetching the installer failed" in output
 
 
-def test_bad_words_are_answered_with_good_ones(checkout: Checkout) -> None:
+def test_usage_error(checkout: Checkout) -> None:
     assert (2, "usage: python3 tools/setup.py run|dev|uv\n") == checkout.run("everything")

@@ -1,4 +1,4 @@
-"""A server behind TLS is reached as any other, and only with a certificate that this machine trusts."""
+"""The client connects over TLS, and only to a server with a certificate that this machine trusts."""
 
 import shutil
 import ssl
@@ -9,7 +9,7 @@ import pytest
 
 from greenroom.client.transport import HttpTransport, Response
 from greenroom.domain.errors import Unavailable
-from tests.unit.tiny_server import TinyServer, serving
+from tests.unit.tiny_server import TinyServer, run_tiny_server
 from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
@@ -23,7 +23,7 @@ def make_certificate(folder: Path) -> tuple[str, str]:
     return key, certificate
 
 
-def behind_tls(server: TinyServer, folder: Path) -> tuple[str, str]:
+def wrap_in_tls(server: TinyServer, folder: Path) -> tuple[str, str]:
     key, certificate = make_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -31,9 +31,9 @@ def behind_tls(server: TinyServer, folder: Path) -> tuple[str, str]:
     return f"https://localhost:{server.server_address[1]}", certificate
 
 
-def test_a_server_behind_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving({"GET thing": lambda server, body: Response(200, {}, b"well")}) as server:
-        url, certificate = behind_tls(server, tmp_path)
+def test_tls_needs_trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_tiny_server({"GET thing": lambda server, body: Response(200, {}, b"well")}) as server:
+        url, certificate = wrap_in_tls(server, tmp_path)
         with pytest.raises(Unavailable, match=r"(?i)certificate"):
             HttpTransport(url).request("GET", "/thing", None, {}, PATIENCE_S)
         monkeypatch.setenv("SSL_CERT_FILE", certificate)

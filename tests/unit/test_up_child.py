@@ -15,24 +15,24 @@ from tests.waiting import PATIENCE_S, wait_until
 LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
 
 
-class Stage:
-    """A child and what is said about it."""
+class SupervisedChild:
+    """A child process, and what is reported about it."""
 
     def __init__(self, *scripts: str, failures: int = 0) -> None:
         self.scripts = list(scripts)
         self.failures = failures
-        self.said: list[str] = []
-        self.hopeless: list[int] = []
+        self.reports: list[str] = []
+        self.permanent_codes: list[int] = []
         self.changed = threading.Condition()
-        self.leash, self.held = os.pipe()
+        self.read_fd, self.write_fd = os.pipe()
         self.child = Child(
             "server",
             self.command,
             os.environ,
-            self.leash,
+            self.read_fd,
             LIMITS,
             SystemClock(),
-            self.tell,
+            self.report,
             self.give_up,
             hopeless_at_first=frozenset({78}),
             stays_down={0: "was stopped; start it", 4: "gave way"},
@@ -44,95 +44,99 @@ class Stage:
             self.failures -= 1
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        return [sys.executable, "-c", script, str(self.leash)]
+        return [sys.executable, "-c", script, str(self.read_fd)]
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         with self.changed:
-            self.said.append(text)
+            self.reports.append(text)
             self.changed.notify_all()
 
     def give_up(self, code: int) -> None:
         with self.changed:
-            self.hopeless.append(code)
+            self.permanent_codes.append(code)
             self.changed.notify_all()
 
     def wait_for(self, text: str) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: any(text in line for line in self.said), PATIENCE_S), self.said
+            assert self.changed.wait_for(lambda: any(text in line for line in self.reports), PATIENCE_S), self.reports
 
-    def wait_until_hopeless(self) -> None:
+    def wait_for_permanent_failure(self) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: bool(self.hopeless), PATIENCE_S), self.said
+            assert self.changed.wait_for(lambda: bool(self.permanent_codes), PATIENCE_S), self.reports
 
 
 @pytest.fixture
-def stages() -> Iterator[list[Stage]]:
-    made: list[Stage] = []
-    yield made
-    for stage in made:
-        stage.child.stop(PATIENCE_S)
-        os.close(stage.leash)
-        os.close(stage.held)
+def supervised_children() -> Iterator[list[SupervisedChild]]:
+    children: list[SupervisedChild] = []
+    yield children
+    for supervised in children:
+        supervised.child.stop(PATIENCE_S)
+        os.close(supervised.read_fd)
+        os.close(supervised.write_fd)
 
 
-def test_whoever_is_killed_runs_again(stages: list[Stage]) -> None:
-    stages.append(stage := Stage("import os; os.kill(os.getpid(), 9)", "import signal; signal.pause()"))
-    stage.wait_for("killed by SIGKILL; restarting in 0.01 s")
-    stage.wait_for("server restarted as process")
-    assert stage.hopeless == []
+def test_killed_child_is_restarted(supervised_children: list[SupervisedChild]) -> None:
+    supervised_children.append(
+        supervised := SupervisedChild("import os; os.kill(os.getpid(), 9)", "import signal; signal.pause()")
+    )
+    supervised.wait_for("killed by SIGKILL; restarting in 0.01 s")
+    supervised.wait_for("server restarted as process")
+    assert supervised.permanent_codes == []
 
 
-def test_what_cannot_run_at_all_is_not_tried_again(stages: list[Stage]) -> None:
-    stages.append(stage := Stage("raise SystemExit(78)"))
-    stage.wait_until_hopeless()
-    assert stage.hopeless == [78]
+def test_permanent_failure_is_not_restarted(supervised_children: list[SupervisedChild]) -> None:
+    supervised_children.append(supervised := SupervisedChild("raise SystemExit(78)"))
+    supervised.wait_for_permanent_failure()
+    assert supervised.permanent_codes == [78]
 
 
-def test_what_ran_once_is_tried_again_until_it_means_to_stay_down(stages: list[Stage]) -> None:
-    stages.append(stage := Stage("raise SystemExit(1)", "raise SystemExit(78)", "raise SystemExit(4)"))
-    stage.wait_for("gave way")
-    assert stage.hopeless == []
-    assert sum("restarted" in line for line in stage.said) == 2
+def test_child_that_ran_is_restarted_until_final_code(supervised_children: list[SupervisedChild]) -> None:
+    supervised_children.append(
+        supervised := SupervisedChild("raise SystemExit(1)", "raise SystemExit(78)", "raise SystemExit(4)")
+    )
+    supervised.wait_for("gave way")
+    assert supervised.permanent_codes == []
+    assert sum("restarted" in line for line in supervised.reports) == 2
 
 
-def test_a_stop_ends_who_does_not_want_to(stages: list[Stage]) -> None:
-    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
-    stages.append(stage := Stage(ignore))
-    pid = wait_until(lambda: stage.child.pid, "it runs")
-    stage.child.stop(0.5)
+def test_stop_kills_child_that_ignores_term(supervised_children: list[SupervisedChild]) -> None:
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    supervised_children.append(supervised := SupervisedChild(script))
+    pid = wait_until(lambda: supervised.child.pid, "the child runs")
+    supervised.child.stop(0.5)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert not any("restarted" in line for line in stage.said)
+    assert not any("restarted" in line for line in supervised.reports)
 
 
-def test_a_child_notices_the_end_of_who_started_it(stages: list[Stage]) -> None:
-    reading = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(78)"
-    stage = Stage(reading)
-    stages.append(stage)
-    os.close(os.dup(stage.held))  # a copy that was closed is not the end
-    assert stage.hopeless == []
-    os.dup2(stage.leash, stage.held)  # the last writing side is gone
-    stage.wait_until_hopeless()
+def test_child_sees_end_of_parent(supervised_children: list[SupervisedChild]) -> None:
+    script = "import os, sys\nwhile os.read(int(sys.argv[1]), 1): pass\nraise SystemExit(78)"
+    supervised = SupervisedChild(script)
+    supervised_children.append(supervised)
+    os.close(os.dup(supervised.write_fd))  # closing a copy does not close the pipe
+    assert supervised.permanent_codes == []
+    os.dup2(supervised.read_fd, supervised.write_fd)  # the last write end is closed
+    supervised.wait_for_permanent_failure()
 
 
-def test_an_end_is_said_in_words() -> None:
+def test_exit_descriptions() -> None:
     assert how(0) == "exit code 0"
     assert how(-signal.SIGTERM) == "killed by SIGTERM"
     assert how(-250) == "killed by signal 250"
 
 
-def test_a_computer_that_can_start_nothing_for_a_moment_does_not_end_the_keeper() -> None:
-    stage = Stage("import time; print('runs', flush=True); time.sleep(1000)", failures=2)
-    stage.wait_for("cannot be started: ")
-    with stage.changed:
-        assert stage.changed.wait_for(lambda: len(stage.said) == 2, PATIENCE_S), stage.said
-    wait_until(lambda: stage.child.pid, "it runs")
-    stage.child.stop(PATIENCE_S)
+def test_failed_start_is_retried() -> None:
+    supervised = SupervisedChild("import time; print('runs', flush=True); time.sleep(1000)", failures=2)
+    supervised.wait_for("cannot be started: ")
+    with supervised.changed:
+        assert supervised.changed.wait_for(lambda: len(supervised.reports) == 2, PATIENCE_S), supervised.reports
+    wait_until(lambda: supervised.child.pid, "the child runs")
+    supervised.child.stop(PATIENCE_S)
 
 
-def test_whoever_was_stopped_on_purpose_stays_so() -> None:
-    stage = Stage("raise SystemExit(0)")
-    stage.wait_for("was stopped; start it")
-    stage.child.stop(PATIENCE_S)
-    assert not any("restarted" in line for line in stage.said)
-    assert stage.hopeless == []
+def test_intended_stop_is_not_restarted() -> None:
+    supervised = SupervisedChild("raise SystemExit(0)")
+    supervised.wait_for("was stopped; start it")
+    supervised.child.stop(PATIENCE_S)
+    assert not any("restarted" in line for line in supervised.reports)
+    assert supervised.permanent_codes == []

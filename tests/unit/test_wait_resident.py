@@ -1,4 +1,4 @@
-"""`wait-for-task` in a process that a daemon keeps in its role: it asks, and leaves the sitting to the daemon."""
+"""`wait-for-task` in a resident process: it sends claims, and leaves the participant to the daemon."""
 
 import errno
 import io
@@ -12,96 +12,96 @@ from greenroom.agent import claim_file, report
 from greenroom.agent.claim_file import Wanted
 from greenroom.agent.residence import connection_of
 from greenroom.domain.errors import Superseded, Unusable
-from tests.unit.calling import Call, Said, interrupted_by
-from tests.unit.scripted import answer, claimed, nothing, refusal, task_of
+from tests.unit.agent_commands import ReportCall, WaitCall, signal_answer
+from tests.unit.scripted_transport import claimed_task, empty_response, json_response, make_task, problem_response
 from tests.unit.tiny_server import TinyServer
 
-KEPT = {"GREENROOM_ROOM": "room_1", "GREENROOM_ROLE": "builder", "GREENROOM_CONNECTION": "conn_kept"}
+RESIDENT_VARIABLES = {"GREENROOM_ROOM": "room_1", "GREENROOM_ROLE": "builder", "GREENROOM_CONNECTION": "conn_kept"}
 
 
 @pytest.fixture
-def server(server: TinyServer, no_harness: None, monkeypatch: pytest.MonkeyPatch) -> TinyServer:
-    for name, value in (KEPT | {"GREENROOM_URL": server.url, "GREENROOM_TOKEN": "t"}).items():
+def server(server: TinyServer, no_agent_variables: None, monkeypatch: pytest.MonkeyPatch) -> TinyServer:
+    for name, value in (RESIDENT_VARIABLES | {"GREENROOM_URL": server.url, "GREENROOM_TOKEN": "t"}).items():
         monkeypatch.setenv(name, value)
     return server
 
 
-def test_a_task_is_got_under_the_daemon_s_connection(server: TinyServer, tmp_path: Path) -> None:
-    call = Call(server.url, tmp_path)
+def test_claim_uses_daemon_connection(server: TinyServer, tmp_path: Path) -> None:
+    call = WaitCall(server.url, tmp_path)
     assert 0 == call.wait(take_over=True)
-    assert ["POST claim"] == server.asked(), "no join, no beat, no leave"
-    sent = dict(server.seen)["POST claim"]
+    assert ["POST claim"] == server.request_keys(), "no join, no beat, no leave"
+    sent = dict(server.requests)["POST claim"]
     assert ("conn_kept", False) == (sent["connection_id"], sent["hand_over"])
     assert "build it" in call.out.getvalue()
     assert ["conn_kept"] == [claim.connection_id for claim in call.claims()]
     assert [] == call.files("sittings")
 
 
-def test_the_end_of_a_wait_leaves_the_seat_alone(server: TinyServer, tmp_path: Path) -> None:
-    server.answers["POST claim"] = lambda server, body: nothing()
-    call = Call(server.url, tmp_path)
+def test_timeout_sends_no_leave(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = lambda server, body: empty_response()
+    call = WaitCall(server.url, tmp_path)
     assert 75 == call.wait(timeout=0.1)
     assert "call again" in call.err.getvalue()
-    assert {"POST claim"} == set(server.asked())
+    assert {"POST claim"} == set(server.request_keys())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_the_seat_alone(server: TinyServer, tmp_path: Path, number: signal.Signals) -> None:
-    server.answers["POST claim"] = interrupted_by(number)
-    call = Call(server.url, tmp_path)
+def test_signal_sends_no_leave(server: TinyServer, tmp_path: Path, number: signal.Signals) -> None:
+    server.answers["POST claim"] = signal_answer(number)
+    call = WaitCall(server.url, tmp_path)
     assert 130 == call.wait()
-    assert {"POST claim"} == set(server.asked())
+    assert {"POST claim"} == set(server.request_keys())
 
 
-def test_a_task_that_cannot_be_printed_is_given_again(server: TinyServer, tmp_path: Path) -> None:
-    class Full(io.StringIO):
+def test_unprinted_task_is_given_again(server: TinyServer, tmp_path: Path) -> None:
+    class UnwritableOutput(io.StringIO):
         def write(self, text: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    call = Call(server.url, tmp_path)
-    call.out = Full()
+    call = WaitCall(server.url, tmp_path)
+    call.out = UnwritableOutput()
     assert 1 == call.wait()
     assert [] == call.files("claims")
     assert "next, to get it again: greenroom wait-for-task demo --role builder" in call.err.getvalue()
-    assert {"POST claim"} == set(server.asked())
+    assert {"POST claim"} == set(server.request_keys())
 
 
-def test_a_seat_that_is_another_s_ends_the_wait(server: TinyServer, tmp_path: Path) -> None:
-    server.answers["POST claim"] = lambda server, body: refusal("superseded")
+def test_superseded_claim_is_raised(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = lambda server, body: problem_response("superseded")
     with pytest.raises(Superseded):
-        Call(server.url, tmp_path).wait()
-    assert ["POST claim"] == server.asked()
+        WaitCall(server.url, tmp_path).wait()
+    assert ["POST claim"] == server.request_keys()
 
 
-def test_later_commands_mean_the_task_of_this_sitting(server: TinyServer, tmp_path: Path) -> None:
-    Call(server.url, tmp_path).wait()  # as `demo`, while the environment names the room by its id
-    server.answers["POST complete"] = lambda server, body: answer(task_of(status="completed"))
-    said = Said(server.url, tmp_path)
-    assert 0 == said.say(report.run_complete, text="done")
-    assert "greenroom wait-for-task demo --role builder" in said.out.getvalue()
+def test_report_uses_own_claim(server: TinyServer, tmp_path: Path) -> None:
+    WaitCall(server.url, tmp_path).wait()  # the room by its name, while the environment has its id
+    server.answers["POST complete"] = lambda server, body: json_response(make_task(status="completed"))
+    report_call = ReportCall(server.url, tmp_path)
+    assert 0 == report_call.run(report.run_complete, text="done")
+    assert "greenroom wait-for-task demo --role builder" in report_call.out.getvalue()
 
 
-def test_that_it_was_told_to_stop_is_for_the_daemon_to_say(server: TinyServer, tmp_path: Path) -> None:
-    Call(server.url, tmp_path).wait()
-    server.answers["POST complete"] = lambda server, body: refusal("superseded")
-    assert 4 == Said(server.url, tmp_path).say(report.run_complete, text="done")
-    assert {"POST claim", "POST complete"} == set(server.asked())
+def test_superseded_report_sends_no_leave(server: TinyServer, tmp_path: Path) -> None:
+    WaitCall(server.url, tmp_path).wait()
+    server.answers["POST complete"] = lambda server, body: problem_response("superseded")
+    assert 4 == ReportCall(server.url, tmp_path).run(report.run_complete, text="done")
+    assert {"POST claim", "POST complete"} == set(server.request_keys())
 
 
-def test_who_is_kept_in_which_role_is_told_by_the_whole_environment() -> None:
-    told = KEPT | {"GREENROOM_URL": "http://a/", "GREENROOM_TOKEN": "t"}
-    assert "conn_kept" == connection_of(told, "http://a", "builder")
-    assert connection_of(told, "http://a", "reviewer") is None
-    assert connection_of(told, "http://b", "builder") is None
-    assert connection_of(told | {"GREENROOM_TASK": "task_1"}, "http://a", "builder") is None
-    assert connection_of(told | {"GREENROOM_TOKEN": ""}, "http://a", "builder") is None
-    assert connection_of(KEPT, "http://a", "builder") is None
+def test_connection_needs_whole_environment() -> None:
+    environ = RESIDENT_VARIABLES | {"GREENROOM_URL": "http://a/", "GREENROOM_TOKEN": "t"}
+    assert "conn_kept" == connection_of(environ, "http://a", "builder")
+    assert connection_of(environ, "http://a", "reviewer") is None
+    assert connection_of(environ, "http://b", "builder") is None
+    assert connection_of(environ | {"GREENROOM_TASK": "task_1"}, "http://a", "builder") is None
+    assert connection_of(environ | {"GREENROOM_TOKEN": ""}, "http://a", "builder") is None
+    assert connection_of(RESIDENT_VARIABLES, "http://a", "builder") is None
 
 
-def test_a_claim_of_another_sitting_is_not_meant(server: TinyServer, tmp_path: Path) -> None:
-    call = Call(server.url, tmp_path)
+def test_claim_of_other_connection_is_ignored(server: TinyServer, tmp_path: Path) -> None:
+    call = WaitCall(server.url, tmp_path)
     call.wait()
     other = dict(os.environ) | {"GREENROOM_CONNECTION": "conn_other"}
     with pytest.raises(Unusable):
         claim_file.choose(tmp_path, server.url, Wanted(), other)
-    assert claimed().id == claim_file.choose(tmp_path, server.url, Wanted(), os.environ).task
+    assert claimed_task().id == claim_file.choose(tmp_path, server.url, Wanted(), os.environ).task

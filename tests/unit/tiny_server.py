@@ -1,4 +1,4 @@
-"""A server of a few lines on a real socket. Knows how to answer by script; must not know what is right."""
+"""A small HTTP server on a real socket that answers from a table of functions and records the requests."""
 
 import contextlib
 import socket
@@ -12,19 +12,19 @@ import msgspec
 from greenroom.client.transport import Response
 from tests.waiting import PATIENCE_S
 
-Answer = Callable[["TinyServer", Any], Response | None]
-"""Answers a body; None: closes the connection without a word."""
+AnswerFunction = Callable[["TinyServer", Any], Response | None]
+"""Answers a request's body. None closes the connection without a response."""
 
 
 class TinyServer(ThreadingHTTPServer):
-    """Answers by `METHOD last-word-of-path`; `seen` are the calls in order, each as (key, body)."""
+    """Answers by `METHOD last-part-of-path`; `seen` holds the requests in order, each as (key, body)."""
 
     daemon_threads = True
 
-    def __init__(self, answers: dict[str, Answer]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, answers: dict[str, AnswerFunction]) -> None:
+        super().__init__(("127.0.0.1", 0), TinyHandler)
         self.answers = answers
-        self.seen: list[tuple[str, Any]] = []
+        self.requests: list[tuple[str, Any]] = []
         self.connections = 0
         self.closing = threading.Event()
 
@@ -32,11 +32,11 @@ class TinyServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def asked(self) -> list[str]:
-        return [key for key, _ in self.seen]
+    def request_keys(self) -> list[str]:
+        return [key for key, _ in self.requests]
 
 
-class Handler(BaseHTTPRequestHandler):
+class TinyHandler(BaseHTTPRequestHandler):
     server: TinyServer
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE_S
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(length)
         key = f"{self.command} {self.path.partition('?')[0].rpartition('/')[2]}"
         body = msgspec.json.decode(raw) if raw else None
-        self.server.seen.append((key, body))
+        self.server.requests.append((key, body))
         response = self.server.answers[key](self.server, body)
         if response is None:
             self.close_connection = True
@@ -74,8 +74,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
-    """Run a server until the test is over."""
+def run_tiny_server(answers: dict[str, AnswerFunction]) -> Iterator[TinyServer]:
+    """Run a server for the time of the `with` block."""
     server = TinyServer(answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -89,8 +89,8 @@ def serving(answers: dict[str, Answer]) -> Iterator[TinyServer]:
 
 
 @contextlib.contextmanager
-def listening(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Accept connections one after another and let `talk` do with each as it likes; yields the address."""
+def accept_connections(handle: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Accept connections one after another and pass each to `talk`; yields the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -98,7 +98,7 @@ def listening(talk: Callable[[socket.socket], None]) -> Iterator[str]:
                 while True:
                     connection, _ = listener.accept()
                     with connection:
-                        talk(connection)
+                        handle(connection)
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()

@@ -1,0 +1,143 @@
+"""What the commands about tasks request from the server, and how alerts are shown."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.cli import connection, exits, main
+from greenroom.cli.needs import need_of, needs
+from greenroom.client import session
+from greenroom.domain.attention import Attention
+from greenroom.domain.task import LateResult, Note, Task
+from greenroom.wire.replies import RoleView, RoomView
+from tests.unit.scripted_transport import ScriptedTransport, json_response, make_task
+
+AT = "2026-11-20T10:00:00.000Z"
+REASON = {"reason": "so"}
+
+
+class DefaultTaskTransport(ScriptedTransport):
+    """Answers with a task when its script is empty."""
+
+    def request(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float) -> Any:
+        self.steps = self.steps or [json_response(make_task())]
+        return super().request(method, path, body, headers, timeout_s)
+
+
+@pytest.fixture
+def transport(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DefaultTaskTransport:
+    transport = DefaultTaskTransport()
+    for module in (session, connection):
+        monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return transport
+
+
+@pytest.mark.parametrize(
+    ("typed", "route", "body"),
+    [
+        ("note task_1 blue", "tasks/task_1/note", {"text": "blue"}),
+        ("task accept task_1", "tasks/task_1/accept", {"attempt": None, "reason": None}),
+        ("task accept task_1 --attempt 2 --reason so", "tasks/task_1/accept", {"attempt": 2} | REASON),
+        ("task retry task_1 --to b --reason so", "tasks/task_1/retry", {"to": "b"} | REASON),
+        ("task retry task_1", "tasks/task_1/retry", {"to": None, "reason": None}),
+        ("backlog add shop paint --to b", "rooms/shop/backlog", {"text": "paint", "to": "b"}),
+        ("backlog queue task_1 --reason so", "tasks/task_1/queue", REASON),
+        ("backlog accept task_1 --reason so", "tasks/task_1/accept", {"attempt": None} | REASON),
+        ("backlog send-back task_1 --reason so", "tasks/task_1/send-back", {"to": None} | REASON),
+        ("backlog send-back task_1 --to backlog", "tasks/task_1/send-back", {"to": "backlog", "reason": None}),
+    ],
+)
+def test_commands_reach_their_routes(
+    transport: DefaultTaskTransport, typed: str, route: str, body: dict[str, Any]
+) -> None:
+    assert exits.DONE == main.main(typed.split())
+    [(method, path, sent, headers, _)] = transport.requests
+    assert ("POST", f"/api/v1/{route}", body) == (method, path, sent)
+    assert headers["Idempotency-Key"]
+
+
+def test_room_change_sends_named_fields(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    transport.steps = [json_response(make_room_view())]
+    assert exits.DONE == main.main(["room", "change", "shop", "--roles", "b, a", "--max-requests", "2"])
+    [(method, path, sent, *_)] = transport.requests
+    assert ("PATCH", "/api/v1/rooms/shop") == (method, path)
+    assert {"name": None, "roles": ["b", "a"], "entry_role": None, "max_requests": 2, "reason": None} == sent
+    assert exits.USAGE == main.main(["room", "change", "shop"])
+    assert "--entry-role" in capsys.readouterr().err
+
+
+def test_task_show_has_notes_and_actions(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = (Note(attempt=1, by="operator", text="bl\x1bue", at=AT),)
+    late = (LateResult(attempt=1, connection_id="c", to="user", text="half", at=AT),)
+    transport.steps = [json_response(make_task(status="quarantined", attempt=2, notes=notes, late_results=late))]
+    assert exits.DONE == main.main(["task", "show", "task_1"])
+    shown = capsys.readouterr().out
+    assert f"note by operator, at {AT}, during attempt 1:\nbl\\x1bue\n" in shown
+    assert "greenroom task retry task_1" in shown
+    assert "greenroom task accept task_1 --attempt 1" in shown
+
+
+def test_backlog_list_statuses(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
+    done, backlog = make_task(status="pending_review"), make_task(id="task_2", status="backlog")
+    transport.steps = [json_response([done]), json_response([]), json_response([backlog]), json_response([])]
+    assert exits.DONE == main.main(["backlog", "list", "shop", "--json"])
+    assert ["task_1", "task_2"] == [task["id"] for task in json.loads(capsys.readouterr().out)]
+    assert ["status=pending_review", "status=backlog"] == [
+        path.partition("?")[2].partition("&")[0] for _, path, *_ in transport.requests if "after" not in path
+    ]
+
+
+def make_role_view(name: str, status: str) -> RoleView:
+    fields = dict.fromkeys(("status_reason", "status_until", "machine", "harness", "model", "workdir"))
+    fields |= dict.fromkeys(("desired_by", "desired_reason", "last_seen_at"))
+    return RoleView(name=name, kind="custom", desired="running", status=status, generation=0, **fields)
+
+
+def make_room_view(*tasks: Task, **roles: str) -> RoomView:
+    return RoomView(
+        id="room_1",
+        name="shop",
+        status="open",
+        entry_role="builder",
+        max_requests=1,
+        roles=tuple(make_role_view(name, status) for name, status in roles.items()),
+        participants=(),
+        tasks=tasks,
+        cursor=1,
+        created_at=AT,
+    )
+
+
+def make_alert(key: str, room: str | None = "room_1") -> Attention:
+    return Attention(key=key, room=room, text="look at it", raised_at=AT)
+
+
+def test_each_alert_has_one_command() -> None:
+    late = make_task(attempt=2, late_results=(LateResult(attempt=1, connection_id="c", to="user", text="x", at=AT),))
+    tasks = (
+        late,
+        make_task(id="task_2", status="quarantined", deaths=3),
+        make_task(id="task_3", status="pending_review"),
+        make_task(id="task_4", status="pending", target_role="reviewer"),
+    )
+    room = make_room_view(*tasks, builder="working", reviewer="vacant", painter="parked")
+    keys = ("mass_silence", "quarantined:task_2", "review:task_3", "unattended:room_1/reviewer")
+    alerts = list(needs((), tuple(map(make_alert, (*keys, "unattended:room_1/painter"))), (room,), (), (late,)))
+    assert [
+        ("mass_silence", "shop", "greenroom doctor"),
+        ("unattended:room_1/painter", "shop/painter", "greenroom why shop/painter"),
+        ("quarantined", "shop/builder", "greenroom task show task_2"),
+        ("vacant", "shop/reviewer", "greenroom wait-for-task shop --role reviewer"),
+        ("pending_review", "shop/builder", "greenroom task show task_3"),
+        ("late_result", "shop/builder", "greenroom task show task_1"),
+    ] == [(alert.kind, alert.where, alert.next) for alert in alerts]
+    assert "task_1: 1 late result" == alerts[-1].detail
+
+
+def test_alert_of_unlisted_task_is_shown() -> None:
+    alert = need_of(make_alert("quarantined:task_9", None), ())
+    assert ("server", "greenroom task show task_9") == (alert.where, alert.next)

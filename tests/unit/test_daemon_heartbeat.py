@@ -1,0 +1,275 @@
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.client.session import Session
+from greenroom.daemon.beat import MachineBeat
+from greenroom.daemon.desk import Desk
+from greenroom.daemon.facts import FactTeller
+from greenroom.daemon.machine import Machine
+from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.wishing import WishWatch
+from greenroom.domain.errors import NotFound, Refused, RejoinRequired, Unavailable
+from greenroom.domain.reliability import DEFAULTS
+from greenroom.entropy import SeededEntropy
+from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef, Wishes
+from greenroom.wire.requests import Fact, MachineHeartbeat, PostFacts, PutMachine
+
+
+@dataclass
+class RecordingRunner:
+    """A role runner that records its calls."""
+
+    role: str
+    room: str = "room_1"
+    connection_id: str = "conn_1"
+    calls: list[Any] = field(default_factory=list)
+
+    def join_again(self, session: Session) -> None:
+        self.calls.append("join again")
+
+    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+        self.calls.append((task, asked_at))
+
+    def drain(self) -> None:
+        self.calls.append("drain")
+
+    def yield_role(self) -> None:
+        self.calls.append("yield")
+
+
+class FakeSession(Session):
+    """A session with prepared answers."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1", None, DEFAULTS)
+        self.errors: list[Exception] = []
+        self.report_errors: list[Exception] = []
+        self.calls: list[str] = []
+        self.reports: list[Fact] = []
+        self.bodies: list[MachineHeartbeat] = []
+        self.assignments: list[Wishes] = []
+        self.requested_after: list[int | None] = []
+
+    def machine_beat(self, machine: str, body: MachineHeartbeat) -> MachineHeartbeatReply:
+        self.calls.append("beat")
+        if self.errors:
+            raise self.errors.pop(0)
+        self.bodies.append(body)
+        return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4)
+
+    def facts(self, machine: str, body: PostFacts) -> Any:
+        self.calls.append("facts")
+        if self.report_errors:
+            raise self.report_errors.pop(0)
+        self.reports += body.facts
+
+    def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Wishes:
+        self.requested_after.append(after)
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.assignments.pop(0)
+
+
+class StubServerLink(Desk):
+    """A server link on which registering always succeeds and is recorded."""
+
+    def __init__(self) -> None:
+        introduction = PutMachine(name="m1", harnesses=[])
+        machine = Machine(id="m1", name="m1")
+        super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, DEFAULTS)
+        self.session = FakeSession()
+
+    def register(self) -> Session:
+        self.session.calls.append("register")
+        return self.session
+
+
+def make_beat_with_outbox(tmp_path: Path, *runners: RecordingRunner) -> tuple[MachineBeat, FakeSession, list[int]]:
+    outbox = Outbox(tmp_path / "outbox", 10)
+    outbox.put(Fact(id="exit:task_1.1.conn_0", kind="exited", room="r", role="builder", connection_id="conn_0"))
+    return make_beat(outbox, *runners)
+
+
+def make_beat(outbox: Outbox, *runners: RecordingRunner) -> tuple[MachineBeat, FakeSession, list[int]]:
+    sender = FactTeller(outbox, lambda facts: None, DEFAULTS, SeededEntropy(1), lambda: None, lambda: None)
+    link, versions = StubServerLink(), list[int]()
+    beat = MachineBeat(link, "inc_1", lambda: runners, versions.append, sender.deliver_all)
+    return beat, link.session, versions
+
+
+def make_reply(*agents: AgentVerdict) -> MachineHeartbeatReply:
+    return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4, agents=agents)
+
+
+def test_outbox_is_sent_once_before_first_beat(tmp_path: Path) -> None:
+    beat, session, _ = make_beat_with_outbox(tmp_path)
+    beat.register_and_beat()
+    beat.beat(0.0)
+    beat.register_and_beat()
+    assert session.calls == ["register", "facts", "beat", "beat", "register", "beat"]
+
+
+def test_unsent_reports_delay_first_beat(tmp_path: Path) -> None:
+    beat, session, _ = make_beat_with_outbox(tmp_path)
+    session.report_errors.append(Unavailable("d", "g"))
+    with pytest.raises(Unavailable):
+        beat.register_and_beat()
+    assert "beat" not in session.calls  # its inventory would contradict reports that are not sent yet
+    beat.register_and_beat()
+    assert session.calls[-2:] == ["facts", "beat"]
+
+
+def test_agents_are_listed_after_reports_are_sent(tmp_path: Path) -> None:
+    calls: list[str] = []
+    runners = [RecordingRunner("builder")]
+
+    def send_all(post: object) -> None:
+        calls.append("facts")
+        runners.clear()  # its exit is reported at this moment, too late for this delivery
+
+    link = StubServerLink()
+    MachineBeat(link, "inc_1", lambda: list(runners), lambda version: None, send_all).register_and_beat()
+    assert calls == ["facts"]
+    assert [agent.role for agent in link.session.bodies[0].agents] == ["builder"]
+
+
+def test_beat_names_every_agent(tmp_path: Path) -> None:
+    beat, session, _ = make_beat_with_outbox(
+        tmp_path, RecordingRunner("builder"), RecordingRunner("reviewer", connection_id="conn_2")
+    )
+    beat.register_and_beat()
+    beat.beat(2.5)
+    assert [(agent.role, agent.connection_id) for agent in session.bodies[1].agents] == [
+        ("builder", "conn_1"),
+        ("reviewer", "conn_2"),
+    ]
+    assert (session.bodies[1].incarnation, session.bodies[1].slept_s) == ("inc_1", 2.5)
+
+
+@pytest.mark.parametrize(
+    "error", [NotFound("d", "g"), Refused("d", "g")], ids=["response to an operator", "response to a machine"]
+)
+def test_unknown_machine_registers_again(tmp_path: Path, error: Exception) -> None:
+    beat, session, _ = make_beat_with_outbox(tmp_path)
+    beat.register_and_beat()
+    session.errors.append(error)
+    with pytest.raises(RejoinRequired):
+        beat.beat(0.0)
+
+
+def test_first_refusal_raises_later_ones_retry(tmp_path: Path) -> None:
+    beat, session, _ = make_beat_with_outbox(tmp_path)
+    session.errors.append(Refused("d", "g"))
+    with pytest.raises(Refused):
+        beat.register_and_beat()
+    beat.register_and_beat()
+    session.errors.append(Refused("d", "g"))
+    with pytest.raises(Unavailable):
+        beat.register_and_beat()
+
+
+def test_verdicts_reach_their_role_runners(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runners = {name: RecordingRunner(name) for name in ("well", "gone", "taken", "leaving", "lost")}
+    beat, _, versions = make_beat_with_outbox(tmp_path, *runners.values())
+    beat.register_and_beat()
+    task = TaskRef("task_1", 1)
+    verdicts = {"well": "ok", "gone": "rejoin_required", "taken": "superseded", "leaving": "drain", "stranger": "ok"}
+    agents = [AgentVerdict(room="room_1", role=role, status=verdict, task=task) for role, verdict in verdicts.items()]
+    agents.append(AgentVerdict(room="room_1", role="lost", status="rejoin_required"))
+    beat.take(make_reply(*agents), 7.0)
+    assert {name: runner.calls for name, runner in runners.items()} == {
+        "well": [(task, 7.0)],
+        "gone": ["join again"],
+        "taken": ["yield"],
+        "leaving": ["drain", (task, 7.0)],
+        "lost": ["join again"],
+    }
+    assert versions == [4]
+    assert [record.levelname for record in caplog.records if "agents rejoined: " in record.message] == ["WARNING"]
+
+
+def test_verdict_for_earlier_participant_is_ignored(tmp_path: Path) -> None:
+    runner = RecordingRunner("builder")
+    beat, _, _ = make_beat_with_outbox(tmp_path, runner)
+    beat.register_and_beat()
+    runner.connection_id = "conn_2"  # the participant that was named has ended, and the next one has joined
+    for status in ("superseded", "drain", "ok", "rejoin_required"):
+        beat.take(make_reply(AgentVerdict(room="room_1", role="builder", status=status)), 7.0)
+    assert runner.calls == []
+
+
+def test_outage_during_rejoins_ends_them(tmp_path: Path) -> None:
+    roles: list[str] = []
+
+    class UnreachableRunner(RecordingRunner):
+        def join_again(self, session: Session) -> None:
+            roles.append(self.role)
+            raise Unavailable("d", "g")
+
+    runners = [UnreachableRunner(f"role-{number}") for number in range(50)]
+    beat, _, _ = make_beat_with_outbox(tmp_path, *runners)
+    beat.register_and_beat()
+    beat.take(
+        make_reply(*[AgentVerdict(room="room_1", role=runner.role, status="rejoin_required") for runner in runners]),
+        7.0,
+    )
+    assert roles == ["role-0"]
+
+
+class ManualSpecWatch:
+    """A watch of agent specs whose requests the test triggers itself."""
+
+    def __init__(self, *answers: Wishes) -> None:
+        self.link = StubServerLink()
+        self.link.session.assignments = list(answers)
+        self.received: list[Wishes] = []
+        self.rejected = threading.Event()
+        self.watch = WishWatch(
+            lambda: self.link.session,
+            "m1",
+            DEFAULTS,
+            SeededEntropy(1),
+            self.received.append,
+            self.rejected.set,
+            lambda: None,
+        )
+        self.watch.renew()  # makes its pauses end at once
+
+
+def make_assignments(version: int) -> Wishes:
+    return Wishes(version=version, wishes=())
+
+
+def test_assignments_are_applied_only_when_newer() -> None:
+    watch = ManualSpecWatch(make_assignments(4), make_assignments(4), make_assignments(5))
+    for _ in range(3):
+        watch.watch.ask()
+    assert watch.link.session.requested_after == [None, 4, 4]
+    assert [assignments.version for assignments in watch.received] == [4, 5]
+
+
+def test_changed_assignments_version_is_read_at_once() -> None:
+    watch = ManualSpecWatch(make_assignments(9), make_assignments(2))
+    watch.watch.ask()
+    watch.watch.heard_of(9)
+    assert watch.watch._version == 9
+    watch.watch.heard_of(2)
+    watch.watch.ask()
+    assert watch.link.session.requested_after == [None, None]
+    assert [assignments.version for assignments in watch.received] == [9, 2]
+
+
+def test_assignments_retry_and_refusal() -> None:
+    watch = ManualSpecWatch(make_assignments(1))
+    watch.link.session.errors = [Unavailable("d", "g", "unreachable"), Refused("d", "g")]
+    watch.watch.ask()
+    assert not watch.rejected.is_set()
+    watch.watch.ask()
+    assert watch.rejected.is_set()
+    watch.watch.ask()
+    assert [assignments.version for assignments in watch.received] == [1]

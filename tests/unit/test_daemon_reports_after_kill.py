@@ -1,0 +1,312 @@
+"""An exit is recorded in several files. A daemon may be killed after each of them; the next one completes the record.
+
+At worst a report is sent twice, with the same id, and the server accepts it once.
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from greenroom.client.outcome import DONE, PAUSED, Outcome
+from greenroom.clock import SystemClock, seconds_of
+from greenroom.daemon import adoption, histories, outbox
+from greenroom.daemon.chronicle import Chronicle, id_of_sitting
+from greenroom.daemon.harness import House
+from greenroom.daemon.histories import Histories
+from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.premises import Premises
+from greenroom.daemon.resident import ResidentSeat
+from greenroom.daemon.residents import Resident, ResidentBook
+from greenroom.daemon.runs import Run, RunBook
+from greenroom.daemon.shelf import LogShelf
+from greenroom.domain import supervision
+from greenroom.domain.supervision import PARKED, History
+from greenroom.domain.supervision import PAUSED as PAUSE_HOLD
+from greenroom.entropy import SystemEntropy
+from greenroom.process.group import Exit
+from greenroom.wire.requests import Fact
+from tests.unit.fake_server import FakeServer
+from tests.unit.one_role_daemon import LIMITS, SPEC, FakeServerLink, OneRoleDaemon
+from tests.unit.test_daemon_adoption import HoldingServer, make_run, spawn_command
+from tests.unit.test_daemon_resident import OneResidentDaemon, leave_resident
+from tests.unit.test_daemon_task_runner import crash_looping, failed_times
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.process
+
+BELOW_CRASH_LOOP = LIMITS.park_after_ends - 1
+LOGIN_REQUIRED = """echo '{"status": "login_required"}' > logs/r/builder/task_1.1/result.json; exit 1"""
+
+
+class DaemonKilled(BaseException):
+    """Raised where the daemon is killed."""
+
+
+ReportFields = list[tuple[str, bool | None, bool | None]]
+RecordEnd = Callable[[Chronicle], object]
+
+
+def make_context(folder: Path) -> Premises:
+    clock, records = SystemClock(), RunBook(folder / "runs")
+    return Premises(
+        desk=FakeServerLink(FakeServer()),
+        house=House({}, (), folder / "work"),
+        outbox=Outbox(folder / "outbox", LIMITS.facts_waiting_max),
+        book=records,
+        shelf=LogShelf(folder / "logs", 5, 1024 * 1024, records.folders_in_use),
+        histories=Histories(folder / "histories.json", "boot", clock, LIMITS),
+        clock=clock,
+        entropy=SystemEntropy(),
+        limits=LIMITS,
+        environ={},
+        is_connected=lambda: True,
+        beat_now=lambda: None,
+    )
+
+
+def read_history(folder: Path) -> History:
+    return make_context(folder).histories.of(SPEC.room, SPEC.role)
+
+
+def is_killed_after(steps: int, record_end: Callable[[], object]) -> bool:
+    """Kill a call after that many files were written or removed; False if the call completed before."""
+    steps_left = steps
+
+    def write_or_die(write: Callable[..., None], *arguments: Any) -> None:
+        nonlocal steps_left
+        if steps_left == 0:
+            raise DaemonKilled
+        write(*arguments)
+        steps_left -= 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (histories, outbox):
+            patch.setattr(module, "write_record", partial(write_or_die, module.write_record))
+        for record_class in (RunBook, ResidentBook):
+            forget = record_class.forget
+            patch.setattr(record_class, "forget", lambda *arguments, forget=forget: write_or_die(forget, *arguments))
+        try:
+            record_end()
+        except DaemonKilled:
+            return True
+    return False
+
+
+def accepted_reports(reports: list[Fact]) -> ReportFields:
+    """What the server accepts of these reports: each id once."""
+    accepted = {report.id: report for report in reports if report.kind != "started"}
+    return [(report.kind, report.intended, report.trial) for report in accepted.values()]
+
+
+def reports_of_next_daemon(folder: Path, server: Callable[[Run], FakeServer] = HoldingServer) -> list[Fact]:
+    """The reports of the next daemon over the same folder. It adopts the runs that are still recorded."""
+    outbox, history = make_context(folder).outbox, read_history(folder)
+    runs = adoption.take_over(RunBook(folder / "runs"), outbox, SystemClock())
+    if not runs:
+        return outbox.first(100)
+    daemon = OneRoleDaemon(folder, server(runs[0]), "true", adopted=runs[0], history=history)
+    wait_until(lambda: daemon.ended.is_set() or bool(daemon.server.bodies("claim")), "the role runner ended or claims")
+    daemon.stop()
+    wait_until(lambda: not Outbox(folder / "outbox", 100).first(1), "the outbox is empty")
+    return daemon.reports
+
+
+def reports_of_next_daemon_of_resident(folder: Path) -> list[Fact]:
+    outbox, history = make_context(folder).outbox, read_history(folder)
+    residents = ResidentBook(folder / "residents").take_over(
+        (), lambda connection: outbox.holds(id_of_sitting("exit", connection))
+    )
+    if not residents:
+        return outbox.first(100)
+    daemon = OneResidentDaemon(folder, FakeServer(), "true", resident=residents[0], history=history)
+    assert daemon.ended.wait(PATIENCE_S)
+    wait_until(lambda: not Outbox(folder / "outbox", 100).first(1), "the outbox is empty")
+    return daemon.reports
+
+
+def make_ended_run(folder: Path, script: str, history: History, is_probe_run: bool) -> Run:
+    """A run that has ended and is not reported yet."""
+    run = make_run(folder, trial=is_probe_run)
+    spawn_command(run, script, folder).wait(PATIENCE_S)
+    make_context(folder).histories.note(SPEC.room, SPEC.role, history)
+    return run
+
+
+def record_failure(run: Run | None, chronicle: Chronicle) -> None:
+    chronicle.died("it broke", run, Exit(7, None))
+
+
+def record_pause(run: Run, chronicle: Chronicle) -> None:
+    chronicle.paused(run, Outcome(kind=PAUSED, detail="Its login is needed", exit=Exit(1, None)))
+
+
+def record_success(run: Run, chronicle: Chronicle) -> None:
+    chronicle.ended(run, Outcome(kind=DONE, detail="Its output went to reviewer.", exit=Exit(0, None)))
+
+
+def run_reporter(folder: Path, connection_id: str, record_end: RecordEnd, **more: Any) -> None:
+    record_end(Chronicle(make_context(folder), SPEC, connection_id, read_history(folder), **more))
+
+
+FAILURE_REPORTS = [("exited", False, False)]
+CRASH_LOOP_REPORTS = [("exited", False, False), ("parked", False, None)]
+PROBE_FAILURE_REPORTS = [("exited", False, True), ("parked", False, None)]
+
+
+@pytest.mark.parametrize(
+    ("script", "failures_before", "is_probe_run", "record_end", "expected", "hold", "failures", "needs_user"),
+    [
+        ("exit 7", 0, False, record_failure, FAILURE_REPORTS, supervision.BACKING_OFF, 1, False),
+        ("exit 7", BELOW_CRASH_LOOP, False, record_failure, CRASH_LOOP_REPORTS, PARKED, LIMITS.park_after_ends, False),
+        ("exit 7", 0, True, record_failure, PROBE_FAILURE_REPORTS, PARKED, 0, True),
+        (
+            LOGIN_REQUIRED,
+            1,
+            False,
+            record_pause,
+            [("exited", True, None), ("paused", False, None)],
+            PAUSE_HOLD,
+            1,
+            True,
+        ),
+        ("true", 0, True, record_success, [("exited", True, None), ("unparked", False, None)], None, 0, False),
+    ],
+    ids=["failed", "crash-looping", "probe run failed", "paused", "probe run succeeded"],
+)
+def test_killed_daemon_reports_and_counts_each_end_once(
+    tmp_path: Path,
+    script: str,
+    failures_before: int,
+    is_probe_run: bool,
+    record_end: Callable[[Run, Chronicle], None],
+    expected: ReportFields,
+    hold: str | None,
+    failures: int,
+    needs_user: bool,
+) -> None:
+    for steps in count():
+        folder = tmp_path / f"{tmp_path.name}_{steps}"
+        run = make_ended_run(
+            folder, script, crash_looping() if is_probe_run else failed_times(failures_before), is_probe_run
+        )
+        is_killed = is_killed_after(steps, partial(run_reporter, folder, run.connection_id, partial(record_end, run)))
+        assert (steps, accepted_reports(reports_of_next_daemon(folder))) == (steps, expected)
+        history = read_history(folder)
+        assert (steps, history.rest, len(history.ends)) == (steps, hold, failures)
+        assert (steps, history.needs_person) == (steps, needs_user)
+        assert list(RunBook(folder / "runs").read_all()) == []
+        if not is_killed:
+            break
+    assert steps == 3, "the restart history, the reports, and the removed record of the run"
+
+
+def make_ended_resident(folder: Path) -> Callable[[], None]:
+    """A resident that has ended and is not reported yet. Returns the call by which its role runner records the end."""
+    resident = leave_resident(folder, "exit 7", f"conn_{folder.name}_{os.getpid()}")
+    wait_until(lambda: (Path(resident.folder) / "exit.json").exists(), "the resident has ended")
+    records, connection_id = ResidentBook(folder / "residents"), resident.connection_id
+    records.note(resident)
+    make_context(folder).histories.note(SPEC.room, SPEC.role, failed_times(BELOW_CRASH_LOOP))
+    return partial(
+        run_reporter,
+        folder,
+        connection_id,
+        partial(record_failure, None),
+        when_over=lambda: records.forget(connection_id),
+    )
+
+
+def test_killed_daemon_counts_resident_failure_once(tmp_path: Path) -> None:
+    for steps in count():
+        folder = tmp_path / f"{tmp_path.name}_{steps}"
+        is_killed = is_killed_after(steps, make_ended_resident(folder))
+        assert (steps, accepted_reports(reports_of_next_daemon_of_resident(folder))) == (steps, CRASH_LOOP_REPORTS)
+        history = read_history(folder)
+        assert (steps, history.rest, len(history.ends)) == (steps, PARKED, LIMITS.park_after_ends)
+        assert not history.needs_person
+        assert read_residents(folder) == []
+        if not is_killed:
+            break
+    assert steps == 3
+
+
+def read_residents(folder: Path) -> list[Resident]:
+    files = (folder / "residents").glob("*.json")
+    return [msgspec.json.decode(path.read_bytes(), type=Resident) for path in files]
+
+
+def test_counted_failure_is_reported_without_its_task(tmp_path: Path) -> None:
+    run = make_ended_run(tmp_path, "exit 7", failed_times(BELOW_CRASH_LOOP), is_probe_run=False)
+    assert is_killed_after(1, partial(run_reporter, tmp_path, run.connection_id, partial(record_failure, run)))
+
+    def make_server(run: Run) -> FakeServer:
+        server = HoldingServer(run)
+        server.status[run.task] = "pending"
+        return server
+
+    assert accepted_reports(reports_of_next_daemon(tmp_path, make_server)) == CRASH_LOOP_REPORTS
+    assert read_history(tmp_path).rest == PARKED
+
+
+def test_counted_failure_is_reported_for_stopped_resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_killed_after(1, make_ended_resident(tmp_path))
+    start = ResidentSeat.start
+
+    def stop_at_start(runner: ResidentSeat) -> None:
+        runner.stop("desired state is stopped")
+        start(runner)
+
+    monkeypatch.setattr(ResidentSeat, "start", stop_at_start)
+    assert accepted_reports(reports_of_next_daemon_of_resident(tmp_path)) == CRASH_LOOP_REPORTS
+
+
+def test_late_handoff_revokes_counted_failure(tmp_path: Path) -> None:
+    run = make_ended_run(tmp_path, "true", failed_times(BELOW_CRASH_LOOP), is_probe_run=False)
+    assert is_killed_after(1, partial(run_reporter, tmp_path, run.connection_id, partial(record_failure, run)))
+    assert read_history(tmp_path).is_parked
+    assert accepted_reports(reports_of_next_daemon(tmp_path)) == [("exited", True, None)]
+    assert not read_history(tmp_path).is_parked
+
+
+def test_failed_start_ends_participant_in_same_file(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    RunBook(tmp_path / "runs").note(run)
+    record_end = partial(run_reporter, tmp_path, run.connection_id, lambda it: it.hindered("The disk is full.", run))
+    assert is_killed_after(2, record_end)
+    assert accepted_reports(reports_of_next_daemon(tmp_path)) == [("exited", True, None), ("exited", False, False)]
+    assert read_history(tmp_path).rest == supervision.BACKING_OFF
+
+
+def test_recovery_is_reported_once_after_kill(tmp_path: Path) -> None:
+    make_context(tmp_path).histories.note(SPEC.room, SPEC.role, crash_looping())
+    record_end = partial(run_reporter, tmp_path, "conn_1", Chronicle.is_well)
+    assert is_killed_after(1, record_end)
+    assert read_history(tmp_path).is_parked
+    assert not is_killed_after(2, record_end)
+    assert accepted_reports(make_context(tmp_path).outbox.first(100)) == [("unparked", False, None)]
+    assert not read_history(tmp_path).is_parked
+
+
+def test_reports_of_one_end_have_same_hold(tmp_path: Path) -> None:
+    run = make_ended_run(tmp_path, "exit 7", failed_times(BELOW_CRASH_LOOP), is_probe_run=False)
+    before = SystemClock().wall()
+    run_reporter(tmp_path, run.connection_id, partial(record_failure, run))
+    exited, crash_loop = make_context(tmp_path).outbox.first(100)
+    assert exited.until == crash_loop.until
+    assert seconds_of(str(crash_loop.until)) >= before + LIMITS.park_pause_s - 0.01
+
+
+def test_undecodable_directory_name_is_reported(tmp_path: Path) -> None:
+    name = os.fsdecode(b"odd\xff")
+    run_reporter(tmp_path, "conn_1", lambda it: it.hindered(f"No agent may work in {name}."))
+    run_reporter(tmp_path, "conn_2", lambda it: it.is_over("stopped"))
+    assert [fact.detail for fact in make_context(tmp_path).outbox.first(100)] == [
+        "No agent may work in odd?.",
+        "stopped",
+    ]

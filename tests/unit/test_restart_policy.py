@@ -1,0 +1,232 @@
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenroom.domain.reliability import DEFAULTS, Reliability
+from greenroom.domain.supervision import (
+    BACKING_OFF,
+    KEEP,
+    PARKED,
+    PAUSED,
+    REASON_CHARACTERS_MAX,
+    SIT,
+    STOP,
+    WAIT,
+    History,
+    Step,
+    decide,
+    ended,
+    hindered,
+    paused,
+    succeeded,
+    under,
+    yielded,
+)
+
+NEW = History(generation=2)
+BACKED_OFF = History(generation=2, ends=(80.0, 90.0), in_a_row=2, last_end_at=90.0, rest=BACKING_OFF, rests_until=110.0)
+CRASH_LOOPED = History(generation=2, ends=(80.0, 90.0, 95.0), rest=PARKED, rests_until=395.0, reason="3 ends")
+PROBE_FAILED = History(generation=2, rest=PARKED, reason="its probe run failed too")
+LOGGED_OUT = paused(NEW, 2, 99.0, None, "the login is missing")
+RULES = [
+    # desired, desired generation, held generation, history, action
+    (False, 2, None, History(), KEEP),
+    (True, 2, None, History(), SIT),
+    (True, 2, 2, History(), KEEP),
+    (False, 2, 2, History(), STOP),
+    (True, 3, 2, History(), STOP),
+    (False, 3, 2, BACKED_OFF, STOP),
+    (True, 2, None, BACKED_OFF, WAIT),
+    (False, 2, None, BACKED_OFF, KEEP),
+    (True, 3, None, BACKED_OFF, SIT),  # a new generation does not wait for the hold of the old one
+    (True, 2, None, yielded(NEW, 2, 99.0, DEFAULTS), WAIT),
+    (True, 2, None, yielded(NEW, 2, 50.0, DEFAULTS), SIT),
+    (True, 3, None, yielded(NEW, 2, 99.0, DEFAULTS), SIT),
+    (True, 2, 2, BACKED_OFF, KEEP),
+    (True, 2, None, CRASH_LOOPED, WAIT),
+    (True, 3, None, CRASH_LOOPED, SIT),
+    (True, 2, 2, CRASH_LOOPED, KEEP),  # the probe run
+    (True, 2, None, PROBE_FAILED, WAIT),
+    (False, 2, None, PROBE_FAILED, KEEP),
+    (True, 3, None, PROBE_FAILED, SIT),
+    (True, 2, None, LOGGED_OUT, WAIT),
+    (True, 3, None, LOGGED_OUT, SIT),
+    (True, 2, None, paused(NEW, 2, 99.0, 101.0, "too many requests"), WAIT),
+    (True, 2, None, paused(NEW, 2, 99.0, 100.0, "too many requests"), SIT),
+]
+
+
+def fail(history: History, *instants: float, limits: Reliability = DEFAULTS) -> History:
+    for at in instants:
+        history = ended(history, 2, at, 0.5, limits, "exit code 3")
+    return history
+
+
+@pytest.mark.parametrize(("desired", "desired_generation", "held_generation", "history", "action"), RULES)
+def test_decision_table(
+    desired: bool, desired_generation: int, held_generation: int | None, history: History, action: str
+) -> None:
+    assert decide(desired, desired_generation, held_generation, history, 100.0).action == action
+
+
+@pytest.mark.parametrize(
+    ("history", "reason", "until"),
+    [
+        (fail(NEW, 100.0), "backing off: 1 failure: exit code 3", 101.5),
+        (fail(NEW, 98.0, 100.0), "backing off: 2 failures in a row, the last: exit code 3", 102.5),
+        (
+            fail(NEW, 98.0, 99.0, 100.0),
+            "crash-looping, one probe run follows: 3 failures within 300 s, the last: exit code 3",
+            400.0,
+        ),
+        (PROBE_FAILED, "parked until a user starts it again: its probe run failed too", None),
+        (LOGGED_OUT, "paused until a user starts it again: the login is missing", None),
+        (paused(NEW, 2, 99.0, 160.0, "too many requests"), "paused: too many requests", 160.0),
+        (
+            yielded(NEW, 2, 100.0, DEFAULTS),
+            "another agent has the role; this one joins again when the role is vacant",
+            130.0,
+        ),
+        (
+            hindered(NEW, 2, 100.0, 0.0, DEFAULTS, "There is no program x."),
+            "backing off: could not start: There is no program x.",
+            101.0,
+        ),
+    ],
+)
+def test_wait_has_end_or_needs_user(history: History, reason: str, until: float | None) -> None:
+    """A role that neither runs nor waits for an instant or a user would be "starting" for ever."""
+    assert decide(True, 2, None, history, 100.0) == Step(WAIT, reason, until)
+    if until is not None:
+        assert decide(True, 2, None, history, until).action == SIT
+
+
+def test_backoff_doubles_up_to_maximum() -> None:
+    no_crash_loop = Reliability(park_after_ends=1000)
+    history, longest = NEW, []
+    for _ in range(12):
+        history = ended(history, 2, 0.0, 1.0, no_crash_loop, "")
+        assert history.rests_until is not None
+        longest.append(history.rests_until)
+    assert longest[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert longest[-1] == DEFAULTS.restart_pause_s_max
+
+
+@given(in_a_row=st.integers(0, 10_000), fraction=st.floats(0, 1, exclude_max=True))
+def test_backoff_stays_in_bounds(in_a_row: int, fraction: float) -> None:
+    history = History(generation=2, in_a_row=in_a_row, last_end_at=0.0)
+    for record in (ended, hindered):
+        until = record(history, 2, 0.0, fraction, DEFAULTS, "").rests_until
+        assert until is not None
+        assert DEFAULTS.restart_pause_s_min <= until <= DEFAULTS.restart_pause_s_max
+
+
+def test_third_failure_in_window_is_crash_loop() -> None:
+    assert fail(NEW, 0.0, 100.0, 299.0) == History(
+        generation=2,
+        ends=(0.0, 100.0, 299.0),
+        in_a_row=3,
+        last_end_at=299.0,
+        rest=PARKED,
+        rests_until=599.0,
+        reason="3 failures within 300 s, the last: exit code 3",
+    )
+    assert fail(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first failure is outside the window"
+
+
+def test_success_resets_backoff_but_not_window() -> None:
+    """If it cleared the window, an agent that fails at every other task would be restarted all day."""
+    history = succeeded(fail(NEW, 0.0, 1.0), 2)
+    assert (history.in_a_row, history.ends, history.rest) == (0, (0.0, 1.0), None)
+    assert fail(history, 2.0).is_parked
+
+
+def test_successful_probe_run_recovers() -> None:
+    history = fail(NEW, 0.0, 1.0, 2.0)
+    assert decide(True, 2, None, history, 302.0) == Step(SIT, "crash-looping; this is the probe run")
+    assert history.is_parked
+    assert succeeded(history, 2) == NEW
+
+
+def test_failed_probe_run_waits_for_user() -> None:
+    history = fail(NEW, 0.0, 1.0, 2.0, 302.0)
+    assert history.is_parked
+    assert history.needs_person
+    assert history.reason == "its probe run failed too: exit code 3"
+    assert decide(True, 2, None, history, 1e9).action == WAIT
+    assert decide(True, 3, None, history, 303.0).action == SIT
+    assert not under(history, 3).is_parked
+
+
+def test_failed_start_backs_off_without_crash_loop() -> None:
+    history = NEW
+    for at in range(100):
+        history = hindered(history, 2, float(at), 0.99, DEFAULTS, "There is no program x.")
+    assert history.ends == ()
+    assert not history.is_parked
+    assert history.rests_until is not None
+    assert history.rests_until > 99.0 + 200.0
+
+
+@pytest.mark.parametrize(
+    "interrupt",
+    [
+        lambda history: hindered(history, 2, 302.0, 0.5, DEFAULTS, "the disk is full"),
+        lambda history: paused(history, 2, 302.0, 400.0, "too many requests"),
+        lambda history: yielded(history, 2, 302.0, DEFAULTS),
+    ],
+)
+def test_interrupted_probe_run_is_still_owed(interrupt: Callable[[History], History]) -> None:
+    history = interrupt(fail(NEW, 0.0, 1.0, 2.0))
+    assert history.is_parked
+    assert not history.needs_person
+    assert "probe run" in decide(True, 2, None, history, 1000.0).reason
+    assert fail(history, 1000.0).needs_person
+    assert succeeded(history, 2) == NEW
+
+
+@pytest.mark.parametrize("history", [PROBE_FAILED, LOGGED_OUT])
+def test_hold_for_user_is_kept(history: History) -> None:
+    assert fail(history, 500.0) == history
+    assert hindered(history, 2, 500.0, 0.5, DEFAULTS, "") == history
+    assert paused(history, 2, 500.0, 501.0, "") == history
+    assert yielded(history, 2, 500.0, DEFAULTS) == history
+
+
+def test_pause_is_no_failure_and_may_be_over() -> None:
+    history = paused(fail(NEW, 0.0), 2, 10.0, 5.0, "too many requests")
+    assert (history.rest, history.ends, history.rests_until) == (PAUSED, (0.0,), 10.0)
+    assert decide(True, 2, None, history, 10.0).action == SIT
+
+
+def test_reset_time_and_new_generation_clear_count() -> None:
+    history = fail(NEW, 0.0, 10.0)
+    assert history.in_a_row == 2
+    assert fail(history, 10.0 + DEFAULTS.restart_reset_s).in_a_row == 1
+    assert ended(history, 3, 11.0, 0.5, DEFAULTS, "").ends == (11.0,)
+    assert under(history, 2) is history
+    assert under(history, 3) == History(generation=3)
+
+
+@given(
+    ends=st.lists(st.floats(0, 1e6), max_size=5),
+    rest=st.sampled_from([None, BACKING_OFF, PARKED, PAUSED]),
+    rests_until=st.none() | st.floats(0, 1e6),
+    now=st.floats(0, 1e6),
+)
+def test_agent_running_as_desired_is_kept(
+    ends: list[float], rest: str | None, rests_until: float | None, now: float
+) -> None:
+    """A policy that counts an hour without output as a failure would stop the agents that work longest."""
+    history = History(generation=2, ends=tuple(ends), rest=rest, rests_until=rests_until)
+    assert decide(True, 2, 2, history, now) == Step(KEEP, "runs as desired")
+
+
+def test_reason_is_one_short_line() -> None:
+    reason = ended(NEW, 2, 0.0, 0.5, DEFAULTS, "exit code 3\nTraceback ...\n").reason
+    assert reason == "1 failure: exit code 3"
+    assert len(paused(NEW, 2, 0.0, None, "x" * 5000).reason) == REASON_CHARACTERS_MAX
+    assert paused(NEW, 2, 0.0, None, "no file \udcff").reason == "no file ?"
+    assert paused(NEW, 2, 0.0, None, " \n").reason == "no reason was given"

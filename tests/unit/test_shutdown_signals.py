@@ -1,0 +1,35 @@
+"""A signal ends the process, whichever of its threads receives it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.waiting import PATIENCE_S
+
+# The main thread waits and another one gets the signal, as may happen while the process starts a command.
+PROGRAM = """
+import signal, sys, threading
+from greenroom.process.ending import Ending
+
+ending = Ending()
+with ending.on_signals():
+    waiting = threading.Event()
+    def signal_thread() -> None:
+        waiting.wait(0.2)
+        signal.pthread_kill(threading.get_ident(), getattr(signal, sys.argv[1]))
+        threading.Event().wait()
+    threading.Thread(target=signal_thread, daemon=True).start()
+    code = ending.wait()
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])
+def test_signal_on_other_thread_ends_process(name: str, code: int) -> None:
+    completed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, name], capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert (code, b"") == (completed.returncode, completed.stderr)

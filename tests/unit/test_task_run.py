@@ -1,0 +1,441 @@
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom.client import errand
+from greenroom.client.errand import NOTHING_WRITTEN, Errand
+from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
+from greenroom.client.plan import Plan
+from greenroom.client.result import Result
+from greenroom.client.session import Session
+from greenroom.client.transport import Response
+from greenroom.clock import MovedClock, SystemClock
+from greenroom.domain import task as tasks
+from greenroom.domain.reliability import Reliability
+from greenroom.process import journal
+from greenroom.process.identity import Identity, identity_of, is_alive
+from tests.unit.scripted_transport import (
+    CONNECTION,
+    NoDelayEntropy,
+    ScriptedTransport,
+    Step,
+    claimed_task,
+    json_response,
+    make_task,
+    problem_response,
+    unreachable,
+)
+from tests.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.process
+
+LIMITS = Reliability(stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S, text_bytes_max=10_000, stderr_bytes_kept=100)
+HELD = json_response(make_task())
+FINISHED = json_response(make_task(status="completed", claimed_by=None))
+IN_A_WHILE = "2025-10-09T08:58:20.000Z"
+COMPLETED = make_task(status="completed", claimed_by=None, accepted_attempt=1)
+
+
+class ScriptedTaskRun:
+    """One task run of a Python script, against a scripted server."""
+
+    def __init__(self, folder: Path, script: str, *steps: Step, then: str = "reviewer", **plan: Any) -> None:
+        self.transport = ScriptedTransport(*steps)
+        self.started: list[Identity] = []
+        self.clock = MovedClock()
+        self.plan = Plan(
+            command=(sys.executable, "-c", script),
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin"},
+            then=then,
+            folder=folder / "run",
+            **plan,
+        )
+        session = Session("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
+        self.errand = Errand(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
+
+    def run(self) -> Outcome:
+        outcome = self.errand.carry_out()
+        assert not any(is_alive(identity) for identity in self.started)
+        assert [] == self.transport.steps, "every step of the script was used"
+        return outcome
+
+    def calls(self) -> list[tuple[str, Any]]:
+        return [(path.rpartition("/")[2], body) for _, path, body, _, _ in self.transport.requests]
+
+
+def test_task_is_input_and_output_is_handed_off(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "print('made of', input())", HELD, HELD, FINISHED)
+    outcome = scripted.run()
+    assert (DONE, 0) == (outcome.kind, outcome.exit.code if outcome.exit else None)
+    attempt = {"connection_id": CONNECTION, "attempt": 1}
+    expected = [
+        ("start", attempt),
+        ("task_1", None),
+        ("handoff", {**attempt, "to": "reviewer", "text": "made of build it\n"}),
+    ]
+    assert expected == scripted.calls()
+    assert 1 == len(scripted.started)
+
+
+def test_last_role_completes_request(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "print('done')", HELD, HELD, FINISHED, then="user")
+    scripted.run()
+    assert ("complete", {"connection_id": CONNECTION, "attempt": 1, "text": "done\n"}) == scripted.calls()[-1]
+
+
+def test_empty_output_is_handed_off(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "", HELD, HELD, FINISHED)
+    scripted.run()
+    assert NOTHING_WRITTEN == scripted.calls()[-1][1]["text"]
+
+
+def test_long_output_is_cut_and_kept(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD, HELD, FINISHED)
+    outcome = scripted.run()
+    text = scripted.calls()[-1][1]["text"]
+    assert outcome.is_kept
+    assert text.startswith("aaaa")
+    assert text.endswith("bbbb")
+    assert str(scripted.plan.stdout) in text
+    assert len(text) <= LIMITS.text_bytes_max
+    assert 18_000 == scripted.plan.stdout.stat().st_size
+
+
+def test_failure_detail_has_end_of_stderr(tmp_path: Path) -> None:
+    script = "import sys; print('half'); sys.stderr.write('x' * 500 + 'the reason'); sys.exit(3)"
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
+    outcome = scripted.run()
+    assert FAILED == outcome.kind
+    assert "exit code 3" in outcome.detail
+    assert outcome.detail.endswith("the reason")
+    assert len(outcome.detail) < 200
+
+
+def test_failed_start_is_not_begun(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "", HELD)
+    scripted.errand._plan = Plan(
+        command=("/no/such/program",), cwd=tmp_path, env={}, then="user", folder=tmp_path / "run"
+    )
+    outcome = scripted.run()
+    assert NOT_BEGUN == outcome.kind
+    assert "/no/such/program" in outcome.detail
+
+
+def test_timeout_is_failure(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD, HELD, timeout_s=0.3)
+    outcome = scripted.run()
+    assert FAILED == outcome.kind
+    assert "0.3 s" in outcome.detail
+    lingering = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD, json_response(COMPLETED), timeout_s=0.3)
+    assert DID_ITSELF == lingering.run().kind
+
+
+@pytest.mark.parametrize("script", ["print('noise')", "import sys; sys.exit(1)"])
+@pytest.mark.parametrize("task", [COMPLETED, make_task(status="quarantined", claimed_by=None)])
+def test_command_that_reported_itself_adds_nothing(tmp_path: Path, script: str, task: tasks.Task) -> None:
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, json_response(task))
+    assert DID_ITSELF == scripted.run().kind
+
+
+def test_task_given_away_before_start_is_not_run(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(
+        tmp_path, "raise SystemExit('ran')", problem_response("superseded", "Another agent has it.")
+    )
+    outcome = scripted.run()
+    assert (GONE, []) == (outcome.kind, scripted.started)
+    assert "Another agent has it." in outcome.detail
+
+
+def test_late_result_is_no_failure(tmp_path: Path) -> None:
+    another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    late = ScriptedTaskRun(tmp_path, "print('done')", HELD, another, problem_response("superseded"))
+    assert GONE == late.run().kind
+    failed = ScriptedTaskRun(tmp_path, "raise SystemExit(1)", HELD, another)
+    assert GONE == failed.run().kind
+
+
+RESULT_SCRIPT = (
+    "import os, sys; open(os.environ['GREENROOM_RESULT'], 'w').write({result!r}); print('noise'); sys.exit({code})"
+)
+
+
+def test_result_text_replaces_output(tmp_path: Path) -> None:
+    script = RESULT_SCRIPT.format(result='{"status": "done", "text": "the answer"}', code=0)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
+    assert DONE == scripted.run().kind
+    assert "the answer" == scripted.calls()[-1][1]["text"]
+
+
+@pytest.mark.parametrize(
+    ("response", "kind"),
+    [(HELD, DONE), (json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
+    ids=["own task", "task of another attempt"],
+)
+def test_result_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, response: Response, kind: str) -> None:
+    results = [Result(status="done", text="the answer"), Result(status="failed", reason="written meanwhile")]
+    monkeypatch.setattr(errand, "read_result", lambda *where: results.pop(0))
+    code = 0 if kind == DONE else 1
+    scripted = ScriptedTaskRun(tmp_path, f"print('noise'); raise SystemExit({code})", HELD, response, FINISHED)
+    assert kind == scripted.run().kind
+    assert "the answer" == scripted.calls()[-1][1]["text"]
+
+
+def test_failed_result_overrides_exit_code(tmp_path: Path) -> None:
+    script = RESULT_SCRIPT.format(result='{"status": "failed", "reason": "no such branch"}', code=0)
+    outcome = ScriptedTaskRun(tmp_path, script, HELD, HELD).run()
+    assert (FAILED, "no such branch") == (outcome.kind, outcome.detail)
+
+
+def test_done_result_keeps_failed_exit_code(tmp_path: Path) -> None:
+    script = RESULT_SCRIPT.format(result='{"status": "done", "text": "the answer"}', code=3)
+    outcome = ScriptedTaskRun(tmp_path, script, HELD, HELD).run()
+    assert (FAILED, "exit code 3") == (outcome.kind, outcome.detail)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(("status", "until"), [("rate_limited", IN_A_WHILE), ("login_required", None)])
+def test_limit_and_missing_login_pause(tmp_path: Path, status: str, until: str | None, code: int) -> None:
+    script = RESULT_SCRIPT.format(result=f'{{"status": "{status}", "reason": "too much"}}', code=code)
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
+    scripted.errand._clock = scripted.clock
+    outcome = scripted.run()
+    assert (PAUSED, until, code) == (outcome.kind, outcome.until, outcome.exit.code if outcome.exit else None)
+    assert outcome.detail.endswith(": too much")
+
+
+def test_result_of_earlier_run_is_ignored(tmp_path: Path) -> None:
+    first = ScriptedTaskRun(tmp_path, RESULT_SCRIPT.format(result='{"status": "failed"}', code=0), HELD, HELD)
+    assert FAILED == first.run().kind
+    assert DONE == ScriptedTaskRun(tmp_path, "print('fine')", HELD, HELD, FINISHED).run().kind
+
+
+def test_unobserved_exit_is_failure_and_output_is_kept(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, time; print('half', flush=True); os.kill(os.getppid(), signal.SIGKILL); time.sleep(600)"
+    )
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
+    outcome = scripted.run()
+    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert "how the command ended is unknown" in outcome.detail
+    assert str(scripted.plan.stdout) in outcome.detail
+
+
+def test_rejected_result_is_kept(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(
+        tmp_path, "print('done')", HELD, HELD, problem_response("room_closed", "The room is closed.")
+    )
+    outcome = scripted.run()
+    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert "The room is closed." in outcome.detail
+    assert str(scripted.plan.stdout) in outcome.detail
+
+
+def test_run_waits_for_server(tmp_path: Path) -> None:
+    script = ScriptedTaskRun(
+        tmp_path, "print('done')", unreachable(), HELD, unreachable(), HELD, unreachable(), unreachable(), FINISHED
+    )
+    assert DONE == script.run().kind
+
+
+def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, GATED_SCRIPT)
+
+    def doubt_again() -> Response:
+        scripted.errand.doubt()
+        raise unreachable()
+
+    def open_gate() -> Response:
+        (tmp_path / "go").touch()
+        return json_response(make_task(status="pending", released_cause="lost", claimed_by=None))
+
+    scripted.transport.steps += [HELD, doubt_again, open_gate, HELD, FINISHED]
+    scripted.errand.doubt()
+    assert DONE == scripted.run().kind
+
+
+GATED_SCRIPT = """
+import pathlib, sys, threading
+print("partial", flush=True)
+while not pathlib.Path("go").exists():
+    threading.Event().wait(0.01)
+"""
+
+
+def test_cancelled_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "import time; print('partial', flush=True); time.sleep(600)")
+    stdout = scripted.plan.stdout
+
+    def cancelled() -> Response:
+        while not stdout.read_bytes():
+            pass
+        return json_response(make_task(status="closed", claimed_by=None, reason="no more"))
+
+    scripted.transport.steps += [HELD, cancelled, problem_response("superseded")]
+    scripted.errand.doubt()
+    outcome = scripted.run()
+    assert GONE == outcome.kind
+    assert "cancelled (no more)" in outcome.detail
+    assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
+
+
+def test_stop_ends_run_with_children(tmp_path: Path) -> None:
+    child = "import time; time.sleep(600)"
+    script = (
+        f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); {child}"
+    )
+    scripted = ScriptedTaskRun(tmp_path, script, HELD)
+    children: list[Identity | None] = []
+
+    def stop_after_child_started() -> None:
+        while not (line := scripted.plan.stdout.read_text()).endswith("\n"):
+            threading.Event().wait(0.01)
+        children.append(identity_of(int(line)))
+        scripted.errand.stop("by wish")
+
+    stopper = threading.Thread(target=stop_after_child_started)
+    scripted.errand._on_started = lambda identity: stopper.start()
+    outcome = scripted.run()
+    stopper.join(PATIENCE_S)
+    assert (STOPPED, "by wish") == (outcome.kind, outcome.detail)
+    assert children[0] is not None
+    assert not is_alive(children[0])
+
+
+def test_stop_ends_wait_for_server(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "print('done')")
+
+    def stop() -> Response:
+        scripted.errand.stop("by wish")
+        raise unreachable()
+
+    scripted.transport.steps += [HELD, HELD, unreachable(), stop]
+    outcome = scripted.run()
+    assert (STOPPED, True) == (outcome.kind, outcome.is_kept)
+
+
+def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "print('done')")
+    scripted.errand._clock = scripted.clock
+
+    def suspend_then_answer() -> Response:
+        scripted.clock.sleep(8 * 3600.0)
+        return HELD
+
+    scripted.transport.steps += [suspend_then_answer, problem_response("superseded")]
+    assert GONE == scripted.run().kind
+    assert [] == scripted.started
+
+
+def test_suspend_before_command_prevents_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')", HELD, problem_response("superseded"))
+    scripted.errand._clock = scripted.clock
+    begin = journal.begin
+
+    def suspend_then_begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
+        scripted.clock.sleep(8 * 3600.0)
+        begin(folder, command, stdin)
+
+    monkeypatch.setattr(journal, "begin", suspend_then_begin)
+    assert GONE == scripted.run().kind
+    assert not (tmp_path / "began").exists()
+
+
+@pytest.mark.parametrize(("method", "kind"), [("stop", STOPPED), ("lose", GONE)])
+def test_stop_before_command_prevents_start(tmp_path: Path, method: str, kind: str) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')")
+
+    def end_then_answer() -> Response:
+        getattr(scripted.errand, method)("no more")
+        return HELD
+
+    scripted.transport.steps.append(end_then_answer)
+    assert kind == scripted.run().kind
+    assert not (tmp_path / "began").exists()
+
+
+def test_suspended_time_is_no_run_time(tmp_path: Path) -> None:
+    is_running, gate = tmp_path / "alive", tmp_path / "gate"
+    script = (
+        "import pathlib, time\n"
+        f"pathlib.Path({str(is_running)!r}).touch()\n"
+        f"while not pathlib.Path({str(gate)!r}).exists():\n    time.sleep(0.01)\n"
+        "print('done')"
+    )
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, json_response(COMPLETED), timeout_s=600.0)
+    scripted.errand._clock = scripted.clock
+
+    def suspend() -> None:
+        while not is_running.exists():
+            threading.Event().wait(0.01)
+        scripted.clock.sleep(8 * 3600.0)
+        threading.Event().wait(0.2)  # time in which a wrong timeout would stop the command
+        gate.touch()
+
+    threading.Thread(target=suspend, daemon=True).start()
+    assert DONE == scripted.run().kind
+
+
+def test_superseded_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "import time; print('partial', flush=True); time.sleep(600)")
+
+    def supersede_after_output() -> None:
+        while not scripted.plan.stdout.read_bytes():
+            threading.Event().wait(0.01)
+        scripted.errand.lose("Somebody else has it.")
+
+    thread = threading.Thread(target=supersede_after_output)
+    scripted.errand._on_started = lambda identity: thread.start()
+    scripted.transport.steps += [HELD, problem_response("superseded")]
+    outcome = scripted.run()
+    thread.join(PATIENCE_S)
+    assert GONE == outcome.kind
+    assert outcome.detail.startswith("Somebody else has it. Its output was kept")
+    assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_unkept_late_result_stays_in_file(tmp_path: Path, code: int) -> None:
+    another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    script = f"import sys; print('half'); sys.exit({code})"
+    scripted = ScriptedTaskRun(
+        tmp_path, script, HELD, another, problem_response("not_kept", "Attempt 1 no longer counts.")
+    )
+    outcome = scripted.run()
+    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert f"It is in {scripted.plan.stdout}." in outcome.detail
+    assert "was kept as a late result" not in outcome.detail
+
+
+def test_rejected_late_result_stays_in_file(tmp_path: Path) -> None:
+    script = "import sys; print('half'); sys.exit(1)"
+    another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
+    scripted = ScriptedTaskRun(
+        tmp_path, script, HELD, another, problem_response("invalid_request", "There is no such role.")
+    )
+    outcome = scripted.run()
+    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert f"(There is no such role.) and is in {scripted.plan.stdout}." in outcome.detail
+
+
+def test_notes_file_is_in_environment(tmp_path: Path) -> None:
+    script = """
+import os, pathlib, sys, threading
+notes = pathlib.Path(os.environ["GREENROOM_NOTES"])
+print(sys.stdin.read())
+while "blue" not in notes.read_text():
+    threading.Event().wait(0.01)
+"""
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
+
+    def note(identity: Identity) -> None:
+        scripted.errand.take_notes(("make it blue",))
+
+    scripted.errand._on_started = note
+    assert DONE == scripted.run().kind
+    assert "build it\n" == scripted.calls()[-1][1]["text"]
+    assert "make it blue\n" == scripted.plan.notes.read_text()
