@@ -1,4 +1,4 @@
-"""Gives every test a house of its own, and a failed one the words of all its processes. Must not know any test."""
+"""Fixtures: an installation for each test, and the output of all its processes in the report of a failed test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.acceptance.house import House
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[House]:
-    """A house in which nothing runs yet."""
+    """An installation in which nothing runs yet."""
     house = House(tmp_path / "house")
     yield house
     house.close()
@@ -21,7 +21,7 @@ def bare(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def house(bare: House) -> House:
-    """A house whose server runs, with an open room."""
+    """An installation whose server runs, with an open room."""
     return bare.open()
 
 

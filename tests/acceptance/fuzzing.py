@@ -1,8 +1,8 @@
-"""Hooks for the tool that makes requests up: half of them are to meet things that are there. Must not know any test.
+"""Hooks for schemathesis: they replace generated values by ids of existing objects, so that requests find something.
 
-Loaded by that tool (`SCHEMATHESIS_HOOKS`). What is there stands in the environment, as JSON: for each parameter or
-field the values that mean something. A made-up value is exchanged for one of them only if it could be one, so that what
-was made wrong on purpose stays wrong.
+Schemathesis loads this module (`SCHEMATHESIS_HOOKS`). The existing values stand in the environment, as JSON, by the
+name of the parameter or field. A generated value is replaced only if it could be such a value, so that values which
+are invalid on purpose stay invalid.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ known: Final[dict[str, list[Any]]] = json.loads(os.environ.get(KNOWN, "{}"))
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 INTEGER_MAX: Final = 2**53
 LEFT_ALONE: Final = 3
-"""Every third value, by its own bytes, stays as it was made up."""
+"""One of so many generated values, chosen by its bytes, is kept."""
 
 
 def known_for(name: str, made_up: Any) -> Any:
-    """A value that means something, or the one that was made up."""
+    """An existing value for that name, or the generated one."""
     values = known.get(name)
     if isinstance(made_up, str):
         fits = NAME.fullmatch(made_up) is not None

@@ -1,12 +1,12 @@
-"""Plays an agent whose every move a test decides: text in, text out. Must not know Greenroom but by its environment.
+"""A scripted agent: reads the task's text from stdin, does what its words say, and prints a result.
 
-The words of the task say what it does. It tells of its beginning and its end in `journal`, a line of JSON for each.
+It knows Greenroom only by its environment, and records its beginning and its end in `journal`, one line of JSON each.
 
-    hold:NAME   wait until a file NAME lies in the folder
-    fork        start a child that has a child, both of which pay no heed to SIGTERM
-    fail:N      end badly as long as the attempt is not above N
-    big         write 3 MiB
-    own:ROLE    hand off to that role by its own call
+    hold:NAME   wait until a file NAME exists in the folder
+    fork        start a child that has a child, both of which ignore SIGTERM
+    fail:N      fail in attempts 1 to N
+    big         print 3 MiB
+    own:ROLE    hand off to that role by running `greenroom handoff`
 """
 
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 FOLDER = Path(os.environ["HAND_FOLDER"])
 LOOK_EVERY_S = 0.02
 STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
-"""What is ignored stays so in whoever is started. No process of it ends by itself, so that they can be counted."""
+"""An ignored signal stays ignored in child processes. None of them ends by itself, so that they can be counted."""
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def tell(what: str, text: str) -> None:
-    """Write a line that no other process can break up."""
+    """Append a line in one write, so that lines of other processes cannot interleave."""
     line = {
         "what": what,
         "text": text.strip(),

@@ -1,6 +1,6 @@
-"""One Greenroom in a folder of its own: server, daemon and agents as processes. Must not know what a test is about.
+"""Starts a Greenroom installation in a folder of its own: server, daemon and agents as real processes.
 
-Everything is started as a stranger starts it, by the command, and looked at through the command and the API.
+Everything is started by the `greenroom` command, as a user starts it, and inspected by the command and the API.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ CALM = {
     "GREENROOM_HOUSE_PAUSE_S_MIN": "0.1",
     "GREENROOM_HOUSE_PAUSE_S_MAX": "0.5",
 }
-"""Durations under which nobody is thought dead and no request is given up, however slow the computer is.
+"""Durations under which no lease expires and no request times out, however slow the computer is.
 
-What is told by a beat alone comes late then, and what waits for a word or for a time waits for the word.
+What only a heartbeat reports comes late then, and what waits for either a report or a timeout waits for the report.
 """
 
 LAPSING = {
@@ -56,10 +56,11 @@ LAPSING = {
     "GREENROOM_SWEEP_INTERVAL_S": "0.2",
     "GREENROOM_TASK_LOST_AFTER_S": "2",
 }
-"""What a server is given beside these where a lease has to run out.
+"""Additional durations of a server in tests in which a lease has to expire.
 
-It says how often to beat. So whoever keeps calm durations beats as often, and has its time for each request all the
-same. One that lapses on a slow computer comes back by itself: a test asks for what holds then, too.
+The server's answers say how often to beat. So clients with the long durations beat as often, and keep their long
+request timeouts. A participant whose lease expires on a slow computer rejoins by itself: tests assert what holds then,
+too.
 """
 
 RETRYING = {
@@ -68,10 +69,10 @@ RETRYING = {
     "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "8",
     "GREENROOM_DAEMON_HEARTBEAT_TTL_S": "3600",
 }
-"""What is given to whoever sits behind a line that swallows everything: it gives a request up after two seconds."""
+"""Durations of a client behind a connection that stalls: its requests time out after two seconds."""
 
 OFTEN = {"GREENROOM_TAKEOVER_GRACE_S": "4"}
-"""What makes `greenroom work` beat every two seconds while it works: twice within the time that a takeover waits."""
+"""Makes `greenroom work` beat every two seconds while it works: twice within the time for which a takeover waits."""
 
 SELDOM = {
     "GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "1000",
@@ -79,14 +80,14 @@ SELDOM = {
     "GREENROOM_CLAIM_WAIT_MAX_S": "1000",
     "GREENROOM_WISHES_WAIT_MAX_S": "1000",
 }
-"""For a daemon that hears of nothing by a beat of its own accord, nor by asking anew, while a test may wait for it."""
+"""Durations of a daemon that learns nothing from a heartbeat or from a repeated request during a test."""
 
 LET_END = {"GREENROOM_STOP_GRACE_S": "20"}
-"""For a daemon that is stopped: what it runs heeds SIGTERM, and has time to do so and to be told of."""
+"""For a daemon that is stopped: its runs exit on SIGTERM, and there is time for that and for reporting it."""
 
 
 class Said(NamedTuple):
-    """How a command ended and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -98,7 +99,7 @@ class Said(NamedTuple):
 
 
 class House:
-    """`root` is the mark by which everything that was started here is found again."""
+    """`root` stands in the environment of every process that is started here; so all of them are found again."""
 
     def __init__(self, root: Path, durations: Mapping[str, str] = CALM) -> None:
         self.root = root
@@ -114,14 +115,16 @@ class House:
         self._started: list[Started] = []
         self._open: list[Proxy | Live] = []
 
-    # What is started.
+    # Starting processes.
 
     def environment(self, url: str | None = None) -> dict[str, str]:
-        """What everything here is started with: nothing of the surroundings but what any program needs."""
+        """The environment of every process here: of the surrounding environment only what any program needs."""
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         own = {"HOME": str(self.home), "GREENROOM_DATA_DIR": str(self.data_dir)}
         if self.host != LOOPBACK and self.port:
-            own["GREENROOM_TOKEN"] = self.token  # a server elsewhere is not taken to be this data directory's
+            own["GREENROOM_TOKEN"] = (
+                self.token
+            )  # on another address it is not taken for the server of this data directory
         return kept | self.durations | own | ({"GREENROOM_URL": url or self.url} if self.port else {})
 
     def start(self, *words: str, url: str | None = None, **more: str) -> Started:
@@ -132,14 +135,14 @@ class House:
         return started
 
     def open(self, **of_server: str) -> House:
-        """Start the server, which may have durations of its own, and open a room."""
+        """Start the server, with `of_server` as additional settings, and open a room."""
         self.of_server = of_server
         self.start_server()
         self.open_room()
         return self
 
     def launch_server(self) -> Started:
-        """Have the server start, again on the port and the store that it had before; do not wait for it."""
+        """Launch the server, with the port and the store that it had before; do not wait for it."""
         listen = ("--listen", f"{self.host}:{self.port}")
         self.server = self.start("server", *listen, *self.store_words, **self.of_server)
         return self.server
@@ -152,12 +155,12 @@ class House:
         return server
 
     def start_up(self, config: Path, *words: str, **more: str) -> Started:
-        """Start server, daemon and team in one; all of it is up on return."""
+        """Start server, daemon and team with `greenroom up`; all of it is up on return."""
         up = self.start("up", "--config", str(config), "--listen", "127.0.0.1:0", *words, **more)
 
         def look() -> bool:
             if up.poll() is not None:
-                raise AssertionError(f"it ended with {up.poll()}: {up.err}")
+                raise AssertionError(f"`up` exited with {up.poll()}: {up.err}")
             return "Ctrl-C stops everything" in up.out
 
         wait_until(look, "everything is up")
@@ -165,14 +168,14 @@ class House:
         return up
 
     def holder(self, name: str) -> int:
-        """The process that runs as `server` or `daemon` on the data directory."""
+        """The process id of the `server` or `daemon` on the data directory. Raises NotYet if there is none."""
         line = (self.data_dir / f"{name}.lock").read_text().partition("\n")[0]
         if not line:
             raise NotYet(f"no {name} runs")
         return int(line)
 
     def comes_back(self, name: str, killed: int) -> None:
-        """Wait until the server or the daemon runs as another process than the one that was killed."""
+        """Wait until the server or the daemon runs as another process than the killed one."""
 
         def look() -> bool:
             if (now := self.holder(name)) == killed:
@@ -182,29 +185,29 @@ class House:
         wait_until(look, f"the {name} runs again")
 
     def start_daemon(self, url: str | None = None, config: Path | None = None, **more: str) -> Started:
-        """Start the daemon; it is connected on return, by its own word: the server's may still be about one before."""
+        """Start the daemon; it is connected on return, as its log says: the server may still show an earlier daemon."""
         words = ("--config", str(config or self.write_team()))
         daemon = self.start("daemon", "start", *words, url=url, **more)
 
         def look() -> bool:
             if daemon.poll() is not None:
-                raise AssertionError(f"the daemon ended with {daemon.poll()}: {daemon.err}")
+                raise AssertionError(f"the daemon exited with {daemon.poll()}: {daemon.err}")
             return "machine connected: " in daemon.err
 
         wait_until(look, "the daemon is connected")
         return daemon
 
     def start_work(self, *command: str, role: str = "builder", url: str | None = None, **more: str) -> Started:
-        """Start `work` with a command, or with `hand.py`; it has sat down on return."""
+        """Start `work` with a command, or with `hand.py`; it has joined on return."""
         words = ("work", ROOM, "--role", role, "--", *(command or (sys.executable, str(HAND))))
         work = self.start(*words, url=url, **{"HAND_FOLDER": str(self.hands), **OFTEN, **more})
 
         def look() -> Any:
             if work.poll() is not None:
-                raise AssertionError(f"work ended with {work.poll()}: {work.err}")
+                raise AssertionError(f"`work` exited with {work.poll()}: {work.err}")
             return self.seat(role)
 
-        wait_until(look, "it has sat down")
+        wait_until(look, "`work` has joined")
         return work
 
     def proxy(self) -> Proxy:
@@ -218,7 +221,7 @@ class House:
         return live
 
     def write_team(self, **agents: str) -> Path:
-        """A `greenroom.toml` whose agents are `hand.py`; each value is more lines for that agent's table."""
+        """Write a `greenroom.toml` whose agents are `hand.py`; each value is more lines for that agent's table."""
         path = self.home / "greenroom.toml"
         names = ", ".join(f'"{role}"' for role in ROLES)
         tables = "".join(
@@ -229,7 +232,7 @@ class House:
         path.write_text(f'[room]\nname = "{ROOM}"\nroles = [{names}]\n{tables}')
         return path
 
-    # What is asked and looked at.
+    # Reading the state.
 
     @property
     def url(self) -> str:
@@ -245,13 +248,13 @@ class House:
 
     @property
     def hands(self) -> Path:
-        """The folder in which the agents of `hand.py` tell what they do, and find what they wait for."""
+        """The folder of the `hand.py` agents: their journal, and the gate files that they wait for."""
         folder = self.root / "hands"
         folder.mkdir(exist_ok=True)
         return folder
 
     def run(self, *words: str, expect: int | None = 0, text: str = "", url: str | None = None, **more: str) -> Said:
-        """Run a command to its end; its exit code is as expected."""
+        """Run a command to its end, and assert its exit code."""
         environment = self.environment(url) | more
         done = subprocess.run(
             [*PROGRAM, *words], env=environment, cwd=self.home, input=text, capture_output=True, text=True,
@@ -265,7 +268,7 @@ class House:
         self.run("room", "create", ROOM, "--roles", ",".join(roles or ROLES))
 
     def send(self, text: str, to: str | None = None) -> str:
-        """Send the room a user's message; the id of the task that it opens."""
+        """Send the room a user's message; return the id of the task that it opens."""
         body = {"sender": "user", "text": text} | ({"to": to} if to else {})
         task: str = self.api.post(f"rooms/{ROOM}/messages", **body)["task"]["id"]
         return task
@@ -277,17 +280,17 @@ class House:
         return next(role for role in self.room()["roles"] if role["name"] == name)
 
     def seat(self, role: str = "builder") -> Any:
-        """Who is present in a role. Raises NotYet where nobody is."""
+        """The participant that is present in a role. Raises NotYet if there is none."""
         found = [each for each in self.room()["participants"] if each["role"] == role]
         if not found:
-            raise NotYet(f"nobody is present as {role}")
+            raise NotYet(f"no participant is present as {role}")
         return found[0]
 
     def machine(self) -> Any:
-        """The only machine. Raises NotYet where none has come."""
+        """The only machine. Raises NotYet if none is registered."""
         found = self.api.get("machines")
         if not found:
-            raise NotYet("no machine has come")
+            raise NotYet("no machine is registered")
         return found[0]
 
     def task(self, task: str) -> Any:
@@ -312,25 +315,25 @@ class House:
         return wait_until(look, f"{role} is {status}")
 
     def wish(self, role: str = "builder") -> None:
-        """Wish that the machine runs that role's agent of `write_team`."""
+        """Assign that role's agent of `write_team` to the machine."""
         machine = self.machine()["id"]
         self.run("agent", "set", f"{ROOM}/{role}", "--machine", machine, "--harness", f"{ROOM}.{role}")
 
     def heard_by_user(self) -> list[str]:
-        """What the room's agents said to the user, oldest first."""
+        """The texts of the room's messages to the user, oldest first."""
         return [each["text"] for each in self.api.get(f"rooms/{ROOM}/messages?limit=1000") if each["to"] == "user"]
 
     def everybody_waits(self, waits: int) -> None:
-        """Wait until so many claims, and waits of daemons for wishes, stand at the server."""
-        wait_until(lambda: self.api.metric("greenroom_waits") == waits, f"{waits} waits stand at the server")
+        """Wait until so many long polls (claims, and daemons' requests for assignments) wait at the server."""
+        wait_until(lambda: self.api.metric("greenroom_waits") == waits, f"{waits} long polls wait at the server")
 
-    # How it ends.
+    # Ending.
 
     def nobody_left(self) -> None:
         nobody_left(str(self.root))
 
     def close(self) -> None:
-        """Ask everything that still runs to end, last the server, and see that nobody is left behind."""
+        """Terminate everything that still runs, the server last, and assert that no process is left."""
         try:
             servers = [started for started in self._started if started.name.endswith(("-server", "-up"))]
             for started in [each for each in self._started if each not in servers] + servers:
@@ -342,7 +345,7 @@ class House:
                 each.close()
 
     def logs(self, characters: int = 6000) -> list[tuple[str, str]]:
-        """What every process said, the end of it, for whoever reads a failure."""
+        """The end of every process's output, for the report of a failed test."""
         paths = sorted((self.root / "logs").glob("*"))
         texts = [(path.name, path.read_text("utf-8", "replace")[-characters:]) for path in paths]
         if self.server is not None and self.server.poll() is None:
@@ -356,13 +359,13 @@ def spell(event: dict[str, Any]) -> str:
 
 
 def listening(server: Started) -> str:
-    """The line in which the server says where it listens."""
+    """The line of the server's log with the address on which it listens."""
     if server.poll() is not None:
-        raise AssertionError(f"the server ended with {server.poll()}: {server.err}")
+        raise AssertionError(f"the server exited with {server.poll()}: {server.err}")
     return next(iter(server.err_lines("listening on http://")), "")
 
 
 def interrupt(started: Started) -> int:
-    """Press Ctrl-C; the exit code."""
+    """Send SIGINT, as Ctrl-C does; return the exit code."""
     started.send(signal.SIGINT)
     return started.wait()

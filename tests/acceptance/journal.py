@@ -1,4 +1,4 @@
-"""What the agents of `hand.py` told of their work, and what must be true of it. Must not know Greenroom."""
+"""Reads the journal that the agents of `hand.py` write, and opens the gates for which they wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 
 
 class Journal:
-    """The lines that the agents wrote, in the order of writing."""
+    """The journal in a folder. Lines are in the order of writing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -21,17 +21,17 @@ class Journal:
         return [line for line in found if what in (None, line["what"]) and told.items() <= line.items()]
 
     def wait_for(self, what: str, **told: object) -> dict[str, Any]:
-        """The first line of that kind."""
-        return wait_until(lambda: self.lines(what, **told), f"an agent tells: {what} {told or ''}")[0]
+        """Wait for a line of that kind and return the first one."""
+        return wait_until(lambda: self.lines(what, **told), f"a line in the journal: {what} {told or ''}")[0]
 
     def open_gate(self, name: str) -> None:
-        """Let whoever holds at that name go on."""
+        """Let agents that `hold:` that name continue."""
         (self._folder / name).touch()
 
     def attempts(self, what: str, task: str) -> list[int]:
         return [line["attempt"] for line in self.lines(what, task=task)]
 
     def is_one_at_a_time(self, role: str) -> bool:
-        """Tell whether no run of a role began before the one before it had ended."""
+        """Return whether each run of a role began after the one before it had ended."""
         told = [line["what"] for line in self.lines(role=role) if line["what"] in ("begins", "ends", "fails")]
         return all(what == "begins" for what in told[::2]) and all(what != "begins" for what in told[1::2])

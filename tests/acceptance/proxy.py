@@ -1,6 +1,6 @@
-"""A line to a server that can be cut, go dead without a word, and be mended. Must not know what is said on it.
+"""A TCP proxy in front of a server that can reset connections, stall without closing them, and recover.
 
-It only notes which requests went through, by their first line, and what came back.
+It records which requests went through, by their request line, and what came back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
 
 
 class Passed:
-    """A request that went through to the server, on the line of that number, and what has come back for it so far."""
+    """A request that went through to the server, the number of its connection, and the answer so far."""
 
     def __init__(self, line: int, method: str, path: str) -> None:
         self.line = line
@@ -33,15 +33,15 @@ class Passed:
 
     @property
     def verb(self) -> str:
-        """The last word of its path."""
+        """The last part of its path."""
         return self.path.partition("?")[0].rpartition("/")[2]
 
     def __repr__(self) -> str:
-        return f"{self.method} {self.path} on line {self.line}: {self.answer[-120:]!r}"
+        return f"{self.method} {self.path} on connection {self.line}: {self.answer[-120:]!r}"
 
 
 class Side(asyncio.Protocol):
-    """One end of one connection through the proxy; what it reads goes to the other end."""
+    """One end of a connection through the proxy. What it reads goes to the other end."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -60,7 +60,7 @@ class Side(asyncio.Protocol):
             self.other.transport.write(data)
 
     def note(self, data: bytes) -> None:
-        """What the server says answers the last request on this line."""
+        """Append data of the server to the answer of the last request on this connection."""
         if self.other is not None and self.other.passed is not None:
             self.other.passed.answer += data
 
@@ -86,7 +86,7 @@ class Side(asyncio.Protocol):
 
 
 class Front(Side):
-    """The end towards a client, which makes the one towards the server as soon as the line is good."""
+    """The end towards a client. It connects to the server as soon as the proxy passes data."""
 
     def __init__(self, proxy: Proxy) -> None:
         super().__init__(proxy)
@@ -103,7 +103,7 @@ class Front(Side):
         if self._proxy.mode == PASS:
             self.connect()
         elif self._proxy.mode == CUT:
-            self.reset()  # it was let in just before the line was cut
+            self.reset()  # it was accepted just before the cut
 
     def connect(self) -> None:
         self._proxy.begin(self._connect())
@@ -122,7 +122,7 @@ class Front(Side):
 
 
 class Proxy:
-    """A proxy in a thread of its own. Its port stays its own while it refuses connections."""
+    """A proxy in a thread of its own. It keeps its port while it refuses connections."""
 
     def __init__(self, host: str, port: int) -> None:
         self.target = (host, port)
@@ -145,11 +145,11 @@ class Proxy:
         self._do(self._cut())
 
     def swallow(self) -> None:
-        """Let everything hang: no byte goes through, no connection ends, new ones are taken and not answered."""
+        """Stall: no byte goes through, no connection ends, new ones are accepted and not answered."""
         self._do(self._swallow())
 
     def mend(self, late: bool = False) -> None:
-        """Let new connections through. Those that hung stay dead, or, `late`, deliver all that they held back."""
+        """Pass new connections through. Stalled ones stay stalled, or, with `late`, deliver all that they held back."""
         self._do(self._mend(late))
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)
 
     def _bind(self, port: int) -> socket.socket:
-        # A second socket on the same port can listen while this one keeps others from taking it.
+        # A second socket can listen on the same port while this one keeps the port reserved.
         place = socket.socket()
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         place.bind(("127.0.0.1", port))
@@ -182,7 +182,7 @@ class Proxy:
             self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Let a client in. asyncio's own server drops, unclosed, what it has accepted when it is closed just then."""
+        """Accept a client. asyncio's own server leaks a socket that it accepts while it is being closed."""
         with suppress(OSError):
             line, _ = listener.accept()
             line.setblocking(False)
@@ -203,7 +203,7 @@ class Proxy:
 
     async def _end(self) -> None:
         await self._cut()
-        # Whoever was being let in, or led on to the server, comes to be a side first; then none is left open.
+        # Connections that are being accepted, or connected to the server, become sides first; so none is left open.
         while (others := asyncio.all_tasks() - {asyncio.current_task()}) or self.sides:
             if others:
                 await asyncio.wait(others, timeout=LOOK_EVERY_S)

@@ -1,7 +1,7 @@
-"""A resident agent: one process that asks for its tasks itself, by the command. Must not know what a test is about.
+"""A resident agent: one process that claims its tasks itself, with `greenroom wait-for-task`.
 
-It notes its process number, and of each task that it gets number, text and attempt, in the folder of `STAYING_FOLDER`.
-A task that says `hang` it does not finish at the first attempt.
+It writes its process id when it begins, and the text and attempt of each task, to a file in `STAYING_FOLDER`.
+A first attempt at a task with the text `hang` waits until a file `go` exists.
 """
 
 import json
@@ -32,7 +32,7 @@ def main() -> int:
             return 9
         task = json.loads(got.stdout)["task"]
         note(f"{task['text']} {task['attempt']}")
-        # Once by what the environment tells, once by name.
+        # The first call finds its task by the environment, the second names it.
         subprocess.run([*GREENROOM, "task-started"], stdout=subprocess.DEVNULL, check=True)
         if task["text"] == "hang" and task["attempt"] == 1:
             while not (FOLDER / "go").exists():

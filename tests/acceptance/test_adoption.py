@@ -1,4 +1,4 @@
-"""A daemon is killed while its agents work: the next one carries their runs on, and nothing is lost or doubled."""
+"""A daemon is killed while its agents work: the next daemon adopts their runs; nothing is lost or run twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import stays, wait_until
 pytestmark = pytest.mark.process
 
 HEARS_SOON = {"GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "2"}
-"""For a server whose daemons hear by their next beat that another one has their place."""
+"""For a server whose daemons learn by their next heartbeat, soon, that another daemon superseded them."""
 
 
 def start_builder(house: House, url: str | None = None) -> tuple[Started, Journal]:
@@ -31,13 +31,13 @@ def start_builder(house: House, url: str | None = None) -> tuple[Started, Journa
 
 
 def begin(house: House, journal: Journal, text: str) -> tuple[str, int]:
-    """Send the builder a task whose run begins; the task, and the number of the run's process."""
+    """Send the builder a task and wait until its run has begun; return the task and the run's process id."""
     task = house.send(text, to="builder")
     return task, int(journal.wait_for("begins", task=task)["pid"])
 
 
 def start_another_alone(house: House, daemon: Started) -> Started:
-    """Kill server and daemon, and start the next daemon where no server answers; it has adopted the run on return."""
+    """Kill server and daemon, and start the next daemon without a server; it has adopted the run on return."""
     assert house.server is not None
     house.server.kill()
     daemon.kill()
@@ -47,29 +47,29 @@ def start_another_alone(house: House, daemon: Started) -> Started:
 
 
 def wrapper_of(pid: int) -> int:
-    """The process that started that one, and leads its group."""
+    """The shim: the process that started this one and leads its process group."""
     leader = os.getpgid(pid)
     assert leader != pid
     return leader
 
 
 def told(house: House, kind: str, task: str) -> list[dict[str, Any]]:
-    """What the event log has of that kind about a task, oldest first."""
+    """The data of a task's events of that type, oldest first."""
     return [each["data"] for each in house.api.events() if each["type"] == kind and each["data"].get("task") == task]
 
 
 def ends_told(house: House, task: str, count: int) -> list[dict[str, Any]]:
-    """What was told of the ends of a task's runs, once there are `count` of them and nothing more is on its way.
+    """The data of a task's `agent.exited` events, once there are `count` of them and no report is pending.
 
-    The completion of a task is a call of its run, and the end of the run is a fact that follows by a way of its own.
+    A run completes its task by a call of its own; the daemon reports the run's end separately, and later.
     """
-    wait_until(lambda: len(told(house, "agent.exited", task)) >= count, f"{count} ends are told")
+    wait_until(lambda: len(told(house, "agent.exited", task)) >= count, f"{count} ends are reported")
     check_nothing_left(house, task)
     return told(house, "agent.exited", task)
 
 
 def check_done_once(house: House, journal: Journal, task: str) -> None:
-    """See that one run did the task, that its beginning and its end were told once, and that nothing is left of it."""
+    """Assert that one run did the task, that its start and end were reported once, and that nothing of it is left."""
     done = house.wait_for_task(task, "completed")
     ends = ends_told(house, task, 1)
     assert (1, 0, []) == (done["attempt"], done["deaths"], done["late_results"])
@@ -79,9 +79,9 @@ def check_done_once(house: House, journal: Journal, task: str) -> None:
 
 
 def check_released_by_its_end(house: House, task: str) -> None:
-    """See that a task was given back once, by the word that its run has ended: no silence was waited for.
+    """Assert that a task was released once, by the report of its run's end, without waiting for a lease to expire.
 
-    The word also says for how long the agent rests.
+    The report also gives the end of the agent's backoff.
     """
     events = [each for each in house.api.events() if each["data"].get("task") == task]
     (ended,) = (each for each in events if each["type"] == "agent.exited")
@@ -98,20 +98,20 @@ def check_nothing_left(house: House, task: str) -> None:
 
 
 def run_of(house: House, task: str) -> list[int]:
-    """The living processes of a task's runs."""
+    """The running processes of a task's runs."""
     return [pid for pid in with_mark(f"GREENROOM_TASK={task}") if pid in with_mark(str(house.root))]
 
 
 def run_in_book(house: House) -> dict[str, Any]:
-    """The one run that is written down."""
+    """The only recorded run."""
     (path,) = (house.data_dir / "runs").glob("*.json")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
 def works_for_the_next(house: House, journal: Journal) -> None:
-    """See that the seat goes on as any other."""
-    house.wish("reviewer")  # so that the request before this one comes to its end
+    """Assert that the builder does its next task as usual."""
+    house.wish("reviewer")  # so that the earlier request completes
     task = house.send("one more", to="builder")
     assert 1 == house.wait_for_task(task, "completed")["attempt"]
     assert [1] == journal.attempts("begins", task)
@@ -206,7 +206,7 @@ def test_everything_is_killed_at_once_and_the_task_is_run_again(house: House) ->
     _, journal = start_builder(house)
     task, _ = begin(house, journal, "hold:gate and paint")
     end_all(str(house.root))
-    assert not with_mark(str(house.root)), "everybody is dead"
+    assert not with_mark(str(house.root)), "no process is left"
     house.start_server()
     house.start_daemon()
     journal.wait_for("begins", task=task, attempt=2)
@@ -223,7 +223,7 @@ def test_what_was_to_be_told_while_the_server_was_away_is_told_once_by_whichever
     house.server.kill()
     journal.open_gate("gate")
     journal.wait_for("fails", task=task)
-    time.sleep(1.0)  # it asks in vain how its task stands
+    time.sleep(1.0)  # the daemon asks for the task's state, without an answer
     daemon.kill()
     house.start("daemon", "start", "--config", str(house.write_team()))
     time.sleep(0.5)
@@ -252,7 +252,7 @@ def test_a_daemon_that_is_stopped_before_it_reached_its_server_ends_what_it_adop
     task, pid = begin(house, journal, "hold:gate and paint")
     start_another_alone(house, daemon)
     house.run("daemon", "stop")
-    wait_until(lambda: not is_alive(pid), "the run is ended")
+    wait_until(lambda: not is_alive(pid), "the run is stopped")
     house.start_server()
     journal.open_gate("gate")
     house.start_daemon()
@@ -303,7 +303,7 @@ def test_a_daemon_whose_place_another_took_ends_and_says_what_a_copy_must_do(bar
     assert 4 == daemon.wait()
     assert f"remove {house.data_dir / 'machine.json'}" in daemon.err
     assert other.poll() is None
-    stays(lambda: house.machine()["daemon_connected"], "the newest stays", 1.0)
+    stays(lambda: house.machine()["daemon_connected"], "the newest daemon stays connected", 1.0)
 
 
 def test_up_keeps_its_server_and_does_not_start_a_daemon_again_whose_place_another_took(
@@ -315,7 +315,7 @@ def test_up_keeps_its_server_and_does_not_start_a_daemon_again_whose_place_anoth
     for name in ("machine.json", "operator.token"):
         (copy / name).write_bytes((bare.data_dir / name).read_bytes())
     bare.start("daemon", "start", "--data-dir", str(copy))
-    wait_until(lambda: "was superseded by another daemon" in up.err, "its daemon is superseded")
+    wait_until(lambda: "was superseded by another daemon" in up.err, "the daemon is superseded")
     assert 200 == bare.api.call("GET", "/healthz").status
     assert up.poll() is None
     assert 0 == up.err.count("restarted as process")
@@ -328,7 +328,7 @@ def test_one_run_is_never_adopted_by_two(house: House) -> None:
     daemon.kill()
     words = ("daemon", "start", "--config", str(house.write_team()))
     both = [house.start(*words), house.start(*words)]
-    wait_until(lambda: any(each.poll() == 78 for each in both), "one of them is refused")
+    wait_until(lambda: any(each.poll() == 78 for each in both), "one of the daemons is rejected")
     journal.open_gate("gate")
     check_done_once(house, journal, task)
     assert 1 == "".join(each.err for each in both).count("run adopted: ")

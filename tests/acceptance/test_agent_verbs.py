@@ -1,4 +1,4 @@
-"""An agent's whole way, by the commands that each answer tells it to run next."""
+"""The commands of an agent, from claiming a task to completing it, as each output prints the next command."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_same_in_json(house: House) -> None:
     assert ROOM == house.run("room", "show", ROOM, "--json").data["name"]
     assert [] == house.run("machine", "list", "--json").data
     watch = house.start("watch", ROOM, "--from-start", "--json")
-    wait_until(lambda: "task.completed" in watch.out, "it is told")
+    wait_until(lambda: "task.completed" in watch.out, "`watch` prints the event")
     lines = [json.loads(line) for line in watch.out.splitlines()]
     assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
 
@@ -99,7 +99,7 @@ def test_a_wait_that_is_over_says_to_call_again_and_is_carried_on(house: House) 
 
 def test_a_role_that_is_taken_is_not_taken_twice(house: House) -> None:
     first = house.start("wait-for-task", ROOM, "--role", "builder")
-    sitting = wait_until(house.seat, "the first one waits")["connection_id"]
+    sitting = wait_until(house.seat, "the first agent waits")["connection_id"]
     refused = house.run("wait-for-task", ROOM, "--role", "builder", expect=4)
     assert sitting in refused.err
     assert "call again" not in refused.out + refused.err
@@ -115,7 +115,7 @@ def test_a_role_that_is_taken_is_not_taken_twice(house: House) -> None:
 
 
 def test_an_older_agent_cannot_complete_what_a_newer_one_was_given(bare: House) -> None:
-    house = bare.open(GREENROOM_TAKEOVER_GRACE_S="2")  # nobody says that the older one has stopped
+    house = bare.open(GREENROOM_TAKEOVER_GRACE_S="2")  # nothing reports that the older agent has stopped
     task = house.send("paint")
     older = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
     newer = claim_of(house.run("wait-for-task", ROOM, "--role", "builder", "--take-over").out)
@@ -169,7 +169,7 @@ def test_exit_codes(house: House) -> None:
     house.run("nonsense", expect=2)
     house.run("task-complete", "text", expect=2)
     house.run("room", "show", "nowhere", expect=3)
-    house.run("wait-for-task", ROOM, "--role", "nobody", expect=3)
+    house.run("wait-for-task", ROOM, "--role", "missing", expect=3)
     house.run("room", "create", ROOM, "--roles", "builder", expect=4)
     house.run("status", url=nobody, expect=69, GREENROOM_TOKEN="any")
     house.run("send", ROOM, "x", expect=69, url=nobody)
@@ -183,5 +183,5 @@ def test_exit_codes(house: House) -> None:
 
 def interrupt_watch(house: House) -> int:
     watch = house.start("watch", "--from-start")
-    wait_until(lambda: "room.created" in watch.out or ROOM in watch.out, "it watches")
+    wait_until(lambda: "room.created" in watch.out or ROOM in watch.out, "`watch` prints an event")
     return interrupt(watch)

@@ -1,6 +1,6 @@
-"""What people are told of agents: why a role is as it is, what needs them, what a machine has; by the real command.
+"""What `why`, `status` and `machine list` print about roles, alerts and machines, by the real command.
 
-No daemon runs here: the states are made by what a daemon would post.
+No daemon runs here: the test posts what a daemon would report.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.process
 SEAT = f"{ROOM}/builder"
 BEAT_EVERY_S = 0.3
 SELDOM = {"GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "900"}
-"""Whoever beats once is heard from for as long as a test may take."""
+"""One heartbeat keeps a machine connected for longer than a test takes."""
 
 
 class Hand:
-    """A machine whose daemon is this test: it beats once, sits down when it is told to, and posts facts."""
+    """A machine whose daemon is played by the test: it beats once, and joins and posts reports on request."""
 
     def __init__(self, house: House, name: str = "attic") -> None:
         self.id = name
@@ -74,7 +74,7 @@ def in_time(seconds: float) -> str:
 
 @contextlib.contextmanager
 def beating(hand: Hand) -> Iterator[None]:
-    """Has it beat all the while, however long the commands take that look at it."""
+    """Keep the machine beating, however long the commands take that read its state."""
     is_over = threading.Event()
     thread = threading.Thread(target=hand.keep_beating, args=(is_over,), daemon=True)
     thread.start()
@@ -98,7 +98,7 @@ def hand(house: House) -> Hand:
 
 
 def died(hand: Hand, connection: str, until: str) -> str:
-    """A run for a task that ended badly; its task."""
+    """Report a run that failed; return its task."""
     hand.sit(connection)
     task = hand.claim()
     on = {"task": task["id"], "attempt": task["attempt"]}
@@ -125,9 +125,9 @@ def test_why_tells_of_ends_parks_and_trials_with_their_causes(house: House, hand
     assert ", then one probe run: 2 unintended ends within 300 s" in told
     assert "park_pause_s = 300 " in told
 
-    hand.say("parked", detail="its run on trial ended too: exit code 3")
+    hand.say("parked", detail="the probe run failed: exit code 3")
     told = house.run("why", SEAT).out
-    assert f"{SEAT} is parked, until a user restarts it: its run on trial ended too" in told
+    assert f"{SEAT} is parked, until a user restarts it: the probe run failed" in told
     assert "alert raised: " in told
     assert told.endswith(f"next: fix the cause, then: greenroom agent restart {SEAT}\n")
     [need] = [need for need in house.run("status", "--json").data["needs"] if need["kind"].startswith("parked:")]
@@ -175,19 +175,19 @@ def test_why_as_one_document_has_its_keys(house: House, hand: Hand) -> None:
 def test_what_should_be_over_by_now_is_marked_as_late(house: House, hand: Hand) -> None:
     hand.sit("c1")
     watch = house.start("status", "--watch")
-    wait_until(lambda: "waiting" in watch.out, "the seat is shown")
+    wait_until(lambda: "waiting" in watch.out, "the agent is shown")
     house.run("agent", "stop", SEAT)
-    wait_until(lambda: re.search("stopping, .* left", watch.out), "there is time left")
+    wait_until(lambda: re.search("stopping, .* left", watch.out), "the time that is left is shown")
     assert re.search("stopping, .* left", house.run("status").out)
     assert "late by " not in watch.out
 
-    # Under a server that gives daemons less time for it nothing happens but that this goes by.
+    # A server that gives daemons less time, and a daemon that reports nothing: the time runs out.
     assert house.server is not None
     house.server.kill()
     house.of_server = {"GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S": "10"}
     house.start_server()
     with beating(hand):
-        wait_until(lambda: "stopping, late by " in watch.out, "the time is over")
+        wait_until(lambda: "stopping, late by " in watch.out, "the time has run out")
         assert "stopping, late by " in house.run("status").out
         told = house.run("why", SEAT).out
     assert "should have stopped by now" in told

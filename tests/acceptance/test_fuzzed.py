@@ -1,4 +1,4 @@
-"""Requests that nobody thought of, made from the API's own document: one by one, and in chains by its links."""
+"""Requests that schemathesis generates from the OpenAPI document: single ones, and chains along its links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.acceptance.house import CALM, House
 from tests.waiting import PATIENCE_S
 
 HURRIED: Final = {
-    # A standing call would have each of thousands of requests wait for its time.
+    # A long poll would delay each of thousands of requests.
     "GREENROOM_CLAIM_WAIT_MAX_S": "0.02",
     "GREENROOM_WISHES_WAIT_MAX_S": "0.02",
 }
@@ -41,14 +41,15 @@ CONFIGURATION: Final = """
 max-steps = 30
 inference.algorithms = []
 """
-"""Chains follow the links that the document has, and none that the tool thinks of."""
+"""Chains follow the links of the document only, and none that schemathesis infers."""
 CASES: Final = re.compile(r"(\d+) generated")
 FINDINGS_SHOWN: Final = 12_000
 SUMMARY_SHOWN: Final = 2_000
 PHASES: Final = ("coverage", "fuzzing", "stateful")
 EXAMPLES: Final = {"coverage": 1, "fuzzing": 8, "stateful": 100}
 AT_LEAST: Final = {"coverage": 1000, "fuzzing": 200, "stateful": 300}
-"""Requests of each phase. Chains end early where an answer differs from the last time; then one more seed is tried."""
+"""Minimum of requests in each phase. A chain ends early where an answer differs from last time; then the test takes one
+more seed."""
 SEEDS_MAX: Final = 10
 SEEDS_AT_LENGTH: Final = range(1, 6)
 EXAMPLES_AT_LENGTH: Final = 500
@@ -57,7 +58,7 @@ AT_LEAST_AT_LENGTH: Final = 20_000
 
 @pytest.fixture
 def furnished(tmp_path: Path) -> Iterator[House]:
-    """A server with rooms in which every kind of thing is there to be met."""
+    """An installation with a server only; `furnish` fills it."""
     house = House(tmp_path / "house", CALM | HURRIED)
     house.start_server()
     yield house
@@ -65,7 +66,7 @@ def furnished(tmp_path: Path) -> Iterator[House]:
 
 
 def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
-    """Make what requests may meet; the values that mean something, by the name of the parameter or field."""
+    """Create objects of every kind; return their values, by the name of the parameter or field."""
     tasks: list[str] = []
     rooms = [f"room{seed}.{number}" for number in range(ROOMS)]
     api.call("PUT", "machines/m1", {"name": "m1", "harnesses": ["shell"]})
@@ -97,9 +98,9 @@ def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
 
 
 def fuzz(house: House, phases: str, examples: int, seed: int) -> int:
-    """Have requests made up and sent; the number of them. Fails with what was found, and with what is not answered.
+    """Generate and send requests; return how many. Fails with the findings, and with requests that get no answer.
 
-    How much is tried is counted: the tool's own limits of time, on a request and on making one up, are not in force.
+    The amount is limited by number: schemathesis' own time limits, for a request and for generating one, are off.
     """
     environment = dict(os.environ)
     environment[fuzzing.KNOWN] = json.dumps(furnish(house.api, seed))
@@ -124,13 +125,13 @@ def fuzz(house: House, phases: str, examples: int, seed: int) -> int:
 
 
 def check_the_house_stands(house: House) -> None:
-    """The server lives, has raised nothing, and its store is whole."""
+    """Assert that the server runs, has logged no traceback, and that its store is consistent."""
     assert house.server is not None
-    assert house.server.poll() is None, "the server ended"
+    assert house.server.poll() is None, "the server exited"
     assert "Traceback" not in house.server.err
     with closing(sqlite3.connect(house.data_dir / "greenroom.db")) as database:
         assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
-        # No stream has a gap in its numbers.
+        # No stream has a gap in its `seq`.
         assert (
             []
             == database.execute(

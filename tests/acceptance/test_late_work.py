@@ -1,4 +1,4 @@
-"""Work that is taken from somebody: its run is stopped, what it had written is kept, and the next one sees it."""
+"""A task is taken from its holder: the run is stopped, its output kept as a late result for the next holder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.process
 
 HALF = "half of the door is blue"
 STUBBORN = f"cat >/dev/null; echo '{HALF}'; (trap '' TERM; sleep 600) & exec sleep 600"
-"""Writes, and then never ends; its child heeds no SIGTERM."""
+"""A command that writes and then never ends; its child ignores SIGTERM."""
 GUARD_ENDS_SOON = {"GREENROOM_TAKEOVER_GRACE_S": "2"}
-"""For work that was taken over from somebody who never says that it is stopped."""
+"""For takeovers from a holder that never reports that it has stopped."""
 
 
 def start_work(house: House, **more: str) -> Started:
@@ -30,14 +30,16 @@ def has_written(path: Path) -> bool:
 
 
 def begin(house: House) -> str:
-    """Give the worker a task; it has written half of its result on return."""
+    """Give `work` a task; its command has written half of its result on return."""
     task = house.send("paint the door")
-    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.1" / "stdout"), "it has written something")
+    wait_until(
+        lambda: has_written(house.data_dir / "runs" / f"{task}.1" / "stdout"), "the command has written something"
+    )
     return task
 
 
 def painter(house: House) -> Path:
-    """A team whose builder is that stubborn command, run by a daemon."""
+    """Write a team file whose builder is that stubborn command, for a daemon."""
     config = house.write_team()
     config.write_text(
         f'[room]\nname = "{ROOM}"\nroles = ["builder", "reviewer"]\n'
@@ -51,11 +53,11 @@ def late_texts(house: House, task: str) -> list[tuple[int, str]]:
 
 
 def wait_until_late(house: House, task: str) -> None:
-    wait_until(lambda: late_texts(house, task) == [(1, HALF + "\n")], "it was handed in late")
+    wait_until(lambda: late_texts(house, task) == [(1, HALF + "\n")], "the late result is stored")
 
 
 def runs_of(house: House, task: str, attempt: int | None = None) -> dict[int, str]:
-    """The processes that live for a task, or for one attempt at it: in other houses there are attempts, too."""
+    """The running processes of a task, or of one attempt at it: other installations run attempts, too."""
     mark = f"GREENROOM_ATTEMPT={attempt}" if attempt is not None else str(house.root)
     of_attempt = with_mark(mark)
     return {pid: line for pid, line in with_mark(f"GREENROOM_TASK={task}").items() if pid in of_attempt}
@@ -73,7 +75,7 @@ def test_what_a_person_takes_away_is_stopped_and_kept(house: House, verb: str) -
     task = begin(house)
     house.run("task", verb, task, "--reason", "no more paint")
     wait_until_late(house, task)
-    wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "it says why")
+    wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "`work` prints why")
     assert ("cancelled (no more paint)" if verb == "cancel" else "taken back: reset") in work.err
     assert {} == {pid: line for pid, line in runs_of(house, task, 1).items() if "sleep" in line}
     assert work.poll() is None
@@ -88,7 +90,7 @@ def test_a_late_result_that_is_accepted_stops_the_run_of_the_newer_attempt(house
     task = begin(house)
     house.run("task", "reset", task)
     wait_until_late(house, task)
-    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.2" / "stdout"), "it is tried again")
+    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.2" / "stdout"), "the next attempt writes")
     shown = house.run("status").out
     assert f"{task}: 1 late result" in shown
     assert f"greenroom task show {task}" in shown
@@ -98,7 +100,7 @@ def test_a_late_result_that_is_accepted_stops_the_run_of_the_newer_attempt(house
     wait_until(lambda: not runs_of(house, task, 2), "the newer run is stopped")
     done = house.task(task)
     assert ("completed", 1, HALF + "\n") == (done["status"], done["accepted_attempt"], done["result"])
-    wait_until(lambda: house.seat("builder"), "its seat waits for more")
+    wait_until(lambda: house.seat("builder"), "the agent is present again")
 
 
 def test_who_takes_over_waits_for_the_old_run_and_sees_what_it_had_written(house: House) -> None:
@@ -107,7 +109,7 @@ def test_who_takes_over_waits_for_the_old_run_and_sees_what_it_had_written(house
     newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert work.wait() == 4
     assert "call again" not in work.err
-    assert newer.wait() == 0, "the word that the old run is stopped ends the wait, not its longest time"
+    assert newer.wait() == 0, "the report that the old run is stopped ends the wait, not its timeout"
     assert HALF in newer.out
     assert [(1, HALF + "\n")] == late_texts(house, task)
     assert {} == runs_of(house, task, 1)
@@ -121,9 +123,9 @@ def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
     house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
     task = house.send("paint the door")
     folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
-    wait_until(lambda: has_written(folder / "stdout"), "it has written something")
+    wait_until(lambda: has_written(folder / "stdout"), "the command has written something")
     newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
-    assert newer.wait() == 0, "the word that the old run is stopped ends the wait, not its longest time"
+    assert newer.wait() == 0, "the report that the old run is stopped ends the wait, not its timeout"
     assert HALF in newer.out
     assert [(1, HALF + "\n")] == late_texts(house, task)
     assert {} == runs_of(house, task, 1)
@@ -131,14 +133,14 @@ def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
 
 
 def test_a_daemon_that_beats_seldom_hears_of_it_at_once(bare: House) -> None:
-    """Otherwise its run would go on beside the new one, from the end of the guard to its next beat."""
+    """Otherwise its run would continue beside the new one, from the end of the takeover wait to its next heartbeat."""
     bare.durations |= SELDOM
     house = bare.open()
     house.start_daemon(config=painter(house))
     house.run("agent", "set", f"{ROOM}/builder", "--machine", house.machine()["id"], "--harness", f"{ROOM}.builder")
     task = house.send("paint the door")
     folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
-    wait_until(lambda: has_written(folder / "stdout"), "it has written something")
+    wait_until(lambda: has_written(folder / "stdout"), "the command has written something")
     newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert newer.wait() == 0
     assert {} == runs_of(house, task, 1), "the old run is stopped before the new one begins"
@@ -152,7 +154,7 @@ def test_a_holder_that_slept_through_it_stops_when_it_wakes(bare: House) -> None
     work.send(signal.SIGSTOP)
     newer = house.run("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert 2 == house.task(task)["attempt"]
-    assert len(runs_of(house, task, 1)) >= 2, "nobody has stopped the old run yet"
+    assert len(runs_of(house, task, 1)) >= 2, "the old run is not stopped yet"
     work.send(signal.SIGCONT)
     assert work.wait() == 4
     assert {} == runs_of(house, task, 1)
@@ -166,12 +168,14 @@ def test_a_daemon_s_run_is_cancelled_and_its_seat_waits_for_more(house: House) -
     machine = house.machine()["id"]
     house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
     task = house.send("paint the door")
-    wait_until(lambda: has_written(house.data_dir / "logs" / ROOM / "builder" / f"{task}.1" / "stdout"), "it writes")
+    wait_until(
+        lambda: has_written(house.data_dir / "logs" / ROOM / "builder" / f"{task}.1" / "stdout"), "the command writes"
+    )
     house.run("task", "cancel", task)
     wait_until_late(house, task)
     assert {} == runs_of(house, task)
     again = house.send("paint the window")
-    wait_until(lambda: house.task(again)["status"] == "in_progress", "the same seat has the next task")
+    wait_until(lambda: house.task(again)["status"] == "in_progress", "the same participant has the next task")
     assert 1 == house.api.count("participant.joined")
 
 
@@ -190,7 +194,7 @@ def test_of_two_agents_of_one_role_the_older_one_s_text_is_a_late_result(bare: H
     assert [(1, "old paint")] == late_texts(house, task)
     again = house.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
     assert "is completed, handed to reviewer" in again.out
-    assert [(1, "old paint")] == late_texts(house, task), "what is said once more is answered, and not kept once more"
+    assert [(1, "old paint")] == late_texts(house, task), "a repeated result is answered, and not stored again"
     assert 2 == len(house.api.get(f"rooms/{ROOM}/tasks"))
 
 
@@ -213,15 +217,15 @@ def test_agents_stay_in_a_room_that_is_renamed(bare: House) -> None:
     task = begin(house)
     wait_until(lambda: house.seat("reviewer"), "the reviewer waits")
     house.run("room", "change", ROOM, "--name", "studio")
-    # Beyond a heartbeat of each: both have asked for the room since.
+    # Wait for a heartbeat of each: both have sent requests about the room since.
     before = house.api.get("rooms/studio")["participants"]
-    wait_until(lambda: later(before, house.api.get("rooms/studio")["participants"]), "both beat on")
+    wait_until(lambda: later(before, house.api.get("rooms/studio")["participants"]), "both continue to beat")
     house.api.post("rooms/studio/messages", sender="user", text="look at the fence", to="reviewer")
     house.run("task", "cancel", task)
     assert waiting.wait() == 0
     assert "look at the fence" in waiting.out
     assert work.poll() is None
-    wait_until(lambda: not runs_of(house, task, 1), "its run is stopped")
+    wait_until(lambda: not runs_of(house, task, 1), "the run is stopped")
 
 
 def later(before: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
@@ -230,7 +234,7 @@ def later(before: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
 
 
 def test_work_that_beats_seldom_hears_of_a_takeover_before_the_guard_is_over(bare: House) -> None:
-    """Between two ordinary beats there is more time than the guard lasts."""
+    """The ordinary interval between heartbeats is longer than the takeover wait."""
     beats = {"GREENROOM_HEARTBEAT_INTERVAL_S": "400"}
     house = bare.open(**beats, GREENROOM_TAKEOVER_GRACE_S="300")
     work = start_work(house, **beats)
@@ -238,4 +242,4 @@ def test_work_that_beats_seldom_hears_of_a_takeover_before_the_guard_is_over(bar
     newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert work.wait() == 4
     assert newer.wait() == 0
-    assert HALF in newer.out, "it was told to stop, and had its say, before anybody else began"
+    assert HALF in newer.out, "the old run was stopped and its output stored before the next attempt began"

@@ -1,4 +1,4 @@
-"""A real agent that waits behind a line that is cut, or goes dead without a word, comes back by itself."""
+"""A real agent waits behind a connection that is reset, or stalls: it reconnects and rejoins by itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.process
 
 INTERVAL_S = float(LAPSING["GREENROOM_HEARTBEAT_INTERVAL_S"])
 KEPT = LAPSING | {"GREENROOM_TASK_LOST_AFTER_S": "3600"}
-"""Leases run out, and yet no task is taken from whoever was given one."""
+"""Leases expire, and yet no holder loses its task."""
 OUTLASTING = {"GREENROOM_HEARTBEAT_INTERVAL_S": "2", "GREENROOM_HEARTBEAT_TTL_S": "60"}
-"""Beats are frequent, and a lease outlasts many of them that are missed."""
+"""Heartbeats are frequent, and a lease outlasts many missed ones."""
 
 
 def start_agent(house: House, proxy: Proxy) -> Started:
@@ -31,8 +31,8 @@ def start_agent(house: House, proxy: Proxy) -> Started:
 
 
 def wait_until_removed(house: House) -> int:
-    """Wait until nobody is present, behind a line that is dead; the position of the log by then."""
-    wait_until(lambda: not house.room()["participants"], "the agent is removed")
+    """Wait until no participant is present any more; return the log's position by then."""
+    wait_until(lambda: not house.room()["participants"], "the participant expires")
     return house.api.position()
 
 
@@ -47,7 +47,7 @@ def test_wait_for_task_comes_back_by_itself(bare: House, outage: str) -> None:
     gone = wait_until_removed(house)
     assert live.wait_for("participant.expired", role="builder").event["pos"] <= gone
     assert agent.poll() is None
-    time.sleep(INTERVAL_S)  # whatever it tries again meanwhile finds nobody
+    time.sleep(INTERVAL_S)  # its retries meanwhile reach no server
     passed_before = len(proxy.passed)
     proxy.mend(late=outage == "late")
     live.wait_for("participant.rejoined", after=gone, role="builder")
@@ -73,7 +73,7 @@ def test_two_outages_are_two_warnings(bare: House) -> None:
         gone = wait_until_removed(house)
         proxy.mend()
         live.wait_for("participant.rejoined", after=gone)
-        wait_until(partial(has_warned, agent, outages), "it has said so")
+        wait_until(partial(has_warned, agent, outages), "the agent has printed the warning")
     task = house.send("paint the door")
     assert agent.wait() == 0
     live.wait_for("task.claimed", task=task)
@@ -86,7 +86,7 @@ def test_an_outage_shorter_than_the_ttl_is_nothing_to_speak_of(bare: House) -> N
     proxy = house.proxy()
     agent = start_agent(house, proxy)
     proxy.cut()
-    time.sleep(INTERVAL_S)  # at least one beat finds nobody
+    time.sleep(INTERVAL_S)  # at least one heartbeat fails
     proxy.mend()
     task = house.send("paint the door")
     assert agent.wait() == 0
@@ -104,7 +104,7 @@ def test_whoever_took_the_vacant_role_keeps_it(bare: House) -> None:
     wait_until_removed(house)
     live.wait_for("participant.expired", connection_id=gone)
     newer = house.start("wait-for-task", ROOM, "--role", "builder")
-    kept = wait_until(house.seat, "the second one waits")["connection_id"]
+    kept = wait_until(house.seat, "the second agent waits")["connection_id"]
     proxy.mend(late=True)
 
     assert older.wait() == 4
@@ -114,7 +114,7 @@ def test_whoever_took_the_vacant_role_keeps_it(bare: House) -> None:
     here = f"rooms/{ROOM}/participants/builder"
     for call in ("join", "heartbeat"):
         assert "superseded" == house.api.call("POST", f"{here}/{call}", {"connection_id": gone}).body["status"]
-    assert kept == wait_until(house.seat, "the second one is there")["connection_id"]
+    assert kept == wait_until(house.seat, "the second agent is present")["connection_id"]
     task = house.send("paint the door")
     assert newer.wait() == 0
     assert kept == house.task(task)["claimed_by"]
@@ -123,8 +123,8 @@ def test_whoever_took_the_vacant_role_keeps_it(bare: House) -> None:
 def test_who_is_killed_is_removed_when_its_lease_ends_and_not_before(bare: House) -> None:
     house = bare.open(**LAPSING)
     agent = house.start("wait-for-task", ROOM, "--role", "builder")
-    joined = wait_until(house.seat, "it waits")
-    beaten = wait_until(partial(renewed, house, joined["ready_until"]), "a beat has renewed its lease")
+    joined = wait_until(house.seat, "the agent waits")
+    beaten = wait_until(partial(renewed, house, joined["ready_until"]), "a heartbeat has renewed its lease")
     agent.kill()
     wait_until_removed(house)
     gone = [event for event in house.api.events() if event["type"] == "participant.expired"][-1]
@@ -140,20 +140,20 @@ def renewed(house: House, ready_until: str) -> Any:
 
 
 def check_came_back_by_one_beat(passed: Sequence[Passed]) -> None:
-    """See that an agent joined upon the first beat that it had an answer to, and needed nothing before that.
+    """Assert that an agent rejoined upon the first heartbeat that was answered, and sent nothing else before.
 
-    Whoever gives a request up does not use its line again.
+    A client whose request timed out does not use that connection again.
     """
     join = next(each for each in passed if each.verb == "join")
     on_line = [each for each in passed if each.line == join.line]
     assert ["heartbeat", "join"] == [each.verb for each in on_line[:2]], passed
     assert b'"rejoin_required"' in on_line[0].answer
     before = [each for each in passed[: passed.index(join)] if each.verb in ("heartbeat", "join")]
-    assert len(before) == len({each.line for each in before}), "an answer that it had was not acted on"
+    assert len(before) == len({each.line for each in before}), "the agent ignored an answer"
 
 
 def check_warned_of_each_return(live: Live, agent: Started) -> None:
-    """See that an agent that has ended spoke once of each return, and of nothing else. There was one at least."""
+    """Assert that an agent that has exited printed one warning for each rejoin (at least one), and no other."""
     returns = len(live.find("participant.rejoined"))
     assert 1 <= returns == len(agent.err_lines("warning:")), agent.err
 

@@ -1,4 +1,4 @@
-"""A real daemon with its agents whose line is cut, or goes dead without a word, comes back by itself."""
+"""A real daemon with agents, behind a connection that is reset or stalls: they reconnect by themselves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.process
 
 INTERVAL_S = float(LAPSING["GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S"])
 NO_COMMENTS = {"GREENROOM_STREAM_COMMENT_S": "3600"}
-"""Without these a stream wakes for events alone, so that an event which nobody is told of is never seen."""
+"""Without comments a stream wakes for events alone, so that an event without a notification is never seen."""
 
 
 def open_behind(bare: House, **of_server: str) -> Proxy:
-    """A house with a daemon behind a line, and with its agents."""
+    """Start a server, and a daemon with its agents behind a proxy."""
     house = bare.open(**LAPSING, **of_server)
     proxy = house.proxy()
     house.start_daemon(proxy.url, None, **RETRYING)
@@ -32,7 +32,7 @@ def open_behind(bare: House, **of_server: str) -> Proxy:
 
 
 def wait_until_disconnected(house: House) -> int:
-    """Wait until a machine behind a dead line is disconnected; the position of the log by then."""
+    """Wait until the machine is disconnected; return the log's position by then."""
     wait_until(lambda: not house.machine()["daemon_connected"], "the machine is disconnected")
     return house.api.position()
 
@@ -43,22 +43,24 @@ def test_a_machine_and_its_agents_come_back_by_themselves(bare: House, outage: s
     live, journal = house.live(), Journal(house.hands)
     watch = house.start("status", "--watch", "--json")
     wait_until(lambda: shows(watch.out, True), "status --watch shows it connected")
-    before = {role: wait_until(lambda role=role: house.seat(role), f"{role} is there") for role in ROLES}  # type: ignore[misc]
+    before = {role: wait_until(lambda role=role: house.seat(role), f"{role} is present") for role in ROLES}  # type: ignore[misc]
 
     proxy.cut() if outage == "cut" else proxy.swallow()
     gone = wait_until_disconnected(house)
     assert live.wait_for("machine.disconnected").event["pos"] <= gone
-    wait_until(lambda: shows(watch.out, False), "status --watch shows it gone")
-    time.sleep(INTERVAL_S)  # whatever it tries again meanwhile finds nobody
+    wait_until(lambda: shows(watch.out, False), "status --watch shows it disconnected")
+    time.sleep(INTERVAL_S)  # its retries meanwhile reach no server
     passed_before = len(proxy.passed)
     proxy.mend(late=outage == "late")
     live.wait_for("machine.reconnected", after=gone)
 
     since = proxy.passed[passed_before:]
     assert "heartbeat" in [each.verb for each in since]
-    assert not [each for each in since if each.method == "PUT" or each.verb == "join"], "the beat alone brings all back"
+    assert not [each for each in since if each.method == "PUT" or each.verb == "join"], (
+        "a heartbeat alone reconnects everything"
+    )
     wait_until(lambda: shows(watch.out, True), "status --watch shows it connected again")
-    after = {role: wait_until(lambda role=role: house.seat(role), f"{role} is back") for role in ROLES}  # type: ignore[misc]
+    after = {role: wait_until(lambda role=role: house.seat(role), f"{role} is present again") for role in ROLES}  # type: ignore[misc]
     for role, seat in before.items():
         assert (seat["connection_id"], seat["epoch"]) == (after[role]["connection_id"], after[role]["epoch"])
     house.everybody_waits(3)
@@ -66,12 +68,15 @@ def test_a_machine_and_its_agents_come_back_by_themselves(bare: House, outage: s
     wait_until(house.heard_by_user, "the result comes back")
     assert [1] == journal.attempts("begins", task)
     assert 2 == len(journal.lines("begins"))
-    wait_until(lambda: has_come_back_each_time(house), "it came back as often as it went")
+    wait_until(lambda: has_come_back_each_time(house), "it reconnected as often as it was disconnected")
     assert 0 == house.api.count("participant.superseded")
 
 
 def has_come_back_each_time(house: House) -> bool:
-    """Tell whether the machine was connected once more often than disconnected. It was disconnected at least once."""
+    """Return whether the machine reconnected after each disconnect, of which there was at least one.
+
+    Its first connection is a `machine.reconnected`, too.
+    """
     types = [event["type"] for event in house.api.events()]
     return 1 <= types.count("machine.disconnected") == types.count("machine.reconnected") - 1
 
@@ -107,6 +112,6 @@ def test_a_result_of_an_outage_is_handed_in_after_it(bare: House) -> None:
 
 
 def shows(told: str, daemon_connected: bool) -> bool:
-    """Tell whether the last whole line of `status --watch --json` says so."""
+    """Return whether the last whole line of `status --watch --json` shows that."""
     last = told[: told.rfind("\n")].rpartition("\n")[2]
     return bool(last) and [daemon_connected] == [each["daemon_connected"] for each in json.loads(last)["machines"]]

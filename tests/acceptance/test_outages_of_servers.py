@@ -1,4 +1,4 @@
-"""The server is killed, or stands still, and nobody is thought dead for it: real processes, real signals."""
+"""The server is killed, or suspended: no participant and no machine expires for it. Real processes and signals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.process
 
 TTL_S = 12.0
 LEASES = LAPSING | {"GREENROOM_HEARTBEAT_TTL_S": f"{TTL_S}", "GREENROOM_DAEMON_HEARTBEAT_TTL_S": f"{TTL_S}"}
-"""Leases of six missed beats: nobody may lapse, however slow the computer is."""
+"""Leases of six heartbeats: none may expire, however slow the computer is."""
 ROLES = ("builder", "reviewer")
 LOSSES = ("participant.expired", "participant.rejoined", "participant.superseded", "machine.disconnected")
 CAME = ("participant.joined", "machine.registered", "machine.reconnected")
 
 
 def populate(house: House) -> tuple[Started, Started, str]:
-    """A daemon whose builder is in mid-task, and a `wait-for-task` that waits as reviewer; and that task."""
+    """Start a daemon whose builder works on a task, and a `wait-for-task` as reviewer; return both and the task."""
     daemon = house.start_daemon()
     house.wish("builder")
     house.wait_for_status("builder", "waiting")
@@ -35,14 +35,14 @@ def populate(house: House) -> tuple[Started, Started, str]:
 
 
 def beat_on(house: House) -> None:
-    """Wait until everybody has beaten since now, and stands with a claim or a wait for wishes at the server."""
+    """Wait until each participant has beaten since now, and the long polls of both wait at the server."""
     since = {role: house.seat(role)["ready_until"] for role in ROLES}
-    wait_until(lambda: all(house.seat(role)["ready_until"] > since[role] for role in ROLES), "everybody beats")
+    wait_until(lambda: all(house.seat(role)["ready_until"] > since[role] for role in ROLES), "all continue to beat")
     house.everybody_waits(2)
 
 
 def finish(house: House, agent: Started, task: str) -> None:
-    """See that everybody is the one who was there before, and that the work is done once."""
+    """Assert that the participants are the same as before, and that the work is done once."""
     Journal(house.hands).open_gate("outage")
     assert 1 == house.wait_for_task(task, "completed")["attempt"]
     assert agent.wait() == 0
@@ -65,7 +65,7 @@ def test_a_killed_server_comes_back_to_everybody_it_left(bare: House, away_s: fl
     for each in (daemon, agent):
         each.send(signal.SIGSTOP)
     house.start_server()
-    wait_until(lambda: 2 <= house.api.metric("greenroom_sweeps_total"), "it has looked for leases that are over")
+    wait_until(lambda: 2 <= house.api.metric("greenroom_sweeps_total"), "the sweep has run twice")
     for each in (daemon, agent):
         each.send(signal.SIGCONT)
     beat_on(house)
@@ -90,7 +90,7 @@ def test_a_server_that_stood_still_removes_nobody(bare: House) -> None:
     house.server.send(signal.SIGSTOP)
     time.sleep(2 * TTL_S)
     house.server.send(signal.SIGCONT)
-    wait_until(lambda: 1 <= house.api.metric("greenroom_sweep_extensions_total"), "every lease is counted anew")
+    wait_until(lambda: 1 <= house.api.metric("greenroom_sweep_extensions_total"), "the sweep has extended every lease")
     beat_on(house)
     finish(house, agent, task)
 

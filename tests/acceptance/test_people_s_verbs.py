@@ -1,4 +1,4 @@
-"""What people type about work: notes, the backlog, results to be accepted, rooms to be changed, servers far away."""
+"""The commands of users: notes, the backlog, accepting results, changing rooms, logging in to a remote server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def claim_of(said: str) -> list[str]:
 
 
 def begun(house: House, task: str) -> None:
-    wait_until(lambda: house.task(task)["status"] == "in_progress", "it is worked on")
+    wait_until(lambda: house.task(task)["status"] == "in_progress", "the task is in progress")
 
 
 def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
@@ -39,7 +39,7 @@ def test_a_note_reaches_the_command_of_a_work(house: House) -> None:
     done = wait_until(lambda: house.task(task)["result"], "the command has read its notes")
     assert "notes:\nmind the cat\nmake it\nblue\n" in done
     said = f"{task}: a note for its agent: make"
-    assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "it says what it has given to the command")
+    assert [f"{said} it"] == wait_until(lambda: work.err_lines(said), "`work` prints the note that it has delivered")
     shown = house.run("task", "show", task).out
     assert "mind the cat" in shown
     assert "during attempt 1" in shown
@@ -134,7 +134,7 @@ def test_a_room_is_changed_and_deleted(house: House) -> None:
     assert ["builder", "reviewer", "painter"] == [role["name"] for role in changed["roles"]]
     assert 2 == changed["max_requests"]
     house.run("room", "change", ROOM, expect=2)
-    house.run("room", "change", ROOM, "--entry-role", "nobody", expect=2)
+    house.run("room", "change", ROOM, "--entry-role", "missing", expect=2)
     house.run("room", "delete", ROOM, expect=4)
     house.run("room", "close", ROOM)
     assert {"room": ROOM, "status": "deleted"} == house.run("room", "delete", ROOM, "--json").data
@@ -143,7 +143,7 @@ def test_a_room_is_changed_and_deleted(house: House) -> None:
 
 
 def test_a_token_is_tried_before_it_is_stored(house: House, tmp_path: Path) -> None:
-    far = str(tmp_path / "far")  # as on another machine: nothing of the server's is found by itself
+    far = str(tmp_path / "far")  # as on another machine: no file of the server is found
     stored = house.home / ".config" / "greenroom" / "logins"
     house.run("status", expect=77, GREENROOM_DATA_DIR=far)
     refused = house.run("login", house.url, expect=77, text="wrong\n", GREENROOM_DATA_DIR=far)
@@ -176,7 +176,7 @@ def test_every_stream_is_a_document_on_each_line(house: House) -> None:
         return word in started.out and all(json.loads(line) for line in started.out.splitlines())
 
     for started, word in ((messages, '"paint"'), (watch, "task.opened"), (status, '"pending"')):
-        wait_until(lambda started=started, word=word: told(started, word), f"{started.name} tells it in JSON")  # type: ignore[misc]
+        wait_until(lambda started=started, word=word: told(started, word), f"{started.name} prints it in JSON")  # type: ignore[misc]
 
 
 def test_a_reader_that_goes_away_loses_nothing(house: House) -> None:
@@ -196,7 +196,7 @@ def test_a_reader_that_goes_away_loses_nothing(house: House) -> None:
 def test_a_daemon_that_is_stopped_under_up_stays_stopped(bare: House) -> None:
     up = bare.start_up(bare.write_team())
     bare.run("daemon", "stop")
-    wait_until(lambda: "was stopped and is not restarted" in up.err, "up says so")
+    wait_until(lambda: "was stopped and is not restarted" in up.err, "`up` prints that")
     assert f"greenroom daemon start --config {bare.home / 'greenroom.toml'}" in up.err
     bare.run("daemon", "status", expect=3)
     assert not bare.machine()["daemon_connected"]

@@ -1,4 +1,4 @@
-"""Bad input and bad tokens at a real server: a problem that says what to do, never a 500, and nothing stored."""
+"""Invalid input and invalid tokens at a real server: a problem with guidance, never a 500, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LONG = "x" * (1024 * 1024 + 1)
 HERE = f"/api/v1/rooms/{ROOM}"
 JOIN = f"{HERE}/participants/builder/join"
 BAD: tuple[tuple[str, str, Any, tuple[int, ...]], ...] = (
-    ("POST", f"{HERE}/participants/nobody/join", {"connection_id": "A"}, (404,)),
-    ("POST", f"{HERE}/participants/nobody/heartbeat", {"connection_id": "A"}, (404,)),
+    ("POST", f"{HERE}/participants/missing/join", {"connection_id": "A"}, (404,)),
+    ("POST", f"{HERE}/participants/missing/heartbeat", {"connection_id": "A"}, (404,)),
     ("POST", "/api/v1/rooms/nowhere/messages", {"sender": "user", "text": "hi"}, (404,)),
     ("GET", "/api/v1/rooms/nowhere", None, (404,)),
     ("GET", "/api/v1/tasks/nothing", None, (404,)),
@@ -32,7 +32,7 @@ BAD: tuple[tuple[str, str, Any, tuple[int, ...]], ...] = (
     ("POST", f"{HERE}/messages", {"sender": "user", "text": LONG}, (400, 413)),
     ("POST", f"{HERE}/messages", {"sender": "user", "text": "x" * (8 * 1024 * 1024)}, (413,)),
     ("POST", f"{HERE}/messages", {"sender": "user", "text": "a\0b"}, (400,)),
-    ("POST", f"{HERE}/messages", {"sender": "user", "text": "hi", "to": "nobody"}, (400, 404)),
+    ("POST", f"{HERE}/messages", {"sender": "user", "text": "hi", "to": "missing"}, (400, 404)),
     ("POST", f"{HERE}/messages", {"sender": "user"}, (400,)),
     ("POST", f"{HERE}/messages", {"sender": "user", "text": "hi", "colour": "red"}, (400,)),
     ("POST", f"{HERE}/messages", {"sender": "user", "text": 5}, (400,)),
@@ -120,7 +120,9 @@ def test_tokens(house: House) -> None:
         agent.call("GET", "/api/v1/events"),
     ]
     assert {403} == {answer.status for answer in not_yours}
-    assert 1 == len({str(answer.body) for answer in not_yours}), "not there and not yours look alike"
+    assert 1 == len({str(answer.body) for answer in not_yours}), (
+        "objects that do not exist and objects of others are answered alike"
+    )
     assert [] == house.api.get("rooms/other")["participants"]
 
 

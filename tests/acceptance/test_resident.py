@@ -1,6 +1,6 @@
-"""A resident agent is one process that its daemon keeps alive: it works off tasks, dies, comes back, and is handed on.
+"""A resident agent: one process that its daemon keeps alive. It does tasks, is killed and restarted, and is adopted.
 
-Real processes, real kills. The agent's own program is `staying.py`.
+Real processes, real kills. The agent's program is `staying.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEAT = f"{ROOM}/builder"
 
 
 class Staying:
-    """What the resident agents of one house note down."""
+    """The resident agents of an installation, and what they note."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -40,7 +40,7 @@ class Staying:
         self.house.run("agent", "set", SEAT, "--machine", self.house.machine()["id"], "--harness", "keeper")
 
     def noted(self) -> list[tuple[int, str]]:
-        """What was noted, each with the process that noted it."""
+        """All notes, each with the process that wrote it."""
         try:
             lines = (self.folder / "notes").read_text().splitlines()
         except FileNotFoundError:
@@ -48,7 +48,7 @@ class Staying:
         return [(int(line.partition(" ")[0]), line.partition(" ")[2]) for line in lines]
 
     def wait_for(self, note: str) -> int:
-        """The process that noted that."""
+        """Wait for a note; return the process that wrote it last."""
 
         def look() -> int:
             found = [pid for pid, noted in self.noted() if noted == note]
@@ -63,11 +63,11 @@ class Staying:
 
     @property
     def mark(self) -> str:
-        """What every process of a resident agent of this house has in its environment."""
+        """A text in the environment of every process of this installation's resident agents."""
         return str(self.house.data_dir / "logs")
 
     def processes(self) -> dict[int, str]:
-        """Those who live."""
+        """The running processes."""
         return with_mark(self.mark)
 
 
@@ -83,7 +83,7 @@ def test_a_resident_works_off_its_tasks_dies_and_comes_back(house: House, stayin
     done = house.send("sweep")
     house.wait_for_task(done, "completed")
     task = house.send("hang")
-    assert first == staying.wait_for("hang 1"), "one process does them all"
+    assert first == staying.wait_for("hang 1"), "one process does all tasks"
     house.wait_for_status("builder", "working")
 
     os.kill(first, signal.SIGKILL)
@@ -102,7 +102,9 @@ def test_a_resident_works_off_its_tasks_dies_and_comes_back(house: House, stayin
     assert {} == staying.processes()
     assert [] == house.room()["participants"]
     kept = [path for path in (house.data_dir / "outbox").glob("*.json") if '"exit:' in path.read_text()]
-    assert 1 == house.api.count("agent.exited", intended=True) or kept, "its end is told, or kept for the next daemon"
+    assert 1 == house.api.count("agent.exited", intended=True) or kept, (
+        "its end is reported, or kept for the next daemon"
+    )
 
 
 def test_a_resident_outlives_its_daemon_and_is_kept_on_by_the_next(house: House, staying: Staying) -> None:
@@ -142,16 +144,16 @@ def test_one_that_died_unseen_comes_back_with_its_task(house: House, staying: St
     assert agent != staying.wait_for("hang 2")
     now = house.wait_for_task(task, "completed")
     assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["deaths"])
-    wait_until(lambda: not list((house.data_dir / "outbox").glob("*.json")), "everything is told")
+    wait_until(lambda: not list((house.data_dir / "outbox").glob("*.json")), "the outbox is empty")
     assert 1 == len(list((house.data_dir / "residents").glob("*.json")))
 
 
 def test_a_role_that_is_taken_over_ends_its_resident(house: House, staying: Staying) -> None:
     agent = staying.wait_for("began")
-    wait_until(lambda: house.seat(), "it sits there")
+    wait_until(lambda: house.seat(), "the agent is present")
     refused = house.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "1", expect=4)
     assert "builder" in refused.err
-    stays(lambda: is_alive(agent), "nobody who only asks takes the role", 0.5)
+    stays(lambda: is_alive(agent), "a wait without --take-over does not take the role", 0.5)
     house.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "3", "--take-over", expect=75)
-    wait_until(lambda: not staying.processes(), "the process is ended, and whoever it started")
+    wait_until(lambda: not staying.processes(), "the process and its children are ended")
     assert 0 == house.api.count("agent.exited", intended=False)

@@ -1,4 +1,4 @@
-"""What a daemon runs is killed, stopped, or piles up: nothing is left behind, and each task is done once."""
+"""Runs of a daemon are killed, stopped, or queue up: no process is left behind, and each task is done once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def start_builder(house: House) -> Journal:
 
 
 def run_of(house: House, task: str) -> list[int]:
-    """The living processes of a task's runs, each with the wrapper that leads it."""
+    """The running processes of a task's runs, the shims included."""
     return [pid for pid in with_mark(f"GREENROOM_TASK={task}") if pid in with_mark(str(house.root))]
 
 
@@ -44,7 +44,7 @@ def test_a_run_that_is_killed_is_run_again(house: House) -> None:
     assert [2] == journal.attempts("ends", task)
     exits = [event for event in house.api.events() if event["type"] == "agent.exited"]
     assert [9] == [event["data"]["signal"] for event in exits if event["data"]["attempt"] == 1]
-    wait_until(lambda: not run_of(house, task), "nothing of the second run is left either")
+    wait_until(lambda: not run_of(house, task), "nothing of the second run is left")
 
 
 def test_a_group_that_is_killed_whole_is_run_again(house: House) -> None:
@@ -79,7 +79,7 @@ def test_a_wrapper_that_stood_still_has_missed_nothing(house: House) -> None:
     os.kill(wrapper, signal.SIGSTOP)
     journal.open_gate("on")
     journal.wait_for("ends", task=task)
-    stays(lambda: house.task(task)["status"] == "in_progress", "nobody has seen the end", 1.0)
+    stays(lambda: house.task(task)["status"] == "in_progress", "the end is not reported yet", 1.0)
     os.kill(wrapper, signal.SIGCONT)
     assert (1, 0) == (house.wait_for_task(task, "completed")["attempt"], house.task(task)["deaths"])
 
@@ -139,13 +139,13 @@ def test_what_was_wished_while_the_daemon_was_away_is_done_and_nothing_else(hous
     house.wish("reviewer")
     house.wait_for_status("reviewer", "waiting")
     house.run("daemon", "stop")
-    wait_until(lambda: not house.machine()["daemon_connected"], "the daemon is gone")
+    wait_until(lambda: not house.machine()["daemon_connected"], "the daemon is disconnected")
     task = house.send("paint")
     to_reviewer = house.run("agent", "stop", f"{ROOM}/reviewer")
     assert to_reviewer.code == 0
     for verb in ("stop", "start", "restart"):
         house.run("agent", verb, f"{ROOM}/builder")
-    stays(lambda: not journal.lines(), "nothing is done without a daemon", 0.5)
+    stays(lambda: not journal.lines(), "nothing runs without a daemon", 0.5)
     house.start_daemon()
     house.wait_for_task(task, "completed")
     assert [1] == journal.attempts("begins", task)

@@ -1,4 +1,4 @@
-"""A program of examples/tidy that is killed, repeated, or run twice at the same time does its task all the same."""
+"""A program of examples/tidy is killed, repeated, or run twice at the same time, and still does its task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.process
 
 IN_THE_MIDDLE = {"surveyor": "checkout", "fixer": "add", "checker": "diff"}
-"""The call of git that each makes when something is done and something is left to do."""
+"""The git command that each program runs in the middle of its work."""
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def test_a_fixer_killed_in_the_middle_is_run_again(team: Team, tmp_path: Path) -
         return any((copy / f"module_{number}.py").read_text() != UNTIDY * 20 for number in (0, 399))
 
     process = team.start_and_hold("fixer", plan, "commit", "t2")
-    wait_until(has_begun, "it changes the first files", look_every_s=0.001)
+    wait_until(has_begun, "the fixer changes the first files", look_every_s=0.001)
     team.kill(process)
-    (copy / ".git" / "index.lock").touch()  # what a git killed at that moment leaves
+    (copy / ".git" / "index.lock").touch()  # as left by a git that is killed at that moment
     assert git(copy, "rev-parse", "HEAD").strip() == read_plan(plan)["base"], "killed before it could commit"
 
     again = team.ask("fixer", plan, task="t2", GREENROOM_ATTEMPT="2")
@@ -81,13 +81,13 @@ def test_a_program_killed_at_any_moment_is_run_again(team: Team, tmp_path: Path,
         shutil.copytree(saved, team.work)
         if part == 0.0:
             process = team.start_and_hold(program, text, IN_THE_MIDDLE[program])
-            wait_until(team.is_held.exists, "it is in the middle of its work")
+            wait_until(team.is_held.exists, "the program is in the middle of its work")
             team.kill(process)
         else:
             process = team.start(program, "t1")
             try:
                 process.communicate(text, timeout=whole_s * part)
-            except subprocess.TimeoutExpired:  # it may have ended by then, or be anywhere
+            except subprocess.TimeoutExpired:  # it may have finished by then, or be at any point
                 team.kill(process)
         again = strip_commit(team.ask(program, text, GREENROOM_ATTEMPT="2"))
         assert again.partition("Checks:")[0] == strip_commit(undisturbed).partition("Checks:")[0]

@@ -1,4 +1,4 @@
-"""The three programs of examples/tidy, run as a daemon runs them, on real git repositories; no server takes part."""
+"""The three programs of examples/tidy, run as a daemon runs them, on real git repositories, without a server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def team(tmp_path: Path) -> Team:
     return Team(tmp_path / "team")
 
 
-# ---------------------------------------------------------------- what comes back
+# ---------------------------------------------------------------- results
 
 
 def test_findings_are_fixed_and_the_diff_applies(team: Team, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_fixes_that_break_a_test_are_not_recommended(team: Team, tmp_path: Path,
     assert "NOT RECOMMENDED: pytest" in report
     assert "newly broken: test_os.py::test_os" in report
     assert "newly broken: test_os.py::test_never" not in report
-    assert "\n-import os\n" in report, "the diff is given all the same"
+    assert "\n-import os\n" in report, "the diff is included nevertheless"
 
 
 def test_without_tests_the_diff_is_unproven(team: Team, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_large_diff_is_cut_in_the_message_and_whole_in_the_file(team: Team, tm
     git(repository, "apply", "--check", str(team.work / "t1" / "tidy.diff"))
 
 
-# ---------------------------------------------------------------- which repository
+# ---------------------------------------------------------------- finding the repository
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_is_not_committed_stays_and_is_no_part_of_it(team: Team, tmp_path: 
     assert fingerprint(repository) == before
 
 
-# ---------------------------------------------------------------- what is declined
+# ---------------------------------------------------------------- declined requests
 
 
 def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_decline_that_reaches_nobody_is_a_failure_with_the_reason(team: Team) 
     assert "is not an absolute path" in process.stderr
 
 
-# ---------------------------------------------------------------- the repository's own ways
+# ---------------------------------------------------------------- settings of the repository
 
 
 def test_the_repository_chooses_its_rules_and_its_format(team: Team, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_repository_chooses_its_rules_and_its_format(team: Team, tmp_path: P
     commit_file(repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n')
     report = team.tidy(f"tidy {repository}", task="chosen")
     assert "1 of 1 findings fixed" in report
-    assert "\n+print" not in report, "no format was asked for"
+    assert "\n+print" not in report, "no format is configured"
     assert "-import os" not in report
 
     commit_file(
@@ -276,7 +276,7 @@ def test_unittest_is_used_where_pytest_is_not_installed(team: Team, tmp_path: Pa
     assert "newly broken: test_os (test_untidy.Cases.test_os)" in report
 
 
-# ---------------------------------------------------------------- the team's file
+# ---------------------------------------------------------------- the team file
 
 
 def test_the_team_file_names_the_three_programs() -> None:

@@ -1,4 +1,4 @@
-"""The main job on real input: a team tidies a real repository, also when its parts are killed in the middle of it."""
+"""The example team tidies a real repository, also when server and daemon are killed in the middle of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_path():
 
 
 class Job:
-    """A repository whose tests do not end before a gate is opened."""
+    """A repository whose tests do not end before its gate is opened."""
 
     def __init__(self, folder: Path) -> None:
         self.repository, self._gate, self._began = folder / "repository", folder / "gate", folder / "began"
@@ -63,8 +63,8 @@ def reports(house: House) -> list[str]:
 
 
 def check_report(house: House, job: Job) -> None:
-    """See that one report came, that its diff can be applied, and that the checkout was left alone."""
-    wait_until(lambda: reports(house), "the report comes back")
+    """Assert that one report came, that its diff can be applied, and that the checkout was not changed."""
+    wait_until(lambda: reports(house), "the report arrives")
     (report,) = reports(house)
     assert "Recommended: the tests pass" in report
     assert "\n-import os\n" in report
@@ -96,7 +96,7 @@ def test_it_comes_back_once_though_everything_is_killed_in_between(bare: House, 
         bare.comes_back(name, killed)
     job.open_gate()
     check_report(bare, job)
-    assert 1 == bare.api.get("rooms/tidy/tasks")[2]["attempt"], "the next daemon carries the run on"
+    assert 1 == bare.api.get("rooms/tidy/tasks")[2]["attempt"], "the next daemon adopts the run"
     assert up.poll() is None
 
 

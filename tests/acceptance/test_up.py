@@ -1,4 +1,4 @@
-"""`greenroom up` keeps its house: whatever is killed comes back, and when it ends itself nothing is left behind."""
+"""`greenroom up` restarts a killed server or daemon, and leaves no process behind when it ends itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 
 def start_at_work(house: House) -> tuple[Started, str, Journal]:
-    """A house whose builder is in the middle of a task, with a child and a grandchild that heed no SIGTERM."""
+    """Start `up` with a builder in the middle of a task, whose child and grandchild ignore SIGTERM."""
     up = house.start_up(house.write_team())
     journal = Journal(house.hands)
     task = house.send("fork hold:gate and paint")
@@ -31,9 +31,9 @@ def test_a_killed_daemon_is_started_again_and_carries_the_run_on(bare: House) ->
     group = list(with_mark(f"GREENROOM_TASK={task}"))
     os.kill(killed, signal.SIGKILL)
     bare.comes_back("daemon", killed)
-    wait_until(lambda: "run adopted: " in up.err, "the next daemon has found the run")
+    wait_until(lambda: "run adopted: " in up.err, "the next daemon has adopted the run")
     bare.wait_for_status("builder", "working")
-    assert group == [pid for pid in group if is_alive(pid)], "nobody of the run had to die with its daemon"
+    assert group == [pid for pid in group if is_alive(pid)], "no process of the run ended with its daemon"
     journal.open_gate("gate")
     assert 1 == bare.wait_for_task(task, "completed")["attempt"]
     wait_until(bare.heard_by_user, "the reviewer answers")
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_everything_cleanly(bare: House) -> None:
 
     bare.start_up(bare.write_team())
     left = bare.task(task)
-    assert left["deaths"] == 0, "an end that was wished for is no death"
+    assert left["deaths"] == 0, "an intended stop is not a failure"
     journal.open_gate("gate")
     assert 2 == bare.wait_for_task(task, "completed")["attempt"]
 
@@ -119,9 +119,9 @@ def test_what_a_person_stopped_stays_stopped_when_it_comes_up_again(bare: House)
     bare.wait_for_status("builder", "stopped")
     assert interrupt(up) == 130
     bare.start_up(bare.write_team())
-    bare.wait_for_task(bare.send("look around", to="reviewer"), "completed")  # so the daemon has heard every wish
+    bare.wait_for_task(bare.send("look around", to="reviewer"), "completed")  # so the daemon has read all assignments
     task = bare.send("paint")
-    stays(lambda: bare.task(task)["status"] == "pending", "nobody takes it", 1.0)
+    stays(lambda: bare.task(task)["status"] == "pending", "the task stays unclaimed", 1.0)
     assert "stopped" == bare.role()["status"]
 
 

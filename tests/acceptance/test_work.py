@@ -1,4 +1,4 @@
-"""`greenroom work`: any command becomes an agent, and whatever ends it leaves neither a task nor a process behind."""
+"""`greenroom work` runs any command as an agent, and leaves neither a held task nor a process behind when it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_chain_of_commands(house: House) -> None:
     house.start_work("tr", "a-z", "A-Z", role="reviewer")
     for text in ("paint", "sand"):
         house.run("send", ROOM, text)
-    wait_until(lambda: len(house.heard_by_user()) == 2, "both are answered")
+    wait_until(lambda: len(house.heard_by_user()) == 2, "both requests are answered")
     assert ["DID PAINT\n", "DID SAND\n"] == house.heard_by_user()
     assert 2 == house.api.count("participant.joined")
 
@@ -55,7 +55,7 @@ def test_an_output_past_the_limit_is_sent_by_its_head_and_tail(house: House) -> 
     assert result.rstrip().endswith("did big")
     kept = house.data_dir / "runs" / f"{task}.1" / "stdout"
     assert str(kept) in result
-    wait_until(lambda: str(kept) in work.err, "it says where the whole is")
+    wait_until(lambda: str(kept) in work.err, "`work` prints the path of the whole output")
     assert kept.stat().st_size > 3 * 1024 * 1024
 
 
@@ -64,7 +64,9 @@ def test_a_work_that_is_ended_leaves_nothing(house: House, number: signal.Signal
     work = house.start_work()
     task = house.send("fork hold:never")
     Journal(house.hands).wait_for("forked", task=task)
-    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "all three generations run, and the wrapper")
+    wait_until(
+        lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "the command, its child and grandchild, and the shim run"
+    )
     work.send(number)
     assert work.wait() == 130
     assert {} == with_mark(f"GREENROOM_TASK={task}")
@@ -77,9 +79,11 @@ def test_who_interrupts_twice_does_not_wait_for_a_stubborn_command(house: House)
     work = house.start_work(GREENROOM_STOP_GRACE_S="3600", GREENROOM_TAKEOVER_GRACE_S="3600")
     task = house.send("fork hold:never")
     obedient = int(Journal(house.hands).wait_for("forked", task=task)["pid"])
-    wait_until(lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "all three generations run, and the wrapper")
+    wait_until(
+        lambda: len(with_mark(f"GREENROOM_TASK={task}")) >= 4, "the command, its child and grandchild, and the shim run"
+    )
     work.send(signal.SIGINT)
-    wait_until(lambda: not is_alive(obedient), "it has asked all of them to end, and waits for the stubborn ones")
+    wait_until(lambda: not is_alive(obedient), "SIGTERM is sent, and `work` waits for the stubborn processes")
     work.send(signal.SIGINT)
     assert work.wait() == 130
     assert {} == with_mark(f"GREENROOM_TASK={task}")
@@ -116,7 +120,7 @@ def test_a_cancelled_task_stops_its_run(house: House) -> None:
     task = house.send("hold:never")
     Journal(house.hands).wait_for("begins", task=task)
     house.run("task", "cancel", task, "--reason", "no more paint")
-    wait_until(lambda: not with_mark(f"GREENROOM_TASK={task}"), "its run is ended")
+    wait_until(lambda: not with_mark(f"GREENROOM_TASK={task}"), "the run is ended")
     house.wait_for_task(house.send("sand"), "completed")
     assert work.poll() is None
 
@@ -126,9 +130,9 @@ def test_the_task_of_a_killed_work_is_another_s_after_its_silence(bare: House) -
     work = house.start_work()
     task = house.send("hold:never", to="builder")
     begun = Journal(house.hands).wait_for("begins", task=task)
-    lease_ends = wait_until(house.seat, "it beats")["ready_until"]
+    lease_ends = wait_until(house.seat, "the participant is present")["ready_until"]
     work.kill()
-    wait_until(lambda: not is_alive(begun["pid"]), "nothing of its command outlives it")
+    wait_until(lambda: not is_alive(begun["pid"]), "the command ends with `work`")
     assert "lost" == house.wait_for_task(task, "pending")["released_cause"]
     gone, released = (
         [event for event in house.api.events() if event["type"] == kind][-1]

@@ -1,4 +1,4 @@
-"""The three programs of examples/tidy, run as a daemon runs them, and repositories for them. Must not know any test."""
+"""Runs the three programs of examples/tidy as a daemon runs them, and makes repositories for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOOD_TEST = "from untidy import read_path\n\n\ndef test_path():\n    assert read
 
 @dataclass
 class Team:
-    """What a daemon gives to the programs: an environment made on purpose, stdin, and a way to call back."""
+    """What a daemon gives to the programs: an environment, stdin, and a `greenroom` command that records its calls."""
 
     folder: Path
     told: Path = field(init=False)
@@ -62,7 +62,7 @@ class Team:
         )
 
     def start_and_hold(self, program: str, text: str, verb: str, task: str = "t1") -> subprocess.Popen[str]:
-        """Start a program that gets no further than its first call of that verb of git; it has its text on return."""
+        """Start a program that blocks in its first call of that git command; its input is written on return."""
         held = self.folder / "bin" / "git"
         held.write_text(
             f'#!/bin/sh\nfor word; do\n[ "$word" = {verb} ] && touch "{self.is_held}" && exec sleep 3600\ndone\n'
@@ -83,7 +83,7 @@ class Team:
             path.unlink(missing_ok=True)
 
     def ask(self, program: str, text: str, task: str = "t1", **more: str) -> str:
-        """Run a program that should do its task; give what it hands on."""
+        """Run a program that should do its task; return its result."""
         process = self.start(program, task, **more)
         answer, complaint = process.communicate(text, timeout=PATIENCE_S)
         assert process.returncode == 0, complaint
@@ -97,7 +97,7 @@ class Team:
         return text
 
     def decline(self, program: str, text: str) -> str:
-        """Run a program that should decline; give the reason."""
+        """Run a program that should decline; return the recorded call with its reason."""
         process = self.start(program, "t1")
         answer, complaint = process.communicate(text, timeout=PATIENCE_S)
         assert (process.returncode, answer) == (0, ""), complaint
@@ -112,7 +112,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def make_repository(folder: Path, **files: str) -> Path:
-    """A repository with one commit; `a__b` in a keyword stands for the path a/b."""
+    """Make a repository with one commit; `a__b` in a keyword stands for the path a/b."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     for name, text in files.items():
@@ -131,7 +131,7 @@ def commit_file(repository: Path, name: str, text: str) -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Every file below, git's own among them, with a hash of what is in it."""
+    """Every file below the folder, git's own included, with a hash of its content."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

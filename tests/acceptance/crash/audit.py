@@ -1,4 +1,4 @@
-"""Holds what the house shows against what it answered. Knows the API's nouns; must not know what befell the house."""
+"""Compares the state that the API shows with what the clients were answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shown = dict[str, dict[str, Any]]
 
 
 class Auditor:
-    """Looks at the house again and again; what was seen once must never look otherwise."""
+    """Reads the event log again and again; what it has read once must never change."""
 
     def __init__(self, api: Api, room: str, ledger: Ledger) -> None:
         self._api, self._room, self._ledger = api, room, ledger
@@ -27,7 +27,7 @@ class Auditor:
         self._looked_at = 0
 
     def look(self) -> None:
-        """The cheap look: the log goes on without a gap, and has every message that was answered so far."""
+        """The quick check: the log has no gap, and has every message that was answered so far."""
         answered = [asked for asked in self._ledger.answered() if asked.path.endswith("/messages")]
         while page := self._api.get(f"events?limit={PAGE}&after={self.events[-1]['pos'] if self.events else 0}"):
             for event in page:
@@ -45,18 +45,18 @@ class Auditor:
             self._messages.add(event["data"]["message"])
 
     def repeat_all(self, line: Line) -> int:
-        """Send everything that was answered under a key once more; the ledger complains of any other answer."""
+        """Send every request with a key that was answered once more; the ledger records any differing answer."""
         keyed = [asked for asked in self._ledger.answered() if asked.key is not None]
         for asked in keyed:
             assert self._ledger.send(line, asked) is not None, f"not answered: {asked}"
         return len(keyed)
 
     def audit(self) -> None:
-        """The thorough look, when all is quiet."""
+        """The full check, when all clients have stopped."""
         self.look()
         seen = self._api.events()
-        assert self.events == seen, "the log shows what it did not show before"
-        nothing(self._ledger.complaints, "somebody complains")
+        assert self.events == seen, "the log has changed"
+        nothing(self._ledger.complaints, "a client has a complaint")
         tasks = {task["id"]: task for task in self._pages("tasks")}
         messages = {message["id"]: message for message in self._pages("messages")}
         self._all_is_there(tasks, messages)
@@ -70,7 +70,7 @@ class Auditor:
             after = f"&after={page[-1]['id']}"
 
     def _all_is_there(self, tasks: Shown, messages: Shown) -> None:
-        """Each answer is still true."""
+        """Each answer still agrees with the state."""
         for asked in self._ledger.answered():
             told = asked.done
             if asked.path.endswith("/messages"):
@@ -87,20 +87,20 @@ class Auditor:
                 assert told["result"] == asked.text, asked
 
     def _nothing_is_there_twice(self, tasks: Shown, messages: Shown) -> None:
-        """Each text that was asked for is there once; of the others, each at most once, and only what can be there."""
+        """Each text that was answered is stored once; each that was not answered at most once, and no other."""
         progress = [event["data"]["text"] for event in self.events if event["type"] == "task.progressed"]
         texts = Counter([message["text"] for message in messages.values()] + progress)
-        nothing(more_than_once(texts), "there more than once")
+        nothing(more_than_once(texts), "stored more than once")
         done = {asked.text for asked in self._ledger.asked if asked.is_done and asked.text}
         possible = {asked.text for asked in self._ledger.asked if asked.can_be_done and asked.text}
-        nothing(done - set(texts), "answered, and not there")
-        nothing(set(texts) - possible, "refused or never sent, and yet there")
+        nothing(done - set(texts), "answered, and not stored")
+        nothing(set(texts) - possible, "refused or never sent, and yet stored")
         opened = Counter(message["task"] for message in messages.values() if message["task"])
         assert opened == Counter(tasks.keys()), "each task was opened by one message"
         assert all(messages_text == tasks[task]["text"] for task, messages_text in opening(messages.values()))
 
     def _log_tells_the_same(self, tasks: Shown, messages: Shown) -> None:
-        """One transition, one event; and the tasks stand where the log left them."""
+        """Each transition has one event, and the tasks agree with the log."""
         assert Counter(messages.keys()) == Counter(self._told("message.sent", "message"))
         assert Counter(tasks.keys()) == Counter(self._told("task.opened", "task"))
         for kind in ("task.claimed", "task.started"):
@@ -128,10 +128,10 @@ def more_than_once(counted: Counter[Any]) -> list[Any]:
 
 
 def nothing(found: Collection[object], what: str) -> None:
-    """See that none was found, or show some of them."""
+    """Assert that nothing was found, or show some of it."""
     assert not found, f"{what} ({len(found)}): {list(found)[:5]}"
 
 
 def opening(messages: Iterable[dict[str, Any]]) -> Iterable[tuple[str, str]]:
-    """The tasks that messages opened, with what these say."""
+    """The tasks that messages opened, with the texts of these messages."""
     return ((message["task"], message["text"]) for message in messages if message["task"])

@@ -1,4 +1,4 @@
-"""An agent that does nothing but beat, and notes how it is answered. Must not know what befalls the house."""
+"""An agent that only sends heartbeats and records how they are answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY_S = 0.05
 
 
 class Beater:
-    """Sits in a role and beats over a line of its own, from `with` on until its end."""
+    """Joins a role and sends heartbeats over a connection of its own, as long as its `with` block lasts."""
 
     def __init__(self, line: Line, room: str, role: str) -> None:
         self.statuses: list[str] = []

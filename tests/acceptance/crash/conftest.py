@@ -1,4 +1,4 @@
-"""Gives a trial a house that remembers in one of the databases. Must not know what befalls it."""
+"""Fixtures: an installation on one of the databases, with the room of the load."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def durations() -> Mapping[str, str]:
 
 @pytest.fixture
 def of_server() -> Mapping[str, str]:
-    """Durations that only the server has."""
+    """Settings of the server alone."""
     return {}
 
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the house remembers: nothing for SQLite in its data directory, else the URL of a new database."""
+    """The URL of a new PostgreSQL database; empty for SQLite in the data directory."""
     if getattr(request, "param", SQLITE) == SQLITE:
         yield ""
         return
@@ -36,7 +36,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str], database: str) -> Iterator[House]:
-    """A house in which nothing runs yet."""
+    """An installation in which nothing runs yet."""
     house = House(tmp_path / "house", durations)
     house.of_server = dict(of_server)
     house.store_words = ("--database", database) if database else ()
@@ -46,6 +46,6 @@ def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, s
 
 @pytest.fixture
 def yard(bare: House) -> House:
-    """A house whose server runs, with the room of the crowd."""
+    """An installation whose server runs, with the room of the load."""
     open_yard(bare)
     return bare

@@ -1,4 +1,4 @@
-"""A burst of users and agents, each of whom remembers what was answered. Must not know what happens to the server."""
+"""Generates load: users and agents that send requests without pause and record what was answered."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.waiting import PATIENCE_S, NotYet, wait_until
 ROOM = "yard"
 ROLES = ("builder", "reviewer", "painter")
 WATCHER = "watcher"
-"""A role to which nobody gives work."""
+"""A role without tasks."""
 PLACES = 6
-"""Requests that go on at a time: few enough that promotion is a part of the story."""
+"""Requests that are active at a time: few enough that promotion of waiting ones happens, too."""
 LEFT_ALONE = 0.3
 REPEATED_AT_ONCE = 0.1
 WITHOUT_KEY = 0.3
@@ -26,7 +26,7 @@ PAUSE_S = 0.02
 
 
 class Client(threading.Thread):
-    """Does one thing after another until it is told to stop."""
+    """Does one step after another until it is stopped."""
 
     def __init__(self, name: str, line: Line, ledger: Ledger, rng: random.Random) -> None:
         super().__init__(name=name, daemon=True)
@@ -40,7 +40,7 @@ class Client(threading.Thread):
             while not self.is_stopping.is_set():
                 self.step()
         except Exception as error:
-            self.ledger.complain(f"{self.name} broke off: {error!r}")
+            self.ledger.complain(f"{self.name} failed: {error!r}")
         finally:
             self.line.close()
 
@@ -52,7 +52,7 @@ class Client(threading.Thread):
         return f"{self.name}-{self._number}"
 
     def insist(self, asked: Asked) -> Any:
-        """Send it until it is answered; what was answered. None where the time for that is over."""
+        """Send a request until it is answered; return the answer, or None when the time for it is over."""
         while time.monotonic() < self.gives_up_at:
             reply = self.ledger.send(self.line, asked)
             if reply is not None:
@@ -65,7 +65,7 @@ class Client(threading.Thread):
 
 
 class Sender(Client):
-    """A user who gives the room work. Some requests that were not answered are never sent again."""
+    """A user who sends the room work. Some requests that were not answered are never sent again."""
 
     def step(self) -> None:
         text = self.next_name()
@@ -82,7 +82,7 @@ class Sender(Client):
 
 
 class Worker(Client):
-    """An agent that never dies: what it claims, it starts and hands on, whatever becomes of the server."""
+    """An agent that never fails: it starts and hands off what it claims, whatever happens to the server."""
 
     def __init__(self, role: str, line: Line, ledger: Ledger, rng: random.Random) -> None:
         super().__init__(f"{role}s-agent", line, ledger, rng)
@@ -114,7 +114,7 @@ class Worker(Client):
         attempt = {"connection_id": self._connection, "attempt": task["attempt"]}
 
         def move(verb: str, text: str | None = None, **more: object) -> None:
-            # A move of an attempt is done once by itself, but progress is not.
+            # Calls of an attempt are idempotent without a key, except for progress.
             key = None if self.rng.random() < WITHOUT_KEY and verb != "progress" else self.next_name()
             body = attempt | more | ({} if text is None else {"text": text})
             self.insist(self.ledger.note(Asked(f"tasks/{task['id']}/{verb}", body, key, text, token)))
@@ -130,7 +130,7 @@ class Worker(Client):
             move("complete", self.next_name())
 
     def _persist(self, path: str, **body: object) -> Any:
-        """Ask what is idempotent by itself until it is answered; what was answered, None for nothing."""
+        """Send an idempotent request until it is answered; return the answer, or None."""
         while time.monotonic() < self.gives_up_at:
             try:
                 reply = self.line.ask("POST", path, body)
@@ -148,7 +148,7 @@ class Worker(Client):
 
 
 class Crowd:
-    """All clients of one trial. `line` makes a new connection to the server, or to what stands in front of it."""
+    """All clients of one test. `line` makes a new connection to the server, or to a proxy in front of it."""
 
     def __init__(self, line: Callable[[], Line], seed: int, senders: int = 4, workers: Sequence[str] = ROLES) -> None:
         self.ledger = Ledger()
@@ -166,16 +166,16 @@ class Crowd:
             client.start()
 
     def stop(self) -> None:
-        """Let everybody finish what they are at."""
+        """Let all clients finish what they are doing."""
         for client in self.clients:
             client.gives_up_at = time.monotonic() + PATIENCE_S
             client.is_stopping.set()
         for client in self.clients:
             client.join(2 * PATIENCE_S)
-            assert not client.is_alive(), f"{client.name} did not come to an end"
+            assert not client.is_alive(), f"{client.name} did not stop"
 
     def goes_on(self, answers: int) -> None:
-        """Wait until so many more requests were answered, however long each of them takes."""
+        """Wait until so many more requests are answered, however long each of them takes."""
         wanted = self.ledger.done_total + answers
         while (done := self.ledger.done_total) < wanted:
             wait_until(partial(self._is_answered, done), "one more request is answered", look_every_s=0.01)

@@ -1,4 +1,4 @@
-"""Clients that hang up in mid-request or before the answer, and ones that take their time. Must not know the server."""
+"""Clients that disconnect in mid-request or before the answer, and clients that send slowly."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DRIP_S_MAX = 1.0
 
 
 def opening(client: Client) -> Asked:
-    """A message that opens a task, as any user sends it."""
+    """A message of a user that opens a task."""
     text = client.next_name()
     body = {"sender": "user", "text": text, "to": client.rng.choice(ROLES)}
     return client.ledger.note(Asked(f"rooms/{ROOM}/messages", body, text=text))
 
 
 class Cutter(Client):
-    """Resets its connection: in the middle of what it says, which then must not be done, or unheeding of the answer."""
+    """Resets its connection in mid-request, which then must have no effect, or without reading the answer."""
 
     def step(self) -> None:
         asked = opening(self)
@@ -35,7 +35,7 @@ class Cutter(Client):
 
 
 class Dawdler(Client):
-    """Says what it says in small pieces, and hears its answer out."""
+    """Sends its request in small pieces, and reads the answer."""
 
     def step(self) -> None:
         asked = opening(self)

@@ -1,4 +1,4 @@
-"""What clients asked, and every answer they got: what the house has promised. Must not know how it is kept."""
+"""Records every request of the clients and every answer to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PERHAPS = "may have been done"
 
 @dataclass
 class Asked:
-    """One request, however often it was sent. `text` is the one that no other request brings, if it brings any."""
+    """One request, however often it was sent. `text`, if any, is unique to it."""
 
     path: str
     body: dict[str, Any]
@@ -29,7 +29,7 @@ class Asked:
 
     @property
     def can_be_done(self) -> bool:
-        """Tell whether it was answered, or sent without hearing an answer. Otherwise it must have left no trace."""
+        """Return whether it succeeded, or was sent without an answer. Otherwise it must have had no effect."""
         return self.unheard > 0 or self.is_done
 
     @property
@@ -38,14 +38,14 @@ class Asked:
 
     @property
     def done(self) -> Any:
-        """What was answered, read."""
+        """The decoded answer."""
         assert self.reply is not None
         return self.reply.body
 
 
 @dataclass
 class Ledger:
-    """All that was asked, by everybody; and what nobody should have been answered."""
+    """The requests of all clients, and the answers that should not have been given (`complaints`)."""
 
     asked: list[Asked] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -64,12 +64,12 @@ class Ledger:
             self.complaints.append(what)
 
     def answered(self) -> list[Asked]:
-        """What was done and answered so far."""
+        """The requests that were answered with success so far."""
         with self._lock:
             return [asked for asked in self.asked if asked.is_done]
 
     def send(self, line: Line, asked: Asked) -> Reply | None:
-        """Send it once; None where no answer was heard, or the store was away."""
+        """Send it once; None if no answer came, or the store was unavailable."""
         began_at = time.monotonic()
         try:
             reply = line.ask("POST", asked.path, asked.body, asked.key, asked.token)
@@ -100,11 +100,11 @@ class Ledger:
         return reply
 
     def figures(self) -> str:
-        """The sums, for the report of whoever runs this."""
+        """The totals, for the output of the test."""
         lost = [asked for asked in self.asked if asked.unheard]
         open_ended = sum(not asked.is_done for asked in lost)
         return (
-            f"{self.done_total} requests done and answered, {len(lost)} at least once sent in vain"
+            f"{self.done_total} requests done and answered, {len(lost)} at least once sent without an answer"
             f" ({open_ended} of these never answered), {self.refusals} refusals"
             f" (slowest {self.slowest_refusal_s:.2f} s), {sum(asked.repeats for asked in self.asked)} repeats"
         )

@@ -1,4 +1,4 @@
-"""A connection that tells what was never sent from what was never answered. Must not know what is asked."""
+"""A connection to the API that distinguishes requests never sent from requests never answered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PIECES = 20
 
 
 class Reply(NamedTuple):
-    """An answer, to the byte."""
+    """An answer with its exact bytes."""
 
     status: int
     raw: bytes
@@ -28,15 +28,15 @@ class Reply(NamedTuple):
 
 
 class Unsent(Exception):
-    """Nobody took the request: nothing can have come of it."""
+    """The request was not sent: it cannot have had an effect."""
 
 
 class Unheard(Exception):
-    """The request was sent, at least in part, and no whole answer came back: it may have been done."""
+    """The request was sent, at least in part, and no complete answer came back: it may have been done."""
 
 
 class Line:
-    """Keeps its connection from one request to the next, as a client does that has many."""
+    """Keeps its connection open between requests."""
 
     def __init__(self, url: str, token: str, timeout_s: float = PATIENCE_S) -> None:
         self.address = urlsplit(url).netloc
@@ -47,7 +47,7 @@ class Line:
     def ask(
         self, method: str, path: str, body: object = None, key: str | None = None, token: str | None = None
     ) -> Reply:
-        """Send one request and hear its answer. Raises Unsent or Unheard."""
+        """Send one request and read its answer. Raises Unsent or Unheard."""
         headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
@@ -69,7 +69,7 @@ class Line:
             time.sleep(after_s)
 
     def drip(self, path: str, body: object, for_s: float) -> Reply:
-        """Send one request in small pieces, and hear its answer."""
+        """Send one request in small pieces, and read its answer."""
         whole = self._spelled(path, body)
         step = max(1, len(whole) // PIECES)
         with self._plain() as plain:

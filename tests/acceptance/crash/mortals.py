@@ -1,7 +1,7 @@
-"""Agents that die at any moment of their work, and the seats that they leave to others. Must not know how it ends.
+"""Agents that fail at any moment of their work, one after another in each role.
 
-A dead agent's connection is dropped in mid-request or between two; somebody reports its exit, or nobody says anything,
-or its role is taken over; and some who were thought dead come back late with their result.
+The connection of a failed agent is dropped in mid-request or between two requests; its exit is reported, or nothing is
+reported, or its role is taken over; and some agents whose lease expired come back late with their result.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from tests.acceptance.crash.line import Line, Reply, Unheard, Unsent
 WORK_S_MAX = 0.02
 PAUSE_S = 0.1
 SLEEP_S_MAX = 6.0
-"""How long one who comes back was away: less than a lease, or so long that its task was given away."""
+"""How long an agent that comes back was away: less than a lease, or so long that its task was reassigned."""
 
 
 class End(Enum):
-    """What is known of an agent that is gone."""
+    """What happens after an agent has failed."""
 
     EXITED = "its exit is reported"
-    SILENT = "nobody says anything"
-    REPLACED = "another one takes its role over"
+    SILENT = "nothing is reported"
+    REPLACED = "another agent takes its role over"
     LATE = "it comes back with its result"
 
 
 class Moment(Enum):
-    """When it is gone: with the request for it sent and the answer not read, or in the work itself."""
+    """When it fails: after sending that request and without reading the answer, or in the work itself."""
 
     CLAIMING, STARTING, WORKING, COMPLETING = range(4)
 
 
 @dataclass
 class Register:
-    """What all seats know together."""
+    """What all roles' agents record together."""
 
     dead: set[str] = field(default_factory=set)
     accepted: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Register:
             self.ends.append(end)
 
     def hear(self, task: str, connection: str, reply: Reply) -> None:
-        """Take down how a result was answered. Only one who was thought dead may come too late."""
+        """Record how a result was answered. Only an agent that has failed may be too late."""
         with self.lock:
             if reply.status == 200:
                 self.accepted.append(task)
@@ -66,7 +66,7 @@ class Register:
 
 @dataclass
 class Sleeper:
-    """One who was thought dead, and wakes."""
+    """A result that an agent hands in after it has been away."""
 
     wakes_at: float
     task: str
@@ -74,11 +74,11 @@ class Sleeper:
 
 
 class Died(Exception):
-    """This agent is gone."""
+    """This agent has failed."""
 
 
 class Seat(threading.Thread):
-    """A role of a room, and all the agents who sit in it, one after another."""
+    """A role of a room, and all the agents that join it, one after another."""
 
     def __init__(
         self, room: str, role: str, line: Callable[[], Line], register: Register, lives: list[End], rng: random.Random
@@ -98,12 +98,12 @@ class Seat(threading.Thread):
             while not self.is_over.is_set():
                 takes_over = self._live(takes_over)
         except Exception as error:
-            self._register.complaints.append(f"{self.name} broke off: {error!r}")
+            self._register.complaints.append(f"{self.name} stopped with an error: {error!r}")
         finally:
             self._line.close()
 
     def _live(self, takes_over: bool) -> bool:
-        """The life of one agent; whether the next one may take its role over without waiting."""
+        """Run one agent until it fails; return whether the next one may take its role over without waiting."""
         self._agents += 1
         self._connection = f"{self.name}.{self._agents}"
         end = self._lives.pop() if self._lives else None
@@ -134,14 +134,14 @@ class Seat(threading.Thread):
             time.sleep(PAUSE_S)
 
     def _work(self, dies_at: Moment | None, end: End | None) -> int:
-        """Claim a task and do it, or die over it; the number of tasks that were done."""
+        """Claim a task and do it, or fail on the way; return the number of tasks that were done."""
         self._wake_sleepers()
         claim = {"role": self._role, "connection_id": self._connection, "wait_s": 0.3}
         if dies_at is Moment.CLAIMING and end is not End.LATE:
             self._die_unheard(f"rooms/{self._room}/tasks/claim", claim)
         claimed = self._ask(f"rooms/{self._room}/tasks/claim", **claim)
         if claimed.status == 409 and claimed.body["code"] == "rejoin_required":
-            self._sit_down(takes_over=False)  # The machine was so busy that its lease ran out: it comes back.
+            self._sit_down(takes_over=False)  # The computer was so busy that its lease expired: it rejoins.
             return 0
         if claimed.status != 200:
             assert claimed.status == 204, claimed
@@ -176,7 +176,7 @@ class Seat(threading.Thread):
         raise Died
 
     def _ask(self, path: str, **body: object) -> Reply:
-        """Ask until it is answered; all that is asked here is idempotent by itself."""
+        """Send a request until it is answered; all requests here are idempotent."""
         while True:
             try:
                 reply = self._line.ask("POST", path, body)

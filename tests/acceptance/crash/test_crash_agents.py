@@ -1,4 +1,4 @@
-"""Thirty-two agents work at once and die at any moment: every task is accepted once, whoever died over it."""
+"""Thirty-two agents work at once and fail at any moment: every task is accepted exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.process
 ROOMS = ("attic", "cellar", "garden", "stable")
 ROLES = ("baker", "cooper", "dyer", "farmer", "miller", "potter", "smith", "weaver")
 PROCESSES = 6
-"""The seats, in the long form, in which `greenroom work` is killed."""
+"""The roles, in the long form, in which `greenroom work` runs and is killed."""
 MORTAL = {
     "GREENROOM_HEARTBEAT_INTERVAL_S": "1",
     "GREENROOM_HEARTBEAT_TTL_S": "3",
@@ -33,14 +33,14 @@ MORTAL = {
     "GREENROOM_STOP_GRACE_S": "0.5",
     "GREENROOM_TAKEOVER_GRACE_S": "1",
 }
-"""Short leases, so that the silent are soon replaced. One who lives and lapses on a busy computer comes back."""
+"""Short leases, so that silent agents are soon replaced. One that expires on a busy computer rejoins."""
 
 BOTH = pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
 
 
 @pytest.fixture
 def of_server() -> Mapping[str, str]:
-    """Nobody here beats: a claim that is sent again counts as one."""
+    """The agents here send no heartbeats: each claim renews their lease."""
     return MORTAL
 
 
@@ -51,7 +51,7 @@ def furnish(house: House) -> None:
 
 
 def give_out(house: House, number: int) -> set[str]:
-    """Open so many tasks, spread over all roles; their ids."""
+    """Open so many tasks, spread over all roles; return their ids."""
     opened = set()
     with closing(Line(house.url, house.token)) as line:
         for job in range(number):
@@ -63,7 +63,7 @@ def give_out(house: House, number: int) -> set[str]:
 
 
 def seats(house: House, register: Register, ends: tuple[End, ...], seed: int, kills: int = 0) -> list[Seat | Workshop]:
-    """One seat for each role; `ends` are spread over them. With `kills`, processes sit in the last ones."""
+    """The agents of each role; `ends` are spread over them. With `kills`, processes work in the last roles."""
     rng = random.Random(seed)
     every = [(room, role) for room in ROOMS for role in ROLES]
     places = every[: len(every) - (PROCESSES if kills else 0)]
@@ -77,7 +77,7 @@ def seats(house: House, register: Register, ends: tuple[End, ...], seed: int, ki
 
 
 def left(house: House) -> int:
-    """How many tasks are not completed."""
+    """The number of tasks that are not completed."""
     return sum(len(house.api.get(f"rooms/{room}")["tasks"]) for room in ROOMS)
 
 
@@ -99,7 +99,7 @@ def is_fewer(house: House, number: int) -> bool:
 
 
 def check_tasks(house: House, opened: set[str], register: Register) -> Counter[int]:
-    """Hold log, tasks and messages against what the agents know; how many tasks took how many attempts."""
+    """Compare log, tasks and messages with what the agents recorded; return how many tasks took how many attempts."""
     assert [] == register.complaints
     events = house.api.events()
     tasks = {task["id"]: task for room in ROOMS for task in pages(house, f"rooms/{room}/tasks")}
@@ -108,16 +108,16 @@ def check_tasks(house: House, opened: set[str], register: Register) -> Counter[i
     completed = Counter(event["data"]["task"] for event in events if event["type"] == "task.completed")
     assert Counter(opened) == completed, "each task is accepted once"
     results = Counter(message["text"] for room in ROOMS for message in heard(house, room))
-    assert results == Counter(f"{task['text']} is done" for task in tasks.values()), "the user hears each result once"
+    assert results == Counter(f"{task['text']} is done" for task in tasks.values()), "the user gets each result once"
     assert set(register.accepted) <= opened
-    assert len(register.accepted) == len(set(register.accepted)), "nobody is told twice that it was accepted"
+    assert len(register.accepted) == len(set(register.accepted)), "no result is accepted twice"
     for event in events:
         if event["type"] in ("task.claimed", "task.started"):
             told = event["data"]
             if told["attempt"] != tasks[told["task"]]["accepted_attempt"]:
-                assert told["connection_id"] in register.dead, f"taken from one who lives: {event}"
+                assert told["connection_id"] in register.dead, f"taken from an agent that had not failed: {event}"
     late = Counter(result["connection_id"] for task in tasks for result in house.task(task)["late_results"])
-    assert len(register.too_late) == sum(late.values()), "what came too late was kept"
+    assert len(register.too_late) == sum(late.values()), "late results were kept"
     assert set(late) <= register.dead
     return Counter(task["attempt"] for task in tasks.values())
 
@@ -142,12 +142,12 @@ def prove_once_each(house: House, jobs: int, ends: tuple[End, ...], seed: int, k
     took_s = time.monotonic() - began_at
     attempts = check_tasks(house, opened, register)
     print(
-        f"{jobs} tasks by 32 seats in {took_s:.1f} s (seed {seed}): {len(register.dead)} agents died"
+        f"{jobs} tasks in 32 roles in {took_s:.1f} s (seed {seed}): {len(register.dead)} agents failed"
         f" ({Counter(end.name for end in register.ends)}), tasks by attempts {dict(attempts)},"
         f" {len(register.too_late)} results came too late"
     )
-    assert len(register.dead) >= len(ends) * 0.8, "the deaths were died"
-    assert attempts[1] < jobs, "some died over their task"
+    assert len(register.dead) >= len(ends) * 0.8, "most planned failures happened"
+    assert attempts[1] < jobs, "some agents failed during a task"
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""The disk has no room left, and later has: nothing half done, nobody thought dead, nothing to be started again."""
+"""The disk is full and later has space again: no partial writes, no expired participant, no restart needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DISK_MB = 64
 
 
 def limit_files(house: House) -> None:
-    """Let no file of the server grow past what the larger of its database's has by now."""
+    """Limit the server's files to the present size of the larger of its database's files."""
     assert house.server is not None
     sizes = [path.stat().st_size for path in house.data_dir.glob("greenroom.db*")]
     resource.prlimit(house.server.pid, resource.RLIMIT_FSIZE, (max(sizes), resource.RLIM_INFINITY))
@@ -39,7 +39,7 @@ def free_files(house: House) -> None:
 
 
 def endure(house: House, fill: Callable[[], None], free: Callable[[], None], times: int, seed: int) -> None:
-    """Fill the disk in mid-burst and free it, so many times; then hold every promise against what is there."""
+    """Fill the disk under load and free it, so many times; then compare the state with every answer."""
     rng = random.Random(seed)
     crowd = Crowd(lambda: Line(house.url, house.token), seed)
     auditor = Auditor(house.api, ROOM, crowd.ledger)
@@ -50,7 +50,7 @@ def endure(house: House, fill: Callable[[], None], free: Callable[[], None], tim
                 crowd.goes_on(30)
                 fill()
                 is_refused(crowd, more=20)
-                assert 200 == house.api.call("GET", f"rooms/{ROOM}/tasks").status, "what is there can be read"
+                assert 200 == house.api.call("GET", f"rooms/{ROOM}/tasks").status, "reads are still served"
                 time.sleep(rng.uniform(0, 0.5))
                 free()
                 crowd.goes_on(50)
@@ -66,12 +66,12 @@ def endure(house: House, fill: Callable[[], None], free: Callable[[], None], tim
         f" {beater.slowest_s:.2f} s"
     )
     assert {"ok"} == set(beater.statuses)
-    assert 1 == len(auditor.of_type("server.started")), "the server went on all the time"
+    assert 1 == len(auditor.of_type("server.started")), "the server was never restarted"
     assert [] == auditor.of_type("participant.expired")
 
 
 def is_refused(crowd: Crowd, more: int) -> None:
-    """Wait until so many more requests were refused."""
+    """Wait until so many more requests are refused."""
     wanted = crowd.ledger.refusals + more
     wait_until(lambda: crowd.ledger.refusals >= wanted, "writes are refused")
 
@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_again_and_again(yard: House) -> None:
 
 @pytest.fixture
 def own_disk(bare: House) -> Iterator[Path]:
-    """A disk of its own below the data directory."""
+    """A small disk mounted as the data directory."""
     bare.data_dir.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(bare.data_dir)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

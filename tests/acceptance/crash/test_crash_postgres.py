@@ -1,4 +1,4 @@
-"""PostgreSQL dies under load, ends our session, or meets a second server: nothing is lost, nobody writes twice."""
+"""PostgreSQL is killed under load, ends the writer's session, or serves a second server: nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND applicat
 
 
 def kill_postmaster(server: Server) -> None:
-    """End PostgreSQL's first process as a power cut would; the others notice and follow."""
+    """Kill PostgreSQL's first process; the others notice and exit."""
     os.kill(int((server.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
 
 def start_again(server: Server) -> None:
-    """Start it, as soon as the last process of the one before has let go of its memory."""
+    """Start PostgreSQL as soon as the last old process has released its shared memory."""
 
     def start() -> bool:
         try:
@@ -49,13 +49,13 @@ def start_again(server: Server) -> None:
 
 
 def terminate(server: Server, database: str, which: str = WRITERS) -> None:
-    """Have PostgreSQL end our sessions, and wait until they are gone."""
+    """Have PostgreSQL terminate the server's sessions, and wait until they have ended."""
     name = database.partition("?")[0].rpartition("/")[2]
     server.admin(f"SELECT pg_terminate_backend(pid, {int(1000 * PATIENCE_S)}) {which}", database=name)
 
 
 class Trial:
-    """A burst on a server, somebody who beats, and the checks of what came of it."""
+    """Load on a server, a client that sends heartbeats, and the checks of the outcome."""
 
     def __init__(self, house: House, seed: int, workers: Sequence[str] = ROLES) -> None:
         self.house, self.rng = house, random.Random(seed)
@@ -64,7 +64,7 @@ class Trial:
         self.slowest_return_s = 0.0
 
     def run(self, disturb: Callable[[], None], times: int) -> None:
-        """Disturb the burst so many times, then hold every promise against what is there."""
+        """Disturb the load so many times, then compare the state with every answer."""
         ledger = self.crowd.ledger
         with Beater(Line(self.house.url, self.house.token), ROOM, WATCHER) as beater:
             self.crowd.start()
@@ -88,7 +88,7 @@ class Trial:
             f" {len(beater.statuses)} beats {beater.slowest_s:.2f} s"
         )
         assert {"ok"} == set(beater.statuses)
-        assert 1 == len(self.auditor.of_type("server.started")), "ours went on all the time"
+        assert 1 == len(self.auditor.of_type("server.started")), "the server was never restarted"
         assert [] == self.auditor.of_type("participant.expired")
         assert {1} >= {event["data"]["attempt"] for event in self.auditor.of_type("task.claimed")}
 
@@ -97,7 +97,7 @@ class Trial:
         wait_until(lambda: self.crowd.ledger.refusals >= wanted, "writes are refused")
 
     def said(self, words: str) -> int:
-        """How often the server said that."""
+        """How many lines of the server's log contain these words."""
         assert self.house.server is not None
         return sum(words in line for line in self.house.server.err.splitlines())
 
@@ -111,7 +111,7 @@ def mortal(tmp_path: Path) -> Iterator[Server]:
 
 
 class Mortal:
-    """A trial with a PostgreSQL that may be killed."""
+    """Tests with a PostgreSQL that may be killed."""
 
     @pytest.fixture
     def database(self, mortal: Server) -> Iterator[str]:
@@ -119,12 +119,12 @@ class Mortal:
             yield url
 
     def disturb(self, trial: Trial, server: Server, away_s: float) -> None:
-        """Kill it in one way or another, see that we say so, and start it again."""
+        """Stop PostgreSQL in a random way, assert that requests are refused as unavailable, and start it again."""
         ways = (lambda: kill_postmaster(server), lambda: server.stop("immediate"), lambda: server.stop("fast"))
         trial.rng.choice(ways)()
         trial.is_refused(more=10)
         for method, path in (("POST", "rooms"), ("GET", "rooms"), ("GET", f"rooms/{ROOM}")):
-            body = {"name": "nowhere", "roles": ["nobody"]} if method == "POST" else None
+            body = {"name": "nowhere", "roles": ["builder"]} if method == "POST" else None
             answer = trial.house.api.call(method, path, body)
             assert (503, "store_unavailable") == (answer.status, answer.body["code"]), (path, answer)
             assert answer.body["guidance"]
@@ -143,7 +143,7 @@ class TestItDies(Mortal):
     def die(self, trial: Trial, server: Server, away_s_max: float, times: int) -> None:
         trial.run(lambda: self.disturb(trial, server, trial.rng.uniform(0, away_s_max)), times)
         counts = [trial.said("unavailable: database"), trial.said("available again: database")]
-        assert [times, times] == counts, "it is used again once it is there"
+        assert [times, times] == counts, "each outage and each recovery is logged once"
 
 
 @pytest.mark.prove
@@ -153,7 +153,7 @@ class TestItIsAwayForLongerThanALease(Mortal):
         return UNHURRIED | {"GREENROOM_HEARTBEAT_INTERVAL_S": "5", "GREENROOM_HEARTBEAT_TTL_S": f"{LEASE_S}"}
 
     def test_and_comes_back(self, yard: House, mortal: Server) -> None:
-        """The agents of the crowd do not beat; here is only one that does."""
+        """Only with the client that sends heartbeats: the agents of the load send none."""
         trial = Trial(yard, seed=89, workers=())
         trial.run(lambda: self.disturb(trial, mortal, 1.5 * LEASE_S), times=2)
 
@@ -162,7 +162,7 @@ class TestItIsAwayForLongerThanALease(Mortal):
 def test_our_session_is_ended_in_mid_burst(yard: House, postgres: Server, database: str, times: int) -> None:
     trial = Trial(yard, seed=9)
     trial.run(lambda: terminate(postgres, database), times)
-    assert trial.said("batch not committed") <= times, "it costs what was under way: the next one has a new session"
+    assert trial.said("batch not committed") <= times, "a terminated session fails at most one batch"
     assert trial.crowd.ledger.refusals <= times * len(trial.crowd.clients)
 
 
@@ -191,7 +191,9 @@ def test_a_second_server_is_not_let_in(yard: House, database: str) -> None:
 
 
 def test_a_server_that_stood_still_too_long_writes_no_more(yard: House, postgres: Server, database: str) -> None:
-    """Its session is ended while it is stopped, and another server comes in; what it is asked then must not be done."""
+    """Its session is terminated while it is suspended, and a second server starts; the first must not serve what it was
+    sent meanwhile.
+    """
     first = yard.server
     assert first is not None
     before = Line(yard.url, yard.token)

@@ -1,4 +1,4 @@
-"""The server is killed at any moment of a burst of writes, and keeps every word that it gave."""
+"""The server is killed at any moment under load, and every write that it answered is stored."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.process
 
 KILLED_WITHIN_S = 0.4
 IN_MID_START = 0.25
-"""The part of kills that hit a server which is just starting."""
+"""The share of kills that hit a server which is just starting."""
 
 
 def kill_again_and_again(house: House, crowd: Crowd, auditor: Auditor, kills: int, rng: random.Random) -> int:
-    """Kill the server so many times, some of them before it listens; how often it came back."""
+    """Kill the server so many times, sometimes before it listens; return how often it came up."""
     start_s, returns = 0.7, 0
     while kills:
         crowd.goes_on(20)
@@ -44,7 +44,7 @@ def kill_again_and_again(house: House, crowd: Crowd, auditor: Auditor, kills: in
 
 
 def prove_nothing_is_lost(house: House, kills: int, seed: int) -> None:
-    """The whole trial: a burst, kills, and then every promise held against what is there."""
+    """Generate load, kill the server, and then compare the state with every answer."""
     crowd = Crowd(lambda: Line(house.url, house.token), seed)
     auditor = Auditor(house.api, ROOM, crowd.ledger)
     crowd.start()
@@ -58,7 +58,9 @@ def prove_nothing_is_lost(house: House, kills: int, seed: int) -> None:
     auditor.audit()
     print(f"{kills} kills (seed {seed}): {crowd.ledger.figures()}; {repeated} sent again at the end")
     assert returns + 1 <= len(auditor.of_type("server.started")) <= kills + 1
-    assert [1] == sorted({event["data"]["attempt"] for event in auditor.of_type("task.claimed")}), "nobody died"
+    assert [1] == sorted({event["data"]["attempt"] for event in auditor.of_type("task.claimed")}), (
+        "no attempt was taken away"
+    )
     for worker in crowd.workers:
         assert worker.epochs == sorted(set(worker.epochs)), "epochs only rise"
 

@@ -1,4 +1,4 @@
-"""Seats in which `greenroom work` runs as a process, and is killed. Must not know what its tasks are."""
+"""Runs `greenroom work` as a process in a role, kills it, and starts it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.acceptance.processes import Started
 SITS = re.compile(r"working as \S+ in \S+ \(([^)]+)\)")
 ADDS_ITS_WORD = ("sed", "s/$/ is done/")
 OWN = {"GREENROOM_HEARTBEAT_INTERVAL_S": "20"}
-"""The server says how often it beats, and this for how long it waits for an answer: for a quarter."""
+"""The server says how often to beat; the own interval sets the request timeout, which is a quarter of it."""
 LIVES_S = (0.5, 3.0)
 FOR_EVER_S = float("inf")
 LOOK_EVERY_S = 0.05
@@ -23,7 +23,7 @@ TAKEN = 4
 
 
 class Workshop(threading.Thread):
-    """A role of a room. Each process but the last one is killed, in whatever it does just then."""
+    """A role of a room. Each process but the last one is killed at a random moment."""
 
     def __init__(self, house: House, room: str, role: str, register: Register, kills: int, rng: random.Random) -> None:
         super().__init__(name=f"{room}.{role}", daemon=True)
@@ -49,9 +49,9 @@ class Workshop(threading.Thread):
         self._bury_all_but(living)
 
     def _bury_all_but(self, living: list[str]) -> None:
-        """Whoever joined here and is not the last one was killed, perhaps before it could say its name."""
+        """Record all joined participants except the last as failed: they were killed, some before their log line."""
         if len(living) > 1:
-            self._register.complaints.append(f"{self.name}: one process sat down again and again: {living}")
+            self._register.complaints.append(f"{self.name}: one process joined again and again: {living}")
         stream = f"room:{self._house.api.get(f'rooms/{self._room}')['id']}"
         for event in self._house.api.events():
             is_here = event["stream"] == stream and event["type"] == "participant.joined"
@@ -60,7 +60,7 @@ class Workshop(threading.Thread):
                 self._register.bury(told["connection_id"], End.SILENT)
 
     def _has_ended(self, work: Started) -> None:
-        """It may do so only where the seat is still that of the one who was killed."""
+        """A process may exit by itself only while the killed one's lease still holds the role."""
         if work.poll() != TAKEN:
             self._register.complaints.append(f"{work.name} ended with {work.poll()}: {work.err[-2000:]}")
         self.is_over.wait(AGAIN_S)

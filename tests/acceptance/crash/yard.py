@@ -1,4 +1,4 @@
-"""Where the trials take place: a house on one of the databases, with the room of the crowd. Must not know any trial."""
+"""The databases, durations and room of the crash tests."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ UNHURRIED = CALM | {
     "GREENROOM_DATABASE_TIMEOUT_S": f"{2 * PATIENCE_S:g}",
     "GREENROOM_EVENTS_KEPT_MAX": "10000000",
 }
-"""Nobody is thought dead, and no database away, because a computer is busy. Agents here do not beat: they claim.
+"""No lease expires, and no database counts as unavailable, because the computer is busy. (The agents do not beat.)
 
-A refusal that waits for a database which is away, or one that counts as away for longer than it is, hangs the test. And
-however much a quick computer gets done, the auditor finds the whole log.
+The long database timeout makes a test hang if a refusal waits for a database that is unavailable, or if one counts as
+unavailable for too long. The limit on events keeps the whole log, however much a fast computer gets done.
 """
 
 
 def open_yard(house: House) -> None:
-    """Start its server, and open the room of the crowd."""
+    """Start the server, and open the room of the load."""
     house.start_server()
     house.run("room", "create", ROOM, "--roles", ",".join((*ROLES, WATCHER)), "--max-requests", str(PLACES))
 
 
 def check_file(house: House) -> None:
-    """Kill the server once more, and have SQLite itself look at what it leaves. PostgreSQL looks after its own."""
+    """Kill the server once more, and have SQLite check the database file. PostgreSQL checks its own."""
     assert house.server is not None
     house.server.kill()
     if not house.store_words:

@@ -1,8 +1,8 @@
-"""The promises, each as a check of what was seen from outside. Knows no fault: they hold after every one of them.
+"""Checks of the promises that hold after every fault, on what was observed from outside.
 
-A check yields a sentence for each promise that was broken. The instants of the server's events and of the diaries are
-of one wall clock, since all machines of a fleet live on one computer. They are compared where one thing has to wait for
-the other, so that a slow computer can only put more time between them; nothing is late.
+A check yields a sentence for each violation. The instants of the server's events and of the diaries are of one wall
+clock, since all machines of a fleet run on one computer. Instants are compared only where one thing has to wait for
+the other, so that a slow computer can only put more time between them; no check fails because something is late.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tests.acceptance.fleet.diaries import Run
 from tests.acceptance.fleet.evidence import Attempt, Event, Evidence, attempt_of, seat_of, seconds
 
 GRAIN_S = 0.01
-"""An event's instant is rounded to a millisecond, and one that a daemon tells is read in more than one step."""
+"""Tolerance in seconds: an event's instant is rounded to a millisecond, and a daemon reads its clock more than once."""
 SILENT = re.compile(r"(?:no heartbeat|not named by its machine's daemon).* for ([\d.]+) s \(limit ([\d.]+) s\)")
 WITH_ITS_MACHINE = "machine "
 GONE_WITH_REASON = (WITH_ITS_MACHINE, "its daemon was stopped")
-"""How the causes begin of who goes without a silence of its own: its machine went, or left."""
+"""How the causes begin of participants that expire without a silence of their own: their machine went, or left."""
 BY_ITS_WORK = "it made a call about its task"
-"""The cause of who comes back by handing in what it did."""
+"""The cause of a participant that rejoins by handing in a result."""
 Check = Callable[[Evidence], Iterator[str]]
 
 
 def each_attempt_has_one_result(seen: Evidence) -> Iterator[str]:
-    """I1: at most one accepted result, and it is the current attempt's unless a person decided otherwise."""
+    """I1: at most one result is accepted, and it is the current attempt's."""
     current: dict[str, int] = {}
     results: Counter[str] = Counter()
     for event in seen.of("task.claimed", "task.completed"):
@@ -42,7 +42,7 @@ def each_attempt_has_one_result(seen: Evidence) -> Iterator[str]:
 
 
 def numbers_only_rise(seen: Evidence) -> Iterator[str]:
-    """I4: epochs, generations and attempts; and the log's own numbers, without a gap inside a stream."""
+    """I4: epochs, generations, attempts and the log's numbers only rise; streams and a task's attempts have no gap."""
     last: dict[tuple[str, ...], int] = {}
     named = {"participant.joined": "epoch", "role.wished": "generation", "task.claimed": "attempt"}
     for event in seen.events:
@@ -61,7 +61,7 @@ def numbers_only_rise(seen: Evidence) -> Iterator[str]:
 
 
 def the_dead_hold_nothing(seen: Evidence) -> Iterator[str]:
-    """I6: the very word of its end frees the task of a holder; without one, the silence after its lease does."""
+    """I6: the report of its holder's exit releases a task; without one, the silence after the lease does."""
     ends = ("task.released", "task.completed", "task.quarantined", "task.closed")
     freed = first_of(seen, *ends)
     exited = first_of(seen, "agent.exited")
@@ -71,26 +71,26 @@ def the_dead_hold_nothing(seen: Evidence) -> Iterator[str]:
         key = (death.task, death.attempt)
         free = freed.get(key)
         if free is None:
-            yield f"{death.task}: attempt {death.attempt} died and still holds it"
+            yield f"{death.task}: attempt {death.attempt} failed and still holds it"
             continue
         if seconds(free["at"]) < death.at - GRAIN_S:
-            yield f"{death.task}: attempt {death.attempt} was freed before it died"
+            yield f"{death.task}: attempt {death.attempt} was released before it failed"
         if death.silent_s is None:
             word = exited.get(key)
             if word is None or word["at"] != free["at"] or word["pos"] > free["pos"]:
-                yield f"{death.task}: attempt {death.attempt} was not freed with the word of its end"
+                yield f"{death.task}: attempt {death.attempt} was not released with the report of its exit"
             continue
         silence = lapsed.get(given[key])
         if silence is None or seconds(free["at"]) - seconds(silence["at"]) < death.silent_s - GRAIN_S:
-            yield f"{death.task}: attempt {death.attempt} was freed before its holder was silent for long enough"
+            yield f"{death.task}: attempt {death.attempt} was released before its holder was silent for long enough"
 
 
 def nothing_is_lost(seen: Evidence) -> Iterator[str]:
-    """I7: what was answered is there, was told of once, and has the result of the attempt that was accepted."""
+    """I7: each answered task is stored, has one `task.opened`, and has the result of the accepted attempt."""
     opened = Counter(event["data"]["task"] for event in seen.of("task.opened"))
     for task in seen.answered:
         if task not in seen.tasks or opened[task] != 1:
-            yield f"{task} was answered, and is {'there' if task in seen.tasks else 'not there'}, {opened[task]} events"
+            yield f"{task} was answered, and is {'' if task in seen.tasks else 'not '}stored, {opened[task]} events"
     for name, shown in seen.tasks.items():
         attempt, result = shown["accepted_attempt"], shown["result"] or ""
         if shown["status"] == "completed" and f"did {name} in attempt {attempt}" not in result:
@@ -98,7 +98,7 @@ def nothing_is_lost(seen: Evidence) -> Iterator[str]:
 
 
 def silence_does_nothing(seen: Evidence) -> Iterator[str]:
-    """I8: while a machine cannot be heard, none of its runs begins, and none is ended but by its own hand."""
+    """I8: while a machine is silent, none of its runs begins, and none is ended except by itself."""
     for silence in seen.silences:
         for run in seen.runs:
             if run.machine != silence.machine:
@@ -110,7 +110,7 @@ def silence_does_nothing(seen: Evidence) -> Iterator[str]:
 
 
 def runs_begin_on_the_word_that_holds(seen: Evidence) -> Iterator[str]:
-    """I10: the attempt was given to this very sitting, and had not been taken from it again."""
+    """I10: a run begins only in an attempt that its participant has claimed and still holds."""
     given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
     turns: dict[Attempt, list[tuple[float, bool]]] = {}
     for event in seen.of("task.claimed", "task.resumed", "task.released", "task.quarantined", "task.closed"):
@@ -120,13 +120,13 @@ def runs_begin_on_the_word_that_holds(seen: Evidence) -> Iterator[str]:
         key = (run.task, run.attempt)
         before = [holds for at, holds in turns.get(key, []) if at <= run.began_at + GRAIN_S]
         if given.get(key) != run.connection:
-            yield f"{run} was begun by {run.connection}, and given to {given.get(key)}"
+            yield f"{run} was begun by {run.connection}, and was claimed by {given.get(key)}"
         elif not before or not before[-1]:
-            yield f"{run} began when its attempt was {'over' if before else 'not given yet'}"
+            yield f"{run} began when its attempt was {'over' if before else 'not claimed yet'}"
 
 
 def who_is_removed_was_silent(seen: Evidence) -> Iterator[str]:
-    """Nobody loses a seat, and no machine is given up, but for a silence of a lease, or because it left."""
+    """A participant expires, and a machine is disconnected, only after the silence of a lease or because it left."""
     for event in seen.of("machine.disconnected", "participant.expired"):
         if (told := SILENT.match(event["cause"])) is not None:
             silent_s, lease_s = map(float, told.groups())
@@ -137,9 +137,9 @@ def who_is_removed_was_silent(seen: Evidence) -> Iterator[str]:
 
 
 def machines_come_back_whole(seen: Evidence) -> Iterator[str]:
-    """A machine goes and comes back by turns, and each agent that went with it comes back in the same moment.
+    """A machine disconnects and reconnects in turn, and each agent that expired with it rejoins in the same moment.
 
-    Only who hands in a result comes back before its machine.
+    Only an agent that hands in a result rejoins before its machine.
     """
     there: dict[str, str] = {}
     gone_with: dict[str, str] = {}
@@ -148,11 +148,11 @@ def machines_come_back_whole(seen: Evidence) -> Iterator[str]:
         data, name = event["data"], event["data"].get("machine")
         if event["type"] == "machine.reconnected":
             if there.get(name) == data["incarnation"]:
-                yield f"{name} came back at event {event['pos']} without having gone"
+                yield f"{name} reconnected at event {event['pos']} without having been disconnected"
             there[name], back_at[name] = data["incarnation"], event["at"]
         elif event["type"] == "machine.disconnected":
             if there.pop(name, None) is None:
-                yield f"{name} went at event {event['pos']} without having been there"
+                yield f"{name} was disconnected at event {event['pos']} without having been connected"
         elif event["type"] == "participant.expired":
             if event["cause"].startswith(WITH_ITS_MACHINE):
                 gone_with[data["connection_id"]] = name
@@ -160,11 +160,11 @@ def machines_come_back_whole(seen: Evidence) -> Iterator[str]:
             machine = gone_with.pop(data["connection_id"], None)
             is_alone = machine is not None and back_at.get(machine) != event["at"]
             if is_alone and event["cause"] != BY_ITS_WORK:
-                yield f"{data['role']} came back at event {event['pos']}, and not with its machine"
+                yield f"{data['role']} rejoined at event {event['pos']}, and not with its machine"
 
 
 def seats_are_taken_by_wish(seen: Evidence) -> Iterator[str]:
-    """Nobody sits down where somebody sits, unless a person has moved the role or takes it over."""
+    """A participant supersedes another only if a user has moved the role or takes it over."""
     wished: dict[tuple[str, str], int] = {}
     joined: dict[tuple[str, str], int] = {}
     pushed: dict[tuple[str, str], int] = {}
@@ -177,50 +177,50 @@ def seats_are_taken_by_wish(seen: Evidence) -> Iterator[str]:
         else:
             is_person = event["data"]["machine"] is None
             if pushed.pop(seat, None) and not is_person and wished.get(seat, 0) < joined.get(seat, 0):
-                yield f"{event['data']['connection_id']} took {seat[1]} at event {event['pos']}, and nobody wished it"
+                yield f"{event['data']['connection_id']} took {seat[1]} at event {event['pos']}, and no user asked"
             joined[seat] = event["pos"]
 
 
 def restarts_stay_in_budget(seen: Evidence) -> Iterator[str]:
-    """I11: no run of a role begins before its rest is over, and not more ends fall into a window than may."""
+    """I11: no run of a role begins before its backoff is over, and a window has no more failures than the budget."""
     ends: dict[tuple[str, str], list[float]] = {}
     rests: dict[tuple[str, str], float] = {}
     for event in seen.of("agent.exited", "agent.started", "role.wished"):
         seat = seat_of(event)
-        if event["type"] == "role.wished":  # a person's word is a new beginning
+        if event["type"] == "role.wished":  # a new spec resets the budget
             ends.pop(seat, None), rests.pop(seat, None)
         elif event["type"] == "agent.started":
             early_s = rests.get(seat, 0.0) - seconds(event["data"]["at"])
             if early_s > GRAIN_S:
-                yield f"{seat[1]} was run {early_s:.2f} s before its rest was over"
+                yield f"{seat[1]} was run {early_s:.2f} s before its backoff was over"
         elif not event["data"]["intended"]:
             at = seconds(event["data"]["at"])
             ends.setdefault(seat, []).append(at)
             recent = [each for each in ends[seat] if at - each < seen.budget.window_s]
             if len(recent) > seen.budget.ends:
-                yield f"{seat[1]} ended {len(recent)} times in {seen.budget.window_s:g} s and was run on"
+                yield f"{seat[1]} failed {len(recent)} times in {seen.budget.window_s:g} s and was still restarted"
             if event["data"]["until"] is not None:
                 rests[seat] = seconds(event["data"]["until"])
 
 
 def nothing_runs_twice(seen: Evidence) -> Iterator[str]:
-    """One run for an attempt; and no two of one task at a time on one machine, or after the first was told as ended.
+    """One run for each attempt; no two of one task at a time on one machine; none alive after its end was reported.
 
-    An attempt that silence or a takeover has ended may live on elsewhere for a while: it is fenced off, not dead.
+    An attempt that ended by silence or a takeover may run on another machine for a while: it is fenced off.
     """
     begun = Counter((run.task, run.attempt) for run in seen.runs)
     yield from (f"{task}: attempt {attempt} was run {n} times" for (task, attempt), n in begun.items() if n > 1)
     exited = {attempt_of(event): seconds(event["at"]) for event in seen.of("agent.exited") if event["data"]["task"]}
     for older, newer in pairs(seen.runs):
         if older.machine == newer.machine and newer.began_at < older.last_at:
-            yield f"{newer} began while {older} lived"
+            yield f"{newer} began while {older} was running"
     for run in seen.runs:
         if (told_at := exited.get((run.task, run.attempt))) is not None and run.last_at > told_at + GRAIN_S:
-            yield f"{run} lived on for {run.last_at - told_at:.2f} s after its end was told"
+            yield f"{run} ran on for {run.last_at - told_at:.2f} s after its end was reported"
 
 
 def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
-    """Each run's beginning and end are told at most once, in this order, and in the order in which they happened."""
+    """Each run's start and end are reported at most once, in this order, and in the order in which they happened."""
     times: Counter[tuple[str, Attempt, str]] = Counter()
     ended: set[Attempt] = set()
     last: dict[str, float] = {}
@@ -232,16 +232,16 @@ def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
         if event["type"] == "agent.exited":
             ended.add(attempt)
         elif attempt in ended:
-            yield f"{attempt} was told to have started after it was told to have ended"
+            yield f"{attempt} was reported as started after it was reported as exited"
         at = seconds(data["at"])
         if at < last.get(data["connection_id"], 0.0):
-            yield f"{event['type']} of {attempt} came after what happened later"
+            yield f"{event['type']} of {attempt} came after a later report"
         last[data["connection_id"]] = at
     yield from (f"{kind} of {attempt} came {n} times" for (kind, attempt, _), n in times.items() if n > 1)
 
 
 def first_of(seen: Evidence, *kinds: str) -> dict[Attempt, Event]:
-    """The first event of these about each attempt."""
+    """The first event of these types about each attempt."""
     found: dict[Attempt, Event] = {}
     for event in seen.of(*kinds):
         found.setdefault(attempt_of(event), event)
@@ -249,7 +249,7 @@ def first_of(seen: Evidence, *kinds: str) -> dict[Attempt, Event]:
 
 
 def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
-    """Every two runs of one task, the one that began first before the other."""
+    """All pairs of runs of one task, the earlier run first."""
     for one, other in combinations(sorted(runs, key=lambda run: run.began_at), 2):
         if one.task == other.task:
             yield one, other
@@ -272,5 +272,5 @@ CHECKS: tuple[Check, ...] = (
 
 
 def complaints(seen: Evidence) -> list[str]:
-    """Every broken promise, each with the name of its check."""
+    """All violations, each with the name of its check."""
     return [f"{check.__name__}: {said}" for check in CHECKS for said in check(seen)]

@@ -1,4 +1,4 @@
-"""Gives a trial a fleet of its own, and looks for what any of them has left behind. Must not know what befalls it."""
+"""Fixtures: a fleet of machines for each test."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def durations() -> Mapping[str, str]:
 
 @pytest.fixture
 def of_server() -> Mapping[str, str]:
-    """Durations that only the server has."""
+    """Settings of the server alone."""
     return {}
 
 
 @pytest.fixture
 def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str]) -> House:
-    """A house in which nothing runs yet; the fleet that is built on it closes it."""
+    """An installation in which nothing runs yet; the fleet that uses it closes it."""
     house = House(tmp_path / "house", durations)
     house.of_server = dict(of_server)
     return house
@@ -34,7 +34,7 @@ def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, s
 
 @pytest.fixture
 def build(bare: House) -> Iterator[Build]:
-    """Builds a fleet of so many machines, in which nothing runs yet."""
+    """A function that makes a fleet of so many machines, in which nothing runs yet."""
     built: list[Fleet] = []
 
     def make(machines: int = 2, network: str | None = None) -> Fleet:
@@ -48,7 +48,7 @@ def build(bare: House) -> Iterator[Build]:
 
 @pytest.fixture
 def fleet(build: Build) -> Fleet:
-    """Two machines with four agents, all of whom wait for work."""
+    """Two machines with four agents, all of which wait for work."""
     made = build()
     made.open(agents=4)
     return made

@@ -1,4 +1,4 @@
-"""What can be seen of a fleet from outside at one moment: the API, the event log, the diaries. Judges nothing."""
+"""What can be observed of a fleet from outside at one moment: the API, the event log, the diaries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Attempt = tuple[str, int]
 
 
 class Silence(NamedTuple):
-    """A machine that could not be heard from then until then, though nothing had happened to what it runs."""
+    """A span of time in which a machine could not reach the server, while its runs were undisturbed."""
 
     machine: str
     began_at: float
@@ -22,7 +22,7 @@ class Silence(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A holder's last sign of life. Who tells of its end frees its task; where nobody does, silence of so long."""
+    """A failure of a task's holder at `at`. The report of its exit releases the task; or a silence of `silent_s`."""
 
     task: str
     attempt: int
@@ -31,7 +31,7 @@ class Death(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """What a daemon may spend on restarts, in seconds."""
+    """How many failures (`ends`) a daemon restarts within `window_s` seconds."""
 
     ends: int = 1_000
     window_s: float = 300.0
@@ -39,7 +39,7 @@ class Budget(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """`tasks` are the API's, by id; `answered` the tasks of all messages whose sender was told that they are taken."""
+    """`tasks` are the API's, by id; `answered` are the tasks of all messages that were answered with success."""
 
     events: Sequence[Event]
     tasks: Mapping[str, dict[str, Any]]

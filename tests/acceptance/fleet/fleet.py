@@ -1,4 +1,4 @@
-"""One server and several machines with agents at work, and all that can be seen of them. Must not know any fault."""
+"""Runs one server and several machines with agents, and observes them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ DURATIONS = CALM | {
     "GREENROOM_PARK_AFTER_ENDS": "1000",
     "GREENROOM_TASK_DEATHS_MAX": "1000",
 }
-"""No lease runs out, and no beat is due while a test waits for anything: what comes, comes because somebody is told.
+"""No lease expires, and no heartbeat is due during a test: what happens, happens because of a notification.
 
-Nothing is parked or quarantined by the many deaths of a test either, unless the test is about that.
+The many failures of a test make no agent crash-looping and quarantine no task either, unless the test is about that.
 """
 
 BEATING = DURATIONS | {INTERVAL: CALM[INTERVAL]}
 OFTEN = {INTERVAL: "2"}
-"""For what is heard by a beat. The server says how often to beat, and a daemon's own interval how long to wait for an
-answer; no lease runs out.
+"""For tests of heartbeats. The server says how often to beat, and a daemon's own interval sets its request timeout; no
+lease expires.
 """
 
 LAPSING = DURATIONS | {
@@ -53,20 +53,22 @@ LAPSING = DURATIONS | {
     LOST_AFTER: "2",
     TAKEOVER_GRACE: "5",
 }
-"""For a machine whose lease has to run out. Another one's may do so, too, on a slow computer: it comes back."""
+"""For a machine whose lease has to expire. Another one's may expire, too, on a slow computer: it reconnects."""
 
 INTERVAL_S, TTL_S = float(LAPSING[INTERVAL]), float(LAPSING[TTL])
 LOST_AFTER_S, TAKEOVER_S = float(LAPSING[LOST_AFTER]), float(LAPSING[TAKEOVER_GRACE])
 RESTS_S_MAX = float(DURATIONS["GREENROOM_RESTART_PAUSE_S_MAX"])
 LONGER_THAN_TTL_S = TTL_S + 1.0
 ROUND_TRIPS_S = 0.8
-"""Two of them and a commit, on a busy computer."""
+"""Two round trips and a commit, on a busy computer."""
 HEALED_WITHIN_S = INTERVAL_S + ROUND_TRIPS_S
-"""Invariant H, where leases are short. It stands beside what is reported, and judges nothing."""
+"""The promised time for recovery (invariant H) where leases are short. It is reported beside the figures, and not
+asserted.
+"""
 
 
 class Fleet:
-    """A room with a role for each agent, run by the machines in turn, and an idle one for each machine."""
+    """A room with a role for each agent, assigned to the machines in turn, and an idle role for each machine."""
 
     def __init__(self, house: House, machines: int, network: str | None = None) -> None:
         self.house = house
@@ -85,7 +87,7 @@ class Fleet:
         self.budget = Budget()
 
     def open(self, agents: int, on: Sequence[Machine] = ()) -> None:
-        """Start the server and every daemon, and wish `agents` onto them by turns; all wait for work on return."""
+        """Start the server and every daemon, and assign `agents` to them in turn; all wait for work on return."""
         self._busy = list(on) or self.machines
         self.house.start_server()
         self.roles = [f"r{number}" for number in range(agents)]
@@ -104,7 +106,7 @@ class Fleet:
             self.house.wait_for_status(role, "waiting")
 
     def wish(self, role: str, machine: Machine, **more: object) -> None:
-        """Wish that this machine runs the role's agent."""
+        """Assign the role's agent to this machine."""
         body = {"kind": "remote", "machine": machine.name, "harness": f"{ROOM}.{role}"} | more
         answer = self.house.api.call("PUT", f"rooms/{ROOM}/roles/{role}/agent", body)
         assert answer.status == 200, answer
@@ -115,18 +117,18 @@ class Fleet:
         return task
 
     def begin(self, role: str, text: str) -> Run:
-        """Give a role work, and wait until its first run has begun."""
+        """Send a role a task, and wait until its first run has begun."""
         return self.diaries.wait_for(self.send(role, text))
 
     def begin_all(self, text: str, roles: Sequence[str] = ()) -> list[Run]:
-        """Give every role the same work, and wait until all are at it."""
+        """Send every role the same text, and wait until all runs have begun."""
         tasks = [self.send(role, text) for role in roles or self.roles]
         return [self.diaries.wait_for(task) for task in tasks]
 
     def finish(self, *gates: str) -> dict[str, list[int]]:
-        """Let everybody come to the end, so that each task is completed; which of its attempts was accepted, by role.
+        """Open gates, and wait until each task is completed; return the accepted attempts, by role.
 
-        A task that is closed stays so.
+        Closed tasks are skipped.
         """
         for gate in gates:
             self.diaries.open_gate(gate)
@@ -141,7 +143,7 @@ class Fleet:
         return self._busy[self.roles.index(role) % len(self._busy)]
 
     def is_whole(self) -> bool:
-        """Tell whether every machine is shown online and every role seated. Raises NotYet."""
+        """Return True if every machine is connected and every role waits or works. Raises NotYet."""
         for machine in self.machines:
             if not machine.is_connected():
                 raise NotYet(f"{machine.name} is not connected")
@@ -151,23 +153,23 @@ class Fleet:
         return True
 
     def sittings(self) -> dict[str, str]:
-        """Who is present in each role now, by connection."""
+        """The connection of the present participant of each role."""
         return {each["role"]: each["connection_id"] for each in self.house.room()["participants"]}
 
     def heals(self, since: float) -> float:
-        """Wait until all are back; the seconds that it took from `since`, by the monotonic clock.
+        """Wait until all machines and agents work again; return the seconds since `since`, by the monotonic clock.
 
-        What is shown may be old. So each machine's idle agent is given work: that is run only where a claim stands.
+        The API may show an old state. So each machine's idle agent is sent a task, which runs only if a claim waits.
         """
         probes = {self.send(idle_role_of(machine), "hello"): machine for machine in self.machines}
         wait_until(
             lambda: self.is_whole() and all(self.diaries.runs(task) for task in probes),
-            "every machine and every agent is back",
+            "every machine and every agent is online",
         )
         took_s = time.monotonic() - since
         for task, machine in probes.items():
             assert [(1, machine.name)] == [(run.attempt, run.machine) for run in self.diaries.runs(task)]
-        assert {"ok"} >= set(self.beats()), "the first beat that is answered brings a machine back"
+        assert {"ok"} >= set(self.beats()), "the first answered heartbeat reconnects a machine"
         return took_s
 
     def told(self, kind: str, **data: object) -> list[Event]:
@@ -177,26 +179,26 @@ class Fleet:
         ]
 
     def beats(self) -> Counter[str]:
-        """How many beats of machines the server has answered since it was started, by verdict."""
+        """How many heartbeats of machines the server has answered since its start, by verdict."""
         page = self.house.api.call("GET", "/metrics").body.decode()
         [family] = [each for each in text_string_to_metric_families(page) if each.name == "greenroom_beats"]
         machines = [sample for sample in family.samples if sample.labels["of"] == "machine"]
         return Counter({sample.labels["verdict"]: int(sample.value) for sample in machines})
 
     def end_silence(self, machine: Machine, began_at: float) -> None:
-        """Note that a machine could not be heard from then until now, while what it runs is seen to live."""
+        """Record that a machine was silent from then until now, once all its runs were seen alive or have ended."""
         ended_at = time.time()
         for run in self.diaries.runs():
             if run.machine == machine.name:
-                wait_until(partial(self._is_over_or_lived, run, ended_at), f"a sign of life of {run}, or its end")
+                wait_until(partial(self._is_over_or_lived, run, ended_at), f"a diary line of {run}, or its end")
         self.silences.append(Silence(machine.name, began_at, ended_at))
 
     def _is_over_or_lived(self, run: Run, at: float) -> bool:
-        """Tell whether a run is over, or was alive at that instant."""
+        """Return whether a run has ended, or was alive at that instant."""
         return not is_alive(run.pid) or self.diaries.now(run).last_at >= at
 
     def evidence(self) -> Evidence:
-        """All that can be seen now."""
+        """All that can be observed now."""
         tasks: dict[str, Any] = {}
         while page := self.house.api.get(
             f"rooms/{ROOM}/tasks?limit=1000{f'&after={list(tasks)[-1]}' if tasks else ''}"
@@ -213,13 +215,13 @@ class Fleet:
         )
 
     def check(self) -> Evidence:
-        """Hold every promise against what was seen."""
+        """Assert every promise on what is observed now, and return that."""
         seen = self.evidence()
         assert [] == complaints(seen)
         return seen
 
     def close(self) -> None:
-        """End all of it, the server last, and take the network away."""
+        """End all processes, the server last, and remove the network."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -232,17 +234,17 @@ class Fleet:
 
 
 def idle_role_of(machine: Machine) -> str:
-    """The role that this machine runs and a test gives no work."""
+    """The role of this machine that gets no tasks from a test."""
     return f"idle-{machine.name}"
 
 
 def leader_of(run: Run) -> int:
-    """The process that leads the run's session: the wrapper of its command."""
+    """The shim: the process that leads the run's session."""
     return os.getsid(run.pid)
 
 
 def kill(*pids: int) -> float:
-    """Kill them; when that was, by the wall clock."""
+    """Kill these processes; return the instant, by the wall clock."""
     at = time.time()
     for pid in pids:
         with suppress(ProcessLookupError):

@@ -1,8 +1,8 @@
-"""How long healing took, measured from outside, and the report of it. Must not know what the faults were.
+"""Measures how long recovery took, and prints the table of docs/proofs.md.
 
-Where the variable `HEALING_REPORT` names a folder, each figure goes there as a line of JSON. No figure is judged: a
-busy computer makes it larger. Run as a program it prints the figures of such a folder as a table, beside what is
-promised and how often it took longer.
+If the variable `HEALING_REPORT` names a folder, each figure goes there as a line of JSON. No figure is asserted: a busy
+computer makes it larger. Run as a program it prints the figures of such a folder as a table, beside what is promised
+and how often it took longer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.waiting import wait_until
 
 REPORT = "HEALING_REPORT"
 AT_ONCE = "at once"
-"""Promised where somebody is told: no lease, beat or other time has to run out."""
+"""Promised where a notification or report triggers it: no lease, heartbeat or timer has to run out."""
 
 
 def report(fault: str, took_s: float, promised_s: float | None = None, rest_s: float = 0.0) -> None:
-    """Write a figure down; `rest_s` of it was a rest that is meant to be. Without `promised_s` it is to be at once."""
+    """Record a figure; `rest_s` of it was the agent's backoff. Without `promised_s` the promise is "at once"."""
     line = {"fault": fault, "took_s": round(took_s, 3), "rest_s": round(rest_s, 3), "promised_s": promised_s}
-    print(f"healed: {line}")
+    print(f"recovered: {line}")
     if folder := os.environ.get(REPORT):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with (Path(folder) / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
@@ -36,16 +36,16 @@ def report(fault: str, took_s: float, promised_s: float | None = None, rest_s: f
 
 
 def runs_again(fleet: Fleet, fault: str, run: Run, ended_at: float) -> Run:
-    """See that the task of a run that ended at `ended_at` (wall clock) is run again, and by whom: its next run.
+    """Assert that the task of a run that failed at `ended_at` (wall clock) is run again; return its next run.
 
-    The end frees the task, which `check` looks for; one agent sits down in the role, once, after a rest that is no
-    longer than said, and the task is what it is given.
+    The exit releases the task, which `check` asserts; one agent joins the role, once, after a backoff no longer than
+    the configured one, and claims the task.
     """
     fleet.deaths.append(Death(run.task, run.attempt, ended_at))
     newer = wait_until(
         lambda: [each for each in fleet.diaries.runs(run.task) if each.attempt > run.attempt], f"a run after {run}"
     )[0]
-    [exited] = wait_until(lambda: exits_of(fleet, run), f"the end of {run} is told")
+    [exited] = wait_until(lambda: exits_of(fleet, run), f"the end of {run} is reported")
     assert not exited["data"]["intended"], exited
     rest_s = seconds(exited["data"]["until"]) - seconds(exited["data"]["at"])
     assert rest_s <= RESTS_S_MAX, exited
@@ -60,23 +60,23 @@ SITTING_DOWN = ("participant.joined", "task.claimed")
 
 
 def exits_of(fleet: Fleet, run: Run) -> list[Event]:
-    """The events in which the end of a run was told."""
+    """The events that report the end of a run."""
     return fleet.told("agent.exited", task=run.task, attempt=run.attempt)
 
 
 def table(folder: Path) -> Iterator[str]:
-    """The figures of each fault: how many, the median, the worst, what is promised, and how many are above that."""
+    """The lines of a table: for each fault the count, median and worst time, the promise, and how many are above it."""
     figures: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         for line in map(json.loads, path.read_text("utf-8").splitlines()):
             figures.setdefault(line["fault"], []).append(line)
-    yield "| what befell it, and what is healed then | times | median | worst | promised | above that |"
+    yield "| fault, and what has recovered | times | median | worst | promised | above that |"
     yield "|---|---:|---:|---:|---:|---:|"
     for fault, lines in sorted(figures.items()):
         took = [line["took_s"] - line["rest_s"] for line in lines]
         within = [line["promised_s"] for line in lines if line["promised_s"] is not None]
         promised = f"{max(within):.1f} s" if within else AT_ONCE
-        promised += ", after its rest" if any(line["rest_s"] for line in lines) else ""
+        promised += ", after the backoff" if any(line["rest_s"] for line in lines) else ""
         above = str(sum(each > max(within) for each in took)) if within else ""
         worst = f"{statistics.median(took):.2f} s | {max(took):.2f} s"
         yield f"| {fault} | {len(lines)} | {worst} | {promised} | {above} |"

@@ -1,4 +1,4 @@
-"""One machine of a fleet: a daemon with its own data directory, home and network. Must not know what befalls it."""
+"""One machine of a fleet: a daemon with its own data directory, home and network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ENTER: tuple[str, ...] = ()
 
 
 class Machine:
-    """Its daemon speaks with a token that is good for this machine alone."""
+    """The daemon uses a token for this machine alone."""
 
     def __init__(self, house: House, name: str, place: Place, diaries: Path) -> None:
         self.name, self.place = name, place
         self.root = house.root / "machines" / name
         self.data_dir, self.home = self.root / "data", self.root / "home"
         self.enter = ENTER
-        """How to get to where it lives, beyond its network: the words that a command line has before its own."""
+        """The beginning of the command line that enters the machine's process namespace, if it has one."""
         self.daemon: Started | None = None
         self._house, self._diaries = house, diaries
         self._starts = 0
@@ -43,7 +43,7 @@ class Machine:
         return self._house.environment() | told | {"GREENROOM_TOKEN": self._token}
 
     def write_team(self, room: str, roles: Sequence[str]) -> None:
-        """Let it run a labourer for each of these roles."""
+        """Write its configuration: `labourer.py` as the agent of each of these roles."""
         command = f'["{{python}}", "-ISE", "{LABOURER}"]'
         env = f'{{ DIARIES = "{self._diaries}", MACHINE = "{self.name}" }}'
         tables = [
@@ -52,7 +52,7 @@ class Machine:
         (self.home / "greenroom.toml").write_text("\n".join(tables))
 
     def launch(self, data_dir: Path | None = None) -> Started:
-        """Start its daemon, on a copy of its data directory if one is named; do not wait for it."""
+        """Start its daemon, on a copy of its data directory if `data_dir` is given; do not wait for it."""
         self._starts += 1
         words = ("daemon", "start", "--config", str(self.home / "greenroom.toml"), "--machine", self.name)
         environment = self.environment() | ({"GREENROOM_DATA_DIR": str(data_dir)} if data_dir is not None else {})
@@ -73,26 +73,26 @@ class Machine:
         wait_until(self.is_connected, f"{self.name} is connected")
 
     def is_connected(self) -> bool:
-        """Tell whether the server and this very daemon say so. Raises NotYet.
+        """Return whether the daemon's log and the server both say that it is connected. Raises NotYet.
 
-        The server counts on a daemon for as long as the lease lasts, also when another one is there by now.
+        Until the lease of an earlier daemon expires, the server shows the machine as connected without this daemon.
         """
         assert self.daemon is not None
         if self.daemon.poll() is not None:
-            raise NotYet(f"its daemon ended with {self.daemon.poll()}: {self.daemon.err[-500:]}")
+            raise NotYet(f"the daemon exited with {self.daemon.poll()}: {self.daemon.err[-500:]}")
         if "machine connected: " not in self.daemon.err:
-            raise NotYet("its daemon has not reached the server")
+            raise NotYet("the daemon has not reached the server")
         answer = self._house.api.call("GET", f"machines/{self.name}")
         return answer.status == 200 and bool(answer.body["daemon_connected"])
 
     @property
     def last_seen_at(self) -> str:
-        """When the server heard its last beat."""
+        """When the server got its last heartbeat."""
         return str(self._house.api.get(f"machines/{self.name}")["last_seen_at"])
 
     @property
     def pid(self) -> int:
-        """Its daemon's process. (Beyond a door to other process numbers it is the child of a doorkeeper.)"""
+        """The id of its daemon's process. (In a process namespace that is a child of `nsenter`.)"""
         assert self.daemon is not None
         return children_of(self.daemon.pid)[0] if self.enter else self.daemon.pid
 
@@ -102,9 +102,9 @@ class Machine:
         self.daemon.wait()
 
     def freeze(self) -> None:
-        """Have it stand still; nothing of it runs on return."""
+        """Suspend its daemon with SIGSTOP; none of its threads runs on return."""
         os.kill(self.pid, signal.SIGSTOP)
-        wait_until(lambda: {"T"} == states_of(self.pid), f"{self.name} stands still")
+        wait_until(lambda: {"T"} == states_of(self.pid), f"{self.name} is suspended")
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -1,7 +1,7 @@
-"""How the machines of a fleet reach the server: each in a network of its own. Must not know what is said there.
+"""Connects the machines of a fleet to the server, each by a network of its own that can be cut.
 
-Where the system lets us, every machine lives in a network namespace, joined to ours by a cable of its own; a cable that
-is cut loses every packet in both directions and tells nobody. Elsewhere each has a proxy that can fall as silent.
+Where the system allows it, every machine has a network namespace with a veth pair to the host; a cut loses every packet
+in both directions without notifying either side. Elsewhere each machine has a proxy that can stall.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Protocol
 from tests.acceptance.proxy import Proxy
 
 NETWORK = "198.18"
-"""The addresses that are set apart for tests between networks; no network has them in earnest."""
+"""The address range that is reserved for benchmarks between networks; no real network uses it."""
 PREFIX = "greenroom-"
 NOWHERE = "02:00:00:00:00:99"
-"""The hardware address of nobody."""
+"""A hardware address that no device has."""
 
 
 class Place(Protocol):
-    """Where one machine lives: `prefix` begins the command line of whatever runs there."""
+    """One machine's connection to the server: `prefix` begins the command line of whatever runs on the machine."""
 
     @property
     def prefix(self) -> tuple[str, ...]: ...
@@ -37,7 +37,7 @@ class Place(Protocol):
 
 
 class Network(Protocol):
-    """`host` is where the server is to listen; `names` are how the names begin of what it lays on this computer."""
+    """`host` is the address on which the server has to listen; `names` are the prefixes of the devices' names."""
 
     @property
     def host(self) -> str: ...
@@ -52,7 +52,7 @@ class Network(Protocol):
 
 
 class Island:
-    """A network namespace with one cable to ours."""
+    """A network namespace with one veth pair to the host's."""
 
     def __init__(self, number: int, slot: int) -> None:
         self._name = f"{PREFIX}{os.getpid()}-{number}-{slot}"
@@ -63,7 +63,7 @@ class Island:
         try:
             ip("link", "add", self._ours, "type", "veth", "peer", "name", self._theirs, "netns", self._name)
         except BaseException:
-            ip("netns", "del", self._name)  # The cable of that name is another fleet's.
+            ip("netns", "del", self._name)  # The device of that name is another fleet's.
             raise
         try:
             self._lay_cable()
@@ -82,7 +82,7 @@ class Island:
         return f"http://{self._host}:{port}"
 
     def cut(self) -> None:
-        """Lose every packet on the way, in both directions. No link goes down, so that nobody is told."""
+        """Lose every packet, in both directions. No link goes down, so that neither side is notified."""
         nowhere = ("lladdr", NOWHERE, "nud", "permanent")
         ip("-n", self._name, "neigh", "replace", self._host, "dev", self._theirs, *nowhere)
         ip("neigh", "replace", self._address, "dev", self._ours, *nowhere)
@@ -98,7 +98,7 @@ class Island:
 
 
 class Islands:
-    """So many machines, each in a namespace of its own."""
+    """Networks of so many machines, each in a namespace of its own."""
 
     def __init__(self, count: int) -> None:
         self.number, first = claim_number()
@@ -117,7 +117,7 @@ class Islands:
 
 
 def clear_ruins() -> None:
-    """Remove what test processes have left that were killed before they could."""
+    """Remove the devices and namespaces of test processes that were killed."""
     for path in Path("/run/netns").glob(f"{PREFIX}*"):
         owner, number, slot = path.name.removeprefix(PREFIX).split("-")
         if not Path(f"/proc/{owner}").exists():
@@ -127,17 +127,17 @@ def clear_ruins() -> None:
 
 
 def claim_number() -> tuple[int, Island]:
-    """A number that no other fleet on this computer has: nobody can make a cable of the same name."""
+    """Reserve a number that no other fleet on this computer has, by creating the first device with its name."""
     clear_ruins()
     for number in range(1, 255):
         if not Path(f"/sys/class/net/gr{number}o0").exists():
             with suppress(FileExistsError):
                 return number, Island(number, 0)
-    raise OSError("every number is taken; look for links that begin with gr, and remove them with `ip link del`")
+    raise OSError("every number is in use; remove old links whose names begin with gr: `ip link del`")
 
 
 class Wire:
-    """A proxy on the loopback. The server can only be called through it once it listens."""
+    """A proxy on the loopback. It is started with the first `url`, when the server's port is known."""
 
     prefix: tuple[str, ...] = ()
 
@@ -162,7 +162,7 @@ class Wire:
 
 
 class Wires:
-    """So many machines on one loopback."""
+    """Networks of so many machines, each behind a proxy of its own."""
 
     host = "127.0.0.1"
     names = ()
@@ -177,7 +177,7 @@ class Wires:
 
 @cache
 def kinds() -> tuple[str, ...]:
-    """The kinds of network that can be had here, the truest first."""
+    """The kinds of network that are available here, the most realistic first."""
     try:
         Islands(1).close()
     except OSError:
@@ -190,7 +190,7 @@ def open_network(count: int, kind: str | None = None) -> Network:
 
 
 def ip(*words: str) -> None:
-    """Raises FileExistsError where something of that name is there, and OSError for whatever else goes wrong."""
+    """Run `ip`. Raises FileExistsError if the name exists, and OSError for any other failure."""
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         said = f"ip {' '.join(words)}: {done.stderr.strip()}"

@@ -1,4 +1,4 @@
-"""Each check of a fleet complains of a log that was forged against it, and of no other. Must not start anything."""
+"""Each check of a fleet detects a log that was forged against it, and none rejects an unchanged one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(attempt: int, began: float, last: float, end: str | None = None, machine
 
 
 def honest() -> Evidence:
-    """One task whose first run was killed, and whose second run ended well, under a machine that was silent once."""
+    """A task whose first run was killed and whose second run succeeded, on a machine that was silent once."""
     said: dict[int, tuple[float, str, dict[str, Any]]] = {
         1: (1, "participant.joined", {"epoch": 1}),
         2: (1, "task.opened", {}),
@@ -62,7 +62,7 @@ SILENT_FOR = "no heartbeat of its daemon for {} s (limit 4 s)"
 
 
 def silent(silent_s: float = 4.0, back: float = 57.0, agent_back: float = 57.0, patience_s: float = 2.0) -> Evidence:
-    """The same, and then the machine is silent for so long, loses its agent and its task, and comes back."""
+    """The same; then the machine is silent for so long, its agent expires and loses its task, and both come back."""
     with_it = "machine m0 disconnected: " + SILENT_FOR.format(silent_s)
     said: list[tuple[float, str, str, dict[str, Any]]] = [
         (0.5, "machine.reconnected", "its daemon was started", {"machine": "m0", "incarnation": "i1"}),
@@ -97,7 +97,7 @@ def moved(seen: Evidence, pos: int, second: float) -> Evidence:
 
 
 def pushed_out(by: str | None, wished: bool = False) -> Evidence:
-    """Somebody on a machine, or a person, takes the seat from whoever sits there."""
+    """A participant of a machine, or a user (None), supersedes the present one."""
     seen = with_event(honest(), 40, "role.wished", generation=1) if wished else honest()
     seen = with_event(seen, 41, "participant.superseded", machine="m0", epoch=2)
     return with_event(seen, 41, "participant.joined", connection_id="conn-3", machine=by, epoch=3)

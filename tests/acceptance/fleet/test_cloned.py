@@ -1,4 +1,4 @@
-"""Two daemons run on copies of one machine's data directory: one of them ends, people are told, nothing runs twice."""
+"""Two daemons run on copies of one machine's data directory: one exits, an alert is raised, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def test_a_machine_that_was_copied(fleet: Fleet) -> None:
     try:
         assert CONFLICT == original.wait()
         assert f"daemon superseded: machine {machine.name}: a newer daemon runs as this machine" in original.err
-        assert 2 == fleet.beats()["superseded"], "it gives way on the first word of it, and says that it leaves"
+        assert 2 == fleet.beats()["superseded"], "the first verdict stops it; its leaving heartbeat gets the second"
         assert 1 == fleet.house.api.count("machine.cloned")
-        wait_until(lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "people are told")
+        wait_until(
+            lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "the alert is raised"
+        )
         fleet.finish("done")
         fleet.check()
         assert clone.poll() is None

@@ -1,4 +1,4 @@
-"""A machine whose every packet is lost for longer than its lease comes back by itself, and so does what it did."""
+"""A machine that loses every packet for longer than its lease reconnects by itself, and its results are accepted."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def test_one_machine_of_two(build: Build, network: str) -> None:
     sittings, began_at = fleet.sittings(), time.time()
     machine.place.cut()
     fleet.diaries.open_gate("c")
-    wait_until(lambda: not is_alive(ends_meanwhile.pid), "it ends while nobody can be told")
+    wait_until(lambda: not is_alive(ends_meanwhile.pid), "the run ends during the outage")
     for run in (works_on, ends_meanwhile):
-        wait_until(partial(is_lost, fleet, run), f"{run.task} is free again")
+        wait_until(partial(is_lost, fleet, run), f"{run.task} is released")
         fleet.deaths.append(Death(run.task, 1, began_at, silent_s=LOST_AFTER_S))
     fleet.end_silence(machine, began_at)
     machine.place.mend()
     healed_s = fleet.heals(time.monotonic())
     report(f"the network of one machine cut ({network}): all online again", healed_s, HEALED_WITHIN_S)
 
-    assert sittings == fleet.sittings(), "each comes back as who it was"
+    assert sittings == fleet.sittings(), "each agent keeps its connection"
     assert fleet.house.api.count("machine.disconnected", name=machine.name)
     assert {1} == {attempt for accepted in fleet.finish("a", "b").values() for attempt in accepted}
     assert len(fleet.sent) == len(fleet.check().runs)

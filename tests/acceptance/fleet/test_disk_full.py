@@ -1,4 +1,4 @@
-"""A disk has no room for a while, a machine's or the server's: nothing that was done is lost, and all goes on."""
+"""A machine's or the server's disk is full for a while: no result is lost, and all work continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 DISK_MB = 24
 BEATS = 2
-"""Of each machine, on a full disk: one may have been under way before."""
+"""Heartbeats of each machine on a full disk: one may have been under way before."""
 Mount = Callable[[Path], "Disk"]
 
 
@@ -35,7 +35,7 @@ def of_server() -> Mapping[str, str]:
 
 
 class Disk:
-    """A small disk of its own below a folder."""
+    """A small disk that is mounted on a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Disk:
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mounts disks; asked for before the fleet, so that they go when it has gone."""
+    """A function that mounts disks. Request it before the fleet, so that they are unmounted after the fleet."""
     mounted: list[Disk] = []
 
     def make(folder: Path) -> Disk:
@@ -73,16 +73,16 @@ def mount() -> Iterator[Mount]:
 
 
 def fill_up(fleet: Fleet, disk: Disk) -> None:
-    """Have one end well and one be killed on a full disk; free it, and see that each was done, and how often."""
+    """Let one run finish and kill one on a full disk; free the disk, and assert which attempts were accepted."""
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abcc", strict=True)]
     ends, dies, *_ = [fleet.diaries.wait_for(task) for task in tasks]
     disk.fill()
     try:
         fleet.diaries.open_gate("a")
         kill(dies.pid)
-        wait_until(lambda: fleet.diaries.runs(ends.task)[0].end, "one ends on a full disk")
+        wait_until(lambda: fleet.diaries.runs(ends.task)[0].end, "a run ends on a full disk")
         all_beat_on(fleet)
-        assert not fleet.diaries.runs(dies.task, 2), "nothing is begun that could not be written down"
+        assert not fleet.diaries.runs(dies.task, 2), "no run begins that cannot be recorded"
     finally:
         disk.free()
     healed_s = fleet.heals(time.monotonic())
@@ -93,20 +93,20 @@ def fill_up(fleet: Fleet, disk: Disk) -> None:
 
 
 def all_beat_on(fleet: Fleet) -> None:
-    """Wait until each machine has beaten so often since now, and was answered."""
+    """Wait until so many heartbeats of each machine from now on were answered."""
     for _ in range(BEATS):
         before = [machine.last_seen_at for machine in fleet.machines]
-        wait_until(partial(all_were_heard, fleet, before), "all stay online")
+        wait_until(partial(all_were_heard, fleet, before), "all machines stay online")
 
 
 def all_were_heard(fleet: Fleet, before: Sequence[str]) -> bool:
-    """Tell whether each machine is online and was heard since then."""
+    """Return whether each machine is online and its last heartbeat is newer than before."""
     pairs = zip(fleet.machines, before, strict=True)
     return all(machine.is_connected() and machine.last_seen_at > at for machine, at in pairs)
 
 
 def test_of_one_machine(mount: Mount, build: Build) -> None:
-    """Both of those who are at work for the first machine and not only wait are on the disk that is full."""
+    """All agents that work run on the machine whose disk is full."""
     fleet = build()
     disk = mount(fleet.machines[0].data_dir)
     fleet.open(agents=4, on=fleet.machines[:1])

@@ -1,4 +1,4 @@
-"""Whatever of a fleet stands still for longer than its lease, and goes on: nothing was started or killed meanwhile."""
+"""Processes of a fleet are suspended for longer than a lease and continued: no run starts or is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def durations() -> Mapping[str, str]:
 
 
 def freeze_for_long(fleet: Fleet, *pids: int) -> float:
-    """Let these stand still for longer than a lease; when they went on, by the monotonic clock."""
+    """Suspend these processes for longer than a lease; return when they were continued, by the monotonic clock."""
     began_at = time.time()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -36,14 +36,14 @@ def freeze_for_long(fleet: Fleet, *pids: int) -> float:
 
 
 def test_an_agent_a_wrapper_and_another_machine_s_daemon(fleet: Fleet) -> None:
-    """The first machine keeps its lease, so that two of its processes stand still; the second one loses its own."""
+    """On the first machine, which keeps its lease, an agent and a shim are suspended; on the second the daemon."""
     runs = fleet.begin_all("until:done")
     agent, elsewhere, wrapped, _ = runs
     machine, sittings = fleet.machine_of(elsewhere.role), fleet.sittings()
     assert machine is not fleet.machine_of(agent.role)
     went_on_at = freeze_for_long(fleet, agent.pid, leader_of(wrapped), machine.pid)
     report("SIGSTOP of a daemon: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
-    assert sittings == fleet.sittings(), "each comes back as who it was"
+    assert sittings == fleet.sittings(), "each agent keeps its connection"
     assert fleet.house.api.count("machine.disconnected", name=machine.name)
     assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
     assert len(fleet.sent) == len(fleet.check().runs)

@@ -1,4 +1,4 @@
-"""Whatever of a fleet is killed with -9: its work is done all the same, and once."""
+"""Processes of a fleet are killed with SIGKILL: all tasks are still done, and once."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ pytestmark = pytest.mark.process
 def test_an_agent_and_a_wrapper(fleet: Fleet) -> None:
     one, other, *_ = fleet.begin_all("fork until:done")
     runs_again(fleet, "kill -9 of an agent", one, kill(one.pid))
-    runs_again(fleet, "kill -9 of a wrapper", other, kill(leader_of(other)))
+    runs_again(fleet, "kill -9 of a shim", other, kill(leader_of(other)))
     accepted = fleet.finish("done")
     assert [[2], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()
 
 
 def test_every_daemon_and_then_the_server(fleet: Fleet) -> None:
-    """What ran goes on; what ended meanwhile is told, and done again where it ended badly. Nothing runs twice."""
+    """Runs continue; those that ended meanwhile are reported, and run again if they failed. Nothing runs twice."""
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abba", strict=True)]
     finishes, dies, *_ = [fleet.diaries.wait_for(task) for task in tasks]
     for machine in fleet.machines:
         machine.kill()
     fleet.diaries.open_gate("a")
     kill(dies.pid)
-    wait_until(lambda: not is_alive(finishes.pid), "one ends well while no daemon lives")
+    wait_until(lambda: not is_alive(finishes.pid), "a run finishes while no daemon runs")
     began_at = time.monotonic()
     for machine in fleet.machines:
         machine.launch()
@@ -44,8 +44,10 @@ def test_every_daemon_and_then_the_server(fleet: Fleet) -> None:
     server.kill()
     fleet.house.start_server()
     report("kill -9 of the server: all online after its return", fleet.heals(time.monotonic()))
-    assert sittings == fleet.sittings(), "nobody had to sit down again"
-    assert 0 == fleet.house.api.count("machine.disconnected"), "nobody's death is taken for another's"
+    assert sittings == fleet.sittings(), "no agent had to join again"
+    assert 0 == fleet.house.api.count("machine.disconnected"), (
+        "no machine is disconnected because the server was killed"
+    )
     accepted = fleet.finish("a", "b")
     assert [[1], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
     assert [1, 1, 2, 1, 1] == [run.attempt for task in tasks for run in fleet.diaries.runs(task)]

@@ -1,4 +1,4 @@
-"""One fault after another, as the seed has it, while work comes in: every promise holds at the end of the day."""
+"""A seeded sequence of faults while tasks come in: every promise holds at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AGENTS = 9
 FAULTS = 25
 START_S = 3.0
 STOP_S = 2.0
-"""What a daemon needs to start, and a run to be stopped: no part of healing, and promised nowhere."""
+"""Seconds for a daemon to start, and for a run to be stopped: not part of the promised recovery time."""
 Fault = Callable[["Day"], None]
 
 
@@ -32,7 +32,7 @@ def durations() -> Mapping[str, str]:
 
 
 class Day:
-    """A fleet of three machines, somebody who gives it work, and one who breaks it."""
+    """Sends work to a fleet, and injects faults."""
 
     def __init__(self, fleet: Fleet, seed: int) -> None:
         self.fleet, self.rng = fleet, random.Random(seed)
@@ -50,7 +50,7 @@ class Day:
         time.sleep(self.rng.uniform(0.5, 1.3 * TTL_S))
         os.kill(pid, signal.SIGCONT)
 
-    # What befalls the fleet.
+    # The faults.
 
     def kill_agents(self) -> None:
         runs = self.at_work()
@@ -84,11 +84,11 @@ class Day:
         place.mend()
 
     def move(self) -> None:
-        """Somebody wishes a role onto another machine."""
+        """Assign a role to a random machine."""
         self.fleet.wish(self.rng.choice(self.fleet.roles), self.rng.choice(self.fleet.machines))
 
     def restart(self) -> None:
-        """A daemon is stopped as it should be, and started again."""
+        """Stop a daemon properly, and start it again."""
         machine = self.rng.choice(self.fleet.machines)
         machine.close()
         machine.launch()

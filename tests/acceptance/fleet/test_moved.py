@@ -1,4 +1,4 @@
-"""A role is moved to another machine and back, while it works: its task goes along, and never runs in two places."""
+"""A role is moved to another machine and back while it works: its task moves along, and never runs on both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 
 def move(fleet: Fleet, run: Run, to: Machine, fault: str, promised_s: float | None = None) -> Run:
-    """Wish the run's role onto a machine, and see that its task is run there."""
+    """Assign the run's role to a machine, and wait until its task runs there; return the new run."""
     moved_at = time.time()
     fleet.wish(run.role, to)
     newer = fleet.diaries.wait_for(run.task, run.attempt + 1)
@@ -30,12 +30,12 @@ def move(fleet: Fleet, run: Run, to: Machine, fault: str, promised_s: float | No
 
 
 def test_from_a_living_machine_and_back(fleet: Fleet) -> None:
-    """Its task waits for nothing but the word that its run has been stopped, since the guard over it lasts too long."""
+    """The task waits only for the report that its old run has stopped: the timeout of the takeover is far longer."""
     one, other = fleet.machines
     here, *_ = fleet.begin_all("until:done")
-    there = move(fleet, here, other, "a role moved from a living machine")
+    there = move(fleet, here, other, "a role moved from a running machine")
     assert not is_alive(here.pid)
-    again = move(fleet, there, one, "a role moved from a living machine")
+    again = move(fleet, there, one, "a role moved from a running machine")
     assert not is_alive(there.pid)
     accepted = fleet.finish("done")
     assert [[again.attempt], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
@@ -44,7 +44,7 @@ def test_from_a_living_machine_and_back(fleet: Fleet) -> None:
 
 
 def test_from_a_machine_that_stands_still_and_back(build: Build) -> None:
-    """Nobody can say that its run was stopped, so its task waits until the guard over it is lifted."""
+    """The stop of the old run cannot be reported, so the task waits for the timeout of the takeover."""
     fleet = build()
     fleet.house.of_server |= {name: LAPSING[name] for name in (TAKEOVER_GRACE, SWEEP)}
     fleet.open(agents=4)
@@ -52,8 +52,8 @@ def test_from_a_machine_that_stands_still_and_back(build: Build) -> None:
     here, *_ = fleet.begin_all("until:done")
     frozen_at = time.time()
     one.freeze()
-    there = move(fleet, here, other, "a role moved from a machine that stands still", TAKEOVER_S + ROUND_TRIPS_S)
-    assert is_alive(here.pid), "nobody could stop it"
+    there = move(fleet, here, other, "a role moved from a suspended machine", TAKEOVER_S + ROUND_TRIPS_S)
+    assert is_alive(here.pid), "the suspended daemon could not stop it"
     [pushed] = fleet.told("participant.superseded", connection_id=here.connection)
     [claimed] = fleet.told("task.claimed", task=here.task, attempt=2)
     assert seconds(claimed["at"]) - seconds(pushed["at"]) >= TAKEOVER_S - GRAIN_S
@@ -61,7 +61,7 @@ def test_from_a_machine_that_stands_still_and_back(build: Build) -> None:
     one.thaw()
     wait_until(lambda: not is_alive(here.pid), "the older run is stopped")
     fleet.heals(time.monotonic())
-    move(fleet, there, one, "a role moved from a living machine")
+    move(fleet, there, one, "a role moved from a running machine")
     accepted = fleet.finish("done")
     assert [[3], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

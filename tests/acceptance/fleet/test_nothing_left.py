@@ -1,4 +1,4 @@
-"""A fleet that was ended in the worst of ways leaves nothing on this computer: no process, no network, no cable."""
+"""A fleet that is closed in mid-fault leaves nothing on this computer: no process, no network namespace, no device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    """What is asked over a dead line is soon given up."""
+    """Requests over a cut network time out soon."""
     return LAPSING
 
 
 def standing() -> set[str]:
-    """The networks and cables that are there now."""
+    """The names of the network namespaces and devices that exist now."""
     found: set[str] = set()
     for words in (("netns", "list"), ("-brief", "link")):
         with_names = subprocess.run(["ip", *words], capture_output=True, text=True, check=False).stdout

@@ -1,4 +1,4 @@
-"""A run's process number goes to somebody innocent while no daemon looks: they live, and the task is run again."""
+"""A run's process id is reused while no daemon runs: the unrelated process is not killed, and the task runs again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 INIT = (
     "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
 )
-"""The first process of a namespace buries whoever has lost their parent; else no number would ever be free again."""
+"""The first process of a namespace has to reap orphans; otherwise no process id would become free."""
 SEIZE = """
 import pathlib, subprocess, sys
 wanted, nowhere = int(sys.argv[1]), subprocess.DEVNULL
@@ -27,13 +27,13 @@ innocent = subprocess.Popen(["sleep", "infinity"], stdout=nowhere, stderr=nowher
 if innocent.pid != wanted:
     innocent.kill(), innocent.wait()
 """
-"""Somebody else may have been quicker: then it is tried again."""
+"""Another process may get the id first; then the test tries again."""
 LOOK_S = 3.0
-"""For so long at least it is looked that the innocent one is let live."""
+"""For so long the test watches that the unrelated process is not killed, in seconds."""
 
 
 class Warren:
-    """A process namespace: whoever lives there has numbers of its own."""
+    """A process namespace, which has process ids of its own."""
 
     def __init__(self) -> None:
         words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-ISc", INIT]
@@ -41,20 +41,20 @@ class Warren:
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             self.close()
-            pytest.skip("no process namespace can be made here")
+            pytest.skip("process namespaces are not available here")
         self.enter = ("nsenter", f"--target={children_of(self._outer.pid)[0]}", "--pid", "--mount", "--")
 
     def run(self, *words: str) -> str:
-        """Run something inside; what it prints."""
+        """Run a command inside; return what it prints."""
         return subprocess.run([*self.enter, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     def lives(self, pid: int) -> str:
-        """The name of the process that has that number inside, with its state; nothing where none has."""
+        """The beginning of /proc/PID/stat inside (id, name, state); empty if there is no such process."""
         state = f"import pathlib; p = pathlib.Path('/proc/{pid}/stat'); print(p.read_text()[:40] if p.exists() else '')"
         return self.run(sys.executable, "-ISc", state)
 
     def seize(self, pid: int) -> bool:
-        """Have an innocent process get that number inside; whether it has it."""
+        """Try to start an unrelated process with that id inside; return whether it has it."""
         self.run(sys.executable, "-ISc", SEIZE, str(pid))
         return "(sleep)" in self.lives(pid)
 
@@ -84,14 +84,14 @@ def test_an_innocent_process_lives(warren: Warren, build: Build) -> None:
     for pid in {leader, run.pid}:
         with suppress(subprocess.CalledProcessError):
             warren.run("kill", "-9", str(pid))
-    # No number is given out again while its group or session lasts, so both have to be gone.
+    # A process id is not reused while its group or session exists, so both have to end.
     wait_until(lambda: not warren.lives(leader) and not warren.lives(run.pid), "nothing of the run is left")
-    wait_until(lambda: warren.seize(leader), "the number is somebody else's")
+    wait_until(lambda: warren.seize(leader), "the process id is reused")
 
     machine.start()
     newer = fleet.diaries.wait_for(run.task, 2)
     assert machine.name == newer.machine
-    stays(lambda: "(sleep)" in warren.lives(leader), "the innocent process lives", LOOK_S)
+    stays(lambda: "(sleep)" in warren.lives(leader), "the unrelated process is not killed", LOOK_S)
     accepted = fleet.finish("done")
     assert [[2], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

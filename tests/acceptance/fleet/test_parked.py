@@ -1,4 +1,4 @@
-"""An agent that always dies is let rest, and nobody else is the worse for it; one good run and it is as any other."""
+"""An agent that always fails becomes crash-looping, without effect on others; a successful probe run ends that."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_an_agent_that_dies_again_and_again(build: Build) -> None:
     [parked] = fleet.told("agent.parked", role="r0")
     parked_at, until = seconds(parked["data"]["at"]), seconds(parked["data"]["until"])
     assert until - parked_at <= PAUSE_S
-    assert trial.began_at >= until - GRAIN_S, "a parked role runs nothing"
-    report("a parked role: its one run on trial", trial.began_at - parked_at, rest_s=until - parked_at)
+    assert trial.began_at >= until - GRAIN_S, "a crash-looping role runs nothing"
+    report("a crash-looping role: its probe run", trial.began_at - parked_at, rest_s=until - parked_at)
     assert {"r0": [1], "r1": [1]} == fleet.finish("done")
     fleet.house.wait_for_status("r0", "waiting")
-    wait_until(lambda: fleet.house.api.count("agent.unparked", role="r0"), "the good end of the trial is told")
+    wait_until(lambda: fleet.house.api.count("agent.unparked", role="r0"), "the recovery is reported")
     assert [1, 1] == [fleet.house.api.count(kind, role="r0") for kind in ("agent.parked", "agent.unparked")]
     assert [neighbour] == [
         run._replace(last_at=neighbour.last_at, end=None) for run in fleet.diaries.runs(neighbour.task)

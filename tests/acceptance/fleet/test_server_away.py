@@ -1,4 +1,4 @@
-"""The server is away for long: work in hand is finished, and when it is back every fact arrives once and in order."""
+"""The server is away for long: runs finish, and when it is back every report arrives once and in order."""
 
 from __future__ import annotations
 
@@ -35,23 +35,25 @@ def durations() -> Mapping[str, str]:
 
 
 def endure(fleet: Fleet, away_s: float, promised_s: float) -> None:
-    """Let the server be away for so long; one ends well, one is killed, one daemon dies, and the rest works on."""
+    """Kill the server for so long; meanwhile one run finishes, one and a daemon are killed, and the others continue."""
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abccca", strict=True)]
     ends, dies, _, _, goes_on, ends_unseen = [fleet.diaries.wait_for(task) for task in tasks]
     server, daemon = fleet.house.server, fleet.machines[1]
     assert server is not None
     assert daemon.name == dies.machine == ends_unseen.machine != ends.machine
-    wait_until(lambda: fleet.house.api.count("agent.started") == len(tasks), "every beginning is told")
+    wait_until(lambda: fleet.house.api.count("agent.started") == len(tasks), "every start is reported")
     gone_at, began_at = time.monotonic(), time.time()
     server.kill()
     kill(dies.pid)
     time.sleep(away_s / 4)
     daemon.kill()
     fleet.diaries.open_gate("a")
-    wait_until(lambda: not is_alive(ends.pid) and not is_alive(ends_unseen.pid), "they end while nobody can be told")
+    wait_until(
+        lambda: not is_alive(ends.pid) and not is_alive(ends_unseen.pid), "the runs end while no report can be sent"
+    )
     daemon.launch()
     time.sleep(max(0.0, gone_at + away_s - time.monotonic()))
-    assert len(tasks) == len(fleet.diaries.runs()), "nobody has given out a task"
+    assert len(tasks) == len(fleet.diaries.runs()), "no task was started meanwhile"
     assert is_alive(goes_on.pid)
     fleet.end_silence(fleet.machines[0], began_at)
 
@@ -61,7 +63,7 @@ def endure(fleet: Fleet, away_s: float, promised_s: float) -> None:
     fleet.diaries.wait_for(dies.task, 2)
     accepted = fleet.finish("b", "c")
     assert [[1], [2], [1], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
-    wait_until(lambda: all(exits_of(fleet, run) for run in fleet.diaries.runs()), "every end is told")
+    wait_until(lambda: all(exits_of(fleet, run) for run in fleet.diaries.runs()), "every end is reported")
     told = Counter((event["type"], attempt_of(event)) for event in fleet.check().of("agent.started", "agent.exited"))
     for run in fleet.diaries.runs():
         for kind in ("agent.started", "agent.exited"):
@@ -78,7 +80,7 @@ def test_for_a_while(build: Build) -> None:
 class TestForTenMinutes:
     @pytest.fixture
     def durations(self) -> Mapping[str, str]:
-        """The defaults, but for how often an agent of a test may die."""
+        """The defaults, except for how often an agent of a test may fail."""
         return {name: DURATIONS[name] for name in ("GREENROOM_PARK_AFTER_ENDS", "GREENROOM_TASK_DEATHS_MAX")}
 
     def test_with_the_durations_that_are_the_default(self, build: Build) -> None:
