@@ -15,17 +15,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.waiting import PATIENCE_S, wait_until
 
-ROUNDED_S = 0.01
+ROUNDING_S = 0.01
 """By so much an instant in an event may differ from a span of the server's monotonic clock, in seconds."""
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     status: int
     body: Any
     content_type: str
 
 
-class Seen(NamedTuple):
+class ReceivedEvent(NamedTuple):
     """An event, and when it arrived here: by the monotonic clock, and by the wall clock that dates events."""
 
     event: dict[str, Any]
@@ -40,20 +40,20 @@ class Api:
         self.address = urlsplit(url).netloc
         self.token = token
 
-    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> Answer:
+    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> ApiAnswer:
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE_S)
         content = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        sent = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
+        all_headers = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
         if content is not None:
-            sent.setdefault("Content-Type", "application/json")
+            all_headers.setdefault("Content-Type", "application/json")
         try:
-            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", content, sent)
+            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", content, all_headers)
             response = connection.getresponse()
             text = response.read()
             kind = response.headers.get("content-type", "")
-            return Answer(response.status, json.loads(text) if text and "json" in kind else text, kind)
+            return ApiAnswer(response.status, json.loads(text) if text and "json" in kind else text, kind)
         except http.client.HTTPException as error:
             raise OSError(f"no answer: {error!r}") from error
         finally:
@@ -94,12 +94,12 @@ class Api:
         )
 
 
-class Live:
+class EventReader:
     """Reads the live stream of all events and records when each one arrives. It reconnects after a break."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.seen: list[Seen] = []
+        self.received: list[ReceivedEvent] = []
         self._is_closed = False
         self._connection: http.client.HTTPConnection | None = None
         self._has_opened = threading.Event()
@@ -107,16 +107,18 @@ class Live:
         self._thread.start()
         assert self._has_opened.wait(PATIENCE_S), "the live stream did not open"
 
-    def find(self, kind: str, after: Seen | int | None = None, **data: object) -> list[Seen]:
+    def find(self, kind: str, after: ReceivedEvent | int | None = None, **data: object) -> list[ReceivedEvent]:
         """The events of a type with that data that came after another event, or after a position."""
-        start = after.event["pos"] if isinstance(after, Seen) else after or 0
+        start = after.event["pos"] if isinstance(after, ReceivedEvent) else after or 0
         return [
-            seen
-            for seen in list(self.seen)
-            if seen.event["type"] == kind and seen.event["pos"] > start and data.items() <= seen.event["data"].items()
+            received
+            for received in list(self.received)
+            if received.event["type"] == kind
+            and received.event["pos"] > start
+            and data.items() <= received.event["data"].items()
         ]
 
-    def wait_for(self, kind: str, after: Seen | int | None = None, **data: object) -> Seen:
+    def wait_for(self, kind: str, after: ReceivedEvent | int | None = None, **data: object) -> ReceivedEvent:
         """Wait for the first such event and return it."""
         return wait_until(lambda: self.find(kind, after, **data), f"the live reader sees {kind} {data or ''}")[0]
 
@@ -138,15 +140,15 @@ class Live:
 
     def _follow(self, connection: http.client.HTTPConnection) -> None:
         headers = {"Authorization": f"Bearer {self._api.token}", "Accept": "text/event-stream"}
-        headers |= {"Last-Event-ID": str(self.seen[-1].event["pos"])} if self.seen else {}
+        headers |= {"Last-Event-ID": str(self.received[-1].event["pos"])} if self.received else {}
         connection.request("GET", "/api/v1/events", headers=headers)
         with connection.getresponse() as response:
             self._has_opened.set()
             for line in response:
                 if line.startswith(b"data:"):
-                    self.seen.append(Seen(json.loads(line[5:]), time.monotonic(), time.time()))
+                    self.received.append(ReceivedEvent(json.loads(line[5:]), time.monotonic(), time.time()))
 
 
-def instant(event: dict[str, Any]) -> float:
+def committed_at(event: dict[str, Any]) -> float:
     """When an event was committed, in seconds of the wall clock."""
     return datetime.fromisoformat(event["at"]).timestamp()

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import House
+from tests.acceptance.installation import Installation
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[House]:
+def bare(tmp_path: Path) -> Iterator[Installation]:
     """An installation in which nothing runs yet."""
-    house = House(tmp_path / "house")
-    yield house
-    house.close()
+    installation = Installation(tmp_path / "installation")
+    yield installation
+    installation.close()
 
 
 @pytest.fixture
-def house(bare: House) -> House:
+def installation(bare: Installation) -> Installation:
     """An installation whose server runs, with an open room."""
-    return bare.open()
+    return bare.start_with_room()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,8 +30,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    house = getattr(item, "funcargs", {}).get("bare")
-    if report.failed and isinstance(house, House):
+    installation = getattr(item, "funcargs", {}).get("bare")
+    if report.failed and isinstance(installation, Installation):
         with suppress(Exception):
-            report.sections += house.logs()
+            report.sections += installation.logs()
     return report

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tests.waiting import PATIENCE_S, wait_until
 
-LOOK_AT_THE_KILLED_EVERY_S = 0.02
+KILL_INTERVAL_S = 0.02
 
 
-class Started:
+class StartedProcess:
     """One process in a session of its own. Its output goes to files."""
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, logs: Path) -> None:
@@ -91,7 +91,7 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def with_mark(mark: str) -> dict[int, str]:
+def find_processes(mark: str) -> dict[int, str]:
     """The running processes whose environment contains `mark`, each with its command line."""
     found = {}
     for folder in Path("/proc").iterdir():
@@ -105,28 +105,28 @@ def with_mark(mark: str) -> dict[int, str]:
     return found
 
 
-def nobody_left(mark: str) -> None:
+def wait_until_none_left(mark: str) -> None:
     """Wait until no process with `mark` in its environment runs."""
-    wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "no process is left")
+    wait_until(lambda: not find_processes(mark) or _raise_remaining(find_processes(mark)), "no process is left")
 
 
-def end_all(mark: str) -> dict[int, str]:
+def kill_all(mark: str) -> dict[int, str]:
     """Kill all processes with `mark`, which only those that a test started can have; return them."""
     ended: dict[int, str] = {}
 
     def kill() -> bool:
-        found = with_mark(mark)
+        found = find_processes(mark)
         ended.update(found)
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return not found
 
-    wait_until(kill, f"no process with {mark} is left", LOOK_AT_THE_KILLED_EVERY_S)
+    wait_until(kill, f"no process with {mark} is left", KILL_INTERVAL_S)
     return ended
 
 
-def _say(found: dict[int, str]) -> bool:
+def _raise_remaining(found: dict[int, str]) -> bool:
     if found:
         raise OSError(f"still there: {found}")
     return True

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.crash.yard import SQLITE, UNHURRIED, open_yard
-from tests.acceptance.house import House
+from tests.acceptance.crash.load_room import PATIENT_DURATIONS, SQLITE, open_load_room
+from tests.acceptance.installation import Installation
 from tests.postgres import Server
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return UNHURRIED
+    return PATIENT_DURATIONS
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
+def server_settings() -> Mapping[str, str]:
     """Settings of the server alone."""
     return {}
 
@@ -35,17 +35,19 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str], database: str) -> Iterator[House]:
+def bare(
+    tmp_path: Path, durations: Mapping[str, str], server_settings: Mapping[str, str], database: str
+) -> Iterator[Installation]:
     """An installation in which nothing runs yet."""
-    house = House(tmp_path / "house", durations)
-    house.of_server = dict(of_server)
-    house.store_words = ("--database", database) if database else ()
-    yield house
-    house.close()
+    installation = Installation(tmp_path / "installation", durations)
+    installation.server_settings = dict(server_settings)
+    installation.database_arguments = ("--database", database) if database else ()
+    yield installation
+    installation.close()
 
 
 @pytest.fixture
-def yard(bare: House) -> House:
+def installation(bare: Installation) -> Installation:
     """An installation whose server runs, with the room of the load."""
-    open_yard(bare)
+    open_load_room(bare)
     return bare

@@ -15,38 +15,38 @@ from typing import Any, Final
 
 import schemathesis
 
-KNOWN: Final = "GREENROOM_FUZZ_KNOWN"
-known: Final[dict[str, list[Any]]] = json.loads(os.environ.get(KNOWN, "{}"))
+KNOWN_VARIABLE: Final = "GREENROOM_FUZZ_KNOWN"
+known_values: Final[dict[str, list[Any]]] = json.loads(os.environ.get(KNOWN_VARIABLE, "{}"))
 NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 INTEGER_MAX: Final = 2**53
-LEFT_ALONE: Final = 3
+KEPT_ONE_IN: Final = 3
 """One of so many generated values, chosen by its bytes, is kept."""
 
 
-def known_for(name: str, made_up: Any) -> Any:
+def known_value(name: str, generated: Any) -> Any:
     """An existing value for that name, or the generated one."""
-    values = known.get(name)
-    if isinstance(made_up, str):
-        fits = NAME.fullmatch(made_up) is not None
+    values = known_values.get(name)
+    if isinstance(generated, str):
+        fits = NAME.fullmatch(generated) is not None
     else:
-        fits = type(made_up) is int and 0 < made_up <= INTEGER_MAX
-    if not values or not fits or type(values[0]) is not type(made_up):
-        return made_up
-    draw = zlib.crc32(repr(made_up).encode())
-    return values[draw // LEFT_ALONE % len(values)] if draw % LEFT_ALONE else made_up
+        fits = type(generated) is int and 0 < generated <= INTEGER_MAX
+    if not values or not fits or type(values[0]) is not type(generated):
+        return generated
+    draw = zlib.crc32(repr(generated).encode())
+    return values[draw // KEPT_ONE_IN % len(values)] if draw % KEPT_ONE_IN else generated
 
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-    return exchanged(path_parameters)
+    return replace_values(path_parameters)
 
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    return exchanged(body)
+    return replace_values(body)
 
 
-def exchanged(fields: Any) -> Any:
+def replace_values(fields: Any) -> Any:
     if not isinstance(fields, dict):
         return fields
-    return {name: known_for(name, value) for name, value in fields.items()}
+    return {name: known_value(name, value) for name, value in fields.items()}

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-FOLDER = Path(os.environ["HAND_FOLDER"])
+FOLDER = Path(os.environ["SCRIPTED_AGENT_FOLDER"])
 LOOK_EVERY_S = 0.02
 STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
 """An ignored signal stays ignored in child processes. None of them ends by itself, so that they can be counted."""
@@ -24,7 +24,7 @@ STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
 
 def main() -> int:
     text = sys.stdin.read()
-    tell("begins", text)
+    record("begins", text)
     for word in text.split():
         verb, _, value = word.partition(":")
         if verb == "hold":
@@ -32,28 +32,28 @@ def main() -> int:
                 time.sleep(LOOK_EVERY_S)
         elif verb == "fork":
             subprocess.Popen(["sh", "-c", STUBBORN], stdin=subprocess.DEVNULL)
-            tell("forked", text)
+            record("forked", text)
         elif verb == "fail" and int(os.environ["GREENROOM_ATTEMPT"]) <= int(value):
             print(f"the saw broke on attempt {os.environ['GREENROOM_ATTEMPT']}", file=sys.stderr)
-            tell("fails", text)
+            record("fails", text)
             return 7
         elif verb == "big":
             print("head" + "x" * 3 * 1024 * 1024 + "tail")
         elif verb == "own":
-            said = subprocess.run(
+            completed = subprocess.run(
                 [sys.executable, "-m", "greenroom", "handoff", "--to", value, "by my own call"], check=False
             )
-            tell(f"handed off with {said.returncode}", text)
+            record(f"handed off with {completed.returncode}", text)
     print(f"did {text.strip()}")
     sys.stdout.flush()
-    tell("ends", text)
+    record("ends", text)
     return 0
 
 
-def tell(what: str, text: str) -> None:
+def record(kind: str, text: str) -> None:
     """Append a line in one write, so that lines of other processes cannot interleave."""
     line = {
-        "what": what,
+        "kind": kind,
         "text": text.strip(),
         "role": os.environ.get("GREENROOM_ROLE"),
         "task": os.environ.get("GREENROOM_TASK"),

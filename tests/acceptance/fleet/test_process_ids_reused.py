@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.acceptance.fleet.conftest import Build
+from tests.acceptance.fleet.conftest import BuildFleet
 from tests.acceptance.processes import children_of
 from tests.waiting import stays, wait_until
 
@@ -19,44 +19,44 @@ INIT = (
     "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
 )
 """The first process of a namespace has to reap orphans; otherwise no process id would become free."""
-SEIZE = """
+TAKE_PROCESS_ID = """
 import pathlib, subprocess, sys
 wanted, nowhere = int(sys.argv[1]), subprocess.DEVNULL
 pathlib.Path("/proc/sys/kernel/ns_last_pid").write_text(str(wanted - 1))
-innocent = subprocess.Popen(["sleep", "infinity"], stdout=nowhere, stderr=nowhere, start_new_session=True)
-if innocent.pid != wanted:
-    innocent.kill(), innocent.wait()
+unrelated = subprocess.Popen(["sleep", "infinity"], stdout=nowhere, stderr=nowhere, start_new_session=True)
+if unrelated.pid != wanted:
+    unrelated.kill(), unrelated.wait()
 """
 """Another process may get the id first; then the test tries again."""
-LOOK_S = 3.0
+WATCH_S = 3.0
 """For so long the test watches that the unrelated process is not killed, in seconds."""
 
 
-class Warren:
+class PidNamespace:
     """A process namespace, which has process ids of its own."""
 
     def __init__(self) -> None:
-        words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-ISc", INIT]
-        self._outer = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        arguments = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-ISc", INIT]
+        self._outer = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             self.close()
             pytest.skip("process namespaces are not available here")
         self.enter = ("nsenter", f"--target={children_of(self._outer.pid)[0]}", "--pid", "--mount", "--")
 
-    def run(self, *words: str) -> str:
+    def run(self, *arguments: str) -> str:
         """Run a command inside; return what it prints."""
-        return subprocess.run([*self.enter, *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run([*self.enter, *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
-    def lives(self, pid: int) -> str:
+    def stat_of(self, pid: int) -> str:
         """The beginning of /proc/PID/stat inside (id, name, state); empty if there is no such process."""
         state = f"import pathlib; p = pathlib.Path('/proc/{pid}/stat'); print(p.read_text()[:40] if p.exists() else '')"
         return self.run(sys.executable, "-ISc", state)
 
-    def seize(self, pid: int) -> bool:
+    def take_process_id(self, pid: int) -> bool:
         """Try to start an unrelated process with that id inside; return whether it has it."""
-        self.run(sys.executable, "-ISc", SEIZE, str(pid))
-        return "(sleep)" in self.lives(pid)
+        self.run(sys.executable, "-ISc", TAKE_PROCESS_ID, str(pid))
+        return "(sleep)" in self.stat_of(pid)
 
     def close(self) -> None:
         self._outer.kill()
@@ -66,32 +66,32 @@ class Warren:
 
 
 @pytest.fixture
-def warren() -> Iterator[Warren]:
-    warren = Warren()
-    yield warren
-    warren.close()
+def namespace() -> Iterator[PidNamespace]:
+    namespace = PidNamespace()
+    yield namespace
+    namespace.close()
 
 
-def test_an_innocent_process_lives(warren: Warren, build: Build) -> None:
-    fleet = build()
+def test_unrelated_process_is_not_killed(namespace: PidNamespace, build_fleet: BuildFleet) -> None:
+    fleet = build_fleet()
     machine = fleet.machines[0]
-    machine.enter = warren.enter
-    fleet.open(agents=2)
+    machine.enter = namespace.enter
+    fleet.start(agents=2)
     run, _ = fleet.begin_all("until:done")
-    leader = int(warren.run(sys.executable, "-ISc", f"import os; print(os.getsid({run.pid}))"))
+    leader = int(namespace.run(sys.executable, "-ISc", f"import os; print(os.getsid({run.pid}))"))
 
     machine.kill()
     for pid in {leader, run.pid}:
         with suppress(subprocess.CalledProcessError):
-            warren.run("kill", "-9", str(pid))
+            namespace.run("kill", "-9", str(pid))
     # A process id is not reused while its group or session exists, so both have to end.
-    wait_until(lambda: not warren.lives(leader) and not warren.lives(run.pid), "nothing of the run is left")
-    wait_until(lambda: warren.seize(leader), "the process id is reused")
+    wait_until(lambda: not namespace.stat_of(leader) and not namespace.stat_of(run.pid), "nothing of the run is left")
+    wait_until(lambda: namespace.take_process_id(leader), "the process id is reused")
 
     machine.start()
     newer = fleet.diaries.wait_for(run.task, 2)
     assert machine.name == newer.machine
-    stays(lambda: "(sleep)" in warren.lives(leader), "the unrelated process is not killed", LOOK_S)
+    stays(lambda: "(sleep)" in namespace.stat_of(leader), "the unrelated process is not killed", WATCH_S)
     accepted = fleet.finish("done")
     assert [[2], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from tests.acceptance.crash.crowd import PLACES, ROLES, ROOM, WATCHER
-from tests.acceptance.house import CALM, House
+from tests.acceptance.crash.load_generator import HEARTBEAT_ROLE, REQUESTS_MAX, ROLES, ROOM
+from tests.acceptance.installation import BASE_DURATIONS, Installation
 from tests.waiting import PATIENCE_S
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-UNHURRIED = CALM | {
+PATIENT_DURATIONS = BASE_DURATIONS | {
     "GREENROOM_DATABASE_TIMEOUT_S": f"{2 * PATIENCE_S:g}",
     "GREENROOM_EVENTS_KEPT_MAX": "10000000",
 }
@@ -21,17 +21,19 @@ unavailable for too long. The limit on events keeps the whole log, however much 
 """
 
 
-def open_yard(house: House) -> None:
+def open_load_room(installation: Installation) -> None:
     """Start the server, and open the room of the load."""
-    house.start_server()
-    house.run("room", "create", ROOM, "--roles", ",".join((*ROLES, WATCHER)), "--max-requests", str(PLACES))
+    installation.start_server()
+    installation.run(
+        "room", "create", ROOM, "--roles", ",".join((*ROLES, HEARTBEAT_ROLE)), "--max-requests", str(REQUESTS_MAX)
+    )
 
 
-def check_file(house: House) -> None:
+def check_file(installation: Installation) -> None:
     """Kill the server once more, and have SQLite check the database file. PostgreSQL checks its own."""
-    assert house.server is not None
-    house.server.kill()
-    if not house.store_words:
-        with closing(sqlite3.connect(house.data_dir / "greenroom.db")) as connection:
+    assert installation.server is not None
+    installation.server.kill()
+    if not installation.database_arguments:
+        with closing(sqlite3.connect(installation.data_dir / "greenroom.db")) as connection:
             assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
             assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()

@@ -27,7 +27,7 @@ DIARY = os.open(FOLDER / f"{TASK}.{ATTEMPT}.{os.getpid()}", os.O_WRONLY | os.O_A
 
 
 def main() -> int:
-    tell("begins")
+    record("begins")
     for word in sys.stdin.read().split():
         verb, _, value = word.partition(":")
         if verb == "until":
@@ -42,11 +42,11 @@ def main() -> int:
         elif verb == "write":
             print("x" * int(value), flush=True)
         elif verb == "fail" and int(value) >= ATTEMPT:
-            tell("fails")
+            record("fails")
             return 7
     print(f"did {TASK} in attempt {ATTEMPT}")
     sys.stdout.flush()
-    tell("ends")
+    record("ends")
     return 0
 
 
@@ -54,13 +54,13 @@ def work() -> None:
     """Do one step, then read the notes that users sent."""
     time.sleep(STEP_S)
     notes = Path(NOTES).read_text("utf-8") if NOTES and Path(NOTES).exists() else ""
-    tell("works", notes=notes)
+    record("works", notes=notes)
 
 
-def tell(what: str, **more: str) -> None:
+def record(kind: str, **more: str) -> None:
     """Append a line. The wall clock is the same for all processes of a computer, in whatever namespace."""
     line = {
-        "what": what,
+        "kind": kind,
         "task": TASK,
         "attempt": ATTEMPT,
         "machine": os.environ["MACHINE"],
