@@ -105,7 +105,7 @@ def test_invalid_path_is_declined(bare: Installation) -> None:
     task = bare.run("send", "tidy", "tidy /nowhere/at/all", "--json").data["task"]["id"]
     declined = bare.wait_for_task(task, "quarantined")
     assert (1, 0) == (declined["attempt"], declined["deaths"])
-    assert "There is no folder /nowhere/at/all" in declined["reason"]
+    assert "There is no readable folder /nowhere/at/all" in declined["reason"]
 
 
 def test_say_sends_first_message_once(bare: Installation, gated: GatedRepository) -> None:
