@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := .tools/bin/uv
 PEERS := .cache/peers
 FLEET := tests/acceptance/fleet
-HEALING := .cache/healing
+RECOVERY := .cache/recovery
 CODE := $(shell find src tests bench examples tools -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 
 .DEFAULT_GOAL := help
@@ -42,9 +42,9 @@ bench: dev ## run the benchmarks, and print the table that the README quotes
 
 prove: dev ## the long tests
 	@$(BIN)/pytest -m prove -o faulthandler_timeout=14400 --ignore=$(FLEET)
-	@rm -rf $(HEALING)
-	@HEALING_REPORT=$(HEALING) $(BIN)/pytest -m "prove or process" -o faulthandler_timeout=14400 $(FLEET)
-	@$(BIN)/python -m $(subst /,.,$(FLEET)).healing $(HEALING)
+	@rm -rf $(RECOVERY)
+	@RECOVERY_REPORT=$(RECOVERY) $(BIN)/pytest -m "prove or process" -o faulthandler_timeout=14400 $(FLEET)
+	@$(BIN)/python -m $(subst /,.,$(FLEET)).recovery $(RECOVERY)
 
 format: dev ## reformat the code as lint requires
 	@$(BIN)/ruff check --fix $(CODE)

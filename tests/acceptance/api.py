@@ -1,4 +1,4 @@
-"""Greenroom's HTTP API as a stranger calls it. Knows http.client and JSON; must not know any part of the product."""
+"""Calls Greenroom's HTTP API with http.client and JSON only, without any part of the product."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.waiting import PATIENCE_S, wait_until
 
-ROUNDED_S = 0.01
-"""By so much an instant that the server tells may differ from a span of its monotonic clock."""
+ROUNDING_S = 0.01
+"""By so much an instant in an event may differ from a span of the server's monotonic clock, in seconds."""
 
 
-class Answer(NamedTuple):
+class ApiAnswer(NamedTuple):
     status: int
     body: Any
     content_type: str
 
 
-class Seen(NamedTuple):
-    """An event, and when it arrived here: by the monotonic clock, and by the wall clock that events are dated by."""
+class ReceivedEvent(NamedTuple):
+    """An event, and when it arrived here: by the monotonic clock, and by the wall clock that dates events."""
 
     event: dict[str, Any]
     at: float
@@ -34,26 +34,26 @@ class Seen(NamedTuple):
 
 
 class Api:
-    """Calls with one token; each over a connection of its own."""
+    """A client with one token. Each call has a connection of its own."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self.address = urlsplit(url).netloc
         self.token = token
 
-    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> Answer:
+    def call(self, method: str, path: str, body: object = None, raw: bytes | None = None, **headers: str) -> ApiAnswer:
         connection = http.client.HTTPConnection(self.address, timeout=PATIENCE_S)
         content = raw if raw is not None else None if body is None else json.dumps(body).encode()
-        sent = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
+        all_headers = ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
         if content is not None:
-            sent.setdefault("Content-Type", "application/json")
+            all_headers.setdefault("Content-Type", "application/json")
         try:
-            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", content, sent)
+            connection.request(method, path if path.startswith("/") else f"/api/v1/{path}", content, all_headers)
             response = connection.getresponse()
             text = response.read()
             kind = response.headers.get("content-type", "")
-            return Answer(response.status, json.loads(text) if text and "json" in kind else text, kind)
+            return ApiAnswer(response.status, json.loads(text) if text and "json" in kind else text, kind)
         except http.client.HTTPException as error:
             raise OSError(f"no answer: {error!r}") from error
         finally:
@@ -70,36 +70,36 @@ class Api:
         return answer.body
 
     def events(self) -> list[dict[str, Any]]:
-        """Everything that happened so far, in commit order."""
+        """All events so far, in commit order."""
         gathered: list[dict[str, Any]] = []
         while page := self.get(f"events?limit=1000&after={gathered[-1]['pos'] if gathered else 0}"):
             gathered += page
         return gathered
 
     def position(self) -> int:
-        """Where the log of what happened ends now."""
+        """The position of the newest event."""
         return max((int(event["pos"]) for event in self.events()), default=0)
 
     def metric(self, name: str, **labels: str) -> float:
-        """What the server counts or measures under that name, summed over all other labels."""
+        """The value of a metric, summed over all labels that are not given."""
         families = text_string_to_metric_families(self.call("GET", "/metrics").body.decode())
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         assert samples, f"the server has no metric {name}"
         return float(sum(sample.value for sample in samples if labels.items() <= sample.labels.items()))
 
     def count(self, kind: str, **data: object) -> int:
-        """How many events of a type there were, with that data."""
+        """The number of events of a type with that data."""
         return len(
             [event for event in self.events() if event["type"] == kind and data.items() <= event["data"].items()]
         )
 
 
-class Live:
-    """A reader of the live stream of everything, who notes when each event arrives. It comes back after a break."""
+class EventReader:
+    """Reads the live stream of all events and records when each one arrives. It reconnects after a break."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.seen: list[Seen] = []
+        self.received: list[ReceivedEvent] = []
         self._is_closed = False
         self._connection: http.client.HTTPConnection | None = None
         self._has_opened = threading.Event()
@@ -107,17 +107,19 @@ class Live:
         self._thread.start()
         assert self._has_opened.wait(PATIENCE_S), "the live stream did not open"
 
-    def find(self, kind: str, after: Seen | int | None = None, **data: object) -> list[Seen]:
-        """The events of a type with that data, that came after another one, or after a position."""
-        start = after.event["pos"] if isinstance(after, Seen) else after or 0
+    def find(self, kind: str, after: ReceivedEvent | int | None = None, **data: object) -> list[ReceivedEvent]:
+        """The events of a type with that data that came after another event, or after a position."""
+        start = after.event["pos"] if isinstance(after, ReceivedEvent) else after or 0
         return [
-            seen
-            for seen in list(self.seen)
-            if seen.event["type"] == kind and seen.event["pos"] > start and data.items() <= seen.event["data"].items()
+            received
+            for received in list(self.received)
+            if received.event["type"] == kind
+            and received.event["pos"] > start
+            and data.items() <= received.event["data"].items()
         ]
 
-    def wait_for(self, kind: str, after: Seen | int | None = None, **data: object) -> Seen:
-        """The first of these."""
+    def wait_for(self, kind: str, after: ReceivedEvent | int | None = None, **data: object) -> ReceivedEvent:
+        """Wait for the first such event and return it."""
         return wait_until(lambda: self.find(kind, after, **data), f"the live reader sees {kind} {data or ''}")[0]
 
     def close(self) -> None:
@@ -129,24 +131,24 @@ class Live:
 
     def _read(self) -> None:
         while not self._is_closed:
-            # A line that is silent outlasts every wait for an event, so that a reader who is not told stays untold.
+            # A silent connection outlasts every wait for an event: a reader that the server does not notify gets none.
             connection = self._connection = http.client.HTTPConnection(self._api.address, timeout=2 * PATIENCE_S)
-            # AttributeError: a response whose line is shut by another thread may have lost its file in mid-read.
+            # AttributeError: a response whose socket another thread has shut down may have lost its file in mid-read.
             with suppress(OSError, http.client.HTTPException, ValueError, AttributeError), closing(connection):
                 self._follow(connection)
             time.sleep(0.05)
 
     def _follow(self, connection: http.client.HTTPConnection) -> None:
         headers = {"Authorization": f"Bearer {self._api.token}", "Accept": "text/event-stream"}
-        headers |= {"Last-Event-ID": str(self.seen[-1].event["pos"])} if self.seen else {}
+        headers |= {"Last-Event-ID": str(self.received[-1].event["pos"])} if self.received else {}
         connection.request("GET", "/api/v1/events", headers=headers)
         with connection.getresponse() as response:
             self._has_opened.set()
             for line in response:
                 if line.startswith(b"data:"):
-                    self.seen.append(Seen(json.loads(line[5:]), time.monotonic(), time.time()))
+                    self.received.append(ReceivedEvent(json.loads(line[5:]), time.monotonic(), time.time()))
 
 
-def instant(event: dict[str, Any]) -> float:
-    """When it was committed, in seconds of the wall clock."""
+def committed_at(event: dict[str, Any]) -> float:
+    """When an event was committed, in seconds of the wall clock."""
     return datetime.fromisoformat(event["at"]).timestamp()

@@ -1,4 +1,4 @@
-"""Gives every test a house of its own, and a failed one the words of all its processes. Must not know any test."""
+"""Fixtures: an installation for each test, and the output of all its processes in the report of a failed test."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import House
+from tests.acceptance.installation import Installation
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[House]:
-    """A house in which nothing runs yet."""
-    house = House(tmp_path / "house")
-    yield house
-    house.close()
+def bare(tmp_path: Path) -> Iterator[Installation]:
+    """An installation in which nothing runs yet."""
+    installation = Installation(tmp_path / "installation")
+    yield installation
+    installation.close()
 
 
 @pytest.fixture
-def house(bare: House) -> House:
-    """A house whose server runs, with an open room."""
-    return bare.open()
+def installation(bare: Installation) -> Installation:
+    """An installation whose server runs, with an open room."""
+    return bare.start_with_room()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -30,8 +30,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    house = getattr(item, "funcargs", {}).get("bare")
-    if report.failed and isinstance(house, House):
+    installation = getattr(item, "funcargs", {}).get("bare")
+    if report.failed and isinstance(installation, Installation):
         with suppress(Exception):
-            report.sections += house.logs()
+            report.sections += installation.logs()
     return report

@@ -1,4 +1,4 @@
-"""Knows how processes are started, watched and ended, and who was left behind. Must not know what they do."""
+"""Starts, watches and ends processes, and finds those that were left behind."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tests.waiting import PATIENCE_S, wait_until
 
-LOOK_AT_THE_KILLED_EVERY_S = 0.02
+KILL_INTERVAL_S = 0.02
 
 
-class Started:
-    """One process in a session of its own; what it writes goes to files."""
+class StartedProcess:
+    """One process in a session of its own. Its output goes to files."""
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, logs: Path) -> None:
         self.name = name
@@ -54,19 +54,19 @@ class Started:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Send SIGKILL and wait for its end."""
         self._process.kill()
         self._process.wait()
 
     def wait(self) -> int:
-        """Its exit code."""
+        """Wait for its end and return its exit code."""
         try:
             return self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} (process {self.pid}) still runs after {PATIENCE_S:g} s") from None
 
     def end(self) -> None:
-        """Ask it to end, and see that it does."""
+        """Send SIGTERM, and assert that it exits."""
         if self.poll() is None:
             self.send(signal.SIGCONT)
             self.send(signal.SIGTERM)
@@ -78,7 +78,7 @@ class Started:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether there is such a process; one that only waits to be reaped does not count."""
+    """Return whether a process with that id runs; a zombie does not count."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -87,12 +87,12 @@ def is_alive(pid: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that a process of one thread has started and not yet waited for."""
+    """The children of a single-threaded process for which it has not waited yet."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def with_mark(mark: str) -> dict[int, str]:
-    """The living processes in whose environment stands `mark`, each with its command line."""
+def find_processes(mark: str) -> dict[int, str]:
+    """The running processes whose environment contains `mark`, each with its command line."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
@@ -105,28 +105,28 @@ def with_mark(mark: str) -> dict[int, str]:
     return found
 
 
-def nobody_left(mark: str) -> None:
-    """See that nobody with `mark` lives any more."""
-    wait_until(lambda: not with_mark(mark) or _say(with_mark(mark)), "nobody is left behind")
+def wait_until_none_left(mark: str) -> None:
+    """Wait until no process with `mark` in its environment runs."""
+    wait_until(lambda: not find_processes(mark) or _raise_remaining(find_processes(mark)), "no process is left")
 
 
-def end_all(mark: str) -> dict[int, str]:
-    """Kill whoever has `mark`, which only what a test started can have; who that was."""
+def kill_all(mark: str) -> dict[int, str]:
+    """Kill all processes with `mark`, which only those that a test started can have; return them."""
     ended: dict[int, str] = {}
 
     def kill() -> bool:
-        found = with_mark(mark)
+        found = find_processes(mark)
         ended.update(found)
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return not found
 
-    wait_until(kill, f"whoever has {mark} is dead", LOOK_AT_THE_KILLED_EVERY_S)
+    wait_until(kill, f"no process with {mark} is left", KILL_INTERVAL_S)
     return ended
 
 
-def _say(found: dict[int, str]) -> bool:
+def _raise_remaining(found: dict[int, str]) -> bool:
     if found:
         raise OSError(f"still there: {found}")
     return True

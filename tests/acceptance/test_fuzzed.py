@@ -1,4 +1,4 @@
-"""Requests that nobody thought of, made from the API's own document: one by one, and in chains by its links."""
+"""Requests that schemathesis generates from the OpenAPI document: single ones, and chains along its links."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import pytest
 
-from tests.acceptance import fuzzing
+from tests.acceptance import schemathesis_hooks
 from tests.acceptance.api import Api
-from tests.acceptance.house import CALM, House
+from tests.acceptance.installation import BASE_DURATIONS, Installation
 from tests.waiting import PATIENCE_S
 
-HURRIED: Final = {
-    # A standing call would have each of thousands of requests wait for its time.
+SHORT_POLLS: Final = {
+    # A long poll would delay each of thousands of requests.
     "GREENROOM_CLAIM_WAIT_MAX_S": "0.02",
     "GREENROOM_WISHES_WAIT_MAX_S": "0.02",
 }
@@ -41,31 +41,32 @@ CONFIGURATION: Final = """
 max-steps = 30
 inference.algorithms = []
 """
-"""Chains follow the links that the document has, and none that the tool thinks of."""
-CASES: Final = re.compile(r"(\d+) generated")
+"""Chains follow the links of the document only, and none that schemathesis infers."""
+GENERATED: Final = re.compile(r"(\d+) generated")
 FINDINGS_SHOWN: Final = 12_000
 SUMMARY_SHOWN: Final = 2_000
 PHASES: Final = ("coverage", "fuzzing", "stateful")
 EXAMPLES: Final = {"coverage": 1, "fuzzing": 8, "stateful": 100}
-AT_LEAST: Final = {"coverage": 1000, "fuzzing": 200, "stateful": 300}
-"""Requests of each phase. Chains end early where an answer differs from the last time; then one more seed is tried."""
+REQUESTS_MIN: Final = {"coverage": 1000, "fuzzing": 200, "stateful": 300}
+"""Minimum of requests in each phase. A chain ends early where an answer differs from last time; then the test takes one
+more seed."""
 SEEDS_MAX: Final = 10
-SEEDS_AT_LENGTH: Final = range(1, 6)
-EXAMPLES_AT_LENGTH: Final = 500
-AT_LEAST_AT_LENGTH: Final = 20_000
+LONG_SEEDS: Final = range(1, 6)
+LONG_EXAMPLES: Final = 500
+LONG_REQUESTS_MIN: Final = 20_000
 
 
 @pytest.fixture
-def furnished(tmp_path: Path) -> Iterator[House]:
-    """A server with rooms in which every kind of thing is there to be met."""
-    house = House(tmp_path / "house", CALM | HURRIED)
-    house.start_server()
-    yield house
-    house.close()
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """An installation with a server only; `create_objects` fills it."""
+    installation = Installation(tmp_path / "installation", BASE_DURATIONS | SHORT_POLLS)
+    installation.start_server()
+    yield installation
+    installation.close()
 
 
-def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
-    """Make what requests may meet; the values that mean something, by the name of the parameter or field."""
+def create_objects(api: Api, seed: int) -> dict[str, list[Any]]:
+    """Create objects of every kind; return their values, by the name of the parameter or field."""
     tasks: list[str] = []
     rooms = [f"room{seed}.{number}" for number in range(ROOMS)]
     api.call("PUT", "machines/m1", {"name": "m1", "harnesses": ["shell"]})
@@ -76,11 +77,11 @@ def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
         api.post(f"rooms/{room}/participants/builder/join", connection_id="c1")
         tasks += [api.post(f"rooms/{room}/messages", sender="user", text="do it")["task"]["id"] for _ in range(TASKS)]
         tasks.append(api.post(f"rooms/{room}/backlog", text="later")["id"])
-        for ending, more in (("complete", {}), ("decline", {"reason": "so"}), ("cancel", None), (None, None)):
+        for verb, more in (("complete", {}), ("decline", {"reason": "so"}), ("cancel", None), (None, None)):
             task = api.post(f"rooms/{room}/tasks/claim", role="builder", connection_id="c1")["id"]
-            if ending is not None:
-                said = {} if more is None else {"connection_id": "c1", "attempt": 1, **more}
-                api.post(f"tasks/{task}/{ending}", **said)
+            if verb is not None:
+                body = {} if more is None else {"connection_id": "c1", "attempt": 1, **more}
+                api.post(f"tasks/{task}/{verb}", **body)
     return {
         "room": rooms,
         "role": ["builder", "reviewer"],
@@ -96,41 +97,43 @@ def furnish(api: Api, seed: int) -> dict[str, list[Any]]:
     }
 
 
-def fuzz(house: House, phases: str, examples: int, seed: int) -> int:
-    """Have requests made up and sent; the number of them. Fails with what was found, and with what is not answered.
+def fuzz(installation: Installation, phases: str, examples: int, seed: int) -> int:
+    """Generate and send requests; return how many. Fails with the findings, and with requests that get no answer.
 
-    How much is tried is counted: the tool's own limits of time, on a request and on making one up, are not in force.
+    The amount is limited by number: schemathesis' own time limits, for a request and for generating one, are off.
     """
     environment = dict(os.environ)
-    environment[fuzzing.KNOWN] = json.dumps(furnish(house.api, seed))
-    environment["SCHEMATHESIS_HOOKS"] = fuzzing.__name__
+    environment[schemathesis_hooks.KNOWN_VARIABLE] = json.dumps(create_objects(installation.api, seed))
+    environment["SCHEMATHESIS_HOOKS"] = schemathesis_hooks.__name__
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    configuration = house.root / "schemathesis.toml"
+    configuration = installation.root / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)),
-        *("run", f"{house.url}/openapi.json"),
-        *("--header", f"Authorization: Bearer {house.token}"),
+        *("run", f"{installation.url}/openapi.json"),
+        *("--header", f"Authorization: Bearer {installation.token}"),
         *("--checks", ",".join(CHECKS)),
         *("--phases", phases, "--max-examples", str(examples), "--seed", str(seed), "--no-color"),
         *("--request-timeout", str(PATIENCE_S), "--suppress-health-check", "all"),
     ]
-    ran = subprocess.run(command, env=environment, cwd=house.root, capture_output=True, text=True, check=False)
-    print(ran.stdout[-SUMMARY_SHOWN:])
-    assert ran.returncode == 0, ran.stdout[-FINDINGS_SHOWN:] + ran.stderr[-FINDINGS_SHOWN:]
-    told = CASES.search(ran.stdout)
-    assert told is not None, ran.stdout
-    return int(told[1])
+    completed = subprocess.run(
+        command, env=environment, cwd=installation.root, capture_output=True, text=True, check=False
+    )
+    print(completed.stdout[-SUMMARY_SHOWN:])
+    assert completed.returncode == 0, completed.stdout[-FINDINGS_SHOWN:] + completed.stderr[-FINDINGS_SHOWN:]
+    generated = GENERATED.search(completed.stdout)
+    assert generated is not None, completed.stdout
+    return int(generated[1])
 
 
-def check_the_house_stands(house: House) -> None:
-    """The server lives, has raised nothing, and its store is whole."""
-    assert house.server is not None
-    assert house.server.poll() is None, "the server ended"
-    assert "Traceback" not in house.server.err
-    with closing(sqlite3.connect(house.data_dir / "greenroom.db")) as database:
+def check_server_and_store(installation: Installation) -> None:
+    """Assert that the server runs, has logged no traceback, and that its store is consistent."""
+    assert installation.server is not None
+    assert installation.server.poll() is None, "the server exited"
+    assert "Traceback" not in installation.server.err
+    with closing(sqlite3.connect(installation.data_dir / "greenroom.db")) as database:
         assert [("ok",)] == database.execute("PRAGMA integrity_check").fetchall()
-        # No stream has a gap in its numbers.
+        # No stream has a gap in its `seq`.
         assert (
             []
             == database.execute(
@@ -141,21 +144,21 @@ def check_the_house_stands(house: House) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("phase", PHASES)
-def test_no_request_of_any_kind_breaks_anything(furnished: House, phase: str) -> None:
+def test_generated_requests(installation: Installation, phase: str) -> None:
     sent = 0
     for seed in range(20, 20 + SEEDS_MAX):
-        sent += fuzz(furnished, phase, EXAMPLES[phase], seed)
-        if sent >= AT_LEAST[phase]:
+        sent += fuzz(installation, phase, EXAMPLES[phase], seed)
+        if sent >= REQUESTS_MIN[phase]:
             break
 
-    assert sent >= AT_LEAST[phase]
-    check_the_house_stands(furnished)
+    assert sent >= REQUESTS_MIN[phase]
+    check_server_and_store(installation)
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("seed", SEEDS_AT_LENGTH)
-def test_nor_does_one_of_a_hundred_thousand(furnished: House, seed: int) -> None:
-    sent = fuzz(furnished, ",".join(PHASES), EXAMPLES_AT_LENGTH, seed)
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_generated_requests_at_length(installation: Installation, seed: int) -> None:
+    sent = fuzz(installation, ",".join(PHASES), LONG_EXAMPLES, seed)
 
-    assert sent >= AT_LEAST_AT_LENGTH
-    check_the_house_stands(furnished)
+    assert sent >= LONG_REQUESTS_MIN
+    check_server_and_store(installation)

@@ -1,4 +1,4 @@
-"""Work that is taken from somebody: its run is stopped, what it had written is kept, and the next one sees it."""
+"""A task is taken from its holder: the run is stopped, its output kept as a late result for the next holder."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import ROOM, SELDOM, House
-from tests.acceptance.processes import Started, with_mark
+from tests.acceptance.installation import RARE_HEARTBEATS, ROOM, Installation
+from tests.acceptance.processes import StartedProcess, find_processes
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 HALF = "half of the door is blue"
 STUBBORN = f"cat >/dev/null; echo '{HALF}'; (trap '' TERM; sleep 600) & exec sleep 600"
-"""Writes, and then never ends; its child heeds no SIGTERM."""
-GUARD_ENDS_SOON = {"GREENROOM_TAKEOVER_GRACE_S": "2"}
-"""For work that was taken over from somebody who never says that it is stopped."""
+"""A command that writes and then never ends; its child ignores SIGTERM."""
+SHORT_TAKEOVER_GRACE = {"GREENROOM_TAKEOVER_GRACE_S": "2"}
+"""For takeovers from a holder that never reports that it has stopped."""
 
 
-def start_work(house: House, **more: str) -> Started:
-    return house.start_work("sh", "-c", STUBBORN, **more)
+def start_work(installation: Installation, **more: str) -> StartedProcess:
+    return installation.start_work("sh", "-c", STUBBORN, **more)
 
 
 def has_written(path: Path) -> bool:
     return HALF in path.read_text("utf-8")
 
 
-def begin(house: House) -> str:
-    """Give the worker a task; it has written half of its result on return."""
-    task = house.send("paint the door")
-    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.1" / "stdout"), "it has written something")
+def begin_task(installation: Installation) -> str:
+    """Give `work` a task; its command has written half of its result on return."""
+    task = installation.send("paint the door")
+    wait_until(
+        lambda: has_written(installation.data_dir / "runs" / f"{task}.1" / "stdout"),
+        "the command has written something",
+    )
     return task
 
 
-def painter(house: House) -> Path:
-    """A team whose builder is that stubborn command, run by a daemon."""
-    config = house.write_team()
+def write_painter_team(installation: Installation) -> Path:
+    """Write a team file whose builder is that stubborn command, for a daemon."""
+    config = installation.write_team()
     config.write_text(
         f'[room]\nname = "{ROOM}"\nroles = ["builder", "reviewer"]\n'
         f'[agents.builder]\ncommand = ["sh", "-c", """{STUBBORN}"""]\n'
@@ -46,196 +49,203 @@ def painter(house: House) -> Path:
     return config
 
 
-def late_texts(house: House, task: str) -> list[tuple[int, str]]:
-    return [(late["attempt"], late["text"]) for late in house.task(task)["late_results"]]
+def late_texts(installation: Installation, task: str) -> list[tuple[int, str]]:
+    return [(late["attempt"], late["text"]) for late in installation.task(task)["late_results"]]
 
 
-def wait_until_late(house: House, task: str) -> None:
-    wait_until(lambda: late_texts(house, task) == [(1, HALF + "\n")], "it was handed in late")
+def wait_until_late(installation: Installation, task: str) -> None:
+    wait_until(lambda: late_texts(installation, task) == [(1, HALF + "\n")], "the late result is stored")
 
 
-def runs_of(house: House, task: str, attempt: int | None = None) -> dict[int, str]:
-    """The processes that live for a task, or for one attempt at it: in other houses there are attempts, too."""
-    mark = f"GREENROOM_ATTEMPT={attempt}" if attempt is not None else str(house.root)
-    of_attempt = with_mark(mark)
-    return {pid: line for pid, line in with_mark(f"GREENROOM_TASK={task}").items() if pid in of_attempt}
+def runs_of(installation: Installation, task: str, attempt: int | None = None) -> dict[int, str]:
+    """The running processes of a task, or of one attempt at it: other installations run attempts, too."""
+    mark = f"GREENROOM_ATTEMPT={attempt}" if attempt is not None else str(installation.root)
+    of_attempt = find_processes(mark)
+    return {pid: line for pid, line in find_processes(f"GREENROOM_TASK={task}").items() if pid in of_attempt}
 
 
-def claim_of(said: str) -> list[str]:
-    found = re.search(r"greenroom task-started (--task \S+ --attempt \d+)", said)
-    assert found, said
+def claim_of(output: str) -> list[str]:
+    found = re.search(r"greenroom task-started (--task \S+ --attempt \d+)", output)
+    assert found, output
     return found[1].split()
 
 
 @pytest.mark.parametrize("verb", ["cancel", "reset"])
-def test_what_a_person_takes_away_is_stopped_and_kept(house: House, verb: str) -> None:
-    work = start_work(house)
-    task = begin(house)
-    house.run("task", verb, task, "--reason", "no more paint")
-    wait_until_late(house, task)
-    wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "it says why")
+def test_cancel_and_reset_stop_run_and_keep_output(installation: Installation, verb: str) -> None:
+    work = start_work(installation)
+    task = begin_task(installation)
+    installation.run("task", verb, task, "--reason", "no more paint")
+    wait_until_late(installation, task)
+    wait_until(lambda: f"{task} (attempt 1): The task was" in work.err, "`work` prints why")
     assert ("cancelled (no more paint)" if verb == "cancel" else "released: reset") in work.err
-    assert {} == {pid: line for pid, line in runs_of(house, task, 1).items() if "sleep" in line}
+    assert {} == {pid: line for pid, line in runs_of(installation, task, 1).items() if "sleep" in line}
     assert work.poll() is None
     if verb == "cancel":
-        house.run("task", "accept", task, "--attempt", "1")
-        accepted = house.task(task)
+        installation.run("task", "accept", task, "--attempt", "1")
+        accepted = installation.task(task)
         assert ("completed", 1, HALF + "\n") == (accepted["status"], accepted["accepted_attempt"], accepted["result"])
 
 
-def test_a_late_result_that_is_accepted_stops_the_run_of_the_newer_attempt(house: House) -> None:
-    start_work(house)
-    task = begin(house)
-    house.run("task", "reset", task)
-    wait_until_late(house, task)
-    wait_until(lambda: has_written(house.data_dir / "runs" / f"{task}.2" / "stdout"), "it is tried again")
-    shown = house.run("status").out
+def test_accepted_late_result_stops_newer_run(installation: Installation) -> None:
+    start_work(installation)
+    task = begin_task(installation)
+    installation.run("task", "reset", task)
+    wait_until_late(installation, task)
+    wait_until(lambda: has_written(installation.data_dir / "runs" / f"{task}.2" / "stdout"), "the next attempt writes")
+    shown = installation.run("status").out
     assert f"{task}: 1 late result" in shown
     assert f"greenroom task show {task}" in shown
-    assert f"greenroom task accept {task} --attempt 1" in house.run("task", "show", task).out
-    house.run("task", "accept", task, "--attempt", "1")
-    assert ["1 late result"] != [need["detail"] for need in house.run("status", "--json").data["needs"]]
-    wait_until(lambda: not runs_of(house, task, 2), "the newer run is stopped")
-    done = house.task(task)
+    assert f"greenroom task accept {task} --attempt 1" in installation.run("task", "show", task).out
+    installation.run("task", "accept", task, "--attempt", "1")
+    assert ["1 late result"] != [need["detail"] for need in installation.run("status", "--json").data["needs"]]
+    wait_until(lambda: not runs_of(installation, task, 2), "the newer run is stopped")
+    done = installation.task(task)
     assert ("completed", 1, HALF + "\n") == (done["status"], done["accepted_attempt"], done["result"])
-    wait_until(lambda: house.seat("builder"), "its seat waits for more")
+    wait_until(lambda: installation.participant("builder"), "the agent is present again")
 
 
-def test_who_takes_over_waits_for_the_old_run_and_sees_what_it_had_written(house: House) -> None:
-    work = start_work(house)
-    task = begin(house)
-    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+def test_takeover_waits_for_old_run_and_sees_its_output(installation: Installation) -> None:
+    work = start_work(installation)
+    task = begin_task(installation)
+    newer = installation.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert work.wait() == 4
     assert "call again" not in work.err
-    assert newer.wait() == 0, "the word that the old run is stopped ends the wait, not its longest time"
+    assert newer.wait() == 0, "the report that the old run is stopped ends the wait, not its timeout"
     assert HALF in newer.out
-    assert [(1, HALF + "\n")] == late_texts(house, task)
-    assert {} == runs_of(house, task, 1)
-    events = [event["type"] for event in house.api.events() if event["data"].get("task") == task]
+    assert [(1, HALF + "\n")] == late_texts(installation, task)
+    assert {} == runs_of(installation, task, 1)
+    events = [event["type"] for event in installation.api.events() if event["data"].get("task") == task]
     assert events.index("task.late_result") < len(events) - 1 - events[::-1].index("task.claimed")
 
 
-def test_a_daemon_s_run_is_taken_over_likewise(house: House) -> None:
-    house.start_daemon(config=painter(house))
-    machine = house.machine()["id"]
-    house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
-    task = house.send("paint the door")
-    folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
-    wait_until(lambda: has_written(folder / "stdout"), "it has written something")
-    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
-    assert newer.wait() == 0, "the word that the old run is stopped ends the wait, not its longest time"
+def test_takeover_of_daemon_run(installation: Installation) -> None:
+    installation.start_daemon(config=write_painter_team(installation))
+    machine = installation.machine()["id"]
+    installation.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
+    task = installation.send("paint the door")
+    folder = installation.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
+    wait_until(lambda: has_written(folder / "stdout"), "the command has written something")
+    newer = installation.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+    assert newer.wait() == 0, "the report that the old run is stopped ends the wait, not its timeout"
     assert HALF in newer.out
-    assert [(1, HALF + "\n")] == late_texts(house, task)
-    assert {} == runs_of(house, task, 1)
-    assert 2 == house.task(task)["attempt"]
+    assert [(1, HALF + "\n")] == late_texts(installation, task)
+    assert {} == runs_of(installation, task, 1)
+    assert 2 == installation.task(task)["attempt"]
 
 
-def test_a_daemon_that_beats_seldom_hears_of_it_at_once(bare: House) -> None:
-    """Otherwise its run would go on beside the new one, from the end of the guard to its next beat."""
-    bare.durations |= SELDOM
-    house = bare.open()
-    house.start_daemon(config=painter(house))
-    house.run("agent", "set", f"{ROOM}/builder", "--machine", house.machine()["id"], "--harness", f"{ROOM}.builder")
-    task = house.send("paint the door")
-    folder = house.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
-    wait_until(lambda: has_written(folder / "stdout"), "it has written something")
-    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+def test_daemon_with_rare_heartbeats_learns_of_takeover(bare: Installation) -> None:
+    """Otherwise its run would continue beside the new one, from the end of the takeover wait to its next heartbeat."""
+    bare.durations |= RARE_HEARTBEATS
+    installation = bare.start_with_room()
+    installation.start_daemon(config=write_painter_team(installation))
+    installation.run(
+        "agent", "set", f"{ROOM}/builder", "--machine", installation.machine()["id"], "--harness", f"{ROOM}.builder"
+    )
+    task = installation.send("paint the door")
+    folder = installation.data_dir / "logs" / ROOM / "builder" / f"{task}.1"
+    wait_until(lambda: has_written(folder / "stdout"), "the command has written something")
+    newer = installation.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert newer.wait() == 0
-    assert {} == runs_of(house, task, 1), "the old run is stopped before the new one begins"
+    assert {} == runs_of(installation, task, 1), "the old run is stopped before the new one begins"
     assert HALF in newer.out
 
 
-def test_a_holder_that_slept_through_it_stops_when_it_wakes(bare: House) -> None:
-    house = bare.open(**GUARD_ENDS_SOON)
-    work = start_work(house)
-    task = begin(house)
+def test_suspended_holder_stops_after_takeover(bare: Installation) -> None:
+    installation = bare.start_with_room(**SHORT_TAKEOVER_GRACE)
+    work = start_work(installation)
+    task = begin_task(installation)
     work.send(signal.SIGSTOP)
-    newer = house.run("wait-for-task", ROOM, "--role", "builder", "--take-over")
-    assert 2 == house.task(task)["attempt"]
-    assert len(runs_of(house, task, 1)) >= 2, "nobody has stopped the old run yet"
+    newer = installation.run("wait-for-task", ROOM, "--role", "builder", "--take-over")
+    assert 2 == installation.task(task)["attempt"]
+    assert len(runs_of(installation, task, 1)) >= 2, "the old run is not stopped yet"
     work.send(signal.SIGCONT)
     assert work.wait() == 4
-    assert {} == runs_of(house, task, 1)
-    assert [(1, HALF + "\n")] == late_texts(house, task)
-    house.run("task-complete", *claim_of(newer.out), "new paint")
-    assert ["new paint"] == house.heard_by_user()
+    assert {} == runs_of(installation, task, 1)
+    assert [(1, HALF + "\n")] == late_texts(installation, task)
+    installation.run("task-complete", *claim_of(newer.out), "new paint")
+    assert ["new paint"] == installation.messages_to_user()
 
 
-def test_a_daemon_s_run_is_cancelled_and_its_seat_waits_for_more(house: House) -> None:
-    house.start_daemon(config=painter(house))
-    machine = house.machine()["id"]
-    house.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
-    task = house.send("paint the door")
-    wait_until(lambda: has_written(house.data_dir / "logs" / ROOM / "builder" / f"{task}.1" / "stdout"), "it writes")
-    house.run("task", "cancel", task)
-    wait_until_late(house, task)
-    assert {} == runs_of(house, task)
-    again = house.send("paint the window")
-    wait_until(lambda: house.task(again)["status"] == "in_progress", "the same seat has the next task")
-    assert 1 == house.api.count("participant.joined")
+def test_cancelled_daemon_run_keeps_participant(installation: Installation) -> None:
+    installation.start_daemon(config=write_painter_team(installation))
+    machine = installation.machine()["id"]
+    installation.run("agent", "set", f"{ROOM}/builder", "--machine", machine, "--harness", f"{ROOM}.builder")
+    task = installation.send("paint the door")
+    wait_until(
+        lambda: has_written(installation.data_dir / "logs" / ROOM / "builder" / f"{task}.1" / "stdout"),
+        "the command writes",
+    )
+    installation.run("task", "cancel", task)
+    wait_until_late(installation, task)
+    assert {} == runs_of(installation, task)
+    again = installation.send("paint the window")
+    wait_until(lambda: installation.task(again)["status"] == "in_progress", "the same participant has the next task")
+    assert 1 == installation.api.count("participant.joined")
 
 
-def test_of_two_agents_of_one_role_the_older_one_s_text_is_a_late_result(bare: House) -> None:
-    house = bare.open(**GUARD_ENDS_SOON)
-    task = house.send("paint the door")
-    older = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
-    newer = claim_of(house.run("wait-for-task", ROOM, "--role", "builder", "--take-over").out)
+def test_handoff_of_superseded_agent_is_late_result(bare: Installation) -> None:
+    installation = bare.start_with_room(**SHORT_TAKEOVER_GRACE)
+    task = installation.send("paint the door")
+    older = claim_of(installation.run("wait-for-task", ROOM, "--role", "builder").out)
+    newer = claim_of(installation.run("wait-for-task", ROOM, "--role", "builder", "--take-over").out)
     assert older != newer
-    refused = house.run("handoff", "--to", "reviewer", *older, "-", text="old paint\n", expect=4)
+    refused = installation.run("handoff", "--to", "reviewer", *older, "-", text="old paint\n", expect=4)
     assert "late result" in refused.err
     assert "call again" not in refused.out + refused.err
-    house.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
-    done = house.task(task)
+    installation.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
+    done = installation.task(task)
     assert ("completed", "new paint", 2) == (done["status"], done["result"], done["accepted_attempt"])
-    assert [(1, "old paint")] == late_texts(house, task)
-    again = house.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
+    assert [(1, "old paint")] == late_texts(installation, task)
+    again = installation.run("handoff", "--to", "reviewer", *newer, "-", text="new paint\n")
     assert "is completed, handed to reviewer" in again.out
-    assert [(1, "old paint")] == late_texts(house, task), "what is said once more is answered, and not kept once more"
-    assert 2 == len(house.api.get(f"rooms/{ROOM}/tasks"))
+    assert [(1, "old paint")] == late_texts(installation, task), "a repeated result is answered, and not stored again"
+    assert 2 == len(installation.api.get(f"rooms/{ROOM}/tasks"))
 
 
-def test_a_result_is_handed_in_once_however_often_it_is_said(house: House) -> None:
-    task = house.send("paint the door")
-    claim = claim_of(house.run("wait-for-task", ROOM, "--role", "builder").out)
+def test_repeated_completion_is_stored_once(installation: Installation) -> None:
+    task = installation.send("paint the door")
+    claim = claim_of(installation.run("wait-for-task", ROOM, "--role", "builder").out)
     for _ in range(2):
-        assert "is completed" in house.run("task-complete", *claim, "blue").out
-    assert ["blue"] == house.heard_by_user()
-    house.run("task-complete", "blue", expect=2)
-    over = house.run("report-progress", *claim, "more", expect=4)
+        assert "is completed" in installation.run("task-complete", *claim, "blue").out
+    assert ["blue"] == installation.messages_to_user()
+    installation.run("task-complete", "blue", expect=2)
+    over = installation.run("report-progress", *claim, "more", expect=4)
     assert "over" in over.err
-    assert [] == house.task(task)["late_results"]
+    assert [] == installation.task(task)["late_results"]
 
 
-def test_agents_stay_in_a_room_that_is_renamed(bare: House) -> None:
-    house = bare.open(GREENROOM_HEARTBEAT_INTERVAL_S="2")
-    waiting = house.start("wait-for-task", ROOM, "--role", "reviewer")
-    work = start_work(house)
-    task = begin(house)
-    wait_until(lambda: house.seat("reviewer"), "the reviewer waits")
-    house.run("room", "change", ROOM, "--name", "studio")
-    # Beyond a heartbeat of each: both have asked for the room since.
-    before = house.api.get("rooms/studio")["participants"]
-    wait_until(lambda: later(before, house.api.get("rooms/studio")["participants"]), "both beat on")
-    house.api.post("rooms/studio/messages", sender="user", text="look at the fence", to="reviewer")
-    house.run("task", "cancel", task)
+def test_agents_stay_in_renamed_room(bare: Installation) -> None:
+    installation = bare.start_with_room(GREENROOM_HEARTBEAT_INTERVAL_S="2")
+    waiting = installation.start("wait-for-task", ROOM, "--role", "reviewer")
+    work = start_work(installation)
+    task = begin_task(installation)
+    wait_until(lambda: installation.participant("reviewer"), "the reviewer waits")
+    installation.run("room", "change", ROOM, "--name", "studio")
+    # Wait for a heartbeat of each: both have sent requests about the room since.
+    before = installation.api.get("rooms/studio")["participants"]
+    wait_until(
+        lambda: have_beaten(before, installation.api.get("rooms/studio")["participants"]), "both continue to beat"
+    )
+    installation.api.post("rooms/studio/messages", sender="user", text="look at the fence", to="reviewer")
+    installation.run("task", "cancel", task)
     assert waiting.wait() == 0
     assert "look at the fence" in waiting.out
     assert work.poll() is None
-    wait_until(lambda: not runs_of(house, task, 1), "its run is stopped")
+    wait_until(lambda: not runs_of(installation, task, 1), "the run is stopped")
 
 
-def later(before: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
-    was = {each["role"]: each["ready_until"] for each in before}
-    return len(now) == 2 and all(each["ready_until"] > was[each["role"]] for each in now)
+def have_beaten(before: list[dict[str, str]], now: list[dict[str, str]]) -> bool:
+    ready_before = {each["role"]: each["ready_until"] for each in before}
+    return len(now) == 2 and all(each["ready_until"] > ready_before[each["role"]] for each in now)
 
 
-def test_work_that_beats_seldom_hears_of_a_takeover_before_the_guard_is_over(bare: House) -> None:
-    """Between two ordinary beats there is more time than the guard lasts."""
+def test_work_with_rare_heartbeats_learns_of_takeover(bare: Installation) -> None:
+    """The ordinary interval between heartbeats is longer than the takeover wait."""
     beats = {"GREENROOM_HEARTBEAT_INTERVAL_S": "400"}
-    house = bare.open(**beats, GREENROOM_TAKEOVER_GRACE_S="300")
-    work = start_work(house, **beats)
-    begin(house)
-    newer = house.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
+    installation = bare.start_with_room(**beats, GREENROOM_TAKEOVER_GRACE_S="300")
+    work = start_work(installation, **beats)
+    begin_task(installation)
+    newer = installation.start("wait-for-task", ROOM, "--role", "builder", "--take-over")
     assert work.wait() == 4
     assert newer.wait() == 0
-    assert HALF in newer.out, "it was told to stop, and had its say, before anybody else began"
+    assert HALF in newer.out, "the old run was stopped and its output stored before the next attempt began"

@@ -1,4 +1,4 @@
-"""The three programs of examples/tidy, run as a daemon runs them, on real git repositories; no server takes part."""
+"""The three programs of examples/tidy, run as a daemon runs them, on real git repositories, without a server."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.tidy import (
+from tests.acceptance.tidy_example import (
     GOOD_TEST,
     PROGRAMS,
     TIDY,
     UNTIDY,
-    Team,
+    ProgramRunner,
     commit_file,
     fingerprint,
     git,
@@ -27,111 +27,116 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def team(tmp_path: Path) -> Team:
-    return Team(tmp_path / "team")
+def runner(tmp_path: Path) -> ProgramRunner:
+    return ProgramRunner(tmp_path / "team")
 
 
-# ---------------------------------------------------------------- what comes back
+# ---------------------------------------------------------------- results
 
 
-def test_findings_are_fixed_and_the_diff_applies(team: Team, tmp_path: Path) -> None:
+def test_diff_of_fixes_applies(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "my own code", untidy=UNTIDY, test_untidy=GOOD_TEST)
     before = fingerprint(repository)
 
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
 
     assert "2 of 2 findings fixed. Changed files: 1." in report
     assert "Recommended: the tests pass" in report
     assert "pytest: 1 passed" in report
     assert "\n-import os\n" in report
     assert fingerprint(repository) == before, "the checkout and its .git stay as they were, byte for byte"
-    assert sorted(path.name for path in (team.work / "t1").iterdir()) == ["lock", "report.md", "ruff.toml", "tidy.diff"]
-    git(repository, "apply", str(team.work / "t1" / "tidy.diff"))
+    assert sorted(path.name for path in (runner.work / "t1").iterdir()) == [
+        "lock",
+        "report.md",
+        "ruff.toml",
+        "tidy.diff",
+    ]
+    git(repository, "apply", str(runner.work / "t1" / "tidy.diff"))
     assert (repository / "untidy.py").read_text() == UNTIDY.replace("import os\n", "").replace("path \n", "path\n")
-    assert any(line.startswith("report-progress ") for line in team.told.read_text().splitlines())
+    assert any(line.startswith("report-progress ") for line in runner.calls.read_text().splitlines())
 
 
-def test_nothing_to_fix_is_a_good_answer(team: Team, tmp_path: Path) -> None:
+def test_nothing_to_fix(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", tidy="import sys\n\nprint(sys.path)\n")
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "Nothing to fix" in report
     assert "it is tidy" in report
     assert "```" not in report
 
 
-def test_findings_that_need_a_person_are_left_and_named(team: Team, tmp_path: Path) -> None:
+def test_unfixable_findings_are_listed(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", wrong="def read():\n    return missing\n", broken="def (:\n")
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "Nothing to fix" in report
     assert "undefined-name (fix by hand)" in report
     assert "invalid-syntax" in report
     assert "files that do not compile: 1" in report
 
 
-def test_tests_that_failed_before_do_not_speak_against_the_fixes(team: Team, tmp_path: Path) -> None:
+def test_tests_that_failed_before_are_no_regression(runner: ProgramRunner, tmp_path: Path) -> None:
     failing = "def test_never():\n    assert False\n"
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_never=failing)
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "Unproven" in report
     assert "before the fixes: 1 failed" in report
     assert "newly broken" not in report
 
 
 @pytest.mark.parametrize("also_failing", ["", "\n\ndef test_never():\n    assert False\n"])
-def test_fixes_that_break_a_test_are_not_recommended(team: Team, tmp_path: Path, also_failing: str) -> None:
+def test_fixes_that_break_a_test_are_not_recommended(runner: ProgramRunner, tmp_path: Path, also_failing: str) -> None:
     needs_import = f"import untidy\n\n\ndef test_os():\n    assert untidy.os.sep\n{also_failing}"
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_os=needs_import)
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "NOT RECOMMENDED: pytest" in report
     assert "newly broken: test_os.py::test_os" in report
     assert "newly broken: test_os.py::test_never" not in report
-    assert "\n-import os\n" in report, "the diff is given all the same"
+    assert "\n-import os\n" in report, "the diff is included nevertheless"
 
 
-def test_without_tests_the_diff_is_unproven(team: Team, tmp_path: Path) -> None:
-    report = team.tidy(f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
+def test_diff_without_tests_is_unproven(runner: ProgramRunner, tmp_path: Path) -> None:
+    report = runner.run_all(f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
     assert "Unproven: no tests were found" in report
 
 
-def test_tests_that_do_not_end_are_stopped(team: Team, tmp_path: Path) -> None:
+def test_endless_tests_are_stopped(runner: ProgramRunner, tmp_path: Path) -> None:
     endless = "import time\n\n\ndef test_endless():\n    time.sleep(1000)\n"
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_endless=endless)
-    report = team.tidy(f"tidy {repository}", TIDY_TEST_LIMIT_S="2")
+    report = runner.run_all(f"tidy {repository}", TIDY_TEST_LIMIT_S="2")
     assert "not finished within 2 s" in report
     assert "Unproven" in report
 
 
-def test_a_large_diff_is_cut_in_the_message_and_whole_in_the_file(team: Team, tmp_path: Path) -> None:
+def test_large_diff_is_truncated_in_report_only(runner: ProgramRunner, tmp_path: Path) -> None:
     long = "import os\n" + "".join(f"value_{number} = {number} \n" for number in range(20_000))
     repository = make_repository(tmp_path / "code", long=long)
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert len(report.encode()) < 600_000
     assert "The rest is in the file" in report
-    git(repository, "apply", "--check", str(team.work / "t1" / "tidy.diff"))
+    git(repository, "apply", "--check", str(runner.work / "t1" / "tidy.diff"))
 
 
-# ---------------------------------------------------------------- which repository
+# ---------------------------------------------------------------- finding the repository
 
 
 @pytest.mark.parametrize(
     "message", ["tidy {}", "{}", "please tidy {} today", 'tidy "{}".', "Hello.\n\ntidy {}, please"]
 )
-def test_a_path_with_spaces_is_found_in_a_sentence(team: Team, tmp_path: Path, message: str) -> None:
+def test_path_with_spaces_in_message(runner: ProgramRunner, tmp_path: Path, message: str) -> None:
     repository = make_repository(tmp_path / "my own code", untidy=UNTIDY)
-    plan = read_plan(team.ask("surveyor", message.format(repository)))
+    plan = read_plan(runner.run("surveyor", message.format(repository)))
     assert plan["repository"] == str(repository)
 
 
-def test_no_path_means_the_checkout_that_holds_the_programs(team: Team, tmp_path: Path) -> None:
-    repository = make_repository(tmp_path / "house", untidy=UNTIDY)
+def test_default_repository_is_own_checkout(runner: ProgramRunner, tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "checkout", untidy=UNTIDY)
     shutil.copytree(TIDY, repository / "examples" / "tidy", ignore=shutil.ignore_patterns("__pycache__"))
     program = repository / "examples" / "tidy" / "surveyor.py"
     command = [sys.executable, "-B", str(program)]
-    answer = subprocess.run(command, input="tidy up", env=team.environment("t1"), capture_output=True, text=True)
+    answer = subprocess.run(command, input="tidy up", env=runner.environment("t1"), capture_output=True, text=True)
     assert read_plan(answer.stdout)["repository"] == str(repository)
 
 
-def test_bare_shallow_and_linked_repositories_are_tidied(team: Team, tmp_path: Path) -> None:
+def test_bare_shallow_and_linked_repositories(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", untidy=UNTIDY)
     commit_file(repository, "later.py", "import os\n")
     git(tmp_path, "clone", "--quiet", "--bare", str(repository), "bare.git")
@@ -140,27 +145,27 @@ def test_bare_shallow_and_linked_repositories_are_tidied(team: Team, tmp_path: P
     found = {"bare.git": "3 of 3", "shallow": "3 of 3", "linked": "2 of 2"}
     for name, fixed in found.items():
         before = fingerprint(repository) | fingerprint(tmp_path / name)
-        assert f"{fixed} findings fixed" in team.tidy(f"tidy {tmp_path / name}", task=name)
+        assert f"{fixed} findings fixed" in runner.run_all(f"tidy {tmp_path / name}", task=name)
         assert fingerprint(repository) | fingerprint(tmp_path / name) == before
 
 
-def test_what_is_not_committed_stays_and_is_no_part_of_it(team: Team, tmp_path: Path) -> None:
+def test_uncommitted_changes_are_ignored_and_kept(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, other="print(1)\n")
     (repository / "other.py").write_text("import json\n")
     (repository / "untracked.py").write_text("import json\n")
     (repository / "staged.py").write_text("import json\n")
     git(repository, "add", "staged.py")
     before = fingerprint(repository)
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "2 of 2 findings fixed" in report
     assert "json" not in report
     assert fingerprint(repository) == before
 
 
-# ---------------------------------------------------------------- what is declined
+# ---------------------------------------------------------------- declined requests
 
 
-def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tmp_path: Path) -> None:
+def test_invalid_requests_are_declined_with_reason(runner: ProgramRunner, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     git(tmp_path, "init", "--quiet", "empty")
     repository = make_repository(tmp_path / "code", inner__untidy=UNTIDY)
@@ -174,36 +179,36 @@ def test_requests_that_cannot_be_done_are_declined_with_a_way_out(team: Team, tm
         "tidy https://example.invalid/code.git": "is not an absolute path",
         f"tidy /{'long' * 50_000}": "There is no readable folder",
         "tidy /nul\0byte": "There is no readable folder",
-        f"tidy /{'many words ' * 50_000}": "There is no readable folder",
+        f"tidy /{'many arguments ' * 50_000}": "There is no readable folder",
     }
     for message, reason in reasons.items():
-        assert reason in team.decline("surveyor", message)
-    assert not team.work.exists()
+        assert reason in runner.run_declining("surveyor", message)
+    assert not runner.work.exists()
 
 
-def test_a_work_folder_inside_the_checkout_is_declined(team: Team, tmp_path: Path) -> None:
+def test_work_folder_inside_checkout_is_declined(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code")
-    team.work = repository / "work"
-    assert "Set GREENROOM_WORK_DIR" in team.decline("surveyor", f"tidy {repository}")
+    runner.work = repository / "work"
+    assert "Set GREENROOM_WORK_DIR" in runner.run_declining("surveyor", f"tidy {repository}")
 
 
-def test_a_configuration_that_ruff_refuses_is_declined(team: Team, tmp_path: Path) -> None:
+def test_invalid_ruff_configuration_is_declined(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", untidy=UNTIDY)
     commit_file(repository, "ruff.toml", 'required-version = "==0.0.1"\n')
-    assert "fix it" in team.decline("surveyor", f"tidy {repository}")
+    assert "fix it" in runner.run_declining("surveyor", f"tidy {repository}")
 
 
 @pytest.mark.parametrize("program", ["fixer", "checker"])
-def test_a_text_that_is_no_plan_is_declined(team: Team, tmp_path: Path, program: str) -> None:
-    plan = team.ask("surveyor", f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
+def test_invalid_plan_is_declined(runner: ProgramRunner, tmp_path: Path, program: str) -> None:
+    plan = runner.run("surveyor", f"tidy {make_repository(tmp_path / 'code', untidy=UNTIDY)}")
     outside = plan.replace('"job": "t1"', '"job": "../../elsewhere"')
     option = plan.replace('"base": "', '"base": "--output=')
     for text in ("hello", "```json\n[]\n```", "```json\n{}\n```", plan[: len(plan) // 2], outside, option):
-        assert "surveyor" in team.decline(program, text)
+        assert "surveyor" in runner.run_declining(program, text)
 
 
-def test_a_decline_that_reaches_nobody_is_a_failure_with_the_reason(team: Team) -> None:
-    environment = team.environment("t1")
+def test_decline_without_task_fails_with_reason(runner: ProgramRunner) -> None:
+    environment = runner.environment("t1")
     del environment["GREENROOM_TASK"]
     command = [sys.executable, str(TIDY / "surveyor.py")]
     process = subprocess.run(command, input="tidy ./it", env=environment, capture_output=True, text=True)
@@ -211,35 +216,35 @@ def test_a_decline_that_reaches_nobody_is_a_failure_with_the_reason(team: Team) 
     assert "is not an absolute path" in process.stderr
 
 
-# ---------------------------------------------------------------- the repository's own ways
+# ---------------------------------------------------------------- settings of the repository
 
 
-def test_the_repository_chooses_its_rules_and_its_format(team: Team, tmp_path: Path) -> None:
+def test_repository_configures_rules_and_format(runner: ProgramRunner, tmp_path: Path) -> None:
     repository = make_repository(tmp_path / "code", untidy=UNTIDY + "print( 'x' )\n")
     commit_file(repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n')
-    report = team.tidy(f"tidy {repository}", task="chosen")
+    report = runner.run_all(f"tidy {repository}", task="chosen")
     assert "1 of 1 findings fixed" in report
-    assert "\n+print" not in report, "no format was asked for"
+    assert "\n+print" not in report, "no format is configured"
     assert "-import os" not in report
 
     commit_file(
         repository, "pyproject.toml", '[tool.ruff.lint]\nselect = ["W"]\n[tool.ruff.format]\nquote-style="single"\n'
     )
-    report = team.tidy(f"tidy {repository}", task="formatted")
+    report = runner.run_all(f"tidy {repository}", task="formatted")
     assert "formatted with ruff as the repository configures" in report
     assert "\n+print('x')\n" in report
 
 
-def test_settings_that_would_fix_more_do_not_count(team: Team, tmp_path: Path) -> None:
+def test_unsafe_fix_settings_are_ignored(runner: ProgramRunner, tmp_path: Path) -> None:
     unsafe = "def read():\n    value = 1\n    return 2\n"
     repository = make_repository(tmp_path / "code", unsafe=unsafe)
     commit_file(repository, "ruff.toml", "fix = true\nfix-only = true\nunsafe-fixes = true\n")
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "Nothing to fix" in report
     assert "unused-variable (fix by hand)" in report
 
 
-def test_no_hook_runs_and_the_tests_see_no_token(team: Team, tmp_path: Path) -> None:
+def test_no_git_hook_runs_and_tests_get_no_token(runner: ProgramRunner, tmp_path: Path) -> None:
     spy = "import os\n\n\ndef test_spy():\n    assert not [name for name in os.environ if 'GREENROOM' in name]\n"
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, test_spy=spy)
     trace = tmp_path / "hook-ran"
@@ -247,22 +252,22 @@ def test_no_hook_runs_and_the_tests_see_no_token(team: Team, tmp_path: Path) -> 
         hook = repository / ".git" / "hooks" / name
         hook.write_text(f"#!/bin/sh\ntouch '{trace}'\n")
         hook.chmod(0o755)
-    (team.folder / "home" / ".gitconfig").write_text(f"[core]\nhooksPath = {repository / '.git' / 'hooks'}\n")
-    assert "pytest: 1 passed" in team.tidy(f"tidy {repository}")
+    (runner.folder / "home" / ".gitconfig").write_text(f"[core]\nhooksPath = {repository / '.git' / 'hooks'}\n")
+    assert "pytest: 1 passed" in runner.run_all(f"tidy {repository}")
     assert not trace.exists()
 
 
-def test_the_copy_is_tested_and_not_what_is_installed(team: Team, tmp_path: Path) -> None:
-    looks_at_itself = "import untidy\n\n\ndef test_place():\n    assert '/copy/src/' in untidy.__file__\n"
-    repository = make_repository(tmp_path / "code", src__untidy=UNTIDY, tests__test_place=looks_at_itself)
+def test_copy_is_tested_instead_of_installed_package(runner: ProgramRunner, tmp_path: Path) -> None:
+    place_test = "import untidy\n\n\ndef test_place():\n    assert '/copy/src/' in untidy.__file__\n"
+    repository = make_repository(tmp_path / "code", src__untidy=UNTIDY, tests__test_place=place_test)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(repository / ".venv")], check=True)
     (site_packages,) = (repository / ".venv" / "lib").glob("*/site-packages")
     (site_packages / "editable.pth").write_text(f"{repository / 'src'}\n")
     (site_packages / "pytest.pth").write_text("".join(f"{path}\n" for path in sys.path if "site-packages" in path))
-    assert "pytest: 1 passed" in team.tidy(f"tidy {repository}")
+    assert "pytest: 1 passed" in runner.run_all(f"tidy {repository}")
 
 
-def test_unittest_is_used_where_pytest_is_not_installed(team: Team, tmp_path: Path) -> None:
+def test_unittest_without_pytest(runner: ProgramRunner, tmp_path: Path) -> None:
     cases = (
         "import json\nimport unittest\n\nimport untidy\n\n\nclass Cases(unittest.TestCase):\n"
         "    def test_path(self):\n        self.assertTrue(untidy.read_path())\n\n"
@@ -270,16 +275,16 @@ def test_unittest_is_used_where_pytest_is_not_installed(team: Team, tmp_path: Pa
     )
     repository = make_repository(tmp_path / "code", untidy=UNTIDY, tests__test_untidy=cases)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(repository / ".venv")], check=True)
-    report = team.tidy(f"tidy {repository}")
+    report = runner.run_all(f"tidy {repository}")
     assert "unittest: Ran 2 tests" in report
     assert "NOT RECOMMENDED: unittest" in report
     assert "newly broken: test_os (test_untidy.Cases.test_os)" in report
 
 
-# ---------------------------------------------------------------- the team's file
+# ---------------------------------------------------------------- the team file
 
 
-def test_the_team_file_names_the_three_programs() -> None:
+def test_team_file_names_the_programs() -> None:
     team_file = tomllib.loads((TIDY / "greenroom.toml").read_text())
     assert team_file["room"]["roles"] == list(PROGRAMS)
     assert team_file["room"]["entry_role"] == "surveyor"

@@ -1,4 +1,4 @@
-"""The main job on real input: a team tidies a real repository, also when its parts are killed in the middle of it."""
+"""The example team tidies a real repository, also when server and daemon are killed in the middle of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import House
+from tests.acceptance.installation import Installation
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 TIDY = Path(__file__).parents[2] / "examples" / "tidy" / "greenroom.toml"
 UNTIDY = "import os\nimport sys\n\n\ndef read_path() -> list[str]:\n    return sys.path \n"
-PATIENT_TEST = """
+GATED_TEST = """
 import os, time
 from untidy import read_path
 
@@ -28,25 +28,25 @@ def test_path():
 """
 
 
-class Job:
-    """A repository whose tests do not end before a gate is opened."""
+class GatedRepository:
+    """A repository whose tests do not end before its gate is opened."""
 
     def __init__(self, folder: Path) -> None:
-        self.repository, self._gate, self._began = folder / "repository", folder / "gate", folder / "began"
-        self.repository.mkdir(parents=True)
-        test = PATIENT_TEST.format(gate=str(self._gate), began=str(self._began))
-        (self.repository / "untidy.py").write_text(UNTIDY)
-        (self.repository / "test_untidy.py").write_text(test)
+        self.path, self._gate, self._began = folder / "repository", folder / "gate", folder / "began"
+        self.path.mkdir(parents=True)
+        test = GATED_TEST.format(gate=str(self._gate), began=str(self._began))
+        (self.path / "untidy.py").write_text(UNTIDY)
+        (self.path / "test_untidy.py").write_text(test)
         self.git("init", "--quiet")
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", "begin")
 
-    def git(self, *words: str) -> str:
+    def git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=A Person", "-c", "user.email=person@example.invalid")
-        command = ["git", *identity, *words]
-        return subprocess.run(command, cwd=self.repository, check=True, capture_output=True, text=True).stdout
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=self.path, check=True, capture_output=True, text=True).stdout
 
-    def is_being_checked(self) -> bool:
+    def tests_have_begun(self) -> bool:
         return self._began.exists()
 
     def open_gate(self) -> None:
@@ -54,65 +54,65 @@ class Job:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return Job(tmp_path / "job")
+def gated(tmp_path: Path) -> GatedRepository:
+    return GatedRepository(tmp_path / "job")
 
 
-def reports(house: House) -> list[str]:
-    return [each["text"] for each in house.run("messages", "tidy", "--json").data if each["to"] == "user"]
+def reports(installation: Installation) -> list[str]:
+    return [each["text"] for each in installation.run("messages", "tidy", "--json").data if each["to"] == "user"]
 
 
-def check_report(house: House, job: Job) -> None:
-    """See that one report came, that its diff can be applied, and that the checkout was left alone."""
-    wait_until(lambda: reports(house), "the report comes back")
-    (report,) = reports(house)
+def check_report(installation: Installation, gated: GatedRepository) -> None:
+    """Assert that one report came, that its diff can be applied, and that the checkout was not changed."""
+    wait_until(lambda: reports(installation), "the report arrives")
+    (report,) = reports(installation)
     assert "Recommended: the tests pass" in report
     assert "\n-import os\n" in report
-    assert str(job.repository) in report
-    assert "" == job.git("status", "--porcelain")
-    (diff,) = house.home.glob(".local/state/greenroom/tidy/*/tidy.diff")
-    job.git("apply", str(diff))
-    assert "import os" not in (job.repository / "untidy.py").read_text()
-    tasks = house.api.get("rooms/tidy/tasks")
+    assert str(gated.path) in report
+    assert "" == gated.git("status", "--porcelain")
+    (diff,) = installation.home.glob(".local/state/greenroom/tidy/*/tidy.diff")
+    gated.git("apply", str(diff))
+    assert "import os" not in (gated.path / "untidy.py").read_text()
+    tasks = installation.api.get("rooms/tidy/tasks")
     assert ["surveyor", "fixer", "checker"] == [task["target_role"] for task in tasks]
     assert {"completed"} == {task["status"] for task in tasks}
 
 
-def test_a_message_is_answered_with_diff_and_report(bare: House, job: Job) -> None:
+def test_message_is_answered_with_diff_and_report(bare: Installation, gated: GatedRepository) -> None:
     bare.start_up(TIDY)
-    job.open_gate()
-    bare.run("send", "tidy", f"tidy {job.repository}")
-    check_report(bare, job)
-    assert "Greenroom" not in job.git("log")
+    gated.open_gate()
+    bare.run("send", "tidy", f"tidy {gated.path}")
+    check_report(bare, gated)
+    assert "Greenroom" not in gated.git("log")
 
 
-def test_it_comes_back_once_though_everything_is_killed_in_between(bare: House, job: Job) -> None:
+def test_one_report_after_server_and_daemon_killed(bare: Installation, gated: GatedRepository) -> None:
     up = bare.start_up(TIDY)
-    bare.run("send", "tidy", f"tidy {job.repository}")
-    wait_until(job.is_being_checked, "the tests of the repository run")
+    bare.run("send", "tidy", f"tidy {gated.path}")
+    wait_until(gated.tests_have_begun, "the tests of the repository run")
     for name in ("server", "daemon"):
-        killed = bare.holder(name)
+        killed = bare.process_id(name)
         os.kill(killed, signal.SIGKILL)
-        bare.comes_back(name, killed)
-    job.open_gate()
-    check_report(bare, job)
-    assert 1 == bare.api.get("rooms/tidy/tasks")[2]["attempt"], "the next daemon carries the run on"
+        bare.wait_until_replaced(name, killed)
+    gated.open_gate()
+    check_report(bare, gated)
+    assert 1 == bare.api.get("rooms/tidy/tasks")[2]["attempt"], "the next daemon adopts the run"
     assert up.poll() is None
 
 
-def test_what_cannot_be_done_is_declined_with_what_to_change(bare: House) -> None:
+def test_invalid_path_is_declined(bare: Installation) -> None:
     bare.start_up(TIDY)
     task = bare.run("send", "tidy", "tidy /nowhere/at/all", "--json").data["task"]["id"]
     declined = bare.wait_for_task(task, "quarantined")
     assert (1, 0) == (declined["attempt"], declined["deaths"])
-    assert "There is no folder /nowhere/at/all" in declined["reason"]
+    assert "There is no readable folder /nowhere/at/all" in declined["reason"]
 
 
-def test_the_first_message_is_said_once(bare: House, job: Job) -> None:
-    job.open_gate()
-    up = bare.start_up(TIDY, "--say", f"tidy {job.repository}")
-    check_report(bare, job)
+def test_say_sends_first_message_once(bare: Installation, gated: GatedRepository) -> None:
+    gated.open_gate()
+    up = bare.start_up(TIDY, "--say", f"tidy {gated.path}")
+    check_report(bare, gated)
     up.send(signal.SIGTERM)
     assert up.wait() == 0
-    bare.start_up(TIDY, "--say", f"tidy {job.repository}")
+    bare.start_up(TIDY, "--say", f"tidy {gated.path}")
     assert 1 == len([each for each in bare.run("messages", "tidy", "--json").data if each["sender"] == "user"])

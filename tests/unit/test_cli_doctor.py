@@ -62,12 +62,12 @@ def only_finding(findings: Iterable[Finding]) -> Finding:
     return finding
 
 
-def check_outbox(settings: Settings) -> Finding:
+def outbox_finding(settings: Settings) -> Finding:
     return only_finding(examine_outbox(settings, take_inventory(settings).facts_at, NOW))
 
 
 def test_unsent_reports_are_counted_with_age(settings: Settings) -> None:
-    assert OK == check_outbox(settings).level
+    assert OK == outbox_finding(settings).level
 
     outbox = Outbox(paths.outbox(settings.data_dir), 100)
     for name in ("one", "two"):
@@ -76,20 +76,20 @@ def test_unsent_reports_are_counted_with_age(settings: Settings) -> None:
     os.utime(oldest, (NOW - 3_700, NOW - 3_700))
     (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no report")
 
-    finding = check_outbox(settings)
+    finding = outbox_finding(settings)
     assert (WARNING, "greenroom daemon start sends them") == (finding.level, finding.next)
     assert finding.detail.startswith("2 unsent reports, the oldest from 1 h 1 min ago (")
 
     with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
         lock.tell("")
-        assert "as soon as it reaches http://127.0.0.1:9" in str(check_outbox(settings).next)
+        assert "as soon as it reaches http://127.0.0.1:9" in str(outbox_finding(settings).next)
         oldest.unlink()
-        assert OK == check_outbox(settings).level
+        assert OK == outbox_finding(settings).level
 
 
 def test_reports_in_one_file_are_counted(settings: Settings) -> None:
     Outbox(paths.outbox(settings.data_dir), 100).put(make_report("one"), make_report("two"), make_report("three"))
-    assert check_outbox(settings).detail.startswith("3 unsent reports")
+    assert outbox_finding(settings).detail.startswith("3 unsent reports")
 
 
 def test_inventory_changes_and_logs_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,7 @@ class FakeSession(Session):
         self.calls: list[str] = []
         self.reports: list[Fact] = []
         self.bodies: list[MachineHeartbeat] = []
-        self.assignments: list[Wishes] = []
+        self.assignment_answers: list[Wishes] = []
         self.requested_after: list[int | None] = []
 
     def machine_beat(self, machine: str, body: MachineHeartbeat) -> MachineHeartbeatReply:
@@ -72,7 +72,7 @@ class FakeSession(Session):
         self.requested_after.append(after)
         if self.errors:
             raise self.errors.pop(0)
-        return self.assignments.pop(0)
+        return self.assignment_answers.pop(0)
 
 
 class StubServerLink(Desk):
@@ -226,7 +226,7 @@ class ManualSpecWatch:
 
     def __init__(self, *answers: Wishes) -> None:
         self.link = StubServerLink()
-        self.link.session.assignments = list(answers)
+        self.link.session.assignment_answers = list(answers)
         self.received: list[Wishes] = []
         self.rejected = threading.Event()
         self.watch = WishWatch(

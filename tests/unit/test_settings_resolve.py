@@ -23,12 +23,12 @@ def write_user_config(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def resolve_settings(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
+def settings_from(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
     return resolve(flags, environ, cwd)
 
 
 def test_defaults(home: dict[str, str], tmp_path: Path) -> None:
-    settings = resolve_settings(home)
+    settings = settings_from(home)
 
     assert "http://127.0.0.1:6464" == settings.url
     assert tmp_path / ".local" / "state" / "greenroom" == settings.data_dir
@@ -40,9 +40,9 @@ def test_source_precedence(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, 'url = "http://user:1"\ndata_dir = "/data/user"\n')
     variables = {"GREENROOM_URL": "http://environment:1", "GREENROOM_DATA_DIR": "/data/environment"}
 
-    by_user = resolve_settings(home)
-    by_environment = resolve_settings(home | variables)
-    by_flag = resolve_settings(home | variables, url="http://flag:1", data_dir="/data/flag")
+    by_user = settings_from(home)
+    by_environment = settings_from(home | variables)
+    by_flag = settings_from(home | variables, url="http://flag:1", data_dir="/data/flag")
 
     assert ("http://user:1", f"user config {user}") == (by_user.url, by_user.origins["url"])
     assert "http://environment:1" == by_environment.url
@@ -56,7 +56,7 @@ def test_source_precedence(home: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_limit_origin_is_variable(home: dict[str, str]) -> None:
-    settings = resolve_settings(home | {"GREENROOM_SWEEP_INTERVAL_S": "0.5"})
+    settings = settings_from(home | {"GREENROOM_SWEEP_INTERVAL_S": "0.5"})
 
     assert 0.5 == settings.limits.sweep_interval_s
     assert "environment GREENROOM_SWEEP_INTERVAL_S" == settings.origins["sweep_interval_s"]
@@ -69,11 +69,11 @@ def test_operator_token_is_for_local_server_only(home: dict[str, str], tmp_path:
     paths.operator_token(data_dir).write_text("secret\n", "utf-8")
 
     local = [
-        resolve_settings(home, url=f"http://{host}:6464", data_dir=str(data_dir))
+        settings_from(home, url=f"http://{host}:6464", data_dir=str(data_dir))
         for host in ("127.0.0.1", "localhost", "[::1]")
     ]
-    remote = resolve_settings(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
-    with_variable = resolve_settings(
+    remote = settings_from(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
+    with_variable = settings_from(
         home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir)
     )
 
@@ -85,14 +85,14 @@ def test_operator_token_is_for_local_server_only(home: dict[str, str], tmp_path:
 @pytest.mark.parametrize("url", ["127.0.0.1:6464", "ftp://host", "http://", "http://host:port", "http://host:99999"])
 def test_invalid_url_names_origin(home: dict[str, str], url: str) -> None:
     with pytest.raises(ConfigurationError, match="environment GREENROOM_URL"):
-        resolve_settings(home | {"GREENROOM_URL": url})
+        settings_from(home | {"GREENROOM_URL": url})
 
 
 def test_misspelt_user_config_key_is_rejected(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, 'datadir = "/data"\n')
 
     with pytest.raises(ConfigurationError) as caught:
-        resolve_settings(home)
+        settings_from(home)
     assert f"{user}: `datadir`: unknown key." == caught.value.detail
     assert "Did you mean `data_dir`?" == caught.value.guidance
 
@@ -101,7 +101,7 @@ def test_project_cannot_set_url(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "greenroom.toml").write_text('url = "http://elsewhere.example"\n', "utf-8")
 
     with pytest.raises(ConfigurationError, match="`url`: unknown key"):
-        resolve_settings(home, tmp_path)
+        settings_from(home, tmp_path)
 
 
 def test_project_is_found_in_parents(home: dict[str, str], tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_project_is_found_in_parents(home: dict[str, str], tmp_path: Path) -> No
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
 
-    assert resolve_settings(home, None).project is None
+    assert settings_from(home, None).project is None
     with pytest.raises(ConfigurationError, match="is not TOML"):
-        resolve_settings(home, deep)
+        settings_from(home, deep)
 
 
 def test_harnesses_merge_user_and_project(home: dict[str, str], tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_harnesses_merge_user_and_project(home: dict[str, str], tmp_path: Path) 
     project.parent.mkdir()
     project.write_text('[daemon]\nallowed_dirs = ["here"]\n[daemon.harnesses.b]\ncommand = ["b"]\n', "utf-8")
 
-    settings = resolve_settings(home, None, config=str(project))
+    settings = settings_from(home, None, config=str(project))
 
     assert {"a": ("a",), "b": ("b",)} == {name: harness.command for name, harness in settings.harnesses().items()}
     assert (project.parent / "here", Path("/work")) == settings.allowed_dirs()
@@ -130,7 +130,7 @@ def test_harnesses_merge_user_and_project(home: dict[str, str], tmp_path: Path) 
 def test_user_config_paths_are_relative_to_it(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, '[daemon]\nallowed_dirs = ["work", "~/src", "../x"]\n')
 
-    directories = resolve_settings(home, tmp_path).allowed_dirs()
+    directories = settings_from(home, tmp_path).allowed_dirs()
 
     assert (user.parent / "work", Path.home() / "src", user.parent / ".." / "x") == directories
 
@@ -140,34 +140,34 @@ def test_project_labels_override_user(home: dict[str, str], tmp_path: Path) -> N
     project = tmp_path / "greenroom.toml"
     project.write_text('[daemon.labels]\ngpu = "two"\n', "utf-8")
 
-    assert {"gpu": "two", "rack": "a"} == resolve_settings(home, tmp_path).labels()
-    assert f"project {project}, user config" in resolve_settings(home, tmp_path).origins["daemon"]
+    assert {"gpu": "two", "rack": "a"} == settings_from(home, tmp_path).labels()
+    assert f"project {project}, user config" in settings_from(home, tmp_path).origins["daemon"]
 
 
 def test_user_harnesses_are_validated(home: dict[str, str], tmp_path: Path) -> None:
     user = write_user_config(tmp_path, '[daemon.harnesses."a b"]\ncommand = ["a"]\n')
 
     with pytest.raises(ConfigurationError, match=r"daemon\.harnesses\.a b") as caught:
-        resolve_settings(home)
+        settings_from(home)
     assert str(user) in caught.value.detail
 
 
 def test_database_sources(home: dict[str, str], tmp_path: Path) -> None:
-    assert (None, "default") == (resolve_settings(home).database, resolve_settings(home).origins["database"])
+    assert (None, "default") == (settings_from(home).database, settings_from(home).origins["database"])
     write_user_config(tmp_path, 'database = "postgresql://user/one"\n')
-    assert "postgresql://user/one" == resolve_settings(home).database
+    assert "postgresql://user/one" == settings_from(home).database
     environ = home | {"GREENROOM_DATABASE": "postgresql://environment/two"}
     assert ("postgresql://environment/two", "environment GREENROOM_DATABASE") == (
-        resolve_settings(environ).database,
-        resolve_settings(environ).origins["database"],
+        settings_from(environ).database,
+        settings_from(environ).origins["database"],
     )
-    assert "postgresql://flag/three" == resolve_settings(environ, database="postgresql://flag/three").database
-    assert None is resolve_settings(environ, database="sqlite").database, (
+    assert "postgresql://flag/three" == settings_from(environ, database="postgresql://flag/three").database
+    assert None is settings_from(environ, database="sqlite").database, (
         "`sqlite` selects the data directory, whatever else is set"
     )
     (tmp_path / "greenroom.toml").write_text('database = "postgresql://project/four"\n', "utf-8")
     with pytest.raises(ConfigurationError, match="`database`: unknown key"):
-        resolve_settings(home, tmp_path)
+        settings_from(home, tmp_path)
 
 
 def test_unknown_variable_has_suggestion(home: dict[str, str]) -> None:
@@ -211,20 +211,20 @@ def test_stored_token_matches_exact_url(home: dict[str, str], tmp_path: Path) ->
     path = logins.store(home, Login(url=FAR, token="stored"))
     assert 0o600 == path.stat().st_mode & 0o777
     assert ("stored", f"login {path}") == (
-        resolve_settings(home, url=FAR).token,
-        resolve_settings(home, url=FAR).origins["token"],
+        settings_from(home, url=FAR).token,
+        settings_from(home, url=FAR).origins["token"],
     )
-    assert "stored" == resolve_settings(home, url=f"{FAR}/").token
+    assert "stored" == settings_from(home, url=f"{FAR}/").token
     for other_url in (
         "http://far.example:8443",
         "https://far.example",
         "https://far.example:8443/x",
         "http://far_example",
     ):
-        assert resolve_settings(home, url=other_url).token is None
+        assert settings_from(home, url=other_url).token is None
     path.write_text(path.read_text().replace("far.example", "far_example"))
-    assert resolve_settings(home, url=FAR).token is None, "the file's name is not enough: its URL has to match"
-    assert "told" == resolve_settings(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
+    assert settings_from(home, url=FAR).token is None, "the file's name is not enough: its URL has to match"
+    assert "told" == settings_from(home | {"GREENROOM_TOKEN": "told"}, url=FAR).token
 
 
 def test_stored_token_yields_to_own_server(home: dict[str, str], tmp_path: Path) -> None:
@@ -234,10 +234,10 @@ def test_stored_token_yields_to_own_server(home: dict[str, str], tmp_path: Path)
     paths.operator_token(data_dir).write_text("own")
     paths.server_url(data_dir).write_text(url)
     logins.store(home, Login(url=url, token="stored"))
-    assert "stored" == resolve_settings(home).token, "no server runs here, so another program listens there"
+    assert "stored" == settings_from(home).token, "no server runs here, so another program listens there"
     with hold_lock(paths.server_lock(data_dir), "server"):
-        assert "own" == resolve_settings(home).token
-        assert "stored" == resolve_settings(home, data_dir=str(tmp_path / "other")).token
+        assert "own" == settings_from(home).token
+        assert "stored" == settings_from(home, data_dir=str(tmp_path / "other")).token
 
 
 def test_forgotten_token_is_removed(home: dict[str, str]) -> None:
@@ -248,19 +248,19 @@ def test_forgotten_token_is_removed(home: dict[str, str]) -> None:
 
 
 def test_operator_token_follows_server_address(home: dict[str, str], tmp_path: Path) -> None:
-    settings = resolve_settings(home, url="http://10.0.0.1:6464")
+    settings = settings_from(home, url="http://10.0.0.1:6464")
     settings.data_dir.mkdir(parents=True)
     paths.operator_token(settings.data_dir).write_text("secret")
     paths.server_url(settings.data_dir).write_text("http://10.0.0.1:6464")
 
     assert (
-        resolve_settings(home, url="http://10.0.0.1:6464").token is None
+        settings_from(home, url="http://10.0.0.1:6464").token is None
     )  # no server runs: another program may listen
     with hold_lock(paths.server_lock(settings.data_dir), "server"):
-        assert resolve_settings(home, url="http://10.0.0.1:6464").token == "secret"
-        assert resolve_settings(home, url="http://10.0.0.2:6464").token is None
+        assert settings_from(home, url="http://10.0.0.1:6464").token == "secret"
+        assert settings_from(home, url="http://10.0.0.2:6464").token is None
 
 
 def test_home_in_program_is_expanded(home: dict[str, str], tmp_path: Path) -> None:
     write_user_config(tmp_path, '[daemon.harnesses.mine]\ncommand = ["~/bin/agent", "~/x"]\n')
-    assert resolve_settings(home).harnesses()["mine"].command == (str(Path("~/bin/agent").expanduser()), "~/x")
+    assert settings_from(home).harnesses()["mine"].command == (str(Path("~/bin/agent").expanduser()), "~/x")

@@ -1,4 +1,4 @@
-"""Gives a trial a house that remembers in one of the databases. Must not know what befalls it."""
+"""Fixtures: an installation on one of the databases, with the room of the load."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.crash.yard import SQLITE, UNHURRIED, open_yard
-from tests.acceptance.house import House
+from tests.acceptance.crash.load_room import PATIENT_DURATIONS, SQLITE, open_load_room
+from tests.acceptance.installation import Installation
 from tests.postgres import Server
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return UNHURRIED
+    return PATIENT_DURATIONS
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
-    """Durations that only the server has."""
+def server_settings() -> Mapping[str, str]:
+    """Settings of the server alone."""
     return {}
 
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the house remembers: nothing for SQLite in its data directory, else the URL of a new database."""
+    """The URL of a new PostgreSQL database; empty for SQLite in the data directory."""
     if getattr(request, "param", SQLITE) == SQLITE:
         yield ""
         return
@@ -35,17 +35,19 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str], database: str) -> Iterator[House]:
-    """A house in which nothing runs yet."""
-    house = House(tmp_path / "house", durations)
-    house.of_server = dict(of_server)
-    house.store_words = ("--database", database) if database else ()
-    yield house
-    house.close()
+def bare(
+    tmp_path: Path, durations: Mapping[str, str], server_settings: Mapping[str, str], database: str
+) -> Iterator[Installation]:
+    """An installation in which nothing runs yet."""
+    installation = Installation(tmp_path / "installation", durations)
+    installation.server_settings = dict(server_settings)
+    installation.database_arguments = ("--database", database) if database else ()
+    yield installation
+    installation.close()
 
 
 @pytest.fixture
-def yard(bare: House) -> House:
-    """A house whose server runs, with the room of the crowd."""
-    open_yard(bare)
+def installation(bare: Installation) -> Installation:
+    """An installation whose server runs, with the room of the load."""
+    open_load_room(bare)
     return bare

@@ -1,4 +1,4 @@
-"""Thirty-two agents work at once and die at any moment: every task is accepted once, whoever died over it."""
+"""Thirty-two agents work at once and fail at any moment: every task is accepted exactly once."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.crash.line import Line
-from tests.acceptance.crash.mortals import End, Register, Seat
-from tests.acceptance.crash.workshops import Workshop
-from tests.acceptance.crash.yard import POSTGRESQL, SQLITE
-from tests.acceptance.house import House
+from tests.acceptance.crash.api_connection import ApiConnection
+from tests.acceptance.crash.failing_agents import AgentRecord, FailingAgents, FailureKind
+from tests.acceptance.crash.killed_work import KilledWork
+from tests.acceptance.crash.load_room import POSTGRESQL, SQLITE
+from tests.acceptance.installation import Installation
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
 ROOMS = ("attic", "cellar", "garden", "stable")
 ROLES = ("baker", "cooper", "dyer", "farmer", "miller", "potter", "smith", "weaver")
-PROCESSES = 6
-"""The seats, in the long form, in which `greenroom work` is killed."""
-MORTAL = {
+WORK_PROCESSES = 6
+"""The roles, in the long form, in which `greenroom work` runs and is killed."""
+SHORT_LEASES = {
     "GREENROOM_HEARTBEAT_INTERVAL_S": "1",
     "GREENROOM_HEARTBEAT_TTL_S": "3",
     "GREENROOM_SWEEP_INTERVAL_S": "0.2",
@@ -33,129 +33,142 @@ MORTAL = {
     "GREENROOM_STOP_GRACE_S": "0.5",
     "GREENROOM_TAKEOVER_GRACE_S": "1",
 }
-"""Short leases, so that the silent are soon replaced. One who lives and lapses on a busy computer comes back."""
+"""Short leases, so that silent agents are soon replaced. One that expires on a busy computer rejoins."""
 
-BOTH = pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
+BOTH_DATABASES = pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
-    """Nobody here beats: a claim that is sent again counts as one."""
-    return MORTAL
+def server_settings() -> Mapping[str, str]:
+    """The agents here send no heartbeats: each claim renews their lease."""
+    return SHORT_LEASES
 
 
-def furnish(house: House) -> None:
-    house.start_server()
+def create_rooms(installation: Installation) -> None:
+    installation.start_server()
     for room in ROOMS:
-        house.run("room", "create", room, "--roles", ",".join(ROLES), "--max-requests", "1000")
+        installation.run("room", "create", room, "--roles", ",".join(ROLES), "--max-requests", "1000")
 
 
-def give_out(house: House, number: int) -> set[str]:
-    """Open so many tasks, spread over all roles; their ids."""
+def open_tasks(installation: Installation, number: int) -> set[str]:
+    """Open so many tasks, spread over all roles; return their ids."""
     opened = set()
-    with closing(Line(house.url, house.token)) as line:
+    with closing(ApiConnection(installation.url, installation.token)) as connection:
         for job in range(number):
             room, role = ROOMS[job % 4], ROLES[job // 4 % 8]
             body = {"sender": "user", "text": f"job {job}", "to": role}
-            opened.add(line.ask("POST", f"rooms/{room}/messages", body).body["task"]["id"])
+            opened.add(connection.request("POST", f"rooms/{room}/messages", body).body["task"]["id"])
     assert len(opened) == number
     return opened
 
 
-def seats(house: House, register: Register, ends: tuple[End, ...], seed: int, kills: int = 0) -> list[Seat | Workshop]:
-    """One seat for each role; `ends` are spread over them. With `kills`, processes sit in the last ones."""
+def make_agents(
+    installation: Installation, record: AgentRecord, failure_kinds: tuple[FailureKind, ...], seed: int, kills: int = 0
+) -> list[FailingAgents | KilledWork]:
+    """The agents of each role; `failure_kinds` are spread over them. With `kills`, processes work in the last roles."""
     rng = random.Random(seed)
-    every = [(room, role) for room in ROOMS for role in ROLES]
-    places = every[: len(every) - (PROCESSES if kills else 0)]
-    lives: dict[tuple[str, str], list[End]] = {place: [] for place in places}
-    for number, end in enumerate(ends):
-        lives[places[number % len(places)]].append(end)
+    all_roles = [(room, role) for room in ROOMS for role in ROLES]
+    agent_roles = all_roles[: len(all_roles) - (WORK_PROCESSES if kills else 0)]
+    kinds_by_role: dict[tuple[str, str], list[FailureKind]] = {agent_role: [] for agent_role in agent_roles}
+    for number, failure_kind in enumerate(failure_kinds):
+        kinds_by_role[agent_roles[number % len(agent_roles)]].append(failure_kind)
     return [
-        Seat(*place, lambda: Line(house.url, house.token), register, lives[place], random.Random(rng.random()))
-        for place in places
-    ] + [Workshop(house, *place, register, kills, random.Random(rng.random())) for place in every[len(places) :]]
+        FailingAgents(
+            *agent_role,
+            lambda: ApiConnection(installation.url, installation.token),
+            record,
+            kinds_by_role[agent_role],
+            random.Random(rng.random()),
+        )
+        for agent_role in agent_roles
+    ] + [
+        KilledWork(installation, *agent_role, record, kills, random.Random(rng.random()))
+        for agent_role in all_roles[len(agent_roles) :]
+    ]
 
 
-def left(house: House) -> int:
-    """How many tasks are not completed."""
-    return sum(len(house.api.get(f"rooms/{room}")["tasks"]) for room in ROOMS)
+def count_open_tasks(installation: Installation) -> int:
+    """The number of tasks that are not completed."""
+    return sum(len(installation.api.get(f"rooms/{room}")["tasks"]) for room in ROOMS)
 
 
-def work_to_the_end(house: House, crowd: list[Seat | Workshop]) -> None:
-    for seat in crowd:
-        seat.start()
+def run_until_completed(installation: Installation, workers: list[FailingAgents | KilledWork]) -> None:
+    for agents in workers:
+        agents.start()
     try:
-        while number := left(house):
-            wait_until(partial(is_fewer, house, number), f"one more of {number} tasks is completed")
+        while number := count_open_tasks(installation):
+            wait_until(partial(has_fewer_open, installation, number), f"one more of {number} tasks is completed")
     finally:
-        for seat in crowd:
-            seat.is_over.set()
-        for seat in crowd:
-            seat.join(PATIENCE_S)
+        for agents in workers:
+            agents.is_over.set()
+        for agents in workers:
+            agents.join(PATIENCE_S)
 
 
-def is_fewer(house: House, number: int) -> bool:
-    return left(house) < number
+def has_fewer_open(installation: Installation, number: int) -> bool:
+    return count_open_tasks(installation) < number
 
 
-def check_tasks(house: House, opened: set[str], register: Register) -> Counter[int]:
-    """Hold log, tasks and messages against what the agents know; how many tasks took how many attempts."""
-    assert [] == register.complaints
-    events = house.api.events()
-    tasks = {task["id"]: task for room in ROOMS for task in pages(house, f"rooms/{room}/tasks")}
+def check_tasks(installation: Installation, opened: set[str], record: AgentRecord) -> Counter[int]:
+    """Compare log, tasks and messages with what the agents recorded; return how many tasks took how many attempts."""
+    assert [] == record.complaints
+    events = installation.api.events()
+    tasks = {task["id"]: task for room in ROOMS for task in pages(installation, f"rooms/{room}/tasks")}
     assert opened == set(tasks)
     assert {"completed"} == {task["status"] for task in tasks.values()}
     completed = Counter(event["data"]["task"] for event in events if event["type"] == "task.completed")
     assert Counter(opened) == completed, "each task is accepted once"
-    results = Counter(message["text"] for room in ROOMS for message in heard(house, room))
-    assert results == Counter(f"{task['text']} is done" for task in tasks.values()), "the user hears each result once"
-    assert set(register.accepted) <= opened
-    assert len(register.accepted) == len(set(register.accepted)), "nobody is told twice that it was accepted"
+    results = Counter(message["text"] for room in ROOMS for message in messages_to_user(installation, room))
+    assert results == Counter(f"{task['text']} is done" for task in tasks.values()), "the user gets each result once"
+    assert set(record.accepted) <= opened
+    assert len(record.accepted) == len(set(record.accepted)), "no result is accepted twice"
     for event in events:
         if event["type"] in ("task.claimed", "task.started"):
-            told = event["data"]
-            if told["attempt"] != tasks[told["task"]]["accepted_attempt"]:
-                assert told["connection_id"] in register.dead, f"taken from one who lives: {event}"
-    late = Counter(result["connection_id"] for task in tasks for result in house.task(task)["late_results"])
-    assert len(register.too_late) == sum(late.values()), "what came too late was kept"
-    assert set(late) <= register.dead
+            data = event["data"]
+            if data["attempt"] != tasks[data["task"]]["accepted_attempt"]:
+                assert data["connection_id"] in record.failed, f"taken from an agent that had not failed: {event}"
+    late = Counter(result["connection_id"] for task in tasks for result in installation.task(task)["late_results"])
+    assert len(record.too_late) == sum(late.values()), "late results were kept"
+    assert set(late) <= record.failed
     return Counter(task["attempt"] for task in tasks.values())
 
 
-def pages(house: House, path: str) -> list[dict[str, Any]]:
+def pages(installation: Installation, path: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    while page := house.api.get(f"{path}?limit=1000" + (f"&after={found[-1]['id']}" if found else "")):
+    while page := installation.api.get(f"{path}?limit=1000" + (f"&after={found[-1]['id']}" if found else "")):
         found += page
     return found
 
 
-def heard(house: House, room: str) -> list[dict[str, Any]]:
-    return [message for message in pages(house, f"rooms/{room}/messages") if message["to"] == "user"]
+def messages_to_user(installation: Installation, room: str) -> list[dict[str, Any]]:
+    return [message for message in pages(installation, f"rooms/{room}/messages") if message["to"] == "user"]
 
 
-def prove_once_each(house: House, jobs: int, ends: tuple[End, ...], seed: int, kills: int = 0) -> None:
-    furnish(house)
-    opened = give_out(house, jobs)
-    register = Register()
+def check_accepted_once(
+    installation: Installation, jobs: int, failure_kinds: tuple[FailureKind, ...], seed: int, kills: int = 0
+) -> None:
+    create_rooms(installation)
+    opened = open_tasks(installation, jobs)
+    record = AgentRecord()
     began_at = time.monotonic()
-    work_to_the_end(house, seats(house, register, ends, seed, kills))
+    run_until_completed(installation, make_agents(installation, record, failure_kinds, seed, kills))
     took_s = time.monotonic() - began_at
-    attempts = check_tasks(house, opened, register)
+    attempts = check_tasks(installation, opened, record)
     print(
-        f"{jobs} tasks by 32 seats in {took_s:.1f} s (seed {seed}): {len(register.dead)} agents died"
-        f" ({Counter(end.name for end in register.ends)}), tasks by attempts {dict(attempts)},"
-        f" {len(register.too_late)} results came too late"
+        f"{jobs} tasks in 32 roles in {took_s:.1f} s (seed {seed}): {len(record.failed)} agents failed"
+        f" ({Counter(kind.name for kind in record.failures)}), tasks by attempts {dict(attempts)},"
+        f" {len(record.too_late)} results came too late"
     )
-    assert len(register.dead) >= len(ends) * 0.8, "the deaths were died"
-    assert attempts[1] < jobs, "some died over their task"
+    assert len(record.failed) >= len(failure_kinds) * 0.8, "most planned failures happened"
+    assert attempts[1] < jobs, "some agents failed during a task"
 
 
-@BOTH
-def test_every_task_is_accepted_once_though_agents_die(bare: House) -> None:
-    prove_once_each(bare, 320, (*End, *End, End.EXITED, End.REPLACED) * 3, seed=5)
+@BOTH_DATABASES
+def test_tasks_accepted_once_with_failing_agents(bare: Installation) -> None:
+    check_accepted_once(bare, 320, (*FailureKind, *FailureKind, FailureKind.EXITED, FailureKind.REPLACED) * 3, seed=5)
 
 
 @pytest.mark.prove
-@BOTH
-def test_a_thousand_tasks(bare: House) -> None:
-    prove_once_each(bare, 1000, tuple(End) * 24, seed=55, kills=5)
+@BOTH_DATABASES
+def test_thousand_tasks_with_failing_agents(bare: Installation) -> None:
+    check_accepted_once(bare, 1000, tuple(FailureKind) * 24, seed=55, kills=5)

@@ -1,4 +1,4 @@
-"""The disk has no room left, and later has: nothing half done, nobody thought dead, nothing to be started again."""
+"""The disk is full and later has space again: no partial writes, no expired participant, no restart needed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.crash.api_connection import ApiConnection
 from tests.acceptance.crash.audit import Auditor
-from tests.acceptance.crash.beating import Beater
-from tests.acceptance.crash.crowd import ROOM, WATCHER, Crowd
-from tests.acceptance.crash.line import Line
-from tests.acceptance.crash.yard import check_file, open_yard
-from tests.acceptance.house import House
+from tests.acceptance.crash.heartbeat_client import HeartbeatClient
+from tests.acceptance.crash.load_generator import HEARTBEAT_ROLE, ROOM, LoadGenerator
+from tests.acceptance.crash.load_room import check_file, open_load_room
+from tests.acceptance.installation import Installation
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -26,89 +26,93 @@ UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 DISK_MB = 64
 
 
-def limit_files(house: House) -> None:
-    """Let no file of the server grow past what the larger of its database's has by now."""
-    assert house.server is not None
-    sizes = [path.stat().st_size for path in house.data_dir.glob("greenroom.db*")]
-    resource.prlimit(house.server.pid, resource.RLIMIT_FSIZE, (max(sizes), resource.RLIM_INFINITY))
+def limit_files(installation: Installation) -> None:
+    """Limit the server's files to the present size of the larger of its database's files."""
+    assert installation.server is not None
+    sizes = [path.stat().st_size for path in installation.data_dir.glob("greenroom.db*")]
+    resource.prlimit(installation.server.pid, resource.RLIMIT_FSIZE, (max(sizes), resource.RLIM_INFINITY))
 
 
-def free_files(house: House) -> None:
-    assert house.server is not None
-    resource.prlimit(house.server.pid, resource.RLIMIT_FSIZE, UNLIMITED)
+def free_files(installation: Installation) -> None:
+    assert installation.server is not None
+    resource.prlimit(installation.server.pid, resource.RLIMIT_FSIZE, UNLIMITED)
 
 
-def endure(house: House, fill: Callable[[], None], free: Callable[[], None], times: int, seed: int) -> None:
-    """Fill the disk in mid-burst and free it, so many times; then hold every promise against what is there."""
+def check_full_disk(
+    installation: Installation, fill: Callable[[], None], free: Callable[[], None], times: int, seed: int
+) -> None:
+    """Fill the disk under load and free it, so many times; then compare the state with every answer."""
     rng = random.Random(seed)
-    crowd = Crowd(lambda: Line(house.url, house.token), seed)
-    auditor = Auditor(house.api, ROOM, crowd.ledger)
-    with Beater(Line(house.url, house.token), ROOM, WATCHER) as beater:
-        crowd.start()
+    load = LoadGenerator(lambda: ApiConnection(installation.url, installation.token), seed)
+    auditor = Auditor(installation.api, ROOM, load.request_log)
+    with HeartbeatClient(ApiConnection(installation.url, installation.token), ROOM, HEARTBEAT_ROLE) as heartbeat_client:
+        load.start()
         try:
             for _ in range(times):
-                crowd.goes_on(30)
+                load.wait_for_answers(30)
                 fill()
-                is_refused(crowd, more=20)
-                assert 200 == house.api.call("GET", f"rooms/{ROOM}/tasks").status, "what is there can be read"
+                wait_for_refusals(load, more=20)
+                assert 200 == installation.api.call("GET", f"rooms/{ROOM}/tasks").status, "reads are still served"
                 time.sleep(rng.uniform(0, 0.5))
                 free()
-                crowd.goes_on(50)
-                auditor.look()
+                load.wait_for_answers(50)
+                auditor.check_log()
         finally:
             free()
-            crowd.stop()
-    with closing(Line(house.url, house.token)) as line:
-        auditor.repeat_all(line)
+            load.stop()
+    with closing(ApiConnection(installation.url, installation.token)) as connection:
+        auditor.repeat_all(connection)
     auditor.audit()
     print(
-        f"full {times} times (seed {seed}): {crowd.ledger.figures()}; slowest of {len(beater.statuses)} beats"
-        f" {beater.slowest_s:.2f} s"
+        f"full {times} times (seed {seed}): {load.request_log.summary()};"
+        f" slowest of {len(heartbeat_client.statuses)} beats {heartbeat_client.slowest_s:.2f} s"
     )
-    assert {"ok"} == set(beater.statuses)
-    assert 1 == len(auditor.of_type("server.started")), "the server went on all the time"
-    assert [] == auditor.of_type("participant.expired")
+    assert {"ok"} == set(heartbeat_client.statuses)
+    assert 1 == len(auditor.events_of("server.started")), "the server was never restarted"
+    assert [] == auditor.events_of("participant.expired")
 
 
-def is_refused(crowd: Crowd, more: int) -> None:
-    """Wait until so many more requests were refused."""
-    wanted = crowd.ledger.refusals + more
-    wait_until(lambda: crowd.ledger.refusals >= wanted, "writes are refused")
+def wait_for_refusals(load: LoadGenerator, more: int) -> None:
+    """Wait until so many more requests are refused."""
+    wanted = load.request_log.refusals + more
+    wait_until(lambda: load.request_log.refusals >= wanted, "writes are refused")
 
 
-def test_a_full_disk_refuses_and_a_freed_one_takes_again(yard: House) -> None:
-    endure(yard, lambda: limit_files(yard), lambda: free_files(yard), times=2, seed=3)
-    check_file(yard)
+def test_full_disk_refuses_writes_until_freed(installation: Installation) -> None:
+    check_full_disk(installation, lambda: limit_files(installation), lambda: free_files(installation), times=2, seed=3)
+    check_file(installation)
 
 
-def test_what_a_full_disk_refused_is_not_there_after_a_crash(yard: House) -> None:
-    crowd = Crowd(lambda: Line(yard.url, yard.token), seed=4)
-    crowd.start()
+def test_writes_refused_on_full_disk_are_absent_after_crash(installation: Installation) -> None:
+    load = LoadGenerator(lambda: ApiConnection(installation.url, installation.token), seed=4)
+    load.start()
     try:
-        crowd.goes_on(30)
-        limit_files(yard)
-        is_refused(crowd, more=20)
-        assert yard.server is not None
-        yard.server.kill()
-        yard.start_server()
-        crowd.goes_on(50)
+        load.wait_for_answers(30)
+        limit_files(installation)
+        wait_for_refusals(load, more=20)
+        assert installation.server is not None
+        installation.server.kill()
+        installation.start_server()
+        load.wait_for_answers(50)
     finally:
-        crowd.stop()
-    Auditor(yard.api, ROOM, crowd.ledger).audit()
+        load.stop()
+    Auditor(installation.api, ROOM, load.request_log).audit()
 
 
 @pytest.mark.prove
-def test_a_disk_that_is_full_again_and_again(yard: House) -> None:
-    endure(yard, lambda: limit_files(yard), lambda: free_files(yard), times=30, seed=33)
-    check_file(yard)
+def test_disk_full_thirty_times(installation: Installation) -> None:
+    check_full_disk(
+        installation, lambda: limit_files(installation), lambda: free_files(installation), times=30, seed=33
+    )
+    check_file(installation)
 
 
 @pytest.fixture
-def own_disk(bare: House) -> Iterator[Path]:
-    """A disk of its own below the data directory."""
+def own_disk(bare: Installation) -> Iterator[Path]:
+    """A small disk mounted as the data directory."""
     bare.data_dir.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(bare.data_dir)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    arguments = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(bare.data_dir)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     yield bare.data_dir
@@ -117,7 +121,7 @@ def own_disk(bare: House) -> Iterator[Path]:
 
 
 @pytest.mark.prove
-def test_a_disk_that_is_really_full(bare: House, own_disk: Path) -> None:
+def test_full_tmpfs(bare: Installation, own_disk: Path) -> None:
     def fill() -> None:
         with (own_disk / "ballast").open("ab", buffering=0) as ballast, suppress(OSError):
             while True:
@@ -126,6 +130,6 @@ def test_a_disk_that_is_really_full(bare: House, own_disk: Path) -> None:
     def free() -> None:
         (own_disk / "ballast").unlink(missing_ok=True)
 
-    open_yard(bare)
-    endure(bare, fill, free, times=10, seed=34)
+    open_load_room(bare)
+    check_full_disk(bare, fill, free, times=10, seed=34)
     check_file(bare)

@@ -1,4 +1,4 @@
-"""PostgreSQL dies under load, ends our session, or meets a second server: nothing is lost, nobody writes twice."""
+"""PostgreSQL is killed under load, ends the writer's session, or serves a second server: nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.crash.api_connection import ApiConnection
 from tests.acceptance.crash.audit import Auditor
-from tests.acceptance.crash.beating import Beater
-from tests.acceptance.crash.crowd import ROLES, ROOM, WATCHER, Crowd
-from tests.acceptance.crash.line import Line
-from tests.acceptance.crash.yard import POSTGRESQL, UNHURRIED
-from tests.acceptance.house import House, listening
-from tests.acceptance.processes import Started
+from tests.acceptance.crash.heartbeat_client import HeartbeatClient
+from tests.acceptance.crash.load_generator import HEARTBEAT_ROLE, ROLES, ROOM, LoadGenerator
+from tests.acceptance.crash.load_room import PATIENT_DURATIONS, POSTGRESQL
+from tests.acceptance.installation import Installation, listening
+from tests.acceptance.processes import StartedProcess
 from tests.postgres import Server, place_of
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -27,16 +27,18 @@ pytestmark = [pytest.mark.process, pytest.mark.parametrize("database", [POSTGRES
 
 LEASE_S = 20.0
 ALREADY_RUNNING = 78
-WRITERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'greenroom server%'"
+SERVER_SESSIONS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'greenroom server%'"
+)
 
 
 def kill_postmaster(server: Server) -> None:
-    """End PostgreSQL's first process as a power cut would; the others notice and follow."""
+    """Kill PostgreSQL's first process; the others notice and exit."""
     os.kill(int((server.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
 
-def start_again(server: Server) -> None:
-    """Start it, as soon as the last process of the one before has let go of its memory."""
+def restart_postgres(server: Server) -> None:
+    """Start PostgreSQL as soon as the last old process has released its shared memory."""
 
     def start() -> bool:
         try:
@@ -48,166 +50,180 @@ def start_again(server: Server) -> None:
     wait_until(start, "PostgreSQL runs again")
 
 
-def terminate(server: Server, database: str, which: str = WRITERS) -> None:
-    """Have PostgreSQL end our sessions, and wait until they are gone."""
+def terminate_sessions(server: Server, database: str, which: str = SERVER_SESSIONS) -> None:
+    """Have PostgreSQL terminate the server's sessions, and wait until they have ended."""
     name = database.partition("?")[0].rpartition("/")[2]
     server.admin(f"SELECT pg_terminate_backend(pid, {int(1000 * PATIENCE_S)}) {which}", database=name)
 
 
-class Trial:
-    """A burst on a server, somebody who beats, and the checks of what came of it."""
+class LoadRun:
+    """Load on a server, a client that sends heartbeats, and the checks of the outcome."""
 
-    def __init__(self, house: House, seed: int, workers: Sequence[str] = ROLES) -> None:
-        self.house, self.rng = house, random.Random(seed)
-        self.crowd = Crowd(lambda: Line(house.url, house.token), seed, workers=workers)
-        self.auditor = Auditor(house.api, ROOM, self.crowd.ledger)
+    def __init__(self, installation: Installation, seed: int, workers: Sequence[str] = ROLES) -> None:
+        self.installation, self.rng = installation, random.Random(seed)
+        self.load = LoadGenerator(lambda: ApiConnection(installation.url, installation.token), seed, workers=workers)
+        self.auditor = Auditor(installation.api, ROOM, self.load.request_log)
         self.slowest_return_s = 0.0
 
     def run(self, disturb: Callable[[], None], times: int) -> None:
-        """Disturb the burst so many times, then hold every promise against what is there."""
-        ledger = self.crowd.ledger
-        with Beater(Line(self.house.url, self.house.token), ROOM, WATCHER) as beater:
-            self.crowd.start()
+        """Disturb the load so many times, then compare the state with every answer."""
+        request_log = self.load.request_log
+        with HeartbeatClient(
+            ApiConnection(self.installation.url, self.installation.token), ROOM, HEARTBEAT_ROLE
+        ) as heartbeat_client:
+            self.load.start()
             try:
                 for _ in range(times):
-                    self.crowd.goes_on(20)
+                    self.load.wait_for_answers(20)
                     time.sleep(self.rng.uniform(0, 0.3))
                     disturb()
                     began_at = time.monotonic()
-                    self.crowd.goes_on(1)
+                    self.load.wait_for_answers(1)
                     self.slowest_return_s = max(self.slowest_return_s, time.monotonic() - began_at)
-                    self.auditor.look()
-                self.crowd.goes_on(50)
+                    self.auditor.check_log()
+                self.load.wait_for_answers(50)
             finally:
-                self.crowd.stop()
-        with closing(Line(self.house.url, self.house.token)) as line:
-            self.auditor.repeat_all(line)
+                self.load.stop()
+        with closing(ApiConnection(self.installation.url, self.installation.token)) as connection:
+            self.auditor.repeat_all(connection)
         self.auditor.audit()
         print(
-            f"{times} times: {ledger.figures()}; back after at most {self.slowest_return_s:.2f} s; slowest of"
-            f" {len(beater.statuses)} beats {beater.slowest_s:.2f} s"
+            f"{times} times: {request_log.summary()}; back after at most {self.slowest_return_s:.2f} s; slowest of"
+            f" {len(heartbeat_client.statuses)} beats {heartbeat_client.slowest_s:.2f} s"
         )
-        assert {"ok"} == set(beater.statuses)
-        assert 1 == len(self.auditor.of_type("server.started")), "ours went on all the time"
-        assert [] == self.auditor.of_type("participant.expired")
-        assert {1} >= {event["data"]["attempt"] for event in self.auditor.of_type("task.claimed")}
+        assert {"ok"} == set(heartbeat_client.statuses)
+        assert 1 == len(self.auditor.events_of("server.started")), "the server was never restarted"
+        assert [] == self.auditor.events_of("participant.expired")
+        assert {1} >= {event["data"]["attempt"] for event in self.auditor.events_of("task.claimed")}
 
-    def is_refused(self, more: int) -> None:
-        wanted = self.crowd.ledger.refusals + more
-        wait_until(lambda: self.crowd.ledger.refusals >= wanted, "writes are refused")
+    def wait_for_refusals(self, more: int) -> None:
+        wanted = self.load.request_log.refusals + more
+        wait_until(lambda: self.load.request_log.refusals >= wanted, "writes are refused")
 
-    def said(self, words: str) -> int:
-        """How often the server said that."""
-        assert self.house.server is not None
-        return sum(words in line for line in self.house.server.err.splitlines())
+    def count_log_lines(self, words: str) -> int:
+        """How many lines of the server's log contain `words`."""
+        assert self.installation.server is not None
+        return sum(words in line for line in self.installation.server.err.splitlines())
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Server]:
+def own_postgres(tmp_path: Path) -> Iterator[Server]:
     """A PostgreSQL that no other test uses."""
     server = Server(place_of(tmp_path))
     yield server
     server.stop()
 
 
-class Mortal:
-    """A trial with a PostgreSQL that may be killed."""
+class OwnPostgres:
+    """Tests with a PostgreSQL that may be killed."""
 
     @pytest.fixture
-    def database(self, mortal: Server) -> Iterator[str]:
-        with mortal.database() as url:
+    def database(self, own_postgres: Server) -> Iterator[str]:
+        with own_postgres.database() as url:
             yield url
 
-    def disturb(self, trial: Trial, server: Server, away_s: float) -> None:
-        """Kill it in one way or another, see that we say so, and start it again."""
+    def disturb(self, load_run: LoadRun, server: Server, away_s: float) -> None:
+        """Stop PostgreSQL in a random way, assert that requests are refused as unavailable, and start it again."""
         ways = (lambda: kill_postmaster(server), lambda: server.stop("immediate"), lambda: server.stop("fast"))
-        trial.rng.choice(ways)()
-        trial.is_refused(more=10)
+        load_run.rng.choice(ways)()
+        load_run.wait_for_refusals(more=10)
         for method, path in (("POST", "rooms"), ("GET", "rooms"), ("GET", f"rooms/{ROOM}")):
-            body = {"name": "nowhere", "roles": ["nobody"]} if method == "POST" else None
-            answer = trial.house.api.call(method, path, body)
+            body = {"name": "nowhere", "roles": ["builder"]} if method == "POST" else None
+            answer = load_run.installation.api.call(method, path, body)
             assert (503, "store_unavailable") == (answer.status, answer.body["code"]), (path, answer)
             assert answer.body["guidance"]
         time.sleep(away_s)
-        start_again(server)
+        restart_postgres(server)
 
 
-class TestItDies(Mortal):
-    def test_and_comes_back(self, yard: House, mortal: Server) -> None:
-        self.die(Trial(yard, seed=8), mortal, away_s_max=0.5, times=2)
+class TestDatabaseKilled(OwnPostgres):
+    def test_recovery(self, installation: Installation, own_postgres: Server) -> None:
+        self.check_outages(LoadRun(installation, seed=8), own_postgres, away_s_max=0.5, times=2)
 
     @pytest.mark.prove
-    def test_again_and_again(self, yard: House, mortal: Server) -> None:
-        self.die(Trial(yard, seed=88), mortal, away_s_max=2.0, times=50)
+    def test_killed_fifty_times(self, installation: Installation, own_postgres: Server) -> None:
+        self.check_outages(LoadRun(installation, seed=88), own_postgres, away_s_max=2.0, times=50)
 
-    def die(self, trial: Trial, server: Server, away_s_max: float, times: int) -> None:
-        trial.run(lambda: self.disturb(trial, server, trial.rng.uniform(0, away_s_max)), times)
-        counts = [trial.said("unavailable: database"), trial.said("available again: database")]
-        assert [times, times] == counts, "it is used again once it is there"
+    def check_outages(self, load_run: LoadRun, server: Server, away_s_max: float, times: int) -> None:
+        load_run.run(lambda: self.disturb(load_run, server, load_run.rng.uniform(0, away_s_max)), times)
+        counts = [
+            load_run.count_log_lines("unavailable: database"),
+            load_run.count_log_lines("available again: database"),
+        ]
+        assert [times, times] == counts, "each outage and each recovery is logged once"
 
 
 @pytest.mark.prove
-class TestItIsAwayForLongerThanALease(Mortal):
+class TestLongDatabaseOutage(OwnPostgres):
     @pytest.fixture
     def durations(self) -> Mapping[str, str]:
-        return UNHURRIED | {"GREENROOM_HEARTBEAT_INTERVAL_S": "5", "GREENROOM_HEARTBEAT_TTL_S": f"{LEASE_S}"}
+        return PATIENT_DURATIONS | {"GREENROOM_HEARTBEAT_INTERVAL_S": "5", "GREENROOM_HEARTBEAT_TTL_S": f"{LEASE_S}"}
 
-    def test_and_comes_back(self, yard: House, mortal: Server) -> None:
-        """The agents of the crowd do not beat; here is only one that does."""
-        trial = Trial(yard, seed=89, workers=())
-        trial.run(lambda: self.disturb(trial, mortal, 1.5 * LEASE_S), times=2)
+    def test_recovery(self, installation: Installation, own_postgres: Server) -> None:
+        """Only with the client that sends heartbeats: the agents of the load send none."""
+        load_run = LoadRun(installation, seed=89, workers=())
+        load_run.run(lambda: self.disturb(load_run, own_postgres, 1.5 * LEASE_S), times=2)
 
 
 @pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.prove)])
-def test_our_session_is_ended_in_mid_burst(yard: House, postgres: Server, database: str, times: int) -> None:
-    trial = Trial(yard, seed=9)
-    trial.run(lambda: terminate(postgres, database), times)
-    assert trial.said("batch not committed") <= times, "it costs what was under way: the next one has a new session"
-    assert trial.crowd.ledger.refusals <= times * len(trial.crowd.clients)
+def test_terminated_session_fails_one_batch(
+    installation: Installation, postgres: Server, database: str, times: int
+) -> None:
+    load_run = LoadRun(installation, seed=9)
+    load_run.run(lambda: terminate_sessions(postgres, database), times)
+    assert load_run.count_log_lines("batch not committed") <= times, "a terminated session fails at most one batch"
+    assert load_run.load.request_log.refusals <= times * len(load_run.load.clients)
 
 
-def second_server(house: House, url: str) -> Started:
+def second_server(installation: Installation, url: str) -> StartedProcess:
     """Another server on the same database, with a data directory of its own."""
-    other = ("--listen", "127.0.0.1:0", "--data-dir", str(house.root / "other"))
-    return house.start("server", *other, "--database", url)
+    arguments = ("--listen", "127.0.0.1:0", "--data-dir", str(installation.root / "other"))
+    return installation.start("server", *arguments, "--database", url)
 
 
-def test_a_second_server_is_not_let_in(yard: House, database: str) -> None:
-    trial = Trial(yard, seed=10)
+def test_second_server_is_rejected(installation: Installation, database: str) -> None:
+    load_run = LoadRun(installation, seed=10)
 
-    def try_a_second_one() -> None:
-        second = second_server(yard, database)
+    def start_second() -> None:
+        second = second_server(installation, database)
         assert ALREADY_RUNNING == second.wait()
         assert "Another server uses" in second.err
 
-    def try_while_the_first_stands_still() -> None:
-        assert yard.server is not None
-        yard.server.send(signal.SIGSTOP)
-        try_a_second_one()
-        yard.server.send(signal.SIGCONT)
+    def start_second_while_suspended() -> None:
+        assert installation.server is not None
+        installation.server.send(signal.SIGSTOP)
+        start_second()
+        installation.server.send(signal.SIGCONT)
 
-    turns = iter((try_a_second_one, try_while_the_first_stands_still))
-    trial.run(lambda: next(turns)(), times=2)
+    faults = iter((start_second, start_second_while_suspended))
+    load_run.run(lambda: next(faults)(), times=2)
 
 
-def test_a_server_that_stood_still_too_long_writes_no_more(yard: House, postgres: Server, database: str) -> None:
-    """Its session is ended while it is stopped, and another server comes in; what it is asked then must not be done."""
-    first = yard.server
+def test_suspended_server_is_fenced_by_successor(installation: Installation, postgres: Server, database: str) -> None:
+    """Its session is terminated while it is suspended, and a second server starts; the first must not serve what it was
+    sent meanwhile.
+    """
+    first = installation.server
     assert first is not None
-    before = Line(yard.url, yard.token)
-    assert 201 == before.ask("POST", f"rooms/{ROOM}/messages", {"sender": "user", "text": "of the first"}).status
+    first_connection = ApiConnection(installation.url, installation.token)
+    assert (
+        201
+        == first_connection.request("POST", f"rooms/{ROOM}/messages", {"sender": "user", "text": "of the first"}).status
+    )
     first.send(signal.SIGSTOP)
-    terminate(postgres, database)
-    second = second_server(yard, database)
+    terminate_sessions(postgres, database)
+    second = second_server(installation, database)
     url = wait_until(lambda: listening(second), "the second server listens").removeprefix("listening on ")
-    with closing(Line(url, yard.token)) as line:
+    with closing(ApiConnection(url, installation.token)) as connection:
         body = {"sender": "user", "text": "of the second"}
-        assert 201 == line.ask("POST", f"rooms/{ROOM}/messages", body).status
-        before.hang_up(f"rooms/{ROOM}/messages", {"sender": "user", "text": "asked of the stopped one"}, after_s=0.1)
+        assert 201 == connection.request("POST", f"rooms/{ROOM}/messages", body).status
+        first_connection.send_and_reset(
+            f"rooms/{ROOM}/messages", {"sender": "user", "text": "asked of the stopped one"}, after_s=0.1
+        )
         first.send(signal.SIGCONT)
         assert 0 != first.wait()
-        said = line.ask("GET", f"rooms/{ROOM}/messages").body
-        events = line.ask("GET", "events?limit=1000").body
-    before.close()
-    assert ["of the first", "of the second"] == [message["text"] for message in said]
+        messages = connection.request("GET", f"rooms/{ROOM}/messages").body
+        events = connection.request("GET", "events?limit=1000").body
+    first_connection.close()
+    assert ["of the first", "of the second"] == [message["text"] for message in messages]
     assert [event["pos"] for event in events] == sorted({event["pos"] for event in events})

@@ -1,4 +1,4 @@
-"""The server is killed at any moment of a burst of writes, and keeps every word that it gave."""
+"""The server is killed at any moment under load, and every write that it answered is stored."""
 
 from __future__ import annotations
 
@@ -8,69 +8,73 @@ from contextlib import closing
 
 import pytest
 
+from tests.acceptance.crash.api_connection import ApiConnection
 from tests.acceptance.crash.audit import Auditor
-from tests.acceptance.crash.crowd import ROOM, Crowd
-from tests.acceptance.crash.line import Line
-from tests.acceptance.crash.yard import POSTGRESQL, SQLITE, check_file
-from tests.acceptance.house import House
+from tests.acceptance.crash.load_generator import ROOM, LoadGenerator
+from tests.acceptance.crash.load_room import POSTGRESQL, SQLITE, check_file
+from tests.acceptance.installation import Installation
 
 pytestmark = pytest.mark.process
 
 KILLED_WITHIN_S = 0.4
-IN_MID_START = 0.25
-"""The part of kills that hit a server which is just starting."""
+KILLED_STARTING_SHARE = 0.25
+"""The share of kills that hit a server which is just starting."""
 
 
-def kill_again_and_again(house: House, crowd: Crowd, auditor: Auditor, kills: int, rng: random.Random) -> int:
-    """Kill the server so many times, some of them before it listens; how often it came back."""
+def kill_repeatedly(
+    installation: Installation, load: LoadGenerator, auditor: Auditor, kills: int, rng: random.Random
+) -> int:
+    """Kill the server so many times, sometimes before it listens; return how often it came up."""
     start_s, returns = 0.7, 0
     while kills:
-        crowd.goes_on(20)
+        load.wait_for_answers(20)
         time.sleep(rng.uniform(0, KILLED_WITHIN_S))
-        assert house.server is not None
-        house.server.kill()
+        assert installation.server is not None
+        installation.server.kill()
         kills -= 1
-        while kills and rng.random() < IN_MID_START:
-            nascent = house.launch_server()
+        while kills and rng.random() < KILLED_STARTING_SHARE:
+            starting = installation.launch_server()
             time.sleep(rng.uniform(0, start_s))
-            nascent.kill()
+            starting.kill()
             kills -= 1
         began_at = time.monotonic()
-        house.start_server()
+        installation.start_server()
         start_s = time.monotonic() - began_at
-        auditor.look()
+        auditor.check_log()
         returns += 1
     return returns
 
 
-def prove_nothing_is_lost(house: House, kills: int, seed: int) -> None:
-    """The whole trial: a burst, kills, and then every promise held against what is there."""
-    crowd = Crowd(lambda: Line(house.url, house.token), seed)
-    auditor = Auditor(house.api, ROOM, crowd.ledger)
-    crowd.start()
+def check_nothing_lost(installation: Installation, kills: int, seed: int) -> None:
+    """Generate load, kill the server, and then compare the state with every answer."""
+    load = LoadGenerator(lambda: ApiConnection(installation.url, installation.token), seed)
+    auditor = Auditor(installation.api, ROOM, load.request_log)
+    load.start()
     try:
-        returns = kill_again_and_again(house, crowd, auditor, kills, random.Random(seed))
-        crowd.goes_on(50)
+        returns = kill_repeatedly(installation, load, auditor, kills, random.Random(seed))
+        load.wait_for_answers(50)
     finally:
-        crowd.stop()
-    with closing(Line(house.url, house.token)) as line:
-        repeated = auditor.repeat_all(line)
+        load.stop()
+    with closing(ApiConnection(installation.url, installation.token)) as connection:
+        repeated = auditor.repeat_all(connection)
     auditor.audit()
-    print(f"{kills} kills (seed {seed}): {crowd.ledger.figures()}; {repeated} sent again at the end")
-    assert returns + 1 <= len(auditor.of_type("server.started")) <= kills + 1
-    assert [1] == sorted({event["data"]["attempt"] for event in auditor.of_type("task.claimed")}), "nobody died"
-    for worker in crowd.workers:
+    print(f"{kills} kills (seed {seed}): {load.request_log.summary()}; {repeated} sent again at the end")
+    assert returns + 1 <= len(auditor.events_of("server.started")) <= kills + 1
+    assert [1] == sorted({event["data"]["attempt"] for event in auditor.events_of("task.claimed")}), (
+        "no attempt was taken away"
+    )
+    for worker in load.workers:
         assert worker.epochs == sorted(set(worker.epochs)), "epochs only rise"
 
 
 @pytest.mark.parametrize(("database", "kills"), [(SQLITE, 5), (POSTGRESQL, 3)], indirect=["database"])
-def test_a_server_that_is_killed_in_a_burst_keeps_its_word(yard: House, kills: int) -> None:
-    prove_nothing_is_lost(yard, kills, seed=1)
-    check_file(yard)
+def test_server_killed_under_load_loses_nothing(installation: Installation, kills: int) -> None:
+    check_nothing_lost(installation, kills, seed=1)
+    check_file(installation)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
-def test_fifty_kills(yard: House) -> None:
-    prove_nothing_is_lost(yard, 50, seed=11)
-    check_file(yard)
+def test_server_killed_fifty_times(installation: Installation) -> None:
+    check_nothing_lost(installation, 50, seed=11)
+    check_file(installation)

@@ -1,8 +1,8 @@
-"""The promises, each as a check of what was seen from outside. Knows no fault: they hold after every one of them.
+"""Checks of the promises that hold after every fault, on what was observed from outside.
 
-A check yields a sentence for each promise that was broken. The instants of the server's events and of the diaries are
-of one wall clock, since all machines of a fleet live on one computer. They are compared where one thing has to wait for
-the other, so that a slow computer can only put more time between them; nothing is late.
+A check yields a sentence for each violation. The instants of the server's events and of the diaries are of one wall
+clock, since all machines of a fleet run on one computer. Instants are compared only where one thing has to wait for
+the other, so that a slow computer can only put more time between them; no check fails because something is late.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
-from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.evidence import Attempt, Event, Evidence, attempt_of, seat_of, seconds
+from tests.acceptance.fleet.diaries import AgentRun
+from tests.acceptance.fleet.observation import Attempt, Event, Observation, attempt_of, role_of, seconds
 
-GRAIN_S = 0.01
-"""An event's instant is rounded to a millisecond, and one that a daemon tells is read in more than one step."""
+ROUNDING_S = 0.01
+"""Tolerance in seconds: an event's instant is rounded to a millisecond, and a daemon reads its clock more than once."""
 SILENT = re.compile(r"(?:no heartbeat|not named by its machine's daemon).* for ([\d.]+) s \(limit ([\d.]+) s\)")
 WITH_ITS_MACHINE = "machine "
-GONE_WITH_REASON = (WITH_ITS_MACHINE, "its daemon was stopped")
-"""How the causes begin of who goes without a silence of its own: its machine went, or left."""
-BY_ITS_WORK = "it made a call about its task"
-"""The cause of who comes back by handing in what it did."""
-Check = Callable[[Evidence], Iterator[str]]
+EXPECTED_CAUSES = (WITH_ITS_MACHINE, "its daemon was stopped")
+"""How the causes begin of participants that expire without a silence of their own: their machine went, or left."""
+BY_RESULT = "it made a call about its task"
+"""The cause of a participant that rejoins by handing in a result."""
+Check = Callable[[Observation], Iterator[str]]
 
 
-def each_attempt_has_one_result(seen: Evidence) -> Iterator[str]:
-    """I1: at most one accepted result, and it is the current attempt's unless a person decided otherwise."""
+def each_attempt_has_one_result(observed: Observation) -> Iterator[str]:
+    """I1: at most one result is accepted, and it is the current attempt's."""
     current: dict[str, int] = {}
     results: Counter[str] = Counter()
-    for event in seen.of("task.claimed", "task.completed"):
+    for event in observed.of("task.claimed", "task.completed"):
         task, attempt = attempt_of(event)
         if event["type"] == "task.claimed":
             current[task] = attempt
@@ -41,18 +41,18 @@ def each_attempt_has_one_result(seen: Evidence) -> Iterator[str]:
     yield from (f"{task}: {count} results were accepted" for task, count in results.items() if count > 1)
 
 
-def numbers_only_rise(seen: Evidence) -> Iterator[str]:
-    """I4: epochs, generations and attempts; and the log's own numbers, without a gap inside a stream."""
+def numbers_only_rise(observed: Observation) -> Iterator[str]:
+    """I4: epochs, generations, attempts and the log's numbers only rise; streams and a task's attempts have no gap."""
     last: dict[tuple[str, ...], int] = {}
     named = {"participant.joined": "epoch", "role.wished": "generation", "task.claimed": "attempt"}
-    for event in seen.events:
-        told = [("pos",), ("seq", event["stream"])]
+    for event in observed.events:
+        numbered = [("pos",), ("seq", event["stream"])]
         numbers = [event["pos"], event["seq"]]
         if event["type"] in named:
             name = named[event["type"]]
-            told.append((name, event["data"]["task"]) if name == "attempt" else (name, *seat_of(event)))
+            numbered.append((name, event["data"]["task"]) if name == "attempt" else (name, *role_of(event)))
             numbers.append(event["data"][name])
-        for key, number in zip(told, numbers, strict=True):
+        for key, number in zip(numbered, numbers, strict=True):
             if number <= last.get(key, 0):
                 yield f"{' of '.join(key)} fell from {last[key]} to {number} at event {event['pos']}"
             if key[0] in ("seq", "attempt") and number > last.get(key, 0) + 1:
@@ -60,47 +60,47 @@ def numbers_only_rise(seen: Evidence) -> Iterator[str]:
             last[key] = number
 
 
-def the_dead_hold_nothing(seen: Evidence) -> Iterator[str]:
-    """I6: the very word of its end frees the task of a holder; without one, the silence after its lease does."""
-    ends = ("task.released", "task.completed", "task.quarantined", "task.closed")
-    freed = first_of(seen, *ends)
-    exited = first_of(seen, "agent.exited")
-    lapsed = {event["data"]["connection_id"]: event for event in seen.of("participant.expired")}
-    given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
-    for death in seen.deaths:
-        key = (death.task, death.attempt)
-        free = freed.get(key)
-        if free is None:
-            yield f"{death.task}: attempt {death.attempt} died and still holds it"
+def failed_holders_release_tasks(observed: Observation) -> Iterator[str]:
+    """I6: the report of its holder's exit releases a task; without one, the silence after the lease does."""
+    end_events = ("task.released", "task.completed", "task.quarantined", "task.closed")
+    released = first_of(observed, *end_events)
+    exited = first_of(observed, "agent.exited")
+    expired = {event["data"]["connection_id"]: event for event in observed.of("participant.expired")}
+    claimed_by = {attempt_of(event): event["data"]["connection_id"] for event in observed.of("task.claimed")}
+    for failure in observed.failures:
+        key = (failure.task, failure.attempt)
+        release = released.get(key)
+        if release is None:
+            yield f"{failure.task}: attempt {failure.attempt} failed and still holds it"
             continue
-        if seconds(free["at"]) < death.at - GRAIN_S:
-            yield f"{death.task}: attempt {death.attempt} was freed before it died"
-        if death.silent_s is None:
-            word = exited.get(key)
-            if word is None or word["at"] != free["at"] or word["pos"] > free["pos"]:
-                yield f"{death.task}: attempt {death.attempt} was not freed with the word of its end"
+        if seconds(release["at"]) < failure.at - ROUNDING_S:
+            yield f"{failure.task}: attempt {failure.attempt} was released before it failed"
+        if failure.silent_s is None:
+            exit_report = exited.get(key)
+            if exit_report is None or exit_report["at"] != release["at"] or exit_report["pos"] > release["pos"]:
+                yield f"{failure.task}: attempt {failure.attempt} was not released with the report of its exit"
             continue
-        silence = lapsed.get(given[key])
-        if silence is None or seconds(free["at"]) - seconds(silence["at"]) < death.silent_s - GRAIN_S:
-            yield f"{death.task}: attempt {death.attempt} was freed before its holder was silent for long enough"
+        expiry = expired.get(claimed_by[key])
+        if expiry is None or seconds(release["at"]) - seconds(expiry["at"]) < failure.silent_s - ROUNDING_S:
+            yield f"{failure.task}: attempt {failure.attempt} was released before its holder was silent for long enough"
 
 
-def nothing_is_lost(seen: Evidence) -> Iterator[str]:
-    """I7: what was answered is there, was told of once, and has the result of the attempt that was accepted."""
-    opened = Counter(event["data"]["task"] for event in seen.of("task.opened"))
-    for task in seen.answered:
-        if task not in seen.tasks or opened[task] != 1:
-            yield f"{task} was answered, and is {'there' if task in seen.tasks else 'not there'}, {opened[task]} events"
-    for name, shown in seen.tasks.items():
+def nothing_is_lost(observed: Observation) -> Iterator[str]:
+    """I7: each answered task is stored, has one `task.opened`, and has the result of the accepted attempt."""
+    opened = Counter(event["data"]["task"] for event in observed.of("task.opened"))
+    for task in observed.answered:
+        if task not in observed.tasks or opened[task] != 1:
+            yield f"{task} was answered, and is {'' if task in observed.tasks else 'not '}stored, {opened[task]} events"
+    for name, shown in observed.tasks.items():
         attempt, result = shown["accepted_attempt"], shown["result"] or ""
         if shown["status"] == "completed" and f"did {name} in attempt {attempt}" not in result:
             yield f"{name} has not the result of attempt {attempt}: {result[-80:]!r}"
 
 
-def silence_does_nothing(seen: Evidence) -> Iterator[str]:
-    """I8: while a machine cannot be heard, none of its runs begins, and none is ended but by its own hand."""
-    for silence in seen.silences:
-        for run in seen.runs:
+def silence_changes_no_run(observed: Observation) -> Iterator[str]:
+    """I8: while a machine is silent, none of its runs begins, and none is ended except by itself."""
+    for silence in observed.silences:
+        for run in observed.runs:
             if run.machine != silence.machine:
                 continue
             if silence.began_at < run.began_at < silence.ended_at:
@@ -109,122 +109,124 @@ def silence_does_nothing(seen: Evidence) -> Iterator[str]:
                 yield f"{run} was ended in a silence"
 
 
-def runs_begin_on_the_word_that_holds(seen: Evidence) -> Iterator[str]:
-    """I10: the attempt was given to this very sitting, and had not been taken from it again."""
-    given = {attempt_of(event): event["data"]["connection_id"] for event in seen.of("task.claimed")}
-    turns: dict[Attempt, list[tuple[float, bool]]] = {}
-    for event in seen.of("task.claimed", "task.resumed", "task.released", "task.quarantined", "task.closed"):
+def runs_begin_in_held_attempts(observed: Observation) -> Iterator[str]:
+    """I10: a run begins only in an attempt that its participant has claimed and still holds."""
+    claimed_by = {attempt_of(event): event["data"]["connection_id"] for event in observed.of("task.claimed")}
+    changes: dict[Attempt, list[tuple[float, bool]]] = {}
+    for event in observed.of("task.claimed", "task.resumed", "task.released", "task.quarantined", "task.closed"):
         holds = event["type"] in ("task.claimed", "task.resumed")
-        turns.setdefault(attempt_of(event), []).append((seconds(event["at"]), holds))
-    for run in seen.runs:
+        changes.setdefault(attempt_of(event), []).append((seconds(event["at"]), holds))
+    for run in observed.runs:
         key = (run.task, run.attempt)
-        before = [holds for at, holds in turns.get(key, []) if at <= run.began_at + GRAIN_S]
-        if given.get(key) != run.connection:
-            yield f"{run} was begun by {run.connection}, and given to {given.get(key)}"
+        before = [holds for at, holds in changes.get(key, []) if at <= run.began_at + ROUNDING_S]
+        if claimed_by.get(key) != run.connection:
+            yield f"{run} was begun by {run.connection}, and was claimed by {claimed_by.get(key)}"
         elif not before or not before[-1]:
-            yield f"{run} began when its attempt was {'over' if before else 'not given yet'}"
+            yield f"{run} began when its attempt was {'over' if before else 'not claimed yet'}"
 
 
-def who_is_removed_was_silent(seen: Evidence) -> Iterator[str]:
-    """Nobody loses a seat, and no machine is given up, but for a silence of a lease, or because it left."""
-    for event in seen.of("machine.disconnected", "participant.expired"):
-        if (told := SILENT.match(event["cause"])) is not None:
-            silent_s, lease_s = map(float, told.groups())
+def expired_participants_were_silent(observed: Observation) -> Iterator[str]:
+    """A participant expires, and a machine is disconnected, only after the silence of a lease or because it left."""
+    for event in observed.of("machine.disconnected", "participant.expired"):
+        if (match := SILENT.match(event["cause"])) is not None:
+            silent_s, lease_s = map(float, match.groups())
             if silent_s < lease_s:
                 yield f"{event['type']} at event {event['pos']} after {silent_s:g} s of a lease of {lease_s:g} s"
-        elif not event["cause"].startswith(GONE_WITH_REASON):
+        elif not event["cause"].startswith(EXPECTED_CAUSES):
             yield f"{event['type']} at event {event['pos']} without a silence: {event['cause']}"
 
 
-def machines_come_back_whole(seen: Evidence) -> Iterator[str]:
-    """A machine goes and comes back by turns, and each agent that went with it comes back in the same moment.
+def machines_reconnect_with_agents(observed: Observation) -> Iterator[str]:
+    """A machine disconnects and reconnects in turn, and each agent that expired with it rejoins in the same moment.
 
-    Only who hands in a result comes back before its machine.
+    Only an agent that hands in a result rejoins before its machine.
     """
-    there: dict[str, str] = {}
-    gone_with: dict[str, str] = {}
-    back_at: dict[str, str] = {}
-    for event in seen.of("machine.reconnected", "machine.disconnected", "participant.expired", "participant.rejoined"):
+    connected: dict[str, str] = {}
+    expired_with: dict[str, str] = {}
+    reconnected_at: dict[str, str] = {}
+    for event in observed.of(
+        "machine.reconnected", "machine.disconnected", "participant.expired", "participant.rejoined"
+    ):
         data, name = event["data"], event["data"].get("machine")
         if event["type"] == "machine.reconnected":
-            if there.get(name) == data["incarnation"]:
-                yield f"{name} came back at event {event['pos']} without having gone"
-            there[name], back_at[name] = data["incarnation"], event["at"]
+            if connected.get(name) == data["incarnation"]:
+                yield f"{name} reconnected at event {event['pos']} without having been disconnected"
+            connected[name], reconnected_at[name] = data["incarnation"], event["at"]
         elif event["type"] == "machine.disconnected":
-            if there.pop(name, None) is None:
-                yield f"{name} went at event {event['pos']} without having been there"
+            if connected.pop(name, None) is None:
+                yield f"{name} was disconnected at event {event['pos']} without having been connected"
         elif event["type"] == "participant.expired":
             if event["cause"].startswith(WITH_ITS_MACHINE):
-                gone_with[data["connection_id"]] = name
+                expired_with[data["connection_id"]] = name
         else:
-            machine = gone_with.pop(data["connection_id"], None)
-            is_alone = machine is not None and back_at.get(machine) != event["at"]
-            if is_alone and event["cause"] != BY_ITS_WORK:
-                yield f"{data['role']} came back at event {event['pos']}, and not with its machine"
+            machine = expired_with.pop(data["connection_id"], None)
+            is_alone = machine is not None and reconnected_at.get(machine) != event["at"]
+            if is_alone and event["cause"] != BY_RESULT:
+                yield f"{data['role']} rejoined at event {event['pos']}, and not with its machine"
 
 
-def seats_are_taken_by_wish(seen: Evidence) -> Iterator[str]:
-    """Nobody sits down where somebody sits, unless a person has moved the role or takes it over."""
-    wished: dict[tuple[str, str], int] = {}
-    joined: dict[tuple[str, str], int] = {}
-    pushed: dict[tuple[str, str], int] = {}
-    for event in seen.of("role.wished", "participant.superseded", "participant.joined"):
-        seat = seat_of(event)
+def takeovers_were_requested(observed: Observation) -> Iterator[str]:
+    """A participant supersedes another only if a user has moved the role or takes it over."""
+    configured_at: dict[tuple[str, str], int] = {}
+    joined_at: dict[tuple[str, str], int] = {}
+    superseded_at: dict[tuple[str, str], int] = {}
+    for event in observed.of("role.wished", "participant.superseded", "participant.joined"):
+        role = role_of(event)
         if event["type"] == "role.wished":
-            wished[seat] = event["pos"]
+            configured_at[role] = event["pos"]
         elif event["type"] == "participant.superseded":
-            pushed[seat] = event["pos"]
+            superseded_at[role] = event["pos"]
         else:
-            is_person = event["data"]["machine"] is None
-            if pushed.pop(seat, None) and not is_person and wished.get(seat, 0) < joined.get(seat, 0):
-                yield f"{event['data']['connection_id']} took {seat[1]} at event {event['pos']}, and nobody wished it"
-            joined[seat] = event["pos"]
+            is_user = event["data"]["machine"] is None
+            if superseded_at.pop(role, None) and not is_user and configured_at.get(role, 0) < joined_at.get(role, 0):
+                yield f"{event['data']['connection_id']} took {role[1]} at event {event['pos']}, and no user asked"
+            joined_at[role] = event["pos"]
 
 
-def restarts_stay_in_budget(seen: Evidence) -> Iterator[str]:
-    """I11: no run of a role begins before its rest is over, and not more ends fall into a window than may."""
-    ends: dict[tuple[str, str], list[float]] = {}
-    rests: dict[tuple[str, str], float] = {}
-    for event in seen.of("agent.exited", "agent.started", "role.wished"):
-        seat = seat_of(event)
-        if event["type"] == "role.wished":  # a person's word is a new beginning
-            ends.pop(seat, None), rests.pop(seat, None)
+def restarts_stay_in_budget(observed: Observation) -> Iterator[str]:
+    """I11: no run of a role begins before its backoff is over, and a window has no more failures than the budget."""
+    failed_at: dict[tuple[str, str], list[float]] = {}
+    held_until: dict[tuple[str, str], float] = {}
+    for event in observed.of("agent.exited", "agent.started", "role.wished"):
+        role = role_of(event)
+        if event["type"] == "role.wished":  # a new spec resets the budget
+            failed_at.pop(role, None), held_until.pop(role, None)
         elif event["type"] == "agent.started":
-            early_s = rests.get(seat, 0.0) - seconds(event["data"]["at"])
-            if early_s > GRAIN_S:
-                yield f"{seat[1]} was run {early_s:.2f} s before its rest was over"
+            early_s = held_until.get(role, 0.0) - seconds(event["data"]["at"])
+            if early_s > ROUNDING_S:
+                yield f"{role[1]} was run {early_s:.2f} s before its backoff was over"
         elif not event["data"]["intended"]:
             at = seconds(event["data"]["at"])
-            ends.setdefault(seat, []).append(at)
-            recent = [each for each in ends[seat] if at - each < seen.budget.window_s]
-            if len(recent) > seen.budget.ends:
-                yield f"{seat[1]} ended {len(recent)} times in {seen.budget.window_s:g} s and was run on"
+            failed_at.setdefault(role, []).append(at)
+            recent = [each for each in failed_at[role] if at - each < observed.budget.window_s]
+            if len(recent) > observed.budget.failures_max:
+                yield f"{role[1]} failed {len(recent)} times in {observed.budget.window_s:g} s and was still restarted"
             if event["data"]["until"] is not None:
-                rests[seat] = seconds(event["data"]["until"])
+                held_until[role] = seconds(event["data"]["until"])
 
 
-def nothing_runs_twice(seen: Evidence) -> Iterator[str]:
-    """One run for an attempt; and no two of one task at a time on one machine, or after the first was told as ended.
+def no_attempt_runs_twice(observed: Observation) -> Iterator[str]:
+    """One run for each attempt; no two of one task at a time on one machine; none alive after its end was reported.
 
-    An attempt that silence or a takeover has ended may live on elsewhere for a while: it is fenced off, not dead.
+    An attempt that ended by silence or a takeover may run on another machine for a while: it is fenced off.
     """
-    begun = Counter((run.task, run.attempt) for run in seen.runs)
+    begun = Counter((run.task, run.attempt) for run in observed.runs)
     yield from (f"{task}: attempt {attempt} was run {n} times" for (task, attempt), n in begun.items() if n > 1)
-    exited = {attempt_of(event): seconds(event["at"]) for event in seen.of("agent.exited") if event["data"]["task"]}
-    for older, newer in pairs(seen.runs):
+    exited = {attempt_of(event): seconds(event["at"]) for event in observed.of("agent.exited") if event["data"]["task"]}
+    for older, newer in pairs(observed.runs):
         if older.machine == newer.machine and newer.began_at < older.last_at:
-            yield f"{newer} began while {older} lived"
-    for run in seen.runs:
-        if (told_at := exited.get((run.task, run.attempt))) is not None and run.last_at > told_at + GRAIN_S:
-            yield f"{run} lived on for {run.last_at - told_at:.2f} s after its end was told"
+            yield f"{newer} began while {older} was running"
+    for run in observed.runs:
+        if (reported_at := exited.get((run.task, run.attempt))) is not None and run.last_at > reported_at + ROUNDING_S:
+            yield f"{run} ran on for {run.last_at - reported_at:.2f} s after its end was reported"
 
 
-def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
-    """Each run's beginning and end are told at most once, in this order, and in the order in which they happened."""
+def reports_come_once_and_in_order(observed: Observation) -> Iterator[str]:
+    """Each run's start and end are reported at most once, in this order, and in the order in which they happened."""
     times: Counter[tuple[str, Attempt, str]] = Counter()
     ended: set[Attempt] = set()
     last: dict[str, float] = {}
-    for event in seen.of("agent.started", "agent.exited"):
+    for event in observed.of("agent.started", "agent.exited"):
         data, attempt = event["data"], attempt_of(event)
         if data["task"] is None:
             continue
@@ -232,24 +234,24 @@ def facts_come_once_and_in_order(seen: Evidence) -> Iterator[str]:
         if event["type"] == "agent.exited":
             ended.add(attempt)
         elif attempt in ended:
-            yield f"{attempt} was told to have started after it was told to have ended"
+            yield f"{attempt} was reported as started after it was reported as exited"
         at = seconds(data["at"])
         if at < last.get(data["connection_id"], 0.0):
-            yield f"{event['type']} of {attempt} came after what happened later"
+            yield f"{event['type']} of {attempt} came after a later report"
         last[data["connection_id"]] = at
     yield from (f"{kind} of {attempt} came {n} times" for (kind, attempt, _), n in times.items() if n > 1)
 
 
-def first_of(seen: Evidence, *kinds: str) -> dict[Attempt, Event]:
-    """The first event of these about each attempt."""
+def first_of(observed: Observation, *kinds: str) -> dict[Attempt, Event]:
+    """The first event of these types about each attempt."""
     found: dict[Attempt, Event] = {}
-    for event in seen.of(*kinds):
+    for event in observed.of(*kinds):
         found.setdefault(attempt_of(event), event)
     return found
 
 
-def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
-    """Every two runs of one task, the one that began first before the other."""
+def pairs(runs: Sequence[AgentRun]) -> Iterator[tuple[AgentRun, AgentRun]]:
+    """All pairs of runs of one task, the earlier run first."""
     for one, other in combinations(sorted(runs, key=lambda run: run.began_at), 2):
         if one.task == other.task:
             yield one, other
@@ -258,19 +260,19 @@ def pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
 CHECKS: tuple[Check, ...] = (
     each_attempt_has_one_result,
     numbers_only_rise,
-    the_dead_hold_nothing,
+    failed_holders_release_tasks,
     nothing_is_lost,
-    silence_does_nothing,
-    runs_begin_on_the_word_that_holds,
-    who_is_removed_was_silent,
-    machines_come_back_whole,
-    seats_are_taken_by_wish,
+    silence_changes_no_run,
+    runs_begin_in_held_attempts,
+    expired_participants_were_silent,
+    machines_reconnect_with_agents,
+    takeovers_were_requested,
     restarts_stay_in_budget,
-    nothing_runs_twice,
-    facts_come_once_and_in_order,
+    no_attempt_runs_twice,
+    reports_come_once_and_in_order,
 )
 
 
-def complaints(seen: Evidence) -> list[str]:
-    """Every broken promise, each with the name of its check."""
-    return [f"{check.__name__}: {said}" for check in CHECKS for said in check(seen)]
+def violations(observed: Observation) -> list[str]:
+    """All violations, each with the name of its check."""
+    return [f"{check.__name__}: {violation}" for check in CHECKS for violation in check(observed)]

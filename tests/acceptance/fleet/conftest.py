@@ -1,4 +1,4 @@
-"""Gives a trial a fleet of its own, and looks for what any of them has left behind. Must not know what befalls it."""
+"""Fixtures: a fleet of machines for each test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.fleet.fleet import DURATIONS, Fleet
-from tests.acceptance.house import House
+from tests.acceptance.fleet.fleet import DURATIONS, MachineFleet
+from tests.acceptance.installation import Installation
 
-Build = Callable[..., Fleet]
+BuildFleet = Callable[..., MachineFleet]
 
 
 @pytest.fixture
@@ -19,26 +19,26 @@ def durations() -> Mapping[str, str]:
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
-    """Durations that only the server has."""
+def server_settings() -> Mapping[str, str]:
+    """Settings of the server alone."""
     return {}
 
 
 @pytest.fixture
-def bare(tmp_path: Path, durations: Mapping[str, str], of_server: Mapping[str, str]) -> House:
-    """A house in which nothing runs yet; the fleet that is built on it closes it."""
-    house = House(tmp_path / "house", durations)
-    house.of_server = dict(of_server)
-    return house
+def bare(tmp_path: Path, durations: Mapping[str, str], server_settings: Mapping[str, str]) -> Installation:
+    """An installation in which nothing runs yet; the fleet that uses it closes it."""
+    installation = Installation(tmp_path / "installation", durations)
+    installation.server_settings = dict(server_settings)
+    return installation
 
 
 @pytest.fixture
-def build(bare: House) -> Iterator[Build]:
-    """Builds a fleet of so many machines, in which nothing runs yet."""
-    built: list[Fleet] = []
+def build_fleet(bare: Installation) -> Iterator[BuildFleet]:
+    """A function that makes a fleet of so many machines, in which nothing runs yet."""
+    built: list[MachineFleet] = []
 
-    def make(machines: int = 2, network: str | None = None) -> Fleet:
-        built.append(Fleet(bare, machines, network))
+    def make(machines: int = 2, network: str | None = None) -> MachineFleet:
+        built.append(MachineFleet(bare, machines, network))
         return built[-1]
 
     yield make
@@ -47,8 +47,8 @@ def build(bare: House) -> Iterator[Build]:
 
 
 @pytest.fixture
-def fleet(build: Build) -> Fleet:
-    """Two machines with four agents, all of whom wait for work."""
-    made = build()
-    made.open(agents=4)
+def fleet(build_fleet: BuildFleet) -> MachineFleet:
+    """Two machines with four agents, all of which wait for work."""
+    made = build_fleet()
+    made.start(agents=4)
     return made

@@ -1,4 +1,4 @@
-"""What the labourers wrote of their runs: which run lived from when to when. Must not know Greenroom, or any fault."""
+"""Reads the diaries that the agents of `diary_agent.py` write: which run was alive from when to when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 WHOLE = "}\n"
 
 
-class Run(NamedTuple):
+class AgentRun(NamedTuple):
     """One process of one attempt. Instants are seconds of the wall clock; `last_at` is when it was last seen alive."""
 
     task: str
@@ -23,7 +23,7 @@ class Run(NamedTuple):
     began_at: float
     last_at: float
     end: str | None = None
-    """How it ended by itself: `ends` or `fails`; None where it was killed, or still runs."""
+    """How it ended by itself: `ends` or `fails`; None if it was killed, or still runs."""
     notes: str = ""
 
     def __str__(self) -> str:
@@ -31,41 +31,41 @@ class Run(NamedTuple):
 
 
 class Diaries:
-    """The diaries of all runs of a fleet, and the gates that its labourers wait for."""
+    """The diaries of all runs of a fleet, and the gates for which its agents wait."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "gates").mkdir(parents=True, exist_ok=True)
 
-    def runs(self, task: str | None = None, attempt: int | None = None) -> list[Run]:
-        """The runs that have begun, by when they did."""
+    def runs(self, task: str | None = None, attempt: int | None = None) -> list[AgentRun]:
+        """The runs that have begun, ordered by their beginning."""
         paths = self.folder.glob(f"{task or '*'}.{attempt or '*'}.*")
         found = [run for path in paths if (run := read(path)) is not None]
         return sorted(found, key=lambda run: run.began_at)
 
-    def wait_for(self, task: str, attempt: int = 1) -> Run:
-        """The run of that attempt, as soon as it has begun."""
+    def wait_for(self, task: str, attempt: int = 1) -> AgentRun:
+        """Wait until that attempt's run has begun, and return it."""
         return wait_until(lambda: self.runs(task, attempt), f"attempt {attempt} at {task} begins")[0]
 
-    def now(self, run: Run) -> Run:
-        """That run, as far as it has come by now."""
+    def now(self, run: AgentRun) -> AgentRun:
+        """The present state of that run."""
         return read(self.folder / f"{run.task}.{run.attempt}.{run.pid}") or run
 
     def open_gate(self, name: str) -> None:
-        """Let whoever works until that gate is open come to the end."""
+        """Let agents that work `until:` that name finish."""
         (self.folder / "gates" / name).touch()
 
     def close_gate(self, name: str) -> None:
         (self.folder / "gates" / name).unlink(missing_ok=True)
 
 
-def read(path: Path) -> Run | None:
-    """The run that a diary tells of; None while it has no whole line."""
+def read(path: Path) -> AgentRun | None:
+    """The run that a diary describes; None while it has no whole line."""
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines(keepends=True) if line.endswith(WHOLE)]
     if not lines:
         return None
     first, last = lines[0], lines[-1]
-    return Run(
+    return AgentRun(
         task=first["task"],
         attempt=first["attempt"],
         machine=first["machine"],
@@ -74,6 +74,6 @@ def read(path: Path) -> Run | None:
         pid=first["pid"],
         began_at=first["at"],
         last_at=last["at"],
-        end=last["what"] if last["what"] in ("ends", "fails") else None,
+        end=last["kind"] if last["kind"] in ("ends", "fails") else None,
         notes=next((line["notes"] for line in reversed(lines) if line.get("notes")), ""),
     )

@@ -1,7 +1,7 @@
-"""How the machines of a fleet reach the server: each in a network of its own. Must not know what is said there.
+"""Connects the machines of a fleet to the server, each by a network of its own that can be cut.
 
-Where the system lets us, every machine lives in a network namespace, joined to ours by a cable of its own; a cable that
-is cut loses every packet in both directions and tells nobody. Elsewhere each has a proxy that can fall as silent.
+Where the system allows it, every machine has a network namespace with a veth pair to the host; a cut loses every packet
+in both directions without notifying either side. Elsewhere each machine has a proxy that can stall.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Protocol
 from tests.acceptance.proxy import Proxy
 
 NETWORK = "198.18"
-"""The addresses that are set apart for tests between networks; no network has them in earnest."""
+"""The address range that is reserved for benchmarks between networks; no real network uses it."""
 PREFIX = "greenroom-"
-NOWHERE = "02:00:00:00:00:99"
-"""The hardware address of nobody."""
+UNUSED_MAC = "02:00:00:00:00:99"
+"""A hardware address that no device has."""
 
 
-class Place(Protocol):
-    """Where one machine lives: `prefix` begins the command line of whatever runs there."""
+class MachineLink(Protocol):
+    """One machine's connection to the server: `prefix` begins the command line of whatever runs on the machine."""
 
     @property
     def prefix(self) -> tuple[str, ...]: ...
@@ -33,11 +33,11 @@ class Place(Protocol):
 
     def cut(self) -> None: ...
 
-    def mend(self) -> None: ...
+    def restore(self) -> None: ...
 
 
-class Network(Protocol):
-    """`host` is where the server is to listen; `names` are how the names begin of what it lays on this computer."""
+class FleetNetwork(Protocol):
+    """`host` is the address on which the server has to listen; `names` are the prefixes of the devices' names."""
 
     @property
     def host(self) -> str: ...
@@ -46,98 +46,98 @@ class Network(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     @property
-    def places(self) -> Sequence[Place]: ...
+    def links(self) -> Sequence[MachineLink]: ...
 
     def close(self) -> None: ...
 
 
-class Island:
-    """A network namespace with one cable to ours."""
+class NamespaceLink:
+    """A network namespace with one veth pair to the host's."""
 
     def __init__(self, number: int, slot: int) -> None:
         self._name = f"{PREFIX}{os.getpid()}-{number}-{slot}"
-        self._ours, self._theirs = f"gr{number}o{slot}", f"gr{number}t{slot}"
+        self._host_device, self._device = f"gr{number}o{slot}", f"gr{number}t{slot}"
         self._host, self._address = f"{NETWORK}.{number}.1", f"{NETWORK}.{number}.{slot + 2}"
         self.prefix = ("nsenter", f"--net=/run/netns/{self._name}", "--")
         ip("netns", "add", self._name)
         try:
-            ip("link", "add", self._ours, "type", "veth", "peer", "name", self._theirs, "netns", self._name)
+            ip("link", "add", self._host_device, "type", "veth", "peer", "name", self._device, "netns", self._name)
         except BaseException:
-            ip("netns", "del", self._name)  # The cable of that name is another fleet's.
+            ip("netns", "del", self._name)  # The device of that name is another fleet's.
             raise
         try:
-            self._lay_cable()
+            self._configure()
         except BaseException:
             self.close()
             raise
 
-    def _lay_cable(self) -> None:
-        ip("addr", "add", self._host, "peer", self._address, "dev", self._ours)
-        ip("link", "set", self._ours, "up")
-        ip("-n", self._name, "addr", "add", self._address, "peer", self._host, "dev", self._theirs)
-        ip("-n", self._name, "link", "set", self._theirs, "up")
+    def _configure(self) -> None:
+        ip("addr", "add", self._host, "peer", self._address, "dev", self._host_device)
+        ip("link", "set", self._host_device, "up")
+        ip("-n", self._name, "addr", "add", self._address, "peer", self._host, "dev", self._device)
+        ip("-n", self._name, "link", "set", self._device, "up")
         ip("-n", self._name, "link", "set", "lo", "up")
 
     def url(self, port: int) -> str:
         return f"http://{self._host}:{port}"
 
     def cut(self) -> None:
-        """Lose every packet on the way, in both directions. No link goes down, so that nobody is told."""
-        nowhere = ("lladdr", NOWHERE, "nud", "permanent")
-        ip("-n", self._name, "neigh", "replace", self._host, "dev", self._theirs, *nowhere)
-        ip("neigh", "replace", self._address, "dev", self._ours, *nowhere)
+        """Lose every packet, in both directions. No link goes down, so that neither side is notified."""
+        nowhere = ("lladdr", UNUSED_MAC, "nud", "permanent")
+        ip("-n", self._name, "neigh", "replace", self._host, "dev", self._device, *nowhere)
+        ip("neigh", "replace", self._address, "dev", self._host_device, *nowhere)
 
-    def mend(self) -> None:
-        ip("-n", self._name, "neigh", "del", self._host, "dev", self._theirs)
-        ip("neigh", "del", self._address, "dev", self._ours)
+    def restore(self) -> None:
+        ip("-n", self._name, "neigh", "del", self._host, "dev", self._device)
+        ip("neigh", "del", self._address, "dev", self._host_device)
 
     def close(self) -> None:
-        for words in (("link", "del", self._ours), ("netns", "del", self._name)):
+        for arguments in (("link", "del", self._host_device), ("netns", "del", self._name)):
             with suppress(OSError):
-                ip(*words)
+                ip(*arguments)
 
 
-class Islands:
-    """So many machines, each in a namespace of its own."""
+class NamespaceNetwork:
+    """Networks of so many machines, each in a namespace of its own."""
 
     def __init__(self, count: int) -> None:
         self.number, first = claim_number()
         self.host = f"{NETWORK}.{self.number}.1"
         self.names = (f"{PREFIX}{os.getpid()}-{self.number}-", f"gr{self.number}o")
-        self.places = [first]
+        self.links = [first]
         try:
-            self.places += [Island(self.number, slot) for slot in range(1, count)]
+            self.links += [NamespaceLink(self.number, slot) for slot in range(1, count)]
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        for place in self.places:
-            place.close()
+        for link in self.links:
+            link.close()
 
 
-def clear_ruins() -> None:
-    """Remove what test processes have left that were killed before they could."""
+def remove_leftovers() -> None:
+    """Remove the devices and namespaces of test processes that were killed."""
     for path in Path("/run/netns").glob(f"{PREFIX}*"):
         owner, number, slot = path.name.removeprefix(PREFIX).split("-")
         if not Path(f"/proc/{owner}").exists():
-            for words in (("link", "del", f"gr{number}o{slot}"), ("netns", "del", path.name)):
+            for arguments in (("link", "del", f"gr{number}o{slot}"), ("netns", "del", path.name)):
                 with suppress(OSError):
-                    ip(*words)
+                    ip(*arguments)
 
 
-def claim_number() -> tuple[int, Island]:
-    """A number that no other fleet on this computer has: nobody can make a cable of the same name."""
-    clear_ruins()
+def claim_number() -> tuple[int, NamespaceLink]:
+    """Reserve a number that no other fleet on this computer has, by creating the first device with its name."""
+    remove_leftovers()
     for number in range(1, 255):
         if not Path(f"/sys/class/net/gr{number}o0").exists():
             with suppress(FileExistsError):
-                return number, Island(number, 0)
-    raise OSError("every number is taken; look for links that begin with gr, and remove them with `ip link del`")
+                return number, NamespaceLink(number, 0)
+    raise OSError("every number is in use; remove old links whose names begin with gr: `ip link del`")
 
 
-class Wire:
-    """A proxy on the loopback. The server can only be called through it once it listens."""
+class ProxyLink:
+    """A proxy on the loopback. It is started with the first `url`, when the server's port is known."""
 
     prefix: tuple[str, ...] = ()
 
@@ -150,48 +150,48 @@ class Wire:
 
     def cut(self) -> None:
         assert self._proxy is not None
-        self._proxy.swallow()
+        self._proxy.stall()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         assert self._proxy is not None
-        self._proxy.mend()
+        self._proxy.restore()
 
     def close(self) -> None:
         if self._proxy is not None:
             self._proxy.close()
 
 
-class Wires:
-    """So many machines on one loopback."""
+class ProxyNetwork:
+    """Networks of so many machines, each behind a proxy of its own."""
 
     host = "127.0.0.1"
     names = ()
 
     def __init__(self, count: int) -> None:
-        self.places = [Wire() for _ in range(count)]
+        self.links = [ProxyLink() for _ in range(count)]
 
     def close(self) -> None:
-        for place in self.places:
-            place.close()
+        for link in self.links:
+            link.close()
 
 
 @cache
-def kinds() -> tuple[str, ...]:
-    """The kinds of network that can be had here, the truest first."""
+def available_networks() -> tuple[str, ...]:
+    """The kinds of network that are available here, the most realistic first."""
     try:
-        Islands(1).close()
+        NamespaceNetwork(1).close()
     except OSError:
         return ("proxies",)
     return ("namespaces", "proxies")
 
 
-def open_network(count: int, kind: str | None = None) -> Network:
-    return Islands(count) if (kind or kinds()[0]) == "namespaces" else Wires(count)
+def open_network(count: int, kind: str | None = None) -> FleetNetwork:
+    return NamespaceNetwork(count) if (kind or available_networks()[0]) == "namespaces" else ProxyNetwork(count)
 
 
-def ip(*words: str) -> None:
-    """Raises FileExistsError where something of that name is there, and OSError for whatever else goes wrong."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+def ip(*arguments: str) -> None:
+    """Run `ip`. Raises FileExistsError if the name exists, and OSError for any other failure."""
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        said = f"ip {' '.join(words)}: {done.stderr.strip()}"
-        raise FileExistsError(said) if "File exists" in said else OSError(said)
+        message = f"ip {' '.join(arguments)}: {done.stderr.strip()}"
+        raise FileExistsError(message) if "File exists" in message else OSError(message)

@@ -1,4 +1,4 @@
-"""Two daemons run on copies of one machine's data directory: one of them ends, people are told, nothing runs twice."""
+"""Two daemons run on copies of one machine's data directory: one exits, an alert is raised, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.acceptance.fleet.fleet import BEATING, OFTEN, Fleet
+from tests.acceptance.fleet.fleet import FREQUENT_HEARTBEATS, REGULAR_HEARTBEATS, MachineFleet
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
@@ -17,15 +17,15 @@ CONFLICT = 4
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return BEATING
+    return REGULAR_HEARTBEATS
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
-    return OFTEN
+def server_settings() -> Mapping[str, str]:
+    return FREQUENT_HEARTBEATS
 
 
-def test_a_machine_that_was_copied(fleet: Fleet) -> None:
+def test_copied_machine(fleet: MachineFleet) -> None:
     machine = fleet.machines[0]
     run, *_ = fleet.begin_all("until:done")
     assert machine.name == run.machine
@@ -37,9 +37,14 @@ def test_a_machine_that_was_copied(fleet: Fleet) -> None:
     try:
         assert CONFLICT == original.wait()
         assert f"daemon superseded: machine {machine.name}: a newer daemon runs as this machine" in original.err
-        assert 2 == fleet.beats()["superseded"], "it gives way on the first word of it, and says that it leaves"
-        assert 1 == fleet.house.api.count("machine.cloned")
-        wait_until(lambda: fleet.house.api.count("attention.raised", key=f"cloned:{machine.name}"), "people are told")
+        assert 2 == fleet.heartbeats()["superseded"], (
+            "the first verdict stops it; its leaving heartbeat gets the second"
+        )
+        assert 1 == fleet.installation.api.count("machine.cloned")
+        wait_until(
+            lambda: fleet.installation.api.count("attention.raised", key=f"cloned:{machine.name}"),
+            "the alert is raised",
+        )
         fleet.finish("done")
         fleet.check()
         assert clone.poll() is None

@@ -1,4 +1,4 @@
-"""A machine whose every packet is lost for longer than its lease comes back by itself, and so does what it did."""
+"""A machine that loses every packet for longer than its lease reconnects by itself, and its results are accepted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.evidence import Death
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LAPSING, LOST_AFTER_S, Fleet
-from tests.acceptance.fleet.healing import report
-from tests.acceptance.fleet.network import kinds
+from tests.acceptance.fleet.conftest import BuildFleet
+from tests.acceptance.fleet.diaries import AgentRun
+from tests.acceptance.fleet.fleet import LOST_AFTER_S, RECOVERED_WITHIN_S, SHORT_LEASES, MachineFleet
+from tests.acceptance.fleet.network import available_networks
+from tests.acceptance.fleet.observation import HolderFailure
+from tests.acceptance.fleet.recovery import report
 from tests.acceptance.processes import is_alive
 from tests.waiting import wait_until
 
@@ -22,35 +22,35 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return LAPSING
+    return SHORT_LEASES
 
 
-def is_lost(fleet: Fleet, run: Run) -> bool:
-    return bool(fleet.house.task(run.task)["released_cause"] == "lost")
+def is_lost(fleet: MachineFleet, run: AgentRun) -> bool:
+    return bool(fleet.installation.task(run.task)["released_cause"] == "lost")
 
 
-@pytest.mark.parametrize("network", kinds())
-def test_one_machine_of_two(build: Build, network: str) -> None:
-    fleet = build(machines=2, network=network)
-    fleet.open(agents=4)
+@pytest.mark.parametrize("network", available_networks())
+def test_machine_without_network_reconnects(build_fleet: BuildFleet, network: str) -> None:
+    fleet = build_fleet(machines=2, network=network)
+    fleet.start(agents=4)
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abca", strict=True)]
     works_on, elsewhere, ends_meanwhile, _ = [fleet.diaries.wait_for(task) for task in tasks]
     machine = fleet.machine_of(works_on.role)
     assert machine.name == ends_meanwhile.machine != elsewhere.machine
 
-    sittings, began_at = fleet.sittings(), time.time()
-    machine.place.cut()
+    connections, began_at = fleet.connections(), time.time()
+    machine.link.cut()
     fleet.diaries.open_gate("c")
-    wait_until(lambda: not is_alive(ends_meanwhile.pid), "it ends while nobody can be told")
+    wait_until(lambda: not is_alive(ends_meanwhile.pid), "the run ends during the outage")
     for run in (works_on, ends_meanwhile):
-        wait_until(partial(is_lost, fleet, run), f"{run.task} is free again")
-        fleet.deaths.append(Death(run.task, 1, began_at, silent_s=LOST_AFTER_S))
-    fleet.end_silence(machine, began_at)
-    machine.place.mend()
-    healed_s = fleet.heals(time.monotonic())
-    report(f"the network of one machine cut ({network}): all online again", healed_s, HEALED_WITHIN_S)
+        wait_until(partial(is_lost, fleet, run), f"{run.task} is released")
+        fleet.failures.append(HolderFailure(run.task, 1, began_at, silent_s=LOST_AFTER_S))
+    fleet.record_silence(machine, began_at)
+    machine.link.restore()
+    recovered_s = fleet.wait_until_recovered(time.monotonic())
+    report(f"the network of one machine cut ({network}): all online again", recovered_s, RECOVERED_WITHIN_S)
 
-    assert sittings == fleet.sittings(), "each comes back as who it was"
-    assert fleet.house.api.count("machine.disconnected", name=machine.name)
+    assert connections == fleet.connections(), "each agent keeps its connection"
+    assert fleet.installation.api.count("machine.disconnected", name=machine.name)
     assert {1} == {attempt for accepted in fleet.finish("a", "b").values() for attempt in accepted}
     assert len(fleet.sent) == len(fleet.check().runs)

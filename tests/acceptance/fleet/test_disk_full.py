@@ -1,4 +1,4 @@
-"""A disk has no room for a while, a machine's or the server's: nothing that was done is lost, and all goes on."""
+"""A machine's or the server's disk is full for a while: no result is lost, and all work continues."""
 
 from __future__ import annotations
 
@@ -11,38 +11,45 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.fleet import BEATING, OFTEN, RESTS_S_MAX, ROUND_TRIPS_S, Fleet, kill
-from tests.acceptance.fleet.healing import report
+from tests.acceptance.fleet.conftest import BuildFleet
+from tests.acceptance.fleet.fleet import (
+    BACKOFF_S_MAX,
+    FREQUENT_HEARTBEATS,
+    REGULAR_HEARTBEATS,
+    ROUND_TRIPS_S,
+    MachineFleet,
+    kill,
+)
+from tests.acceptance.fleet.recovery import report
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.process
 
 DISK_MB = 24
 BEATS = 2
-"""Of each machine, on a full disk: one may have been under way before."""
+"""Heartbeats of each machine on a full disk: one may have been under way before."""
 Mount = Callable[[Path], "Disk"]
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return BEATING
+    return REGULAR_HEARTBEATS
 
 
 @pytest.fixture
-def of_server() -> Mapping[str, str]:
-    return OFTEN
+def server_settings() -> Mapping[str, str]:
+    return FREQUENT_HEARTBEATS
 
 
 class Disk:
-    """A small disk of its own below a folder."""
+    """A small disk that is mounted on a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ballast = folder / "ballast"
         folder.mkdir(parents=True, exist_ok=True)
-        words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(folder)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        arguments = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "tmpfs", str(folder)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
 
@@ -60,7 +67,7 @@ class Disk:
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mounts disks; asked for before the fleet, so that they go when it has gone."""
+    """A function that mounts disks. Request it before the fleet, so that they are unmounted after the fleet."""
     mounted: list[Disk] = []
 
     def make(folder: Path) -> Disk:
@@ -72,49 +79,49 @@ def mount() -> Iterator[Mount]:
         disk.unmount()
 
 
-def fill_up(fleet: Fleet, disk: Disk) -> None:
-    """Have one end well and one be killed on a full disk; free it, and see that each was done, and how often."""
+def check_full_disk(fleet: MachineFleet, disk: Disk) -> None:
+    """Let one run finish and kill one on a full disk; free the disk, and assert which attempts were accepted."""
     tasks = [fleet.send(role, f"until:{gate}") for role, gate in zip(fleet.roles, "abcc", strict=True)]
-    ends, dies, *_ = [fleet.diaries.wait_for(task) for task in tasks]
+    ends, killed, *_ = [fleet.diaries.wait_for(task) for task in tasks]
     disk.fill()
     try:
         fleet.diaries.open_gate("a")
-        kill(dies.pid)
-        wait_until(lambda: fleet.diaries.runs(ends.task)[0].end, "one ends on a full disk")
-        all_beat_on(fleet)
-        assert not fleet.diaries.runs(dies.task, 2), "nothing is begun that could not be written down"
+        kill(killed.pid)
+        wait_until(lambda: fleet.diaries.runs(ends.task)[0].end, "a run ends on a full disk")
+        wait_for_heartbeats(fleet)
+        assert not fleet.diaries.runs(killed.task, 2), "no run begins that cannot be recorded"
     finally:
         disk.free()
-    healed_s = fleet.heals(time.monotonic())
-    report("a full disk freed: all at work again", healed_s, RESTS_S_MAX + ROUND_TRIPS_S)
+    recovered_s = fleet.wait_until_recovered(time.monotonic())
+    report("a full disk freed: all at work again", recovered_s, BACKOFF_S_MAX + ROUND_TRIPS_S)
     accepted = fleet.finish("b", "c")
     assert [[1], [2], [1], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()
 
 
-def all_beat_on(fleet: Fleet) -> None:
-    """Wait until each machine has beaten so often since now, and was answered."""
+def wait_for_heartbeats(fleet: MachineFleet) -> None:
+    """Wait until so many heartbeats of each machine from now on were answered."""
     for _ in range(BEATS):
         before = [machine.last_seen_at for machine in fleet.machines]
-        wait_until(partial(all_were_heard, fleet, before), "all stay online")
+        wait_until(partial(all_have_beaten, fleet, before), "all machines stay online")
 
 
-def all_were_heard(fleet: Fleet, before: Sequence[str]) -> bool:
-    """Tell whether each machine is online and was heard since then."""
+def all_have_beaten(fleet: MachineFleet, before: Sequence[str]) -> bool:
+    """Return whether each machine is online and its last heartbeat is newer than before."""
     pairs = zip(fleet.machines, before, strict=True)
     return all(machine.is_connected() and machine.last_seen_at > at for machine, at in pairs)
 
 
-def test_of_one_machine(mount: Mount, build: Build) -> None:
-    """Both of those who are at work for the first machine and not only wait are on the disk that is full."""
-    fleet = build()
+def test_full_disk_of_machine(mount: Mount, build_fleet: BuildFleet) -> None:
+    """All agents that work run on the machine whose disk is full."""
+    fleet = build_fleet()
     disk = mount(fleet.machines[0].data_dir)
-    fleet.open(agents=4, on=fleet.machines[:1])
-    fill_up(fleet, disk)
+    fleet.start(agents=4, on=fleet.machines[:1])
+    check_full_disk(fleet, disk)
 
 
-def test_of_the_server(mount: Mount, build: Build) -> None:
-    fleet = build()
-    disk = mount(fleet.house.data_dir)
-    fleet.open(agents=4)
-    fill_up(fleet, disk)
+def test_full_disk_of_server(mount: Mount, build_fleet: BuildFleet) -> None:
+    fleet = build_fleet()
+    disk = mount(fleet.installation.data_dir)
+    fleet.start(agents=4)
+    check_full_disk(fleet, disk)

@@ -1,4 +1,4 @@
-"""Whatever of a fleet stands still for longer than its lease, and goes on: nothing was started or killed meanwhile."""
+"""Processes of a fleet are suspended for longer than a lease and continued: no run starts or is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.acceptance.fleet.evidence import Silence
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LAPSING, LONGER_THAN_TTL_S, Fleet, leader_of
-from tests.acceptance.fleet.healing import report
+from tests.acceptance.fleet.fleet import LONGER_THAN_TTL_S, RECOVERED_WITHIN_S, SHORT_LEASES, MachineFleet, leader_of
+from tests.acceptance.fleet.observation import Silence
+from tests.acceptance.fleet.recovery import report
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return LAPSING
+    return SHORT_LEASES
 
 
-def freeze_for_long(fleet: Fleet, *pids: int) -> float:
-    """Let these stand still for longer than a lease; when they went on, by the monotonic clock."""
+def suspend_for_long(fleet: MachineFleet, *pids: int) -> float:
+    """Suspend these processes for longer than a lease; return when they were continued, by the monotonic clock."""
     began_at = time.time()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -35,28 +35,30 @@ def freeze_for_long(fleet: Fleet, *pids: int) -> float:
     return time.monotonic()
 
 
-def test_an_agent_a_wrapper_and_another_machine_s_daemon(fleet: Fleet) -> None:
-    """The first machine keeps its lease, so that two of its processes stand still; the second one loses its own."""
+def test_suspended_agent_shim_and_daemon(fleet: MachineFleet) -> None:
+    """On the first machine, which keeps its lease, an agent and a shim are suspended; on the second the daemon."""
     runs = fleet.begin_all("until:done")
     agent, elsewhere, wrapped, _ = runs
-    machine, sittings = fleet.machine_of(elsewhere.role), fleet.sittings()
+    machine, connections = fleet.machine_of(elsewhere.role), fleet.connections()
     assert machine is not fleet.machine_of(agent.role)
-    went_on_at = freeze_for_long(fleet, agent.pid, leader_of(wrapped), machine.pid)
-    report("SIGSTOP of a daemon: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
-    assert sittings == fleet.sittings(), "each comes back as who it was"
-    assert fleet.house.api.count("machine.disconnected", name=machine.name)
+    went_on_at = suspend_for_long(fleet, agent.pid, leader_of(wrapped), machine.pid)
+    report("SIGSTOP of a daemon: all online after SIGCONT", fleet.wait_until_recovered(went_on_at), RECOVERED_WITHIN_S)
+    assert connections == fleet.connections(), "each agent keeps its connection"
+    assert fleet.installation.api.count("machine.disconnected", name=machine.name)
     assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
     assert len(fleet.sent) == len(fleet.check().runs)
 
 
-def test_the_server(fleet: Fleet) -> None:
+def test_suspended_server(fleet: MachineFleet) -> None:
     fleet.begin_all("until:done")
-    server, sittings = fleet.house.server, fleet.sittings()
+    server, connections = fleet.installation.server, fleet.connections()
     assert server is not None
-    went_on_at = freeze_for_long(fleet, server.pid)
-    report("SIGSTOP of the server: all online after SIGCONT", fleet.heals(went_on_at), HEALED_WITHIN_S)
-    assert sittings == fleet.sittings()
+    went_on_at = suspend_for_long(fleet, server.pid)
+    report(
+        "SIGSTOP of the server: all online after SIGCONT", fleet.wait_until_recovered(went_on_at), RECOVERED_WITHIN_S
+    )
+    assert connections == fleet.connections()
     assert {1} == {attempt for accepted in fleet.finish("done").values() for attempt in accepted}
     fleet.check()
     for kind in ("machine.disconnected", "participant.expired", "participant.left", "task.released"):
-        assert 0 == fleet.house.api.count(kind), kind
+        assert 0 == fleet.installation.api.count(kind), kind

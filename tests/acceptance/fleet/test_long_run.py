@@ -1,4 +1,4 @@
-"""One fault after another, as the seed has it, while work comes in: every promise holds at the end of the day."""
+"""A seeded sequence of faults while tasks come in: every promise holds at the end."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests.acceptance.fleet.conftest import Build
-from tests.acceptance.fleet.diaries import Run
-from tests.acceptance.fleet.fleet import HEALED_WITHIN_S, LAPSING, RESTS_S_MAX, TTL_S, Fleet, kill, leader_of
-from tests.acceptance.fleet.healing import report
+from tests.acceptance.fleet.conftest import BuildFleet
+from tests.acceptance.fleet.diaries import AgentRun
+from tests.acceptance.fleet.fleet import (
+    BACKOFF_S_MAX,
+    RECOVERED_WITHIN_S,
+    SHORT_LEASES,
+    TTL_S,
+    MachineFleet,
+    kill,
+    leader_of,
+)
+from tests.acceptance.fleet.recovery import report
 from tests.acceptance.processes import is_alive
 
 pytestmark = [pytest.mark.process, pytest.mark.prove]
 
 AGENTS = 9
-FAULTS = 25
+FAULTS_TOTAL = 25
 START_S = 3.0
 STOP_S = 2.0
-"""What a daemon needs to start, and a run to be stopped: no part of healing, and promised nowhere."""
-Fault = Callable[["Day"], None]
+"""Seconds for a daemon to start, and for a run to be stopped: not part of the promised recovery time."""
+Fault = Callable[["FaultRun"], None]
 
 
 @pytest.fixture
 def durations() -> Mapping[str, str]:
-    return LAPSING
+    return SHORT_LEASES
 
 
-class Day:
-    """A fleet of three machines, somebody who gives it work, and one who breaks it."""
+class FaultRun:
+    """Sends work to a fleet, and injects faults."""
 
-    def __init__(self, fleet: Fleet, seed: int) -> None:
+    def __init__(self, fleet: MachineFleet, seed: int) -> None:
         self.fleet, self.rng = fleet, random.Random(seed)
 
     def give_work(self, count: int) -> None:
@@ -42,7 +50,7 @@ class Day:
             role = self.rng.choice(self.fleet.roles)
             self.fleet.send(role, f"for:{self.rng.uniform(0.1, 4):.2f}" + self.rng.choice(("", " fork")))
 
-    def at_work(self) -> list[Run]:
+    def at_work(self) -> list[AgentRun]:
         return [run for run in self.fleet.diaries.runs() if run.end is None and is_alive(run.pid)]
 
     def pause(self, pid: int) -> None:
@@ -50,7 +58,7 @@ class Day:
         time.sleep(self.rng.uniform(0.5, 1.3 * TTL_S))
         os.kill(pid, signal.SIGCONT)
 
-    # What befalls the fleet.
+    # The faults.
 
     def kill_agents(self) -> None:
         runs = self.at_work()
@@ -64,60 +72,64 @@ class Day:
         machine.launch()
 
     def kill_server(self) -> None:
-        server = self.fleet.house.server
+        server = self.fleet.installation.server
         assert server is not None
         server.kill()
         time.sleep(self.rng.uniform(0, 1.3 * TTL_S))
-        self.fleet.house.start_server()
+        self.fleet.installation.start_server()
 
-    def freeze_daemon(self) -> None:
+    def suspend_daemon(self) -> None:
         self.pause(self.rng.choice(self.fleet.machines).pid)
 
-    def freeze_server(self) -> None:
-        assert self.fleet.house.server is not None
-        self.pause(self.fleet.house.server.pid)
+    def suspend_server(self) -> None:
+        assert self.fleet.installation.server is not None
+        self.pause(self.fleet.installation.server.pid)
 
     def cut_off(self) -> None:
-        place = self.rng.choice(self.fleet.machines).place
-        place.cut()
+        link = self.rng.choice(self.fleet.machines).link
+        link.cut()
         time.sleep(self.rng.uniform(0.5, 1.6 * TTL_S))
-        place.mend()
+        link.restore()
 
     def move(self) -> None:
-        """Somebody wishes a role onto another machine."""
-        self.fleet.wish(self.rng.choice(self.fleet.roles), self.rng.choice(self.fleet.machines))
+        """Assign a role to a random machine."""
+        self.fleet.assign(self.rng.choice(self.fleet.roles), self.rng.choice(self.fleet.machines))
 
     def restart(self) -> None:
-        """A daemon is stopped as it should be, and started again."""
+        """Stop a daemon properly, and start it again."""
         machine = self.rng.choice(self.fleet.machines)
         machine.close()
         machine.launch()
 
 
-FAULT: dict[str, Fault] = {
-    "agents killed": Day.kill_agents,
-    "a daemon killed": Day.kill_daemon,
-    "the server killed": Day.kill_server,
-    "a daemon stopped and continued": Day.freeze_daemon,
-    "the server stopped and continued": Day.freeze_server,
-    "a network cut": Day.cut_off,
-    "a role moved": Day.move,
-    "a daemon restarted": Day.restart,
+FAULT_BY_NAME: dict[str, Fault] = {
+    "agents killed": FaultRun.kill_agents,
+    "a daemon killed": FaultRun.kill_daemon,
+    "the server killed": FaultRun.kill_server,
+    "a daemon stopped and continued": FaultRun.suspend_daemon,
+    "the server stopped and continued": FaultRun.suspend_server,
+    "a network cut": FaultRun.cut_off,
+    "a role moved": FaultRun.move,
+    "a daemon restarted": FaultRun.restart,
 }
 
 
 @pytest.mark.parametrize("seed", [int(word) for word in os.environ.get("FAULT_SEEDS", "1 2 3 4").split()])
-def test_a_day_of_faults(build: Build, seed: int) -> None:
-    fleet = build(machines=3)
-    fleet.open(agents=AGENTS)
-    day = Day(fleet, seed)
-    for number in range(FAULTS):
-        day.give_work(6)
-        time.sleep(day.rng.uniform(0, 1.5))
-        name = day.rng.choice(list(FAULT))
+def test_random_faults(build_fleet: BuildFleet, seed: int) -> None:
+    fleet = build_fleet(machines=3)
+    fleet.start(agents=AGENTS)
+    fault_run = FaultRun(fleet, seed)
+    for number in range(FAULTS_TOTAL):
+        fault_run.give_work(6)
+        time.sleep(fault_run.rng.uniform(0, 1.5))
+        name = fault_run.rng.choice(list(FAULT_BY_NAME))
         print(f"{number}: {name}")
-        FAULT[name](day)
-        promised_s = HEALED_WITHIN_S + START_S + RESTS_S_MAX + STOP_S
-        report(f"in a long run of faults, {name}: all online again", fleet.heals(time.monotonic()), promised_s)
+        FAULT_BY_NAME[name](fault_run)
+        promised_s = RECOVERED_WITHIN_S + START_S + BACKOFF_S_MAX + STOP_S
+        report(
+            f"in a long run of faults, {name}: all online again",
+            fleet.wait_until_recovered(time.monotonic()),
+            promised_s,
+        )
     fleet.finish()
     fleet.check()

@@ -1,4 +1,4 @@
-"""What can be seen of a fleet from outside at one moment: the API, the event log, the diaries. Judges nothing."""
+"""What can be observed of a fleet from outside at one moment: the API, the event log, the diaries."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tests.acceptance.fleet.diaries import Run
+from tests.acceptance.fleet.diaries import AgentRun
 
 Event = dict[str, Any]
 Attempt = tuple[str, int]
 
 
 class Silence(NamedTuple):
-    """A machine that could not be heard from then until then, though nothing had happened to what it runs."""
+    """A span of time in which a machine could not reach the server, while its runs were undisturbed."""
 
     machine: str
     began_at: float
     ended_at: float
 
 
-class Death(NamedTuple):
-    """A holder's last sign of life. Who tells of its end frees its task; where nobody does, silence of so long."""
+class HolderFailure(NamedTuple):
+    """A failure of a task's holder at `at`. The report of its exit releases the task; or a silence of `silent_s`."""
 
     task: str
     attempt: int
@@ -30,29 +30,29 @@ class Death(NamedTuple):
     silent_s: float | None = None
 
 
-class Budget(NamedTuple):
-    """What a daemon may spend on restarts, in seconds."""
+class RestartBudget(NamedTuple):
+    """How many failures (`failures_max`) a daemon restarts within `window_s` seconds."""
 
-    ends: int = 1_000
+    failures_max: int = 1_000
     window_s: float = 300.0
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """`tasks` are the API's, by id; `answered` the tasks of all messages whose sender was told that they are taken."""
+class Observation:
+    """`tasks` are the API's, by id; `answered` are the tasks of all messages that were answered with success."""
 
     events: Sequence[Event]
     tasks: Mapping[str, dict[str, Any]]
-    runs: Sequence[Run]
+    runs: Sequence[AgentRun]
     answered: Sequence[str]
     silences: Sequence[Silence] = ()
-    deaths: Sequence[Death] = ()
-    budget: Budget = field(default=Budget())
+    failures: Sequence[HolderFailure] = ()
+    budget: RestartBudget = field(default=RestartBudget())
 
     def of(self, *kinds: str) -> Iterable[Event]:
         return (event for event in self.events if event["type"] in kinds)
 
-    def without(self, is_gone: Callable[[Event], bool]) -> Evidence:
+    def without(self, is_gone: Callable[[Event], bool]) -> Observation:
         return replace(self, events=[event for event in self.events if not is_gone(event)])
 
 
@@ -60,7 +60,7 @@ def attempt_of(event: Event) -> Attempt:
     return event["data"]["task"], event["data"]["attempt"]
 
 
-def seat_of(event: Event) -> tuple[str, str]:
+def role_of(event: Event) -> tuple[str, str]:
     return event["stream"], event["data"]["role"]
 
 

@@ -1,4 +1,4 @@
-"""A connection that tells what was never sent from what was never answered. Must not know what is asked."""
+"""A connection to the API that distinguishes requests never sent from requests never answered."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.waiting import PATIENCE_S
 PIECES = 20
 
 
-class Reply(NamedTuple):
-    """An answer, to the byte."""
+class RawReply(NamedTuple):
+    """An answer with its exact bytes."""
 
     status: int
     raw: bytes
@@ -27,16 +27,16 @@ class Reply(NamedTuple):
         return json.loads(self.raw) if self.raw else None
 
 
-class Unsent(Exception):
-    """Nobody took the request: nothing can have come of it."""
+class RequestNotSent(Exception):
+    """The request was not sent: it cannot have had an effect."""
 
 
-class Unheard(Exception):
-    """The request was sent, at least in part, and no whole answer came back: it may have been done."""
+class RequestUnanswered(Exception):
+    """The request was sent, at least in part, and no complete answer came back: it may have been done."""
 
 
-class Line:
-    """Keeps its connection from one request to the next, as a client does that has many."""
+class ApiConnection:
+    """Keeps its connection open between requests."""
 
     def __init__(self, url: str, token: str, timeout_s: float = PATIENCE_S) -> None:
         self.address = urlsplit(url).netloc
@@ -44,48 +44,48 @@ class Line:
         self._timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
 
-    def ask(
+    def request(
         self, method: str, path: str, body: object = None, key: str | None = None, token: str | None = None
-    ) -> Reply:
-        """Send one request and hear its answer. Raises Unsent or Unheard."""
+    ) -> RawReply:
+        """Send one request and read its answer. Raises RequestNotSent or RequestUnanswered."""
         headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
-        connection = self._connected()
+        connection = self._connect()
         try:
             connection.request(method, f"/api/v1/{path}", None if body is None else json.dumps(body).encode(), headers)
             response = connection.getresponse()
-            return Reply(response.status, response.read())
+            return RawReply(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise Unheard(repr(error)) from error
+            raise RequestUnanswered(repr(error)) from error
 
-    def hang_up(self, path: str, body: object, after_s: float = 0.0, part: float = 1.0) -> None:
+    def send_and_reset(self, path: str, body: object, after_s: float = 0.0, part: float = 1.0) -> None:
         """Send one request, or the first part of it, and reset the connection without reading an answer."""
-        whole = self._spelled(path, body)
-        with suppress(OSError), self._plain() as plain:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            plain.sendall(whole[: int(len(whole) * part)])
+        whole = self._encode(path, body)
+        with suppress(OSError), self._open_socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            sock.sendall(whole[: int(len(whole) * part)])
             time.sleep(after_s)
 
-    def drip(self, path: str, body: object, for_s: float) -> Reply:
-        """Send one request in small pieces, and hear its answer."""
-        whole = self._spelled(path, body)
+    def send_slowly(self, path: str, body: object, for_s: float) -> RawReply:
+        """Send one request in small pieces, and read its answer."""
+        whole = self._encode(path, body)
         step = max(1, len(whole) // PIECES)
-        with self._plain() as plain:
+        with self._open_socket() as sock:
             for start in range(0, len(whole), step):
-                plain.sendall(whole[start : start + step])
+                sock.sendall(whole[start : start + step])
                 time.sleep(for_s / PIECES)
-            response = http.client.HTTPResponse(plain, method="POST")
+            response = http.client.HTTPResponse(sock, method="POST")
             response.begin()
             with response:
-                return Reply(response.status, response.read())
+                return RawReply(response.status, response.read())
 
-    def _plain(self) -> socket.socket:
+    def _open_socket(self) -> socket.socket:
         host, _, port = self.address.rpartition(":")
         return socket.create_connection((host, int(port)), self._timeout_s)
 
-    def _spelled(self, path: str, body: object) -> bytes:
+    def _encode(self, path: str, body: object) -> bytes:
         content = json.dumps(body).encode()
         head = (
             f"POST /api/v1/{path} HTTP/1.1\r\nHost: {self.address}\r\nAuthorization: Bearer {self.token}\r\n"
@@ -98,13 +98,13 @@ class Line:
             self._connection.close()
             self._connection = None
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None or self._connection.sock is None:
             connection = http.client.HTTPConnection(self.address, timeout=self._timeout_s)
             try:
                 connection.connect()
             except OSError as error:
-                raise Unsent(repr(error)) from error
+                raise RequestNotSent(repr(error)) from error
             with suppress(OSError):
                 connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connection = connection

@@ -1,7 +1,7 @@
-"""A resident agent: one process that asks for its tasks itself, by the command. Must not know what a test is about.
+"""A resident agent: one process that claims its tasks itself, with `greenroom wait-for-task`.
 
-It notes its process number, and of each task that it gets number, text and attempt, in the folder of `STAYING_FOLDER`.
-A task that says `hang` it does not finish at the first attempt.
+It writes its process id when it begins, and the text and attempt of each task, to a file in `RESIDENT_FOLDER`.
+A first attempt at a task with the text `hang` waits until a file `go` exists.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 GREENROOM = [sys.executable, "-m", "greenroom"]
-FOLDER = Path(os.environ["STAYING_FOLDER"])
+FOLDER = Path(os.environ["RESIDENT_FOLDER"])
 
 
 def note(line: str) -> None:
@@ -25,21 +25,21 @@ def main() -> int:
     wait = [*GREENROOM, "wait-for-task", room, "--role", role, "--json", "--timeout", "2", "--take-over"]
     note("began")
     while True:
-        got = subprocess.run(wait, stdout=subprocess.PIPE, check=False)
-        if got.returncode == 75:
+        claimed = subprocess.run(wait, stdout=subprocess.PIPE, check=False)
+        if claimed.returncode == 75:
             continue
-        if got.returncode != 0:
+        if claimed.returncode != 0:
             return 9
-        task = json.loads(got.stdout)["task"]
+        task = json.loads(claimed.stdout)["task"]
         note(f"{task['text']} {task['attempt']}")
-        # Once by what the environment tells, once by name.
+        # The first call finds its task by the environment, the second names it.
         subprocess.run([*GREENROOM, "task-started"], stdout=subprocess.DEVNULL, check=True)
         if task["text"] == "hang" and task["attempt"] == 1:
             while not (FOLDER / "go").exists():
                 time.sleep(0.05)
         named = ["--task", task["id"], "--attempt", str(task["attempt"])]
-        done = [*GREENROOM, "task-complete", *named, f"did {task['text']}"]
-        subprocess.run(done, stdout=subprocess.DEVNULL, check=True)
+        complete = [*GREENROOM, "task-complete", *named, f"did {task['text']}"]
+        subprocess.run(complete, stdout=subprocess.DEVNULL, check=True)
 
 
 if __name__ == "__main__":

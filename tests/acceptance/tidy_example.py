@@ -1,4 +1,4 @@
-"""The three programs of examples/tidy, run as a daemon runs them, and repositories for them. Must not know any test."""
+"""Runs the three programs of examples/tidy as a daemon runs them, and makes repositories for them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ GOOD_TEST = "from untidy import read_path\n\n\ndef test_path():\n    assert read
 
 
 @dataclass
-class Team:
-    """What a daemon gives to the programs: an environment made on purpose, stdin, and a way to call back."""
+class ProgramRunner:
+    """What a daemon gives to the programs: an environment, stdin, and a `greenroom` command that records its calls."""
 
     folder: Path
-    told: Path = field(init=False)
-    is_held: Path = field(init=False)
+    calls: Path = field(init=False)
+    held_flag: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = self.folder / "told"
-        self.is_held = self.folder / "is-held"
+        self.calls = self.folder / "calls"
+        self.held_flag = self.folder / "is-held"
         self.work = self.folder / "work"
         for name in ("home", "bin"):
             (self.folder / name).mkdir(parents=True)
         command = self.folder / "bin" / "greenroom"
-        command.write_text(f'#!/bin/sh\necho "$*" | tr "\\n" " " >> "{self.told}"; echo >> "{self.told}"\n')
+        command.write_text(f'#!/bin/sh\necho "$*" | tr "\\n" " " >> "{self.calls}"; echo >> "{self.calls}"\n')
         command.chmod(0o755)
 
     def environment(self, task: str, **more: str) -> dict[str, str]:
@@ -62,13 +62,13 @@ class Team:
         )
 
     def start_and_hold(self, program: str, text: str, verb: str, task: str = "t1") -> subprocess.Popen[str]:
-        """Start a program that gets no further than its first call of that verb of git; it has its text on return."""
-        held = self.folder / "bin" / "git"
-        held.write_text(
-            f'#!/bin/sh\nfor word; do\n[ "$word" = {verb} ] && touch "{self.is_held}" && exec sleep 3600\ndone\n'
+        """Start a program that blocks in its first call of that git command; its input is written on return."""
+        git_command = self.folder / "bin" / "git"
+        git_command.write_text(
+            f'#!/bin/sh\nfor word; do\n[ "$word" = {verb} ] && touch "{self.held_flag}" && exec sleep 3600\ndone\n'
             f'exec "{shutil.which("git")}" "$@"\n'
         )
-        held.chmod(0o755)
+        git_command.chmod(0o755)
         process = self.start(program, task)
         assert process.stdin is not None
         process.stdin.write(text)
@@ -79,29 +79,29 @@ class Team:
     def kill(self, process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        for path in (self.is_held, self.folder / "bin" / "git"):
+        for path in (self.held_flag, self.folder / "bin" / "git"):
             path.unlink(missing_ok=True)
 
-    def ask(self, program: str, text: str, task: str = "t1", **more: str) -> str:
-        """Run a program that should do its task; give what it hands on."""
+    def run(self, program: str, text: str, task: str = "t1", **more: str) -> str:
+        """Run a program that should do its task; return its result."""
         process = self.start(program, task, **more)
-        answer, complaint = process.communicate(text, timeout=PATIENCE_S)
-        assert process.returncode == 0, complaint
-        assert answer, complaint
-        return answer
+        output, errors = process.communicate(text, timeout=PATIENCE_S)
+        assert process.returncode == 0, errors
+        assert output, errors
+        return output
 
-    def tidy(self, message: str, task: str = "t1", **more: str) -> str:
+    def run_all(self, message: str, task: str = "t1", **more: str) -> str:
         text = message
         for program in PROGRAMS:
-            text = self.ask(program, text, task, **more)
+            text = self.run(program, text, task, **more)
         return text
 
-    def decline(self, program: str, text: str) -> str:
-        """Run a program that should decline; give the reason."""
+    def run_declining(self, program: str, text: str) -> str:
+        """Run a program that should decline; return the recorded call with its reason."""
         process = self.start(program, "t1")
-        answer, complaint = process.communicate(text, timeout=PATIENCE_S)
-        assert (process.returncode, answer) == (0, ""), complaint
-        reason = self.told.read_text().splitlines()[-1]
+        output, errors = process.communicate(text, timeout=PATIENCE_S)
+        assert (process.returncode, output) == (0, ""), errors
+        reason = self.calls.read_text().splitlines()[-1]
         assert reason.startswith("decline ")
         return reason
 
@@ -112,7 +112,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def make_repository(folder: Path, **files: str) -> Path:
-    """A repository with one commit; `a__b` in a keyword stands for the path a/b."""
+    """Make a repository with one commit; `a__b` in a keyword stands for the path a/b."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     for name, text in files.items():
@@ -131,7 +131,7 @@ def commit_file(repository: Path, name: str, text: str) -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Every file below, git's own among them, with a hash of what is in it."""
+    """Every file below the folder, git's own included, with a hash of its content."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

@@ -1,12 +1,12 @@
-"""Plays an agent whose every move a test decides: text in, text out. Must not know Greenroom but by its environment.
+"""A scripted agent: reads the task's text from stdin, does what its words say, and prints a result.
 
-The words of the task say what it does. It tells of its beginning and its end in `journal`, a line of JSON for each.
+It knows Greenroom only by its environment, and records its beginning and its end in `journal`, one line of JSON each.
 
-    hold:NAME   wait until a file NAME lies in the folder
-    fork        start a child that has a child, both of which pay no heed to SIGTERM
-    fail:N      end badly as long as the attempt is not above N
-    big         write 3 MiB
-    own:ROLE    hand off to that role by its own call
+    hold:NAME   wait until a file NAME exists in the folder
+    fork        start a child that has a child, both of which ignore SIGTERM
+    fail:N      fail in attempts 1 to N
+    big         print 3 MiB
+    own:ROLE    hand off to that role by running `greenroom handoff`
 """
 
 import json
@@ -16,15 +16,15 @@ import sys
 import time
 from pathlib import Path
 
-FOLDER = Path(os.environ["HAND_FOLDER"])
+FOLDER = Path(os.environ["SCRIPTED_AGENT_FOLDER"])
 LOOK_EVERY_S = 0.02
 STUBBORN = "trap '' TERM; sleep 3600 & sleep 3600"
-"""What is ignored stays so in whoever is started. No process of it ends by itself, so that they can be counted."""
+"""An ignored signal stays ignored in child processes. None of them ends by itself, so that they can be counted."""
 
 
 def main() -> int:
     text = sys.stdin.read()
-    tell("begins", text)
+    record("begins", text)
     for word in text.split():
         verb, _, value = word.partition(":")
         if verb == "hold":
@@ -32,28 +32,28 @@ def main() -> int:
                 time.sleep(LOOK_EVERY_S)
         elif verb == "fork":
             subprocess.Popen(["sh", "-c", STUBBORN], stdin=subprocess.DEVNULL)
-            tell("forked", text)
+            record("forked", text)
         elif verb == "fail" and int(os.environ["GREENROOM_ATTEMPT"]) <= int(value):
             print(f"the saw broke on attempt {os.environ['GREENROOM_ATTEMPT']}", file=sys.stderr)
-            tell("fails", text)
+            record("fails", text)
             return 7
         elif verb == "big":
             print("head" + "x" * 3 * 1024 * 1024 + "tail")
         elif verb == "own":
-            said = subprocess.run(
+            completed = subprocess.run(
                 [sys.executable, "-m", "greenroom", "handoff", "--to", value, "by my own call"], check=False
             )
-            tell(f"handed off with {said.returncode}", text)
+            record(f"handed off with {completed.returncode}", text)
     print(f"did {text.strip()}")
     sys.stdout.flush()
-    tell("ends", text)
+    record("ends", text)
     return 0
 
 
-def tell(what: str, text: str) -> None:
-    """Write a line that no other process can break up."""
+def record(kind: str, text: str) -> None:
+    """Append a line in one write, so that lines of other processes cannot interleave."""
     line = {
-        "what": what,
+        "kind": kind,
         "text": text.strip(),
         "role": os.environ.get("GREENROOM_ROLE"),
         "task": os.environ.get("GREENROOM_TASK"),

@@ -1,14 +1,14 @@
-"""Plays an agent that keeps a diary of its own: when it began, that it still works, when it ended. Knows no Greenroom.
+"""A scripted agent that keeps a diary: when it began, that it still works, when it ended.
 
-The words of the task say what it does; a word that it does not know is only said back.
+The words of the task say what it does; unknown words are ignored.
 
-    until:NAME   work on until a file NAME lies among the gates
-    for:SECONDS  work on for so long
-    fail:N       end badly as long as the attempt is not above N
-    fork         start a child that has a child, both of which pay no heed to SIGTERM
-    write:BYTES  print so much
+    until:NAME   work until a file NAME exists among the gates
+    for:SECONDS  work for so long
+    fail:N       fail in attempts 1 to N
+    fork         start a child that has a child, both of which ignore SIGTERM
+    write:BYTES  print so many bytes
 
-Each process has a diary of its own, one line of JSON a moment, outside of everything that Greenroom keeps.
+Each process has a diary of its own, one line of JSON for each entry, outside of everything that Greenroom stores.
 """
 
 import json
@@ -27,7 +27,7 @@ DIARY = os.open(FOLDER / f"{TASK}.{ATTEMPT}.{os.getpid()}", os.O_WRONLY | os.O_A
 
 
 def main() -> int:
-    tell("begins")
+    record("begins")
     for word in sys.stdin.read().split():
         verb, _, value = word.partition(":")
         if verb == "until":
@@ -42,25 +42,25 @@ def main() -> int:
         elif verb == "write":
             print("x" * int(value), flush=True)
         elif verb == "fail" and int(value) >= ATTEMPT:
-            tell("fails")
+            record("fails")
             return 7
     print(f"did {TASK} in attempt {ATTEMPT}")
     sys.stdout.flush()
-    tell("ends")
+    record("ends")
     return 0
 
 
 def work() -> None:
-    """One step, after which the notes that people sent are read."""
+    """Do one step, then read the notes that users sent."""
     time.sleep(STEP_S)
     notes = Path(NOTES).read_text("utf-8") if NOTES and Path(NOTES).exists() else ""
-    tell("works", notes=notes)
+    record("works", notes=notes)
 
 
-def tell(what: str, **more: str) -> None:
-    """Write a line. The wall clock is the same for all processes of a computer, in whatever namespace."""
+def record(kind: str, **more: str) -> None:
+    """Append a line. The wall clock is the same for all processes of a computer, in whatever namespace."""
     line = {
-        "what": what,
+        "kind": kind,
         "task": TASK,
         "attempt": ATTEMPT,
         "machine": os.environ["MACHINE"],
