@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-class Caller:
+class AsyncConnection:
     """The same connection for coroutines: send a request and await its answer."""
 
     def __init__(self) -> None:
@@ -71,12 +71,12 @@ class Caller:
         self._awaited: asyncio.Future[tuple[int, bytes]] | None = None
 
     @classmethod
-    async def connect(cls, port: int) -> "Caller":
+    async def connect(cls, port: int) -> "AsyncConnection":
         caller = cls()
         await asyncio.get_running_loop().create_connection(lambda: caller._connection, HOST, port)
         return caller
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
+    async def request(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; the status and body of its answer. Status 0: the connection was lost."""
         self._awaited = asyncio.get_running_loop().create_future()
         self._connection.send(request)
@@ -96,7 +96,7 @@ class Caller:
             awaited.set_result((status, body))
 
 
-def spell_request(method: str, port: int, path: str, token: str, body: msgspec.Struct | None) -> bytes:
+def encode_request(method: str, port: int, path: str, token: str, body: msgspec.Struct | None) -> bytes:
     """Encode a request with its headers, as it is sent over the connection."""
     content = msgspec.json.encode(body) if body is not None else b""
     head = (

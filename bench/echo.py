@@ -9,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
-from greenroom.domain.reliability import DEFAULTS
-from greenroom.server.listening import configuration
+from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.server.listener import uvicorn_config
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -24,7 +24,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-class Announcing(uvicorn.Server):
+class AnnouncingServer(uvicorn.Server):
     """Prints its address in the same format as the Greenroom server."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(2048)
-    Announcing(configuration(echo, DEFAULTS)).run(sockets=[listener])
+    AnnouncingServer(uvicorn_config(echo, DEFAULT_LIMITS)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from greenroom.wire.replies import HeartbeatReply, MachineHeartbeatReply
 AGENT: Final = "agent"
 MACHINE: Final = "machine"
 ECHO: Final = "echo"
-SAMPLED: Final = 97
+CHECK_EVERY: Final = 97
 WARM_UP_S: Final = 0.3
-WRONG_TOLD_MAX: Final = 3
+WRONG_REPORTED_MAX: Final = 3
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Round(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RoundOutcome(msgspec.Struct, frozen=True):
     """Result of a round. `client_share` is the part of one core that the client used: near 1 it measured itself."""
 
     per_s: float
@@ -72,7 +72,7 @@ SHAPES: Final[dict[str, Callable[[bytes, bytes, int], bool]]] = {
 }
 
 
-class Load:
+class LoadRound:
     """All connections of one round, and the counts of their answers."""
 
     def __init__(self, spec: Round) -> None:
@@ -83,12 +83,12 @@ class Load:
         self._is_good = SHAPES[spec.shape]
         self._is_over = False
 
-    async def run(self) -> Outcome:
+    async def run(self) -> RoundOutcome:
         """Connect, warm up, count answers for the length of the round, and disconnect."""
         loop = asyncio.get_running_loop()
         connections: list[Connection] = []
         for number in range(len(self._round.requests)):
-            call = partial(Connection, self.take, number)
+            call = partial(Connection, self.check_answer, number)
             connections.append((await loop.create_connection(call, HOST, self._round.port))[1])
         for connection in connections:
             connection.send(self._round.requests[connection.number])
@@ -100,9 +100,11 @@ class Load:
         self._is_over = True
         for connection in connections:
             connection.close()
-        return Outcome(answers / passed_s, self.answers, self.sampled, client_share, tuple(self.wrong[:WRONG_TOLD_MAX]))
+        return RoundOutcome(
+            answers / passed_s, self.answers, self.sampled, client_share, tuple(self.wrong[:WRONG_REPORTED_MAX])
+        )
 
-    def take(self, connection: Connection, status: int, body: bytes) -> None:
+    def check_answer(self, connection: Connection, status: int, body: bytes) -> None:
         """Check an answer and send the next request."""
         if self._is_over:
             return
@@ -110,7 +112,7 @@ class Load:
         request = spec.requests[connection.number]
         is_good = status == 200 and body.count(spec.mark) == spec.marks
         self.answers += 1
-        if self.answers % SAMPLED == 0:
+        if self.answers % CHECK_EVERY == 0:
             self.sampled += 1
             is_good = is_good and self._is_good(request, body, spec.marks)
         if not is_good:
@@ -122,7 +124,7 @@ class Load:
 def main() -> None:
     """Run the rounds read from stdin until it is closed."""
     for line in sys.stdin.buffer:
-        outcome = uvloop.run(Load(msgspec.json.decode(line, type=Round)).run())
+        outcome = uvloop.run(LoadRound(msgspec.json.decode(line, type=Round)).run())
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 
 
-class Machine(msgspec.Struct, frozen=True):
+class MachineInfo(msgspec.Struct, frozen=True):
     """Hardware and versions that belong to a figure."""
 
     cpu: str
@@ -31,22 +31,22 @@ class Machine(msgspec.Struct, frozen=True):
         )
 
 
-class Neighbours:
+class OtherProcesses:
     """Measures how much of the machine other processes used since this object was created."""
 
     def __init__(self) -> None:
         self._began_at = time.monotonic()
-        self._busy_s, self._own_s = busy_s(), own_s()
+        self._busy_s, self._own_s = total_cpu_s(), own_cpu_s()
 
-    def share(self) -> float:
+    def cpu_share(self) -> float:
         """The part of all cores' time, 0 to 1, that other processes used. Waited-for children count as our own."""
         passed_s = (time.monotonic() - self._began_at) * (os.cpu_count() or 1)
-        return max(0.0, (busy_s() - self._busy_s) - (own_s() - self._own_s)) / passed_s
+        return max(0.0, (total_cpu_s() - self._busy_s) - (own_cpu_s() - self._own_s)) / passed_s
 
 
-def look(folder: Path) -> Machine:
+def describe_machine(folder: Path) -> MachineInfo:
     """Describe this machine; `folder` is where the databases will be."""
-    return Machine(
+    return MachineInfo(
         cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         memory_gib=round(psutil.virtual_memory().total / 2**30),
@@ -73,13 +73,13 @@ def file_system(folder: Path) -> str:
     return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "an unknown file system"
 
 
-def busy_s() -> float:
+def total_cpu_s() -> float:
     """CPU seconds of all cores together since boot, for all processes; stolen time included."""
     times = psutil.cpu_times()
     return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
-def own_s() -> float:
+def own_cpu_s() -> float:
     """CPU seconds of this process and of the children that it has waited for."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in used)

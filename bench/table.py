@@ -16,29 +16,29 @@ class Goal(msgspec.Struct, frozen=True):
     of: Literal["figure", "ratio"] = "figure"
 
 
-class Beside(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True):
     """What a figure is compared with, in the same unit and from the same run."""
 
-    what: str
+    label: str
     figure: float
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the table. It shows `figure` alone; `samples` are written by --json."""
 
-    what: str
+    label: str
     figure: float
     unit: str
-    beside: Beside | None = None
+    comparison: Comparison | None = None
     goal: Goal | None = None
     samples: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
         """The figure divided by what it is compared with; None without a comparison, or where that is 0."""
-        if self.beside is None or self.beside.figure == 0:
+        if self.comparison is None or self.comparison.figure == 0:
             return None
-        return self.figure / self.beside.figure
+        return self.figure / self.comparison.figure
 
     @property
     def is_met(self) -> bool | None:
@@ -51,25 +51,25 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return judged >= self.goal.bound if self.goal.sign == ">=" else judged <= self.goal.bound
 
 
-class Grid(msgspec.Struct, frozen=True):
+class SystemTable(msgspec.Struct, frozen=True):
     """A comparison of systems, one to a line: the first cell names the system, the others are its figures."""
 
     headings: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
 
     def __str__(self) -> str:
-        return drawn(self.headings, self.lines, self.headings[1:])
+        return draw_table(self.headings, self.lines, self.headings[1:])
 
 
-class Piece(msgspec.Struct, frozen=True):
+class BenchmarkResult(msgspec.Struct, frozen=True):
     """What one benchmark measured: rows, notes for the reader, and possibly a comparison of systems."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
-    grid: Grid | None = None
+    systems: SystemTable | None = None
 
 
-def spell(number: float) -> str:
+def format_number(number: float) -> str:
     """Format a number with three significant digits: `28,400`, `61.3`, `0.605`."""
     if number == 0:
         return "0"
@@ -81,33 +81,35 @@ def spell(number: float) -> str:
     return f"{number:.{places}f}"
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def format_cells(row: Row) -> tuple[str, ...]:
     """The cells of one row."""
     ratio, goal, is_met = row.ratio, row.goal, row.is_met
     return (
-        row.what,
-        f"{spell(row.figure)} {row.unit}",
-        f"{spell(row.beside.figure)} {row.unit}: {row.beside.what}" if row.beside is not None else "",
+        row.label,
+        f"{format_number(row.figure)} {row.unit}",
+        f"{format_number(row.comparison.figure)} {row.unit}: {row.comparison.label}"
+        if row.comparison is not None
+        else "",
         f"{ratio:.2f}" if ratio is not None else "",
-        f"{'ratio ' if goal.of == 'ratio' else ''}{goal.sign} {spell(goal.bound)}" if goal is not None else "",
+        f"{'ratio ' if goal.of == 'ratio' else ''}{goal.sign} {format_number(goal.bound)}" if goal is not None else "",
         "" if is_met is None else "yes" if is_met else "NO",
     )
 
 
-def draw(rows: Iterable[Row]) -> str:
+def draw_rows(rows: Iterable[Row]) -> str:
     """Draw the table of all rows."""
-    return drawn(HEADINGS, [cells(row) for row in rows], ("ratio",))
+    return draw_table(HEADINGS, [format_cells(row) for row in rows], ("ratio",))
 
 
-def drawn(headings: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[str]) -> str:
+def draw_table(headings: Sequence[str], lines: Sequence[Sequence[str]], right_aligned: Sequence[str]) -> str:
     """A Markdown table that can also be read in a terminal; the columns named in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
-    sides = [name in right for name in headings]
+    sides = [name in right_aligned for name in headings]
     ruler = ["-" * (width - 1) + (":" if is_right else "-") for width, is_right in zip(widths, sides, strict=True)]
-    return "\n".join(fitted(line, widths, sides) for line in (headings, ruler, *lines))
+    return "\n".join(format_line(line, widths, sides) for line in (headings, ruler, *lines))
 
 
-def fitted(line: Sequence[str], widths: Sequence[int], sides: Sequence[bool]) -> str:
+def format_line(line: Sequence[str], widths: Sequence[int], sides: Sequence[bool]) -> str:
     """One line of the table, each cell padded to its column's width."""
     spaced = [
         text.rjust(width) if is_right else text.ljust(width)

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.table import Beside, Piece, Row
+from bench.table import BenchmarkResult, Comparison, Row
 from greenroom.clock import SystemClock
-from greenroom.domain.caller import THE_OPERATOR
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.domain.principal import OPERATOR_PRINCIPAL
 from greenroom.entropy import SystemEntropy
 from greenroom.service import messages, rooms
-from greenroom.service.opening import open_world
-from greenroom.service.world import World
+from greenroom.service.context import ServiceContext
+from greenroom.service.startup import start_context
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import MessageReply
@@ -28,38 +28,40 @@ SECONDS: Final = 4.0
 MESSAGE: Final = SendMessage(sender="user", text="Tidy up the third shelf.")
 
 
-def measure() -> Piece:
+def measure() -> BenchmarkResult:
     """Send messages, each of which opens a task: one at a time, then 32 in flight."""
-    with world() as alone:
-        one = rate(alone, 1)
-    with world() as loaded:
-        many = rate(loaded, IN_FLIGHT)
+    with open_context() as alone:
+        one = measure_rate(alone, 1)
+    with open_context() as loaded:
+        many = measure_rate(loaded, IN_FLIGHT)
         per_commit = loaded.store.writer.batches
     row = Row(
-        what=f"mutations of the store (a message that opens a task), {IN_FLIGHT} in flight",
+        label=f"mutations of the store (a message that opens a task), {IN_FLIGHT} in flight",
         figure=many,
         unit="mutations/s",
-        beside=Beside("one at a time", one),
+        comparison=Comparison("one at a time", one),
     )
-    return Piece((row,), (f"{many * SECONDS / per_commit:.0f} mutations to a commit with {IN_FLIGHT} in flight",))
+    return BenchmarkResult(
+        (row,), (f"{many * SECONDS / per_commit:.0f} mutations to a commit with {IN_FLIGHT} in flight",)
+    )
 
 
 @contextmanager
-def world() -> Iterator[World]:
+def open_context() -> Iterator[ServiceContext]:
     """A service context on an empty store in a file."""
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-") as folder:
         clock = SystemClock()
         with closing(Store.open(Path(folder), clock)) as store:
-            yield open_world(store, clock, SystemEntropy(), DEFAULTS)
+            yield start_context(store, clock, SystemEntropy(), DEFAULT_LIMITS)
 
 
-def rate(world: World, in_flight: int) -> float:
+def measure_rate(world: ServiceContext, in_flight: int) -> float:
     """Mutations per second of `in_flight` streams, each of which sends its next one as soon as the last is durable."""
     names = [f"room{number}" for number in range(in_flight)]
     for name in names:
         world.store.run(partial(open_room, world, name))
     began_at = time.perf_counter()
-    streams = [Stream(world, name, began_at + SECONDS) for name in names]
+    streams = [MessageStream(world, name, began_at + SECONDS) for name in names]
     for stream in streams:
         stream.submit()
     for stream in streams:
@@ -71,14 +73,14 @@ def rate(world: World, in_flight: int) -> float:
     return sum(stream.count for stream in streams) / passed_s
 
 
-def open_room(world: World, name: str, tx: Transaction) -> None:
-    rooms.create(world, tx, THE_OPERATOR, CreateRoom(name=name, roles=["builder"]))
+def open_room(world: ServiceContext, name: str, tx: Transaction) -> None:
+    rooms.create(world, tx, OPERATOR_PRINCIPAL, CreateRoom(name=name, roles=["builder"]))
 
 
-class Stream:
+class MessageStream:
     """Sends one message after another in one room."""
 
-    def __init__(self, world: World, room: str, ends_at: float) -> None:
+    def __init__(self, world: ServiceContext, room: str, ends_at: float) -> None:
         self.count = 0
         self.ended = threading.Event()
         self.failure: BaseException | None = None
@@ -88,7 +90,7 @@ class Stream:
 
     def submit(self) -> None:
         self._world.store.write(
-            lambda tx: messages.send(self._world, tx, THE_OPERATOR, self._room, MESSAGE)
+            lambda tx: messages.send(self._world, tx, OPERATOR_PRINCIPAL, self._room, MESSAGE)
         ).add_done_callback(self._done)
 
     def _done(self, future: Future[MessageReply]) -> None:

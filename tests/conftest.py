@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.postgres import Server, place_of
+from tests.postgres import PostgresServer, server_folder
 
 # A deadline per example, or the health check for slow generation, would measure the machine.
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -23,10 +23,10 @@ for signal_number in (signal.SIGINT, signal.SIGHUP):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """The PostgreSQL of this test run, which all its worker processes share."""
     base_folder = tmp_path_factory.getbasetemp()
     run_folder = base_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else base_folder
-    server = Server(place_of(run_folder))
+    server = PostgresServer(server_folder(run_folder))
     yield server
     server.close()

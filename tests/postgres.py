@@ -17,8 +17,8 @@ import psycopg
 from sqlalchemy import MetaData
 
 from greenroom.clock import Clock, SystemClock
-from greenroom.domain.reliability import Reliability
-from greenroom.store.postgres.engine import Postgres
+from greenroom.domain.limits import Limits
+from greenroom.store.postgres.engine import PostgresEngine
 from tests import postgres_cleanup
 from tests.waiting import PATIENCE_S, NotYet, wait_until
 
@@ -31,7 +31,7 @@ autovacuum = off
 max_connections = 300
 """
 """Settings for speed: data may be lost when the machine fails, but not when the server's process does."""
-UNHURRIED = Reliability(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENCE_S)
+LENIENT_LIMITS = Limits(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENCE_S)
 """Limits under which a busy machine is not taken for an outage. Tests of outages use limits of their own."""
 
 
@@ -44,7 +44,7 @@ def retry_on_timeout() -> Iterator[None]:
         raise NotYet(error) from error
 
 
-class Server:
+class PostgresServer:
     """A PostgreSQL server that listens on a socket in its own folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,7 +88,7 @@ class Server:
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         return f"postgresql://{user}@/{database}?host={self._server.pgdata}&connect_timeout={PATIENCE_S:.0f}"
 
-    def admin(self, sql: str, *arguments: object, database: str = "postgres") -> list[Any]:
+    def run_as_superuser(self, sql: str, *arguments: object, database: str = "postgres") -> list[Any]:
         """Run a statement as PostgreSQL's superuser, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), arguments or None)
@@ -98,22 +98,22 @@ class Server:
     def database(self, options: str = "") -> Iterator[str]:
         """The URL of a new, empty database, which is dropped at the end."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
-        self.admin(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+        self.run_as_superuser(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
         try:
             yield self.url(name)
         finally:
             with suppress(psycopg.OperationalError):
-                self.admin(f"DROP DATABASE {name} WITH (FORCE)")
+                self.run_as_superuser(f"DROP DATABASE {name} WITH (FORCE)")
 
     @contextmanager
-    def emptied(self, tables: MetaData) -> Iterator[str]:
+    def empty_database(self, tables: MetaData) -> Iterator[str]:
         """The URL of a database in which these tables are empty or missing. Much faster than a new database."""
         if self._idle:
             name, connection = self._idle.pop()
             connection.execute("; ".join(f"DELETE FROM {table.name}" for table in tables.sorted_tables).encode())
         else:
             name = f"spare_{os.getpid()}_{next(self._numbers)}"
-            self.admin(f"CREATE DATABASE {name} TEMPLATE template0")
+            self.run_as_superuser(f"CREATE DATABASE {name} TEMPLATE template0")
             connection = psycopg.connect(self.url(name), autocommit=True)
         yield self.url(name)
         self._idle.append((name, connection))
@@ -138,7 +138,7 @@ class Server:
             with retry_on_timeout():
                 self._server.ensure_postgres_running()
             try:
-                self.admin("SELECT 1")
+                self.run_as_superuser("SELECT 1")
             except psycopg.OperationalError as error:
                 raise NotYet(error) from error
             return True
@@ -146,7 +146,7 @@ class Server:
         wait_until(is_answering, "PostgreSQL answers again")
 
     @contextmanager
-    def hanging(self) -> Iterator[None]:
+    def suspended(self) -> Iterator[None]:
         """Suspend the server and all its sessions (SIGSTOP) for the duration of the block."""
         postmaster = self._server.get_pid()
         children = subprocess.run(["pgrep", "-P", str(postmaster)], capture_output=True, text=True, check=True)
@@ -160,18 +160,18 @@ class Server:
                 os.kill(process, signal.SIGCONT)
 
 
-def place_of(folder: Path) -> Path:
+def server_folder(folder: Path) -> Path:
     """The folder of the server for a test's folder. It is outside of that, which only the test's user may enter."""
     return Path(tempfile.gettempdir()) / "greenroom-postgres" / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
 
 
-def engine_at(url: str, clock: Clock | None = None, limits: Reliability | None = None, **overrides: Any) -> Postgres:
+def make_engine(url: str, clock: Clock | None = None, limits: Limits | None = None, **overrides: Any) -> PostgresEngine:
     """An engine as the server makes it, with long timeouts unless `limits` are given; `overrides` replace arguments."""
-    limits = limits or UNHURRIED
+    limits = limits or LENIENT_LIMITS
     arguments = {
         "readers_max": limits.readers_max,
         "wait_s": limits.request_timeout_s,
-        "answer_s": limits.database_timeout_s,
+        "answer_timeout_s": limits.database_timeout_s,
         "lock_wait_s": PATIENCE_S,
     }
-    return Postgres(url, clock or SystemClock(), **{**arguments, **overrides})
+    return PostgresEngine(url, clock or SystemClock(), **{**arguments, **overrides})

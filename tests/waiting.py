@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-LOOK_EVERY_S = 0.05
+POLL_INTERVAL_S = 0.05
 PATIENCE_S = 300.0
 """Seconds after which a wait counts as hung: many times what the slowest wait takes on a busy machine."""
 
@@ -22,7 +22,9 @@ class NotYet(Exception):
     """Raised by a polled function to report the state that it found instead."""
 
 
-def wait_until(probe: Callable[[], Result | None], description: str, look_every_s: float = LOOK_EVERY_S) -> Result:
+def wait_until(
+    probe: Callable[[], Result | None], description: str, poll_interval_s: float = POLL_INTERVAL_S
+) -> Result:
     """Call `probe` until it returns something true, and return that. `probe` may raise NotYet or OSError meanwhile.
 
     Raises AssertionError with `description` and the last result after PATIENCE_S.
@@ -39,10 +41,10 @@ def wait_until(probe: Callable[[], Result | None], description: str, look_every_
             last_result = error
         if time.monotonic() >= deadline:
             raise AssertionError(f"timed out after {PATIENCE_S:g} s: {description}. Last result: {last_result!r}")
-        time.sleep(look_every_s)
+        time.sleep(poll_interval_s)
 
 
-def stays(probe: Callable[[], Result], description: str, duration_s: float) -> None:
+def assert_stays_true(probe: Callable[[], Result], description: str, duration_s: float) -> None:
     """Assert that `probe` returns something true for at least `duration_s` seconds."""
     deadline = time.monotonic() + duration_s
     while True:
@@ -50,4 +52,4 @@ def stays(probe: Callable[[], Result], description: str, duration_s: float) -> N
         assert result, f"did not stay true: {description}. Result: {result!r}"
         if time.monotonic() >= deadline:
             return
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_INTERVAL_S)

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.calls import draw_calls
-from tools.durations import draw_relations, draw_variables
-from tools.machines import (
+from tools.api_calls import draw_calls
+from tools.limits import draw_relations, draw_variables
+from tools.state_tables import (
+    draw_heartbeat_policy,
     draw_joins,
-    draw_presence,
-    draw_rests,
+    draw_restart_holds,
+    draw_restart_policy,
     draw_statuses,
-    draw_supervision,
     draw_tasks,
     draw_verdicts,
 )
@@ -26,23 +26,23 @@ DRAWN = re.compile(r"(?<=<!-- drawn: )(?P<name>[a-z]+)( -->\n).*?(?=<!-- end -->
 DRAWINGS: dict[str, Callable[[], str]] = {
     "calls": draw_calls,
     "joins": draw_joins,
-    "presence": draw_presence,
+    "presence": draw_heartbeat_policy,
     "relations": draw_relations,
-    "rests": draw_rests,
+    "rests": draw_restart_holds,
     "statuses": draw_statuses,
-    "supervision": draw_supervision,
+    "supervision": draw_restart_policy,
     "tasks": draw_tasks,
     "variables": draw_variables,
     "verdicts": draw_verdicts,
 }
 
 
-def current(text: str) -> str:
+def redraw(text: str) -> str:
     """The page with all its generated parts up to date. Raises KeyError for an unknown name in a marker."""
     return DRAWN.sub(lambda found: f"{found['name']}{found[2]}\n{DRAWINGS[found['name']]()}\n\n", text)
 
 
-def names_in(text: str) -> list[str]:
+def list_drawings(text: str) -> list[str]:
     """The names of the generated parts in a page, in order."""
     return [found["name"] for found in DRAWN.finditer(text)]
 
@@ -50,4 +50,4 @@ def names_in(text: str) -> list[str]:
 if __name__ == "__main__":
     for page in PAGES:
         path = ROOT / page
-        path.write_text(current(path.read_text("utf-8")), "utf-8")
+        path.write_text(redraw(path.read_text("utf-8")), "utf-8")

@@ -14,25 +14,27 @@ from pathlib import Path
 
 from alembic import command
 
-from greenroom.store.migrating import REVISION
-from greenroom.store.migrations import upgrading
+from greenroom.store.migrations import alembic_upgrade
+from greenroom.store.migrations.runner import CURRENT_REVISION
 from greenroom.store.tables import metadata
 
-VERSIONS = Path(upgrading.__file__).parent / "versions"
+VERSIONS = Path(alembic_upgrade.__file__).parent / "versions"
 
 
 def draft(message: str) -> None:
     """Write a draft of the revision that SCHEMA_VERSION names, by comparing with an empty, fully upgraded database."""
-    if (VERSIONS / f"revision_{REVISION}.py").exists():
-        sys.exit(f"revision {REVISION} exists already: raise SCHEMA_VERSION in src/greenroom/store/schema.py first")
+    if (VERSIONS / f"revision_{CURRENT_REVISION}.py").exists():
+        sys.exit(
+            f"revision {CURRENT_REVISION} exists already: raise SCHEMA_VERSION in src/greenroom/store/schema.py first"
+        )
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        engine = upgrading.engine_of(lambda: database, "sqlite", "BEGIN")
+        engine = alembic_upgrade.create_sqlalchemy_engine(lambda: database, "sqlite", "BEGIN")
         with engine.begin() as connection:
-            config = upgrading.configured(connection)
+            config = alembic_upgrade.create_config(connection)
             command.upgrade(config, "head")
             config.set_main_option("file_template", "revision_%%(rev)s")
             config.attributes["tables"] = metadata
-            command.revision(config, message, autogenerate=True, rev_id=REVISION)
+            command.revision(config, message, autogenerate=True, rev_id=CURRENT_REVISION)
 
 
 if __name__ == "__main__":

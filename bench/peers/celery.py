@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.peers import place, processes
-from bench.peers.contender import DISPATCH_S, IN_FLIGHT, PAUSE_S, RATE_S, Contender, Dispatch
-from bench.peers.processes import Client
+from bench.peers import installation, processes
+from bench.peers.processes import PeerClient
 from bench.peers.redis import FSYNC_ALWAYS, redis
+from bench.peers.system import DISPATCH_S, IN_FLIGHT, PAUSE_S, RATE_S, ComparedSystem, Dispatch
 
 APP: Final = "bench.peers.foreign.celery_tasks"
 WORKER_PROCESSES: Final = 2
@@ -22,40 +22,49 @@ DURABLE: Final = "Celery + Redis with appendfsync always, acks late"
 
 
 @contextmanager
-def celery(folder: Path) -> Iterator[list[Contender]]:
+def celery(folder: Path) -> Iterator[list[ComparedSystem]]:
     """Celery on a Redis with default settings, which flushes nothing to the disk before it answers."""
-    with redis(folder, "redis") as url, working(folder, "celery", url) as client:
-        flood = Contender(FLOOD, partial(client.ask, "flood", "late", FLOOD_TASKS))
-        yield [contender(LATE, client, "late"), contender(EARLY, client, "early"), flood]
+    with redis(folder, "redis") as url, start_worker(folder, "celery", url) as client:
+        flood = ComparedSystem(FLOOD, partial(client.call, "flood", "late", FLOOD_TASKS))
+        yield [make_system(LATE, client, "late"), make_system(EARLY, client, "early"), flood]
 
 
 @contextmanager
-def durable_celery(folder: Path) -> Iterator[list[Contender]]:
+def durable_celery(folder: Path) -> Iterator[list[ComparedSystem]]:
     """Celery on a Redis that flushes every write to the disk before it answers."""
-    with redis(folder, "durable-redis", **FSYNC_ALWAYS) as url, working(folder, "durable-celery", url) as client:
-        yield [contender(DURABLE, client, "late")]
+    with redis(folder, "durable-redis", **FSYNC_ALWAYS) as url, start_worker(folder, "durable-celery", url) as client:
+        yield [make_system(DURABLE, client, "late")]
 
 
 @contextmanager
-def working(folder: Path, name: str, url: str) -> Iterator[Client]:
+def start_worker(folder: Path, name: str, url: str) -> Iterator[PeerClient]:
     """A client, after its worker has done some tasks."""
     home = folder / name
     home.mkdir()
-    command = [place.python(), "-m", "celery", "--app", APP, "worker", "--concurrency", str(WORKER_PROCESSES)]
+    command = [
+        installation.peers_python(),
+        "-m",
+        "celery",
+        "--app",
+        APP,
+        "worker",
+        "--concurrency",
+        str(WORKER_PROCESSES),
+    ]
     command += ["--pool", "prefork", "--loglevel", "ERROR"]
     variables = {"BENCH_BROKER": url}
     with (
-        processes.server(home, "worker", command, **variables),
-        processes.client(home, "celery_client", **variables) as client,
+        processes.start_server(home, "worker", command, **variables),
+        processes.start_client(home, "celery_client", **variables) as client,
     ):
-        client.ask("flood", "late", WARM_TASKS)
+        client.call("flood", "late", WARM_TASKS)
         yield client
 
 
-def contender(name: str, client: Client, kind: str) -> Contender:
+def make_system(name: str, client: PeerClient, kind: str) -> ComparedSystem:
     """Celery with one way of acknowledging tasks."""
 
     def dispatches() -> list[Dispatch]:
-        return [Dispatch(*taken) for taken in client.ask("dispatches", kind, DISPATCH_S, PAUSE_S)]
+        return [Dispatch(*taken) for taken in client.call("dispatches", kind, DISPATCH_S, PAUSE_S)]
 
-    return Contender(name, partial(client.ask, "rate", kind, RATE_S, IN_FLIGHT), dispatches)
+    return ComparedSystem(name, partial(client.call, "rate", kind, RATE_S, IN_FLIGHT), dispatches)

@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bench.house import free_port
-from bench.peers import place, processes
+from bench.peers import installation, processes
+from bench.server_process import free_port
 
-PATIENCE_S: Final = 10.0
-LOOK_S: Final = 0.02
+TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.02
 FSYNC_ALWAYS: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -23,16 +23,16 @@ def redis(folder: Path, name: str, **options: str) -> Iterator[str]:
     port = free_port()  # Redis cannot choose a free port and report it.
     settings = {"port": str(port), "bind": "127.0.0.1", "dir": str(home)} | options
     words = [word for option, value in settings.items() for word in (f"--{option}", value)]
-    with processes.server(folder, name, [place.redis_server(), *words]):
-        wait_for(port)
+    with processes.start_server(folder, name, [installation.find_redis_server(), *words]):
+        wait_for_port(port)
         yield f"redis://127.0.0.1:{port}/0"
 
 
-def wait_for(port: int) -> None:
+def wait_for_port(port: int) -> None:
     """Wait until the port accepts connections; `RuntimeError` after 10 s."""
-    gives_up_at = time.monotonic() + PATIENCE_S
+    gives_up_at = time.monotonic() + TIMEOUT_S
     while time.monotonic() < gives_up_at:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
             return
-        time.sleep(LOOK_S)
-    raise RuntimeError(f"redis-server did not listen within {PATIENCE_S:.0f} s")
+        time.sleep(POLL_S)
+    raise RuntimeError(f"redis-server did not listen within {TIMEOUT_S:.0f} s")

@@ -29,26 +29,26 @@ class Clock(Protocol):
         ...
 
 
-def instant_of(wall_s: float) -> str:
+def format_instant(wall_s: float) -> str:
     """Format seconds since the epoch as ISO 8601 in UTC with milliseconds: `2026-11-20T23:46:34.120Z`."""
     second, thousandths = divmod(round(wall_s * 1000), 1000)
-    return f"{spell_second(second)}.{thousandths:03d}Z"
+    return f"{format_second(second)}.{thousandths:03d}Z"
 
 
 @lru_cache(maxsize=8)
-def spell_second(second: int) -> str:
+def format_second(second: int) -> str:
     """Format a whole second. Cached, because many instants fall into the same second."""
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def seconds_of(instant: str) -> float:
+def parse_instant(instant: str) -> float:
     """Parse an instant into seconds since the epoch. Raises ValueError for any other text."""
     return datetime.fromisoformat(instant).timestamp()
 
 
 def now(clock: Clock) -> Now:
     """Read the wall clock and the monotonic clock."""
-    return Now(instant_of(clock.wall()), clock.monotonic())
+    return Now(format_instant(clock.wall()), clock.monotonic())
 
 
 class SystemClock:
@@ -88,7 +88,7 @@ class MovedClock:
     def boottime(self) -> float:
         return self._monotonic + self._slept
 
-    def move(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Advance all three readings by `seconds`."""
         assert seconds >= 0
         self._wall += seconds
@@ -100,6 +100,6 @@ class MovedClock:
         self._wall += seconds
         self._slept += seconds
 
-    def leap(self, seconds: float) -> None:
+    def step_wall(self, seconds: float) -> None:
         """Simulate that the wall clock is set, forwards or backwards. No time passes."""
         self._wall += seconds

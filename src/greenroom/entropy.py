@@ -8,7 +8,7 @@ from typing import Protocol
 class Entropy(Protocol):
     """Interface of a source of randomness."""
 
-    def token(self, count: int) -> bytes:
+    def random_bytes(self, count: int) -> bytes:
         """Return `count` unpredictable bytes, for secrets and ids."""
         ...
 
@@ -20,7 +20,7 @@ class Entropy(Protocol):
 class SystemEntropy:
     """The operating system's randomness for bytes, Python's generator for fractions."""
 
-    def token(self, count: int) -> bytes:
+    def random_bytes(self, count: int) -> bytes:
         # `secrets` returns the same, but importing it takes 0.75 MB of memory in every waiting agent.
         return os.urandom(count)
 
@@ -34,7 +34,7 @@ class SeededEntropy:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def token(self, count: int) -> bytes:
+    def random_bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)
 
     def fraction(self) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from tests.waiting import LOOK_EVERY_S, PATIENCE_S
+from tests.waiting import PATIENCE_S, POLL_INTERVAL_S
 
 PASS, CUT, STALL = "pass", "cut", "stall"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -206,7 +206,7 @@ class Proxy:
         # Connections that are being accepted, or connected to the server, become sides first; so none is left open.
         while (others := asyncio.all_tasks() - {asyncio.current_task()}) or self.sides:
             if others:
-                await asyncio.wait(others, timeout=LOOK_EVERY_S)
+                await asyncio.wait(others, timeout=POLL_INTERVAL_S)
             for side in list(self.sides):
                 side.reset()
             await asyncio.sleep(0)

@@ -15,7 +15,7 @@ from tests.acceptance.agent_journal import AgentJournal
 from tests.acceptance.api import ROUNDING_S, committed_at
 from tests.acceptance.installation import BASE_DURATIONS, LONG_STOP_GRACE, ROOM, SHORT_LEASES, Installation
 from tests.acceptance.processes import StartedProcess, find_processes, is_alive, kill_all
-from tests.waiting import stays, wait_until
+from tests.waiting import assert_stays_true, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -126,7 +126,7 @@ def test_next_daemon_watches_adopted_run(installation: Installation) -> None:
     before = installation.participant()
     daemon.kill()
     installation.start_daemon()
-    stays(lambda: is_alive(pid), "the run goes on", 1.0)
+    assert_stays_true(lambda: is_alive(pid), "the run goes on", 1.0)
     assert before["connection_id"] == installation.participant()["connection_id"]
     installation.wait_for_status("builder", "working")
     journal.open_gate("gate")
@@ -312,7 +312,7 @@ def test_superseded_daemon_exits_with_guidance_for_copies(bare: Installation, tm
     assert 4 == daemon.wait()
     assert f"remove {installation.data_dir / 'machine.json'}" in daemon.err
     assert other.poll() is None
-    stays(lambda: installation.machine()["daemon_connected"], "the newest daemon stays connected", 1.0)
+    assert_stays_true(lambda: installation.machine()["daemon_connected"], "the newest daemon stays connected", 1.0)
 
 
 def test_up_does_not_restart_superseded_daemon(bare: Installation, tmp_path: Path) -> None:

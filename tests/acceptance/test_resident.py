@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.installation import LONG_STOP_GRACE, ROOM, Installation
 from tests.acceptance.processes import find_processes, is_alive, kill_all
-from tests.waiting import NotYet, stays, wait_until
+from tests.waiting import NotYet, assert_stays_true, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -157,7 +157,7 @@ def test_takeover_ends_resident(installation: Installation, resident: ResidentAg
     wait_until(lambda: installation.participant(), "the agent is present")
     refused = installation.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "1", expect=4)
     assert "builder" in refused.err
-    stays(lambda: is_alive(agent), "a wait without --take-over does not take the role", 0.5)
+    assert_stays_true(lambda: is_alive(agent), "a wait without --take-over does not take the role", 0.5)
     installation.run("wait-for-task", ROOM, "--role", "builder", "--timeout", "3", "--take-over", expect=75)
     wait_until(lambda: not resident.processes(), "the process and its children are ended")
     assert 0 == installation.api.count("agent.exited", intended=False)

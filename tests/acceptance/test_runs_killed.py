@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.agent_journal import AgentJournal
 from tests.acceptance.installation import ROOM, Installation
 from tests.acceptance.processes import find_processes, is_alive
-from tests.waiting import stays, wait_until
+from tests.waiting import assert_stays_true, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -79,7 +79,7 @@ def test_suspended_shim_reports_end_late(installation: Installation) -> None:
     os.kill(shim, signal.SIGSTOP)
     journal.open_gate("on")
     journal.wait_for("ends", task=task)
-    stays(lambda: installation.task(task)["status"] == "in_progress", "the end is not reported yet", 1.0)
+    assert_stays_true(lambda: installation.task(task)["status"] == "in_progress", "the end is not reported yet", 1.0)
     os.kill(shim, signal.SIGCONT)
     assert (1, 0) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["deaths"])
 
@@ -110,7 +110,7 @@ def test_stopped_agent_stays_stopped(installation: Installation) -> None:
     installation.run("agent", "stop", f"{ROOM}/builder", "--reason", "the paint is wet")
     installation.wait_for_status("builder", "stopped")
     task = installation.send("paint")
-    stays(lambda: installation.role()["status"] == "stopped", "it stays stopped", 5.0)
+    assert_stays_true(lambda: installation.role()["status"] == "stopped", "it stays stopped", 5.0)
     assert [] == journal.lines()
     assert "pending" == installation.task(task)["status"]
     assert "stopped" in installation.run("status").out
@@ -145,11 +145,11 @@ def test_specs_changed_without_daemon_are_applied(installation: Installation) ->
     assert to_reviewer.code == 0
     for verb in ("stop", "start", "restart"):
         installation.run("agent", verb, f"{ROOM}/builder")
-    stays(lambda: not journal.lines(), "nothing runs without a daemon", 0.5)
+    assert_stays_true(lambda: not journal.lines(), "nothing runs without a daemon", 0.5)
     installation.start_daemon()
     installation.wait_for_task(task, "completed")
     assert [1] == journal.attempts("begins", task)
-    stays(lambda: installation.role("reviewer")["status"] == "stopped", "the reviewer stays stopped", 1.5)
+    assert_stays_true(lambda: installation.role("reviewer")["status"] == "stopped", "the reviewer stays stopped", 1.5)
     assert ["builder"] == [line["role"] for line in journal.lines("begins")]
     assert 1 == installation.api.count("agent.started")
 

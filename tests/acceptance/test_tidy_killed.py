@@ -49,7 +49,7 @@ def test_fixer_killed_before_commit_is_run_again(runner: ProgramRunner, tmp_path
         return any((copy / f"module_{number}.py").read_text() != UNTIDY * 20 for number in (0, 399))
 
     process = runner.start_and_hold("fixer", plan, "commit", "t2")
-    wait_until(has_begun, "the fixer changes the first files", look_every_s=0.001)
+    wait_until(has_begun, "the fixer changes the first files", poll_interval_s=0.001)
     runner.kill(process)
     (copy / ".git" / "index.lock").touch()  # as left by a git that is killed at that moment
     assert git(copy, "rev-parse", "HEAD").strip() == read_plan(plan)["base"], "killed before it could commit"

@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.agent_journal import AgentJournal
 from tests.acceptance.installation import ROOM, Installation, interrupt
 from tests.acceptance.processes import StartedProcess, find_processes, is_alive
-from tests.waiting import stays, wait_until
+from tests.waiting import assert_stays_true, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -121,7 +121,7 @@ def test_stopped_agent_stays_stopped_after_restart_of_up(bare: Installation) -> 
     bare.start_up(bare.write_team())
     bare.wait_for_task(bare.send("look around", to="reviewer"), "completed")  # so the daemon has read all assignments
     task = bare.send("paint")
-    stays(lambda: bare.task(task)["status"] == "pending", "the task stays unclaimed", 1.0)
+    assert_stays_true(lambda: bare.task(task)["status"] == "pending", "the task stays unclaimed", 1.0)
     assert "stopped" == bare.role()["status"]
 
 

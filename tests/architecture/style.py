@@ -16,7 +16,7 @@ MEANINGLESS_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "
 REGISTRY_HOSTS = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:com|org)|jfrog\.io|proxy\.golang\.org)\b")
 INTERNAL_MODULES = re.compile(r"greenroom\.(?:service|store|(?:server|daemon)(?!\.run\b))\b")
 LAZY_IMPORTS = {
-    "src/greenroom/store/migrating.py": "greenroom.store.migrations.upgrading",
+    "src/greenroom/store/migrations/runner.py": "greenroom.store.migrations.alembic_upgrade",
     "src/greenroom/store/store.py": "greenroom.store.postgres.engine",
 }
 WAITING_MODULE = "tests/waiting.py"
@@ -72,7 +72,7 @@ def check_module_docstring(source: Source) -> Iterator[str]:
 
 def check_struct_annotations(source: Source) -> Iterator[str]:
     """msgspec evaluates annotations when a class is created; postponed ones cost time and may not resolve."""
-    imports = {name for name, _ in imported(source)}
+    imports = {name for name, _ in absolute_imports(source)}
     if "__future__.annotations" in imports and "msgspec" in {name.partition(".")[0] for name in imports}:
         yield f"{source.path}: postponed annotations beside msgspec; remove the import from __future__"
 
@@ -88,7 +88,7 @@ def check_async_only_in_server(source: Source) -> Iterator[str]:
 def check_domain_imports(source: Source) -> Iterator[str]:
     """import-linter forbids listed modules only; this check forbids every library that is not permitted."""
     if source.path.startswith("src/greenroom/domain/"):
-        for name, line in imported(source):
+        for name, line in absolute_imports(source):
             root = name.partition(".")[0]
             if root not in sys.stdlib_module_names | {"greenroom", "msgspec"}:
                 yield f"{source.path}:{line}: the domain imports {root}; pass what it needs as an argument"
@@ -211,7 +211,7 @@ def callee_name(function: ast.expr) -> str | None:
     return None
 
 
-def imported(source: Source) -> Iterator[tuple[str, int]]:
+def absolute_imports(source: Source) -> Iterator[tuple[str, int]]:
     """Every absolute import as (dotted name, line)."""
     for node in ast.walk(ast.parse(source.text)):
         if isinstance(node, ast.Import):

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from greenroom.cli.verbs import GROUPS, VERBS
-from greenroom.domain.reliability import Reliability, variable_of
+from greenroom.domain.limits import Limits, variable_name
 from greenroom.server.routes import OPERATIONS
-from greenroom.settings.resolve import OWN_VARIABLES
+from greenroom.settings.resolve import NAMED_VARIABLES
 from greenroom.wire.problems import STATUS_OF_CODE
-from greenroom.wire.requests import Fact
+from greenroom.wire.requests import AgentReport
 from tests.architecture.tree import ROOT
-from tools.durations import MEANING
-from tools.pages import DRAWINGS, PAGES, current, names_in
+from tools.limits import MEANINGS
+from tools.pages import DRAWINGS, PAGES, list_drawings, redraw
 
 DOCS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -55,29 +55,29 @@ def first_cells(table: str, column: int = 0) -> list[str]:
 @pytest.mark.parametrize("name", PAGES)
 def test_generated_pages_are_current(name: str) -> None:
     page = read_page(name)
-    assert current(page) == page, "outdated; generate it again: .venv/bin/python -m tools.pages"
+    assert redraw(page) == page, "outdated; generate it again: .venv/bin/python -m tools.pages"
 
 
 def test_generated_parts_have_markers() -> None:
-    assert sorted(DRAWINGS) == sorted(name for page in PAGES for name in names_in(read_page(page)))
+    assert sorted(DRAWINGS) == sorted(name for page in PAGES for name in list_drawings(read_page(page)))
 
 
 def test_outdated_page_is_regenerated() -> None:
     old = "before\n<!-- drawn: verdicts -->\nOLD\n<!-- end -->\nafter\n"
-    new = current(old)
+    new = redraw(old)
     assert "OLD" not in new
     assert new.startswith("before\n<!-- drawn: verdicts -->\n\n| caller")
     assert new.endswith("\n\n<!-- end -->\nafter\n")
-    assert current(new) == new
+    assert redraw(new) == new
 
 
 def test_durations_are_described() -> None:
-    assert Reliability.__struct_fields__ == tuple(MEANING)
+    assert Limits.__struct_fields__ == tuple(MEANINGS)
 
 
 def test_durations_are_used() -> None:
     source = "".join(path.read_text("utf-8") for path in SOURCES)
-    assert [name for name in MEANING if not re.search(rf"\.{name}\b", source)] == []
+    assert [name for name in MEANINGS if not re.search(rf"\.{name}\b", source)] == []
 
 
 # What the documents name exists.
@@ -126,7 +126,7 @@ def test_commands_exist(name: str) -> None:
 
 def test_variables_are_documented() -> None:
     documented = set(VARIABLE.findall(read_page("docs/operations.md")))
-    known = {f"GREENROOM_{name}" for name in OWN_VARIABLES} | set(map(variable_of, Reliability.__struct_fields__))
+    known = {f"GREENROOM_{name}" for name in NAMED_VARIABLES} | set(map(variable_name, Limits.__struct_fields__))
     used = {name for path in (*SOURCES, *(ROOT / "examples").rglob("*.py")) for name in variables_in(path)}
     assert known | used == documented
 
@@ -194,5 +194,5 @@ def recorded_types() -> set[str]:
         text for path in (ROOT / "src/greenroom/service").glob("*.py") for text in strings_in(path)
         if EVENT.fullmatch(text)
     }  # fmt: skip
-    kinds = next(field.type for field in msgspec.structs.fields(Fact) if field.name == "kind")
+    kinds = next(field.type for field in msgspec.structs.fields(AgentReport) if field.name == "kind")
     return types | {f"agent.{kind}" for kind in get_args(kinds)}

@@ -65,10 +65,13 @@ CASES: tuple[tuple[style.Check, Source, Source], ...] = (
     ),
     (
         style.check_dynamic_imports,
-        Source("src/greenroom/store/migrating.py", "from importlib import import_module\nimport_module('alembic')\n"),
         Source(
-            "src/greenroom/store/migrating.py",
-            "from importlib import import_module\nimport_module('greenroom.store.migrations.upgrading')\n",
+            "src/greenroom/store/migrations/runner.py",
+            "from importlib import import_module\nimport_module('alembic')\n",
+        ),
+        Source(
+            "src/greenroom/store/migrations/runner.py",
+            "from importlib import import_module\nimport_module('greenroom.store.migrations.alembic_upgrade')\n",
         ),
     ),
     (

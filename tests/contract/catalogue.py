@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from greenroom.store.migrating import revisions
+from greenroom.store.migrations.runner import revisions
 
 # No pragma reports these; they stand only in the text of CREATE TABLE.
 ONLY_IN_TEXT = re.compile(r"\b(CONSTRAINT|CHECK|COLLATE|GENERATED|REFERENCES)\b", re.IGNORECASE)

@@ -9,7 +9,7 @@ import pytest
 from greenroom.store.store import Store
 from tests.contract.migration_databases import MigrationDatabase
 from tests.contract.postgres_stores import CloseLater
-from tests.postgres import Server
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -28,7 +28,7 @@ def create_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
 
 
 @pytest.fixture
-def url(postgres: Server) -> Iterator[str]:
+def url(postgres: PostgresServer) -> Iterator[str]:
     with postgres.database() as database_url:
         yield database_url
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.schema import CreateTable
 
 from greenroom.clock import MovedClock
-from greenroom.store import migrating, sqlite
-from greenroom.store.migrating import revisions
-from greenroom.store.migrations import upgrading
+from greenroom.store import sqlite
+from greenroom.store.migrations import alembic_upgrade, runner
+from greenroom.store.migrations.runner import revisions
 from greenroom.store.postgres import engine as postgres
 from greenroom.store.store import DATABASE_NAME, Store
 
@@ -42,7 +42,7 @@ class MigrationDatabase(NamedTuple):
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A SQLAlchemy transaction on a connection of its own."""
-        with upgrading.engine_of(self.connect, self.kind, "BEGIN").begin() as connection:
+        with alembic_upgrade.create_sqlalchemy_engine(self.connect, self.kind, "BEGIN").begin() as connection:
             yield connection
 
     def execute(self, statements: Iterable[str]) -> None:
@@ -55,7 +55,7 @@ class MigrationDatabase(NamedTuple):
         """Create the tables of a new store, as `Store.open` does for an empty database."""
         dialect = sqlite.DIALECT if self.url is None else postgres.DIALECT
         with closing(self.connect()) as connection:
-            migrating.create(connection.cursor(), dialect, "BEGIN", tables)
+            runner.create_schema(connection.cursor(), dialect, "BEGIN", tables)
 
     def create_first_version(self) -> None:
         """Create a store as the first version did, with rows in every table.
@@ -64,7 +64,7 @@ class MigrationDatabase(NamedTuple):
         """
         with self.begin() as connection:
             connection.execute(CreateTable(revisions))
-            command.upgrade(upgrading.configured(connection), FIRST)
+            command.upgrade(alembic_upgrade.create_config(connection), FIRST)
             for line in FIRST_ROWS_FILE.read_text("utf-8").splitlines():
                 connection.exec_driver_sql(line, execution_options={"no_parameters": True})
         if self.kind == "sqlite":
@@ -74,15 +74,15 @@ class MigrationDatabase(NamedTuple):
         """Upgrade a store of the first version to `version`, as that former version did."""
         with self.begin() as connection:
             if not inspect(connection).has_table(revisions.name):
-                for statement in migrating.spell_stamp(connection.dialect, 1):
+                for statement in runner.stamp_sql(connection.dialect, 1):
                     connection.exec_driver_sql(statement)
-            command.upgrade(upgrading.configured(connection), f"{version:04}")
+            command.upgrade(alembic_upgrade.create_config(connection), f"{version:04}")
         if self.kind == "sqlite":
             self.execute((f"PRAGMA user_version = {version}",))
 
     def upgrade(self) -> None:
         """Upgrade to the newest revision as `Store.open` does, but without its checks and its copy."""
-        upgrading.upgrade(self.connect, self.kind, "BEGIN")
+        alembic_upgrade.upgrade(self.connect, self.kind, "BEGIN")
 
     def open(self, clock: MovedClock) -> Store:
         """Open the store as a server does."""

@@ -7,10 +7,10 @@ import psycopg
 
 from greenroom.clock import SystemClock
 from greenroom.domain.event import Event
-from greenroom.store.postgres.engine import Postgres
+from greenroom.store.postgres.engine import PostgresEngine
 from greenroom.store.store import Store
 from tests.contract.things_table import tables
-from tests.postgres import Server, engine_at
+from tests.postgres import PostgresServer, make_engine
 from tests.waiting import PATIENCE_S
 
 CloseLater = Callable[[Store], Store]
@@ -26,12 +26,12 @@ class PublishedEvents(list[Event]):
 def open_threadless(url: str, published: PublishedEvents | None = None, **options: Any) -> Store:
     """A store without a writer thread."""
     publish = published.publish if published is not None else lambda events: None
-    return Store.open_still(engine_at(url, **options), SystemClock(), tables=tables, publish=publish)
+    return Store.open_without_thread(make_engine(url, **options), SystemClock(), tables=tables, publish=publish)
 
 
-def postgres_engine(store: Store) -> Postgres:
+def postgres_engine(store: Store) -> PostgresEngine:
     engine = store._engine
-    assert isinstance(engine, Postgres)
+    assert isinstance(engine, PostgresEngine)
     return engine
 
 
@@ -39,9 +39,9 @@ def writer_pid(store: Store) -> int:
     return postgres_engine(store)._backends[-1].pid
 
 
-def terminate_writer(store: Store, server: Server) -> None:
+def terminate_writer(store: Store, server: PostgresServer) -> None:
     """Terminate the writer's session, and wait until it has ended."""
-    server.admin("SELECT pg_terminate_backend(%s, %s)", writer_pid(store), int(1000 * PATIENCE_S))
+    server.run_as_superuser("SELECT pg_terminate_backend(%s, %s)", writer_pid(store), int(1000 * PATIENCE_S))
 
 
 def database_name(url: str) -> str:

@@ -12,10 +12,10 @@ import pytest
 
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import ConfigurationError, StoreUnavailable
-from greenroom.store import log
+from greenroom.store import event_log
 from greenroom.store.engine import Engine
 from greenroom.store.schema import SCHEMA_VERSION
-from greenroom.store.sqlite import Sqlite, SqliteMemory
+from greenroom.store.sqlite import SqliteEngine, SqliteMemoryEngine
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Transaction
 from tests.contract.postgres_stores import PublishedEvents
@@ -36,7 +36,7 @@ from tests.contract.things_table import (
     tables,
     thing_names,
 )
-from tests.postgres import engine_at
+from tests.postgres import make_engine
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def store(
             opened = Store.open(tmp_path / "data", clock, publish=published.publish, tables=tables)
         else:
             url = stack.enter_context(request.getfixturevalue("postgres").database())
-            opened = Store.open_still(engine_at(url, clock), clock, publish=published.publish, tables=tables)
+            opened = Store.open_without_thread(make_engine(url, clock), clock, publish=published.publish, tables=tables)
         yield opened
         opened.close()
 
@@ -79,10 +79,10 @@ def make_fault(store: Store, kind: str) -> DatabaseFault:
     engine = store._engine
 
     def run(sql: str) -> Callable[[Engine], object]:
-        return lambda engine: (engine.writing().execute(sql), engine.writing().fetchall())
+        return lambda engine: (engine.writer_cursor().execute(sql), engine.writer_cursor().fetchall())
 
-    if isinstance(engine, Sqlite):
-        [[pages]] = engine.writing().execute("PRAGMA page_count").fetchall()
+    if isinstance(engine, SqliteEngine):
+        [[pages]] = engine.writer_cursor().execute("PRAGMA page_count").fetchall()
         driver_errors = (sqlite3.OperationalError, sqlite3.IntegrityError)
         if kind == "full":
             begin, end = f"PRAGMA max_page_count = {pages + 5}", "PRAGMA max_page_count = 1000000"
@@ -126,7 +126,7 @@ def test_event_numbers(store: Store, published: PublishedEvents) -> None:
 def test_mutation_records_in_several_streams(store: Store) -> None:
     def mutation(transaction: Transaction) -> list[str]:
         for stream in ("red", "blue", "red"):
-            transaction.record(stream, "thing.seen", "test", {})
+            transaction.record_event(stream, "thing.seen", "test", {})
         return [event.stream for event in transaction.events]
 
     assert store.run(mutation) == ["red", "blue", "red"]
@@ -161,7 +161,7 @@ def test_rollback_publishes_nothing_and_leaves_no_gap(store: Store, published: P
 def test_event_data_is_copied_when_recorded(store: Store, published: PublishedEvents) -> None:
     def mutation(transaction: Transaction) -> None:
         data: dict[str, object] = {"roles": ("a", "b")}
-        transaction.record("s", "thing.seen", "test", data)
+        transaction.record_event("s", "thing.seen", "test", data)
         data["roles"] = None
 
     store.run(mutation)
@@ -172,8 +172,8 @@ def test_event_data_is_copied_when_recorded(store: Store, published: PublishedEv
 def test_one_now_per_mutation(store: Store, clock: MovedClock) -> None:
     def mutation(transaction: Transaction) -> tuple[float, float]:
         before = transaction.now
-        clock.move(5)
-        transaction.record("s", "thing.seen", "test", {})
+        clock.advance(5)
+        transaction.record_event("s", "thing.seen", "test", {})
         return before.monotonic, transaction.now.monotonic
 
     first, second = (future.result() for future in run_batch(store, mutation, mutation))
@@ -187,8 +187,8 @@ def test_commit_callbacks_run_in_commit_order(store: Store, published: Published
 
     def with_callbacks(word: str, fails: bool) -> Mutation:
         def mutation(transaction: Transaction) -> str:
-            transaction.after_commit(lambda: calls.append((word, len(thing_names(store)), len(published))))
-            transaction.if_abandoned(lambda: calls.append(f"not {word}"))
+            transaction.on_commit(lambda: calls.append((word, len(thing_names(store)), len(published))))
+            transaction.on_rollback(lambda: calls.append(f"not {word}"))
             return str((fail_after_add if fails else add_thing)(word)(transaction))
 
         return mutation
@@ -205,16 +205,16 @@ def test_raising_commit_callback_is_counted(store: Store, caplog: pytest.LogCapt
         raise MutationFailed("effect")
 
     def first(transaction: Transaction) -> str:
-        transaction.after_commit(bad_effect)
+        transaction.on_commit(bad_effect)
         return "done"
 
     def second(transaction: Transaction) -> None:
-        transaction.after_commit(lambda: calls.append("second"))
+        transaction.on_commit(lambda: calls.append("second"))
 
     done, _ = run_batch(store, first, second)
     assert done.result() == "done"
     assert calls == ["second"]
-    assert store.writer.failures == 1
+    assert store.writer.callback_failures == 1
     assert "callback of a batch failed" in caplog.text
 
 
@@ -226,7 +226,7 @@ def test_full_disk_rolls_back_batch(
     calls: list[str] = []
 
     def filling(transaction: Transaction) -> None:
-        transaction.if_abandoned(lambda: calls.append("filling"))
+        transaction.on_rollback(lambda: calls.append("filling"))
         try:
             write("x" * 1_000_000)(transaction)
         except fault.driver_errors[0]:
@@ -235,8 +235,8 @@ def test_full_disk_rolls_back_batch(
 
     def marked(transaction: Transaction) -> None:
         add_thing("before")(transaction)
-        transaction.after_commit(lambda: calls.append("never"))
-        transaction.if_abandoned(lambda: calls.append("marked"))
+        transaction.on_commit(lambda: calls.append("never"))
+        transaction.on_rollback(lambda: calls.append("marked"))
 
     store.run(add_thing("first"))
     fault = make_fault(store, "full")
@@ -282,7 +282,7 @@ def test_failed_statement_ends_mutation_despite_catch(store: Store) -> None:
 
     def mutation(transaction: Transaction) -> None:
         with pytest.raises(driver_errors[1]):
-            transaction.change(ADD, name="a", size=-1)
+            transaction.execute(ADD, name="a", size=-1)
         with pytest.raises(RuntimeError, match="failed earlier"):
             transaction.rows(COUNT)
 
@@ -294,12 +294,12 @@ def test_failed_statement_ends_mutation_despite_catch(store: Store) -> None:
 
 def test_row_counts_and_rows(store: Store) -> None:
     def mutation(transaction: Transaction) -> list[object]:
-        added = transaction.change_many(ADD, [{"name": name, "size": 1} for name in "abc"])
+        added = transaction.execute_many(ADD, [{"name": name, "size": 1} for name in "abc"])
         return [
             added,
-            transaction.change_many(ADD, []),
-            transaction.change(GROW, thing="a", by=2),
-            transaction.change(GROW, thing="missing", by=2),
+            transaction.execute_many(ADD, []),
+            transaction.execute(GROW, thing="a", by=2),
+            transaction.execute(GROW, thing="missing", by=2),
             transaction.rows(GROW_RETURNING_SIZE, thing="a", by=2),
             transaction.row(SIZE, thing="a"),
             transaction.row(SIZE, thing="missing"),
@@ -350,7 +350,7 @@ def test_query_inside_mutation(store: Store) -> None:
 
     future, other = run_batch(store, mutation, add_thing("b"))
     other.result()
-    if isinstance(store._engine, SqliteMemory):
+    if isinstance(store._engine, SqliteMemoryEngine):
         assert isinstance(future.exception(), RuntimeError)
         assert thing_names(store) == ["b"]
     else:
@@ -364,9 +364,9 @@ def test_log_paging(store: Store) -> None:
     def named(query: Any) -> list[str]:
         return [event.data["name"] for event in store.read(query)]
 
-    assert named(lambda reader: log.events_after(reader, "red", 1, 10)) == ["c", "e"]
-    assert named(lambda reader: log.events_after(reader, "red", 0, 2)) == ["a", "c"]
-    assert named(lambda reader: log.all_after(reader, 2, 3)) == ["c", "d", "e"]
+    assert named(lambda reader: event_log.list_events_after(reader, "red", 1, 10)) == ["c", "e"]
+    assert named(lambda reader: event_log.list_events_after(reader, "red", 0, 2)) == ["a", "c"]
+    assert named(lambda reader: event_log.list_all_after(reader, 2, 3)) == ["c", "d", "e"]
 
 
 def test_commits_survive_restart(tmp_path: Path, clock: MovedClock) -> None:
@@ -397,8 +397,8 @@ def test_file_modes(tmp_path: Path, clock: MovedClock) -> None:
 def test_sqlite_durability_settings(tmp_path: Path, clock: MovedClock) -> None:
     store = Store.open(tmp_path, clock, tables=tables)
     engine = store._engine
-    assert isinstance(engine, Sqlite)
-    cursor = engine.writing()
+    assert isinstance(engine, SqliteEngine)
+    cursor = engine.writer_cursor()
     settings = [
         cursor.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")
     ]

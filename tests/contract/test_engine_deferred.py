@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import bindparam, update
 
 from greenroom.clock import MovedClock
-from greenroom.store.engine import RowsDiffer
-from greenroom.store.postgres.session import Session
-from greenroom.store.statement import Statement
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.engine import RowCountMismatch
+from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
 from tests.contract.postgres_stores import open_threadless
@@ -49,13 +49,13 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 def round_trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of commands in each round trip."""
     counted: list[int] = []
-    original = Session._take_in
+    original = PostgresSession._read_results
 
-    def counting(session: Session, sent: Any) -> None:
+    def counting(session: PostgresSession, sent: Any) -> None:
         counted.append(len(sent))
         original(session, sent)
 
-    monkeypatch.setattr(Session, "_take_in", counting)
+    monkeypatch.setattr(PostgresSession, "_read_results", counting)
     return counted
 
 
@@ -65,13 +65,13 @@ def run_batch(store: Store, *mutations: Any) -> list[Future[Any]]:
 
 def test_later_statements_see_deferred_ones(store: Store) -> None:
     def mutation(transaction: Transaction) -> list[Any]:
-        transaction.put(ADD, name="a", size=1)
+        transaction.execute_deferred(ADD, name="a", size=1)
         seen: list[Any] = [transaction.row(SIZE, thing="a")]
-        transaction.put(GROW, thing="a", by=2)
-        transaction.put_many(ADD, [{"name": name, "size": 1} for name in "bc"])
-        transaction.put_many(ADD, [])
-        seen += [transaction.change(GROW, thing="a", by=4), *transaction.rows(GROW_RETURNING_SIZE, thing="a", by=8)]
-        transaction.put_many(GROW_ALL, [{"by": 1}])
+        transaction.execute_deferred(GROW, thing="a", by=2)
+        transaction.execute_many_deferred(ADD, [{"name": name, "size": 1} for name in "bc"])
+        transaction.execute_many_deferred(ADD, [])
+        seen += [transaction.execute(GROW, thing="a", by=4), *transaction.rows(GROW_RETURNING_SIZE, thing="a", by=8)]
+        transaction.execute_many_deferred(GROW_ALL, [{"by": 1}])
         return [*seen, transaction.row(COUNT), transaction.row(SIZE, thing="a")]
 
     assert store.run(mutation) == [(1,), 1, (15,), (3,), (16,)]
@@ -100,14 +100,14 @@ def test_deferred_statement_must_change_one_row(store: Store, thing: str, reads:
     def bad(transaction: Transaction) -> None:
         add_thing_deferred("c")(transaction)
         if thing == "missing":
-            transaction.put(GROW, thing=thing, by=1)
+            transaction.execute_deferred(GROW, thing=thing, by=1)
         else:
-            transaction.put(GROW_ALL, by=1)
+            transaction.execute_deferred(GROW_ALL, by=1)
         if reads:
             transaction.rows(COUNT)
 
     futures = run_batch(store, bad, add_thing_deferred("d"))
-    assert isinstance(futures[0].exception(), RowsDiffer)
+    assert isinstance(futures[0].exception(), RowCountMismatch)
     assert futures[1].result() == "d"
     assert thing_names(store) == ["a", "b", "d"]
     assert store.read(lambda reader: reader.row(SIZE, thing="a")) == (1,)
@@ -128,19 +128,19 @@ def test_deferred_statement_must_change_one_row(store: Store, thing: str, reads:
 )
 def test_deferred_error_equals_immediate_error(store: Store, invalid: dict[str, Any], ending: str) -> None:
     def bad(transaction: Transaction) -> None:
-        transaction.put(GROW, thing="there", by=1)
-        transaction.record("s", "thing.grown", "test", {})
+        transaction.execute_deferred(GROW, thing="there", by=1)
+        transaction.record_event("s", "thing.grown", "test", {})
         assert transaction.row(CACHED_SIZE, thing="there") == (2,)
         with suppress(Exception) if ending == "catches" else nullcontext():
-            transaction.put(ADD, **invalid)
-            transaction.put(ADD, name="behind", size=1)
+            transaction.execute_deferred(ADD, **invalid)
+            transaction.execute_deferred(ADD, name="behind", size=1)
             if ending in ("reads", "catches"):
                 transaction.row(CACHED_SIZE, thing="behind")
         if ending == "raises":
             raise MutationFailed
 
     store.run(add_thing_deferred("there"))
-    [immediate] = run_batch(store, lambda transaction: transaction.change(ADD, **invalid))
+    [immediate] = run_batch(store, lambda transaction: transaction.execute(ADD, **invalid))
     expected = {type(immediate.exception())} | ({MutationFailed} if ending == "raises" else set())
     first, second, third = run_batch(store, add_thing_deferred("a"), bad, lambda tx: tx.row(CACHED_SIZE, thing="there"))
     assert first.result() == "a"
@@ -194,11 +194,11 @@ def test_postgresql_write_only_mutation_takes_two_trips(store: Store, round_trip
 
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)
 def test_postgresql_savepoint_order(store: Store) -> None:
-    session = store._engine.writing()
+    session = store._engine.writer_cursor()
     session.execute("BEGIN")
-    session.put("INSERT INTO things VALUES ($1, 1)", [("a",)])
+    session.execute_deferred("INSERT INTO things VALUES ($1, 1)", [("a",)])
     session.execute("SAVEPOINT here")
-    session.put("INSERT INTO things VALUES ($1, 1)", [("b",)])
+    session.execute_deferred("INSERT INTO things VALUES ($1, 1)", [("b",)])
     session.execute("ROLLBACK TO SAVEPOINT here")
     session.execute("COMMIT")
     assert thing_names(store) == ["a"]
@@ -206,10 +206,10 @@ def test_postgresql_savepoint_order(store: Store) -> None:
 
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)
 def test_postgresql_checks_row_counts_before_commit(store: Store) -> None:
-    session = store._engine.writing()
+    session = store._engine.writer_cursor()
     session.execute("BEGIN")
-    session.put("INSERT INTO things VALUES ($1, 1)", [("a",)], 2)
-    with pytest.raises(RowsDiffer):
+    session.execute_deferred("INSERT INTO things VALUES ($1, 1)", [("a",)], 2)
+    with pytest.raises(RowCountMismatch):
         session.execute("COMMIT")
-    store._engine.abandon()
+    store._engine.rollback()
     assert thing_names(store) == []

@@ -26,18 +26,18 @@ from sqlalchemy.engine import Dialect
 
 from greenroom import store
 from greenroom.clock import MovedClock
-from greenroom.store.migrating import revisions
+from greenroom.store.compiled_sql import Statement, upsert
+from greenroom.store.migrations.runner import revisions
 from greenroom.store.postgres.engine import DIALECT as POSTGRESQL
 from greenroom.store.sqlite import DIALECT
-from greenroom.store.statement import Statement, upsert
 from greenroom.store.store import Store
-from greenroom.store.tables import NOUNS, metadata
+from greenroom.store.tables import TABLE_MODULES, metadata
 from tests.contract.things_table import things
 
 
 def compile_statement(clause: Any, dialect: Dialect = DIALECT, **params: object) -> tuple[str, list[object]]:
     """The SQL text on one line, and its arguments."""
-    compiled = Statement(clause).spelled(dialect)
+    compiled = Statement(clause).compile_for(dialect)
     return " ".join(compiled.sql.split()), compiled.arguments(params)
 
 
@@ -74,12 +74,12 @@ def test_percent_sign_is_kept() -> None:
     assert "things.size % $1::BIGINT" in compile_statement(clause, POSTGRESQL)[0]
 
 
-@pytest.mark.parametrize("module", NOUNS, ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("module", TABLE_MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_all_statements_compile_for_both_databases(module: ModuleType) -> None:
     statements = {name: value for name, value in vars(module).items() if isinstance(value, Statement)}
     assert statements
     for name, statement in statements.items():
-        assert statement.spelled(POSTGRESQL).names == statement.spelled(DIALECT).names, name
+        assert statement.compile_for(POSTGRESQL).parameter_names == statement.compile_for(DIALECT).parameter_names, name
 
 
 def test_all_tables_are_collected() -> None:
@@ -91,13 +91,13 @@ def test_all_tables_are_collected() -> None:
         if any(isinstance(value, type) and value.__module__ == module.__name__ for value in vars(module).values())
         and any(isinstance(value, Table) for value in vars(module).values())
     }
-    assert declaring == {module.__name__ for module in NOUNS}
+    assert declaring == {module.__name__ for module in TABLE_MODULES}
     assert all(table.dialect_options["sqlite"]["strict"] for table in metadata.sorted_tables)
 
 
 def test_tables_are_created_strict() -> None:
     opened = Store.open_memory(MovedClock())
-    with opened._engine.reading() as cursor:
+    with opened._engine.read_transaction() as cursor:
         cursor.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict")
         made = {name for (name,) in cursor.fetchall()}
     opened.close()
@@ -106,8 +106,8 @@ def test_tables_are_created_strict() -> None:
 
 def test_statement_is_compiled_once() -> None:
     statement = Statement(select(things.c.name))
-    assert statement.spelled(DIALECT) is statement.spelled(DIALECT)
-    assert statement.spelled(DIALECT) is not statement.spelled(POSTGRESQL)
+    assert statement.compile_for(DIALECT) is statement.compile_for(DIALECT)
+    assert statement.compile_for(DIALECT) is not statement.compile_for(POSTGRESQL)
 
 
 def test_insert_has_no_returning_by_default() -> None:

@@ -13,13 +13,13 @@ import pytest
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
-from greenroom.domain.reliability import Reliability
-from greenroom.store.batch import Resolution
-from greenroom.store.postgres.session import Session
-from greenroom.store.sqlite import SqliteCursor, SqliteFile
+from greenroom.domain.limits import Limits
+from greenroom.store.group_commit import Resolution
+from greenroom.store.postgres.pipeline import PostgresSession
+from greenroom.store.sqlite import SqliteCursor, SqliteFileEngine
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Reader, Transaction
-from greenroom.store.writer import resolve_each
+from greenroom.store.writer import resolve_all
 from tests.contract.things_table import (
     COUNT,
     MutationFailed,
@@ -31,7 +31,7 @@ from tests.contract.things_table import (
     thing_names,
     writer_blocked,
 )
-from tests.postgres import UNHURRIED
+from tests.postgres import LENIENT_LIMITS
 from tests.waiting import PATIENCE_S
 
 Opener = Callable[..., Store]
@@ -42,7 +42,7 @@ def store_opener(directory: Path, database: str | None) -> Iterator[Opener]:
     opened: list[Store] = []
 
     def opener(**settings: Any) -> Store:
-        settings = {"limits": UNHURRIED, **settings}
+        settings = {"limits": LENIENT_LIMITS, **settings}
         opened.append(Store.open(directory, SystemClock(), database=database, tables=tables, **settings))
         return opened[-1]
 
@@ -68,18 +68,18 @@ def open_file(tmp_path: Path) -> Iterator[Opener]:
 
 def record_commands(store: Store, commands: list[str]) -> None:
     """Append the commands that the writer's connection runs to a list."""
-    cursor = store._engine.writing()
+    cursor = store._engine.writer_cursor()
     if isinstance(cursor, sqlite3.Cursor):
         cursor.connection.set_trace_callback(commands.append)
         return
-    assert isinstance(cursor, Session)
-    command = cursor._command
+    assert isinstance(cursor, PostgresSession)
+    command = cursor._run_command
 
     def recording(sql: str) -> None:
         commands.append(sql)
         command(sql)
 
-    cursor._command = recording  # type: ignore[method-assign]
+    cursor._run_command = recording  # type: ignore[method-assign]
 
 
 def results(futures: Sequence[Future[Any]]) -> list[Any]:
@@ -87,7 +87,7 @@ def results(futures: Sequence[Future[Any]]) -> list[Any]:
 
 
 def test_queued_mutations_commit_in_batches(open_store: Opener) -> None:
-    store = open_store(limits=Reliability(writer_batch_max=40))
+    store = open_store(limits=Limits(writer_batch_max=40))
     commits: list[str] = []
     with writer_blocked(store):
         record_commands(store, commits)
@@ -102,7 +102,7 @@ def test_results_follow_events_in_one_delivery(open_store: Opener) -> None:
 
     def deliver(resolutions: Sequence[Resolution]) -> None:
         calls.append(len(resolutions))
-        resolve_each(resolutions)
+        resolve_all(resolutions)
 
     store = open_store(publish=lambda events: calls.append([event.data["name"] for event in events]), deliver=deliver)
     with writer_blocked(store):
@@ -129,7 +129,7 @@ def test_results_despite_failing_publish(open_store: Opener) -> None:
 
     store = open_store(publish=publish)
     assert store.write(add_thing("a")).result(PATIENCE_S) == "a"
-    assert store.writer.failures == 1
+    assert store.writer.callback_failures == 1
 
 
 def test_cancel_before_and_after_start(open_store: Opener) -> None:
@@ -153,7 +153,7 @@ def test_cancel_before_and_after_start(open_store: Opener) -> None:
 
 
 def test_full_queue_rejects_at_once(open_store: Opener) -> None:
-    store = open_store(limits=Reliability(writer_queue_max=2))
+    store = open_store(limits=Limits(writer_queue_max=2))
     with writer_blocked(store):
         futures = [store.write(add_thing("a")), store.write(add_thing("b"))]
         with pytest.raises(StoreOverloaded, match=r"Write queue is full \(2 waiting\)"):
@@ -195,18 +195,18 @@ def test_failed_commit_fails_only_its_batch(open_file: Opener, monkeypatch: pyte
                 raise error
             return super().execute(sql, *arguments)
 
-    def writing(engine: SqliteFile) -> sqlite3.Cursor:
+    def writing(engine: SqliteFileEngine) -> sqlite3.Cursor:
         return original(engine).connection.cursor(BrokenCursor)
 
     broken, calls = threading.Event(), list[str]()
-    original = SqliteFile.writing
-    monkeypatch.setattr(SqliteFile, "writing", writing)
+    original = SqliteFileEngine.writer_cursor
+    monkeypatch.setattr(SqliteFileEngine, "writer_cursor", writing)
     store = open_file(publish=lambda events: calls.extend(event.data["name"] for event in events))
 
     def marked(transaction: Transaction) -> None:
         add_thing("a")(transaction)
-        transaction.after_commit(lambda: calls.append("never"))
-        transaction.if_abandoned(lambda: calls.append("abandoned"))
+        transaction.on_commit(lambda: calls.append("never"))
+        transaction.on_rollback(lambda: calls.append("abandoned"))
 
     with writer_blocked(store):
         lost = [store.write(marked), store.write(fail_after_add("b")), store.write(lambda transaction: broken.set())]
@@ -222,7 +222,7 @@ def test_failed_commit_fails_only_its_batch(open_file: Opener, monkeypatch: pyte
 
 
 def test_locked_database_is_temporary_outage(open_file: Opener, tmp_path: Path) -> None:
-    store = open_file(limits=Reliability(request_timeout_s=0.05))
+    store = open_file(limits=Limits(request_timeout_s=0.05))
     other_connection = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
     other_connection.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
@@ -237,11 +237,11 @@ def test_failed_writer_thread_resolves_all_writes(open_store: Opener, caplog: py
     has_failed = threading.Event()
     failed_threads: list[str] = []
 
-    def on_death(name: str) -> None:
+    def on_failure(name: str) -> None:
         failed_threads.append(name)
         has_failed.set()
 
-    store = open_store(limits=Reliability(writer_batch_max=2), on_death=on_death)
+    store = open_store(limits=Limits(writer_batch_max=2), on_writer_failure=on_failure)
     with writer_blocked(store):
         futures = [
             store.write(mutation) for mutation in (add_thing("a"), fail_after_add("b", SystemExit(3)), add_thing("c"))
@@ -270,7 +270,7 @@ def test_query_sees_one_snapshot(open_store: Opener) -> None:
 
 
 def test_reader_connections_are_limited_and_reused(open_store: Opener) -> None:
-    store = open_store(limits=Reliability(readers_max=1, request_timeout_s=0.05))
+    store = open_store(limits=Limits(readers_max=1, request_timeout_s=0.05))
     with pytest.raises(StoreOverloaded, match="All 1 readers"):
         store.read(lambda reader: last_pos(store))
     assert last_pos(store) == 0
@@ -279,7 +279,7 @@ def test_reader_connections_are_limited_and_reused(open_store: Opener) -> None:
 def test_reader_connection_cannot_write(open_store: Opener) -> None:
     store = open_store()
     refusals = (sqlite3.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
-    with store._engine.reading() as cursor, pytest.raises(refusals, match=r"read-?only"):
+    with store._engine.read_transaction() as cursor, pytest.raises(refusals, match=r"read-?only"):
         cursor.execute("INSERT INTO things VALUES ('a', 1)")
 
 

@@ -9,19 +9,19 @@ from zipfile import ZipFile
 import pytest
 from alembic.script import ScriptDirectory
 
-from greenroom.store.migrating import REVISION
-from greenroom.store.migrations import upgrading
+from greenroom.store.migrations import alembic_upgrade
+from greenroom.store.migrations.runner import CURRENT_REVISION
 from greenroom.store.tables import metadata
 from tests.architecture.tree import ROOT
 from tests.contract.catalogue import catalogue
 from tests.contract.migration_databases import FIRST, MigrationDatabase
 
-FOLDER = Path(upgrading.__file__).parent
+FOLDER = Path(alembic_upgrade.__file__).parent
 
 GUIDANCE = f"""
-An upgraded store has other tables than a new one. If revision {REVISION} was released, raise SCHEMA_VERSION in
+An upgraded store has other tables than a new one. If revision {CURRENT_REVISION} was released, raise SCHEMA_VERSION in
 src/greenroom/store/schema.py and draft the next one with `.venv/bin/python -m tools.revision "What changes"`;
-else complete src/greenroom/store/migrations/versions/revision_{REVISION}.py by hand.
+else complete src/greenroom/store/migrations/versions/revision_{CURRENT_REVISION}.py by hand.
 On both databases it must still add (+) and remove (-):
 """
 
@@ -41,11 +41,11 @@ def test_upgraded_tables_equal_new_tables(create_database: Callable[[str], Migra
 
 
 def test_revisions_are_linear_up_to_schema() -> None:
-    scripts = ScriptDirectory.from_config(upgrading.configured())
+    scripts = ScriptDirectory.from_config(alembic_upgrade.create_config())
     revision_ids = [script.revision for script in scripts.walk_revisions()][::-1]
 
     assert revision_ids[0] == FIRST
-    assert revision_ids[-1] == REVISION
+    assert revision_ids[-1] == CURRENT_REVISION
     assert revision_ids == [f"{number:04}" for number in range(1, len(revision_ids) + 1)]
 
 
@@ -56,7 +56,7 @@ def test_new_and_upgraded_stamps_are_equal(create_database: Callable[[str], Migr
     upgraded.upgrade()
 
     assert new.stamp() == upgraded.stamp()
-    assert new.stamp()[-1] == REVISION
+    assert new.stamp()[-1] == CURRENT_REVISION
 
 
 @pytest.mark.process

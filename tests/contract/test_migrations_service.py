@@ -5,24 +5,24 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from greenroom.clock import MovedClock
-from greenroom.domain.caller import THE_OPERATOR
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
+from greenroom.domain.principal import OPERATOR_PRINCIPAL
 from greenroom.entropy import SeededEntropy
 from greenroom.store.store import Store
 from tests.contract.migration_databases import MigrationDatabase
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
 ROOM, TILL, OVEN = "shop", "till", "oven"
 
 
-class UpgradedServer(House):
+class UpgradedServer(InProcessService):
     """The in-process service on an existing store."""
 
     def __init__(self, store: Store, clock: MovedClock) -> None:
-        self.clock, self.store, self.limits = clock, store, Reliability()
+        self.clock, self.store, self.limits = clock, store, Limits()
         self.entropy = SeededEntropy(11)
-        self.caller = THE_OPERATOR
-        self.open()
+        self.principal = OPERATOR_PRINCIPAL
+        self.restart_server()
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def server(create_database: Callable[[str], MigrationDatabase]) -> Iterator[Upgr
 
 
 def test_pending_task_is_claimed_and_completed(server: UpgradedServer) -> None:
-    pending = [task for task in server.look(ROOM).tasks if task.status == "pending"]
+    pending = [task for task in server.show_room(ROOM).tasks if task.status == "pending"]
     assert [task.text for task in pending] == ["left pending", "wait 0", "wait 1"]
 
     server.join(TILL, "c3", ROOM)
@@ -48,7 +48,7 @@ def test_pending_task_is_claimed_and_completed(server: UpgradedServer) -> None:
 
 
 def test_held_task_is_completed(server: UpgradedServer) -> None:
-    [held] = [task for task in server.look(ROOM).tasks if task.status == "in_progress"]
+    [held] = [task for task in server.show_room(ROOM).tasks if task.status == "in_progress"]
 
     assert server.beat(OVEN, "c2", ROOM).status == "ok"
     assert server.complete(held.id, "c2", held.attempt, "out of the oven").result == "out of the oven"
@@ -56,7 +56,7 @@ def test_held_task_is_completed(server: UpgradedServer) -> None:
 
 def test_repeated_handoff_gets_first_answer(server: UpgradedServer) -> None:
     done = next(event.data["task"] for event in server.events() if event.type == "task.completed")
-    before = server.task(done)
+    before = server.show_task(done)
     [completed_event] = [
         event for event in server.events() if event.type == "task.completed" and event.data["task"] == done
     ]
@@ -67,9 +67,9 @@ def test_repeated_handoff_gets_first_answer(server: UpgradedServer) -> None:
 
 def test_numbering_continues(server: UpgradedServer) -> None:
     numbers = [(event.pos, event.seq) for event in server.events()]
-    sent = server.send("one more", None, ROOM)
+    sent = server.send_message("one more", None, ROOM)
 
-    assert [task.text for task in server.look(ROOM).tasks][-1] == "one more"
+    assert [task.text for task in server.show_room(ROOM).tasks][-1] == "one more"
     assert sent.task is not None
     poses = [event.pos for event in server.events()]
     assert poses == list(range(1, len(poses) + 1))

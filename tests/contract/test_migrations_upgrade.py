@@ -14,14 +14,14 @@ import pytest
 
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import ConfigurationError
-from greenroom.store.migrating import REVISION
+from greenroom.store.migrations.runner import CURRENT_REVISION
 from greenroom.store.schema import SCHEMA_VERSION
 from greenroom.store.store import DATABASE_NAME
 from tests.architecture.tree import ROOT
 from tests.contract.catalogue import catalogue
 from tests.contract.migration_databases import FIRST, MigrationDatabase
 
-BACKUP = f"{DATABASE_NAME}.before-{REVISION}"
+BACKUP = f"{DATABASE_NAME}.before-{CURRENT_REVISION}"
 CreateDatabase = Callable[[str], MigrationDatabase]
 
 
@@ -101,10 +101,10 @@ def test_open_upgrades_once(old: MigrationDatabase, clock: MovedClock, caplog: p
     old.open(clock).close()
 
     assert catalogue_of(old) != before
-    assert old.stamp() == ([str(SCHEMA_VERSION), REVISION] if old.kind == "sqlite" else [REVISION])
+    assert old.stamp() == ([str(SCHEMA_VERSION), CURRENT_REVISION] if old.kind == "sqlite" else [CURRENT_REVISION])
     messages = [record.message for record in caplog.records if "schema" in record.message]
     assert len(messages) == 2
-    assert f"from schema {FIRST} to {REVISION}" in messages[0]
+    assert f"from schema {FIRST} to {CURRENT_REVISION}" in messages[0]
 
 
 @pytest.mark.parametrize("create_database", ["sqlite"], indirect=True)
@@ -191,7 +191,7 @@ def test_killed_upgrade_changes_nothing(old: MigrationDatabase, clock: MovedCloc
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert (old.all_rows(), catalogue_of(old), old.stamp()) == (rows, tables, stamp)
     old.open(clock).close()
-    assert old.stamp()[-1] == REVISION
+    assert old.stamp()[-1] == CURRENT_REVISION
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import place_of
+from tests.postgres import server_folder
 from tests.waiting import wait_until
 
 OWNER_SCRIPT = """
 import sys
 from pathlib import Path
-from tests.postgres import Server, place_of
-server = Server(place_of(Path(sys.argv[1])))
-print(server.admin("SELECT 1"), server._server.get_pid(), flush=True)
+from tests.postgres import PostgresServer, server_folder
+server = PostgresServer(server_folder(Path(sys.argv[1])))
+print(server.run_as_superuser("SELECT 1"), server._server.get_pid(), flush=True)
 sys.stdin.read()
 """
 
@@ -48,10 +48,12 @@ def test_server_stops_after_last_user(tmp_path: Path) -> None:
         processes[0].kill()
         processes[0].wait()
         assert is_running(server_pids[0])
-        assert place_of(tmp_path).exists()
+        assert server_folder(tmp_path).exists()
     finally:
         for process in processes:
             with process:
                 process.kill()
     wait_until(lambda: not is_running(server_pids[0]), "the server has exited")
-    wait_until(lambda: not [*place_of(tmp_path).parent.glob(f"{place_of(tmp_path).name}*")], "its folder is removed")
+    wait_until(
+        lambda: not [*server_folder(tmp_path).parent.glob(f"{server_folder(tmp_path).name}*")], "its folder is removed"
+    )

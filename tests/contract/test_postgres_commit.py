@@ -7,41 +7,43 @@ import psycopg
 import pytest
 
 from greenroom.domain.errors import StoreUnavailable
-from greenroom.store.postgres.engine import Postgres
-from greenroom.store.postgres.session import Session
+from greenroom.store.postgres.engine import PostgresEngine
+from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
 from tests.contract.postgres_stores import CloseLater, PublishedEvents, open_threadless, writer_pid
 from tests.contract.things_table import ADD, add_thing, all_events, fail_after_add, thing_names
-from tests.postgres import Server
+from tests.postgres import PostgresServer
 
 
-def end_session_at_commit(monkeypatch: pytest.MonkeyPatch, server: Server, store: Store, *, after: bool) -> None:
+def end_session_at_commit(
+    monkeypatch: pytest.MonkeyPatch, server: PostgresServer, store: Store, *, after: bool
+) -> None:
     """Terminate the writer's session at the next COMMIT: before it is sent, or after it, before its answer is read."""
-    command, pid = Session._command, writer_pid(store)
+    command, pid = PostgresSession._run_command, writer_pid(store)
 
-    def run_command(session: Session, sql: str) -> None:
+    def run_command(session: PostgresSession, sql: str) -> None:
         if sql != "COMMIT":
             return command(session, sql)
-        monkeypatch.setattr(Session, "_command", command)
+        monkeypatch.setattr(PostgresSession, "_run_command", command)
         if after:
             command(session, sql)
-        server.admin("SELECT pg_terminate_backend(%s, 5000)", pid)
+        server.run_as_superuser("SELECT pg_terminate_backend(%s, 5000)", pid)
         return command(session, "SELECT 1")
 
-    monkeypatch.setattr(Session, "_command", run_command)
+    monkeypatch.setattr(PostgresSession, "_run_command", run_command)
 
 
 def add_with_callbacks(calls: list[str], name: str) -> Any:
     def mutation(transaction: Any) -> str:
-        transaction.after_commit(lambda: calls.append(f"{name} done"))
-        transaction.if_abandoned(lambda: calls.append(f"{name} not"))
+        transaction.on_commit(lambda: calls.append(f"{name} done"))
+        transaction.on_rollback(lambda: calls.append(f"{name} not"))
         return str(add_thing(name)(transaction))
 
     return mutation
 
 
 def test_unanswered_commit_is_found_committed(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published, calls = PublishedEvents(), list[str]()
     store = close_later(open_threadless(url, published))
@@ -59,7 +61,7 @@ def test_unanswered_commit_is_found_committed(
 
 
 def test_unsent_commit_is_found_rolled_back(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published, calls = PublishedEvents(), list[str]()
     store = close_later(open_threadless(url, published))
@@ -76,27 +78,27 @@ def test_unsent_commit_is_found_rolled_back(
 
 @pytest.mark.parametrize("after", [True, False])
 def test_commit_without_event_stays_in_doubt(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch, after: bool
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     store = close_later(open_threadless(url))
     end_session_at_commit(monkeypatch, postgres, store, after=after)
 
     with pytest.raises(StoreUnavailable, match="may have been committed"):
-        store.run(lambda transaction: transaction.put(ADD, name="a", size=1))
+        store.run(lambda transaction: transaction.execute_deferred(ADD, name="a", size=1))
     assert thing_names(store) == (["a"] if after else [])
     assert store.run(add_thing("b")) == "b"
 
 
 @pytest.mark.parametrize("after", [True, False])
 def test_doubt_is_resolved_after_reconnect(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch, after: bool
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     published, calls = PublishedEvents(), list[str]()
     store = close_later(open_threadless(url, published))
     store.run(add_with_callbacks(calls, "first"))
     end_session_at_commit(monkeypatch, postgres, store, after=after)
     error = psycopg.OperationalError("connection refused")
-    monkeypatch.setattr(Postgres, "_open", raise_error(error))
+    monkeypatch.setattr(PostgresEngine, "_open", raise_error(error))
 
     with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(add_with_callbacks(calls, "a"))
@@ -112,13 +114,13 @@ def test_doubt_is_resolved_after_reconnect(
 
 
 def test_event_of_other_server_is_not_own_commit(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published, calls = PublishedEvents(), list[str]()
     store = close_later(open_threadless(url, published))
     store.run(add_with_callbacks(calls, "first"))
     end_session_at_commit(monkeypatch, postgres, store, after=False)
-    monkeypatch.setattr(Postgres, "_open", raise_error(psycopg.OperationalError("connection refused")))
+    monkeypatch.setattr(PostgresEngine, "_open", raise_error(psycopg.OperationalError("connection refused")))
     with pytest.raises(StoreUnavailable, match="may have been committed"):
         store.run(add_with_callbacks(calls, "a"))
     monkeypatch.undo()

@@ -24,8 +24,8 @@ def proxy(url: str) -> Iterator[CuttingProxy]:
 
 def add_with_callbacks(calls: list[str], name: str, *, reads: bool = False) -> Any:
     def mutation(transaction: Transaction) -> str:
-        transaction.after_commit(lambda: calls.append(f"{name} done"))
-        transaction.if_abandoned(lambda: calls.append(f"{name} not"))
+        transaction.on_commit(lambda: calls.append(f"{name} done"))
+        transaction.on_rollback(lambda: calls.append(f"{name} not"))
         add_thing_deferred(name)(transaction)
         if reads:
             assert transaction.row(COUNT)

@@ -11,8 +11,8 @@ import pytest
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
 from greenroom.store.postgres import engine
-from greenroom.store.postgres.lock import KEY, Backend, take_lock
-from greenroom.store.postgres.session import Session
+from greenroom.store.postgres.advisory_lock import LOCK_KEY, Backend, acquire_lock
+from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
 from tests.contract.postgres_stores import (
@@ -24,7 +24,7 @@ from tests.contract.postgres_stores import (
     writer_pid,
 )
 from tests.contract.things_table import CACHED_SIZE, GROW, add_thing, all_events, tables, thing_names
-from tests.postgres import UNHURRIED, Server
+from tests.postgres import LENIENT_LIMITS, PostgresServer
 from tests.waiting import PATIENCE_S, wait_until
 
 
@@ -41,34 +41,36 @@ def test_start_waits_for_stopping_server(url: str, close_later: CloseLater) -> N
     assert thing_names(close_later(open_threadless(url))) == []
 
 
-def test_lock_is_per_database(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_lock_is_per_database(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     close_later(open_threadless(url))
     with postgres.database() as other:
         close_later(open_threadless(other)).close()
 
 
-def test_ended_session_is_reopened_without_writes(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_ended_session_is_reopened_without_writes(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     store.run(add_thing("a"))
     terminate_writer(store, postgres)
 
-    store.keep_lock()
-    wait_until(lambda: postgres_engine(store).sessions == 2, "a new session is open")
-    store.keep_lock()
+    store.verify_lock()
+    wait_until(lambda: postgres_engine(store).writer_sessions == 2, "a new session is open")
+    store.verify_lock()
 
-    assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", writer_pid(store))
+    assert postgres.run_as_superuser(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", writer_pid(store)
+    )
     assert store.run(add_thing("b")) == "b"
     assert [event.pos for event in all_events(store)] == [1, 2]
 
 
-def test_write_reopens_ended_session(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_write_reopens_ended_session(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     terminate_writer(store, postgres)
     assert store.run(add_thing("a")) == "a"
-    assert postgres_engine(store).sessions == 2
+    assert postgres_engine(store).writer_sessions == 2
 
 
-def test_session_end_in_mutation_fails_batch(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_session_end_in_mutation_fails_batch(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
 
     def cut(transaction: Any) -> None:
@@ -82,16 +84,16 @@ def test_session_end_in_mutation_fails_batch(url: str, postgres: Server, close_l
     assert thing_names(store) == ["e"]
 
 
-def test_no_writes_after_lock_loss(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_no_writes_after_lock_loss(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     store.run(add_thing("a"))
     postgres_engine(store)._lock_wait_s = 0.1
     with psycopg.connect(url, autocommit=True, application_name="the other one") as other:
         other.execute("SET lock_timeout = 0")
-        locker = threading.Thread(target=other.execute, args=(f"SELECT pg_advisory_lock({KEY})",))
+        locker = threading.Thread(target=other.execute, args=(f"SELECT pg_advisory_lock({LOCK_KEY})",))
         locker.start()
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        wait_until(lambda: postgres.admin(waiting), "the other one waits for the lock")
+        wait_until(lambda: postgres.run_as_superuser(waiting), "the other one waits for the lock")
         terminate_writer(store, postgres)
         locker.join(PATIENCE_S)
 
@@ -99,14 +101,14 @@ def test_no_writes_after_lock_loss(url: str, postgres: Server, close_later: Clos
             with pytest.raises(StoreUnavailable):
                 store.run(add_thing(name))
         with pytest.raises(AlreadyRunning, match="the other one"):
-            store.keep_lock()
+            store.verify_lock()
     # Also after the other server has stopped, since it may have written.
     with pytest.raises(StoreUnavailable, match="Another server uses"):
         store.run(add_thing("d"))
     assert thing_names(store) == ["a"]
 
 
-def test_no_writes_after_other_server_wrote(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_no_writes_after_other_server_wrote(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     store.run(add_thing("a"))
     terminate_writer(store, postgres)
@@ -118,11 +120,11 @@ def test_no_writes_after_other_server_wrote(url: str, postgres: Server, close_la
         with pytest.raises(StoreUnavailable, match="Another server wrote"):
             store.run(add_thing(name))
     with pytest.raises(StoreUnavailable, match="Another server wrote"):
-        store.keep_lock()
+        store.verify_lock()
     assert thing_names(store) == ["a", "b"]
 
 
-def test_new_session_drops_read_cache(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_new_session_drops_read_cache(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     def size(transaction: Transaction) -> Any:
         return transaction.row(CACHED_SIZE, thing="a")
 
@@ -131,18 +133,18 @@ def test_new_session_drops_read_cache(url: str, postgres: Server, close_later: C
     assert store.run(size) == (1,)
     terminate_writer(store, postgres)
     other = open_threadless(url)
-    other.run(lambda transaction: transaction.put(GROW, thing="a", by=1))
+    other.run(lambda transaction: transaction.execute_deferred(GROW, thing="a", by=1))
     other.close()
 
     assert store.run(size) == (2,)
     assert store.run(add_thing("b")) == "b"
 
 
-def test_own_half_open_session_is_terminated(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_own_half_open_session_is_terminated(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     terminate_writer(store, postgres)
     with psycopg.connect(url, autocommit=True) as half_open:
-        half_open.execute(f"SELECT pg_advisory_lock({KEY})")
+        half_open.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
         [[started_us]] = half_open.execute(
             "SELECT (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
             " WHERE pid = pg_backend_pid()"
@@ -155,17 +157,19 @@ def test_own_half_open_session_is_terminated(url: str, postgres: Server, close_l
 
 
 def test_session_with_unconfirmed_lock_is_terminated(
-    url: str, postgres: Server, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
+    url: str, postgres: PostgresServer, close_later: CloseLater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, lost = close_later(open_threadless(url)), list[Session]()
+    store, lost = close_later(open_threadless(url)), list[PostgresSession]()
 
-    def take_and_lose(session: Session, *arguments: Any) -> None:
-        take_lock(session, *arguments)
+    def take_and_lose(session: PostgresSession, *arguments: Any) -> None:
+        acquire_lock(session, *arguments)
         lost.append(session)
         raise psycopg.OperationalError("connection lost before the answer")
 
-    monkeypatch.setattr(engine, "take_lock", take_and_lose)
-    monkeypatch.setattr(Session, "close", lambda session: None)  # PostgreSQL does not notice the lost connection.
+    monkeypatch.setattr(engine, "acquire_lock", take_and_lose)
+    monkeypatch.setattr(
+        PostgresSession, "close", lambda session: None
+    )  # PostgreSQL does not notice the lost connection.
     terminate_writer(store, postgres)
     with pytest.raises(StoreUnavailable, match="connection lost"):
         store.run(add_thing("lost"))
@@ -176,12 +180,12 @@ def test_session_with_unconfirmed_lock_is_terminated(
     lost[0].close()
 
 
-def test_reused_backend_pid_is_not_terminated(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_reused_backend_pid_is_not_terminated(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     postgres_engine(store)._lock_wait_s = 0.1
     terminate_writer(store, postgres)
     with psycopg.connect(url, autocommit=True) as other_session:
-        other_session.execute(f"SELECT pg_advisory_lock({KEY})")
+        other_session.execute(f"SELECT pg_advisory_lock({LOCK_KEY})")
         postgres_engine(store)._backends.append(Backend(other_session.info.backend_pid, 1))
         for name in "ab":
             with pytest.raises(StoreUnavailable):
@@ -190,17 +194,19 @@ def test_reused_backend_pid_is_not_terminated(url: str, postgres: Server, close_
 
 
 def test_writes_with_ended_sessions_happen_once(
-    url: str, postgres: Server, tmp_path: Path, close_later: CloseLater
+    url: str, postgres: PostgresServer, tmp_path: Path, close_later: CloseLater
 ) -> None:
     published, is_over = PublishedEvents(), threading.Event()
     store = close_later(
-        Store.open(tmp_path, SystemClock(), database=url, limits=UNHURRIED, tables=tables, publish=published.publish)
+        Store.open(
+            tmp_path, SystemClock(), database=url, limits=LENIENT_LIMITS, tables=tables, publish=published.publish
+        )
     )
     applied: list[str] = []
 
     def marked(name: str) -> Any:
         def mutation(transaction: Any) -> str:
-            transaction.after_commit(lambda: applied.append(name))
+            transaction.on_commit(lambda: applied.append(name))
             return str(add_thing(name)(transaction))
 
         return mutation
@@ -228,4 +234,4 @@ def test_writes_with_ended_sessions_happen_once(
     assert [event.data["name"] for event in all_events(store)[:400]] == applied
     assert published == all_events(store)
     assert [event.pos for event in published] == list(range(1, len(published) + 1))
-    assert postgres_engine(store).sessions > 2, "no session was ended"
+    assert postgres_engine(store).writer_sessions > 2, "no session was ended"

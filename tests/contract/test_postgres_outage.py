@@ -12,19 +12,19 @@ import pytest
 
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain.errors import ConfigurationError, StoreUnavailable, Unusable
-from greenroom.domain.reliability import Reliability
-from greenroom.store.postgres.connection import SETTINGS, Address
+from greenroom.domain.limits import Limits
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.postgres.connection import SESSION_SETTINGS, DatabaseAddress
 from greenroom.store.postgres.engine import DIALECT
-from greenroom.store.postgres.session import Session
-from greenroom.store.statement import Statement
+from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
-from greenroom.store.tables import NOUNS
+from greenroom.store.tables import TABLE_MODULES
 from tests.contract.postgres_stores import CloseLater, PublishedEvents, database_name, open_threadless, postgres_engine
 from tests.contract.things_table import SIZE, add_thing, all_events, last_pos, tables, thing_names
-from tests.postgres import UNHURRIED, Server, engine_at, place_of
+from tests.postgres import LENIENT_LIMITS, PostgresServer, make_engine, server_folder
 from tests.waiting import PATIENCE_S, wait_until
 
-SHORT_TIMEOUT = Reliability(database_timeout_s=3.0)
+SHORT_TIMEOUT = Limits(database_timeout_s=3.0)
 """For a database that does not answer. The answers that it does give take milliseconds."""
 
 
@@ -43,15 +43,15 @@ LOGIN_ANSWER = (
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(tmp_path: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL server of this test's own, which it may stop."""
-    server = Server(place_of(tmp_path))
+    server = PostgresServer(server_folder(tmp_path))
     yield server
     server.close()
 
 
 def has_writer_session(store: Store) -> bool:
-    store.keep_lock()
+    store.verify_lock()
     return postgres_engine(store)._writer is not None
 
 
@@ -59,24 +59,24 @@ def has_writer_session(store: Store) -> bool:
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of each session that the store tried to open."""
     recorded: list[str] = []
-    connect = Address.connect
+    connect = DatabaseAddress.connect
 
-    def recording(address: Address, name: str, *arguments: Any, **options: Any) -> Session:
+    def recording(address: DatabaseAddress, name: str, *arguments: Any, **options: Any) -> PostgresSession:
         recorded.append(name)
         return connect(address, name, *arguments, **options)
 
-    monkeypatch.setattr(Address, "connect", recording)
+    monkeypatch.setattr(DatabaseAddress, "connect", recording)
     return recorded
 
 
 def test_store_recovers_after_restart(
-    own_server: Server, tmp_path: Path, attempts: list[str], close_later: CloseLater
+    own_server: PostgresServer, tmp_path: Path, attempts: list[str], close_later: CloseLater
 ) -> None:
     published = PublishedEvents()
     with own_server.database() as url:
         store = close_later(
             Store.open(
-                tmp_path, SystemClock(), database=url, limits=UNHURRIED, tables=tables, publish=published.publish
+                tmp_path, SystemClock(), database=url, limits=LENIENT_LIMITS, tables=tables, publish=published.publish
             )
         )
         store.write(add_thing("a")).result(PATIENCE_S)
@@ -89,7 +89,7 @@ def test_store_recovers_after_restart(
             with pytest.raises(StoreUnavailable):
                 fail()
             assert len(attempts) - attempts_before <= 1, "more than one attempt was made although no server listens"
-        store.keep_lock()
+        store.verify_lock()
 
         own_server.start()
         wait_until(lambda: has_writer_session(store), "the writer has a session again")
@@ -100,7 +100,7 @@ def test_store_recovers_after_restart(
         store.close()
 
 
-def test_hanging_statement_times_out(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_hanging_statement_times_out(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url, limits=SHORT_TIMEOUT))
     with pytest.raises(StoreUnavailable, match=r"statement timeout|did not answer"):
         store.run(lambda transaction: transaction._cursor.execute(f"SELECT pg_sleep({PATIENCE_S})"))
@@ -108,22 +108,22 @@ def test_hanging_statement_times_out(url: str, postgres: Server, close_later: Cl
     assert store.run(add_thing("a")) == "a"
 
 
-def test_no_second_wait_after_timeout(own_server: Server, attempts: list[str], close_later: CloseLater) -> None:
+def test_no_second_wait_after_timeout(own_server: PostgresServer, attempts: list[str], close_later: CloseLater) -> None:
     clock, wait_s = MovedClock(), SHORT_TIMEOUT.database_timeout_s
-    assert Reliability().database_timeout_s < Reliability().request_timeout_s, "a client times out before the database"
+    assert Limits().database_timeout_s < Limits().request_timeout_s, "a client times out before the database"
     with own_server.database() as url:
         store = close_later(open_threadless(url, clock=clock, limits=SHORT_TIMEOUT))
         store.run(add_thing("a"))
         assert thing_names(store) == ["a"]
-        with own_server.hanging():
+        with own_server.suspended():
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 store.run(add_thing("b"))
             attempts_before = len(attempts)
-            clock.move(0.9 * wait_s)
+            clock.advance(0.9 * wait_s)
             with pytest.raises(StoreUnavailable, match="did not answer"):
                 store.run(add_thing("c"))
             assert attempts_before == len(attempts), "it was tried again at once, which takes as long as the first time"
-        clock.move(wait_s)
+        clock.advance(wait_s)
         wait_until(lambda: has_writer_session(store), "the writer has a session again")
         store.run(add_thing("d"))
         assert thing_names(store) == ["a", "d"]
@@ -160,11 +160,11 @@ def test_locked_table_is_temporary_outage(url: str, close_later: CloseLater) -> 
     assert store.run(add_thing("b")) == "b"
 
 
-def test_ended_reader_sessions_are_replaced(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_ended_reader_sessions_are_replaced(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     store = close_later(open_threadless(url))
     store.run(add_thing("a"))
     assert thing_names(store) == ["a"]
-    ended = postgres.admin(
+    ended = postgres.run_as_superuser(
         "SELECT pg_terminate_backend(pid, 300000) FROM pg_stat_activity"
         " WHERE application_name LIKE 'greenroom reader %%' AND datname = %s",
         database_name(url),
@@ -174,21 +174,21 @@ def test_ended_reader_sessions_are_replaced(url: str, postgres: Server, close_la
     assert last_pos(store) == 1
 
 
-def test_database_settings_are_overridden(url: str, postgres: Server, close_later: CloseLater) -> None:
+def test_database_settings_are_overridden(url: str, postgres: PostgresServer, close_later: CloseLater) -> None:
     name = database_name(url)
-    postgres.admin(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    postgres.admin(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
-    writer = postgres_engine(close_later(open_threadless(url))).writing()
+    postgres.run_as_superuser(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    postgres.run_as_superuser(f"ALTER DATABASE {name} SET idle_session_timeout = '100ms'")
+    writer = postgres_engine(close_later(open_threadless(url))).writer_cursor()
     writer.execute("SELECT current_setting('synchronous_commit'), current_setting('idle_session_timeout')")
-    assert writer.fetchall() == [("on", SETTINGS["idle_session_timeout"])]
+    assert writer.fetchall() == [("on", SESSION_SETTINGS["idle_session_timeout"])]
 
 
 def test_postgresql_prepares_all_statements(url: str, close_later: CloseLater) -> None:
-    writer = postgres_engine(close_later(Store.open_still(engine_at(url), SystemClock()))).writing()
-    statements = [value for noun in NOUNS for value in vars(noun).values() if isinstance(value, Statement)]
+    writer = postgres_engine(close_later(Store.open_without_thread(make_engine(url), SystemClock()))).writer_cursor()
+    statements = [value for noun in TABLE_MODULES for value in vars(noun).values() if isinstance(value, Statement)]
     assert len(statements) > 50
     for statement in statements:
-        writer.executemany(statement.spelled(DIALECT).sql, [])  # prepared, but not executed
+        writer.executemany(statement.compile_for(DIALECT).sql, [])  # prepared, but not executed
 
 
 def test_nul_in_text_is_rejected(url: str, close_later: CloseLater) -> None:

@@ -5,10 +5,10 @@ import pytest
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError
-from greenroom.store.migrating import revisions
+from greenroom.store.migrations.runner import revisions
 from greenroom.store.store import Store
 from tests.contract.postgres_stores import CloseLater, database_name, open_threadless
-from tests.postgres import Server, engine_at
+from tests.postgres import PostgresServer, make_engine
 
 
 def open_error(url: str) -> str:
@@ -17,11 +17,11 @@ def open_error(url: str) -> str:
     return str(caught.value)
 
 
-def test_missing_database(postgres: Server) -> None:
+def test_missing_database(postgres: PostgresServer) -> None:
     assert "createdb" in open_error(postgres.url("nowhere"))
 
 
-def test_missing_user(postgres: Server) -> None:
+def test_missing_user(postgres: PostgresServer) -> None:
     assert "createuser" in open_error(postgres.url(user="missing_user"))
 
 
@@ -39,31 +39,31 @@ def test_invalid_url_is_not_repeated(bad: str) -> None:
     assert "hush" not in error
 
 
-def test_foreign_database(url: str, postgres: Server) -> None:
-    postgres.admin("CREATE TABLE accounts (id int)", database=database_name(url))
+def test_foreign_database(url: str, postgres: PostgresServer) -> None:
+    postgres.run_as_superuser("CREATE TABLE accounts (id int)", database=database_name(url))
     assert "not a Greenroom database" in open_error(url)
 
 
-def test_newer_database(url: str, postgres: Server) -> None:
+def test_newer_database(url: str, postgres: PostgresServer) -> None:
     open_threadless(url).close()
     name = database_name(url)
-    postgres.admin(f"UPDATE {revisions.name} SET version_num = '9999'", database=name)
+    postgres.run_as_superuser(f"UPDATE {revisions.name} SET version_num = '9999'", database=name)
     assert "newer Greenroom" in open_error(url)
 
 
-def test_database_encoding(postgres: Server) -> None:
+def test_database_encoding(postgres: PostgresServer) -> None:
     with postgres.database("ENCODING 'LATIN1' LOCALE 'C'") as url:
         assert "LATIN1" in open_error(url)
 
 
-def test_user_without_create_right(url: str, postgres: Server) -> None:
-    postgres.admin("DROP ROLE IF EXISTS guest")
-    postgres.admin("CREATE ROLE guest LOGIN")
+def test_user_without_create_right(url: str, postgres: PostgresServer) -> None:
+    postgres.run_as_superuser("DROP ROLE IF EXISTS guest")
+    postgres.run_as_superuser("CREATE ROLE guest LOGIN")
     assert "GRANT CREATE" in open_error(url.replace("postgres@", "guest@"))
 
 
 def test_text_columns_use_c_collation(url: str, close_later: CloseLater) -> None:
-    close_later(Store.open_still(engine_at(url), SystemClock()))
+    close_later(Store.open_without_thread(make_engine(url), SystemClock()))
     with psycopg.connect(url) as connection:
         other = connection.execute(
             "SELECT table_name, column_name FROM information_schema.columns"

@@ -13,11 +13,15 @@ from sqlalchemy import bindparam, delete, select, update
 
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import StoreUnavailable
-from greenroom.domain.reliability import STREAMS_COUNTED_MAX, WRITER_ROWS_KEPT_MAX, WRITER_TEXT_KEPT_MAX
-from greenroom.store import log
-from greenroom.store.memory import Memory
-from greenroom.store.sqlite import DIALECT, Sqlite
-from greenroom.store.statement import Statement
+from greenroom.domain.limits import (
+    WRITER_CACHED_CHARACTERS_MAX,
+    WRITER_CACHED_RESULTS_MAX,
+    WRITER_CACHED_STREAMS_MAX,
+)
+from greenroom.store import event_log
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.read_cache import ReadCache
+from greenroom.store.sqlite import DIALECT, SqliteEngine
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
 from tests.contract.things_table import (
@@ -50,8 +54,8 @@ def store() -> Iterator[Store]:
 
 def writer_cursor(store: Store) -> sqlite3.Cursor:
     engine = store._engine
-    assert isinstance(engine, Sqlite)
-    return engine.writing()
+    assert isinstance(engine, SqliteEngine)
+    return engine.writer_cursor()
 
 
 def cached_size(transaction: Transaction) -> Any:
@@ -76,12 +80,12 @@ def test_cached_row_is_read_once(store: Store) -> None:
 @pytest.mark.parametrize(
     ("write", "after"),
     [
-        (lambda tx: tx.change(RESIZE, thing="a", to=7), (7,)),
-        (lambda tx: tx.change_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
-        (lambda tx: tx.put(RESIZE, thing="a", to=7), (7,)),
-        (lambda tx: tx.put_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
+        (lambda tx: tx.execute(RESIZE, thing="a", to=7), (7,)),
+        (lambda tx: tx.execute_many(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
+        (lambda tx: tx.execute_deferred(RESIZE, thing="a", to=7), (7,)),
+        (lambda tx: tx.execute_many_deferred(RESIZE, [{"thing": "a", "to": 6}, {"thing": "a", "to": 7}]), (7,)),
         (lambda tx: tx.rows(RESIZE_RETURNING_NAME, thing="a", to=7), (7,)),
-        (lambda tx: tx.change(REMOVE, thing="a"), None),
+        (lambda tx: tx.execute(REMOVE, thing="a"), None),
     ],
 )
 def test_write_invalidates_table(store: Store, write: Any, after: Any) -> None:
@@ -101,7 +105,7 @@ def test_write_invalidates_cached_absence(store: Store) -> None:
 
 def test_rolled_back_mutation_is_not_cached(store: Store) -> None:
     def resized(transaction: Transaction) -> None:
-        transaction.change(RESIZE, thing="a", to=9)
+        transaction.execute(RESIZE, thing="a", to=9)
         assert (9,) == cached_size(transaction)
         raise MutationFailed
 
@@ -113,13 +117,13 @@ def test_rolled_back_mutation_is_not_cached(store: Store) -> None:
 
 def test_lost_batch_is_not_cached(store: Store) -> None:
     def resized(transaction: Transaction) -> Any:
-        transaction.change(RESIZE, thing="a", to=9)
-        transaction.record("s", "thing.resized", "test", {"name": "a"})
+        transaction.execute(RESIZE, thing="a", to=9)
+        transaction.record_event("s", "thing.resized", "test", {"name": "a"})
         return cached_size(transaction)
 
     def lost(transaction: Transaction) -> None:
         writer_cursor(store).execute("PRAGMA query_only = ON")
-        transaction.change(ADD, name="b", size=1)
+        transaction.execute(ADD, name="b", size=1)
 
     store.run(add_thing("a"))
     futures = store.writer.run_batch([resized, lost])
@@ -142,7 +146,7 @@ def test_event_numbers_have_no_gaps(batches: list[tuple[list[tuple[str, bool]], 
         for steps, drops_cache in batches:
             store.writer.run_batch([recording(stream, is_good) for stream, is_good in steps])
             if drops_cache:
-                store.writer._memory = Memory()
+                store.writer._read_cache = ReadCache()
         events = all_events(store)
         for pos, event in enumerate(events, 1):
             seen[event.stream] += 1
@@ -150,7 +154,7 @@ def test_event_numbers_have_no_gaps(batches: list[tuple[list[tuple[str, bool]], 
         assert [stream for steps, _ in batches for stream, is_good in steps if is_good] == [
             event.stream for event in events
         ]
-        stored = [store.read(partial(log.last_seq, stream=stream)) for stream in ("red", "blue")]
+        stored = [store.read(partial(event_log.get_last_seq, stream=stream)) for stream in ("red", "blue")]
         assert (len(events), [seen["red"], seen["blue"]]) == (last_pos(store), stored)
 
 
@@ -158,7 +162,7 @@ def recording(stream: str, is_good: bool) -> Mutation:
     """A mutation that records an event, and then raises unless `is_good`."""
 
     def mutation(transaction: Transaction) -> None:
-        transaction.record(stream, "thing.seen", "test", {})
+        transaction.record_event(stream, "thing.seen", "test", {})
         if not is_good:
             raise MutationFailed
 
@@ -167,8 +171,8 @@ def recording(stream: str, is_good: bool) -> Mutation:
 
 def test_last_seq_includes_batch(store: Store) -> None:
     def counting(transaction: Transaction) -> int:
-        transaction.record("s", "thing.seen", "test", {})
-        return log.last_seq(transaction, "s")
+        transaction.record_event("s", "thing.seen", "test", {})
+        return event_log.get_last_seq(transaction, "s")
 
     store.run(add_thing("a"))
     futures = store.writer.run_batch([add_thing("b"), counting, fail_after_add("c"), counting])
@@ -176,33 +180,37 @@ def test_last_seq_includes_batch(store: Store) -> None:
 
 
 def test_cache_limits() -> None:
-    memory = Memory()
-    for number in range(WRITER_ROWS_KEPT_MAX):
-        memory.keep("things", number, [(number,)])
-    assert [(3,)] == memory.rows("things", 3)
-    memory.keep("things", "one more", [])
-    assert None is memory.rows("things", 3)
-    assert [] == memory.rows("things", "one more")
+    memory = ReadCache()
+    for number in range(WRITER_CACHED_RESULTS_MAX):
+        memory.store_rows("things", number, [(number,)])
+    assert [(3,)] == memory.get_rows("things", 3)
+    memory.store_rows("things", "one more", [])
+    assert None is memory.get_rows("things", 3)
+    assert [] == memory.get_rows("things", "one more")
 
-    long = [("x" * (WRITER_TEXT_KEPT_MAX // 2), 1, None)]
+    long = [("x" * (WRITER_CACHED_CHARACTERS_MAX // 2), 1, None)]
     for key in "abc":
-        memory.keep("things", key, long)
-    assert [None, None, long] == [memory.rows("things", key) for key in "abc"]
-    memory.keep("others", "a", long)
-    memory.forget_table("things")
-    memory.keep("things", "d", long)
-    memory.keep("things", "e", long)
-    assert [long, long, long] == [memory.rows("others", "a"), memory.rows("things", "d"), memory.rows("things", "e")]
-    memory.forget_rows()
-    memory.keep("things", "f", long)
-    memory.keep("things", "g", long)
-    assert [None, long, long] == [memory.rows("things", key) for key in "efg"]
+        memory.store_rows("things", key, long)
+    assert [None, None, long] == [memory.get_rows("things", key) for key in "abc"]
+    memory.store_rows("others", "a", long)
+    memory.discard_table("things")
+    memory.store_rows("things", "d", long)
+    memory.store_rows("things", "e", long)
+    assert [long, long, long] == [
+        memory.get_rows("others", "a"),
+        memory.get_rows("things", "d"),
+        memory.get_rows("things", "e"),
+    ]
+    memory.discard_rows()
+    memory.store_rows("things", "f", long)
+    memory.store_rows("things", "g", long)
+    assert [None, long, long] == [memory.get_rows("things", key) for key in "efg"]
 
-    memory.last_seqs = dict.fromkeys(map(str, range(STREAMS_COUNTED_MAX)), 1)
-    memory.trim()
-    assert STREAMS_COUNTED_MAX == len(memory.last_seqs)
+    memory.last_seqs = dict.fromkeys(map(str, range(WRITER_CACHED_STREAMS_MAX)), 1)
+    memory.trim_streams()
+    assert WRITER_CACHED_STREAMS_MAX == len(memory.last_seqs)
     memory.last_seqs["one more"] = 1
-    memory.trim()
+    memory.trim_streams()
     assert {} == memory.last_seqs
 
 
@@ -210,12 +218,12 @@ def test_cache_limits() -> None:
     "clause",
     [
         update(things).where(things.c.name == bindparam("thing")).values(size=1).returning(things.c.size),
-        select(things.c.name).where(things.c.name.in_(select(log.streams.c.stream))),
+        select(things.c.name).where(things.c.name.in_(select(event_log.streams.c.stream))),
     ],
 )
 def test_only_single_table_select_is_cacheable(clause: Any) -> None:
     with pytest.raises(TypeError, match="only a SELECT of one table"):
-        Statement(clause, kept=True).spelled(DIALECT)
+        Statement(clause, cached=True).compile_for(DIALECT)
 
 
 def test_cached_rows_are_copied(store: Store) -> None:

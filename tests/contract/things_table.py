@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, MetaData, Table, bindparam, func, insert, select, update
 
 from greenroom.domain.event import Event
-from greenroom.store import log
+from greenroom.store import event_log
+from greenroom.store.compiled_sql import Statement
 from greenroom.store.schema import INTEGER, STRICT, TEXT
-from greenroom.store.statement import Statement
 from greenroom.store.store import Store
 from greenroom.store.transaction import Reader, Transaction
 from tests.waiting import PATIENCE_S
 
 tables = MetaData()
-for log_table in (log.streams, log.counters, log.events):
+for log_table in (event_log.streams, event_log.counters, event_log.events):
     log_table.to_metadata(tables)
 things = Table(
     "things",
@@ -38,7 +38,7 @@ GROW_RETURNING_SIZE = Statement(
 )
 NAMES = Statement(select(things.c.name).order_by(things.c.name))
 SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")))
-CACHED_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), kept=True)
+CACHED_SIZE = Statement(select(things.c.size).where(things.c.name == bindparam("thing")), cached=True)
 COUNT = Statement(select(func.count()).select_from(things))
 
 Mutation = Callable[[Transaction], Any]
@@ -49,13 +49,13 @@ class MutationFailed(Exception):
 
 
 def add_thing(
-    name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.change
+    name: str, stream: str = "s", size: int = 1, write: Callable[..., object] = Transaction.execute
 ) -> Mutation:
     """A mutation that adds a thing, records an event of it in a stream, and returns its name."""
 
     def mutation(transaction: Transaction) -> str:
         write(transaction, ADD, name=name, size=size)
-        transaction.record(stream, "thing.added", "test", {"name": name})
+        transaction.record_event(stream, "thing.added", "test", {"name": name})
         return name
 
     return mutation
@@ -63,7 +63,7 @@ def add_thing(
 
 def add_thing_deferred(name: str, stream: str = "s", size: int = 1) -> Mutation:
     """A mutation that does what `add_thing` does, with a deferred statement."""
-    return add_thing(name, stream, size, Transaction.put)
+    return add_thing(name, stream, size, Transaction.execute_deferred)
 
 
 def fail_after_add(name: str, error: BaseException | None = None) -> Mutation:
@@ -81,16 +81,16 @@ def thing_names(store: Store) -> list[str]:
 
 
 def all_events(store: Store) -> list[Event]:
-    return store.read(lambda reader: log.all_after(reader, 0, 1000))
+    return store.read(lambda reader: event_log.list_all_after(reader, 0, 1000))
 
 
 def last_pos(store: Store) -> int:
-    return store.read(log.last_pos)
+    return store.read(event_log.get_last_pos)
 
 
 def last_seq(store: Store, stream: str) -> int:
     def query(reader: Reader) -> int:
-        return log.last_seq(reader, stream)
+        return event_log.get_last_seq(reader, stream)
 
     return store.read(query)
 

@@ -6,15 +6,15 @@ from contextlib import ExitStack
 import pytest
 
 from greenroom.clock import MovedClock
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.store.store import Store
 from greenroom.store.tables import metadata
-from tests.postgres import engine_at
-from tests.service.house import House
+from tests.postgres import make_engine
 from tests.service.in_process_server import InProcessServer
+from tests.service.in_process_service import InProcessService
 from tests.service.store_factory import open_in_memory, store_factory
 
-USES_STORE = (House.__name__, InProcessServer.__name__)
+USES_STORE = (InProcessService.__name__, InProcessServer.__name__)
 MEMORY_ONLY_MODULES = ("test_http_refusals", "test_http_scopes", "test_http_heartbeat")
 """Hundreds of tests of what is decided before the store is reached: the in-memory store is enough for them."""
 
@@ -36,9 +36,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     server = request.getfixturevalue("postgres")
     with ExitStack() as stack:
 
-        def open_store(clock: MovedClock, limits: Reliability) -> Store:
-            url = stack.enter_context(server.emptied(metadata))
-            store = Store.open_still(engine_at(url, clock), clock, limits=limits)
+        def open_store(clock: MovedClock, limits: Limits) -> Store:
+            url = stack.enter_context(server.empty_database(metadata))
+            store = Store.open_without_thread(make_engine(url, clock), clock, limits=limits)
             stack.callback(store.close)
             return store
 

@@ -7,12 +7,12 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from greenroom.clock import MovedClock
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.entropy import SeededEntropy
-from greenroom.server.app import app, reference
-from greenroom.server.doors import Doors
-from greenroom.server.hosts import Hosts
-from greenroom.service.opening import open_world
+from greenroom.server.app import build_app, build_reference_app
+from greenroom.server.context import ServerContext
+from greenroom.server.hosts import AllowedHosts
+from greenroom.service.startup import start_context
 from greenroom.store.store import Store
 from tests.service.store_factory import store_factory
 from tests.waiting import PATIENCE_S
@@ -94,20 +94,20 @@ class AsgiExchange:
 class InProcessServer:
     """A server in this process, and the client of it. Requests carry the operator's token unless another is given."""
 
-    def __init__(self, limits: Reliability | None = None, store: Store | None = None, clock: MovedClock | None = None):
+    def __init__(self, limits: Limits | None = None, store: Store | None = None, clock: MovedClock | None = None):
         self.clock = clock or MovedClock()
-        self.limits = limits or Reliability(claim_wait_max_s=0.05, wishes_wait_max_s=0.05)
+        self.limits = limits or Limits(claim_wait_max_s=0.05, wishes_wait_max_s=0.05)
         self.store = store or store_factory.open(self.clock, self.limits)
-        self.service_context = open_world(self.store, self.clock, SeededEntropy(7), self.limits)
-        self.token: str | None = self.service_context.keys.operator_token()
+        self.service_context = start_context(self.store, self.clock, SeededEntropy(7), self.limits)
+        self.token: str | None = self.service_context.tokens.make_operator_token()
         self._runner = asyncio.Runner()
         self.context = self.run(self._create_context())
-        self.hosts = Hosts("127.0.0.1", 6464)
-        self.app = app(self.context, self.hosts)
-        self.reference = reference(self.context, self.hosts)
+        self.hosts = AllowedHosts("127.0.0.1", 6464)
+        self.app = build_app(self.context, self.hosts)
+        self.reference = build_reference_app(self.context, self.hosts)
 
-    async def _create_context(self) -> Doors:
-        return Doors(self.service_context)
+    async def _create_context(self) -> ServerContext:
+        return ServerContext(self.service_context)
 
     def __enter__(self) -> Self:
         return self
@@ -125,13 +125,13 @@ class InProcessServer:
         """Move the clock forward and tick the background loops at every sweep interval."""
         step = self.limits.sweep_interval_s
         while seconds > 0:
-            self.clock.move(min(step, seconds))
+            self.clock.advance(min(step, seconds))
             seconds -= step
             self.run(self.tick_loops())
 
     async def tick_loops(self) -> None:
-        self.context.healing.tick_sweep()
-        self.context.healing.tick_feed()
+        self.context.background.tick_sweep()
+        self.context.background.tick_feed()
 
     def send(
         self,

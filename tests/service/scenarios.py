@@ -1,73 +1,73 @@
 """Starting points that many tests share: a room with participants in its roles, a claimed task."""
 
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
+from greenroom.domain.principal import MACHINE, OPERATOR_PRINCIPAL, Principal
 from greenroom.service import messages
 from greenroom.wire.replies import ClaimedTask
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
-DAEMON = Caller(scope=MACHINE, machine="m1")
+DAEMON = Principal(scope=MACHINE, machine="m1")
 
 
-def make_service_with_agents(limits: Reliability | None = None) -> House:
+def make_service_with_agents(limits: Limits | None = None) -> InProcessService:
     """A room where A is present as builder and R as reviewer, both without a task."""
-    service = House(limits)
-    service.room()
+    service = InProcessService(limits)
+    service.create_room()
     service.join("builder", "A")
     service.join("reviewer", "R")
     return service
 
 
-def join_daemon_agents(service: House) -> None:
+def join_daemon_agents(service: InProcessService) -> None:
     """Let machine m1 run a as builder and b as reviewer, both without a task. Later calls are the operator's."""
-    service.room()
-    service.register()
-    service.wish("builder")
-    service.wish("reviewer")
-    service.caller = DAEMON
+    service.create_room()
+    service.register_machine()
+    service.set_agent_spec("builder")
+    service.set_agent_spec("reviewer")
+    service.principal = DAEMON
     service.beat_machine()
     service.join("builder", "a")
     service.join("reviewer", "b")
     service.beat_machine(("builder", "a"), ("reviewer", "b"))
-    service.caller = THE_OPERATOR
+    service.principal = OPERATOR_PRINCIPAL
 
 
-def make_service_with_daemon_task() -> tuple[House, ClaimedTask]:
+def make_service_with_daemon_task() -> tuple[InProcessService, ClaimedTask]:
     """A builder of machine m1 that holds a task. Later calls are the operator's."""
-    service = House()
-    service.room()
-    service.register()
-    service.wish("builder")
-    service.caller = DAEMON
+    service = InProcessService()
+    service.create_room()
+    service.register_machine()
+    service.set_agent_spec("builder")
+    service.principal = DAEMON
     service.beat_machine()
-    task = service.working_as(DAEMON, "builder", "a")
+    task = service.join_and_claim_as(DAEMON, "builder", "a")
     service.beat_machine(("builder", "a"))
-    service.caller = THE_OPERATOR
+    service.principal = OPERATOR_PRINCIPAL
     return service, task
 
 
-def open_task(service: House) -> str:
+def open_task(service: InProcessService) -> str:
     """Send a message that opens a task for the entry role, and return the task's id."""
-    task = service.send().task
+    task = service.send_message().task
     assert task is not None
     return task.id
 
 
-def claim_task(service: House, connection: str = "A", role: str = "builder") -> ClaimedTask:
+def claim_task(service: InProcessService, connection: str = "A", role: str = "builder") -> ClaimedTask:
     """Claim a task, and require that there is one."""
     task = service.claim(role, connection)
     assert task is not None
     return task
 
 
-def role_statuses(service: House) -> dict[str, str]:
+def role_statuses(service: InProcessService) -> dict[str, str]:
     """The status of each role."""
-    return {role.name: role.status for role in service.look().roles}
+    return {role.name: role.status for role in service.show_room().roles}
 
 
-def list_messages(service: House) -> list[tuple[str, str]]:
+def list_messages(service: InProcessService) -> list[tuple[str, str]]:
     """The recipient and the text of each message in the room."""
     room_messages = service.store.read(
-        lambda reader: messages.list_all(service.world, reader, service.caller, "r", None, 100)
+        lambda reader: messages.list_all(service.context, reader, service.principal, "r", None, 100)
     )
     return [(each.to, each.text) for each in room_messages]

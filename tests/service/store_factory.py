@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from greenroom.clock import MovedClock
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.store.store import Store
 
-OpenStore = Callable[[MovedClock, Reliability], Store]
+OpenStore = Callable[[MovedClock, Limits], Store]
 
 
-def open_in_memory(clock: MovedClock, limits: Reliability) -> Store:
+def open_in_memory(clock: MovedClock, limits: Limits) -> Store:
     return Store.open_memory(clock, limits=limits)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from greenroom.store.statement import Statement
+from greenroom.store.compiled_sql import Statement
 from greenroom.store.store import Store
 from greenroom.store.tables import metadata
 from greenroom.store.transaction import Reader

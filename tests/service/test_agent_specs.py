@@ -5,43 +5,45 @@ import pytest
 from greenroom.service import roles
 from greenroom.wire import requests
 from greenroom.wire.replies import RoleView
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
 
 @pytest.fixture
-def service() -> House:
-    new_service = House()
-    new_service.room()
-    new_service.register()
+def service() -> InProcessService:
+    new_service = InProcessService()
+    new_service.create_room()
+    new_service.register_machine()
     new_service.beat_machine()
-    new_service.wish("builder")
+    new_service.set_agent_spec("builder")
     return new_service
 
 
-def join_daemon_agent(service: House) -> None:
+def join_daemon_agent(service: InProcessService) -> None:
     service.join("builder", "A")
     service.beat_machine(("builder", "A"))
 
 
-def assignments_version(service: House) -> int:
+def assignments_version(service: InProcessService) -> int:
     return service.beat_machine().wishes_version
 
 
-def set_spec_with_reason(service: House, reason: str | None) -> RoleView:
-    body = requests.SetAgent(kind="remote", machine="m1", harness="shell", reason=reason)
-    return service.write(lambda tx: roles.wish(service.world, tx, service.caller, "r", "builder", body))
+def set_spec_with_reason(service: InProcessService, reason: str | None) -> RoleView:
+    body = requests.SetAgentSpec(kind="remote", machine="m1", harness="shell", reason=reason)
+    return service.run_mutation(
+        lambda tx: roles.set_agent_spec(service.context, tx, service.principal, "r", "builder", body)
+    )
 
 
-def test_same_spec_of_present_agent_changes_nothing(service: House) -> None:
+def test_same_spec_of_present_agent_changes_nothing(service: InProcessService) -> None:
     join_daemon_agent(service)
     events, known_version = service.event_types(), assignments_version(service)
 
-    repeated = service.wish("builder")
+    repeated = service.set_agent_spec("builder")
 
     assert (1, known_version, events) == (repeated.generation, assignments_version(service), service.event_types())
 
 
-def test_new_reason_keeps_generation(service: House) -> None:
+def test_new_reason_keeps_generation(service: InProcessService) -> None:
     join_daemon_agent(service)
     known_version = assignments_version(service)
 
@@ -52,51 +54,57 @@ def test_new_reason_keeps_generation(service: House) -> None:
         repeated.desired_reason,
         assignments_version(service),
     )
-    assert "it is needed" == service.look().roles[0].desired_reason
+    assert "it is needed" == service.show_room().roles[0].desired_reason
     assert ("role.wished", "it is needed") == (service.events()[-1].type, service.events()[-1].cause)
 
 
-def test_same_spec_of_absent_agent_restarts_it(service: House) -> None:
+def test_same_spec_of_absent_agent_restarts_it(service: InProcessService) -> None:
     """A user who repeats it does not want to wait for the daemon's next try."""
     known_version = assignments_version(service)
 
-    repeated = service.wish("builder")
+    repeated = service.set_agent_spec("builder")
 
     assert (2, known_version + 1) == (repeated.generation, assignments_version(service))
 
 
-def test_stopping_stopped_agent_changes_nothing(service: House) -> None:
-    stopped = service.wish("builder", desired="stopped")
+def test_stopping_stopped_agent_changes_nothing(service: InProcessService) -> None:
+    stopped = service.set_agent_spec("builder", desired="stopped")
 
-    assert stopped == service.wish("builder", desired="stopped")
-    assert 3 == service.wish("builder").generation
+    assert stopped == service.set_agent_spec("builder", desired="stopped")
+    assert 3 == service.set_agent_spec("builder").generation
 
 
-def test_restart_is_new_generation(service: House) -> None:
+def test_restart_is_new_generation(service: InProcessService) -> None:
     join_daemon_agent(service)
-    body = requests.Explain()
+    body = requests.GiveReason()
 
-    repeated = service.write(lambda tx: roles.restart(service.world, tx, service.caller, "r", "builder", body))
+    repeated = service.run_mutation(
+        lambda tx: roles.restart(service.context, tx, service.principal, "r", "builder", body)
+    )
 
     assert 2 == repeated.generation
 
 
-def test_returning_machine_reads_current_spec(service: House) -> None:
+def test_returning_machine_reads_current_spec(service: InProcessService) -> None:
     """It is a state and no command: a machine that returns reads the current spec, none of those in between."""
     service.pass_time(service.limits.daemon_heartbeat_ttl_s + 2)
     for desired in ("stopped", "running", "stopped"):
-        service.wish("builder", desired=desired)
+        service.set_agent_spec("builder", desired=desired)
 
     service.beat_machine()
 
-    assert [(assignment.desired, assignment.generation) for assignment in service.wishes().wishes] == [("stopped", 4)]
+    assert [(assignment.desired, assignment.generation) for assignment in service.list_assignments().wishes] == [
+        ("stopped", 4)
+    ]
 
 
-def test_task_timeout_is_part_of_spec(service: House) -> None:
-    body = requests.SetAgent(kind="remote", machine="m1", harness="shell", task_timeout_s=90.5)
+def test_task_timeout_is_part_of_spec(service: InProcessService) -> None:
+    body = requests.SetAgentSpec(kind="remote", machine="m1", harness="shell", task_timeout_s=90.5)
 
-    role = service.write(lambda tx: roles.wish(service.world, tx, service.caller, "r", "builder", body))
+    role = service.run_mutation(
+        lambda tx: roles.set_agent_spec(service.context, tx, service.principal, "r", "builder", body)
+    )
 
     assert (2, 90.5) == (role.generation, role.task_timeout_s)
-    assert [90.5] == [assignment.task_timeout_s for assignment in service.wishes().wishes]
-    assert role.wished_at == service.look().roles[0].wished_at == service.world.now().instant
+    assert [90.5] == [assignment.task_timeout_s for assignment in service.list_assignments().wishes]
+    assert role.wished_at == service.show_room().roles[0].wished_at == service.context.now().instant

@@ -3,30 +3,30 @@
 import pytest
 
 from greenroom.domain.event import Event
-from tests.service.house import House
 from tests.service.in_process_server import InProcessServer
+from tests.service.in_process_service import InProcessService
 
 ALERT_KEY = "cloned:m1"
 
 
 @pytest.fixture
-def service() -> House:
-    new_service = House()
-    new_service.register()
+def service() -> InProcessService:
+    new_service = InProcessService()
+    new_service.register_machine()
     new_service.beat_machine(incarnation="i1")
     return new_service
 
 
-def list_clone_events(service: House) -> list[Event]:
+def list_clone_events(service: InProcessService) -> list[Event]:
     """The events about the cloned machine, in order."""
     return [event for event in service.events() if event.type == "machine.cloned" or event.data.get("key") == ALERT_KEY]
 
 
-def clone_event_types(service: House) -> list[str]:
+def clone_event_types(service: InProcessService) -> list[str]:
     return [event.type for event in list_clone_events(service)]
 
 
-def beat_in_turns(service: House, seconds: float) -> None:
+def beat_in_turns(service: InProcessService, seconds: float) -> None:
     """Let both daemons beat in turns."""
     for _ in range(int(seconds / 20)):
         service.pass_time(20)
@@ -34,7 +34,7 @@ def beat_in_turns(service: House, seconds: float) -> None:
         assert "ok" == service.beat_machine(incarnation="i2").status
 
 
-def test_alternating_beats_raise_one_alert(service: House) -> None:
+def test_alternating_beats_raise_one_alert(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     before = len(service.events())
     beat_in_turns(service, 2 * service.limits.clone_told_s)
@@ -44,7 +44,7 @@ def test_alternating_beats_raise_one_alert(service: House) -> None:
     assert "remove the file `machine.json` from the data directory of the copy" in raised.data["text"]
 
 
-def test_alert_resolved_after_older_daemon_is_silent(service: House) -> None:
+def test_alert_resolved_after_older_daemon_is_silent(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 400)
     service.pass_time(service.limits.clone_told_s - 10)
@@ -55,45 +55,45 @@ def test_alert_resolved_after_older_daemon_is_silent(service: House) -> None:
     assert clone_event_types(service)[3:] == ["machine.cloned", "attention.raised"]
 
 
-def test_alert_across_server_restart(service: House) -> None:
+def test_alert_across_server_restart(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 40)
-    service.clock.move(3 * service.limits.clone_told_s)
-    service.open()
+    service.clock.advance(3 * service.limits.clone_told_s)
+    service.restart_server()
     service.pass_time(service.limits.clone_told_s - 60)
     beat_in_turns(service, 40)
-    service.open()
+    service.restart_server()
     assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
     service.pass_time(service.limits.clone_told_s + 2)
     assert clone_event_types(service)[2:] == ["attention.resolved"]
 
 
-def test_server_downtime_is_no_silence(service: House) -> None:
+def test_server_downtime_is_no_silence(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 20)
-    service.clock.move(3 * service.limits.clone_told_s)
+    service.clock.advance(3 * service.limits.clone_told_s)
     service.pass_time(20)
     assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
 
 
-def test_late_leave_is_no_clone(service: House) -> None:
+def test_late_leave_is_no_clone(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     assert "superseded" == service.beat_machine(incarnation="i1", leaving=True).status
     assert list_clone_events(service) == []
 
 
-def test_daemon_restarts_are_no_clones(service: House) -> None:
+def test_daemon_restarts_are_no_clones(service: InProcessService) -> None:
     for number in range(2, 6):
         service.beat_machine(incarnation=f"i{number}")
     assert list_clone_events(service) == []
 
 
-def test_deleted_machine_resolves_alert(service: House) -> None:
+def test_deleted_machine_resolves_alert(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 20)
     service.delete_machine()
     assert clone_event_types(service) == ["machine.cloned", "attention.raised", "attention.resolved"]
-    assert service.world.healer.clones == {}
+    assert service.context.sweep.older_daemon_seen_at == {}
 
 
 def test_alert_over_http() -> None:

@@ -3,21 +3,21 @@
 import pytest
 
 from greenroom.domain.errors import Superseded
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
 
-def make_service_with_detached_claim() -> tuple[House, str, int]:
-    service = House()
-    service.room()
+def make_service_with_detached_claim() -> tuple[InProcessService, str, int]:
+    service = InProcessService()
+    service.create_room()
     service.join("builder", "a")
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a", hand_over=True)
     assert task is not None
     return service, task.id, task.attempt
 
 
-def present_connections(service: House) -> list[str]:
-    return [each.connection_id for each in service.look().participants]
+def present_connections(service: InProcessService) -> list[str]:
+    return [each.connection_id for each in service.show_room().participants]
 
 
 def test_lease_lasts_acknowledged_timeout() -> None:
@@ -35,13 +35,13 @@ def test_calls_renew_work_lease() -> None:
     assert ["a"] == present_connections(service)
     service.progress(task, "a", attempt)
     service.pass_time(service.limits.work_lease_s - 10)
-    assert "in_progress" == service.task(task).status
+    assert "in_progress" == service.show_task(task).status
 
 
 def test_work_lease_survives_server_restart() -> None:
     service, task, attempt = make_service_with_detached_claim()
     service.start(task, "a", attempt)
-    service.open()
+    service.restart_server()
     service.pass_time(service.limits.work_lease_s - 10)
     assert ["a"] == present_connections(service)
 
@@ -60,7 +60,7 @@ def test_completion_after_lease_expiry() -> None:
     service, task, attempt = make_service_with_detached_claim()
     service.start(task, "a", attempt)
     service.pass_time(service.limits.work_lease_s + service.limits.task_lost_after_s + 5)
-    assert ("pending", "lost") == (service.task(task).status, service.task(task).released_cause)
+    assert ("pending", "lost") == (service.show_task(task).status, service.show_task(task).released_cause)
     done = service.complete(task, "a", attempt, "late but alone")
     assert ("completed", attempt, "late but alone") == (done.status, done.attempt, done.result)
     assert ["a"] == present_connections(service)
@@ -76,7 +76,7 @@ def test_late_result_after_newer_claim() -> None:
     assert (task, attempt + 1) == (newer.id, newer.attempt)
     with pytest.raises(Superseded, match="no longer counts"):
         service.complete(task, "a", attempt, "what I had")
-    late = service.task(task).late_results
+    late = service.show_task(task).late_results
     assert [("a", attempt, "what I had")] == [(each.connection_id, each.attempt, each.text) for each in late]
     done = service.complete(task, "b", newer.attempt, "what counts")
     assert "what counts" == done.result

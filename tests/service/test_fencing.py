@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from greenroom.domain.errors import InvalidTransition, Superseded
-from greenroom.service import messages, presence, sweeping, tasks
+from greenroom.service import messages, participants, sweeper, tasks
 from greenroom.store.transaction import Transaction
 from greenroom.wire import requests
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
-Write = Callable[[House, str, str, int], Any]
+Write = Callable[[InProcessService, str, str, int], Any]
 
 WRITES: dict[str, Write] = {
     "start": lambda service, task, connection, attempt: service.start(task, connection, attempt),
@@ -22,21 +22,21 @@ WRITES: dict[str, Write] = {
 
 
 @pytest.fixture
-def service() -> House:
-    new_service = House()
-    new_service.room()
+def service() -> InProcessService:
+    new_service = InProcessService()
+    new_service.create_room()
     new_service.join("builder", "A")
     return new_service
 
 
-def open_task(service: House) -> str:
-    task = service.send().task
+def open_task(service: InProcessService) -> str:
+    task = service.send_message().task
     assert task is not None
     return task.id
 
 
 @pytest.mark.parametrize("write_name", WRITES)
-def test_unclaimed_task_rejects_writes(service: House, write_name: str) -> None:
+def test_unclaimed_task_rejects_writes(service: InProcessService, write_name: str) -> None:
     task = open_task(service)
 
     with pytest.raises(InvalidTransition) as refused:
@@ -46,23 +46,25 @@ def test_unclaimed_task_rejects_writes(service: House, write_name: str) -> None:
         refused.value.current,
         refused.value.attempted,
     )
-    assert "pending" == service.task(task).status
+    assert "pending" == service.show_task(task).status
 
 
 @pytest.mark.parametrize("write_name", WRITES)
 @pytest.mark.parametrize(("connection", "attempt"), [("A", 2), ("B", 1), ("B", 2)])
-def test_other_attempts_write_nothing(service: House, write_name: str, connection: str, attempt: int) -> None:
+def test_other_attempts_write_nothing(
+    service: InProcessService, write_name: str, connection: str, attempt: int
+) -> None:
     task = open_task(service)
     service.claim("builder", "A")
-    before, events = service.task(task), service.event_types()
+    before, events = service.show_task(task), service.event_types()
 
     with pytest.raises(Superseded):
         WRITES[write_name](service, task, connection, attempt)
 
-    assert (before, events) == (service.task(task), service.event_types())
+    assert (before, events) == (service.show_task(task), service.event_types())
 
 
-def test_repeated_handoff_and_different_results(service: House) -> None:
+def test_repeated_handoff_and_different_results(service: InProcessService) -> None:
     task = open_task(service)
     service.claim("builder", "A")
     first = service.handoff(task, "A", 1, "reviewer", "look at it")
@@ -72,15 +74,15 @@ def test_repeated_handoff_and_different_results(service: House) -> None:
     with pytest.raises(Superseded):
         service.complete(task, "A", 1, "it is done")
 
-    kept = [(each.to, each.text) for each in service.task(task).late_results]
+    kept = [(each.to, each.text) for each in service.show_task(task).late_results]
     assert [("reviewer", "look twice"), ("user", "it is done")] == kept
     assert 1 == service.event_types().count("task.completed")
 
 
-def test_message_requires_current_attempt(service: House) -> None:
+def test_message_requires_current_attempt(service: InProcessService) -> None:
     def send_message(attempt: int) -> None:
         body = requests.SendMessage(sender="builder", text="half way", connection_id="A", attempt=attempt)
-        service.write(lambda tx: messages.send(service.world, tx, service.caller, "r", body))
+        service.run_mutation(lambda tx: messages.send(service.context, tx, service.principal, "r", body))
 
     task = open_task(service)
     service.claim("builder", "A")
@@ -93,30 +95,34 @@ def test_message_requires_current_attempt(service: House) -> None:
         send_message(1)
 
 
-def test_call_in_sweep_batch_renews_lease(service: House) -> None:
+def test_call_in_sweep_batch_renews_lease(service: InProcessService) -> None:
     """Both are in one commit: after an `ok` the lease that the call renewed must not expire."""
     task = open_task(service)
 
     def join(tx: Transaction) -> None:
-        presence.join(service.world, tx, service.caller, "r", "builder", requests.Join(connection_id="A"))
+        participants.join(service.context, tx, service.principal, "r", "builder", requests.Join(connection_id="A"))
 
     def claim(tx: Transaction) -> None:
         tasks.claim(
-            service.world, tx, service.caller, "r", requests.Claim(role="builder", connection_id="A", hand_over=True)
+            service.context,
+            tx,
+            service.principal,
+            "r",
+            requests.ClaimBody(role="builder", connection_id="A", hand_over=True),
         )
 
     def start(tx: Transaction) -> None:
-        tasks.start(service.world, tx, service.caller, task, requests.OnAttempt(connection_id="A", attempt=1))
+        tasks.start(service.context, tx, service.principal, task, requests.AttemptRef(connection_id="A", attempt=1))
 
-    key = next(iter(service.world.leases.seats))
+    key = next(iter(service.context.leases.participants))
     for call in (join, claim, start):
-        service.clock.move(service.world.leases.seats[key].length_s + 0.1)
+        service.clock.advance(service.context.leases.participants[key].length_s + 0.1)
 
         def call_and_expire(tx: Transaction, call: Callable[[Transaction], None] = call) -> None:
             call(tx)
-            sweeping.expire(service.world, tx, key)
+            sweeper.expire_participant_lease(service.context, tx, key)
 
-        service.write(call_and_expire)
+        service.run_mutation(call_and_expire)
 
-        assert ["A"] == [each.connection_id for each in service.look().participants], call.__name__
+        assert ["A"] == [each.connection_id for each in service.show_room().participants], call.__name__
         assert "ok" == service.beat("builder", "A").status

@@ -2,51 +2,53 @@
 
 from collections.abc import Callable
 
-from greenroom.domain.presence import presence_of_agent
-from greenroom.domain.reliability import CROWD, DEFAULTS, SEATS_CROWD
-from tests.service.house import House
+from greenroom.domain.heartbeat_policy import agent_heartbeat_policy
+from greenroom.domain.limits import DEFAULT_LIMITS, SPREAD_RETRIES_CLIENTS, SPREAD_RETRIES_ROLES
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import role_statuses
 from tests.service.test_machines import make_service_with_daemon_agents
 
 
-def make_service_with_agents(count: int) -> House:
-    service = House()
+def make_service_with_agents(count: int) -> InProcessService:
+    service = InProcessService()
     for room in range(-(-count // 50)):
         roles = tuple(f"role{number}" for number in range(min(50, count - room * 50)))
-        service.room(f"room{room}", roles)
+        service.create_room(f"room{room}", roles)
         for role in roles:
             service.join(role, f"c-{room}-{role}", room=f"room{room}")
     return service
 
 
 def test_spread_retries_with_many_agents() -> None:
-    service = make_service_with_agents(CROWD)
+    service = make_service_with_agents(SPREAD_RETRIES_CLIENTS)
     assert not service.beat("role0", "c-0-role0", room="room0").crowded
-    service.room("more", ("late",))
+    service.create_room("more", ("late",))
     service.join("late", "c-late", room="more")
     assert service.beat("role0", "c-0-role0", room="room0").crowded
 
 
 def test_spread_retries_counts_agents_of_machines() -> None:
     service = make_service_with_daemon_agents()
-    for number in range(SEATS_CROWD - 2):
-        service.world.leases.grant(f"r/{number}", "c", 120.0, service.machine().id, service.world.clock.monotonic())
+    for number in range(SPREAD_RETRIES_ROLES - 2):
+        service.context.leases.grant(
+            f"r/{number}", "c", 120.0, service.show_machine().id, service.context.clock.monotonic()
+        )
     assert not service.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
-    service.world.leases.grant("r/one-more", "c", 120.0, service.machine().id, service.world.clock.monotonic())
+    service.context.leases.grant("r/one-more", "c", 120.0, service.show_machine().id, service.context.clock.monotonic())
     assert service.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
 
 
 def test_spread_retry_delays() -> None:
-    presence = presence_of_agent(DEFAULTS)
-    presence.failed(0.0, 0.5)
-    assert DEFAULTS.retry_pause_s / 2 == presence.call_at
-    presence = presence_of_agent(DEFAULTS)
-    presence.is_crowded = True
-    presence.failed(0.0, 0.5)
-    assert DEFAULTS.heartbeat_interval_s / 4 == presence.call_at
-    presence.failed(10.0, 0.5)
-    assert 10.0 + DEFAULTS.heartbeat_interval_s / 2 == presence.call_at
-    assert 2 * presence.timeout_s + DEFAULTS.heartbeat_interval_s / 2 <= DEFAULTS.heartbeat_interval_s
+    presence = agent_heartbeat_policy(DEFAULT_LIMITS)
+    presence.record_failure(0.0, 0.5)
+    assert DEFAULT_LIMITS.retry_pause_s / 2 == presence.next_call_at
+    presence = agent_heartbeat_policy(DEFAULT_LIMITS)
+    presence.spread_retries = True
+    presence.record_failure(0.0, 0.5)
+    assert DEFAULT_LIMITS.heartbeat_interval_s / 4 == presence.next_call_at
+    presence.record_failure(10.0, 0.5)
+    assert 10.0 + DEFAULT_LIMITS.heartbeat_interval_s / 2 == presence.next_call_at
+    assert 2 * presence.timeout_s + DEFAULT_LIMITS.heartbeat_interval_s / 2 <= DEFAULT_LIMITS.heartbeat_interval_s
 
 
 def test_unnamed_agent_expires_alone() -> None:
@@ -54,8 +56,8 @@ def test_unnamed_agent_expires_alone() -> None:
     for _ in range(5):
         service.pass_time(30)
         service.beat_machine(("reviewer", "b"))
-    assert service.machine().daemon_connected
-    assert ["b"] == [each.connection_id for each in service.look().participants]
+    assert service.show_machine().daemon_connected
+    assert ["b"] == [each.connection_id for each in service.show_room().participants]
     assert {"builder": "starting", "reviewer": "waiting"} == role_statuses(service)
 
 
@@ -73,11 +75,11 @@ def test_expired_agent_rejoins_when_named_again() -> None:
 def test_next_beat_time_is_random() -> None:
     """Otherwise clients that beat together once would do so for ever. An agent's join and beat, a daemon's beat."""
     service = make_service_with_daemon_agents()
-    service.room("plain", ("tester",))
+    service.create_room("plain", ("tester",))
     calls: tuple[tuple[float, Callable[[], float]], ...] = (
-        (DEFAULTS.heartbeat_interval_s, lambda: service.join("tester", "t", room="plain").next_in_s),
-        (DEFAULTS.heartbeat_interval_s, lambda: service.beat("tester", "t", room="plain").next_in_s),
-        (DEFAULTS.daemon_heartbeat_interval_s, lambda: service.beat_machine().next_in_s),
+        (DEFAULT_LIMITS.heartbeat_interval_s, lambda: service.join("tester", "t", room="plain").next_in_s),
+        (DEFAULT_LIMITS.heartbeat_interval_s, lambda: service.beat("tester", "t", room="plain").next_in_s),
+        (DEFAULT_LIMITS.daemon_heartbeat_interval_s, lambda: service.beat_machine().next_in_s),
     )
     for interval_s, call in calls:
         shares = [call() / interval_s for _ in range(200)]

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import delete
 
 from greenroom.domain.errors import StoreUnavailable
-from greenroom.domain.reliability import Reliability
-from greenroom.store import log
-from greenroom.store.statement import Statement
+from greenroom.domain.limits import Limits
+from greenroom.store import event_log
+from greenroom.store.compiled_sql import Statement
 from greenroom.store.transaction import Transaction
 from tests.service.in_process_server import AsgiExchange, InProcessServer
 from tests.waiting import PATIENCE_S
@@ -23,13 +23,13 @@ STREAM = {"accept": "text/event-stream"}
 MESSAGE = {"sender": "user", "text": "do it"}
 JOIN = "/api/v1/rooms/r/participants/builder/join"
 
-DELETE_OLD_EVENTS = Statement(delete(log.events).where(log.events.c.pos < 4))
+DELETE_OLD_EVENTS = Statement(delete(event_log.events).where(event_log.events.c.pos < 4))
 
 
 @pytest.fixture
 def server() -> Iterator[InProcessServer]:
     """Pages of 2 and a feed of 5 events: every way to catch up is used."""
-    with InProcessServer(Reliability(stream_page=2, feed_events_kept=5, stream_comment_s=60)) as new_server:
+    with InProcessServer(Limits(stream_page=2, feed_events_kept=5, stream_comment_s=60)) as new_server:
         new_server.create_room()
         new_server.join()
         yield new_server
@@ -37,7 +37,7 @@ def server() -> Iterator[InProcessServer]:
 
 def record_events(numbers: range, tx: Transaction) -> None:
     for number in numbers:
-        tx.record("server", "test.event", "test", {"n": number})
+        tx.record_event("server", "test.event", "test", {"n": number})
 
 
 def open_stream(server: InProcessServer, path: str, cursor: int | None = None) -> AsgiExchange:
@@ -131,10 +131,10 @@ def test_slow_reader_misses_no_event(server: InProcessServer) -> None:
     """Far more events are recorded than the feed keeps before the stream is read: the rest comes from the store."""
 
     async def scenario() -> None:
-        cursor = server.service_context.feed.last_pos
+        cursor = server.service_context.event_buffer.last_pos
         stream = open_stream(server, ALL_EVENTS, cursor)
         async with asyncio.timeout(PATIENCE_S):
-            while not server.context.tally.streams:
+            while not server.context.counters.streams:
                 await server.send("GET", "/healthz").response()
         for first in (0, 30):
             server.store.run(partial(record_events, range(first, first + 30)))
@@ -165,7 +165,7 @@ def test_future_cursor_is_reset(server: InProcessServer, path: str) -> None:
 
 def test_expired_cursor_is_reset(server: InProcessServer) -> None:
     server.send_message()
-    server.store.run(lambda tx: tx.change(DELETE_OLD_EVENTS))
+    server.store.run(lambda tx: tx.execute(DELETE_OLD_EVENTS))
 
     async def scenario() -> None:
         old, young = open_stream(server, ALL_EVENTS, 2), open_stream(server, ALL_EVENTS, 3)
@@ -197,7 +197,7 @@ def test_streams_end_when_server_stops(server: InProcessServer) -> None:
             assert 200 == (await stream.response()).status
 
     server.run(scenario())
-    assert 0 == server.context.tally.streams
+    assert 0 == server.context.counters.streams
 
 
 def test_stream_ends_when_store_fails(server: InProcessServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,19 +217,19 @@ def test_disconnected_reader_is_removed(server: InProcessServer) -> None:
     async def scenario() -> None:
         stream = open_stream(server, ROOM_EVENTS)
         await stream.next_event()
-        assert 1 == server.context.tally.streams
+        assert 1 == server.context.counters.streams
         stream.disconnect()
         await stream.response()
 
     server.run(scenario())
-    assert 0 == server.context.tally.streams
+    assert 0 == server.context.counters.streams
 
 
 def test_idle_stream_sends_comments() -> None:
-    with InProcessServer(Reliability(stream_comment_s=0.01)) as server:
+    with InProcessServer(Limits(stream_comment_s=0.01)) as server:
 
         async def scenario() -> None:
-            stream = open_stream(server, ALL_EVENTS, server.service_context.feed.last_pos)
+            stream = open_stream(server, ALL_EVENTS, server.service_context.event_buffer.last_pos)
             async with asyncio.timeout(PATIENCE_S):
                 for _ in range(3):
                     assert b":" == (await stream.chunks.get() or b"")[:1]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.server.express import Express
+from greenroom.server.express import CallFastPath
 from greenroom.server.routes import OPERATIONS
 from tests.service.in_process_server import AsgiResponse, InProcessServer
 
@@ -137,7 +137,7 @@ async def fail_if_passed_on(*_: object) -> None:
 def test_plain_call_stays_on_fast_path(path: str, body: Any, status: int) -> None:
     server, task = make_server_with_task()
     with server:
-        express = Express(fail_if_passed_on, server.context, server.hosts, OPERATIONS)
+        express = CallFastPath(fail_if_passed_on, server.context, server.hosts, OPERATIONS)
 
         assert status == server.post(path.replace("TASK", task), body, application=express).status
 

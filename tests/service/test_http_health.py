@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.server.routes import OPERATIONS
 from greenroom.service import rooms
 from tests.service.in_process_server import InProcessServer
@@ -32,7 +32,7 @@ def test_healthy_while_loops_run(server: InProcessServer) -> None:
 
 
 def test_healthz_names_late_loops(server: InProcessServer) -> None:
-    server.clock.move(server.limits.healer_late_s + 1)
+    server.clock.advance(server.limits.healer_late_s + 1)
 
     answer = server.get("/healthz", token=None)
 
@@ -43,29 +43,29 @@ def test_failing_sweep_is_late(server: InProcessServer, monkeypatch: pytest.Monk
     def fail(_: object) -> None:
         raise ValueError("the sweep is broken")
 
-    monkeypatch.setattr("greenroom.service.sweeping.tick", fail)
+    monkeypatch.setattr("greenroom.service.sweeper.tick", fail)
     server.pass_time(server.limits.healer_late_s + 2)
 
     assert ["sweep"] == server.get("/healthz").json["late"]
-    assert server.context.healing.sweep.failures > 10
+    assert server.context.background.sweep.failures > 10
 
 
 def test_unrecorded_sweep_is_late(server: InProcessServer) -> None:
-    server.service_context.healer.is_recording = True
+    server.service_context.sweep.is_recording = True
     server.pass_time(server.limits.healer_late_s + 2)
 
     assert ["record"] == server.get("/healthz").json["late"]
 
 
 def test_loops_run_until_server_stops() -> None:
-    with InProcessServer(Reliability(sweep_interval_s=0.005)) as server:
+    with InProcessServer(Limits(sweep_interval_s=0.005)) as server:
 
         async def scenario() -> None:
-            loops = asyncio.create_task(server.context.healing.run())
+            loops = asyncio.create_task(server.context.background.run())
             async with asyncio.timeout(PATIENCE_S):
-                while server.context.tally.sweeps < 3:
+                while server.context.counters.sweeps < 3:
                     await server.send("POST", "/api/v1/rooms", {"name": "s", "roles": ["a"]}).response()
-                while "room.created" not in server.context.tally.transitions:
+                while "room.created" not in server.context.counters.transitions:
                     await server.send("GET", "/healthz").response()
             server.context.closing.set()
             async with asyncio.timeout(PATIENCE_S):
@@ -118,7 +118,7 @@ def test_unexpected_error_is_logged_not_sent(
     def fail(*_: object) -> Any:
         raise KeyError("a secret of the server")
 
-    monkeypatch.setattr(rooms, "snapshot", fail)
+    monkeypatch.setattr(rooms, "get_room_view", fail)
     with caplog.at_level(logging.ERROR):
         answer = server.get("/api/v1/rooms/r")
 
@@ -128,7 +128,7 @@ def test_unexpected_error_is_logged_not_sent(
 
 
 def test_read_queue_limit() -> None:
-    with InProcessServer(Reliability(reads_waiting_max=1)) as server:
+    with InProcessServer(Limits(reads_waiting_max=1)) as server:
 
         async def scenario() -> list[int]:
             exchanges = [server.send("GET", "/api/v1/rooms") for _ in range(3)]

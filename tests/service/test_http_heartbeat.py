@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.server.shell import Shell
+from greenroom.server.shell import HeartbeatFastPath
 from tests.service.in_process_server import InProcessServer
 
 AGENT_PATH = "/api/v1/rooms/r/participants/builder/heartbeat"
@@ -98,8 +98,8 @@ def test_shell_equals_route(path: str, body: Any, headers: dict[str, Any]) -> No
         assert routed.headers["content-type"] == fast.headers["content-type"]
         assert str(len(fast.body)) == fast.headers["content-length"]
         assert by_route.show_room()["participants"] == by_shell.show_room()["participants"]
-        assert by_route.context.tally.agent_beats == by_shell.context.tally.agent_beats
-        assert by_route.context.tally.machine_beats == by_shell.context.tally.machine_beats
+        assert by_route.context.counters.agent_beats == by_shell.context.counters.agent_beats
+        assert by_route.context.counters.machine_beats == by_shell.context.counters.machine_beats
 
 
 @pytest.mark.parametrize(("path", "body"), [(AGENT_PATH, AGENT_BEAT), (MACHINE_PATH, MACHINE_BEAT)])
@@ -108,7 +108,7 @@ def test_plain_beat_stays_in_shell(path: str, body: Any) -> None:
         raise AssertionError("this heartbeat was passed on")
 
     with make_server_with_agents() as server:
-        shell = Shell(fail_if_passed_on, server.context, server.hosts)
+        shell = HeartbeatFastPath(fail_if_passed_on, server.context, server.hosts)
 
         answer = server.post(path, body, application=shell)
 

@@ -83,7 +83,7 @@ def test_late_result_is_kept_once(server: InProcessServer) -> None:
 
 def test_key_expires_after_a_day(server: InProcessServer) -> None:
     send_with_key(server)
-    server.clock.move(server.limits.idempotency_kept_s + 1)
+    server.clock.advance(server.limits.idempotency_kept_s + 1)
     send_with_key(server)
 
     assert 2 == count_messages(server)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from greenroom.clock import MovedClock
-from greenroom.domain.reliability import Reliability
-from greenroom.server.delivery import Delivery
+from greenroom.domain.limits import Limits
+from greenroom.server.wakeups import ResultDelivery
 from greenroom.store.store import Store
 from tests.service.in_process_server import AsgiExchange, InProcessServer
 from tests.waiting import PATIENCE_S
@@ -26,7 +26,7 @@ MESSAGE = {"sender": "user", "text": "do it"}
 
 @pytest.fixture
 def server() -> Iterator[InProcessServer]:
-    limits = Reliability(
+    limits = Limits(
         claim_wait_max_s=WAIT_S,
         wishes_wait_max_s=WAIT_S,
         heartbeat_interval_s=2 * WAIT_S,
@@ -49,14 +49,14 @@ async def pause() -> None:
 async def wait_for_long_polls(server: InProcessServer, count: int = 1) -> None:
     """Wait until the server counts `count` long polls."""
     async with asyncio.timeout(PATIENCE_S):
-        while server.context.tally.waits < count:
+        while server.context.counters.long_polls < count:
             await pause()
 
 
 async def open_claim(server: InProcessServer, **more: Any) -> AsgiExchange:
     """Start a claim, and wait until it is a long poll."""
     exchange = server.send("POST", CLAIM, {**LONG_CLAIM, **more})
-    await wait_for_long_polls(server, server.context.tally.waits + 1)
+    await wait_for_long_polls(server, server.context.counters.long_polls + 1)
     return exchange
 
 
@@ -71,7 +71,7 @@ def test_message_answers_claim(server: InProcessServer) -> None:
         assert answer.json["token"]
 
     server.run(scenario())
-    assert 0 == server.context.tally.waits
+    assert 0 == server.context.counters.long_polls
 
 
 def test_claim_timeout_is_204() -> None:
@@ -100,7 +100,7 @@ def test_expired_lease_ends_claim(server: InProcessServer) -> None:
     async def scenario() -> None:
         claim = await open_claim(server)
         for _ in range(int(server.limits.heartbeat_ttl_s) + 2):
-            server.clock.move(1)
+            server.clock.advance(1)
             await server.tick_loops()
 
         answer = await claim.response()
@@ -195,7 +195,7 @@ class BlockedWriter:
     ],
 )
 def test_disconnect_before_write_changes_nothing(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
-    clock, delivery = MovedClock(), Delivery()
+    clock, delivery = MovedClock(), ResultDelivery()
     store = Store.open(tmp_path, clock, deliver=delivery.deliver)
     with InProcessServer(store=store, clock=clock) as server:
         server.create_room()
@@ -208,7 +208,7 @@ def test_disconnect_before_write_changes_nothing(tmp_path: Path, path: str, body
 
 
 def test_disconnected_old_daemon_is_no_clone(tmp_path: Path) -> None:
-    clock, delivery = MovedClock(), Delivery()
+    clock, delivery = MovedClock(), ResultDelivery()
     store = Store.open(tmp_path, clock, deliver=delivery.deliver)
     with InProcessServer(store=store, clock=clock) as server:
         server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
@@ -218,9 +218,11 @@ def test_disconnected_old_daemon_is_no_clone(tmp_path: Path) -> None:
         assert [] == server.get("/api/v1/attention").json
 
 
-async def send_and_disconnect(server: InProcessServer, delivery: Delivery, path: str, body: dict[str, Any]) -> None:
+async def send_and_disconnect(
+    server: InProcessServer, delivery: ResultDelivery, path: str, body: dict[str, Any]
+) -> None:
     """Send a request whose client disconnects before the writer comes to it."""
-    with delivery.on(asyncio.get_running_loop()):
+    with delivery.attach(asyncio.get_running_loop()):
         with BlockedWriter(server.store):
             request = server.send("POST", path, body)
             async with asyncio.timeout(PATIENCE_S):
@@ -235,13 +237,13 @@ def test_claim_timeout_renews_no_lease(server: InProcessServer) -> None:
     async def scenario() -> None:
         claim = server.send("POST", CLAIM, {**LONG_CLAIM, "wait_s": 3.0})
         await wait_for_long_polls(server)
-        (lease,) = server.service_context.leases.seats.values()
+        (lease,) = server.service_context.leases.participants.values()
         deadline = lease.deadline
-        server.clock.move(1.0)
+        server.clock.advance(1.0)
 
         answer = await claim.response()
 
         assert 204 == answer.status
-        assert [deadline] == [each.deadline for each in server.service_context.leases.seats.values()]
+        assert [deadline] == [each.deadline for each in server.service_context.leases.participants.values()]
 
     server.run(scenario())

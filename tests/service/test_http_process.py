@@ -19,11 +19,12 @@ pytestmark = pytest.mark.process
 SERVER_SCRIPT = """
 import sys
 from pathlib import Path
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.server.run import serve
 from greenroom.server.settings import ServerSettings
-follow = int(sys.argv[3]) if len(sys.argv) > 3 else None
-sys.exit(serve(ServerSettings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), follow=follow), DEFAULTS))
+parent = int(sys.argv[3]) if len(sys.argv) > 3 else None
+settings = ServerSettings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2]), parent_descriptor=parent)
+sys.exit(serve(settings, DEFAULT_LIMITS))
 """
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.server.operations import Operation
+from greenroom.server.endpoints import Endpoint
 from greenroom.server.routes import OPERATIONS
 from tests.service.in_process_server import AsgiResponse, InProcessServer
 
@@ -39,13 +39,13 @@ def check_problem(answer: AsgiResponse, status: int, code: str) -> dict[str, Any
     return problem
 
 
-def fill_path(call: Operation) -> str:
+def fill_path(call: Endpoint) -> str:
     return call.path.format(room="r", role="builder", task="task_none", machine="m1")
 
 
 @pytest.mark.parametrize("token", [None, "wrong", "gr~operator~AAAA", "gr~operator~\u00e9"])
 @pytest.mark.parametrize("call", PROTECTED, ids=lambda call: call.name)
-def test_every_operation_needs_token(shared_server: InProcessServer, call: Operation, token: str | None) -> None:
+def test_every_operation_needs_token(shared_server: InProcessServer, call: Endpoint, token: str | None) -> None:
     answer = shared_server.call(str(call.method.value), fill_path(call), {}, token=token)
 
     check_problem(answer, 401, "unauthorized")
@@ -295,5 +295,5 @@ def test_attempt_token_ends_with_attempt(server: InProcessServer) -> None:
     assert first.body == server.post(f"{path}/complete", body, token=task["token"]).body
     check_problem(server.post(f"{path}/progress", {**body, "text": "x"}, token=task["token"]), 403, "forbidden")
     check_problem(server.get(ROOM, token=task["token"]), 403, "forbidden")
-    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_kept_s + 1)
     check_problem(server.post(f"{path}/complete", body, token=task["token"]), 403, "forbidden")

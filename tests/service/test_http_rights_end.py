@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from tests.service.in_process_server import AsgiExchange, InProcessServer
 from tests.waiting import PATIENCE_S
 
@@ -13,7 +13,7 @@ STREAM = {"accept": "text/event-stream"}
 MESSAGE = {"sender": "user", "text": "a secret"}
 
 WAIT_S = 2 * PATIENCE_S
-LONG_WAITS = Reliability(
+LONG_WAITS = Limits(
     stream_comment_s=0.05,
     claim_wait_max_s=WAIT_S,
     heartbeat_interval_s=2 * WAIT_S,
@@ -71,7 +71,7 @@ def test_machine_stream_ends_when_role_moves(server: InProcessServer) -> None:
     reassign: Call = ("PUT", "/api/v1/rooms/r/roles/reviewer/agent", {"kind": "custom"})
     event_types = events_until_stream_ends(
         server,
-        server.service_context.keys.machine_token("m1"),
+        server.service_context.tokens.make_machine_token("m1"),
         [reassign, ("POST", "/api/v1/rooms/r/messages", MESSAGE)],
     )
     assert "message.sent" not in event_types
@@ -81,8 +81,12 @@ def test_machine_stream_ends_when_role_moves(server: InProcessServer) -> None:
 def test_stream_survives_rename_ends_with_room(server: InProcessServer, scope: str) -> None:
     """An operator's stream still has the room's last events."""
     server.join()
-    keys = server.service_context.keys
-    token = keys.operator_token() if scope == "operator" else keys.agent_token(server.show_room()["id"], "builder")
+    keys = server.service_context.tokens
+    token = (
+        keys.make_operator_token()
+        if scope == "operator"
+        else keys.make_agent_token(server.show_room()["id"], "builder")
+    )
     calls: list[Call] = [
         ("PATCH", "/api/v1/rooms/r", {"name": "s"}),
         ("POST", "/api/v1/rooms", {"name": "r", "roles": ["builder"]}),
@@ -97,7 +101,7 @@ def test_stream_survives_rename_ends_with_room(server: InProcessServer, scope: s
 
 
 def test_open_claim_refused_when_role_moves(server: InProcessServer) -> None:
-    token = server.service_context.keys.machine_token("m1")
+    token = server.service_context.tokens.make_machine_token("m1")
     beat = {"incarnation": "i1", "agents": []}
     assert 200 == server.post("/api/v1/machines/m1/heartbeat", beat, token=token).status
     joined = server.post("/api/v1/rooms/r/participants/reviewer/join", {"connection_id": "A"}, token=token)

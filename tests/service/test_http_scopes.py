@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from greenroom.server.routes import OPERATIONS
-from greenroom.store import log
+from greenroom.store import event_log
 from tests.service.in_process_server import AsgiResponse, InProcessServer
 
 SCOPES: Final = ("none", "operator", "machine", "agent", "attempt", "finished", "other_agent", "other_machine")
@@ -105,13 +105,13 @@ ROWS: Final = (
     Row("delete_machine", "DELETE /api/v1/machines/idle", None,          "401 204 403 403 403 403 403 403"),
     Row("machine_heartbeat", "POST /api/v1/machines/m1/heartbeat", {"incarnation": "i1"},
                                                                          "401 200 200 403 403 403 403 403"),
-    Row("list_wishes",   "GET /api/v1/machines/m1/wishes", None,         "401 200 200 403 403 403 403 403"),
-    Row("post_facts",    "POST /api/v1/machines/m1/facts", {"incarnation": "i1", "facts": []},
+    Row("list_assignments",   "GET /api/v1/machines/m1/wishes", None,         "401 200 200 403 403 403 403 403"),
+    Row("post_reports",    "POST /api/v1/machines/m1/facts", {"incarnation": "i1", "facts": []},
                                                                          "401 200 200 403 403 403 403 403"),
     Row("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
     Row("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
     # The server.
-    Row("list_attention", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
+    Row("list_alerts", "GET /api/v1/attention", None,                 "401 200 403 403 403 403 403 403"),
     Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
     Row("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
     Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
@@ -144,15 +144,15 @@ class PopulatedServer:
         server.put("/api/v1/machines/idle", {"name": "idle", "harnesses": []})
         server.post(f"{R}/participants/builder/join", JOIN)
         self.tasks = self._create_tasks()
-        keys = server.service_context.keys
+        keys = server.service_context.tokens
         room_ids = {name: server.get(f"/api/v1/rooms/{name}").json["id"] for name in ("r", "s")}
         self.tokens: dict[str, str | None] = {
             "none": None,
-            "operator": keys.operator_token(),
-            "machine": keys.machine_token("m1"),
-            "agent": keys.agent_token(room_ids["r"], "builder"),
-            "other_agent": keys.agent_token(room_ids["s"], "builder"),
-            "other_machine": keys.machine_token("m2"),
+            "operator": keys.make_operator_token(),
+            "machine": keys.make_machine_token("m1"),
+            "agent": keys.make_agent_token(room_ids["r"], "builder"),
+            "other_agent": keys.make_agent_token(room_ids["s"], "builder"),
+            "other_machine": keys.make_machine_token("m2"),
             "attempt": self._token_by_task["held"],
             "finished": self._token_by_task["completed"],
             "cancelled": self._token_by_task["cancelled"],
@@ -228,7 +228,7 @@ def test_refused_calls_change_nothing(shared: PopulatedServer, row: Row, scope: 
 
 def last_position(populated: PopulatedServer) -> int:
     """The position of the last event: each change of the store is an event."""
-    return populated.server.service_context.store.read(log.last_pos)
+    return populated.server.service_context.store.read(event_log.get_last_pos)
 
 
 def test_table_has_every_operation() -> None:

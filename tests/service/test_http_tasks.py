@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenroom.domain.errors import StoreUnavailable
-from greenroom.service import decisions, tasks
+from greenroom.service import task_admin, tasks
 from tests.service.in_process_server import AsgiResponse, InProcessServer
 
 
@@ -160,7 +160,7 @@ def test_server_error_is_not_stored(server: InProcessServer, monkeypatch: pytest
         raise StoreUnavailable("The disk is full.", "Make room on it.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(decisions, "queue", fail)
+        patch.setattr(task_admin, "queue_task", fail)
         assert 503 == act_as_user(server, task, "queue", key="k").status
     assert "pending" == act_as_user(server, task, "queue", key="k").json["status"]
 

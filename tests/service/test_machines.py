@@ -2,22 +2,22 @@
 
 import pytest
 
-from greenroom.domain.caller import THE_OPERATOR
 from greenroom.domain.errors import Superseded
-from greenroom.service import connecting
+from greenroom.domain.principal import OPERATOR_PRINCIPAL
+from greenroom.service import machine_heartbeats
 from greenroom.wire import requests
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import DAEMON, join_daemon_agents, role_statuses
 
 
-def make_service_with_daemon_agents() -> House:
-    service = House()
+def make_service_with_daemon_agents() -> InProcessService:
+    service = InProcessService()
     join_daemon_agents(service)
     return service
 
 
-def exit_report(report_id: str, task: str, attempt: int, connection: str = "a") -> requests.Fact:
-    return requests.Fact(
+def exit_report(report_id: str, task: str, attempt: int, connection: str = "a") -> requests.AgentReport:
+    return requests.AgentReport(
         id=report_id,
         kind="exited",
         room="r",
@@ -35,7 +35,7 @@ def test_machine_beats_keep_agents_present() -> None:
         service.pass_time(30)
         reply = service.beat_machine(("builder", "a"), ("reviewer", "b"))
         assert ["ok", "ok"] == [agent.status for agent in reply.agents]
-    assert ["a", "b"] == [each.connection_id for each in service.look().participants]
+    assert ["a", "b"] == [each.connection_id for each in service.show_room().participants]
     assert "participant.expired" not in service.event_types()
 
 
@@ -51,29 +51,29 @@ def test_silent_machine_agents_unknown_then_offline() -> None:
 
 def test_next_beat_restores_machine_and_agents() -> None:
     service = make_service_with_daemon_agents()
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a")
     assert task is not None
     service.pass_time(300)
-    assert not service.machine().daemon_connected
-    assert "pending" == service.task(task.id).status
+    assert not service.show_machine().daemon_connected
+    assert "pending" == service.show_task(task.id).status
     before = len(service.events())
     reply = service.beat_machine(("builder", "a"), ("reviewer", "b"))
     assert (True, "ok") == (reply.daemon_connected, reply.status)
     assert [("ok", task.id), ("ok", None)] == [(a.status, a.task.id if a.task else None) for a in reply.agents]
     event_types = [event.type for event in service.events()[before:]]
     assert ["machine.reconnected", "task.resumed", "participant.rejoined", "participant.rejoined"] == event_types
-    assert (task.attempt, "a") == (service.task(task.id).attempt, service.task(task.id).claimed_by)
-    assert service.machine().daemon_connected
+    assert (task.attempt, "a") == (service.show_task(task.id).attempt, service.show_task(task.id).claimed_by)
+    assert service.show_machine().daemon_connected
 
 
 def test_machine_silence_is_no_task_failure() -> None:
     service = make_service_with_daemon_agents()
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a")
     assert task is not None
     service.pass_time(300)
-    assert ("pending", 0) == (service.task(task.id).status, service.task(task.id).deaths)
+    assert ("pending", 0) == (service.show_task(task.id).status, service.show_task(task.id).deaths)
 
 
 def test_taken_over_agent_is_superseded() -> None:
@@ -86,18 +86,18 @@ def test_taken_over_agent_is_superseded() -> None:
 
 def test_exit_report_releases_task_once() -> None:
     service = make_service_with_daemon_agents()
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a")
     assert task is not None
-    assert 1 == service.report(exit_report("f1", task.id, task.attempt)).accepted
+    assert 1 == service.send_reports(exit_report("f1", task.id, task.attempt)).accepted
     assert ("pending", "exited", 1) == (
-        service.task(task.id).status,
-        service.task(task.id).released_cause,
-        service.task(task.id).deaths,
+        service.show_task(task.id).status,
+        service.show_task(task.id).released_cause,
+        service.show_task(task.id).deaths,
     )
-    assert 0 == service.report(exit_report("f1", task.id, task.attempt)).accepted
+    assert 0 == service.send_reports(exit_report("f1", task.id, task.attempt)).accepted
     assert 1 == service.event_types().count("agent.exited")
-    service.caller = DAEMON
+    service.principal = DAEMON
     service.join("builder", "a2")
     again = service.claim("builder", "a2")
     assert again is not None
@@ -106,43 +106,43 @@ def test_exit_report_releases_task_once() -> None:
 
 def test_exit_report_of_former_holder_only_logged() -> None:
     service = make_service_with_daemon_agents()
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a")
     assert task is not None
     service.join("builder", "newer")
     service.pass_time(service.limits.takeover_grace_s)
     taken = service.claim("builder", "newer")
     assert taken is not None
-    service.report(exit_report("f1", task.id, task.attempt))
-    assert ("acknowledged", "newer") == (service.task(task.id).status, service.task(task.id).claimed_by)
-    assert ["newer"] == [each.connection_id for each in service.look().participants if each.role == "builder"]
+    service.send_reports(exit_report("f1", task.id, task.attempt))
+    assert ("acknowledged", "newer") == (service.show_task(task.id).status, service.show_task(task.id).claimed_by)
+    assert ["newer"] == [each.connection_id for each in service.show_room().participants if each.role == "builder"]
 
 
 def test_third_failure_quarantines_task() -> None:
     service = make_service_with_daemon_agents()
-    sent = service.send().task
+    sent = service.send_message().task
     assert sent is not None
-    service.caller = DAEMON
+    service.principal = DAEMON
     connection = "a"
     for failure in range(3):
         task = service.claim("builder", connection)
         assert task is not None
-        service.report(exit_report(f"f{failure}", task.id, task.attempt, connection))
+        service.send_reports(exit_report(f"f{failure}", task.id, task.attempt, connection))
         connection = f"a{failure}"
         service.join("builder", connection)
-    service.caller = THE_OPERATOR
-    assert ("quarantined", 3) == (service.task(sent.id).status, service.task(sent.id).deaths)
+    service.principal = OPERATOR_PRINCIPAL
+    assert ("quarantined", 3) == (service.show_task(sent.id).status, service.show_task(sent.id).deaths)
     assert service.claim("builder", connection) is None
 
 
 def test_new_incarnation_ends_unnamed_agents() -> None:
     service = make_service_with_daemon_agents()
-    service.send()
+    service.send_message()
     task = service.claim("builder", "a")
     assert task is not None
     service.beat_machine(incarnation="i2")
-    assert [] == list(service.look().participants)
-    assert ("pending", "exited") == (service.task(task.id).status, service.task(task.id).released_cause)
+    assert [] == list(service.show_room().participants)
+    assert ("pending", "exited") == (service.show_task(task.id).status, service.show_task(task.id).released_cause)
 
 
 def test_older_incarnation_is_superseded() -> None:
@@ -150,13 +150,15 @@ def test_older_incarnation_is_superseded() -> None:
     service.beat_machine(incarnation="i2")
     assert "superseded" == service.beat_machine(("builder", "a"), incarnation="i1").status
     with pytest.raises(Superseded, match="newer incarnation"):
-        service.report(incarnation="i1")
+        service.send_reports(incarnation="i1")
 
 
 def test_leaving_beat_disconnects_machine() -> None:
     service = make_service_with_daemon_agents()
     body = requests.MachineHeartbeat(incarnation="i1", leaving=True)
-    reply = service.write(lambda tx: connecting.reconnect(service.world, tx, DAEMON, "m1", body))
+    reply = service.run_mutation(
+        lambda tx: machine_heartbeats.process_heartbeat(service.context, tx, DAEMON, "m1", body)
+    )
     assert not reply.daemon_connected
     assert {"builder": "offline", "reviewer": "offline"} == role_statuses(service)
     assert service.beat_machine(("builder", "a")).daemon_connected
@@ -164,8 +166,8 @@ def test_leaving_beat_disconnects_machine() -> None:
 
 def test_reassignment_reaches_old_machine() -> None:
     service = make_service_with_daemon_agents()
-    service.register("m2")
-    before = service.machine("m1"), service.world.leases.machines["m1"].wishes_version
-    service.wish("builder", machine="m2", desired="stopped")
-    assert before[1] + 1 == service.world.leases.machines["m1"].wishes_version
+    service.register_machine("m2")
+    before = service.show_machine("m1"), service.context.leases.machines["m1"].wishes_version
+    service.set_agent_spec("builder", machine="m2", desired="stopped")
+    assert before[1] + 1 == service.context.leases.machines["m1"].wishes_version
     assert "stopping" == role_statuses(service)["builder"]

@@ -1,17 +1,17 @@
 """Many agents lost at the same time raise one alert, which their return resolves."""
 
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
 
-def join_roles(count: int) -> House:
-    service = House()
-    service.room(roles=tuple(f"role{number}" for number in range(count)))
+def join_roles(count: int) -> InProcessService:
+    service = InProcessService()
+    service.create_room(roles=tuple(f"role{number}" for number in range(count)))
     for number in range(count):
         service.join(f"role{number}", f"c{number}")
     return service
 
 
-def list_alert_events(service: House) -> list[str]:
+def list_alert_events(service: InProcessService) -> list[str]:
     return [event.type for event in service.events() if event.type.startswith("attention.")]
 
 
@@ -28,7 +28,7 @@ def test_alert_resolved_on_return_after_server_restart() -> None:
     service = join_roles(4)
     service.pass_time(200)
     assert ["attention.raised"] == list_alert_events(service)
-    service.open()
+    service.restart_server()
     for number in range(3):
         service.join(f"role{number}", f"c{number}")
     service.pass_time(2)

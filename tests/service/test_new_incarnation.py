@@ -1,26 +1,26 @@
 """The first beat of a new incarnation corrects what the server has recorded about a machine."""
 
-from greenroom.domain.caller import THE_OPERATOR
-from greenroom.wire.requests import Fact
-from tests.service.house import House
+from greenroom.domain.principal import OPERATOR_PRINCIPAL
+from greenroom.wire.requests import AgentReport
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import DAEMON, claim_task, join_daemon_agents
 
 
-class CrashedDaemonService(House):
+class CrashedDaemonService(InProcessService):
     """Machine m1 with agents a and b, a with a task; its daemon, incarnation i1, has just been killed."""
 
     def __init__(self) -> None:
         super().__init__()
         join_daemon_agents(self)
-        self.send()
+        self.send_message()
         self.held_task = claim_task(self, "a").id
-        self.caller = DAEMON
+        self.principal = DAEMON
 
     def present_connections(self) -> list[str]:
-        return [each.connection_id for each in self.look().participants]
+        return [each.connection_id for each in self.show_room().participants]
 
     def task_outcome(self) -> tuple[str, str | None, int]:
-        task = self.task(self.held_task)
+        task = self.show_task(self.held_task)
         return task.status, task.released_cause, task.deaths
 
     def pass_until_expired(self) -> None:
@@ -29,7 +29,7 @@ class CrashedDaemonService(House):
         assert self.present_connections() == []
 
     def report_exit(self, intended: bool = False) -> None:
-        exit_report = Fact(
+        exit_report = AgentReport(
             id="exit:a",
             kind="exited",
             room="r",
@@ -40,7 +40,7 @@ class CrashedDaemonService(House):
             code=1,
             intended=intended,
         )
-        self.report(exit_report, incarnation="i2")
+        self.send_reports(exit_report, incarnation="i2")
 
 
 def test_adopted_agent_keeps_task() -> None:
@@ -104,9 +104,9 @@ def test_reported_exit_counts_once() -> None:
 
 def test_beat_after_role_removal() -> None:
     service = CrashedDaemonService()
-    service.caller = THE_OPERATOR
+    service.principal = OPERATOR_PRINCIPAL
     service.cancel(service.held_task)
     service.pass_until_expired()
-    service.change(roles=["reviewer"], entry_role="reviewer")
-    service.caller = DAEMON
+    service.change_room(roles=["reviewer"], entry_role="reviewer")
+    service.principal = DAEMON
     assert service.beat_machine(("reviewer", "b"), incarnation="i2").agents[0].status == "ok"

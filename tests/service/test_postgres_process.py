@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from greenroom.client.session import Session
+from greenroom.client.api_client import ApiClient
 from greenroom.domain.errors import Unavailable
-from greenroom.store.postgres.lock import KEY
+from greenroom.store.postgres.advisory_lock import LOCK_KEY
 from greenroom.wire import requests
-from tests.postgres import UNHURRIED, Server, place_of
+from tests.postgres import LENIENT_LIMITS, PostgresServer, server_folder
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
@@ -40,13 +40,13 @@ class PostgresServerProcess:
         )
         assert self.process.stderr is not None
         self.stderr = self.process.stderr
-        self.session: Session | None = None
+        self.session: ApiClient | None = None
 
-    def wait_until_ready(self) -> Session:
+    def wait_until_ready(self) -> ApiClient:
         for line in self.stderr:
             if line.startswith("listening on "):
                 token = (self.data_dir / "operator.token").read_text().strip()
-                self.session = Session(line.removeprefix("listening on ").strip(), token, UNHURRIED)
+                self.session = ApiClient(line.removeprefix("listening on ").strip(), token, LENIENT_LIMITS)
                 return self.session
         raise AssertionError(f"the server exited with {self.process.wait()}")
 
@@ -75,16 +75,16 @@ def start_server() -> Iterator[StartServer]:
 
 
 @pytest.fixture
-def url(postgres: Server) -> Iterator[str]:
+def url(postgres: PostgresServer) -> Iterator[str]:
     with postgres.database() as database_url:
         yield database_url
 
 
-def create_room(session: Session, name: str) -> None:
+def create_room(session: ApiClient, name: str) -> None:
     session.create_room(requests.CreateRoom(name=name, roles=["builder"]))
 
 
-def list_room_names(session: Session) -> list[str]:
+def list_room_names(session: ApiClient) -> list[str]:
     return [room.name for room in session.rooms()]
 
 
@@ -109,19 +109,21 @@ def test_second_server_names_lock_holder(start_server: StartServer, tmp_path: Pa
     assert re.search(rf"greenroom server {first.process.pid}@.* since 20\d\d-", stderr_text)
 
 
-def test_server_exits_when_lock_is_taken(start_server: StartServer, tmp_path: Path, url: str, postgres: Server) -> None:
+def test_server_exits_when_lock_is_taken(
+    start_server: StartServer, tmp_path: Path, url: str, postgres: PostgresServer
+) -> None:
     first = start_server(tmp_path, url)
     first.wait_until_ready()
     name = conninfo_to_dict(url)["dbname"]
     with psycopg.connect(url, autocommit=True, application_name="another one") as other, ThreadPoolExecutor(1) as pool:
         other.execute(f"SET lock_timeout = '{PATIENCE_S}s'")
         # It queues before the lock is free, or the first server might take the lock again sooner.
-        pending_lock = pool.submit(other.execute, f"SELECT pg_advisory_lock({KEY})")
+        pending_lock = pool.submit(other.execute, f"SELECT pg_advisory_lock({LOCK_KEY})")
         wait_until(
-            lambda: postgres.admin(f"SELECT 1 {ADVISORY} AND NOT granted", name),
+            lambda: postgres.run_as_superuser(f"SELECT 1 {ADVISORY} AND NOT granted", name),
             "another connection waits for the lock",
         )
-        postgres.admin(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
+        postgres.run_as_superuser(f"SELECT pg_terminate_backend(pid) {ADVISORY} AND granted", name)
         pending_lock.result()
         code, stderr_text = first.wait_for_exit()
     assert code == 78
@@ -129,7 +131,7 @@ def test_server_exits_when_lock_is_taken(start_server: StartServer, tmp_path: Pa
 
 
 def test_database_outage_and_return(start_server: StartServer, tmp_path: Path) -> None:
-    own_postgres = Server(place_of(tmp_path))
+    own_postgres = PostgresServer(server_folder(tmp_path))
     with own_postgres.database() as url:
         session = start_server(tmp_path, url).wait_until_ready()
         create_room(session, "shop")
@@ -152,12 +154,12 @@ def test_database_outage_and_return(start_server: StartServer, tmp_path: Path) -
 
 
 def test_beats_work_while_database_hangs(start_server: StartServer, tmp_path: Path) -> None:
-    own_postgres = Server(place_of(tmp_path))
+    own_postgres = PostgresServer(server_folder(tmp_path))
     with own_postgres.database() as url:
         session = start_server(tmp_path, url, GREENROOM_DATABASE_TIMEOUT_S="3").wait_until_ready()
         create_room(session, "shop")
         session.join("shop", "builder", "a")
-        with own_postgres.hanging():
+        with own_postgres.suspended():
             for call in (lambda: create_room(session, "other"), lambda: list_room_names(session)):
                 with pytest.raises(Unavailable, match=r"did not answer|timeout"):
                     call()

@@ -18,7 +18,7 @@ class ResidentMachine:
         server.create_room()
         server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": ["agent"]})
         server.put("/api/v1/rooms/r/roles/builder/agent", {"kind": "remote", "machine": "m1", "harness": "agent"})
-        self.token = server.service_context.keys.machine_token("m1")
+        self.token = server.service_context.tokens.make_machine_token("m1")
         self.beat()
         assert 200 == server.post(f"{PARTICIPANT_PATH}/join", CONNECTION, token=self.token).status
         self.agent_token: str = server.post("/api/v1/rooms/r/roles/builder/token", token=self.token).json["token"]

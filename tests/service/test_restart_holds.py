@@ -5,71 +5,71 @@ from typing import Any
 
 import pytest
 
-from greenroom.clock import instant_of
-from greenroom.domain.caller import MACHINE, Caller
+from greenroom.clock import format_instant
+from greenroom.domain.principal import MACHINE, Principal
 from greenroom.service import roles
 from greenroom.wire.replies import RoleView
-from greenroom.wire.requests import Explain, Fact
-from tests.service.house import House
+from greenroom.wire.requests import AgentReport, GiveReason
+from tests.service.in_process_service import InProcessService
 
-DAEMON = Caller(scope=MACHINE, machine="m1")
+DAEMON = Principal(scope=MACHINE, machine="m1")
 
 
 @pytest.fixture
-def service() -> House:
+def service() -> InProcessService:
     """A builder a on machine m1, which is connected."""
-    new_service = House()
-    new_service.room(max_requests=5)
-    new_service.register()
-    new_service.wish("builder")
+    new_service = InProcessService()
+    new_service.create_room(max_requests=5)
+    new_service.register_machine()
+    new_service.set_agent_spec("builder")
     new_service.beat_machine()
     join_as_daemon(new_service, "a")
     return new_service
 
 
-def join_as_daemon(service: House, connection: str) -> None:
+def join_as_daemon(service: InProcessService, connection: str) -> None:
     """Let the daemon of m1 join as builder, if the role is vacant."""
     call_as_daemon(service, lambda: service.join("builder", connection, if_vacant=True))
 
 
-def call_as_daemon(service: House, call: Callable[[], Any]) -> Any:
-    previous_caller, service.caller = service.caller, DAEMON
+def call_as_daemon(service: InProcessService, call: Callable[[], Any]) -> Any:
+    previous_caller, service.principal = service.principal, DAEMON
     try:
         return call()
     finally:
-        service.caller = previous_caller
+        service.principal = previous_caller
 
 
-def claim_new_task(service: House, connection: str) -> tuple[str, int]:
+def claim_new_task(service: InProcessService, connection: str) -> tuple[str, int]:
     """Let the daemon's agent claim a new task; return its id and attempt."""
-    claimed = service.working_as(DAEMON, "builder", connection)
+    claimed = service.join_and_claim_as(DAEMON, "builder", connection)
     return claimed.id, claimed.attempt
 
 
-def instant_in(service: House, seconds: float) -> str:
-    return instant_of(service.clock.wall() + seconds)
+def instant_in(service: InProcessService, seconds: float) -> str:
+    return format_instant(service.clock.wall() + seconds)
 
 
-def make_report(kind: str, connection: str = "a", **more: Any) -> Fact:
+def make_report(kind: str, connection: str = "a", **more: Any) -> AgentReport:
     fields = {"id": f"{kind}.{connection}.{more.get('task')}", "room": "r", "role": "builder", **more}
-    return Fact(kind=kind, connection_id=connection, **fields)  # type: ignore[arg-type]
+    return AgentReport(kind=kind, connection_id=connection, **fields)  # type: ignore[arg-type]
 
 
-def send_reports(service: House, *reports: Fact) -> int:
-    accepted: int = call_as_daemon(service, lambda: service.report(*reports)).accepted
+def send_reports(service: InProcessService, *reports: AgentReport) -> int:
+    accepted: int = call_as_daemon(service, lambda: service.send_reports(*reports)).accepted
     return accepted
 
 
-def builder_view(service: House) -> RoleView:
-    return service.look().roles[0]
+def builder_view(service: InProcessService) -> RoleView:
+    return service.show_room().roles[0]
 
 
-def builder_status(service: House) -> tuple[str, str | None, str | None]:
+def builder_status(service: InProcessService) -> tuple[str, str | None, str | None]:
     view = builder_view(service)
     return view.status, view.status_reason, view.status_until
 
 
-def list_alert_kinds(service: House) -> list[str]:
+def list_alert_kinds(service: InProcessService) -> list[str]:
     """The kinds of alerts that are raised for the role, without those about tasks."""
     raised_by_kind: dict[str, bool] = {}
     for event in service.events():
@@ -78,7 +78,7 @@ def list_alert_kinds(service: House) -> list[str]:
     return [kind for kind, is_raised in raised_by_kind.items() if is_raised]
 
 
-def crash_loop_until_restart(service: House) -> None:
+def crash_loop_until_restart(service: InProcessService) -> None:
     send_reports(
         service, make_report("exited", code=3), make_report("parked", detail="it failed again in its probe run")
     )
@@ -87,21 +87,21 @@ def crash_loop_until_restart(service: House) -> None:
 # Backing off.
 
 
-def test_backoff_is_shown_until_it_ends(service: House) -> None:
+def test_backoff_is_shown_until_it_ends(service: InProcessService) -> None:
     until = instant_in(service, 40)
     send_reports(service, make_report("exited", code=3, until=until))
     assert builder_status(service) == ("backing_off", "exited with code 3", until)
     service.pass_time(10)
     service.beat_machine()
     assert builder_status(service)[0] == "backing_off"
-    service.clock.move(31)
+    service.clock.advance(31)
     service.beat_machine()
     assert builder_status(service) == ("starting", "machine m1 is about to start the agent", instant_in(service, 59))
     join_as_daemon(service, "b")
     assert builder_status(service) == ("waiting", None, None)
 
 
-def test_reports_become_events_once_in_order(service: House) -> None:
+def test_reports_become_events_once_in_order(service: InProcessService) -> None:
     reports = (
         make_report("exited", code=3, until=instant_in(service, 1)),
         make_report("parked", until=instant_in(service, 300), detail="too often"),
@@ -118,14 +118,14 @@ def test_reports_become_events_once_in_order(service: House) -> None:
 # Crash-looping.
 
 
-def test_probe_run_until_task_completes(service: House) -> None:
+def test_probe_run_until_task_completes(service: InProcessService) -> None:
     send_reports(
         service,
         make_report("exited", code=3),
         make_report("parked", until=instant_in(service, 60), detail="3 ends in 5 min"),
     )
     assert list_alert_kinds(service) == []
-    service.clock.move(61)
+    service.clock.advance(61)
     service.beat_machine()
     assert builder_status(service)[:2] == ("starting", "machine m1 is about to start a probe run")
     join_as_daemon(service, "b")
@@ -138,18 +138,18 @@ def test_probe_run_until_task_completes(service: House) -> None:
     assert "agent.unparked" in service.event_types()
 
 
-def test_probe_failure_spares_task_and_raises_alert(service: House) -> None:
+def test_probe_failure_spares_task_and_raises_alert(service: InProcessService) -> None:
     send_reports(service, make_report("exited", code=3), make_report("parked", until=instant_in(service, 60)))
-    service.clock.move(61)
+    service.clock.advance(61)
     service.beat_machine()
     task, attempt = claim_new_task(service, "b")
     failed_probe = make_report("exited", "b", task=task, attempt=attempt, code=4, trial=True)
     send_reports(service, failed_probe)
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
     assert ("pending", "exited", 0) == (
-        service.task(task).status,
-        service.task(task).released_cause,
-        service.task(task).deaths,
+        service.show_task(task).status,
+        service.show_task(task).released_cause,
+        service.show_task(task).deaths,
     )
     send_reports(service, make_report("parked", "b", detail="it failed again in its probe run"))
     assert builder_status(service) == (
@@ -164,27 +164,27 @@ def test_probe_failure_spares_task_and_raises_alert(service: House) -> None:
     assert alert_event.data["text"].startswith("r/builder is parked: it failed again in its probe run; ")
 
 
-def test_probe_failure_reported_without_task(service: House) -> None:
+def test_probe_failure_reported_without_task(service: InProcessService) -> None:
     task, _ = claim_new_task(service, "a")
     send_reports(service, make_report("exited", code=4, trial=True))
-    assert (service.task(task).status, service.task(task).deaths) == ("pending", 0)
+    assert (service.show_task(task).status, service.show_task(task).deaths) == ("pending", 0)
 
 
 # Paused.
 
 
-def test_timed_pause_raises_no_alert(service: House) -> None:
+def test_timed_pause_raises_no_alert(service: InProcessService) -> None:
     task, attempt = claim_new_task(service, "a")
     until = instant_in(service, 600)
     exit_report = make_report("exited", task=task, attempt=attempt, code=1, intended=True)
     send_reports(service, exit_report, make_report("paused", until=until, detail="the provider's limit is reached"))
     assert builder_status(service) == ("paused", "the provider's limit is reached", until)
-    assert (service.task(task).status, service.task(task).deaths) == ("pending", 0)
-    assert (list(service.look().participants), list_alert_kinds(service)) == ([], [])
+    assert (service.show_task(task).status, service.show_task(task).deaths) == ("pending", 0)
+    assert (list(service.show_room().participants), list_alert_kinds(service)) == ([], [])
     assert call_as_daemon(service, lambda: service.leave("builder", "a", cause="stopped")) == "ok"
 
 
-def test_open_ended_pause_raises_alert(service: House) -> None:
+def test_open_ended_pause_raises_alert(service: InProcessService) -> None:
     send_reports(service, make_report("paused", detail="not logged in"))
     advice = "not logged in; fix the cause, then run `greenroom agent restart r/builder`"
     assert builder_status(service) == ("paused", advice, None)
@@ -192,7 +192,7 @@ def test_open_ended_pause_raises_alert(service: House) -> None:
     assert f"r/builder is paused: {advice}." in [event.data.get("text") for event in service.events()]
 
 
-def test_crash_looping_shown_while_machine_is_gone(service: House) -> None:
+def test_crash_looping_shown_while_machine_is_gone(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     service.beat_machine(leaving=True)
     assert builder_status(service)[0] == "parked"
@@ -201,30 +201,30 @@ def test_crash_looping_shown_while_machine_is_gone(service: House) -> None:
 # What ends a restart hold.
 
 
-def restart_agent(service: House) -> None:
-    service.write(lambda tx: roles.restart(service.world, tx, service.caller, "r", "builder", Explain()))
+def restart_agent(service: InProcessService) -> None:
+    service.run_mutation(lambda tx: roles.restart(service.context, tx, service.principal, "r", "builder", GiveReason()))
 
 
-ENDS: tuple[Callable[[House], object], ...] = (
+ENDS: tuple[Callable[[InProcessService], object], ...] = (
     restart_agent,
-    lambda service: service.wish("builder", desired="stopped"),
-    lambda service: service.wish("builder", machine=None),
+    lambda service: service.set_agent_spec("builder", desired="stopped"),
+    lambda service: service.set_agent_spec("builder", machine=None),
     lambda service: service.join("builder", "user_agent"),
-    lambda service: service.change(roles=["reviewer"], entry_role="reviewer"),
+    lambda service: service.change_room(roles=["reviewer"], entry_role="reviewer"),
     lambda service: service.close_room(),
     lambda service: send_reports(service, make_report("unparked")),
 )
 
 
 @pytest.mark.parametrize("end", ENDS, ids=["restart", "stop", "custom", "user", "removed", "closed", "recovered"])
-def test_alert_is_resolved_by(service: House, end: Callable[[House], object]) -> None:
+def test_alert_is_resolved_by(service: InProcessService, end: Callable[[InProcessService], object]) -> None:
     crash_loop_until_restart(service)
     assert list_alert_kinds(service) == ["parked"]
     end(service)
     assert list_alert_kinds(service) == []
 
 
-def test_restart_clears_hold(service: House) -> None:
+def test_restart_clears_hold(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     restart_agent(service)
     assert builder_status(service)[0] == "starting"
@@ -232,7 +232,7 @@ def test_restart_clears_hold(service: House) -> None:
     assert builder_status(service) == ("waiting", None, None)
 
 
-def test_user_join_and_leave_keeps_hold(service: House) -> None:
+def test_user_join_and_leave_keeps_hold(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     service.join("builder", "user_agent")
     assert builder_status(service) == ("waiting", None, None)
@@ -241,7 +241,7 @@ def test_user_join_and_leave_keeps_hold(service: House) -> None:
     assert list_alert_kinds(service) == ["parked"]
 
 
-def test_user_expiry_keeps_hold(service: House) -> None:
+def test_user_expiry_keeps_hold(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     service.join("builder", "user_agent")
     for _ in range(5):
@@ -252,7 +252,7 @@ def test_user_expiry_keeps_hold(service: House) -> None:
     assert list_alert_kinds(service) == []
 
 
-def test_daemon_join_and_task_end_hold(service: House) -> None:
+def test_daemon_join_and_task_end_hold(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     join_as_daemon(service, "b")
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("waiting", [])
@@ -264,7 +264,7 @@ def test_daemon_join_and_task_end_hold(service: House) -> None:
 # Outdated reports.
 
 
-def test_report_of_older_generation_only_logged(service: House) -> None:
+def test_report_of_older_generation_only_logged(service: InProcessService) -> None:
     """The daemon was offline when a user restarted the role: its old report must not stop the restarts again."""
     generation = builder_view(service).generation
     restart_agent(service)
@@ -274,20 +274,20 @@ def test_report_of_older_generation_only_logged(service: House) -> None:
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
 
 
-def test_report_of_older_participant_only_logged(service: House) -> None:
+def test_report_of_older_participant_only_logged(service: InProcessService) -> None:
     call_as_daemon(service, lambda: service.join("builder", "b"))
     assert (
         send_reports(service, make_report("exited", code=3, until=instant_in(service, 60)), make_report("paused")) == 2
     )
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("waiting", [])
-    assert ["b"] == [each.connection_id for each in service.look().participants]
+    assert ["b"] == [each.connection_id for each in service.show_room().participants]
     service.leave("builder", "b")
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
 
 
-def test_report_of_reassigned_role_only_logged(service: House) -> None:
-    service.register("m2")
-    service.wish("builder", machine="m2")
+def test_report_of_reassigned_role_only_logged(service: InProcessService) -> None:
+    service.register_machine("m2")
+    service.set_agent_spec("builder", machine="m2")
     service.beat_machine(machine="m2")
     assert (
         send_reports(service, make_report("exited", code=3, until=instant_in(service, 60)), make_report("parked")) == 2
@@ -295,6 +295,6 @@ def test_report_of_reassigned_role_only_logged(service: House) -> None:
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
 
 
-def test_recovery_report_keeps_pause(service: House) -> None:
+def test_recovery_report_keeps_pause(service: InProcessService) -> None:
     send_reports(service, make_report("paused", detail="not logged in"), make_report("unparked"))
     assert builder_status(service)[0] == "paused"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from greenroom.domain.errors import InvalidTransition, Superseded
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.domain.task import (
     ACKNOWLEDGED,
     BACKLOG,
@@ -20,12 +20,12 @@ from greenroom.domain.task import (
     TRANSITIONS,
     Task,
 )
-from greenroom.service import working
-from tests.service.house import House
+from greenroom.service import task_transitions
+from tests.service.in_process_service import InProcessService
 from tests.service.store_rows import read_all_rows
 
-Arrange = Callable[[House, str], str]
-Act = Callable[[House, Task, str | None], object]
+Arrange = Callable[[InProcessService, str], str]
+Act = Callable[[InProcessService, Task, str | None], object]
 
 TRIGGERS = sorted({trigger for moves in TRANSITIONS.values() for trigger in moves})
 EDGES = [(state, trigger, to) for state, moves in TRANSITIONS.items() for trigger in moves for to in moves[trigger]]
@@ -35,7 +35,7 @@ MISSING = [(state, trigger) for state in STATES for trigger in TRIGGERS if trigg
 # How a task is brought into a state: by attempt N of A, which is over where the state has no holder.
 
 
-def acknowledged(service: House, task_id: str) -> str:
+def acknowledged(service: InProcessService, task_id: str) -> str:
     """Let A claim the task; its attempt is one more than before."""
     task = service.claim("builder", "A")
     assert task is not None
@@ -43,41 +43,41 @@ def acknowledged(service: House, task_id: str) -> str:
     return task.id
 
 
-def in_progress(service: House, task_id: str) -> str:
-    return service.start(acknowledged(service, task_id), "A", service.task(task_id).attempt).id
+def in_progress(service: InProcessService, task_id: str) -> str:
+    return service.start(acknowledged(service, task_id), "A", service.show_task(task_id).attempt).id
 
 
-def pending(service: House, task_id: str) -> str:
+def pending(service: InProcessService, task_id: str) -> str:
     return service.reset(acknowledged(service, task_id)).id
 
 
-def backlog(service: House, task_id: str) -> str:
+def backlog(service: InProcessService, task_id: str) -> str:
     return service.send_back(pending(service, task_id), to="backlog").id
 
 
-def queued(service: House, task_id: str) -> str:
+def queued(service: InProcessService, task_id: str) -> str:
     task = backlog(service, task_id)
-    service.send("takes the place")
+    service.send_message("takes the place")
     return service.queue(task).id
 
 
-def quarantined(service: House, task_id: str) -> str:
-    return service.decline(acknowledged(service, task_id), "A", service.task(task_id).attempt).id
+def quarantined(service: InProcessService, task_id: str) -> str:
+    return service.decline(acknowledged(service, task_id), "A", service.show_task(task_id).attempt).id
 
 
-def closed(service: House, task_id: str) -> str:
+def closed(service: InProcessService, task_id: str) -> str:
     return service.cancel(acknowledged(service, task_id)).id
 
 
-def completed(service: House, task_id: str) -> str:
+def completed(service: InProcessService, task_id: str) -> str:
     """Also for a task of the backlog: the hand-off to another role needs no review."""
     return service.handoff(
-        acknowledged(service, task_id), "A", service.task(task_id).attempt, to="reviewer", text="done"
+        acknowledged(service, task_id), "A", service.show_task(task_id).attempt, to="reviewer", text="done"
     ).id
 
 
-def pending_review(service: House, task_id: str) -> str:
-    return service.complete(acknowledged(service, task_id), "A", service.task(task_id).attempt, text="done").id
+def pending_review(service: InProcessService, task_id: str) -> str:
+    return service.complete(acknowledged(service, task_id), "A", service.show_task(task_id).attempt, text="done").id
 
 
 ARRANGE: dict[str, Arrange] = {
@@ -96,42 +96,42 @@ ARRANGE: dict[str, Arrange] = {
 # How a trigger is fired; `to` chooses the state where the trigger has more than one.
 
 
-def complete(service: House, task: Task, to: str | None) -> object:
+def complete(service: InProcessService, task: Task, to: str | None) -> object:
     if task.accepted_attempt is None:
         return service.complete(task.id, "A", task.attempt, text="done")
     return service.handoff(task.id, "A", task.attempt, to=task.handed_to or "user", text="done")
 
 
-def accept(service: House, task: Task, to: str | None) -> object:
+def accept(service: InProcessService, task: Task, to: str | None) -> object:
     return service.accept(task.id, attempt=1 if task.late_results else None)
 
 
-def promote(service: House, task: Task, to: str | None) -> object:
+def promote(service: InProcessService, task: Task, to: str | None) -> object:
     """Only the server promotes, when a place becomes free, and only queued tasks."""
     if task.status == QUEUED:
-        [other] = [each for each in service.look().tasks if each.status == PENDING]
+        [other] = [each for each in service.show_room().tasks if each.status == PENDING]
         assert task.id == service.cancel(other.id).promoted
-        return service.task(task.id)
-    return service.write(lambda tx: working.step(tx, task, "promote"))
+        return service.show_task(task.id)
+    return service.run_mutation(lambda tx: task_transitions.apply_move(tx, task, "promote"))
 
 
-def resume(service: House, task: Task, to: str | None) -> object:
+def resume(service: InProcessService, task: Task, to: str | None) -> object:
     if task.status == PENDING:
         return service.join("builder", "A")
-    return service.write(lambda tx: working.resume(service.world, tx, task, "came back"))
+    return service.run_mutation(lambda tx: task_transitions.resume(service.context, tx, task, "came back"))
 
 
-def claim(service: House, task: Task, to: str | None) -> object:
+def claim(service: InProcessService, task: Task, to: str | None) -> object:
     if task.status == PENDING:
         return service.claim("builder", "A")
-    return service.write(lambda tx: working.claim(service.world, tx, task, "A", "claimed"))
+    return service.run_mutation(lambda tx: task_transitions.claim(service.context, tx, task, "A", "claimed"))
 
 
-def retry(service: House, task: Task, to: str | None) -> object:
+def retry(service: InProcessService, task: Task, to: str | None) -> object:
     return service.retry(task.id, to="reviewer" if to == CLOSED else None)
 
 
-def send_back(service: House, task: Task, to: str | None) -> object:
+def send_back(service: InProcessService, task: Task, to: str | None) -> object:
     return service.send_back(task.id, to="backlog" if to == BACKLOG else None)
 
 
@@ -152,23 +152,23 @@ ACT: dict[str, Act] = {
 }
 
 
-def make_service_with_agent(limits: Reliability | None = None) -> House:
-    service = House(limits)
-    service.room()
+def make_service_with_agent(limits: Limits | None = None) -> InProcessService:
+    service = InProcessService(limits)
+    service.create_room()
     service.join("builder", "A")
     return service
 
 
-def open_first_task(service: House, reviewed: bool) -> str:
+def open_first_task(service: InProcessService, reviewed: bool) -> str:
     """A request's first task, for the builder: of a message, or of the backlog if its result is to be reviewed."""
     if reviewed:
-        return service.queue(service.backlog().id).id
-    task = service.send().task
+        return service.queue(service.add_to_backlog().id).id
+    task = service.send_message().task
     assert task is not None
     return task.id
 
 
-def add_late_result(service: House, task: str) -> None:
+def add_late_result(service: InProcessService, task: str) -> None:
     """Let attempt 1 end with a late result."""
     acknowledged(service, task)
     service.reset(task)
@@ -176,13 +176,13 @@ def add_late_result(service: House, task: str) -> None:
         service.complete(task, "A", 1, text="late")
 
 
-def arrange(service: House, state: str, reviewed: bool, late: bool) -> Task:
+def arrange(service: InProcessService, state: str, reviewed: bool, late: bool) -> Task:
     task = open_first_task(service, reviewed)
     if late:
         add_late_result(service, task)
-    task = service.task(ARRANGE[state](service, task)).id
-    assert state == service.task(task).status
-    return service.task(task)
+    task = service.show_task(ARRANGE[state](service, task)).id
+    assert state == service.show_task(task).status
+    return service.show_task(task)
 
 
 def test_every_state_and_trigger_is_covered() -> None:
@@ -199,11 +199,11 @@ def test_transition_leads_to_state(state: str, trigger: str, to: str) -> None:
     late = trigger == "accept" and state != PENDING_REVIEW
     task = arrange(service, state, reviewed=PENDING_REVIEW in (state, to), late=late)
     if to == QUEUED:
-        service.send("takes the place")
+        service.send_message("takes the place")
 
     ACT[trigger](service, task, to)
 
-    moved = service.task(task.id)
+    moved = service.show_task(task.id)
     assert to == moved.status
     assert task.attempt + (trigger == "claim") == moved.attempt
 
@@ -235,7 +235,7 @@ def test_missing_transition_changes_nothing(state: str, trigger: str) -> None:
     assert before == read_all_rows(service.store)
 
 
-def check_complete(service: House, task: Task) -> None:
+def check_complete(service: InProcessService, task: Task) -> None:
     """Complete where the table has no such edge: the accepted attempt is answered again, another's result is kept."""
     before = read_all_rows(service.store)
     if task.accepted_attempt is not None:
@@ -245,7 +245,7 @@ def check_complete(service: House, task: Task) -> None:
     with pytest.raises(Superseded, match=task.status) as refused:
         complete(service, task, None)
     assert "kept as a late result" in refused.value.guidance
-    assert ["done"] == [late.text for late in service.task(task.id).late_results]
+    assert ["done"] == [late.text for late in service.show_task(task.id).late_results]
     after = read_all_rows(service.store)
     assert ["counters", "events", "late_results", "streams"] == sorted(
         name for name in before if before[name] != after[name]
@@ -257,12 +257,12 @@ def check_complete(service: House, task: Task) -> None:
 
 def exceed_handoff_limit(to: str) -> None:
     """A hand-off beyond the limit opens a quarantined task."""
-    service = make_service_with_agent(Reliability(max_handoffs=1))
+    service = make_service_with_agent(Limits(max_handoffs=1))
     task = open_first_task(service, reviewed=False)
     for expected in (PENDING, to):
         following = service.handoff(acknowledged(service, task), "A", 1, to="builder").next_task
         assert following is not None
-        assert expected == service.task(following).status
+        assert expected == service.show_task(following).status
         task = following
 
 
@@ -271,10 +271,10 @@ def resume_after_silence(to: str) -> None:
     service = make_service_with_agent()
     task = (in_progress if to == IN_PROGRESS else acknowledged)(service, open_first_task(service, reviewed=False))
     service.pass_time(service.limits.heartbeat_ttl_s + service.limits.task_lost_after_s + 3)
-    lost = service.task(task)
+    lost = service.show_task(task)
     assert (PENDING, "lost") == (lost.status, lost.released_cause)
     ACT["resume"](service, lost, to)
-    again = service.task(task)
+    again = service.show_task(task)
     assert (to, "A", lost.attempt) == (again.status, again.claimed_by, again.attempt)
 
 

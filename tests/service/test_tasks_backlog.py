@@ -6,24 +6,24 @@ from greenroom.domain.errors import Conflict, InvalidTransition, Superseded, Unu
 from greenroom.domain.task import LATE_RESULTS_MAX, Task
 from greenroom.service import rooms
 from greenroom.wire import requests
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import claim_task, list_messages, make_service_with_agents
 
 
 @pytest.fixture
-def service() -> House:
+def service() -> InProcessService:
     return make_service_with_agents()
 
 
-def finish_backlog_item(service: House, text: str = "there you are") -> Task:
+def finish_backlog_item(service: InProcessService, text: str = "there you are") -> Task:
     """A backlog item whose result was handed to the user."""
-    item = service.queue(service.backlog("tidy up").id)
+    item = service.queue(service.add_to_backlog("tidy up").id)
     held = claim_task(service)
     assert item.id == held.id
     return service.complete(held.id, "A", held.attempt, text)
 
 
-def open_alert_keys(service: House) -> list[str]:
+def open_alert_keys(service: InProcessService) -> list[str]:
     keys: list[str] = []
     for event in service.events():
         if event.type == "attention.raised":
@@ -33,12 +33,12 @@ def open_alert_keys(service: House) -> list[str]:
     return keys
 
 
-def test_item_waits_until_queued(service: House) -> None:
-    item = service.backlog("tidy up", to="reviewer")
+def test_item_waits_until_queued(service: InProcessService) -> None:
+    item = service.add_to_backlog("tidy up", to="reviewer")
 
     assert ("backlog", "backlog", "reviewer") == (item.status, item.origin, item.target_role)
     assert service.claim("reviewer", "R") is None
-    assert [item.id] == [each.id for each in service.look().tasks]
+    assert [item.id] == [each.id for each in service.show_room().tasks]
 
     assert "pending" == service.queue(item.id).status
     again = claim_task(service, "R", "reviewer")
@@ -46,32 +46,32 @@ def test_item_waits_until_queued(service: House) -> None:
     assert ["task.opened", "task.queued", "task.claimed"] == [t for t in service.event_types() if t.startswith("task.")]
 
 
-def test_default_role_is_entry_role(service: House) -> None:
-    assert "builder" == service.backlog().target_role
+def test_default_role_is_entry_role(service: InProcessService) -> None:
+    assert "builder" == service.add_to_backlog().target_role
     with pytest.raises(Unusable, match="no role"):
-        service.backlog(to="unknown")
+        service.add_to_backlog(to="unknown")
 
 
-def test_queued_item_is_promoted(service: House) -> None:
-    first = service.send().task
+def test_queued_item_is_promoted(service: InProcessService) -> None:
+    first = service.send_message().task
     assert first is not None
-    item = service.queue(service.backlog().id)
+    item = service.queue(service.add_to_backlog().id)
     assert "queued" == item.status
 
     assert item.id == service.cancel(first.id).promoted
-    assert "pending" == service.task(item.id).status
+    assert "pending" == service.show_task(item.id).status
 
 
-def test_result_waits_for_review_and_frees_place(service: House) -> None:
-    item = service.queue(service.backlog().id)
-    waiting = service.send().task
+def test_result_waits_for_review_and_frees_place(service: InProcessService) -> None:
+    item = service.queue(service.add_to_backlog().id)
+    waiting = service.send_message().task
     assert waiting is not None
     held = claim_task(service)
 
     handed = service.complete(held.id, "A", 1, "there you are")
 
     assert ("pending_review", "there you are", 1) == (handed.status, handed.result, handed.accepted_attempt)
-    assert (waiting.id, "pending") == (handed.promoted, service.task(waiting.id).status)
+    assert (waiting.id, "pending") == (handed.promoted, service.show_task(waiting.id).status)
     assert [("user", "there you are")] == list_messages(service)[1:]
     assert [f"review:{item.id}"] == open_alert_keys(service)
     assert service.beat("builder", "A").task is None
@@ -79,8 +79,8 @@ def test_result_waits_for_review_and_frees_place(service: House) -> None:
     assert waiting.id == again.id
 
 
-def test_handoff_to_user_is_reviewed(service: House) -> None:
-    service.queue(service.backlog().id)
+def test_handoff_to_user_is_reviewed(service: InProcessService) -> None:
+    service.queue(service.add_to_backlog().id)
     held = claim_task(service)
     handed = service.handoff(held.id, "A", 1, to="reviewer")
     assert "completed" == handed.status
@@ -90,13 +90,13 @@ def test_handoff_to_user_is_reviewed(service: House) -> None:
     assert "pending_review" == service.handoff(following.id, "R", 1, to="user", text="fine").status
 
 
-def test_message_task_is_not_reviewed(service: House) -> None:
-    service.send()
+def test_message_task_is_not_reviewed(service: InProcessService) -> None:
+    service.send_message()
     held = claim_task(service)
     assert "completed" == service.complete(held.id, "A", 1).status
 
 
-def test_accept_completes_item(service: House) -> None:
+def test_accept_completes_item(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     accepted = service.accept(handed.id)
 
@@ -107,7 +107,7 @@ def test_accept_completes_item(service: House) -> None:
     assert "task.completed" == [t for t in service.event_types() if t.startswith("task.")][-1]
 
 
-def test_send_back_adds_note(service: House) -> None:
+def test_send_back_adds_note(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     back = service.send_back(handed.id, reason="the door is still open")
 
@@ -121,7 +121,7 @@ def test_send_back_adds_note(service: House) -> None:
     assert "now it is shut" == service.accept(again.id).result
 
 
-def test_accept_after_send_back(service: House) -> None:
+def test_accept_after_send_back(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     service.send_back(handed.id)
     accepted = service.accept(handed.id, attempt=1)
@@ -129,7 +129,7 @@ def test_accept_after_send_back(service: House) -> None:
     assert ("completed", "there you are", 1) == (accepted.status, accepted.result, accepted.accepted_attempt)
 
 
-def test_accept_after_cancel(service: House) -> None:
+def test_accept_after_cancel(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     closed = service.cancel(handed.id, "no longer wanted")
     assert ("closed", None) == (closed.status, closed.result)
@@ -138,9 +138,9 @@ def test_accept_after_cancel(service: House) -> None:
     assert "there you are" == service.accept(handed.id, attempt=1).result
 
 
-def test_send_back_to_full_room_queues(service: House) -> None:
+def test_send_back_to_full_room_queues(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
-    other = service.send().task
+    other = service.send_message().task
     assert other is not None
 
     back = service.send_back(handed.id)
@@ -149,8 +149,8 @@ def test_send_back_to_full_room_queues(service: House) -> None:
     assert back.id == service.cancel(other.id).promoted
 
 
-def test_send_back_to_backlog_frees_place(service: House) -> None:
-    first, second = service.send().task, service.send().task
+def test_send_back_to_backlog_frees_place(service: InProcessService) -> None:
+    first, second = service.send_message().task, service.send_message().task
     assert first is not None
     assert second is not None
 
@@ -158,26 +158,26 @@ def test_send_back_to_backlog_frees_place(service: House) -> None:
 
     assert ("backlog", second.id) == (returned.status, returned.promoted)
     assert ["after the holidays"] == [note.text for note in returned.notes]
-    assert "backlog" == service.send_back(service.send().task.id).status  # type: ignore[union-attr]
+    assert "backlog" == service.send_back(service.send_message().task.id).status  # type: ignore[union-attr]
     assert "queued" == service.queue(first.id).status
 
 
-def test_send_back_limit(service: House) -> None:
+def test_send_back_limit(service: InProcessService) -> None:
     task = finish_backlog_item(service, "try 0").id
     for number in range(1, LATE_RESULTS_MAX + 1):
         service.send_back(task)
         again = service.claim("builder", "A")
         assert again is not None
         service.complete(task, "A", again.attempt, f"try {number}")
-    before = service.task(task)
+    before = service.show_task(task)
     with pytest.raises(Conflict, match=f"already has {LATE_RESULTS_MAX} late results"):
         service.send_back(task, reason="once more")
-    assert before == service.task(task)
+    assert before == service.show_task(task)
     assert "try 20" == service.accept(task).result
 
 
-def test_send_back_requires_pending_review(service: House) -> None:
-    task = service.send().task
+def test_send_back_requires_pending_review(service: InProcessService) -> None:
+    task = service.send_message().task
     assert task is not None
     with pytest.raises(InvalidTransition):
         service.send_back(task.id, to="pending")
@@ -186,13 +186,13 @@ def test_send_back_requires_pending_review(service: House) -> None:
         service.send_back(task.id)
 
 
-def test_backlog_task_is_not_resumed(service: House) -> None:
+def test_backlog_task_is_not_resumed(service: InProcessService) -> None:
     """A note may have been added meanwhile; the answer to a new claim has it."""
-    task = service.send().task
+    task = service.send_message().task
     assert task is not None
     service.claim("builder", "A")
     service.pass_time(service.limits.heartbeat_ttl_s + service.limits.task_lost_after_s + 3)
-    assert "lost" == service.task(task.id).released_cause
+    assert "lost" == service.show_task(task.id).released_cause
     service.send_back(task.id)
     service.queue(task.id)
 
@@ -201,7 +201,7 @@ def test_backlog_task_is_not_resumed(service: House) -> None:
     assert 2 == again.attempt
 
 
-def test_repeated_complete_returns_current_task(service: House) -> None:
+def test_repeated_complete_returns_current_task(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     assert handed == service.complete(handed.id, "A", 1, "there you are")
 
@@ -210,26 +210,26 @@ def test_repeated_complete_returns_current_task(service: House) -> None:
     assert 1 == service.event_types().count("task.completed")
 
 
-def test_repeated_complete_after_send_back(service: House) -> None:
+def test_repeated_complete_after_send_back(service: InProcessService) -> None:
     handed = finish_backlog_item(service)
     service.send_back(handed.id)
 
     with pytest.raises(Superseded, match="no longer counts"):
         service.complete(handed.id, "A", 1, "there you are")
 
-    assert ["there you are"] == [late.text for late in service.task(handed.id).late_results]
+    assert ["there you are"] == [late.text for late in service.show_task(handed.id).late_results]
 
 
-def test_backlog_and_closed_rooms(service: House) -> None:
+def test_backlog_and_closed_rooms(service: InProcessService) -> None:
     def close() -> None:
-        service.write(lambda tx: rooms.close(service.world, tx, service.caller, "r", requests.Explain()))
+        service.run_mutation(lambda tx: rooms.close(service.context, tx, service.principal, "r", requests.GiveReason()))
 
-    item = service.backlog()
+    item = service.add_to_backlog()
     with pytest.raises(Conflict, match="still has work"):
         close()
     service.cancel(item.id)
     close()
 
     with pytest.raises(Conflict) as refused:
-        service.backlog()
+        service.add_to_backlog()
     assert "room_closed" == refused.value.code

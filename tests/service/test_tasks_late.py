@@ -6,16 +6,16 @@ from greenroom.domain.errors import Conflict, InvalidTransition, NotKept, Supers
 from greenroom.domain.task import LATE_RESULTS_MAX
 from greenroom.service import rooms
 from greenroom.wire import requests
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import claim_task, list_messages, make_service_with_agents, open_task
 
 
 @pytest.fixture
-def service() -> House:
+def service() -> InProcessService:
     return make_service_with_agents()
 
 
-def supersede_attempt(service: House, result: str | None = "what A had", to: str = "user") -> str:
+def supersede_attempt(service: InProcessService, result: str | None = "what A had", to: str = "user") -> str:
     """A task that B holds as attempt 2, with a late result of A for attempt 1."""
     task = open_task(service)
     claim_task(service)
@@ -28,16 +28,16 @@ def supersede_attempt(service: House, result: str | None = "what A had", to: str
     return task
 
 
-def list_late_results(service: House, task: str) -> list[tuple[int, str, str]]:
-    return [(each.attempt, each.connection_id, each.text) for each in service.task(task).late_results]
+def list_late_results(service: InProcessService, task: str) -> list[tuple[int, str, str]]:
+    return [(each.attempt, each.connection_id, each.text) for each in service.show_task(task).late_results]
 
 
-def test_late_result_kept_in_every_state(service: House) -> None:
+def test_late_result_kept_in_every_state(service: InProcessService) -> None:
     for end in (service.reset, service.cancel, lambda task: service.decline(task, "A", 1)):
         task = open_task(service)
         claim_task(service)
         end(task)
-        status = service.task(task).status
+        status = service.show_task(task).status
         with pytest.raises(Superseded, match=status) as refused:
             service.complete(task, "A", 1, "what I had")
         assert "kept as a late result" in refused.value.guidance
@@ -47,9 +47,9 @@ def test_late_result_kept_in_every_state(service: House) -> None:
 
 
 @pytest.mark.parametrize("end", ["cancel", "reset", "accept"])
-def test_user_decision_reaches_holder_by_beat(service: House, end: str) -> None:
-    service.register()
-    service.wish("builder")
+def test_user_decision_reaches_holder_by_beat(service: InProcessService, end: str) -> None:
+    service.register_machine()
+    service.set_agent_spec("builder")
     service.beat_machine()
     task = supersede_attempt(service)
     service.beat_machine(("builder", "B"))
@@ -61,7 +61,7 @@ def test_user_decision_reaches_holder_by_beat(service: House, end: str) -> None:
     assert ("ok", None) == ((beat := service.beat("builder", "B")).status, beat.task)
 
 
-def test_error_gives_close_reason(service: House) -> None:
+def test_error_gives_close_reason(service: InProcessService) -> None:
     task = open_task(service)
     claim_task(service)
     service.cancel(task, "the customer left")
@@ -69,7 +69,7 @@ def test_error_gives_close_reason(service: House) -> None:
         service.complete(task, "A", 1)
 
 
-def test_only_attempt_owner_has_late_results(service: House) -> None:
+def test_only_attempt_owner_has_late_results(service: InProcessService) -> None:
     """B is in the role as A was, but attempt 1 was never its own."""
     task = supersede_attempt(service, result=None)
     for connection, attempt in (("B", 1), ("A", 2), ("R", 1), ("unknown", 1), ("A", 7)):
@@ -79,11 +79,11 @@ def test_only_attempt_owner_has_late_results(service: House) -> None:
     assert [] == list_late_results(service, task)
 
 
-def test_attempt_owner_known_after_restart(service: House) -> None:
+def test_attempt_owner_known_after_restart(service: InProcessService) -> None:
     task = supersede_attempt(service, result=None)
     service.reset(task)
     assert 3 == claim_task(service, "B").attempt
-    service.open()
+    service.restart_server()
 
     for connection, attempt in (("A", 1), ("B", 2)):
         with pytest.raises(Superseded):
@@ -92,13 +92,13 @@ def test_attempt_owner_known_after_restart(service: House) -> None:
     assert [(1, "A", "of A"), (2, "B", "of B")] == list_late_results(service, task)
 
 
-def test_new_holder_gets_late_result(service: House) -> None:
+def test_new_holder_gets_late_result(service: InProcessService) -> None:
     task = supersede_attempt(service)
     assert ["what A had"] == [each.text for each in claim_task(service, "B").late_results]
     assert "what B had" == service.complete(task, "B", 2, "what B had").result
 
 
-def test_accept_from_present_holder(service: House) -> None:
+def test_accept_from_present_holder(service: InProcessService) -> None:
     task = supersede_attempt(service)
     service.claim("builder", "B", hand_over=True)
     waiting = open_task(service)
@@ -115,12 +115,12 @@ def test_accept_from_present_holder(service: House) -> None:
     assert ("user", "what A had") == list_messages(service)[-1]
     assert service.beat("builder", "B").task is None
     service.pass_time(service.limits.heartbeat_ttl_s + 2)
-    assert "B" not in [each.connection_id for each in service.look().participants], (
+    assert "B" not in [each.connection_id for each in service.show_room().participants], (
         "its lease is still as long as that of an agent at work"
     )
 
 
-def test_holder_result_kept_after_accept(service: House) -> None:
+def test_holder_result_kept_after_accept(service: InProcessService) -> None:
     task = supersede_attempt(service)
     service.accept(task, attempt=1)
 
@@ -128,24 +128,24 @@ def test_holder_result_kept_after_accept(service: House) -> None:
         service.complete(task, "B", 2, "what B had")
 
     assert [(1, "A", "what A had"), (2, "B", "what B had")] == list_late_results(service, task)
-    assert "what A had" == service.task(task).result
+    assert "what A had" == service.show_task(task).result
     with pytest.raises(InvalidTransition):
         service.accept(task, attempt=2)
 
 
-def test_repeated_complete_after_accept(service: House) -> None:
+def test_repeated_complete_after_accept(service: InProcessService) -> None:
     task = supersede_attempt(service)
     service.accept(task, attempt=1)
-    assert service.task(task) == service.complete(task, "A", 1, "what A had")
+    assert service.show_task(task) == service.complete(task, "A", 1, "what A had")
 
 
-def test_accepted_late_handoff_opens_task(service: House) -> None:
+def test_accepted_late_handoff_opens_task(service: InProcessService) -> None:
     task = supersede_attempt(service, to="reviewer")
 
     accepted = service.accept(task, attempt=1)
 
     assert accepted.next_task is not None
-    following = service.task(accepted.next_task)
+    following = service.show_task(accepted.next_task)
     assert ("pending", "reviewer", "what A had", task) == (
         following.status,
         following.target_role,
@@ -156,7 +156,7 @@ def test_accepted_late_handoff_opens_task(service: House) -> None:
 
 
 @pytest.mark.parametrize("state", ["closed", "quarantined"])
-def test_accepted_handoff_without_place_is_queued(service: House, state: str) -> None:
+def test_accepted_handoff_without_place_is_queued(service: InProcessService, state: str) -> None:
     task = open_task(service)
     claim_task(service)
     if state == "closed":
@@ -170,11 +170,11 @@ def test_accepted_handoff_without_place_is_queued(service: House, state: str) ->
     accepted = service.accept(task, attempt=1)
 
     assert accepted.next_task is not None
-    assert ("completed", "queued") == (accepted.status, service.task(accepted.next_task).status)
+    assert ("completed", "queued") == (accepted.status, service.show_task(accepted.next_task).status)
     assert accepted.next_task == service.cancel(other).promoted
 
 
-def test_newest_late_result_is_accepted(service: House) -> None:
+def test_newest_late_result_is_accepted(service: InProcessService) -> None:
     task = supersede_attempt(service, "first")
     for text in ("second", "third"):
         with pytest.raises(Superseded):
@@ -182,7 +182,7 @@ def test_newest_late_result_is_accepted(service: House) -> None:
     assert "third" == service.accept(task, attempt=1).result
 
 
-def test_accept_without_late_result(service: House) -> None:
+def test_accept_without_late_result(service: InProcessService) -> None:
     task = supersede_attempt(service)
     with pytest.raises(Conflict, match="No result waits for a review"):
         service.accept(task)
@@ -191,7 +191,7 @@ def test_accept_without_late_result(service: House) -> None:
     assert "by its attempt (1)" in refused.value.guidance
 
 
-def test_accept_refused_after_retry_elsewhere(service: House) -> None:
+def test_accept_refused_after_retry_elsewhere(service: InProcessService) -> None:
     task = open_task(service)
     claim_task(service)
     service.decline(task, "A", 1)
@@ -206,7 +206,7 @@ def test_accept_refused_after_retry_elsewhere(service: House) -> None:
     assert "after all" == service.accept(task, attempt=1).result
 
 
-def test_accept_in_closed_room(service: House) -> None:
+def test_accept_in_closed_room(service: InProcessService) -> None:
     first, second = open_task(service), None
     claim_task(service)
     service.cancel(first)
@@ -217,16 +217,16 @@ def test_accept_in_closed_room(service: House) -> None:
     service.cancel(second)
     with pytest.raises(Superseded):
         service.handoff(second, "A", 1, to="reviewer", text="for the reviewer")
-    service.write(lambda tx: rooms.close(service.world, tx, service.caller, "r", requests.Explain()))
+    service.run_mutation(lambda tx: rooms.close(service.context, tx, service.principal, "r", requests.GiveReason()))
 
     assert "for the user" == service.accept(first, attempt=1).result
     with pytest.raises(Conflict) as refused:
         service.accept(second, attempt=1)
     assert "room_closed" == refused.value.code
-    assert "closed" == service.task(second).status
+    assert "closed" == service.show_task(second).status
 
 
-def test_late_results_limit(service: House) -> None:
+def test_late_results_limit(service: InProcessService) -> None:
     task = supersede_attempt(service, result=None)
     for number in range(LATE_RESULTS_MAX):
         with pytest.raises(Superseded):

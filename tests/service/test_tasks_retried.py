@@ -3,13 +3,13 @@
 import pytest
 
 from greenroom.domain.errors import Unusable
-from greenroom.domain.reliability import Reliability
-from greenroom.wire.requests import Fact
-from tests.service.house import House
+from greenroom.domain.limits import Limits
+from greenroom.wire.requests import AgentReport
+from tests.service.in_process_service import InProcessService
 from tests.service.scenarios import claim_task, make_service_with_agents, open_task
 
 
-def fail_until_quarantined(service: House) -> str:
+def fail_until_quarantined(service: InProcessService) -> str:
     task = open_task(service)
     for number in range(service.limits.task_deaths_max):
         assert task == claim_task(service, connection=f"A{number}" if number else "A").id
@@ -18,14 +18,14 @@ def fail_until_quarantined(service: House) -> str:
     return task
 
 
-def list_alert_events(service: House) -> list[tuple[str, str]]:
+def list_alert_events(service: InProcessService) -> list[tuple[str, str]]:
     return [(e.type, e.data["key"]) for e in service.events() if e.type.startswith("attention.")]
 
 
 def test_third_failure_quarantines_and_retry_resets() -> None:
     service = make_service_with_agents()
     task = fail_until_quarantined(service)
-    quarantined = service.task(task)
+    quarantined = service.show_task(task)
     assert ("quarantined", 3) == (quarantined.status, quarantined.deaths)
     assert "3 attempts failed" in (quarantined.reason or "")
     assert [("attention.raised", f"quarantined:{task}")] == list_alert_events(service)
@@ -36,26 +36,26 @@ def test_third_failure_quarantines_and_retry_resets() -> None:
 
 
 def test_quarantine_by_exit_promotes_next() -> None:
-    service = make_service_with_agents(Reliability(task_deaths_max=1))
+    service = make_service_with_agents(Limits(task_deaths_max=1))
     task = open_task(service)
     waiting = open_task(service)
     claim_task(service)
     service.leave("builder", "A", cause="exited")
-    assert ("quarantined", waiting) == (service.task(task).status, service.task(task).promoted)
-    assert "pending" == service.task(waiting).status
+    assert ("quarantined", waiting) == (service.show_task(task).status, service.show_task(task).promoted)
+    assert "pending" == service.show_task(waiting).status
 
 
 def test_quarantine_by_report_promotes_next() -> None:
-    service = make_service_with_agents(Reliability(task_deaths_max=1))
-    service.register()
-    service.wish("builder")
+    service = make_service_with_agents(Limits(task_deaths_max=1))
+    service.register_machine()
+    service.set_agent_spec("builder")
     service.beat_machine()
     task, waiting = open_task(service), open_task(service)
     claim_task(service)
-    service.report(
-        Fact(id="f", kind="exited", room="r", role="builder", connection_id="A", task=task, attempt=1, code=1)
+    service.send_reports(
+        AgentReport(id="f", kind="exited", room="r", role="builder", connection_id="A", task=task, attempt=1, code=1)
     )
-    assert waiting == service.task(task).promoted
+    assert waiting == service.show_task(task).promoted
 
 
 def test_decline_frees_place_and_retry_queues() -> None:
@@ -74,7 +74,7 @@ def test_decline_frees_place_and_retry_queues() -> None:
 def test_retry_to_other_role_keeps_notes() -> None:
     service = make_service_with_agents()
     task = open_task(service)
-    service.note(task, "it is in the cellar")
+    service.add_note(task, "it is in the cellar")
     claim_task(service)
     service.decline(task, "A", 1, "I have no key")
 
@@ -86,7 +86,7 @@ def test_retry_to_other_role_keeps_notes() -> None:
     assert (closed.next_task, task, closed.text, 0) == (sent.id, sent.request, sent.text, sent.deaths)
     assert ["it is in the cellar"] == [note.text for note in sent.notes]
     assert ("attention.resolved", f"quarantined:{task}") == list_alert_events(service)[-1]
-    service.note(sent.id, "and dark")
+    service.add_note(sent.id, "and dark")
     assert ("and dark",) == service.beat("reviewer", "R").notes
 
 
@@ -97,7 +97,7 @@ def test_retry_to_other_role_queues_in_full_room() -> None:
     service.decline(task, "A", 1)
     sent = service.retry(task, to="reviewer").next_task
     assert sent is not None
-    assert "queued" == service.task(sent).status
+    assert "queued" == service.show_task(sent).status
     assert sent == service.cancel(waiting).promoted
 
 
@@ -108,26 +108,26 @@ def test_retry_target_role() -> None:
     service.decline(task, "A", 1)
     with pytest.raises(Unusable, match="no role"):
         service.retry(task, to="unknown")
-    assert "quarantined" == service.task(task).status
+    assert "quarantined" == service.show_task(task).status
     assert ("pending", None) == ((again := service.retry(task, to="builder")).status, again.next_task)
 
 
 def test_retry_resets_handoff_count() -> None:
     """The hand-offs count from 0 again; otherwise the next one would quarantine the task again."""
-    service = make_service_with_agents(Reliability(max_handoffs=2))
+    service = make_service_with_agents(Limits(max_handoffs=2))
     task = open_task(service)
 
     def hand_off_until_quarantined() -> tuple[str, int]:
         nonlocal task
         for turn in range(10):
-            held = service.task(task)
+            held = service.show_task(task)
             role, connection = held.target_role, {"builder": "A", "reviewer": "R"}[held.target_role]
             attempt = claim_task(service, connection, role).attempt
             following = service.handoff(task, connection, attempt, to="reviewer" if role == "builder" else "builder")
             assert following.next_task is not None
             task = following.next_task
-            if service.task(task).status == "quarantined":
-                return service.task(task).reason or "", turn
+            if service.show_task(task).status == "quarantined":
+                return service.show_task(task).reason or "", turn
         raise AssertionError("no hand-off limit was met")
 
     reason, turns = hand_off_until_quarantined()
@@ -137,7 +137,9 @@ def test_retry_resets_handoff_count() -> None:
 
     assert 0 == service.retry(task).handoffs
     assert 2 == hand_off_until_quarantined()[1]
-    sent = service.retry(task, to="builder" if service.task(task).target_role == "reviewer" else "reviewer").next_task
+    sent = service.retry(
+        task, to="builder" if service.show_task(task).target_role == "reviewer" else "reviewer"
+    ).next_task
     assert sent is not None
     task = sent
     assert 2 == hand_off_until_quarantined()[1]

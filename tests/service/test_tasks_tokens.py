@@ -81,14 +81,14 @@ def test_late_result_allowed_for_a_day(server: InProcessServer, ending: str) -> 
     server.send_message()
     task = claim_task(server)
     end_attempt(server, task, ending)
-    server.clock.move(server.limits.attempt_token_kept_s - 60)
+    server.clock.advance(server.limits.attempt_token_kept_s - 60)
 
     late = act_with_token(server, task, "complete", text="late")
 
     assert (200 if ending == "completed" else 409) == late.status
     shown = server.get(f"/api/v1/tasks/{task['id']}").json
     assert ["late"] == [each["text"] for each in shown["late_results"]]
-    server.clock.move(61)
+    server.clock.advance(61)
     for verb, more in (("complete", {"text": "later"}), ("handoff", {"to": "reviewer", "text": "later"})):
         assert 403 == act_with_token(server, task, verb, **more).status
     assert shown == server.get(f"/api/v1/tasks/{task['id']}").json
@@ -100,7 +100,7 @@ def test_grace_period_is_not_restarted(server: InProcessServer) -> None:
     task = claim_task(server)
     path = f"/api/v1/tasks/{task['id']}"
     server.post(f"{path}/reset", {})
-    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_kept_s + 1)
     assert 403 == act_with_token(server, task, "complete", text="late").status
 
     server.join(connection="B")
@@ -114,7 +114,7 @@ def test_token_stays_valid_after_silence(server: InProcessServer) -> None:
     server.send_message()
     task = claim_task(server)
     server.pass_time(server.limits.heartbeat_ttl_s + server.limits.task_lost_after_s + 3)
-    server.clock.move(2 * DAY_S)
+    server.clock.advance(2 * DAY_S)
     assert "lost" == server.get(f"/api/v1/tasks/{task['id']}").json["released_cause"]
     assert 200 == act_with_token(server, task, "start").status
 
@@ -146,11 +146,11 @@ def test_stored_answer_ends_with_token(server: InProcessServer) -> None:
     server.send_message()
     task = claim_task(server)
     end_attempt(server, task, "reset")
-    server.clock.move(server.limits.attempt_token_kept_s - 1)
+    server.clock.advance(server.limits.attempt_token_kept_s - 1)
     late = act_with_token(server, task, "complete", key="k", text="late")
     assert 409 == late.status
     assert late.body == act_with_token(server, task, "complete", key="k", text="late").body
-    server.clock.move(2)
+    server.clock.advance(2)
     assert 403 == act_with_token(server, task, "complete", key="k", text="late").status
 
 
@@ -191,7 +191,7 @@ def test_grace_after_silence_starts_at_end(server: InProcessServer, ending: str)
     server.send_message()
     task = claim_task(server)
     server.pass_time(server.limits.heartbeat_ttl_s + server.limits.task_lost_after_s + 3)
-    server.clock.move(2 * DAY_S)
+    server.clock.advance(2 * DAY_S)
     server.run(server.tick_loops())
     if ending == "sent back":
         assert 200 == server.post(f"/api/v1/tasks/{task['id']}/send-back", {"to": "backlog"}).status
@@ -204,5 +204,5 @@ def test_grace_after_silence_starts_at_end(server: InProcessServer, ending: str)
     assert 409 == act_with_token(server, task, "complete", text="late").status
 
     assert ["late"] == [each["text"] for each in server.get(f"/api/v1/tasks/{task['id']}").json["late_results"]]
-    server.clock.move(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_kept_s + 1)
     assert 403 == act_with_token(server, task, "complete", text="later").status

@@ -2,60 +2,60 @@
 
 import pytest
 
-from greenroom.domain.attention import Attention
-from greenroom.domain.caller import THE_OPERATOR
-from greenroom.service import attention
-from tests.service.house import House
+from greenroom.domain.alert import Alert
+from greenroom.domain.principal import OPERATOR_PRINCIPAL
+from greenroom.service import alerts
+from tests.service.in_process_service import InProcessService
 
 
 @pytest.fixture
-def service() -> House:
-    new_service = House()
-    new_service.room(max_requests=3)
+def service() -> InProcessService:
+    new_service = InProcessService()
+    new_service.create_room(max_requests=3)
     return new_service
 
 
-def list_alerts(service: House) -> list[Attention]:
-    return service.store.read(lambda reader: attention.list_all(service.world, reader, THE_OPERATOR))
+def list_alerts(service: InProcessService) -> list[Alert]:
+    return service.store.read(lambda reader: alerts.list_alerts(service.context, reader, OPERATOR_PRINCIPAL))
 
 
-def alert_event_types(service: House) -> list[str]:
+def alert_event_types(service: InProcessService) -> list[str]:
     return [event.type for event in service.events() if event.type.startswith("attention.")]
 
 
-def alert_key(service: House, role: str = "builder") -> str:
-    return f"unattended:{service.look().id}/{role}"
+def alert_key(service: InProcessService, role: str = "builder") -> str:
+    return f"unattended:{service.show_room().id}/{role}"
 
 
-def test_one_alert_and_no_start(service: House) -> None:
-    task = service.send().task
+def test_one_alert_and_no_start(service: InProcessService) -> None:
+    task = service.send_message().task
     assert task is not None
     service.pass_time(service.limits.task_pending_timeout_s - 1)
     assert list_alerts(service) == []
     before = service.event_types()
     service.pass_time(2)
     [alert] = list_alerts(service)
-    assert (alert.key, alert.room) == (alert_key(service), service.look().id)
+    assert (alert.key, alert.room) == (alert_key(service), service.show_room().id)
     for named in (task.id, "builder", "room r"):
         assert named in alert.text
-    service.send()
+    service.send_message()
     service.pass_time(3 * service.limits.task_pending_timeout_s)
     assert len(list_alerts(service)) == 1
     after = service.event_types()[len(before) :]
     assert sorted(after) == ["attention.raised", "message.sent", "task.opened"]
 
 
-def test_join_resolves_alert(service: House) -> None:
-    service.send()
+def test_join_resolves_alert(service: InProcessService) -> None:
+    service.send_message()
     service.pass_time(400)
     service.join("builder", "a")
     service.pass_time(1)
     assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
 
 
-def test_short_joins_do_not_prevent_alert(service: House) -> None:
+def test_short_joins_do_not_prevent_alert(service: InProcessService) -> None:
     """A daemon that finds no program to run does so again and again."""
-    service.send()
+    service.send_message()
     for number in range(6):
         service.pass_time(service.limits.task_pending_timeout_s / 5)
         service.join("builder", f"c{number}")
@@ -64,9 +64,9 @@ def test_short_joins_do_not_prevent_alert(service: House) -> None:
     assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
 
 
-def test_claim_restarts_wait(service: House) -> None:
-    service.send()
-    service.send()
+def test_claim_restarts_wait(service: InProcessService) -> None:
+    service.send_message()
+    service.send_message()
     service.pass_time(service.limits.task_pending_timeout_s - 10)
     service.join("builder", "a")
     assert service.claim("builder", "a") is not None
@@ -77,8 +77,8 @@ def test_claim_restarts_wait(service: House) -> None:
     assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
 
 
-def test_end_of_waiting_tasks_resolves_alert(service: House) -> None:
-    sent = [service.send().task, service.send().task]
+def test_end_of_waiting_tasks_resolves_alert(service: InProcessService) -> None:
+    sent = [service.send_message().task, service.send_message().task]
     service.pass_time(400)
     for task in sent:
         assert task is not None
@@ -88,9 +88,9 @@ def test_end_of_waiting_tasks_resolves_alert(service: House) -> None:
     assert list_alerts(service) == []
 
 
-def test_presence_restarts_wait(service: House) -> None:
-    service.send()
-    service.send()
+def test_presence_restarts_wait(service: InProcessService) -> None:
+    service.send_message()
+    service.send_message()
     service.pass_time(200)
     service.join("builder", "a")
     assert service.claim("builder", "a") is not None
@@ -102,62 +102,62 @@ def test_presence_restarts_wait(service: House) -> None:
     assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
 
 
-def test_silent_agent_leaves_role_unattended(service: House) -> None:
+def test_silent_agent_leaves_role_unattended(service: InProcessService) -> None:
     service.join("builder", "a")
-    service.send()
+    service.send_message()
     service.pass_time(service.limits.heartbeat_ttl_s + service.limits.task_pending_timeout_s + 2)
     assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
 
 
-def test_held_task_does_not_count(service: House) -> None:
-    service.working("reviewer", "a")
+def test_held_task_does_not_count(service: InProcessService) -> None:
+    service.join_and_claim("reviewer", "a")
     for _ in range(30):
         service.pass_time(30)
         service.beat("reviewer", "a")
     assert list_alerts(service) == []
 
 
-def test_server_restart_keeps_alerts_restarts_wait(service: House) -> None:
-    service.send(to="reviewer")
+def test_server_restart_keeps_alerts_restarts_wait(service: InProcessService) -> None:
+    service.send_message(to="reviewer")
     service.pass_time(400)
-    service.send()
+    service.send_message()
     service.pass_time(200)
-    service.open()
+    service.restart_server()
     service.pass_time(200)
     assert [alert.key for alert in list_alerts(service)] == [alert_key(service, "reviewer")]
     service.pass_time(110)
     assert {alert.key for alert in list_alerts(service)} == {alert_key(service, "reviewer"), alert_key(service)}
-    service.open()
+    service.restart_server()
     service.join("reviewer", "a")
     service.pass_time(1)
     assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
     assert alert_event_types(service) == ["attention.raised", "attention.raised", "attention.resolved"]
 
 
-def test_alert_resolved_after_downtime(service: House) -> None:
-    task = service.send().task
+def test_alert_resolved_after_downtime(service: InProcessService) -> None:
+    task = service.send_message().task
     assert task is not None
     service.pass_time(400)
     service.cancel(task.id)
-    service.open()
+    service.restart_server()
     service.pass_time(1)
     assert list_alerts(service) == []
 
 
-def test_server_downtime_does_not_count(service: House) -> None:
-    service.send()
-    service.clock.move(1000)
+def test_server_downtime_does_not_count(service: InProcessService) -> None:
+    service.send_message()
+    service.clock.advance(1000)
     service.pass_time(290)
     assert list_alerts(service) == []
 
 
-def test_deleted_room_has_no_alerts(service: House) -> None:
-    task = service.send().task
+def test_deleted_room_has_no_alerts(service: InProcessService) -> None:
+    task = service.send_message().task
     assert task is not None
     service.pass_time(400)
     service.cancel(task.id)
     service.close_room()
-    service.delete()
+    service.delete_room()
     assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
     service.pass_time(400)
     assert (list_alerts(service), alert_event_types(service)) == ([], []), (

@@ -5,7 +5,7 @@ All instants are seconds of true time, which is independent of the simulated com
 
 from dataclasses import dataclass, field
 
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 
 EPSILON_S = 0.001
 
@@ -26,7 +26,7 @@ class RestartAccount:
 class RestartModel:
     """The restart accounts of all roles of one machine under the given limits."""
 
-    def __init__(self, limits: Reliability) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._accounts: dict[str, RestartAccount] = {}
 

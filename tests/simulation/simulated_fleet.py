@@ -11,30 +11,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from greenroom.client.heartbeat import Heartbeat, Notice
-from greenroom.client.session import Session
-from greenroom.daemon.beat import MachineBeat
-from greenroom.daemon.desk import Desk
-from greenroom.daemon.machine import Machine
+from greenroom.client.api_client import ApiClient
+from greenroom.client.heartbeat import Heartbeat, HeartbeatNotice
+from greenroom.daemon.heartbeat import MachineHeartbeats
+from greenroom.daemon.machine_identity import MachineIdentity
+from greenroom.daemon.server_link import ServerLink
 from greenroom.domain.errors import GreenroomError, Unavailable
-from greenroom.domain.presence import RENEW_CLAIM, presence_of_daemon
-from greenroom.domain.reliability import DEFAULTS
-from greenroom.domain.standing import Standing, standing_for
+from greenroom.domain.heartbeat_policy import (
+    RENEW_CLAIM,
+    LongPollPolicy,
+    daemon_heartbeat_policy,
+    make_long_poll_policy,
+)
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.entropy import SeededEntropy
-from greenroom.service import sweeping
-from greenroom.service.leases import seat_key
-from greenroom.wire.replies import MachineHeartbeatReply, TaskRef, Wishes
+from greenroom.service import sweeper
+from greenroom.service.state.lease_table import role_key
+from greenroom.wire.replies import Assignments, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import MachineHeartbeat, PutMachine
-from tests.service.house import House
+from tests.service.in_process_service import InProcessService
 
-INTERVAL_S = DEFAULTS.daemon_heartbeat_interval_s
+INTERVAL_S = DEFAULT_LIMITS.daemon_heartbeat_interval_s
 
 
 @dataclass
 class SimulatedNetwork:
     """The network to the server: whether it works, the requests that were sent, and the scheduled events."""
 
-    server: House
+    server: InProcessService
     is_up: bool = True
     is_server_up: bool = True
     requests: list[tuple[float, str]] = field(default_factory=list)
@@ -62,14 +66,14 @@ class SimulatedNetwork:
         until = self.now + seconds
         while self._events and self._events[0][0] <= until:
             at, _, callback = heapq.heappop(self._events)
-            self.server.clock.move(max(0.0, at - self.now))
+            self.server.clock.advance(max(0.0, at - self.now))
             callback()
-        self.server.clock.move(until - self.now)
+        self.server.clock.advance(until - self.now)
 
     def sweep(self) -> None:
         """Run the server's sweep, now and at each sweep interval."""
         if self.is_server_up:
-            while sweeping.tick(self.server.world):
+            while sweeper.tick(self.server.context):
                 pass
         self.schedule(self.server.limits.sweep_interval_s, self.sweep)
 
@@ -85,7 +89,7 @@ class SimulatedLongPoll:
     numbers = 0
 
     def __init__(
-        self, daemon: "FleetDaemon", kind: str, policy: Standing, send: Callable[[], None], needs_presence: bool
+        self, daemon: "FleetDaemon", kind: str, policy: LongPollPolicy, send: Callable[[], None], needs_presence: bool
     ) -> None:
         SimulatedLongPoll.numbers += 1
         self.number = SimulatedLongPoll.numbers
@@ -104,7 +108,7 @@ class SimulatedLongPoll:
             self._was_absent = True
         elif self._was_absent and self._daemon.is_crowded:
             self._was_absent = False
-            self._pause(self._policy.returned_in_crowd(self._daemon.entropy.fraction()))
+            self._pause(self._policy.record_return(self._daemon.entropy.fraction()))
         else:
             self._was_absent = False
             self._send_request()
@@ -120,7 +124,7 @@ class SimulatedLongPoll:
         """Handle a lost request: retry after a pause."""
         self._stop_waiting()
         is_crowded = self._daemon.is_crowded
-        pause_s = self._policy.failed(is_crowded, self._daemon.entropy.fraction())
+        pause_s = self._policy.record_failure(is_crowded, self._daemon.entropy.fraction())
         # A long-poll of assignments is retried as soon as a heartbeat succeeds; claims of a large fleet are spread.
         self._pause(pause_s if (is_crowded and self._needs_presence) or not was_dropped else 0.0)
 
@@ -145,7 +149,7 @@ class SimulatedLongPoll:
 
     def _complete(self) -> None:
         self._stop_waiting()
-        self._policy.answered()
+        self._policy.record_answer()
         self.start()
 
     def _stop_waiting(self) -> None:
@@ -158,7 +162,7 @@ class SimulatedLongPoll:
         self._daemon.network.schedule(seconds, lambda: callback() if turn == self._turn else None)
 
 
-class SimulatedSession(Session):
+class SimulatedSession(ApiClient):
     """The client session of the heartbeat's thread, which the in-process service answers at once."""
 
     def __init__(self, network: SimulatedNetwork) -> None:
@@ -171,7 +175,7 @@ class SimulatedSession(Session):
         return self.network.server.beat_machine(*held, machine=machine, room=machine, incarnation=body.incarnation)
 
 
-class SimulatedServerLink(Desk):
+class SimulatedServerLink(ServerLink):
     """The daemon's registration: two requests, one for the machine and one for its token."""
 
     def __init__(self, network: SimulatedNetwork, machine: str) -> None:
@@ -181,15 +185,15 @@ class SimulatedServerLink(Desk):
         super().__init__(
             "http://127.0.0.1:1",
             lambda: None,
-            Machine(id=machine, name=machine),
+            MachineIdentity(id=machine, name=machine),
             describe_machine,
             network.server.limits,
         )
         self._network = network
 
-    def register(self) -> Session:
+    def register(self) -> ApiClient:
         self._network.record_request("register")
-        self._network.server.register(self.machine.id)
+        self._network.server.register_machine(self.machine.id)
         self._network.record_request("register")
         return SimulatedSession(self._network)
 
@@ -204,12 +208,12 @@ class SimulatedRole:
     connection_id: str
     claim_poll: SimulatedLongPoll = field(init=False)
 
-    def join_again(self, session: Session) -> None:
+    def rejoin(self, session: ApiClient) -> None:
         self.daemon.network.record_request("join")
         self.daemon.network.server.join(self.role, self.connection_id, room=self.room)
         self.claim_poll.renew()
 
-    def confirm(self, task: TaskRef | None, asked_at: float, notes: object = ()) -> None:
+    def compare_task(self, task: TaskRef | None, asked_at: float, notes: object = ()) -> None:
         assert task is None
 
     def drain(self) -> None:
@@ -230,9 +234,11 @@ class FleetDaemon:
         limits, clock = network.server.limits, network.server.clock
         # There are no runs here, so there are no reports to send.
         server_link, incarnation = SimulatedServerLink(network, machine), f"inc_{machine}"
-        beat = MachineBeat(server_link, incarnation, lambda: self.held_roles, self._check_version, lambda post: None)
+        beat = MachineHeartbeats(
+            server_link, incarnation, lambda: self.held_roles, self._check_version, lambda post: None
+        )
         self.heartbeat = Heartbeat(
-            presence_of_daemon(limits),
+            daemon_heartbeat_policy(limits),
             beat.beat,
             beat.register_and_beat,
             self._handle_notice,
@@ -241,17 +247,17 @@ class FleetDaemon:
             partial(self._handle_reply, beat),
             INTERVAL_S,  # The computer does not sleep here, so it need not be checked for a wake-up every second.
         )
-        policy_for = partial(standing_for, limits, limits.daemon_heartbeat_interval_s)
+        policy_for = partial(make_long_poll_policy, limits, limits.daemon_heartbeat_interval_s)
         self.assignments_poll = SimulatedLongPoll(
             self, "assignments", policy_for(limits.wishes_wait_max_s), self._read_assignments, needs_presence=False
         )
         self._policy_for = policy_for
-        self._assignments: Wishes | None = None
+        self._assignments: Assignments | None = None
         self._steps = 0
 
     @property
     def is_crowded(self) -> bool:
-        return self.heartbeat.is_crowded()
+        return self.heartbeat.spread_retries()
 
     def step(self) -> None:
         """Run one step of the heartbeat's thread, and schedule the next."""
@@ -260,7 +266,7 @@ class FleetDaemon:
         self.network.schedule(self.heartbeat.step(), lambda: self.step() if steps == self._steps else None)
 
     def beat_now(self) -> None:
-        self.heartbeat.poke()
+        self.heartbeat.beat_now()
         self.network.schedule(0.0, self.step)
 
     def long_polls(self) -> list[SimulatedLongPoll]:
@@ -271,10 +277,10 @@ class FleetDaemon:
         if self._assignments is not None and version != self._assignments.version:
             self.assignments_poll.renew()
 
-    def _handle_reply(self, beat: MachineBeat, reply: MachineHeartbeatReply, asked_at: float) -> None:
+    def _handle_reply(self, beat: MachineHeartbeats, reply: MachineHeartbeatReply, asked_at: float) -> None:
         if not self.held_roles:
             self._join_roles()
-        beat.take(reply, asked_at)
+        beat.apply_verdicts(reply, asked_at)
 
     def _join_roles(self) -> None:
         for role in self._role_names:
@@ -291,9 +297,9 @@ class FleetDaemon:
         assert self.network.server.claim(held_role.role, held_role.connection_id, room=held_role.room) is None
 
     def _read_assignments(self) -> None:
-        self._assignments = self.network.server.wishes(self.machine)
+        self._assignments = self.network.server.list_assignments(self.machine)
 
-    def _handle_notice(self, notice: Notice) -> None:
+    def _handle_notice(self, notice: HeartbeatNotice) -> None:
         if notice.kind == RENEW_CLAIM:
             for long_poll in self.long_polls():
                 long_poll.renew()
@@ -303,7 +309,7 @@ class SimulatedFleet:
     """All daemons and their server; after the start, all are present and spread over the heartbeat interval."""
 
     def __init__(self, machines: int, agents: int, seed: int) -> None:
-        self.network = SimulatedNetwork(House())
+        self.network = SimulatedNetwork(InProcessService())
         self.server = self.network.server
         self.back_at = 0.0
         entropy = SeededEntropy(seed)
@@ -312,10 +318,10 @@ class SimulatedFleet:
             FleetDaemon(self.network, f"m{number}", roles, seed * 10_000 + number) for number in range(machines)
         ]
         for daemon in self.daemons:
-            self.server.room(daemon.machine, roles)
-            self.server.register(daemon.machine)
+            self.server.create_room(daemon.machine, roles)
+            self.server.register_machine(daemon.machine)
             for role in roles:
-                self.server.wish(role, machine=daemon.machine, room=daemon.machine)
+                self.server.set_agent_spec(role, machine=daemon.machine, room=daemon.machine)
             self.network.schedule(entropy.fraction() * INTERVAL_S, daemon.step)
         self.network.sweep()
         self.network.pass_time(2 * INTERVAL_S)
@@ -325,7 +331,7 @@ class SimulatedFleet:
         self.network.is_server_up = False
         self.network.fail_long_polls()
         self.network.pass_time(seconds)
-        self.server.open()
+        self.server.restart_server()
         self.network.is_server_up = True
         self._record_return()
 
@@ -348,20 +354,20 @@ class SimulatedFleet:
 
     def unrecovered(self) -> list[str]:
         """Descriptions of machines, roles and long-polls that have not recovered, by the server's own state."""
-        leases = self.server.world.leases
+        leases = self.server.context.leases
         unrecovered = []
         for daemon in self.daemons:
-            room = self.server.look(daemon.machine)
+            room = self.server.show_room(daemon.machine)
             lease = leases.machines.get(daemon.machine)
             if (
-                not self.server.machine(daemon.machine).daemon_connected
+                not self.server.show_machine(daemon.machine).daemon_connected
                 or lease is None
-                or lease.beaten_at < self.back_at
+                or lease.last_heartbeat_at < self.back_at
             ):
                 unrecovered.append(f"{daemon.machine} has sent no heartbeat")
             present = {(participant.role, participant.connection_id) for participant in room.participants}
             for held_role in daemon.held_roles:
-                held = leases.seats.get(seat_key(room.id, held_role.role))
+                held = leases.participants.get(role_key(room.id, held_role.role))
                 if (held_role.role, held_role.connection_id) not in present or held is None:
                     unrecovered.append(f"{held_role.role} of {daemon.machine} is not present")
             unrecovered += [

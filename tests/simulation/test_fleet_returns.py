@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from greenroom.domain import presence, standing
-from greenroom.domain.reliability import DEFAULTS, Reliability
-from greenroom.domain.standing import Standing, standing_for
+from greenroom.domain import heartbeat_policy
+from greenroom.domain.heartbeat_policy import LongPollPolicy, make_long_poll_policy
+from greenroom.domain.limits import DEFAULT_LIMITS, Limits
 from greenroom.entropy import SeededEntropy
 from tests.simulation.simulated_fleet import INTERVAL_S, SimulatedFleet
 
@@ -17,7 +17,7 @@ Outage = Callable[[SimulatedFleet], None]
 PEAK_MAX = 3.0
 """Limit for the requests in the busiest second of an interval, as a multiple of the mean per second."""
 INTERVALS = 2
-LONGER_THAN_EVERY_LEASE_S = DEFAULTS.daemon_heartbeat_ttl_s + DEFAULTS.task_lost_after_s + INTERVAL_S
+LONGER_THAN_EVERY_LEASE_S = DEFAULT_LIMITS.daemon_heartbeat_ttl_s + DEFAULT_LIMITS.task_lost_after_s + INTERVAL_S
 LARGE = (500, 20)
 SMALL = (250, 8)
 """Machines, and agents of each. The small fleet is large enough for `crowded`, and takes less time."""
@@ -72,19 +72,19 @@ def retries_without_randomness(patch: Patch) -> None:
     def fixed(longest_s: float, is_crowded: bool, was_failing: bool, fraction: float) -> float:
         return longest_s
 
-    patch.setattr(presence, "retry_pause_s", fixed)
-    patch.setattr(standing, "retry_pause_s", fixed)
+    patch.setattr(heartbeat_policy, "retry_pause_s", fixed)
+    patch.setattr(heartbeat_policy, "retry_pause_s", fixed)
 
 
 def spread_hint_ignored(patch: Patch) -> None:
     """A claim is retried within the short pause, regardless of `crowded`."""
-    patch.setattr(Reliability, "retry_pause_for", lambda self, interval_s, is_crowded=False: self.retry_pause_s)
+    patch.setattr(Limits, "retry_pause_for", lambda self, interval_s, spread_retries=False: self.retry_pause_s)
 
 
 def claims_sent_at_once(patch: Patch) -> None:
     """A daemon that reconnects sends the claims of all its agents at once."""
     retries_without_randomness(patch)
-    patch.setattr(Standing, "returned_in_crowd", lambda self, fraction: 0.0)
+    patch.setattr(LongPollPolicy, "record_return", lambda self, fraction: 0.0)
 
 
 @pytest.mark.parametrize("fault", [retries_without_randomness, spread_hint_ignored, claims_sent_at_once])
@@ -111,12 +111,12 @@ def peak_after(next_in_s: Callable[[float], float], rounds: int) -> float:
     return max(seconds) * period_s / clients
 
 
-CLAIM_POLICY = standing_for(DEFAULTS, INTERVAL_S)
+CLAIM_POLICY = make_long_poll_policy(DEFAULT_LIMITS, INTERVAL_S)
 
 
 @pytest.mark.parametrize(
     "next_in_s",
-    [lambda fraction: DEFAULTS.next_beat_in_s(INTERVAL_S, fraction), CLAIM_POLICY.wait_s],
+    [lambda fraction: DEFAULT_LIMITS.next_beat_in_s(INTERVAL_S, fraction), CLAIM_POLICY.wait_s],
     ids=["beats", "waits"],
 )
 def test_synchronised_requests_spread(next_in_s: Callable[[float], float]) -> None:

@@ -7,17 +7,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
 from greenroom.domain.errors import RejoinRequired, Superseded
+from greenroom.domain.principal import MACHINE, OPERATOR_PRINCIPAL, Principal
 from greenroom.domain.task import HELD_STATES
-from greenroom.service import sweeping
+from greenroom.service import sweeper
 from greenroom.wire.replies import RoomView
-from greenroom.wire.requests import Fact
-from tests.service.house import House
+from greenroom.wire.requests import AgentReport
+from tests.service.in_process_service import InProcessService
 
 ROLES = ("builder", "reviewer")
 INCARNATIONS = ("i1", "i2", "i3")
-DAEMON = Caller(scope=MACHINE, machine="m1")
+DAEMON = Principal(scope=MACHINE, machine="m1")
 
 
 class MachinesHeal(RuleBasedStateMachine):
@@ -25,11 +25,11 @@ class MachinesHeal(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.server = House()
-        self.server.room(roles=ROLES, max_requests=2)
-        self.server.register("m1")
+        self.server = InProcessService()
+        self.server.create_room(roles=ROLES, max_requests=2)
+        self.server.register_machine("m1")
         for role in ROLES:
-            self.server.wish(role, machine="m1")
+            self.server.set_agent_spec(role, machine="m1")
         self.order: list[str] = []
         self.last_beat_at: float | None = None
         self.connection = dict.fromkeys(ROLES, "c0")
@@ -47,7 +47,7 @@ class MachinesHeal(RuleBasedStateMachine):
         return self.last_beat_at is not None
 
     def as_daemon(self) -> None:
-        self.server.caller = DAEMON
+        self.server.principal = DAEMON
 
     @rule(incarnation=st.sampled_from(INCARNATIONS), holding=st.booleans())
     def beat(self, incarnation: str, holding: bool) -> None:
@@ -82,14 +82,14 @@ class MachinesHeal(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(ROLES))
     def replace_by_user(self, role: str) -> None:
-        self.server.caller = THE_OPERATOR
+        self.server.principal = OPERATOR_PRINCIPAL
         self.count += 1
         assert self.server.join(role, f"p{self.count}").status == "ok"
 
     @rule(role=st.sampled_from(ROLES))
     def work(self, role: str) -> None:
-        self.server.caller = THE_OPERATOR
-        self.server.send(to=role)
+        self.server.principal = OPERATOR_PRINCIPAL
+        self.server.send_message(to=role)
         self.as_daemon()
         try:
             task = self.server.claim(role, self.connection[role])
@@ -106,15 +106,15 @@ class MachinesHeal(RuleBasedStateMachine):
         connection, task, attempt = self.held[role]
         if is_reassigned and (role, connection) not in self.on_machine_lease:
             return
-        self.server.caller = THE_OPERATOR
-        self.server.wish(role, machine=None if is_reassigned else "m1")
+        self.server.principal = OPERATOR_PRINCIPAL
+        self.server.set_agent_spec(role, machine=None if is_reassigned else "m1")
         self.as_daemon()
         with suppress(Superseded):
             self.server.complete(task, connection, attempt, result_text := f"{connection} did {task}")
         self.forget_unless_connected(role, connection)
-        self.server.caller = THE_OPERATOR
-        self.server.wish(role, machine="m1")
-        kept = self.server.task(task)
+        self.server.principal = OPERATOR_PRINCIPAL
+        self.server.set_agent_spec(role, machine="m1")
+        kept = self.server.show_task(task)
         assert result_text in (kept.result, *(late.text for late in kept.late_results)), "a result is lost"
 
     def forget_unless_connected(self, role: str, connection: str) -> None:
@@ -128,11 +128,11 @@ class MachinesHeal(RuleBasedStateMachine):
         self.as_daemon()
         role = data.draw(st.sampled_from(sorted(self.held)))
         connection, task, attempt = self.held[role]
-        before = self.server.task(task)
+        before = self.server.show_task(task)
         was_held = before.status in HELD_STATES and (before.claimed_by, before.attempt) == (connection, attempt)
         if not is_repeated:
             self.report_count += 1
-        report = Fact(
+        report = AgentReport(
             id=f"f{self.report_count}",
             kind="exited",
             room="r",
@@ -143,8 +143,8 @@ class MachinesHeal(RuleBasedStateMachine):
             code=None if intended else 1,
             intended=intended,
         )
-        reply = self.server.report(report, incarnation=self.order[-1])
-        after = self.server.task(task)
+        reply = self.server.send_reports(report, incarnation=self.order[-1])
+        after = self.server.show_task(task)
         if reply.accepted == 0:
             assert before == after, "a repeated report changed something"
         elif was_held:
@@ -170,8 +170,8 @@ class MachinesHeal(RuleBasedStateMachine):
     @rule(pause=st.sampled_from([30.0, 300.0]))
     def stall(self, pause: float) -> None:
         before = self.is_connected()
-        self.server.clock.move(pause)
-        sweeping.tick(self.server.world)
+        self.server.clock.advance(pause)
+        sweeper.tick(self.server.context)
         assert before == self.is_connected()
         if self.last_beat_at is not None:
             self.last_beat_at = self.now
@@ -179,22 +179,22 @@ class MachinesHeal(RuleBasedStateMachine):
     @rule()
     def restart_server(self) -> None:
         before = self.is_connected()
-        self.server.open()
+        self.server.restart_server()
         assert before == self.is_connected(), "a restart of the server changed daemon_connected"
         if self.last_beat_at is not None:
             self.last_beat_at = self.now
 
     def view(self) -> RoomView:
-        self.server.caller = THE_OPERATOR
-        return self.server.look()
+        self.server.principal = OPERATOR_PRINCIPAL
+        return self.server.show_room()
 
     def is_connected(self) -> bool:
-        self.server.caller = THE_OPERATOR
-        return self.server.machine("m1").daemon_connected
+        self.server.principal = OPERATOR_PRINCIPAL
+        return self.server.show_machine("m1").daemon_connected
 
     @invariant()
     def machine_participants_have_machine_lease(self) -> None:
-        has_machine_lease = "m1" in self.server.world.leases.machines
+        has_machine_lease = "m1" in self.server.context.leases.machines
         assert has_machine_lease == self.is_connected()
         for participant in self.view().participants:
             assert participant.machine is None or has_machine_lease, f"no lease ever expires for {participant}"
@@ -213,7 +213,7 @@ class MachinesHeal(RuleBasedStateMachine):
         present = {(participant.role, participant.connection_id) for participant in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
-                assert task.id in self.server.world.leases.timers, f"{task.id} has neither a holder nor a timer"
+                assert task.id in self.server.context.leases.timers, f"{task.id} has neither a holder nor a timer"
 
 
 TestMachinesHeal = MachinesHeal.TestCase

@@ -8,15 +8,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from greenroom.clock import instant_of
-from greenroom.domain.caller import MACHINE, THE_OPERATOR, Caller
+from greenroom.clock import format_instant
 from greenroom.domain.errors import Conflict, Refused, RejoinRequired, Superseded
-from greenroom.domain.role import PARKED, PAUSED, RUNNING, Role
-from greenroom.domain.sitting import ABSENT, CLOSED, PRESENT, Sitting
+from greenroom.domain.participant import ABSENT, CLOSED, PRESENT, Participant
+from greenroom.domain.principal import MACHINE, OPERATOR_PRINCIPAL, Principal
+from greenroom.domain.role import CRASH_LOOPING, PAUSED, RUNNING, Role
 from greenroom.domain.task import COMPLETED, HELD_STATES, QUARANTINED, Task
-from greenroom.store import attentions, rooms, sittings
-from greenroom.wire.requests import Fact
-from tests.service.house import House
+from greenroom.store import alerts, participants, rooms
+from greenroom.wire.requests import AgentReport
+from tests.service.in_process_service import InProcessService
 
 ROLES = ("builder", "reviewer")
 MACHINES = ("m1", "m2")
@@ -39,7 +39,7 @@ class RoomState(NamedTuple):
     """The stored state of a room, which must not change when a call has no effect."""
 
     roles: list[Role]
-    newest: list[Sitting | None]
+    newest: list[Participant | None]
     tasks: list[Task]
 
 
@@ -48,20 +48,20 @@ class MachinesMove(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.server = House()
-        self.server.room(roles=ROLES, max_requests=4)
+        self.server = InProcessService()
+        self.server.create_room(roles=ROLES, max_requests=4)
         self.incarnations: dict[str, list[str]] = {}
         for machine in MACHINES:
-            self.server.register(machine)
+            self.server.register_machine(machine)
             self.server.beat_machine(machine=machine, incarnation="i1")
             self.incarnations[machine] = ["i1"]
         for role in ROLES:
-            self.server.wish(role, machine="m1")
+            self.server.set_agent_spec(role, machine="m1")
         self.runs: list[DaemonRun] = []
         self.tasks: list[str] = []
         self.crash_looping: set[str] = set()
         self.count = 0
-        self.last_report: tuple[str, Fact] | None = None
+        self.last_report: tuple[str, AgentReport] | None = None
         self.highest: dict[str, int] = {}
 
     def next_number(self) -> int:
@@ -69,10 +69,10 @@ class MachinesMove(RuleBasedStateMachine):
         return self.count
 
     def as_machine(self, machine: str) -> None:
-        self.server.caller = Caller(scope=MACHINE, machine=machine)
+        self.server.principal = Principal(scope=MACHINE, machine=machine)
 
     def as_user(self) -> None:
-        self.server.caller = THE_OPERATOR
+        self.server.principal = OPERATOR_PRINCIPAL
 
     # Users.
 
@@ -82,15 +82,15 @@ class MachinesMove(RuleBasedStateMachine):
     def set_agent_spec(self, role: str, machine: str | None, stopped: int | bool) -> None:
         self.as_user()
         before = self.role(role)
-        view = self.server.wish(role, machine=machine, desired="stopped" if stopped else "running")
+        view = self.server.set_agent_spec(role, machine=machine, desired="stopped" if stopped else "running")
         if view.generation != before.generation:
             self.crash_looping.discard(role)
-            assert view.status not in (PARKED, PAUSED, "backing_off"), "a new agent spec did not clear the hold"
+            assert view.status not in (CRASH_LOOPING, PAUSED, "backing_off"), "a new agent spec did not clear the hold"
 
     @rule(role=st.sampled_from(ROLES))
     def send(self, role: str) -> None:
         self.as_user()
-        sent = self.server.send(f"{self.next_number()}", to=role)
+        sent = self.server.send_message(f"{self.next_number()}", to=role)
         assert sent.task is not None
         self.tasks.append(sent.task.id)
 
@@ -169,7 +169,7 @@ class MachinesMove(RuleBasedStateMachine):
         assert run.task is not None
         assert run.attempt is not None
         self.as_user()
-        is_over = self.server.task(run.task).status == COMPLETED
+        is_over = self.server.show_task(run.task).status == COMPLETED
         self.as_machine(run.machine)
         result_text = f"{run} did it"
         with suppress(Superseded, Refused):  # Refused: it joined without its machine, which was not connected.
@@ -179,7 +179,7 @@ class MachinesMove(RuleBasedStateMachine):
             if is_first and newest is not None and newest.machine is not None:
                 self.crash_looping.discard(run.role)
         participant = self.participant(run)
-        kept = self.server.task(run.task)
+        kept = self.server.show_task(run.task)
         if participant is not None and participant.machine == run.machine:
             assert result_text in (kept.result, *(late.text for late in kept.late_results)), "a result is lost"
 
@@ -224,12 +224,12 @@ class MachinesMove(RuleBasedStateMachine):
             "attempt": run.attempt,
             "intended": intended,
             "at": at.replace("\x00", "")[:40],
-            "until": None if until_s is None else instant_of(self.server.clock.wall() + until_s),
+            "until": None if until_s is None else format_instant(self.server.clock.wall() + until_s),
         }
-        report = msgspec.convert(body, Fact)
+        report = msgspec.convert(body, AgentReport)
         before, known = self.room_state(), self.participant(run)
         self.as_machine(run.machine)
-        reply = self.server.report(report, machine=run.machine, incarnation=self.incarnations[run.machine][-1])
+        reply = self.server.send_reports(report, machine=run.machine, incarnation=self.incarnations[run.machine][-1])
         self.last_report = (run.machine, report)
         if reply.accepted:
             self.check_effects(report, run, before, known)
@@ -243,11 +243,11 @@ class MachinesMove(RuleBasedStateMachine):
         machine, report = self.last_report
         before = self.room_state()
         self.as_machine(machine)
-        reply = self.server.report(report, machine=machine, incarnation=self.incarnations[machine][-1])
+        reply = self.server.send_reports(report, machine=machine, incarnation=self.incarnations[machine][-1])
         assert reply.accepted == 0, "a report was accepted twice"
         assert before == self.room_state(), "a repeated report changed something"
 
-    def check_effects(self, report: Fact, run: DaemonRun, before: RoomState, known: Sitting | None) -> None:
+    def check_effects(self, report: AgentReport, run: DaemonRun, before: RoomState, known: Participant | None) -> None:
         """Check what a report changed against what it may and must change."""
         place = ROLES.index(run.role)
         role, after = before.roles[place], self.room_state()
@@ -259,7 +259,7 @@ class MachinesMove(RuleBasedStateMachine):
                 "a report about an old participant changed the present one"
             )
         ends_run = report.kind == "exited" or (
-            is_newest and report.kind in (PARKED, PAUSED) and self.is_assigned_to(role, run.machine)
+            is_newest and report.kind in (CRASH_LOOPING, PAUSED) and self.is_assigned_to(role, run.machine)
         )
         for was, now in zip(before.tasks, after.tasks, strict=True):
             is_its_own = was.claimed_by == run.connection and was.target_role == run.role
@@ -277,14 +277,14 @@ class MachinesMove(RuleBasedStateMachine):
         if is_newest and self.is_assigned_to(role, run.machine):
             self.check_hold(report, run.role)
 
-    def check_hold(self, report: Fact, role: str) -> None:
+    def check_hold(self, report: AgentReport, role: str) -> None:
         """Update the model's record of whether the role is crash-looping, and compare."""
         rests_as = self.role(role).rests_as
-        if report.kind == PARKED:
+        if report.kind == CRASH_LOOPING:
             self.crash_looping.add(role)
         elif report.kind in (PAUSED, "unparked"):
             self.crash_looping.discard(role)
-        assert (rests_as == PARKED) == (role in self.crash_looping), f"{role} has the restart hold {rests_as}"
+        assert (rests_as == CRASH_LOOPING) == (role in self.crash_looping), f"{role} has the restart hold {rests_as}"
         if report.kind == PAUSED:
             assert rests_as == PAUSED
         if report.kind == "exited" and not report.intended:
@@ -311,7 +311,7 @@ class MachinesMove(RuleBasedStateMachine):
     @rule()
     def restart_server(self) -> None:
         before = self.room_state()
-        self.server.open()
+        self.server.restart_server()
         assert before == self.room_state(), "a restart of the server changed the stored state"
 
     # State and invariants.
@@ -321,25 +321,25 @@ class MachinesMove(RuleBasedStateMachine):
         return RoomState(
             roles=[self.role(role) for role in ROLES],
             newest=[self.newest(role) for role in ROLES],
-            tasks=[self.server.task(task) for task in self.tasks],
+            tasks=[self.server.show_task(task) for task in self.tasks],
         )
 
     def role(self, name: str) -> Role:
         self.as_user()
-        room = self.server.look().id
-        role = self.server.store.read(lambda reader: rooms.role(reader, room, name))
+        room = self.server.show_room().id
+        role = self.server.store.read(lambda reader: rooms.get_role(reader, room, name))
         assert role is not None
         return role
 
-    def newest(self, role: str) -> Sitting | None:
+    def newest(self, role: str) -> Participant | None:
         self.as_user()
-        room = self.server.look().id
-        return self.server.store.read(lambda reader: sittings.newest(reader, room, role))
+        room = self.server.show_room().id
+        return self.server.store.read(lambda reader: participants.get_newest(reader, room, role))
 
-    def participant(self, run: DaemonRun) -> Sitting | None:
+    def participant(self, run: DaemonRun) -> Participant | None:
         self.as_user()
-        room = self.server.look().id
-        return self.server.store.read(lambda reader: sittings.get(reader, room, run.role, run.connection))
+        room = self.server.show_room().id
+        return self.server.store.read(lambda reader: participants.get(reader, room, run.role, run.connection))
 
     def runs_on(self, machine: str) -> list[DaemonRun]:
         return [run for run in self.runs if run.machine == machine]
@@ -363,14 +363,14 @@ class MachinesMove(RuleBasedStateMachine):
     def machine_participants_have_machine_lease(self) -> None:
         for participant in self.room_state().newest:
             if participant is not None and participant.status == PRESENT and participant.machine is not None:
-                assert participant.machine in self.server.world.leases.machines, (
+                assert participant.machine in self.server.context.leases.machines, (
                     f"no lease ever expires for {participant}"
                 )
 
     @invariant()
     def tasks_are_listed_and_held_by_open_participants(self) -> None:
         seen = self.room_state()
-        shown = {task.id for task in self.server.look().tasks}
+        shown = {task.id for task in self.server.show_room().tasks}
         for task in seen.tasks:
             assert task.status == COMPLETED or task.id in shown, f"{task.id} is missing from the room"
             assert task.deaths < self.server.limits.task_deaths_max or task.status in (QUARANTINED, COMPLETED)
@@ -379,17 +379,17 @@ class MachinesMove(RuleBasedStateMachine):
                 assert holder is not None
                 assert holder.connection_id == task.claimed_by, "the task's holder was superseded"
                 assert holder.status in (PRESENT, ABSENT), "the task's holder is closed"
-                assert holder.status == PRESENT or task.id in self.server.world.leases.timers
+                assert holder.status == PRESENT or task.id in self.server.context.leases.timers
 
     @invariant()
     def alerts_match_waiting_roles(self) -> None:
-        raised = {each.key for each in self.server.store.read(attentions.every)}
-        alerted = {key for key in raised if key.startswith((PARKED, PAUSED))}
+        raised = {each.key for each in self.server.store.read(alerts.list_all)}
+        alerted = {key for key in raised if key.startswith((CRASH_LOOPING, PAUSED))}
         seen = self.room_state()
         waits = {
             f"{role.rests_as}:{role.room}/{role.name}"
             for role, participant in zip(seen.roles, seen.newest, strict=True)
-            if role.awaits_person
+            if role.needs_user
             and role.is_run_by_daemon
             and role.desired == RUNNING
             and (participant is None or participant.status != PRESENT)

@@ -12,28 +12,29 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from sqlalchemy import bindparam, update
 
-from greenroom.domain import sitting, sweep, task
-from greenroom.domain.sitting import OK, PRESENT, SIT_AGAIN
+from greenroom.domain import participant, sweep_policy, task
+from greenroom.domain.participant import OK, PRESENT, REJOIN
 from greenroom.domain.task import HELD_STATES, PENDING, can_resume, is_held_by
 from greenroom.service import (
-    access,
-    connecting,
-    facts,
-    guarding,
-    notes,
-    opening,
-    presence,
-    resting,
-    results,
-    seating,
+    agent_reports,
+    authorization,
+    machine_heartbeats,
+    participant_transitions,
+    participants,
+    restart_holds,
+    startup,
+    takeovers,
+    task_notes,
+    task_results,
+    task_transitions,
     tasks,
-    working,
 )
-from greenroom.service.guards import Guards
-from greenroom.service.leases import LeaseTable
-from greenroom.store import machines, sittings
+from greenroom.service.state.lease_table import LeaseTable
+from greenroom.service.state.takeover_holds import TakeoverHolds
+from greenroom.store import machines
+from greenroom.store import participants as stored_participants
 from greenroom.store import tasks as stored
-from greenroom.store.statement import Statement
+from greenroom.store.compiled_sql import Statement
 from greenroom.wire.replies import LeaveReply
 from tests.simulation.test_machines_heal import MachinesHeal
 from tests.simulation.test_machines_move import MachinesMove
@@ -64,12 +65,12 @@ QUICK = settings(
 
 def heartbeat_revives_expired_lease(patch: Patch) -> None:
     def beat(self: LeaseTable, key: str, connection: str, now: float) -> str:
-        if key not in self.seats:
+        if key not in self.participants:
             self.grant(key, connection, 90.0, None, now)
         return original(self, key, connection, now)
 
-    original = LeaseTable.beat
-    patch.setattr(LeaseTable, "beat", beat)
+    original = LeaseTable.renew
+    patch.setattr(LeaseTable, "renew", beat)
 
 
 def heartbeat_always_ok(patch: Patch) -> None:
@@ -77,26 +78,30 @@ def heartbeat_always_ok(patch: Patch) -> None:
         original(self, key, connection, now)
         return OK
 
-    original = LeaseTable.beat
-    patch.setattr(LeaseTable, "beat", beat)
+    original = LeaseTable.renew
+    patch.setattr(LeaseTable, "renew", beat)
 
 
 def older_participant_rejoins(patch: Patch) -> None:
     def decide_join(known: Any, newest_epoch: int) -> str:
-        return SIT_AGAIN if known is not None and known.status != PRESENT else original(known, newest_epoch)
+        return REJOIN if known is not None and known.status != PRESENT else original(known, newest_epoch)
 
-    original = sitting.decide_join
-    patch.setattr(presence, "decide_join", decide_join)
+    original = participant.decide_join
+    patch.setattr(participants, "decide_join", decide_join)
 
 
 def leave_ignores_connection(patch: Patch) -> None:
     def leave(world: Any, tx: Any, caller: Any, room: str, role: str, request: Any) -> Any:
-        present = [each for each in sittings.present_in(tx, world.directory.find(room).id) if each.role == role]
+        present = [
+            each
+            for each in stored_participants.list_present_in_room(tx, world.directory.find(room).id)
+            if each.role == role
+        ]
         for each in present:
-            seating.end(world, tx, each, request.cause, "left", release_as=request.cause)
+            participant_transitions.close_participant(world, tx, each, request.cause, "left", release_as=request.cause)
         return LeaveReply(OK)
 
-    patch.setattr(presence, "leave", leave)
+    patch.setattr(participants, "leave", leave)
 
 
 def claim_without_presence(patch: Patch) -> None:
@@ -104,64 +109,64 @@ def claim_without_presence(patch: Patch) -> None:
     values = {"status": "acknowledged", "attempt": stored.tasks.c.attempt + 1, "acknowledged_at": bindparam("at")}
     holder: dict[str, Any] = {"claimed_by": bindparam("connection_id"), "last_holder": bindparam("connection_id")}
     patch.setattr(stored, "CLAIM", Statement(by_id_only.values(values | holder).returning(*TASK_COLUMNS)))
-    patch.setattr(tasks, "judge", lambda known, epoch: OK if known is not None else "rejoin_required")
+    patch.setattr(tasks, "judge_call", lambda known, epoch: OK if known is not None else "rejoin_required")
 
 
 def completion_by_task_id_only(patch: Patch) -> None:
-    patch.setattr(access, "has", lambda reader, task, role, connection_id, attempt: True)
+    patch.setattr(authorization, "holds_or_may_resume", lambda reader, task, role, connection_id, attempt: True)
 
 
 def resume_despite_newer_participant(patch: Patch) -> None:
     def has(reader: Any, task: Any, role: Any, connection_id: str, attempt: int) -> bool:
-        known = sittings.get(reader, task.room, role.name, connection_id)
+        known = stored_participants.get(reader, task.room, role.name, connection_id)
         holder = (task, connection_id, attempt)
         return known is not None and (is_held_by(*holder) or can_resume(*holder))
 
-    patch.setattr(access, "has", has)
-    patch.setattr(seating, "end", skip_release(seating.end))
+    patch.setattr(authorization, "holds_or_may_resume", has)
+    patch.setattr(participant_transitions, "close_participant", skip_release(participant_transitions.close_participant))
 
 
 def skip_release(end: Callable[..., Any]) -> Callable[..., Any]:
     def keep(*arguments: Any, **options: Any) -> Any:
-        release, working.release = working.release, lambda world, tx, task, *rest, **more: task
+        release, task_transitions.release = task_transitions.release, lambda world, tx, task, *rest, **more: task
         try:
             return end(*arguments, **options)
         finally:
-            working.release = release
+            task_transitions.release = release
 
     return keep
 
 
 def sweep_expires_after_stall(patch: Patch) -> None:
-    patch.setattr(sweep, "must_extend", lambda planned_at, now, limits: False)
+    patch.setattr(sweep_policy, "must_extend_leases", lambda planned_at, now, limits: False)
 
 
 def restart_loses_timers(patch: Patch) -> None:
-    original = opening.fill
+    original = startup.restore_state
 
     def fill(world: Any, reader: Any) -> None:
         original(world, reader)
         world.leases.timers.clear()
 
-    patch.setattr(opening, "fill", fill)
+    patch.setattr(startup, "restore_state", fill)
 
 
 def absence_without_timer(patch: Patch) -> None:
-    patch.setattr(seating, "start_timer", lambda world, task: None)
+    patch.setattr(participant_transitions, "start_release_timer", lambda world, task: None)
 
 
 def sweep_too_early(patch: Patch) -> None:
-    original = LeaseTable.mark_seat
-    patch.setattr(LeaseTable, "due_seats", lambda self, now: list(self.seats))
-    patch.setattr(LeaseTable, "mark_seat", lambda self, key, now: original(self, key, now + 30.0))
+    original = LeaseTable.mark_participant
+    patch.setattr(LeaseTable, "take_due_participants", lambda self, now: list(self.seats))
+    patch.setattr(LeaseTable, "mark_participant", lambda self, key, now: original(self, key, now + 30.0))
 
 
 def sweep_never_expires(patch: Patch) -> None:
-    patch.setattr(LeaseTable, "due_seats", lambda self, now: [])
+    patch.setattr(LeaseTable, "take_due_participants", lambda self, now: [])
 
 
 def completion_promotes_no_task(patch: Patch) -> None:
-    patch.setattr(working, "promote", lambda world, tx, room, cause: [])
+    patch.setattr(task_transitions, "promote", lambda world, tx, room, cause: [])
 
 
 def attempt_not_incremented(patch: Patch) -> None:
@@ -176,111 +181,113 @@ def attempt_not_incremented(patch: Patch) -> None:
 
 
 def takeover_without_hold(patch: Patch) -> None:
-    patch.setattr(Guards, "holds_back", lambda self, task: False)
+    patch.setattr(TakeoverHolds, "is_held", lambda self, task: False)
 
 
 def takeover_hold_never_ends(patch: Patch) -> None:
-    patch.setattr(Guards, "lift_due", lambda self, now: [])
+    patch.setattr(TakeoverHolds, "release_due", lambda self, now: [])
 
 
 def restart_loses_takeover_holds(patch: Patch) -> None:
-    patch.setattr(guarding, "hold_back_again", lambda world, reader: None)
+    patch.setattr(takeovers, "restore_holds", lambda world, reader: None)
 
 
 def retry_ignores_request_limit(patch: Patch) -> None:
-    patch.setattr(working, "place_for", lambda tx, room: PENDING)
+    patch.setattr(task_transitions, "get_opening_state", lambda tx, room: PENDING)
 
 
 def late_result_of_other_connection(patch: Patch) -> None:
-    patch.setattr(results, "had", lambda reader, task, connection, attempt: attempt <= task.attempt)
+    patch.setattr(task_results, "held_attempt", lambda reader, task, connection, attempt: attempt <= task.attempt)
 
 
 def late_result_dropped(patch: Patch) -> None:
-    patch.setattr(results, "keep_late", lambda tx, task, attempt, connection, to, text: results.KEPT)
+    patch.setattr(task_results, "keep_late", lambda tx, task, attempt, connection, to, text: task_results.KEPT)
 
 
 def send_back_drops_result(patch: Patch) -> None:
     emptied = {"accepted_attempt": None, "result": None, "handed_to": None}
-    patch.setattr(results, "set_aside", lambda tx, task: msgspec.structs.replace(task, **emptied))
+    patch.setattr(task_results, "demote_reviewed_result", lambda tx, task: msgspec.structs.replace(task, **emptied))
 
 
 def acceptance_keeps_holder(patch: Patch) -> None:
-    patch.setattr(results, "free_holder", lambda world, tx, held: None)
+    patch.setattr(task_results, "free_holder", lambda world, tx, held: None)
 
 
 def note_delayed_to_next_claim(patch: Patch) -> None:
-    patch.setattr(notes, "is_under_way", lambda task: False)
+    patch.setattr(task_notes, "is_active", lambda task: False)
 
 
 def quarantine_without_alert(patch: Patch) -> None:
-    patch.setattr(working, "call_people", lambda tx, before, after: None)
+    patch.setattr(task_transitions, "update_alert", lambda tx, before, after: None)
 
 
 def transition_not_in_table(patch: Patch) -> None:
-    original = task.move
+    original = task.next_state
 
     def move(current: str, trigger: str, to: str | None = None) -> str:
         return PENDING if trigger == "start" else original(current, trigger, to)
 
-    patch.setattr(working, "move", move)
+    patch.setattr(task_transitions, "next_state", move)
 
 
 def result_rejected_after_reassignment(patch: Patch) -> None:
-    patch.setattr(access, "sits_itself", lambda reader, caller, role, connection_id: False)
+    patch.setattr(authorization, "owns_participant", lambda reader, caller, role, connection_id: False)
 
 
 def outdated_report_counts(patch: Patch) -> None:
-    patch.setattr(facts, "counts", lambda role, machine, known, fact: True)
+    patch.setattr(agent_reports, "may_change_hold", lambda role, machine, known, fact: True)
 
 
 def report_accepted_twice(patch: Patch) -> None:
-    original = machines.take_fact
+    original = machines.record_report
 
     def take_fact(tx: Any, machine: str, fact: str) -> bool:
         original(tx, machine, fact)
         return True
 
-    patch.setattr(machines, "take_fact", take_fact)
+    patch.setattr(machines, "record_report", take_fact)
 
 
 def probe_failure_counted(patch: Patch) -> None:
     patch.setattr(
-        facts, "completed", lambda role, known, fact: msgspec.structs.replace(fact, intended=bool(fact.intended))
+        agent_reports,
+        "fill_defaults",
+        lambda role, known, fact: msgspec.structs.replace(fact, intended=bool(fact.intended)),
     )
 
 
 def old_exit_ends_present_participant(patch: Patch) -> None:
     def end_sitting(world: Any, tx: Any, role: Any, known: Any, how: str, fact: Any) -> None:
-        present = sittings.present(tx, role.room, role.name)
+        present = stored_participants.get_present(tx, role.room, role.name)
         original(world, tx, role, present, how, fact)
 
-    original = facts.end_sitting
-    patch.setattr(facts, "end_sitting", end_sitting)
+    original = agent_reports.end_participant
+    patch.setattr(agent_reports, "end_participant", end_sitting)
 
 
 def exit_releases_any_task_of_role(patch: Patch) -> None:
-    patch.setattr(facts, "is_held_by", lambda task, connection, attempt: task.status in HELD_STATES)
+    patch.setattr(agent_reports, "is_held_by", lambda task, connection, attempt: task.status in HELD_STATES)
 
 
 def stopped_agent_stays_present(patch: Patch) -> None:
-    patch.setattr(facts, "is_wished_here", lambda room, role, machine: True)
+    patch.setattr(agent_reports, "should_run_on", lambda room, role, machine: True)
 
 
 def clone_takes_machine_back(patch: Patch) -> None:
-    patch.setattr(connecting, "judge_incarnation", lambda known, newest: "new" if known is None else OK)
+    patch.setattr(machine_heartbeats, "judge_incarnation", lambda known, newest: "new" if known is None else OK)
 
 
 def moved_role_waits_for_old_machine(patch: Patch) -> None:
-    original = presence.refuse_if_taken
-    patch.setattr(presence, "refuse_if_taken", lambda tx, role, machine: original(tx, role, None))
+    original = participants.check_vacant
+    patch.setattr(participants, "check_vacant", lambda tx, role, machine: original(tx, role, None))
 
 
 def crash_loop_without_alert(patch: Patch) -> None:
-    patch.setattr(resting, "tell", lambda tx, room, role, cause: None)
+    patch.setattr(restart_holds, "update_hold_alert", lambda tx, room, role, cause: None)
 
 
 def disconnection_keeps_agents(patch: Patch) -> None:
-    patch.setattr(sittings, "present_on", lambda reader, machine: [])
+    patch.setattr(stored_participants, "list_present_on_machine", lambda reader, machine: [])
 
 
 PRESENCE_FAULTS: Faults = {

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from greenroom.daemon.histories import Histories
+from greenroom.daemon.restart_state import RestartStates
 from greenroom.daemon.supervisor import Supervisor
-from greenroom.domain import supervision
-from greenroom.domain.supervision import BACKING_OFF, KEEP, PARKED, SIT, History, Step
+from greenroom.domain import restart_policy
+from greenroom.domain.restart_policy import BACKING_OFF, CRASH_LOOPING, JOIN, KEEP, RestartHistory, RestartStep
 from tests.simulation.test_planted_faults import QUICK
 from tests.simulation.test_restarts_keep_budget import RestartsKeepBudget
 
@@ -20,112 +20,116 @@ LONG_SEARCH = settings(QUICK, max_examples=2000)
 
 
 def success_clears_failure_window(patch: Patch) -> None:
-    patch.setattr(supervision, "succeeded", lambda history, generation: History(generation=generation))
+    patch.setattr(restart_policy, "record_success", lambda history, generation: RestartHistory(generation=generation))
 
 
 def success_without_recovery(patch: Patch) -> None:
-    patch.setattr(supervision, "succeeded", lambda history, generation: history)
+    patch.setattr(restart_policy, "record_success", lambda history, generation: history)
 
 
 def failures_never_crash_loop(patch: Patch) -> None:
-    original = supervision.ended
+    original = restart_policy.record_failure
 
-    def ended(*arguments: Any) -> History:
+    def ended(*arguments: Any) -> RestartHistory:
         history = original(*arguments)
         return msgspec.structs.replace(history, rest=BACKING_OFF, rests_until=arguments[2] + 1.0)
 
-    patch.setattr(supervision, "ended", ended)
+    patch.setattr(restart_policy, "record_failure", ended)
 
 
 def repeated_probe_runs(patch: Patch) -> None:
-    original = supervision.ended
+    original = restart_policy.record_failure
 
-    def ended(history: History, *rest: Any) -> History:
+    def ended(history: RestartHistory, *rest: Any) -> RestartHistory:
         return original(msgspec.structs.replace(history, rest=None, owes_trial=False), *rest)
 
-    patch.setattr(supervision, "ended", ended)
+    patch.setattr(restart_policy, "record_failure", ended)
 
 
 def no_probe_run(patch: Patch) -> None:
-    original = supervision.ended
+    original = restart_policy.record_failure
 
-    def ended(*arguments: Any) -> History:
+    def ended(*arguments: Any) -> RestartHistory:
         history = original(*arguments)
-        return msgspec.structs.replace(history, rests_until=None) if history.rest == PARKED else history
+        return msgspec.structs.replace(history, rests_until=None) if history.rest == CRASH_LOOPING else history
 
-    patch.setattr(supervision, "ended", ended)
+    patch.setattr(restart_policy, "record_failure", ended)
 
 
 def old_failure_counts(patch: Patch) -> None:
-    original = supervision.ended
+    original = restart_policy.record_failure
 
-    def ended(history: History, generation: int, now: float, *rest: Any) -> History:
+    def ended(history: RestartHistory, generation: int, now: float, *rest: Any) -> RestartHistory:
         younger = tuple(now for at in history.ends)
         return original(msgspec.structs.replace(history, ends=younger), generation, now, *rest)
 
-    patch.setattr(supervision, "ended", ended)
+    patch.setattr(restart_policy, "record_failure", ended)
 
 
 def no_backoff(patch: Patch) -> None:
-    patch.setattr(supervision, "pause_after", lambda in_a_row, fraction, limits: 0.0)
+    patch.setattr(restart_policy, "backoff_s", lambda in_a_row, fraction, limits: 0.0)
 
 
 def unlimited_backoff(patch: Patch) -> None:
-    patch.setattr(supervision, "pause_after", lambda in_a_row, fraction, limits: 2.0 ** (in_a_row + 4))
+    patch.setattr(restart_policy, "backoff_s", lambda in_a_row, fraction, limits: 2.0 ** (in_a_row + 4))
 
 
 def missing_program_counts_as_failure(patch: Patch) -> None:
-    patch.setattr(supervision, "hindered", supervision.ended)
+    patch.setattr(restart_policy, "record_failed_start", restart_policy.record_failure)
 
 
 def hindrance_cancels_probe_run(patch: Patch) -> None:
-    cancel_probe_run(patch, "hindered")
+    cancel_probe_run(patch, "record_failed_start")
 
 
 def pause_cancels_probe_run(patch: Patch) -> None:
-    cancel_probe_run(patch, "paused")
+    cancel_probe_run(patch, "record_pause")
 
 
 def takeover_cancels_probe_run(patch: Patch) -> None:
-    cancel_probe_run(patch, "yielded")
+    cancel_probe_run(patch, "record_yield")
 
 
 def cancel_probe_run(patch: Patch, name: str) -> None:
-    original = getattr(supervision, name)
-    patch.setattr(supervision, name, lambda *rest: msgspec.structs.replace(original(*rest), owes_trial=False))
+    original = getattr(restart_policy, name)
+    patch.setattr(restart_policy, name, lambda *rest: msgspec.structs.replace(original(*rest), owes_trial=False))
 
 
 def takeover_clears_failures(patch: Patch) -> None:
-    original = supervision.yielded
+    original = restart_policy.record_yield
     patch.setattr(
-        supervision,
-        "yielded",
-        lambda history, generation, *rest: original(History(generation=generation), generation, *rest),
+        restart_policy,
+        "record_yield",
+        lambda history, generation, *rest: original(RestartHistory(generation=generation), generation, *rest),
     )
 
 
 def login_pause_ends_by_itself(patch: Patch) -> None:
-    original = supervision.paused
+    original = restart_policy.record_pause
 
-    def paused(history: History, generation: int, now: float, until: float | None, reason: str) -> History:
+    def paused(
+        history: RestartHistory, generation: int, now: float, until: float | None, reason: str
+    ) -> RestartHistory:
         return original(history, generation, now, now + 60.0 if until is None else until, reason)
 
-    patch.setattr(supervision, "paused", paused)
+    patch.setattr(restart_policy, "record_pause", paused)
 
 
 def new_generation_keeps_history(patch: Patch) -> None:
     patch.setattr(
-        supervision, "under", lambda history, generation: msgspec.structs.replace(history, generation=generation)
+        restart_policy,
+        "history_of_generation",
+        lambda history, generation: msgspec.structs.replace(history, generation=generation),
     )
 
 
 def desired_stop_ignored(patch: Patch) -> None:
-    original = supervision.decide
-    patch.setattr(supervision, "decide", lambda desired, *rest: original(True, *rest))
+    original = restart_policy.decide_step
+    patch.setattr(restart_policy, "decide_step", lambda desired, *rest: original(True, *rest))
 
 
 def hold_ignored(patch: Patch) -> None:
-    replace_wait(patch, SIT)
+    replace_wait(patch, JOIN)
 
 
 def hold_never_ends(patch: Patch) -> None:
@@ -133,53 +137,53 @@ def hold_never_ends(patch: Patch) -> None:
 
 
 def replace_wait(patch: Patch, action: str) -> None:
-    original = supervision.decide
+    original = restart_policy.decide_step
 
-    def decide(*arguments: Any) -> Step:
+    def decide(*arguments: Any) -> RestartStep:
         step = original(*arguments)
-        return Step(action, step.reason) if step.action == supervision.WAIT else step
+        return RestartStep(action, step.reason) if step.action == restart_policy.WAIT else step
 
-    patch.setattr(supervision, "decide", decide)
+    patch.setattr(restart_policy, "decide_step", decide)
 
 
 def wait_for_user_not_stated(patch: Patch) -> None:
-    original = supervision.decide
+    original = restart_policy.decide_step
 
-    def decide(*arguments: Any) -> Step:
+    def decide(*arguments: Any) -> RestartStep:
         step = original(*arguments)
         return msgspec.structs.replace(step, reason=step.reason.replace("until a user starts it again", "for now"))
 
-    patch.setattr(supervision, "decide", decide)
+    patch.setattr(restart_policy, "decide_step", decide)
 
 
 def restart_state_not_saved(patch: Patch) -> None:
-    patch.setattr(Histories, "_write", lambda self: None)
+    patch.setattr(RestartStates, "_write", lambda self: None)
 
 
 def restart_state_uses_wall_clock(patch: Patch) -> None:
-    original = Histories._take_back
+    original = RestartStates._restore_history
     patch.setattr(
-        Histories,
-        "_take_back",
+        RestartStates,
+        "_restore_history",
         lambda self, page, written: original(self, msgspec.structs.replace(page, boot="another"), written),
     )
 
 
 def restart_state_trusts_clock_set_back(patch: Patch) -> None:
-    original = Histories._take_back
+    original = RestartStates._restore_history
 
-    def take_back(self: Histories, page: Any, written: History) -> History:
+    def take_back(self: RestartStates, page: Any, written: RestartHistory) -> RestartHistory:
         history = original(self, page, written)
         if history.rests_until is None or written.rests_until is None:
             return history
-        by_wall = written.rests_until - self._when_booted()
+        by_wall = written.rests_until - self._current_booted_at()
         return msgspec.structs.replace(history, rests_until=max(history.rests_until, by_wall))
 
-    patch.setattr(Histories, "_take_back", take_back)
+    patch.setattr(RestartStates, "_restore_history", take_back)
 
 
 def restart_state_keeps_old_boot_clock(patch: Patch) -> None:
-    patch.setattr(Histories, "keep_current", lambda self: None)
+    patch.setattr(RestartStates, "write_if_stale", lambda self: None)
 
 
 def first_assignments_not_awaited(patch: Patch) -> None:

@@ -12,21 +12,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from greenroom.clock import MovedClock
-from greenroom.daemon.histories import Histories
+from greenroom.daemon.restart_state import RestartStates
 from greenroom.daemon.supervisor import Supervisor
-from greenroom.domain import supervision
-from greenroom.domain.reliability import DEFAULTS, Reliability
-from greenroom.domain.supervision import History
-from greenroom.wire.replies import Wish, Wishes
+from greenroom.domain import restart_policy
+from greenroom.domain.limits import DEFAULT_LIMITS, Limits
+from greenroom.domain.restart_policy import RestartHistory
+from greenroom.wire.replies import Assignment, Assignments
 from tests.simulation.restart_model import EPSILON_S, RestartModel
 
 ROOM = "room_1"
 ROLES = ("builder", "reviewer")
 LIMITS = (
-    DEFAULTS,
-    Reliability(park_after_ends=1, park_pause_s=600.0),
-    Reliability(park_after_ends=2, park_window_s=60.0, park_pause_s=90.0, restart_pause_s_max=20.0),
-    Reliability(park_after_ends=4, park_window_s=600.0, park_pause_s=5.0),
+    DEFAULT_LIMITS,
+    Limits(park_after_ends=1, park_pause_s=600.0),
+    Limits(park_after_ends=2, park_window_s=60.0, park_pause_s=90.0, restart_pause_s_max=20.0),
+    Limits(park_after_ends=4, park_window_s=600.0, park_pause_s=5.0),
 )
 SPANS_S = (0.2, 1.0, 5.0, 30.0, 60.0, 200.0, 299.0, 301.0, 700.0)
 CLOCK_CHANGES_S = (-86_400.0, -100.0, 100.0, 86_400.0)
@@ -41,8 +41,8 @@ WAKE_DELAY_S = 0.0137
 class ScriptedRunner:
     """A role runner whose end the test decides."""
 
-    def __init__(self, spec: Wish, history: History, on_end: Callable[[], None]) -> None:
-        self.wish, self.history, self.on_end = spec, history, on_end
+    def __init__(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> None:
+        self.spec, self.history, self.on_end = spec, history, on_end
         self.is_stop_requested = False
 
     def start(self) -> None:
@@ -56,7 +56,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     """A computer with one data directory, on which successive daemons run the agents of two roles."""
 
     @initialize(limits=st.sampled_from(LIMITS))
-    def begin(self, limits: Reliability) -> None:
+    def begin(self, limits: Limits) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(os, "fsync", lambda file: None)  # Power failures are not simulated.
         self.folder = tempfile.TemporaryDirectory(prefix="greenroom-budget-")
@@ -65,8 +65,8 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         self.passed_s = 0.0
         self.boots = 0
         self.clock = MovedClock()
-        self.specs: dict[str, Wish] = {}
-        self.assignments: dict[str, Wish] | None = None
+        self.specs: dict[str, Assignment] = {}
+        self.assignments: dict[str, Assignment] | None = None
         self.runners: dict[str, ScriptedRunner] = {}
         for role in ROLES:
             self.write_spec(role, "running")
@@ -94,7 +94,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     @rule()
     def deliver_assignments(self) -> None:
         self.assignments = dict(self.specs)
-        self.supervisor.take_wishes(Wishes(version=1, wishes=tuple(self.specs.values())))
+        self.supervisor.replace_assignments(Assignments(version=1, wishes=tuple(self.specs.values())))
         self.step_supervisor()
 
     # Time, and the computer.
@@ -111,13 +111,13 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     @rule(by_s=st.sampled_from(CLOCK_CHANGES_S))
     def set_wall_clock(self, by_s: float) -> None:
-        self.clock.leap(by_s)
+        self.clock.step_wall(by_s)
         self.step_supervisor()
 
     @rule(by_s=st.sampled_from(CLOCK_CHANGES_S))
     def kill_daemon(self, by_s: float) -> None:
         """The agents continue to run and the next daemon adopts them. Meanwhile the wall clock is set."""
-        self.clock.leap(by_s)
+        self.clock.step_wall(by_s)
         self.start_daemon()
 
     @precondition(lambda self: self.runners)
@@ -151,8 +151,8 @@ class RestartsKeepBudget(RuleBasedStateMachine):
                 return
             runner = self.runners[role]
             if succeeds:
-                self.record(runner, supervision.succeeded(runner.history, runner.wish.generation))
-                self.model.record_success(role, runner.wish.generation)
+                self.record(runner, restart_policy.record_success(runner.history, runner.spec.generation))
+                self.model.record_success(role, runner.spec.generation)
                 self.check(runner)
             else:
                 self.record_failure(runner, fraction)
@@ -162,8 +162,8 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     @rule(data=st.data(), fraction=FRACTIONS)
     def hinder(self, data: st.DataObject, fraction: float) -> None:
         runner = self.draw_runner(data)
-        arguments = (runner.wish.generation, self.clock.boottime(), fraction, self.limits)
-        self.record(runner, supervision.hindered(runner.history, *arguments, "There is no program x."))
+        arguments = (runner.spec.generation, self.clock.boottime(), fraction, self.limits)
+        self.record(runner, restart_policy.record_failed_start(runner.history, *arguments, "There is no program x."))
         self.record_hold(runner, self.limits.restart_pause_s_min)
 
     @precondition(lambda self: self.runners)
@@ -171,14 +171,14 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     def hold_agent(self, data: st.DataObject, for_s: float | None) -> None:
         runner, now = self.draw_runner(data), self.clock.boottime()
         until = None if for_s is None else now + for_s
-        self.record(runner, supervision.paused(runner.history, runner.wish.generation, now, until, "not now"))
+        self.record(runner, restart_policy.record_pause(runner.history, runner.spec.generation, now, until, "not now"))
         self.record_hold(runner, for_s)
 
     @precondition(lambda self: self.runners)
     @rule(data=st.data())
     def end_by_takeover(self, data: st.DataObject) -> None:
         runner, now = self.draw_runner(data), self.clock.boottime()
-        self.record(runner, supervision.yielded(runner.history, runner.wish.generation, now, self.limits))
+        self.record(runner, restart_policy.record_yield(runner.history, runner.spec.generation, now, self.limits))
         self.record_hold(runner, self.limits.daemon_heartbeat_interval_s)
 
     @precondition(lambda self: any(runner.is_stop_requested for runner in self.runners.values()))
@@ -196,16 +196,16 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             if spec.desired != "running" or role in self.runners:
                 continue
             account = self.model.account_of(role, spec.generation)
-            history = self.histories.of(ROOM, role)
-            step = supervision.decide(True, spec.generation, None, history, now)
-            assert step.action == supervision.WAIT, "no agent runs, and the supervisor waits for nothing"
+            history = self.histories.get(ROOM, role)
+            step = restart_policy.decide_step(True, spec.generation, None, history, now)
+            assert step.action == restart_policy.WAIT, "no agent runs, and the supervisor waits for nothing"
             assert account.needs_user == (step.until is None) == ("until a user" in step.reason), step
             longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
 
     @invariant()
     def supervisor_knows_running_agents(self) -> None:
-        assert self.supervisor.seats() == list(self.runners.values())
+        assert self.supervisor.runners() == list(self.runners.values())
 
     @rule()
     def await_desired_state(self) -> None:
@@ -222,14 +222,14 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         assert self.passed_s >= ends_at
         for role, spec in self.specs.items():
             should_run = spec.desired == "running" and not self.model.account_of(role, spec.generation).needs_user
-            runs = [self.runners[role].wish.generation] if role in self.runners else []
-            assert runs == ([spec.generation] if should_run else []), f"{role}: {self.histories.of(ROOM, role)}"
+            runs = [self.runners[role].spec.generation] if role in self.runners else []
+            assert runs == ([spec.generation] if should_run else []), f"{role}: {self.histories.get(ROOM, role)}"
 
     # Helpers.
 
     def write_spec(self, role: str, desired: str) -> None:
         before = self.specs.get(role)
-        self.specs[role] = Wish(
+        self.specs[role] = Assignment(
             room=ROOM,
             room_name="r",
             role=role,
@@ -244,28 +244,28 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     def start_daemon(self) -> None:
         """Start a daemon, which adopts the runs of the one before it before it knows the assignments."""
         boot = f"boot {self.boots}"
-        self.histories = Histories(Path(self.folder.name) / "histories.json", boot, self.clock, self.limits)
+        self.histories = RestartStates(Path(self.folder.name) / "histories.json", boot, self.clock, self.limits)
         self.supervisor: Supervisor[ScriptedRunner] = Supervisor(
             self.make_runner, self.histories, self.clock, lambda: None
         )
         self.assignments = None
         for role, runner in self.runners.items():
-            history = supervision.under(self.histories.of(ROOM, role), runner.wish.generation)
-            self.runners[role] = ScriptedRunner(runner.wish, history, partial(self.supervisor.take_end, ROOM, role))
+            history = restart_policy.history_of_generation(self.histories.get(ROOM, role), runner.spec.generation)
+            self.runners[role] = ScriptedRunner(runner.spec, history, partial(self.supervisor.remove_ended, ROOM, role))
             self.supervisor.adopt(self.runners[role])
         self.step_supervisor()
 
-    def make_runner(self, spec: Wish, history: History, on_end: Callable[[], None]) -> ScriptedRunner:
+    def make_runner(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> ScriptedRunner:
         assert self.assignments is not None, "started before the assignments were known"
         assert self.assignments[spec.role] == spec, "started from an outdated agent spec"
         assert spec.desired == "running", "started although its desired state is stopped"
         assert spec.role not in self.runners, "two agents run in one role"
-        self.model.record_start(spec.role, spec.generation, history.is_parked, self.passed_s)
+        self.model.record_start(spec.role, spec.generation, history.is_probe_run, self.passed_s)
         runner = self.runners[spec.role] = ScriptedRunner(spec, history, on_end)
         return runner
 
     def advance(self, span_s: float, is_asleep: bool = False) -> None:
-        (self.clock.sleep if is_asleep else self.clock.move)(span_s + WAKE_DELAY_S)
+        (self.clock.sleep if is_asleep else self.clock.advance)(span_s + WAKE_DELAY_S)
         self.passed_s += span_s + WAKE_DELAY_S
 
     def step_supervisor(self) -> float:
@@ -274,22 +274,22 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     def draw_runner(self, data: st.DataObject) -> ScriptedRunner:
         return self.runners[data.draw(st.sampled_from(sorted(self.runners)))]
 
-    def record(self, runner: ScriptedRunner, history: History) -> None:
+    def record(self, runner: ScriptedRunner, history: RestartHistory) -> None:
         runner.history = history
-        self.histories.note(ROOM, runner.wish.role, history)
+        self.histories.record(ROOM, runner.spec.role, history)
 
     def record_failure(self, runner: ScriptedRunner, fraction: float) -> None:
-        arguments = (runner.wish.generation, self.clock.boottime(), fraction, self.limits)
-        self.record(runner, supervision.ended(runner.history, *arguments, "exit code 3"))
-        self.model.record_failure(runner.wish.role, runner.wish.generation, self.passed_s)
+        arguments = (runner.spec.generation, self.clock.boottime(), fraction, self.limits)
+        self.record(runner, restart_policy.record_failure(runner.history, *arguments, "exit code 3"))
+        self.model.record_failure(runner.spec.role, runner.spec.generation, self.passed_s)
         self.check(runner)
 
     def check(self, runner: ScriptedRunner) -> None:
         """Compare the recorded history of an agent with its account in the model."""
-        history, account = runner.history, self.model.account_of(runner.wish.role, runner.wish.generation)
-        assert history.is_parked == account.is_crash_looping, f"{history} but {account}"
-        assert history.needs_person == account.needs_user, f"{history} but {account}"
-        if history.rest == supervision.BACKING_OFF:
+        history, account = runner.history, self.model.account_of(runner.spec.role, runner.spec.generation)
+        assert history.is_probe_run == account.is_crash_looping, f"{history} but {account}"
+        assert history.needs_user == account.needs_user, f"{history} but {account}"
+        if history.rest == restart_policy.BACKING_OFF:
             assert history.rests_until is not None
             pause_s = history.rests_until - self.clock.boottime()
             assert self.limits.restart_pause_s_min - EPSILON_S <= pause_s, "restarted too soon"
@@ -297,12 +297,12 @@ class RestartsKeepBudget(RuleBasedStateMachine):
 
     def record_hold(self, runner: ScriptedRunner, for_s: float | None) -> None:
         until = None if for_s is None else self.passed_s + for_s
-        self.model.record_hold(runner.wish.role, runner.wish.generation, until)
+        self.model.record_hold(runner.spec.role, runner.spec.generation, until)
         self.check(runner)
         self.end_run(runner)
 
     def end_run(self, runner: ScriptedRunner) -> None:
-        del self.runners[runner.wish.role]
+        del self.runners[runner.spec.role]
         runner.on_end()
         self.step_supervisor()
 

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from greenroom.domain.errors import Conflict, GreenroomError, InvalidTransition, RejoinRequired, Superseded, Unusable
 from greenroom.domain.task import HELD_STATES, QUARANTINED, Task
-from greenroom.service import sweeping
-from greenroom.service.leases import seat_key
-from tests.service.house import House
+from greenroom.service import sweeper
+from greenroom.service.state.lease_table import role_key
+from tests.service.in_process_service import InProcessService
 from tests.simulation.presence_model import RoleModel
 from tests.simulation.task_model import check_request_limit, check_transitions
 
@@ -32,8 +32,8 @@ class SelfHealing(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.server = House()
-        self.server.room(roles=ROLES, max_requests=MAX_REQUESTS)
+        self.server = InProcessService()
+        self.server.create_room(roles=ROLES, max_requests=MAX_REQUESTS)
         self.models = {role: RoleModel() for role in ROLES}
         self.held: dict[tuple[str, str], tuple[str, int]] = {}
         self.sent: list[str] = []
@@ -53,12 +53,14 @@ class SelfHealing(RuleBasedStateMachine):
     def held_task_of(self, role: str) -> str | None:
         """The task that the present participant of a role holds."""
         holder = (role, self.models[role].newest)
-        held = [task for task in self.server.look().tasks if task.status in HELD_STATES]
+        held = [task for task in self.server.show_room().tasks if task.status in HELD_STATES]
         return next((task.id for task in held if (task.target_role, task.claimed_by) == holder), None)
 
     def claimable_task(self, role: str) -> str | None:
         """The task that a claim must return: the oldest pending one, unless a takeover still holds it back."""
-        pending = [task for task in self.server.look().tasks if (task.status, task.target_role) == ("pending", role)]
+        pending = [
+            task for task in self.server.show_room().tasks if (task.status, task.target_role) == ("pending", role)
+        ]
         return pending[0].id if pending and self.models[role].can_claim(pending[0].id, self.now) else None
 
     # Presence.
@@ -94,8 +96,8 @@ class SelfHealing(RuleBasedStateMachine):
     def stall(self, pause: float) -> None:
         """The server stalls: no lease may expire because of heartbeats that it could not receive."""
         before = {role: model.is_present for role, model in self.models.items()}
-        self.server.clock.move(pause)
-        sweeping.tick(self.server.world)
+        self.server.clock.advance(pause)
+        sweeper.tick(self.server.context)
         ttl = self.server.limits.heartbeat_ttl_s
         if pause - self.server.limits.sweep_interval_s > ttl / 10:
             assert before == {role: self.is_present_in_room(role) for role in ROLES}, (
@@ -109,10 +111,10 @@ class SelfHealing(RuleBasedStateMachine):
 
     @rule()
     def restart_server(self) -> None:
-        self.server.open()
+        self.server.restart_server()
         for model in self.models.values():
             model.seen_at = max(model.seen_at, self.now)
-        for task in self.server.look().tasks:
+        for task in self.server.show_room().tasks:
             if task.status == "pending" and task.released_cause == "superseded" and task.last_holder is not None:
                 self.models[task.target_role].takeover_holds[task.id] = (task.last_holder, self.takeover_ends_at)
 
@@ -120,7 +122,7 @@ class SelfHealing(RuleBasedStateMachine):
 
     @rule(to=st.sampled_from((None, *ROLES)))
     def send(self, to: str | None) -> None:
-        task = self.server.send(to=to).task
+        task = self.server.send_message(to=to).task
         assert task is not None
         self.sent.append(task.id)
 
@@ -167,7 +169,7 @@ class SelfHealing(RuleBasedStateMachine):
         """A call about a claimed attempt: by its own connection or another, perhaps with a wrong attempt number."""
         (role, holder), (task_id, attempt) = data.draw(st.sampled_from(sorted(self.held.items())))
         caller, named = connection or holder, max(1, attempt + shift)
-        before = self.server.task(task_id)
+        before = self.server.show_task(task_id)
         entitled = self.is_entitled(role, before, caller, named)
         try:
             after = self.call(how, task_id, caller, named)
@@ -192,7 +194,7 @@ class SelfHealing(RuleBasedStateMachine):
     def check_rejected(self, before: Task, entitled: bool, error: GreenroomError) -> None:
         assert isinstance(error, Conflict | Unusable)
         assert not entitled or isinstance(error, InvalidTransition), f"the holder was rejected: {error}"
-        kept = self.server.task(before.id)
+        kept = self.server.show_task(before.id)
         assert (before.status, before.attempt, before.claimed_by) == (kept.status, kept.attempt, kept.claimed_by)
 
     def call(self, how: str, task: str, connection: str, attempt: int) -> Task:
@@ -210,11 +212,11 @@ class SelfHealing(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(data=st.data(), how=st.sampled_from(["cancel", "reset", "retry"]))
     def intervene(self, data: st.DataObject, how: str) -> None:
-        task = self.server.task(data.draw(st.sampled_from(self.sent)))
+        task = self.server.show_task(data.draw(st.sampled_from(self.sent)))
         try:
             getattr(self.server, how)(task.id)
         except InvalidTransition:
-            assert task == self.server.task(task.id), "a rejected transition changed something"
+            assert task == self.server.show_task(task.id), "a rejected transition changed something"
 
     # Invariants.
 
@@ -228,7 +230,7 @@ class SelfHealing(RuleBasedStateMachine):
         return task.status == "pending" and task.released_cause == "lost" and task.last_holder == connection
 
     def is_present_in_room(self, role: str) -> bool:
-        return any(each.role == role for each in self.server.look().participants)
+        return any(each.role == role for each in self.server.show_room().participants)
 
     def expire_models(self) -> None:
         limits = self.server.limits
@@ -242,11 +244,11 @@ class SelfHealing(RuleBasedStateMachine):
 
     @invariant()
     def memory_agrees_with_the_store(self) -> None:
-        room = self.server.look()
-        world = self.server.world
+        room = self.server.show_room()
+        world = self.server.context
         for role in ROLES:
             shown = next((each for each in room.participants if each.role == role), None)
-            lease = world.leases.seats.get(seat_key(room.id, role))
+            lease = world.leases.participants.get(role_key(room.id, role))
             assert (shown.connection_id if shown else None) == (lease.connection if lease else None)
             assert self.models[role].is_present == (shown is not None)
             if shown is not None and lease is not None:
@@ -259,8 +261,8 @@ class SelfHealing(RuleBasedStateMachine):
 
     @invariant()
     def held_tasks_have_holder_or_timer(self) -> None:
-        room = self.server.look()
-        world = self.server.world
+        room = self.server.show_room()
+        world = self.server.context
         present = {(each.role, each.connection_id) for each in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
@@ -270,7 +272,7 @@ class SelfHealing(RuleBasedStateMachine):
 
     @invariant()
     def request_limit_is_kept_and_used(self) -> None:
-        check_request_limit(self.server.look().tasks, MAX_REQUESTS)
+        check_request_limit(self.server.show_room().tasks, MAX_REQUESTS)
 
     @invariant()
     def log_has_no_gaps(self) -> None:
@@ -285,7 +287,7 @@ class SelfHealing(RuleBasedStateMachine):
     @invariant()
     def no_sent_task_is_lost(self) -> None:
         for task in self.sent:
-            assert self.server.task(task).id == task
+            assert self.server.show_task(task).id == task
 
 
 TestSelfHealing = SelfHealing.TestCase

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from greenroom.domain.errors import Conflict
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.domain.task import HELD_STATES, Task
-from greenroom.service import attention
-from greenroom.service.leases import seat_key
-from tests.service.house import House
+from greenroom.service import alerts
+from greenroom.service.state.lease_table import role_key
+from tests.service.in_process_service import InProcessService
 from tests.simulation.task_model import TaskModel, check_request_limit, check_transitions
 
 ROLES = ("builder", "reviewer")
 OTHER = {"builder": "reviewer", "reviewer": "builder"}
-LIMITS = Reliability(max_handoffs=3, task_deaths_max=2)
+LIMITS = Limits(max_handoffs=3, task_deaths_max=2)
 MAX_REQUESTS = 2
 DECISIONS = ("cancel", "reset", "queue", "retry", "send_back", "note", "accept")
 LIKELY_DECISIONS = {
@@ -48,8 +48,8 @@ class WorkIsKept(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.server = House(LIMITS)
-        self.server.room(roles=ROLES, max_requests=MAX_REQUESTS)
+        self.server = InProcessService(LIMITS)
+        self.server.create_room(roles=ROLES, max_requests=MAX_REQUESTS)
         self.model = TaskModel()
         self.known: list[str] = []
         self.claims: list[tuple[str, str, int]] = []
@@ -72,11 +72,11 @@ class WorkIsKept(RuleBasedStateMachine):
     @rule(role=roles_drawn, later=st.booleans())
     def add_task(self, role: str, later: bool) -> None:
         if later:
-            item = self.server.backlog(to=role)
+            item = self.server.add_to_backlog(to=role)
             assert "backlog" == item.status
             self.track(item.id)
         else:
-            sent = self.server.send(to=role).task
+            sent = self.server.send_message(to=role).task
             assert sent is not None
             self.track(sent.id)
 
@@ -85,7 +85,7 @@ class WorkIsKept(RuleBasedStateMachine):
     @rule(role=roles_drawn, reviewed=st.booleans())
     def claim(self, role: str, reviewed: bool) -> None:
         """The role's agent claims a task, after one was created if none was pending."""
-        if not any((each.status, each.target_role) == ("pending", role) for each in self.server.look().tasks):
+        if not any((each.status, each.target_role) == ("pending", role) for each in self.server.show_room().tasks):
             self.add_task(role, later=reviewed)
             if reviewed:
                 self.server.queue(self.known[-1])
@@ -117,13 +117,13 @@ class WorkIsKept(RuleBasedStateMachine):
         self.attempt_call("complete", task, connection, attempt, text)
 
     def attempt_call(self, how: str, task: str, connection: str, attempt: int, text: str) -> None:
-        before = self.server.task(task)
+        before = self.server.show_task(task)
         is_result = how in ("complete", "handoff")
         held_attempt = self.model.holder_of.get((task, attempt)) == connection
         try:
             after = self.call(how, before, connection, attempt, text)
         except Conflict as error:
-            kept = self.server.task(task)
+            kept = self.server.show_task(task)
             assert (before.status, before.attempt, before.claimed_by) == (kept.status, kept.attempt, kept.claimed_by)
             if is_result:
                 self.model.record_rejected(task, connection, attempt, text, "kept as a late result" in error.guidance)
@@ -169,7 +169,7 @@ class WorkIsKept(RuleBasedStateMachine):
 
     @rule()
     def restart_server(self) -> None:
-        self.server.open()
+        self.server.restart_server()
         self.server.pass_time(LIMITS.takeover_grace_s + 2)
 
     # Users.
@@ -178,13 +178,13 @@ class WorkIsKept(RuleBasedStateMachine):
     @rule(data=st.data(), to=st.sampled_from([None, *ROLES]), is_likely=st.sampled_from([True, True, False]))
     def decide(self, data: st.DataObject, to: str | None, is_likely: bool) -> None:
         """A user takes a decision on a task, whether it is permitted or not."""
-        before = self.server.task(data.draw(st.sampled_from(self.known[-6:])))
+        before = self.server.show_task(data.draw(st.sampled_from(self.known[-6:])))
         how = data.draw(st.sampled_from(LIKELY_DECISIONS[before.status] if is_likely else DECISIONS))
         late = data.draw(st.sampled_from([None, *sorted({each.attempt for each in before.late_results})]))
         try:
             after = self.apply_decision(how, before.id, to, late)
         except Conflict:
-            assert before == self.server.task(before.id), "a rejected decision changed something"
+            assert before == self.server.show_task(before.id), "a rejected decision changed something"
             return
         if how == "accept":
             self.model.record_accepted_by_user(after)
@@ -201,8 +201,8 @@ class WorkIsKept(RuleBasedStateMachine):
             case "send_back":
                 return self.server.send_back(task, to="backlog" if to == ROLES[0] else None)
             case "note":
-                self.server.clock.move(NOTE_GAP_S)
-                noted = self.server.note(task, text := f"note {len(self.model.notes.get(task, []))}")
+                self.server.clock.advance(NOTE_GAP_S)
+                noted = self.server.add_note(task, text := f"note {len(self.model.notes.get(task, []))}")
                 self.model.notes.setdefault(task, []).append(text)
                 return noted
         moves = {"cancel": self.server.cancel, "reset": self.server.reset, "queue": self.server.queue}
@@ -213,29 +213,29 @@ class WorkIsKept(RuleBasedStateMachine):
     @invariant()
     def no_result_is_lost(self) -> None:
         for task in self.known:
-            self.model.check_task(self.server.task(task))
+            self.model.check_task(self.server.show_task(task))
         check_transitions(self.server.events())
 
     @invariant()
     def request_limit_is_kept_and_used(self) -> None:
-        open_tasks = self.server.look().tasks
+        open_tasks = self.server.show_room().tasks
         check_request_limit(open_tasks, MAX_REQUESTS)
         requests = [task.request for task in open_tasks]
         assert len(set(requests)) == len(requests), "a request has two open tasks"
 
     @invariant()
     def heartbeat_delivers_task_and_notes(self) -> None:
-        room = self.server.look()
+        room = self.server.show_room()
         for role in ROLES:
             held = [task for task in room.tasks if task.status in HELD_STATES and task.target_role == role]
-            lease = self.server.world.leases.seats.get(seat_key(room.id, role))
+            lease = self.server.context.leases.participants.get(role_key(room.id, role))
             if lease is None:
                 continue
-            held_here = [self.server.task(task.id) for task in held if task.claimed_by == lease.connection]
+            held_here = [self.server.show_task(task.id) for task in held if task.claimed_by == lease.connection]
             assert len(held_here) <= 1, "one participant holds two tasks"
             delivered = [note.text for task in held_here for note in task.notes if note.attempt == task.attempt]
             assert [task.id for task in held_here] == ([lease.task.id] if lease.task else [])
-            assert delivered == list(lease.in_hand.notes if lease.in_hand else ()), (
+            assert delivered == list(lease.held_task.notes if lease.held_task else ()), (
                 "a heartbeat does not deliver the notes"
             )
 
@@ -243,7 +243,7 @@ class WorkIsKept(RuleBasedStateMachine):
     def notes_reach_the_holder(self) -> None:
         """Each note belongs to the running attempt, or was written before the next one was claimed."""
         for task_id in self.known:
-            task = self.server.task(task_id)
+            task = self.server.show_task(task_id)
             for note in task.notes:
                 if task.status in HELD_STATES and note.attempt != task.attempt:
                     assert note.at <= (task.acknowledged_at or ""), "neither a heartbeat nor the claim had this note"
@@ -251,10 +251,10 @@ class WorkIsKept(RuleBasedStateMachine):
     @invariant()
     def alerts_match_waiting_tasks(self) -> None:
         server = self.server
-        raised = server.store.read(lambda reader: attention.list_all(server.world, reader, server.caller))
+        raised = server.store.read(lambda reader: alerts.list_alerts(server.context, reader, server.principal))
         alerted = {each.key for each in raised if each.key.startswith(("quarantined:", "review:"))}
         kinds = {"quarantined": "quarantined", "pending_review": "review"}
-        waiting = {f"{kinds[each.status]}:{each.id}" for each in server.look().tasks if each.status in kinds}
+        waiting = {f"{kinds[each.status]}:{each.id}" for each in server.show_room().tasks if each.status in kinds}
         assert waiting == alerted
 
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 
-from greenroom.agent import sitting_file, wait
+from greenroom.agent import connection_file, wait
 from greenroom.agent.claim_file import Claim
-from greenroom.client.transport import Response
-from greenroom.domain.reliability import Reliability
-from greenroom.process.identity import Identity
+from greenroom.client.http_transport import Response
+from greenroom.domain.limits import Limits
+from greenroom.process.identity import ProcessIdentity
+from greenroom.settings.files import write_record
 from greenroom.settings.harness import DaemonSettings
-from greenroom.settings.private_file import write_record
 from greenroom.settings.resolve import Settings
 from tests.unit.scripted_transport import claimed_task, empty_response, heartbeat_reply, join_reply, json_response
 from tests.unit.tiny_server import AnswerFunction, TinyServer
 from tests.waiting import PATIENCE_S
 
-LIMITS = Reliability(first_contact_s=PATIENCE_S, retry_pause_s=0.02)
-SHORT_CONTACT_LIMITS = Reliability(first_contact_s=3.0, retry_pause_s=0.02)
+LIMITS = Limits(first_contact_s=PATIENCE_S, retry_pause_s=0.02)
+SHORT_CONTACT_LIMITS = Limits(first_contact_s=3.0, retry_pause_s=0.02)
 """Limits for tests whose server does not answer: the first contact is given up after 3 s."""
 
 
@@ -45,7 +45,7 @@ def signal_answer(number: signal.Signals) -> AnswerFunction:
     return interrupt
 
 
-def make_settings(url: str, folder: Path, limits: Reliability = LIMITS) -> Settings:
+def make_settings(url: str, folder: Path, limits: Limits = LIMITS) -> Settings:
     return Settings(
         url=url,
         token="t",
@@ -61,7 +61,7 @@ def make_settings(url: str, folder: Path, limits: Reliability = LIMITS) -> Setti
 class WaitCall:
     """One call of `wait-for-task`, in this process."""
 
-    def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
+    def __init__(self, url: str, folder: Path, limits: Limits = LIMITS) -> None:
         self.settings = make_settings(url, folder, limits)
         self.out, self.err = io.StringIO(), io.StringIO()
 
@@ -75,19 +75,21 @@ class WaitCall:
     def claims(self) -> list[Claim]:
         return [msgspec.json.decode(path.read_bytes(), type=Claim) for path in self.files("claims")]
 
-    def participant_file(self) -> sitting_file.SittingFile:
-        return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=sitting_file.SittingFile)
+    def participant_file(self) -> connection_file.ConnectionFile:
+        return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=connection_file.ConnectionFile)
 
     def record_ended_process(self) -> None:
         """Record in the participant's file a process that has ended."""
-        record = msgspec.structs.replace(self.participant_file(), process=Identity(os.getpid(), "an earlier start"))
+        record = msgspec.structs.replace(
+            self.participant_file(), process=ProcessIdentity(os.getpid(), "an earlier start")
+        )
         write_record(self.files("sittings")[0], record)
 
 
 class ReportCall:
     """Calls the commands that follow a claim (`task-started`, `task-complete`, ...), in this process."""
 
-    def __init__(self, url: str, folder: Path, limits: Reliability = LIMITS) -> None:
+    def __init__(self, url: str, folder: Path, limits: Limits = LIMITS) -> None:
         self.settings = make_settings(url, folder, limits)
         self.out, self.err = io.StringIO(), io.StringIO()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenroom.process import group, members
+from greenroom.process import process_group, process_tree
 from tests.unit.agent_commands import DEFAULT_ANSWERS
 from tests.unit.tiny_server import TinyServer, run_tiny_server
 from tests.waiting import PATIENCE_S
@@ -14,7 +14,7 @@ from tests.waiting import PATIENCE_S
 @pytest.fixture(autouse=True)
 def _long_kill_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a killed process group until it is gone and its shim has recorded how the command ended."""
-    for module in (group, members):
+    for module in (process_group, process_tree):
         monkeypatch.setattr(module, "KILL_S_MAX", PATIENCE_S)
 
 

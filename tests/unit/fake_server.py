@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.client.transport import Response
+from greenroom.client.http_transport import Response
 from greenroom.clock import SystemClock
 from tests.unit.scripted_transport import (
     claimed_task,

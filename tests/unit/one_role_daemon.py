@@ -4,31 +4,31 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from greenroom.client.session import Session
+from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
-from greenroom.daemon.desk import Desk
-from greenroom.daemon.facts import FactTeller
-from greenroom.daemon.harness import House
-from greenroom.daemon.histories import Histories
-from greenroom.daemon.machine import Machine
+from greenroom.daemon.context import DaemonContext
+from greenroom.daemon.harness import HarnessPolicy
+from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.premises import Premises
-from greenroom.daemon.runs import Run, RunBook
-from greenroom.daemon.seat import Seat
-from greenroom.daemon.shelf import LogShelf
-from greenroom.daemon.worker import WorkerSeat
-from greenroom.domain.reliability import Reliability
-from greenroom.domain.supervision import History
+from greenroom.daemon.outbox_sender import OutboxSender
+from greenroom.daemon.restart_state import RestartStates
+from greenroom.daemon.role_runner import RoleRunner
+from greenroom.daemon.run_logs import RunLogs
+from greenroom.daemon.run_records import RunRecord, RunRecords
+from greenroom.daemon.server_link import ServerLink
+from greenroom.daemon.task_runner import TaskRunner
+from greenroom.domain.limits import Limits
+from greenroom.domain.restart_policy import RestartHistory
 from greenroom.entropy import SystemEntropy
 from greenroom.settings.harness import Harness
-from greenroom.wire.replies import Wish
-from greenroom.wire.requests import Fact, PutMachine
+from greenroom.wire.replies import Assignment
+from greenroom.wire.requests import AgentReport, PutMachine
 from tests.unit.fake_server import FakeServer, FakeServerTransport
 from tests.waiting import PATIENCE_S, NotYet, wait_until
 
-LIMITS = Reliability(retry_pause_s=0.01, stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S)
+LIMITS = Limits(retry_pause_s=0.01, stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S)
 ENVIRON = {"PATH": "/usr/bin:/bin", "GREENROOM_TOKEN": "of the operator", "SECRET": "s"}
-SPEC = Wish(
+SPEC = Assignment(
     room="room_1",
     room_name="r",
     role="builder",
@@ -41,19 +41,19 @@ SPEC = Wish(
 )
 
 
-class FakeServerLink(Desk):
+class FakeServerLink(ServerLink):
     """A server link whose sessions lead to the fake server."""
 
     def __init__(self, server: FakeServer) -> None:
         introduction = PutMachine(name="m1", harnesses=[])
-        machine = Machine(id="m1", name="m1")
+        machine = MachineIdentity(id="m1", name="m1")
         super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, LIMITS)
         self._server = server
         self.transports: list[FakeServerTransport] = []
 
-    def open_session(self) -> Session:
+    def open_session(self) -> ApiClient:
         self.transports.append(FakeServerTransport(self._server))
-        return Session(self.url, None, LIMITS, self.transports[-1])
+        return ApiClient(self.url, None, LIMITS, self.transports[-1])
 
 
 class OneRoleDaemon:
@@ -64,16 +64,16 @@ class OneRoleDaemon:
         tmp_path: Path,
         server: FakeServer,
         script: str,
-        spec: Wish = SPEC,
+        spec: Assignment = SPEC,
         environ: dict[str, str] = ENVIRON,
-        history: History | None = None,
-        adopted: Run | None = None,
+        history: RestartHistory | None = None,
+        adopted: RunRecord | None = None,
         accepts_reports: bool = True,
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
         self.server = server
-        self.reports: list[Fact] = []
+        self.reports: list[AgentReport] = []
         self.queued: list[tuple[str, bool]] = []
         self.ended = threading.Event()
         self.beat_requested = threading.Event()
@@ -82,18 +82,18 @@ class OneRoleDaemon:
         self.accepts_reports = threading.Event()
         if accepts_reports:
             self.accepts_reports.set()
-        FactTeller(outbox, self.post, LIMITS, entropy, lambda: None, lambda: None).start()
-        self.records = RunBook(tmp_path / "runs")
+        OutboxSender(outbox, self.post, LIMITS, entropy, lambda: None, lambda: None).start()
+        self.records = RunRecords(tmp_path / "runs")
         self.logs = tmp_path / "logs"
         harness = Harness(command=("sh", "-c", script), env={"OWN": "own"})
         self.link = FakeServerLink(server)
-        context = Premises(
-            desk=self.link,
-            house=House({"sh": harness}, (), tmp_path / "work"),
+        context = DaemonContext(
+            server_link=self.link,
+            harness_policy=HarnessPolicy({"sh": harness}, (), tmp_path / "work"),
             outbox=outbox,
-            book=self.records,
-            shelf=LogShelf(self.logs, 5, 1024 * 1024, self.records.folders_in_use),
-            histories=Histories(tmp_path / "histories.json", "boot", clock, LIMITS),
+            run_records=self.records,
+            run_logs=RunLogs(self.logs, 5, 1024 * 1024, self.records.folders_in_use),
+            restart_states=RestartStates(tmp_path / "histories.json", "boot", clock, LIMITS),
             clock=clock,
             entropy=entropy,
             limits=LIMITS,
@@ -101,14 +101,16 @@ class OneRoleDaemon:
             is_connected=lambda: True,
             beat_now=self.beat_requested.set,
         )
-        history = history or History(generation=spec.generation)
+        history = history or RestartHistory(generation=spec.generation)
         self.runner = self.make_runner(context, spec, history, adopted)
         self.runner.start()
 
-    def make_runner(self, context: Premises, spec: Wish, history: History, adopted: Run | None) -> Seat:
-        return WorkerSeat(context, spec, history, self.ended.set, adopted)
+    def make_runner(
+        self, context: DaemonContext, spec: Assignment, history: RestartHistory, adopted: RunRecord | None
+    ) -> RoleRunner:
+        return TaskRunner(context, spec, history, self.ended.set, adopted)
 
-    def post(self, reports: list[Fact]) -> None:
+    def post(self, reports: list[AgentReport]) -> None:
         assert self.accepts_reports.wait(PATIENCE_S)
         self.reports.extend(reports)
 
@@ -118,8 +120,8 @@ class OneRoleDaemon:
     def report_fields(self) -> list[tuple[str, bool | None, int | None, int | None]]:
         return [(report.kind, report.intended, report.code, report.signal) for report in self.reports]
 
-    def wait_for_reports(self, count: int) -> list[Fact]:
-        def look() -> list[Fact]:
+    def wait_for_reports(self, count: int) -> list[AgentReport]:
+        def look() -> list[AgentReport]:
             if len(self.reports) < count:
                 raise NotYet(self.reports)
             return self.reports
@@ -141,6 +143,6 @@ class RecordingOutbox(Outbox):
         super().__init__(folder, waiting_max)
         self._daemon = daemon
 
-    def put(self, *reports: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
-        self._daemon.queued += [(report.kind, self._daemon.runner.is_seated) for report in reports]
-        return super().put(*reports, when_safe=when_safe)
+    def add(self, *reports: AgentReport, on_safe: Callable[[], None] = lambda: None) -> threading.Event:
+        self._daemon.queued += [(report.kind, self._daemon.runner.has_joined) for report in reports]
+        return super().add(*reports, on_safe=on_safe)

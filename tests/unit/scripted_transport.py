@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from greenroom.client.transport import Response
+from greenroom.client.http_transport import Response
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.task import Task
 from greenroom.entropy import SeededEntropy
-from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, problem
+from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, make_problem
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskRef
 from tests.waiting import PATIENCE_S
 
@@ -63,7 +63,7 @@ def empty_response() -> Response:
 
 
 def problem_response(code: str, detail: str = "No.") -> Response:
-    body = msgspec.json.encode(problem(code, detail, "Do something else."))
+    body = msgspec.json.encode(make_problem(code, detail, "Do something else."))
     return Response(STATUS_OF_CODE[code], {"content-type": CONTENT_TYPE}, body)
 
 

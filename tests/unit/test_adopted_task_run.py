@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.client.briefing import marks_of
-from greenroom.client.outcome import DONE, FAILED, NOT_BEGUN, Outcome
+from greenroom.client.run_outcome import DONE, FAILED, NOT_STARTED, RunOutcome
+from greenroom.client.run_spec import run_marks
 from greenroom.clock import SystemClock
-from greenroom.process.group import Group
-from greenroom.process.identity import Identity, is_alive
+from greenroom.process.identity import ProcessIdentity, is_alive
+from greenroom.process.process_group import ProcessGroup
 from tests.unit.scripted_transport import CONNECTION
 from tests.unit.test_task_run import FINISHED, GATED_SCRIPT, HELD, ScriptedTaskRun
 from tests.waiting import PATIENCE_S
@@ -19,16 +19,16 @@ pytestmark = pytest.mark.process
 class AdoptedTaskRun(ScriptedTaskRun):
     """The task run of a command that an earlier process started, and whose process group it left behind."""
 
-    def begin(self) -> Group:
+    def begin(self) -> ProcessGroup:
         env = {**self.plan.env, **self.marks, "GREENROOM_NOTES": str(self.plan.notes)}
-        return Group.spawn(self.plan.command, self.plan.cwd, env, b"given", self.plan.folder, self.marks)
+        return ProcessGroup.spawn(self.plan.command, self.plan.cwd, env, b"given", self.plan.folder, self.marks)
 
     @property
     def marks(self) -> dict[str, str]:
-        return marks_of("task_1", 1, CONNECTION)
+        return run_marks("task_1", 1, CONNECTION)
 
-    def run(self) -> Outcome:
-        outcome = self.errand.carry_on()
+    def run(self) -> RunOutcome:
+        outcome = self.errand.adopt()
         assert [] == self.transport.steps, "every step of the script was used"
         return outcome
 
@@ -62,7 +62,7 @@ def test_adopted_run_keeps_its_exit(tmp_path: Path) -> None:
 
 
 def test_unstarted_adopted_run_is_not_begun(tmp_path: Path) -> None:
-    assert NOT_BEGUN == AdoptedTaskRun(tmp_path, "").run().kind
+    assert NOT_STARTED == AdoptedTaskRun(tmp_path, "").run().kind
 
 
 def test_adopted_run_gets_each_note_once(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_adopted_run_gets_each_note_once(tmp_path: Path) -> None:
     scripted.plan.notes.write_text("make it blue\n")
     group = scripted.begin()
 
-    def note(identity: Identity) -> None:
-        assert ["and round"] == scripted.errand.take_notes(("make it blue", "and round"))
-        assert [] == scripted.errand.take_notes(("make it blue", "and round"))
+    def note(identity: ProcessIdentity) -> None:
+        assert ["and round"] == scripted.errand.deliver_notes(("make it blue", "and round"))
+        assert [] == scripted.errand.deliver_notes(("make it blue", "and round"))
         (tmp_path / "go").touch()
 
     scripted.errand._on_started = note

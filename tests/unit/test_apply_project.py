@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from greenroom.cli.team import differs, wish_of
-from greenroom.client.session import Session
+from greenroom.cli.apply_project import project_spec, spec_differs
+from greenroom.client.api_client import ApiClient
 from greenroom.settings.project import load_project
 from greenroom.wire.replies import RoleView
 
@@ -37,8 +37,10 @@ def make_role_view(**more: Any) -> RoleView:
 def test_spec_from_project_file(tmp_path: Path) -> None:
     (tmp_path / "greenroom.toml").write_text(PROJECT)
     project = load_project(tmp_path / "greenroom.toml")
-    no_session = cast(Session, None)
-    spec = wish_of(no_session, make_role_view(), project.agents["builder"], str(project.harness_of("builder")), "m")
+    no_session = cast(ApiClient, None)
+    spec = project_spec(
+        no_session, make_role_view(), project.agents["builder"], str(project.harness_of("builder")), "m"
+    )
     assert ("m", "h", "large", "/work", 9.0) == (
         spec.machine,
         spec.harness,
@@ -46,8 +48,10 @@ def test_spec_from_project_file(tmp_path: Path) -> None:
         spec.workdir,
         spec.task_timeout_s,
     )
-    assert not differs(make_role_view(), spec)
-    other = wish_of(no_session, make_role_view(), project.agents["reviewer"], str(project.harness_of("reviewer")), "m")
+    assert not spec_differs(make_role_view(), spec)
+    other = project_spec(
+        no_session, make_role_view(), project.agents["reviewer"], str(project.harness_of("reviewer")), "m"
+    )
     assert ("shop.reviewer", None) == (other.harness, other.task_timeout_s)
 
 
@@ -57,5 +61,5 @@ def test_spec_from_project_file(tmp_path: Path) -> None:
 def test_changed_spec_is_detected(tmp_path: Path, now: dict[str, Any]) -> None:
     (tmp_path / "greenroom.toml").write_text(PROJECT)
     agent = load_project(tmp_path / "greenroom.toml").agents["builder"]
-    spec = wish_of(cast(Session, None), make_role_view(generation=0), agent, "h", "m")
-    assert differs(make_role_view(**now), spec)
+    spec = project_spec(cast(ApiClient, None), make_role_view(generation=0), agent, "h", "m")
+    assert spec_differs(make_role_view(**now), spec)

@@ -3,19 +3,19 @@
 import pytest
 
 from bench.sample import percentile
-from bench.table import Beside, Goal, Grid, Row, draw, spell
+from bench.table import Comparison, Goal, Row, SystemTable, draw_rows, format_number
 
 
-def make_row(figure: float = 30_000.0, beside: Beside | None = None, goal: Goal | None = None) -> Row:
-    return Row(what="beats", figure=figure, unit="requests/s", beside=beside, goal=goal)
+def make_row(figure: float = 30_000.0, beside: Comparison | None = None, goal: Goal | None = None) -> Row:
+    return Row(label="beats", figure=figure, unit="requests/s", comparison=beside, goal=goal)
 
 
 def test_ratio_to_comparison_figure() -> None:
-    assert 0.75 == make_row(beside=Beside("an echo", 40_000.0)).ratio
+    assert 0.75 == make_row(beside=Comparison("an echo", 40_000.0)).ratio
 
 
-@pytest.mark.parametrize("beside", [None, Beside("an echo", 0.0)])
-def test_no_ratio_without_comparison(beside: Beside | None) -> None:
+@pytest.mark.parametrize("beside", [None, Comparison("an echo", 0.0)])
+def test_no_ratio_without_comparison(beside: Comparison | None) -> None:
     assert make_row(beside=beside).ratio is None
 
 
@@ -33,7 +33,7 @@ def test_no_ratio_without_comparison(beside: Beside | None) -> None:
     ],
 )
 def test_goal_is_judged_by_its_figure(goal: Goal | None, is_met: bool | None) -> None:
-    assert is_met is make_row(beside=Beside("an echo", 40_000.0), goal=goal).is_met
+    assert is_met is make_row(beside=Comparison("an echo", 40_000.0), goal=goal).is_met
 
 
 def test_missing_ratio_leaves_goal_unjudged() -> None:
@@ -55,15 +55,15 @@ def test_missing_ratio_leaves_goal_unjudged() -> None:
     ],
 )
 def test_numbers_have_three_significant_digits(number: float, text: str) -> None:
-    assert text == spell(number)
+    assert text == format_number(number)
 
 
 def test_table_is_aligned_markdown() -> None:
     rows = [
         make_row(goal=Goal(">=", 40_000)),
-        make_row(beside=Beside("an echo", 40_000.0), goal=Goal(">=", 0.6, "ratio")),
+        make_row(beside=Comparison("an echo", 40_000.0), goal=Goal(">=", 0.6, "ratio")),
     ]
-    lines = draw(rows).splitlines()
+    lines = draw_rows(rows).splitlines()
     assert 4 == len(lines)
     assert 1 == len({len(line) for line in lines})
     assert {7} == {line.count("|") for line in lines}
@@ -88,7 +88,7 @@ def test_percentile_needs_readings() -> None:
 
 
 def test_grid_has_one_line_per_system() -> None:
-    lines = str(Grid(("system", "tasks/s"), (("ours", "1,230"), ("a peer with a name", "77")))).splitlines()
+    lines = str(SystemTable(("system", "tasks/s"), (("ours", "1,230"), ("a peer with a name", "77")))).splitlines()
     assert 4 == len(lines)
     assert "| ours               |   1,230 |" == lines[2]
     assert "| ------------------ | ------: |" == lines[1]

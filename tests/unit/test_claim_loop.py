@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.claiming import StandingClaim
-from greenroom.client.session import Session
-from greenroom.client.transport import Response
+from greenroom.client.api_client import ApiClient
+from greenroom.client.claim_loop import ClaimLoop
+from greenroom.client.http_transport import Response
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import NotFound, Superseded
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.entropy import SeededEntropy
 from tests.unit.scripted_transport import (
     NoDelayEntropy,
@@ -32,7 +32,7 @@ class ClockMovingEvent(threading.Event):
         self.clock = clock
 
     def wait(self, timeout: float | None = None) -> bool:
-        self.clock.move(timeout or 0.0)
+        self.clock.advance(timeout or 0.0)
         return self.is_set()
 
 
@@ -41,8 +41,8 @@ class ScriptedClaim:
         self.clock = MovedClock()
         self.transport = ScriptedTransport(*steps)
         self.beats_requested = 0
-        self.claim = StandingClaim(
-            Session("http://there", "t", DEFAULTS, self.transport),
+        self.claim = ClaimLoop(
+            ApiClient("http://there", "t", DEFAULT_LIMITS, self.transport),
             "demo",
             "builder",
             "conn_1",
@@ -58,7 +58,7 @@ class ScriptedClaim:
 
     def after(self, seconds: float, response: Response) -> Callable[[], Response]:
         def step() -> Response:
-            self.clock.move(seconds)
+            self.clock.advance(seconds)
             return response
 
         return step
@@ -74,7 +74,7 @@ def test_claim_repeats_until_task() -> None:
     assert [body] * 3 == scripted.bodies()
     method, path, _, _, timeout_s = scripted.transport.requests[0]
     assert ("POST", "/api/v1/rooms/demo/tasks/claim") == (method, path)
-    assert timeout_s <= DEFAULTS.heartbeat_interval_s
+    assert timeout_s <= DEFAULT_LIMITS.heartbeat_interval_s
 
 
 def test_claim_retries_without_limit() -> None:
@@ -165,7 +165,7 @@ def test_ended_claim_is_dropped_and_not_resent(lost: int) -> None:
     thread = threading.Thread(target=lambda: tasks.append(scripted.claim.next_task()))
     thread.start()
     assert is_sent.wait(PATIENCE_S)
-    scripted.claim.end()
+    scripted.claim.stop()
     thread.join(PATIENCE_S)
     assert [None] == tasks
     assert scripted.claim.next_task() is None

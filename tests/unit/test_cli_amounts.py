@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenroom.cli.amounts import duration, size
+from greenroom.cli.terminal import format_duration, format_size
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ from greenroom.cli.amounts import duration, size
     ],
 )
 def test_duration_has_two_largest_units(seconds: float, text: str) -> None:
-    assert text == duration(seconds)
+    assert text == format_duration(seconds)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")])
 def test_size_has_fitting_unit(count: int, text: str) -> None:
-    assert text == size(count)
+    assert text == format_size(count)

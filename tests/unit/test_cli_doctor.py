@@ -7,28 +7,32 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.cli.agent import check_workdir
-from greenroom.cli.examination import OK, WARNING, Finding, where_else
-from greenroom.cli.exits import WrongUsage
-from greenroom.cli.storeroom import examine_outbox, examine_runs, examine_sizes
-from greenroom.cli.workshop import examine_clis, examine_harnesses, examine_machine
+from greenroom.cli.agents import check_workdir
+from greenroom.cli.doctor_checks import OK, WARNING, Finding, advise_on_unreachable_server
+from greenroom.cli.doctor_local_checks import (
+    check_clis,
+    check_harnesses,
+    check_machine,
+    check_outbox,
+    check_runs,
+    check_sizes,
+)
+from greenroom.cli.errors import UsageError
 from greenroom.clock import SystemClock
-from greenroom.daemon.inventory import take_inventory
-from greenroom.daemon.machine import Machine
+from greenroom.daemon.inventory import read_daemon_files
+from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.residents import Resident, ResidentBook
-from greenroom.daemon.runs import Run, RunBook
-from greenroom.domain.reliability import Reliability
-from greenroom.lock import hold_lock
-from greenroom.process.discovery import discover
-from greenroom.process.identity import Identity, identity_of
-from greenroom.process.journal import Record
+from greenroom.daemon.run_records import Resident, ResidentRecords, RunRecord, RunRecords
+from greenroom.domain.limits import Limits
+from greenroom.file_lock import acquire_lock
+from greenroom.process.agent_clis import find_agent_clis
+from greenroom.process.identity import ProcessIdentity, identity_of
+from greenroom.process.run_folder import ExitRecord
 from greenroom.settings import paths
+from greenroom.settings.files import disk_usage, write_record
 from greenroom.settings.harness import DaemonSettings, Harness
-from greenroom.settings.private_file import write_record
 from greenroom.settings.resolve import Settings
-from greenroom.settings.volume import size_of
-from greenroom.wire.requests import Fact
+from greenroom.wire.requests import AgentReport
 from tests.unit.agent_commands import make_settings
 from tests.unit.one_role_daemon import SPEC
 
@@ -40,12 +44,12 @@ def settings(tmp_path: Path) -> Settings:
     return make_settings("http://127.0.0.1:9", tmp_path)
 
 
-def make_report(name: str) -> Fact:
-    return Fact(id=name, kind="started", room="room_1", role="builder", connection_id="c1")
+def make_report(name: str) -> AgentReport:
+    return AgentReport(id=name, kind="started", room="room_1", role="builder", connection_id="c1")
 
 
-def make_run(folder: Path, identity: Identity | None = None) -> Run:
-    return Run(
+def make_run(folder: Path, identity: ProcessIdentity | None = None) -> RunRecord:
+    return RunRecord(
         task="task_1",
         attempt=2,
         room="room_1",
@@ -63,7 +67,7 @@ def only_finding(findings: Iterable[Finding]) -> Finding:
 
 
 def outbox_finding(settings: Settings) -> Finding:
-    return only_finding(examine_outbox(settings, take_inventory(settings).facts_at, NOW))
+    return only_finding(check_outbox(settings, read_daemon_files(settings).reports_written_at, NOW))
 
 
 def test_unsent_reports_are_counted_with_age(settings: Settings) -> None:
@@ -71,7 +75,7 @@ def test_unsent_reports_are_counted_with_age(settings: Settings) -> None:
 
     outbox = Outbox(paths.outbox(settings.data_dir), 100)
     for name in ("one", "two"):
-        outbox.put(make_report(name))
+        outbox.add(make_report(name))
     oldest = min(paths.outbox(settings.data_dir).glob("*.json"))
     os.utime(oldest, (NOW - 3_700, NOW - 3_700))
     (paths.outbox(settings.data_dir) / "000000000009.json").write_text("no report")
@@ -80,15 +84,15 @@ def test_unsent_reports_are_counted_with_age(settings: Settings) -> None:
     assert (WARNING, "greenroom daemon start sends them") == (finding.level, finding.next)
     assert finding.detail.startswith("2 unsent reports, the oldest from 1 h 1 min ago (")
 
-    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
-        lock.tell("")
+    with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.write_info("")
         assert "as soon as it reaches http://127.0.0.1:9" in str(outbox_finding(settings).next)
         oldest.unlink()
         assert OK == outbox_finding(settings).level
 
 
 def test_reports_in_one_file_are_counted(settings: Settings) -> None:
-    Outbox(paths.outbox(settings.data_dir), 100).put(make_report("one"), make_report("two"), make_report("three"))
+    Outbox(paths.outbox(settings.data_dir), 100).add(make_report("one"), make_report("two"), make_report("three"))
     assert outbox_finding(settings).detail.startswith("3 unsent reports")
 
 
@@ -98,22 +102,22 @@ def test_inventory_changes_and_logs_nothing(settings: Settings, caplog: pytest.L
         folder.mkdir()
         (folder / "1.json").write_text("{}")
         (folder / "2.json").mkdir()
-    inventory = take_inventory(settings)
-    assert ((), ()) == (inventory.runs, inventory.facts_at)
+    inventory = read_daemon_files(settings)
+    assert ((), ()) == (inventory.runs, inventory.reports_written_at)
     assert [["1.json", "2.json"]] * 3 == [sorted(path.name for path in folder.iterdir()) for folder in folders]
     assert "" == caplog.text
 
 
 def check_run_records(settings: Settings) -> Finding:
-    return only_finding(examine_runs(settings, take_inventory(settings).runs, NOW))
+    return only_finding(check_runs(settings, read_daemon_files(settings).runs, NOW))
 
 
 def test_run_without_daemon_finding(settings: Settings, tmp_path: Path) -> None:
     assert OK == check_run_records(settings).level
-    records, folder = RunBook(paths.runs(settings.data_dir)), tmp_path / "run"
+    records, folder = RunRecords(paths.runs(settings.data_dir)), tmp_path / "run"
     folder.mkdir()
 
-    records.note(make_run(folder, identity_of(os.getpid())))
+    records.write(make_run(folder, identity_of(os.getpid())))
     running = check_run_records(settings)
     assert (
         WARNING,
@@ -121,22 +125,22 @@ def test_run_without_daemon_finding(settings: Settings, tmp_path: Path) -> None:
         "greenroom daemon start adopts it and reports its result",
     ) == (running.level, running.detail, running.next)
 
-    records.note(make_run(folder, Identity(os.getpid(), "an earlier start")))
+    records.write(make_run(folder, ProcessIdentity(os.getpid(), "an earlier start")))
     killed = check_run_records(settings)
     assert (True, "greenroom daemon start reports it, and the server retries the task") == (
         killed.detail.endswith("was killed; its exit status is unknown"),
         killed.next,
     )
 
-    write_record(folder / "exit.json", Record(3, None))
+    write_record(folder / "exit.json", ExitRecord(3, None))
     exited = check_run_records(settings)
     assert ("room_1/builder: task_1 (attempt 2) exited without a daemon (exit code 3)", True) == (
         exited.detail,
         str(exited.next).endswith("reports its result"),
     )
 
-    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
-        lock.tell("")
+    with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.write_info("")
         daemon = check_run_records(settings)
         assert (OK, f"process {os.getpid()} runs this machine's agents; runs in progress: 1") == (
             daemon.level,
@@ -150,29 +154,27 @@ def test_sizes_over_limits_are_warned(settings: Settings) -> None:
     (folder / "stdout").write_bytes(bytes(3_000))
     (folder / "loop").symlink_to(settings.data_dir)
     (settings.data_dir / "greenroom.db").write_bytes(bytes(2_048))
-    assert 3_000 == size_of(paths.logs(settings.data_dir))
+    assert 3_000 == disk_usage(paths.logs(settings.data_dir))
 
-    levels = {finding.what: finding.level for finding in examine_sizes(settings)}
+    levels = {finding.what: finding.level for finding in check_sizes(settings)}
     assert {"store": OK, "logs": OK, "runs": OK, "claims": OK} == levels
 
-    limited = msgspec.structs.replace(settings, limits=Reliability(run_logs_bytes_max=2_000))
-    logs = next(finding for finding in examine_sizes(limited) if finding.what == "logs")
+    limited = msgspec.structs.replace(settings, limits=Limits(run_logs_bytes_max=2_000))
+    logs = next(finding for finding in check_sizes(limited) if finding.what == "logs")
     assert (WARNING, True) == (logs.level, logs.detail.startswith("2.9 KiB of 2.0 KiB"))
     assert logs.next
 
 
 def test_missing_harness_programs_are_warned(settings: Settings) -> None:
-    assert "none is configured" in only_finding(examine_harnesses(settings, os.environ)).detail
+    assert "none is configured" in only_finding(check_harnesses(settings, os.environ)).detail
     installed, missing_program = Harness(command=("sh",)), Harness(command=("no-such-program-at-all",))
     relative = Harness(command=("./agent.sh",))
     configured = with_harnesses(settings, there=installed, beside=relative)
     assert (OK, "beside, there: all programs found") == (
-        only_finding(examine_harnesses(configured, os.environ)).level,
-        only_finding(examine_harnesses(configured, os.environ)).detail,
+        only_finding(check_harnesses(configured, os.environ)).level,
+        only_finding(check_harnesses(configured, os.environ)).detail,
     )
-    finding = only_finding(
-        examine_harnesses(with_harnesses(settings, there=installed, gone=missing_program), os.environ)
-    )
+    finding = only_finding(check_harnesses(with_harnesses(settings, there=installed, gone=missing_program), os.environ))
     assert ("harness gone", WARNING) == (finding.what, finding.level)
     assert "no-such-program-at-all" in finding.detail
 
@@ -182,13 +184,13 @@ def with_harnesses(settings: Settings, **harnesses: Harness) -> Settings:
 
 
 def test_machine_identity_finding(settings: Settings) -> None:
-    assert "it has no id yet" in only_finding(examine_machine(settings, take_inventory(settings).machine)).detail
-    write_record(paths.machine(settings.data_dir), Machine(id="attic-1", name="attic"))
-    assert only_finding(examine_machine(settings, take_inventory(settings).machine)).detail.startswith(
+    assert "it has no id yet" in only_finding(check_machine(settings, read_daemon_files(settings).machine)).detail
+    write_record(paths.machine(settings.data_dir), MachineIdentity(id="attic-1", name="attic"))
+    assert only_finding(check_machine(settings, read_daemon_files(settings).machine)).detail.startswith(
         "attic (id attic-1)"
     )
     paths.machine(settings.data_dir).write_text("{}")
-    assert WARNING == only_finding(examine_machine(settings, take_inventory(settings).machine)).level
+    assert WARNING == only_finding(check_machine(settings, read_daemon_files(settings).machine)).level
 
 
 def test_agent_cli_without_harness_is_suggested(settings: Settings, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_agent_cli_without_harness_is_suggested(settings: Settings, tmp_path: Pa
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o700)
     configured = with_harnesses(settings, mine=Harness(command=(str(tmp_path / "codex"), "exec")))
-    finding = only_finding(examine_clis(configured, discover({"PATH": str(tmp_path)})))
+    finding = only_finding(check_clis(configured, find_agent_clis({"PATH": str(tmp_path)})))
     assert (OK, f"claude is installed ({tmp_path / 'claude'}), but no harness runs it") == (
         finding.level,
         finding.detail,
@@ -209,14 +211,14 @@ def test_wrapped_agent_cli_is_not_suggested(settings: Settings, tmp_path: Path) 
     (tmp_path / "claude").write_text("#!/bin/sh\n")
     (tmp_path / "claude").chmod(0o700)
     wrapped = with_harnesses(settings, mine=Harness(command=("nice", str(tmp_path / "claude"), "-p")))
-    assert [] == list(examine_clis(wrapped, discover({"PATH": str(tmp_path)})))
+    assert [] == list(check_clis(wrapped, find_agent_clis({"PATH": str(tmp_path)})))
 
 
 def test_resident_without_daemon_finding(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "stays"
     folder.mkdir()
     resident = Resident(connection_id="c1", wish=SPEC, folder=str(folder), began_at=NOW - 5)
-    ResidentBook(paths.residents(settings.data_dir)).note(resident)
+    ResidentRecords(paths.residents(settings.data_dir)).write(resident)
 
     assert "r/builder: resident was killed" in check_run_records(settings).detail
     write_record(folder / "wrapper.json", identity_of(os.getpid()))  # type: ignore[arg-type]
@@ -225,16 +227,16 @@ def test_resident_without_daemon_finding(settings: Settings, tmp_path: Path) -> 
 
 
 def test_wrong_server_address_is_corrected(settings: Settings) -> None:
-    assert where_else(settings) == "Start it: greenroom up"
-    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
-        lock.tell("http://10.0.0.1:6464")
-        assert "http://10.0.0.1:6464: set GREENROOM_URL" in where_else(settings)
+    assert advise_on_unreachable_server(settings) == "Start it: greenroom up"
+    with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock:
+        lock.write_info("http://10.0.0.1:6464")
+        assert "http://10.0.0.1:6464: set GREENROOM_URL" in advise_on_unreachable_server(settings)
     remote = msgspec.structs.replace(settings, url="http://10.0.0.9:6464")
-    assert "curl http://10.0.0.9:6464/healthz" in where_else(remote)
+    assert "curl http://10.0.0.9:6464/healthz" in advise_on_unreachable_server(remote)
 
 
 @pytest.mark.parametrize("workdir", ["~/work", "work", "/work/../etc"])
 def test_invalid_workdir_is_rejected(workdir: str) -> None:
     check_workdir("/work")
-    with pytest.raises(WrongUsage, match="not an absolute path"):
+    with pytest.raises(UsageError, match="not an absolute path"):
         check_workdir(workdir)

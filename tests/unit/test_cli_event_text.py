@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from greenroom.cli.evidence import all_gaps, concerns
-from greenroom.cli.force import SERVER, TOLD, InForce, names_for
-from greenroom.cli.narration import narrate
+from greenroom.cli.event_text import format_history
+from greenroom.cli.role_history import concerns_role, find_all_gaps
+from greenroom.cli.why import LIMIT_NAMES, SERVER, LimitsInForce, limit_names_for
 from greenroom.domain.event import Event
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from tests.unit.test_cli_role_status import make_role
 
 AT = "2026-11-20T10:00:00.000Z"
@@ -72,14 +72,14 @@ def make_event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: A
     ],
 )
 def test_event_sentences(event: Event, text: str) -> None:
-    [line] = narrate([event], NAMES)
+    [line] = format_history([event], NAMES)
     assert line.startswith(f"10:00:00Z  {text}"), line
 
 
 def test_move_to_machine_is_one_sentence() -> None:
     spec: dict[str, Any] = {"by": "operator", "desired": "running", "kind": "remote", "harness": "careful"}
     lines = list(
-        narrate(
+        format_history(
             [
                 make_event("role.wished", "operator", machine="m1", generation=1, **spec),
                 make_event("role.wished", "operator", machine="m1", generation=2, **spec),
@@ -96,7 +96,7 @@ def test_move_to_machine_is_one_sentence() -> None:
 
 
 def test_agent_text_stays_on_one_line() -> None:
-    [line] = narrate([make_event("agent.exited", "a\nb\x1b[2J" + "x" * 5000, code=1)], {})
+    [line] = format_history([make_event("agent.exited", "a\nb\x1b[2J" + "x" * 5000, code=1)], {})
     assert "\n" not in line
     assert "\x1b" not in line
     assert len(line) < 500
@@ -104,11 +104,11 @@ def test_agent_text_stays_on_one_line() -> None:
 
 def test_only_events_of_role_are_selected() -> None:
     tasks: set[object] = {"task_1"}
-    assert concerns(make_event("attention.raised", key="parked:room_1/builder"), "builder", tasks)
-    assert concerns(make_event("attention.raised", key="quarantined:task_1"), "builder", tasks)
-    assert not concerns(make_event("attention.raised", key="parked:room_1/reviewer"), "builder", tasks)
-    assert not concerns(make_event("attention.raised", key="quarantined:task_2"), "builder", tasks)
-    assert not concerns(make_event("task.claimed", role="reviewer"), "builder", tasks)
+    assert concerns_role(make_event("attention.raised", key="parked:room_1/builder"), "builder", tasks)
+    assert concerns_role(make_event("attention.raised", key="quarantined:task_1"), "builder", tasks)
+    assert not concerns_role(make_event("attention.raised", key="parked:room_1/reviewer"), "builder", tasks)
+    assert not concerns_role(make_event("attention.raised", key="quarantined:task_2"), "builder", tasks)
+    assert not concerns_role(make_event("task.claimed", role="reviewer"), "builder", tasks)
 
 
 def test_gaps_of_role_and_machine() -> None:
@@ -120,18 +120,18 @@ def test_gaps_of_role_and_machine() -> None:
         make_event("machine.reconnected", at=back_at, name="attic"),
     ]
     assert [(None, None, None), ("attic", back_at, 120.0)] == [
-        (gap.machine, gap.until, gap.seconds) for gap in all_gaps(events)
+        (gap.machine, gap.until, gap.seconds) for gap in find_all_gaps(events)
     ]
 
 
 def test_limits_for_status() -> None:
     for status in ("parked", "backing_off", "starting", "working", "vacant", "waiting"):
-        names = names_for(make_role(status))
-        assert set(names) <= set(TOLD)
+        names = limit_names_for(make_role(status))
+        assert set(names) <= set(LIMIT_NAMES)
         assert len(names) == len(set(names)), status
-    assert "park_pause_s" in names_for(make_role("parked"))
-    assert "park_pause_s" not in names_for(make_role("waiting"))
-    limits = Reliability()
-    limits_in_force = InForce(values={name: float(getattr(limits, name)) for name in TOLD}, origin=SERVER)
-    assert any("its own variables differ" in line for line in limits_in_force.tell(make_role("parked")))
-    assert not any("its own variables differ" in line for line in limits_in_force.tell(make_role("waiting")))
+    assert "park_pause_s" in limit_names_for(make_role("parked"))
+    assert "park_pause_s" not in limit_names_for(make_role("waiting"))
+    limits = Limits()
+    limits_in_force = LimitsInForce(values={name: float(getattr(limits, name)) for name in LIMIT_NAMES}, origin=SERVER)
+    assert any("its own variables differ" in line for line in limits_in_force.format_lines(make_role("parked")))
+    assert not any("its own variables differ" in line for line in limits_in_force.format_lines(make_role("waiting")))

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 import pytest
 
-from greenroom.cli import exits, main
+from greenroom.cli import errors as cli_errors
+from greenroom.cli import main
 from greenroom.domain import errors
 
 CODES = {
@@ -25,32 +26,32 @@ CODES = {
     errors.Unusable: 2,
     errors.StoreUnavailable: 1,
     errors.GreenroomError: 1,
-    exits.WrongUsage: 2,
+    cli_errors.UsageError: 2,
 }
 
 
 @pytest.mark.parametrize(("error_class", "code"), CODES.items(), ids=lambda part: getattr(part, "__name__", ""))
 def test_exit_code_of_each_error(error_class: type[errors.GreenroomError], code: int) -> None:
-    assert code == exits.code_of(error_class("It went wrong.", "Do this."))
-    assert code in exits.MEANINGS
+    assert code == cli_errors.exit_code(error_class("It went wrong.", "Do this."))
+    assert code in cli_errors.MEANINGS
 
 
 def test_only_unreachable_server_exits_69() -> None:
-    assert 69 == exits.code_of(errors.Unavailable("No answer.", "Start it.", "unreachable"))
-    assert 1 == exits.code_of(errors.Unavailable("Busy.", "Again."))
+    assert 69 == cli_errors.exit_code(errors.Unavailable("No answer.", "Start it.", "unreachable"))
+    assert 1 == cli_errors.exit_code(errors.Unavailable("Busy.", "Again."))
 
 
 def test_ambiguous_task_exits_2() -> None:
-    assert 2 == exits.code_of(errors.Unusable("Two tasks are held here.", "Name yours.", "no_claim"))
+    assert 2 == cli_errors.exit_code(errors.Unusable("Two tasks are held here.", "Name yours.", "no_claim"))
 
 
 def test_invalid_transition_exits_4() -> None:
-    assert 4 == exits.code_of(errors.InvalidTransition("task", "closed", "start", ()))
+    assert 4 == cli_errors.exit_code(errors.InvalidTransition("task", "closed", "start", ()))
 
 
 def replace_completion(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
     """Replace the function of `greenroom completion bash`."""
-    monkeypatch.setattr(main, "function_of", lambda verb: function)
+    monkeypatch.setattr(main, "import_function", lambda verb: function)
 
 
 def test_error_is_printed_with_guidance(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

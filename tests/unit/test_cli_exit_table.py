@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.cli import connection, exits, main
+from greenroom.cli import connection, errors, main
 from greenroom.cli.verbs import VERBS
-from greenroom.client import session
-from greenroom.client.transport import Response
+from greenroom.client import api_client
+from greenroom.client.http_transport import Response
 from greenroom.settings import resolve
 from tests.unit.scripted_transport import json_response, problem_response, unreachable
 
@@ -59,19 +59,19 @@ LOCAL_COMMANDS = {"up", "server", "daemon start", "daemon stop", "daemon status"
 """Commands whose use of a server is tested by their own tests."""
 
 CODES = {
-    "silence": exits.UNREACHABLE,
-    "invalid_request": exits.USAGE,
-    "too_large": exits.USAGE,
-    "not_found": exits.NOT_FOUND,
-    "conflict": exits.CONFLICT,
-    "superseded": exits.CONFLICT,
-    "room_closed": exits.CONFLICT,
-    "invalid_transition": exits.CONFLICT,
-    "unauthorized": exits.NOT_ALLOWED,
-    "forbidden": exits.NOT_ALLOWED,
-    "idempotency_mismatch": exits.FAILED,
-    "internal": exits.FAILED,
-    "store_unavailable": exits.FAILED,
+    "silence": errors.UNREACHABLE,
+    "invalid_request": errors.USAGE,
+    "too_large": errors.USAGE,
+    "not_found": errors.NOT_FOUND,
+    "conflict": errors.CONFLICT,
+    "superseded": errors.CONFLICT,
+    "room_closed": errors.CONFLICT,
+    "invalid_transition": errors.CONFLICT,
+    "unauthorized": errors.NOT_ALLOWED,
+    "forbidden": errors.NOT_ALLOWED,
+    "idempotency_mismatch": errors.FAILED,
+    "internal": errors.FAILED,
+    "store_unavailable": errors.FAILED,
 }
 ACCEPTED = {("login", "not_found"), ("login", "forbidden")}
 """A login requests something that does not exist: both responses, `not_found` and `forbidden`, prove a known token."""
@@ -121,17 +121,17 @@ def test_every_command_is_in_table() -> None:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_exit_codes(name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     transport = SingleAnswerTransport(code)
-    for module in (session, connection):
+    for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
-    expected = exits.DONE if (name, code) in ACCEPTED else CODES[code]
+    expected = errors.DONE if (name, code) in ACCEPTED else CODES[code]
     if code == "forbidden" and CLAIM[0] in ARGUMENTS[name]:
-        expected = exits.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
+        expected = errors.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
     assert expected == main.main([*name.split(), *ARGUMENTS[name]])
     captured = capsys.readouterr()
     assert transport.requests, "the server was asked"
-    assert ("error: " in captured.err) == (expected != exits.DONE)
+    assert ("error: " in captured.err) == (expected != errors.DONE)
     assert "Traceback" not in captured.err
-    if expected == exits.CONFLICT:
+    if expected == errors.CONFLICT:
         assert "call again" not in captured.out + captured.err
 
 
@@ -140,7 +140,7 @@ def test_invalid_configuration_exit_code(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GREENROOM_HEARTBEAT_TTL_S", "2")
-    assert exits.CONFIGURATION == main.main([*name.split(), *ARGUMENTS.get(name, ())])
+    assert errors.CONFIGURATION == main.main([*name.split(), *ARGUMENTS.get(name, ())])
     assert "heartbeat_ttl_s" in capsys.readouterr().err
 
 
@@ -150,9 +150,9 @@ def test_invalid_text_is_rejected_before_sending(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     transport = SingleAnswerTransport("silence")
-    for module in (session, connection):
+    for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
-    assert exits.USAGE == main.main([*name.split(), *ARGUMENTS[name][:-1], text])
+    assert errors.USAGE == main.main([*name.split(), *ARGUMENTS[name][:-1], text])
     assert [] == transport.requests
     assert "error: The text" in capsys.readouterr().err
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from greenroom.cli import connection, exits, main, status
+from greenroom.cli import connection, errors, main, status
 from greenroom.cli.overview import Overview, ServerView
 from greenroom.cli.table import Table, print_table
-from greenroom.client import session
-from greenroom.client.transport import Response
+from greenroom.client import api_client
+from greenroom.client.http_transport import Response
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import Unavailable
-from greenroom.settings.resolve import resolve
+from greenroom.settings.resolve import resolve_settings
 
 AT = "2026-11-20T10:00:00.000Z"
 ROLE = {
@@ -156,7 +156,7 @@ class FakeApi:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeApi:
     api = FakeApi()
-    for module in (session, connection):
+    for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: api)
     monkeypatch.setenv("HOME", str(tmp_path))
     return api
@@ -230,7 +230,7 @@ def test_foreign_texts_are_escaped(api: FakeApi, capsys: pytest.CaptureFixture[s
 
 
 def test_send_prints_role_and_task(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
-    run_cli(capsys, "send", "shop", "build", "it", "--to", "builder", code=exits.USAGE)
+    run_cli(capsys, "send", "shop", "build", "it", "--to", "builder", code=errors.USAGE)
     shown = run_cli(capsys, "send", "shop", "build it", "--to", "builder")
 
     assert "sent to builder: task_1 is pending\n" == shown
@@ -243,7 +243,7 @@ def test_send_explains_queued_request(api: FakeApi, capsys: pytest.CaptureFixtur
     queued = TASK | {"status": "queued", "target_role": "builder"}
     api.answers["POST", "/api/v1/rooms/shop/messages"] = {"message": MESSAGE, "task": queued}
     api.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"status": "waiting"}], "tasks": [queued]}
-    assert exits.DONE == main.main(["send", "shop", "build it"])
+    assert errors.DONE == main.main(["send", "shop", "build it"])
     assert "greenroom room change shop --max-requests N" in capsys.readouterr().err
     output = run_cli(capsys, "why", "shop/builder")
     assert "task_1 is queued (attempt 0, 0 failures): it starts when an earlier request ends" in output
@@ -283,7 +283,7 @@ def test_agent_task_timeout_set_and_removed(
 
     run_cli(capsys, "agent", "stop", "shop/builder")
     assert 5.0 == api.requests[-1][2]["task_timeout_s"]
-    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=exits.USAGE)
+    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=errors.USAGE)
 
 
 def test_agent_set_machine_makes_kind_remote(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -426,7 +426,7 @@ def test_status_watch_polls_by_read_duration(api: FakeApi, monkeypatch: pytest.M
     clock, durations_s, waits = MovedClock(), iter([0.01, 2.0]), list[float]()
 
     def look(_: object) -> Overview:
-        clock.move(next(durations_s))
+        clock.advance(next(durations_s))
         return Overview(server=ServerView(url="", status="ok"), needs=(), rooms=(), machines=())
 
     class NeverSetEvent(threading.Event):
@@ -438,10 +438,10 @@ def test_status_watch_polls_by_read_duration(api: FakeApi, monkeypatch: pytest.M
                 raise KeyboardInterrupt
             return False
 
-    monkeypatch.setattr(status, "look", look)
-    monkeypatch.setattr(status, "follower_of", lambda *_: NeverSetEvent())
+    monkeypatch.setattr(status, "read_overview", look)
+    monkeypatch.setattr(status, "start_follower", lambda *_: NeverSetEvent())
     with pytest.raises(KeyboardInterrupt):
-        status.watch(resolve({}, {"HOME": str(tmp_path)}, None), lambda _: None, clock)
+        status.watch(resolve_settings({}, {"HOME": str(tmp_path)}, None), lambda _: None, clock)
 
     assert 0.01 + waits[0] < 1.0
     assert waits[1] >= 4.0, "a slow read of many rooms is repeated only after a longer pause"
@@ -450,7 +450,7 @@ def test_status_watch_polls_by_read_duration(api: FakeApi, monkeypatch: pytest.M
 def test_status_watch_shows_changes_and_outages(api: FakeApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(status, "REFRESH_S", 0.0)
     monkeypatch.setattr(status, "RETRY_S", 0.0)
-    monkeypatch.setattr(status, "follow", lambda *_: None)
+    monkeypatch.setattr(status, "follow_events", lambda *_: None)
     beat = ROOM | {"roles": [ROLE | {"last_seen_at": "2026-11-20T10:00:30.000Z"}, REVIEWER]}
     changed = ROOM | {"roles": [ROLE | {"status": "waiting"}, REVIEWER]}
     states = iter([ROOM, beat, changed, None, None, changed, KeyboardInterrupt()])
@@ -467,11 +467,11 @@ def test_status_watch_shows_changes_and_outages(api: FakeApi, monkeypatch: pytes
         return original_request(method, path, body, headers, timeout_s)
 
     monkeypatch.setattr(api, "request", request)
-    settings = resolve({}, {"HOME": str(tmp_path)}, None)
+    settings = resolve_settings({}, {"HOME": str(tmp_path)}, None)
     shown: list[Overview] = []
 
     with pytest.raises(KeyboardInterrupt):
-        status.watch(settings, status.only_changes(shown.append), MovedClock())
+        status.watch(settings, status.skip_unchanged(shown.append), MovedClock())
 
     assert [
         ("ok", "offline"),

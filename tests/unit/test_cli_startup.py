@@ -19,10 +19,10 @@ HEAVY = (
 )
 LOAD = """
 import sys
-from greenroom.cli.main import function_of
+from greenroom.cli.main import import_function
 from greenroom.cli.parser import parse
 verb, _ = parse(sys.argv[1:])
-function_of(verb)
+import_function(verb)
 print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

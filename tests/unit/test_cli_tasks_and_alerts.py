@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from greenroom.cli import connection, exits, main
-from greenroom.cli.needs import need_of, needs
-from greenroom.client import session
-from greenroom.domain.attention import Attention
+from greenroom.cli import connection, errors, main
+from greenroom.cli.alerts import alert_entry, collect_alerts
+from greenroom.client import api_client
+from greenroom.domain.alert import Alert
 from greenroom.domain.task import LateResult, Note, Task
 from greenroom.wire.replies import RoleView, RoomView
 from tests.unit.scripted_transport import ScriptedTransport, json_response, make_task
@@ -30,7 +30,7 @@ class DefaultTaskTransport(ScriptedTransport):
 @pytest.fixture
 def transport(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DefaultTaskTransport:
     transport = DefaultTaskTransport()
-    for module in (session, connection):
+    for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
     monkeypatch.setenv("HOME", str(tmp_path))
     return transport
@@ -54,7 +54,7 @@ def transport(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DefaultTaskTra
 def test_commands_reach_their_routes(
     transport: DefaultTaskTransport, typed: str, route: str, body: dict[str, Any]
 ) -> None:
-    assert exits.DONE == main.main(typed.split())
+    assert errors.DONE == main.main(typed.split())
     [(method, path, sent, headers, _)] = transport.requests
     assert ("POST", f"/api/v1/{route}", body) == (method, path, sent)
     assert headers["Idempotency-Key"]
@@ -62,11 +62,11 @@ def test_commands_reach_their_routes(
 
 def test_room_change_sends_named_fields(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
     transport.steps = [json_response(make_room_view())]
-    assert exits.DONE == main.main(["room", "change", "shop", "--roles", "b, a", "--max-requests", "2"])
+    assert errors.DONE == main.main(["room", "change", "shop", "--roles", "b, a", "--max-requests", "2"])
     [(method, path, sent, *_)] = transport.requests
     assert ("PATCH", "/api/v1/rooms/shop") == (method, path)
     assert {"name": None, "roles": ["b", "a"], "entry_role": None, "max_requests": 2, "reason": None} == sent
-    assert exits.USAGE == main.main(["room", "change", "shop"])
+    assert errors.USAGE == main.main(["room", "change", "shop"])
     assert "--entry-role" in capsys.readouterr().err
 
 
@@ -74,7 +74,7 @@ def test_task_show_has_notes_and_actions(transport: DefaultTaskTransport, capsys
     notes = (Note(attempt=1, by="operator", text="bl\x1bue", at=AT),)
     late = (LateResult(attempt=1, connection_id="c", to="user", text="half", at=AT),)
     transport.steps = [json_response(make_task(status="quarantined", attempt=2, notes=notes, late_results=late))]
-    assert exits.DONE == main.main(["task", "show", "task_1"])
+    assert errors.DONE == main.main(["task", "show", "task_1"])
     shown = capsys.readouterr().out
     assert f"note by operator, at {AT}, during attempt 1:\nbl\\x1bue\n" in shown
     assert "greenroom task retry task_1" in shown
@@ -84,7 +84,7 @@ def test_task_show_has_notes_and_actions(transport: DefaultTaskTransport, capsys
 def test_backlog_list_statuses(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
     done, backlog = make_task(status="pending_review"), make_task(id="task_2", status="backlog")
     transport.steps = [json_response([done]), json_response([]), json_response([backlog]), json_response([])]
-    assert exits.DONE == main.main(["backlog", "list", "shop", "--json"])
+    assert errors.DONE == main.main(["backlog", "list", "shop", "--json"])
     assert ["task_1", "task_2"] == [task["id"] for task in json.loads(capsys.readouterr().out)]
     assert ["status=pending_review", "status=backlog"] == [
         path.partition("?")[2].partition("&")[0] for _, path, *_ in transport.requests if "after" not in path
@@ -112,8 +112,8 @@ def make_room_view(*tasks: Task, **roles: str) -> RoomView:
     )
 
 
-def make_alert(key: str, room: str | None = "room_1") -> Attention:
-    return Attention(key=key, room=room, text="look at it", raised_at=AT)
+def make_alert(key: str, room: str | None = "room_1") -> Alert:
+    return Alert(key=key, room=room, text="look at it", raised_at=AT)
 
 
 def test_each_alert_has_one_command() -> None:
@@ -126,7 +126,9 @@ def test_each_alert_has_one_command() -> None:
     )
     room = make_room_view(*tasks, builder="working", reviewer="vacant", painter="parked")
     keys = ("mass_silence", "quarantined:task_2", "review:task_3", "unattended:room_1/reviewer")
-    alerts = list(needs((), tuple(map(make_alert, (*keys, "unattended:room_1/painter"))), (room,), (), (late,)))
+    alerts = list(
+        collect_alerts((), tuple(map(make_alert, (*keys, "unattended:room_1/painter"))), (room,), (), (late,))
+    )
     assert [
         ("mass_silence", "shop", "greenroom doctor"),
         ("unattended:room_1/painter", "shop/painter", "greenroom why shop/painter"),
@@ -139,5 +141,5 @@ def test_each_alert_has_one_command() -> None:
 
 
 def test_alert_of_unlisted_task_is_shown() -> None:
-    alert = need_of(make_alert("quarantined:task_9", None), ())
+    alert = alert_entry(make_alert("quarantined:task_9", None), ())
     assert ("server", "greenroom task show task_9") == (alert.where, alert.next)

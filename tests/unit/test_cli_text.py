@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenroom.cli.exits import WrongUsage
-from greenroom.cli.text import settle_text
+from greenroom.cli.errors import UsageError
+from greenroom.cli.terminal import read_text
 
 BYTES_MAX = 1000
 
@@ -36,32 +36,32 @@ def make_terminal(content: bytes = b"") -> TerminalInput:
 @pytest.mark.parametrize("piped", ["Zeile 1\nLinie \u00e9\n".encode()], indirect=True)
 @pytest.mark.parametrize("typed", [None, "-"])
 def test_piped_text_is_read_to_end(piped: io.TextIOWrapper, typed: str | None) -> None:
-    assert "Zeile 1\nLinie \u00e9" == settle_text(typed, True, piped, io.StringIO(), BYTES_MAX)
+    assert "Zeile 1\nLinie \u00e9" == read_text(typed, True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"unread"], indirect=True)
 def test_typed_text_leaves_stdin_unread(piped: io.TextIOWrapper) -> None:
-    assert "typed" == settle_text("typed", True, piped, io.StringIO(), BYTES_MAX)
+    assert "typed" == read_text("typed", True, piped, io.StringIO(), BYTES_MAX)
     assert "unread" == piped.read()
 
 
 def test_terminal_is_read_only_on_request() -> None:
-    assert "" == settle_text(None, False, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
-    assert "x" == settle_text("-", True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
-    with pytest.raises(WrongUsage):
-        settle_text(None, True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
+    assert "" == read_text(None, False, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
+    assert "x" == read_text("-", True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
+    with pytest.raises(UsageError):
+        read_text(None, True, make_terminal(b"x"), io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"", b" \n"], indirect=True)
 def test_required_text_must_not_be_empty(piped: io.TextIOWrapper) -> None:
-    with pytest.raises(WrongUsage):
-        settle_text(None, True, piped, io.StringIO(), BYTES_MAX)
+    with pytest.raises(UsageError):
+        read_text(None, True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"\xff\xfe"], indirect=True)
 def test_piped_text_must_be_utf8(piped: io.TextIOWrapper) -> None:
-    with pytest.raises(WrongUsage, match="UTF-8"):
-        settle_text("-", True, piped, io.StringIO(), BYTES_MAX)
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_text("-", True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_piped_text_must_be_utf8(piped: io.TextIOWrapper) -> None:
     ],
 )
 def test_invalid_text_is_rejected_before_sending(typed: str, message: str) -> None:
-    with pytest.raises(WrongUsage, match=message):
-        settle_text(typed, True, make_terminal(), io.StringIO(), BYTES_MAX)
+    with pytest.raises(UsageError, match=message):
+        read_text(typed, True, make_terminal(), io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize(("size", "is_good"), [(BYTES_MAX, True), (BYTES_MAX + 1, False), (10 * BYTES_MAX, False)])
 def test_piped_text_length_limit(size: int, is_good: bool) -> None:
     content = b"x" * size + b"\n"
     if is_good:
-        assert size == len(settle_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX))
+        assert size == len(read_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX))
     else:
-        with pytest.raises(WrongUsage, match="Write it to a file"):
-            settle_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX)
+        with pytest.raises(UsageError, match="Write it to a file"):
+            read_text("-", True, make_terminal(content), io.StringIO(), BYTES_MAX)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from greenroom.cli import exits, reference
-from greenroom.cli.main import function_of, main
-from greenroom.cli.parser import parse, whole_parser
-from greenroom.cli.verbs import GROUPS, VERBS, Seat, Verb, arguments_of
+from greenroom.cli import errors, reference
+from greenroom.cli.main import import_function, main
+from greenroom.cli.parser import build_full_parser, parse
+from greenroom.cli.verbs import GROUPS, VERBS, RoleAddress, Verb, all_arguments
 from tests.architecture.tree import ROOT
 
 
@@ -16,8 +16,8 @@ def test_every_command_has_help_and_function(command: Verb, capsys: pytest.Captu
 
     assert f"usage: greenroom {command.name}" in shown
     assert f"{command.help[0].upper()}{command.help[1:]}." in shown
-    assert [] == [argument.names for argument in arguments_of(command) if not argument.options.get("help")]
-    assert callable(function_of(command))
+    assert [] == [argument.names for argument in all_arguments(command) if not argument.options.get("help")]
+    assert callable(import_function(command))
 
 
 def test_command_names_and_groups() -> None:
@@ -53,7 +53,7 @@ def test_reference_is_current() -> None:
     ],
 )
 def test_usage_error_has_suggestion(typed: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exits.USAGE == main(typed.split())
+    assert errors.USAGE == main(typed.split())
 
     captured = capsys.readouterr()
     assert message in captured.err
@@ -61,7 +61,7 @@ def test_usage_error_has_suggestion(typed: str, message: str, capsys: pytest.Cap
 
 
 def test_no_arguments_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exits.USAGE == main([])
+    assert errors.USAGE == main([])
     assert "wait-for-task" in capsys.readouterr().out
 
 
@@ -88,7 +88,7 @@ def test_text_argument_position() -> None:
 
 
 def test_role_address_and_alias() -> None:
-    assert Seat("shop", "builder") == parse(["why", "shop/builder"])[1].seat
+    assert RoleAddress("shop", "builder") == parse(["why", "shop/builder"])[1].seat
     assert "wait-for-task" == parse(["get-next-task", "shop", "--role", "b"])[0].name
 
 
@@ -103,4 +103,4 @@ def test_completion_has_every_command(shell: str, capsys: pytest.CaptureFixture[
 def test_whole_parser_equals_single_parser() -> None:
     typed = ["room", "create", "shop", "--roles", "a,b"]
 
-    assert vars(whole_parser().parse_args(typed)) == vars(parse(typed)[1])
+    assert vars(build_full_parser().parse_args(typed)) == vars(parse(typed)[1])

@@ -10,19 +10,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.client import printed
-from greenroom.client.result import RESULT_BYTES_MAX, Result, read_result
-from greenroom.clock import instant_of
+from greenroom.client import agent_cli_output
+from greenroom.client.command_result import RESULT_BYTES_MAX, CommandResult, read_result
+from greenroom.clock import format_instant
 from greenroom.settings.harness import RESULT_FORMATS
 
 RECORDS = Path(__file__).parent / "agent_cli_outputs"
 CLAUDE, OPENCODE = "claude-code-2.1.197", "opencode-1.18.33"
-RESETS = instant_of(1795245731)
+RESETS = format_instant(1795245731)
 
 
 def read_command_result(
     tmp_path: Path, file: bytes | None = None, stdout: bytes = b"", format: str | None = None
-) -> Result | None:
+) -> CommandResult | None:
     (tmp_path / "stdout").write_bytes(stdout)
     if file is not None:
         (tmp_path / "result.json").write_bytes(file)
@@ -48,19 +48,19 @@ def test_no_result_without_file_and_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "result"),
     [
-        (b'{"status":"done","text":"lit"}', Result(status="done", text="lit")),
-        (b'{"status":"done"}', Result(status="done")),
-        (b'{"status":"failed","reason":"no lamp"}', Result(status="failed", reason="no lamp")),
-        (b'{"status":"login_required"}', Result(status="login_required")),
-        (b'{"status":"rate_limited"}', Result(status="rate_limited")),
+        (b'{"status":"done","text":"lit"}', CommandResult(status="done", text="lit")),
+        (b'{"status":"done"}', CommandResult(status="done")),
+        (b'{"status":"failed","reason":"no lamp"}', CommandResult(status="failed", reason="no lamp")),
+        (b'{"status":"login_required"}', CommandResult(status="login_required")),
+        (b'{"status":"rate_limited"}', CommandResult(status="rate_limited")),
         (
             b'{"status":"rate_limited","until":"2026-11-21T08:00:00+01:00"}',
-            Result(status="rate_limited", until="2026-11-21T07:00:00.000Z"),
+            CommandResult(status="rate_limited", until="2026-11-21T07:00:00.000Z"),
         ),
-        (b'{"status":"done","text":"a\\u0000b"}', Result(status="done", text="a\N{SYMBOL FOR NULL}b")),
+        (b'{"status":"done","text":"a\\u0000b"}', CommandResult(status="done", text="a\N{SYMBOL FOR NULL}b")),
     ],
 )
-def test_result_file_statuses(tmp_path: Path, file: bytes, result: Result) -> None:
+def test_result_file_statuses(tmp_path: Path, file: bytes, result: CommandResult) -> None:
     assert result == read_command_result(tmp_path, file)
 
 
@@ -108,37 +108,42 @@ def test_long_result_text_keeps_head_and_tail(tmp_path: Path) -> None:
 def test_file_overrides_printed_result(tmp_path: Path) -> None:
     stdout = (RECORDS / f"{CLAUDE}-session-limit.jsonl").read_bytes()
     result = read_command_result(tmp_path, b'{"status":"failed","reason":"by hand"}', stdout, "claude-code")
-    assert Result(status="failed", reason="by hand") == result
+    assert CommandResult(status="failed", reason="by hand") == result
 
 
 @pytest.mark.parametrize(
     ("record", "result"),
     [
-        (f"{CLAUDE}-done.jsonl", Result(status="done", text="The lamp is lit.")),
-        (f"{CLAUDE}-done-plain.json", Result(status="done", text="The lamp is lit.")),
-        (f"{CLAUDE}-done-verbose.json", Result(status="done", text="The lamp is lit.")),
+        (f"{CLAUDE}-done.jsonl", CommandResult(status="done", text="The lamp is lit.")),
+        (f"{CLAUDE}-done-plain.json", CommandResult(status="done", text="The lamp is lit.")),
+        (f"{CLAUDE}-done-verbose.json", CommandResult(status="done", text="The lamp is lit.")),
         (
             f"{CLAUDE}-session-limit.jsonl",
-            Result(status="rate_limited", until=RESETS, reason="You've hit your session limit · resets 7:22am (UTC)"),
+            CommandResult(
+                status="rate_limited", until=RESETS, reason="You've hit your session limit · resets 7:22am (UTC)"
+            ),
         ),
         (f"{CLAUDE}-rate-limit.jsonl", "rate_limited"),
         (f"{CLAUDE}-rate-limit-plain.json", "rate_limited"),
-        (f"{CLAUDE}-no-login.jsonl", Result(status="login_required", reason="Not logged in · Please run /login")),
+        (
+            f"{CLAUDE}-no-login.jsonl",
+            CommandResult(status="login_required", reason="Not logged in · Please run /login"),
+        ),
         (f"{CLAUDE}-no-login-plain.json", "failed"),  # it has no status and no error code, only the sentence
         (f"{CLAUDE}-wrong-key.jsonl", "login_required"),
         (f"{CLAUDE}-wrong-key-plain.json", "login_required"),
         (f"{CLAUDE}-login-revoked.jsonl", "login_required"),
-        (f"{CLAUDE}-no-credit.jsonl", Result(status="login_required", reason="Credit balance is too low")),
+        (f"{CLAUDE}-no-credit.jsonl", CommandResult(status="login_required", reason="Credit balance is too low")),
         (f"{CLAUDE}-overloaded.jsonl", "failed"),
-        (f"{OPENCODE}-done.jsonl", Result(status="done", text="The lamp is lit.")),
+        (f"{OPENCODE}-done.jsonl", CommandResult(status="done", text="The lamp is lit.")),
         (
             f"{OPENCODE}-wrong-key.jsonl",
-            Result(status="login_required", reason="Incorrect API key provided: none."),
+            CommandResult(status="login_required", reason="Incorrect API key provided: none."),
         ),
     ],
 )
-def test_recorded_outputs_are_parsed(tmp_path: Path, record: str, result: Result | str) -> None:
-    format = next(name for name in printed.FORMATS if record.startswith(name))
+def test_recorded_outputs_are_parsed(tmp_path: Path, record: str, result: CommandResult | str) -> None:
+    format = next(name for name in agent_cli_output.FORMATS if record.startswith(name))
     found = read_command_result(tmp_path, stdout=(RECORDS / record).read_bytes(), format=format)
     assert found is not None
     assert result == (found.status if isinstance(result, str) else found)
@@ -151,7 +156,7 @@ def test_every_record_is_tested() -> None:
 
 @pytest.mark.parametrize("stdout", [b"", b"All done!\n", b'{"type":"assistant"}\n', b"\xff\n[[[", b'{"type":"result"}'])
 def test_missing_printed_result_is_failure(tmp_path: Path, stdout: bytes) -> None:
-    for name in printed.FORMATS:
+    for name in agent_cli_output.FORMATS:
         assert f"no result in the format {name!r}" in failed_reason(tmp_path, stdout=stdout, format=name)
 
 
@@ -168,7 +173,7 @@ def test_end_of_long_output_counts(tmp_path: Path) -> None:
     with open(tmp_path / "stdout", "ab") as file:
         file.write((RECORDS / f"{CLAUDE}-done.jsonl").read_bytes())
     result = read_result("claude-code", tmp_path / "result.json", tmp_path / "stdout")
-    assert Result(status="done", text="The lamp is lit.") == result
+    assert CommandResult(status="done", text="The lamp is lit.") == result
 
 
 def test_long_reason_is_cut(tmp_path: Path) -> None:
@@ -195,8 +200,8 @@ def test_subagent_error_is_ignored(tmp_path: Path) -> None:
         b'{"type":"result","subtype":"error_max_turns","is_error":true}\n'
     )
     result = read_command_result(tmp_path, stdout=stdout, format="claude-code")
-    assert Result(status="failed", reason="error_max_turns") == result
+    assert CommandResult(status="failed", reason="error_max_turns") == result
 
 
 def test_settings_formats_match_parsers() -> None:
-    assert set(printed.FORMATS) == set(RESULT_FORMATS)
+    assert set(agent_cli_output.FORMATS) == set(RESULT_FORMATS)

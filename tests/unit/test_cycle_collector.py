@@ -7,9 +7,9 @@ from tests.waiting import PATIENCE_S
 
 SCRIPT = """
 import gc
-from greenroom.lifecycle import settle_memory
+from greenroom.loop import freeze_garbage_collector
 
-settle_memory()
+freeze_garbage_collector()
 rounds = [0, 0, 0]
 gc.callbacks.append(lambda phase, info: rounds.__setitem__(info["generation"], rounds[info["generation"]] + 1))
 objects = [[number] for number in range(500_000)]

@@ -8,33 +8,33 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.client.briefing import marks_of
+from greenroom.client.run_spec import run_marks
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.daemon import adoption
-from greenroom.daemon.chronicle import id_of
-from greenroom.daemon.errands import NOT_KEPT
+from greenroom.daemon.agent_reporter import run_report_id
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.runs import Run, RunBook
-from greenroom.domain.supervision import BACKING_OFF
-from greenroom.process.group import Group
-from greenroom.process.identity import Identity
-from greenroom.process.members import kill_leftover
-from greenroom.wire.requests import Fact
+from greenroom.daemon.run_records import RunRecord, RunRecords
+from greenroom.daemon.task_runner import REDACTED
+from greenroom.domain.restart_policy import BACKING_OFF
+from greenroom.process.identity import ProcessIdentity
+from greenroom.process.process_group import ProcessGroup
+from greenroom.process.process_tree import end_leftover
+from greenroom.wire.requests import AgentReport
 from tests.unit.fake_server import FakeServer
 from tests.unit.one_role_daemon import SPEC, OneRoleDaemon
 from tests.unit.scripted_transport import claimed_task
 from tests.waiting import PATIENCE_S, wait_until
 
 
-def make_run(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
-    run = Run(
+def make_run(tmp_path: Path, task: str = "task_1", **more: object) -> RunRecord:
+    run = RunRecord(
         task=task,
         attempt=1,
         room=SPEC.room,
         role=SPEC.role,
         connection_id=f"conn_{tmp_path.name}_{os.getpid()}"[:64],
         wish=SPEC,
-        claimed=claimed_task(id=task, attempt=1, text=NOT_KEPT, token=NOT_KEPT),
+        claimed=claimed_task(id=task, attempt=1, text=REDACTED, token=REDACTED),
         then="reviewer",
         began_at=SystemClock().wall(),
         folder=str(tmp_path / "logs" / "r" / "builder" / f"{task}.1"),
@@ -42,20 +42,22 @@ def make_run(tmp_path: Path, task: str = "task_1", **more: object) -> Run:
     return msgspec.structs.replace(run, **more)
 
 
-def spawn_command(run: Run, script: str, tmp_path: Path) -> Group:
+def spawn_command(run: RunRecord, script: str, tmp_path: Path) -> ProcessGroup:
     """Start a run's command as a daemon did that was killed afterwards."""
-    marks = marks_of(run.task, run.attempt, run.connection_id)
+    marks = run_marks(run.task, run.attempt, run.connection_id)
     folder = Path(run.folder)
     folder.mkdir(parents=True)
-    group = Group.spawn(["sh", "-c", script], tmp_path, {"PATH": os.environ["PATH"], **marks}, b"", folder, marks)
-    RunBook(tmp_path / "runs").note(msgspec.structs.replace(run, identity=group.identity))
+    group = ProcessGroup.spawn(
+        ["sh", "-c", script], tmp_path, {"PATH": os.environ["PATH"], **marks}, b"", folder, marks
+    )
+    RunRecords(tmp_path / "runs").write(msgspec.structs.replace(run, identity=group.identity))
     return group
 
 
 class HoldingServer(FakeServer):
     """A server on which the adopted participant holds its task already."""
 
-    def __init__(self, run: Run, *tasks: str) -> None:
+    def __init__(self, run: RunRecord, *tasks: str) -> None:
         super().__init__(*tasks)
         self._run = run
 
@@ -68,7 +70,7 @@ def test_adopted_run_keeps_connection_and_hands_off(tmp_path: Path) -> None:
     spawn_command(run, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo done by the first", tmp_path)
     server = HoldingServer(run, "task_2")
     daemon = OneRoleDaemon(tmp_path, server, "echo the next one", adopted=run)
-    assert daemon.runner.is_seated  # so that the first heartbeat names it
+    assert daemon.runner.has_joined  # so that the first heartbeat names it
     daemon.wait_for_reports(1)
     assert server.bodies("claim") == []
     gate.touch()
@@ -115,7 +117,7 @@ def test_run_with_killed_shim_is_stopped_and_failed(tmp_path: Path) -> None:
     exited = daemon.wait_for_reports(2)[1]
     assert (exited.intended, exited.code, exited.signal) == (False, None, None)
     assert "how the command ended is unknown" in (exited.detail or "")
-    assert not kill_leftover(None, marks_of(run.task, run.attempt, run.connection_id))
+    assert not end_leftover(None, run_marks(run.task, run.attempt, run.connection_id))
     assert daemon.runner.history.rest == BACKING_OFF
 
 
@@ -190,32 +192,32 @@ def test_beats_name_participant_until_failure_is_in_outbox(tmp_path: Path) -> No
     daemon = OneRoleDaemon(tmp_path, HoldingServer(run), "true", adopted=run)
     assert daemon.ended.wait(PATIENCE_S)
     assert daemon.queued == [("started", True), ("exited", True)]
-    assert not daemon.runner.is_seated
+    assert not daemon.runner.has_joined
 
 
 # Which runs are adopted.
 
 
-def adopt_runs(tmp_path: Path) -> tuple[list[Run], list[Fact]]:
+def adopt_runs(tmp_path: Path) -> tuple[list[RunRecord], list[AgentReport]]:
     outbox = Outbox(tmp_path / "outbox", 100)
-    runs = adoption.take_over(RunBook(tmp_path / "runs"), outbox, MovedClock())
-    return runs, outbox.first(100)
+    runs = adoption.adopt_runs(RunRecords(tmp_path / "runs"), outbox, MovedClock())
+    return runs, outbox.oldest(100)
 
 
 def test_recorded_runs_are_adopted(tmp_path: Path) -> None:
-    records = RunBook(tmp_path / "runs")
+    records = RunRecords(tmp_path / "runs")
     runs = [make_run(tmp_path), make_run(tmp_path, "task_2", role="reviewer")]
     for run in runs:
-        records.note(run)
+        records.write(run)
     assert adopt_runs(tmp_path) == (runs, [])
     assert list(records.read_all()) == runs
 
 
 def test_only_newest_run_of_role_is_adopted(tmp_path: Path) -> None:
-    records = RunBook(tmp_path / "runs")
+    records = RunRecords(tmp_path / "runs")
     later, earlier = make_run(tmp_path, began_at=20.0), make_run(tmp_path, "task_2", began_at=10.0)
     for run in (later, earlier):
-        records.note(run)
+        records.write(run)
     runs, reports = adopt_runs(tmp_path)
     assert runs == [later]
     assert [(report.id, report.intended) for report in reports] == [(f"exit:task_2.1.{earlier.connection_id}", True)]
@@ -224,16 +226,18 @@ def test_only_newest_run_of_role_is_adopted(tmp_path: Path) -> None:
 
 def test_run_with_waiting_exit_report_is_dropped(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    RunBook(tmp_path / "runs").note(run)
-    end = Fact(id=id_of("exit", run), kind="exited", room=run.room, role=run.role, connection_id="conn_1")
-    Outbox(tmp_path / "outbox", 100).put(end)
+    RunRecords(tmp_path / "runs").write(run)
+    end = AgentReport(
+        id=run_report_id("exit", run), kind="exited", room=run.room, role=run.role, connection_id="conn_1"
+    )
+    Outbox(tmp_path / "outbox", 100).add(end)
     assert adopt_runs(tmp_path) == ([], [end])
-    assert list(RunBook(tmp_path / "runs").read_all()) == []
+    assert list(RunRecords(tmp_path / "runs").read_all()) == []
 
 
 def test_dropped_run_report_has_generation_and_probe(tmp_path: Path) -> None:
     for run in (make_run(tmp_path), make_run(tmp_path, "task_2", began_at=1.0, trial=True)):
-        RunBook(tmp_path / "runs").note(run)
+        RunRecords(tmp_path / "runs").write(run)
     _, reports = adopt_runs(tmp_path)
     assert [(report.task, report.trial, report.generation) for report in reports] == [("task_2", True, SPEC.generation)]
 
@@ -242,14 +246,14 @@ def test_dropped_run_report_has_generation_and_probe(tmp_path: Path) -> None:
 def test_unadoptable_run_is_killed_and_reported(tmp_path: Path, is_known: bool) -> None:
     run = make_run(tmp_path, wish=None)
     group = spawn_command(run, "sleep 1000", tmp_path)
-    RunBook(tmp_path / "runs").note(msgspec.structs.replace(run, identity=group.identity if is_known else None))
+    RunRecords(tmp_path / "runs").write(msgspec.structs.replace(run, identity=group.identity if is_known else None))
     runs, reports = adopt_runs(tmp_path)
     assert group.wait(PATIENCE_S) is not None
     assert runs == []
     assert [(report.kind, report.task, report.intended, report.signal) for report in reports] == [
         ("exited", "task_1", False, 9)
     ]
-    assert list(RunBook(tmp_path / "runs").read_all()) == []
+    assert list(RunRecords(tmp_path / "runs").read_all()) == []
 
 
 def test_reused_pid_survives_adoption(tmp_path: Path) -> None:
@@ -257,8 +261,8 @@ def test_reused_pid_survives_adoption(tmp_path: Path) -> None:
         make_run(tmp_path, connection_id=f"another_{tmp_path.name}_{os.getpid()}"[:64]), "sleep 1000", tmp_path
     )
     boot, _, _ = unrelated.identity.started.rpartition(":")
-    record = make_run(tmp_path, wish=None, identity=Identity(unrelated.identity.pid, f"{boot}:1"))
-    RunBook(tmp_path / "runs").note(record)
+    record = make_run(tmp_path, wish=None, identity=ProcessIdentity(unrelated.identity.pid, f"{boot}:1"))
+    RunRecords(tmp_path / "runs").write(record)
     _, reports = adopt_runs(tmp_path)
     assert unrelated.poll() is None
     assert [report.signal for report in reports] == [None]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.daemon.harness import House
-from greenroom.daemon.introduction import Introduction
-from greenroom.daemon.machine import Machine
-from greenroom.process.discovery import SNIPPETS, discover
-from greenroom.process.program import check_program
+from greenroom.daemon.harness import HarnessPolicy
+from greenroom.daemon.machine_identity import MachineIdentity
+from greenroom.daemon.server_link import MachineRegistration
+from greenroom.process.agent_clis import SNIPPETS, find_agent_clis
+from greenroom.process.command import check_program
 from greenroom.settings.harness import Harness
-from greenroom.settings.resolve import resolve
+from greenroom.settings.resolve import resolve_settings
 
-MACHINE = Machine(id="m-1", name="m")
+MACHINE = MachineIdentity(id="m-1", name="m")
 
 
 def install_programs(folder: Path, *names: str) -> dict[str, str]:
@@ -29,15 +29,15 @@ def test_installed_clis_are_found_in_path(tmp_path: Path) -> None:
     environ = install_programs(tmp_path / "bin", "claude", "codex", "vim")
     (tmp_path / "bin" / "qwen").write_text("no program")
     assert [("claude", tmp_path / "bin" / "claude"), ("codex", tmp_path / "bin" / "codex")] == [
-        (found.name, found.path) for found in discover(environ)
+        (found.name, found.path) for found in find_agent_clis(environ)
     ]
-    assert [] == discover({"PATH": "/nowhere"})
+    assert [] == find_agent_clis({"PATH": "/nowhere"})
 
 
 def test_relative_path_entries_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_programs(tmp_path / "bin", "claude")
     monkeypatch.chdir(tmp_path)
-    assert [] == discover({"PATH": "bin:."})
+    assert [] == find_agent_clis({"PATH": "bin:."})
 
 
 @pytest.mark.parametrize("name", SNIPPETS)
@@ -45,9 +45,9 @@ def test_snippet_makes_cli_a_harness(tmp_path: Path, name: str) -> None:
     environ = install_programs(tmp_path, name)
     config = tmp_path / ".config" / "greenroom" / "config.toml"
     config.parent.mkdir(parents=True)
-    assert {} == resolve({}, environ, None).harnesses(), "an installed CLI is no harness by itself"
+    assert {} == resolve_settings({}, environ, None).harnesses(), "an installed CLI is no harness by itself"
     config.write_text(SNIPPETS[name])
-    harness = resolve({}, environ, None).harnesses()[name]
+    harness = resolve_settings({}, environ, None).harnesses()[name]
     check_program(harness.command, Path("/"), environ)
 
 
@@ -59,8 +59,8 @@ def test_machine_offers_runnable_harnesses(tmp_path: Path, caplog: pytest.LogCap
         "gone": Harness(command=("codexx",)),
     }
     install_programs(tmp_path, "env")
-    policy = House(harnesses, (), tmp_path / "work")
-    build_registration = Introduction(MACHINE, policy, {"gpu": "two", "os": "mine"}, environ)
+    policy = HarnessPolicy(harnesses, (), tmp_path / "work")
+    build_registration = MachineRegistration(MACHINE, policy, {"gpu": "two", "os": "mine"}, environ)
     with caplog.at_level(logging.WARNING):
         registration = build_registration()
     assert ["mine", "wrapped"] == registration.harnesses

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.session import Session
-from greenroom.daemon.beat import MachineBeat
-from greenroom.daemon.desk import Desk
-from greenroom.daemon.facts import FactTeller
-from greenroom.daemon.machine import Machine
+from greenroom.client.api_client import ApiClient
+from greenroom.daemon.heartbeat import MachineHeartbeats
+from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.wishing import WishWatch
+from greenroom.daemon.outbox_sender import OutboxSender
+from greenroom.daemon.server_link import ServerLink
+from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.domain.errors import NotFound, Refused, RejoinRequired, Unavailable
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.entropy import SeededEntropy
-from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef, Wishes
-from greenroom.wire.requests import Fact, MachineHeartbeat, PostFacts, PutMachine
+from greenroom.wire.replies import AgentVerdict, Assignments, MachineHeartbeatReply, TaskRef
+from greenroom.wire.requests import AgentReport, MachineHeartbeat, PutMachine, ReportBatch
 
 
 @dataclass
@@ -29,10 +29,10 @@ class RecordingRunner:
     connection_id: str = "conn_1"
     calls: list[Any] = field(default_factory=list)
 
-    def join_again(self, session: Session) -> None:
+    def rejoin(self, session: ApiClient) -> None:
         self.calls.append("join again")
 
-    def confirm(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+    def compare_task(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
         self.calls.append((task, asked_at))
 
     def drain(self) -> None:
@@ -42,17 +42,17 @@ class RecordingRunner:
         self.calls.append("yield")
 
 
-class FakeSession(Session):
+class FakeSession(ApiClient):
     """A session with prepared answers."""
 
     def __init__(self) -> None:
-        super().__init__("http://127.0.0.1:1", None, DEFAULTS)
+        super().__init__("http://127.0.0.1:1", None, DEFAULT_LIMITS)
         self.errors: list[Exception] = []
         self.report_errors: list[Exception] = []
         self.calls: list[str] = []
-        self.reports: list[Fact] = []
+        self.reports: list[AgentReport] = []
         self.bodies: list[MachineHeartbeat] = []
-        self.assignment_answers: list[Wishes] = []
+        self.assignment_answers: list[Assignments] = []
         self.requested_after: list[int | None] = []
 
     def machine_beat(self, machine: str, body: MachineHeartbeat) -> MachineHeartbeatReply:
@@ -62,43 +62,45 @@ class FakeSession(Session):
         self.bodies.append(body)
         return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4)
 
-    def facts(self, machine: str, body: PostFacts) -> Any:
+    def post_reports(self, machine: str, body: ReportBatch) -> Any:
         self.calls.append("facts")
         if self.report_errors:
             raise self.report_errors.pop(0)
         self.reports += body.facts
 
-    def wishes(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Wishes:
+    def assignments(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Assignments:
         self.requested_after.append(after)
         if self.errors:
             raise self.errors.pop(0)
         return self.assignment_answers.pop(0)
 
 
-class StubServerLink(Desk):
+class StubServerLink(ServerLink):
     """A server link on which registering always succeeds and is recorded."""
 
     def __init__(self) -> None:
         introduction = PutMachine(name="m1", harnesses=[])
-        machine = Machine(id="m1", name="m1")
-        super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, DEFAULTS)
+        machine = MachineIdentity(id="m1", name="m1")
+        super().__init__("http://127.0.0.1:1", lambda: None, machine, lambda: introduction, DEFAULT_LIMITS)
         self.session = FakeSession()
 
-    def register(self) -> Session:
+    def register(self) -> ApiClient:
         self.session.calls.append("register")
         return self.session
 
 
-def make_beat_with_outbox(tmp_path: Path, *runners: RecordingRunner) -> tuple[MachineBeat, FakeSession, list[int]]:
+def make_beat_with_outbox(
+    tmp_path: Path, *runners: RecordingRunner
+) -> tuple[MachineHeartbeats, FakeSession, list[int]]:
     outbox = Outbox(tmp_path / "outbox", 10)
-    outbox.put(Fact(id="exit:task_1.1.conn_0", kind="exited", room="r", role="builder", connection_id="conn_0"))
+    outbox.add(AgentReport(id="exit:task_1.1.conn_0", kind="exited", room="r", role="builder", connection_id="conn_0"))
     return make_beat(outbox, *runners)
 
 
-def make_beat(outbox: Outbox, *runners: RecordingRunner) -> tuple[MachineBeat, FakeSession, list[int]]:
-    sender = FactTeller(outbox, lambda facts: None, DEFAULTS, SeededEntropy(1), lambda: None, lambda: None)
+def make_beat(outbox: Outbox, *runners: RecordingRunner) -> tuple[MachineHeartbeats, FakeSession, list[int]]:
+    sender = OutboxSender(outbox, lambda facts: None, DEFAULT_LIMITS, SeededEntropy(1), lambda: None, lambda: None)
     link, versions = StubServerLink(), list[int]()
-    beat = MachineBeat(link, "inc_1", lambda: runners, versions.append, sender.deliver_all)
+    beat = MachineHeartbeats(link, "inc_1", lambda: runners, versions.append, sender.send_all)
     return beat, link.session, versions
 
 
@@ -133,7 +135,7 @@ def test_agents_are_listed_after_reports_are_sent(tmp_path: Path) -> None:
         runners.clear()  # its exit is reported at this moment, too late for this delivery
 
     link = StubServerLink()
-    MachineBeat(link, "inc_1", lambda: list(runners), lambda version: None, send_all).register_and_beat()
+    MachineHeartbeats(link, "inc_1", lambda: list(runners), lambda version: None, send_all).register_and_beat()
     assert calls == ["facts"]
     assert [agent.role for agent in link.session.bodies[0].agents] == ["builder"]
 
@@ -181,7 +183,7 @@ def test_verdicts_reach_their_role_runners(tmp_path: Path, caplog: pytest.LogCap
     verdicts = {"well": "ok", "gone": "rejoin_required", "taken": "superseded", "leaving": "drain", "stranger": "ok"}
     agents = [AgentVerdict(room="room_1", role=role, status=verdict, task=task) for role, verdict in verdicts.items()]
     agents.append(AgentVerdict(room="room_1", role="lost", status="rejoin_required"))
-    beat.take(make_reply(*agents), 7.0)
+    beat.apply_verdicts(make_reply(*agents), 7.0)
     assert {name: runner.calls for name, runner in runners.items()} == {
         "well": [(task, 7.0)],
         "gone": ["join again"],
@@ -199,7 +201,7 @@ def test_verdict_for_earlier_participant_is_ignored(tmp_path: Path) -> None:
     beat.register_and_beat()
     runner.connection_id = "conn_2"  # the participant that was named has ended, and the next one has joined
     for status in ("superseded", "drain", "ok", "rejoin_required"):
-        beat.take(make_reply(AgentVerdict(room="room_1", role="builder", status=status)), 7.0)
+        beat.apply_verdicts(make_reply(AgentVerdict(room="room_1", role="builder", status=status)), 7.0)
     assert runner.calls == []
 
 
@@ -207,14 +209,14 @@ def test_outage_during_rejoins_ends_them(tmp_path: Path) -> None:
     roles: list[str] = []
 
     class UnreachableRunner(RecordingRunner):
-        def join_again(self, session: Session) -> None:
+        def rejoin(self, session: ApiClient) -> None:
             roles.append(self.role)
             raise Unavailable("d", "g")
 
     runners = [UnreachableRunner(f"role-{number}") for number in range(50)]
     beat, _, _ = make_beat_with_outbox(tmp_path, *runners)
     beat.register_and_beat()
-    beat.take(
+    beat.apply_verdicts(
         make_reply(*[AgentVerdict(room="room_1", role=runner.role, status="rejoin_required") for runner in runners]),
         7.0,
     )
@@ -224,42 +226,42 @@ def test_outage_during_rejoins_ends_them(tmp_path: Path) -> None:
 class ManualSpecWatch:
     """A watch of agent specs whose requests the test triggers itself."""
 
-    def __init__(self, *answers: Wishes) -> None:
+    def __init__(self, *answers: Assignments) -> None:
         self.link = StubServerLink()
         self.link.session.assignment_answers = list(answers)
-        self.received: list[Wishes] = []
+        self.received: list[Assignments] = []
         self.rejected = threading.Event()
-        self.watch = WishWatch(
+        self.watch = SpecWatch(
             lambda: self.link.session,
             "m1",
-            DEFAULTS,
+            DEFAULT_LIMITS,
             SeededEntropy(1),
             self.received.append,
             self.rejected.set,
             lambda: None,
         )
-        self.watch.renew()  # makes its pauses end at once
+        self.watch.renew_connection()  # makes its pauses end at once
 
 
-def make_assignments(version: int) -> Wishes:
-    return Wishes(version=version, wishes=())
+def make_assignments(version: int) -> Assignments:
+    return Assignments(version=version, wishes=())
 
 
 def test_assignments_are_applied_only_when_newer() -> None:
     watch = ManualSpecWatch(make_assignments(4), make_assignments(4), make_assignments(5))
     for _ in range(3):
-        watch.watch.ask()
+        watch.watch.poll()
     assert watch.link.session.requested_after == [None, 4, 4]
     assert [assignments.version for assignments in watch.received] == [4, 5]
 
 
 def test_changed_assignments_version_is_read_at_once() -> None:
     watch = ManualSpecWatch(make_assignments(9), make_assignments(2))
-    watch.watch.ask()
-    watch.watch.heard_of(9)
+    watch.watch.poll()
+    watch.watch.notice_version(9)
     assert watch.watch._version == 9
-    watch.watch.heard_of(2)
-    watch.watch.ask()
+    watch.watch.notice_version(2)
+    watch.watch.poll()
     assert watch.link.session.requested_after == [None, None]
     assert [assignments.version for assignments in watch.received] == [9, 2]
 
@@ -267,9 +269,9 @@ def test_changed_assignments_version_is_read_at_once() -> None:
 def test_assignments_retry_and_refusal() -> None:
     watch = ManualSpecWatch(make_assignments(1))
     watch.link.session.errors = [Unavailable("d", "g", "unreachable"), Refused("d", "g")]
-    watch.watch.ask()
+    watch.watch.poll()
     assert not watch.rejected.is_set()
-    watch.watch.ask()
+    watch.watch.poll()
     assert watch.rejected.is_set()
-    watch.watch.ask()
+    watch.watch.poll()
     assert [assignments.version for assignments in watch.received] == [1]

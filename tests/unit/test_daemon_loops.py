@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from greenroom.clock import SystemClock
-from greenroom.daemon.beat import MachineBeat
 from greenroom.daemon.daemon import Daemon
-from greenroom.daemon.facts import FactTeller
-from greenroom.daemon.machine import Machine
+from greenroom.daemon.heartbeat import MachineHeartbeats
+from greenroom.daemon.machine_identity import MachineIdentity
+from greenroom.daemon.outbox_sender import OutboxSender
+from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.daemon.supervisor import Supervisor
-from greenroom.daemon.wishing import WishWatch
 from greenroom.entropy import SeededEntropy
-from greenroom.process.ending import CONFLICT, FAILED, Ending
-from greenroom.wire.requests import Fact
+from greenroom.process.shutdown import CONFLICT, FAILED, Shutdown
+from greenroom.wire.requests import AgentReport
 from tests.unit.agent_commands import make_settings
 from tests.waiting import PATIENCE_S
 
@@ -29,12 +29,12 @@ def start_supervisor(daemon: Daemon) -> None:
 
 
 def start_spec_watch(daemon: Daemon) -> None:
-    daemon._watch.start()
+    daemon._spec_watch.start()
 
 
 def start_sender(daemon: Daemon) -> None:
-    daemon._premises.outbox.put(Fact(id="f", kind="exited", room="r", role="builder", connection_id="c"))
-    daemon._teller.start()
+    daemon._context.outbox.add(AgentReport(id="f", kind="exited", room="r", role="builder", connection_id="c"))
+    daemon._outbox_sender.start()
 
 
 def start_beat(daemon: Daemon) -> None:
@@ -45,9 +45,9 @@ def start_beat(daemon: Daemon) -> None:
     ("start", "owner", "method"),
     [
         (start_supervisor, Supervisor, "step"),
-        (start_spec_watch, WishWatch, "ask"),
-        (start_sender, FactTeller, "_deliver_next"),
-        (start_beat, MachineBeat, "register_and_beat"),
+        (start_spec_watch, SpecWatch, "poll"),
+        (start_sender, OutboxSender, "_send_batch"),
+        (start_beat, MachineHeartbeats, "register_and_beat"),
     ],
 )
 def test_failed_thread_ends_daemon(
@@ -66,18 +66,18 @@ def test_failed_thread_ends_daemon(
 
     monkeypatch.setattr(threading, "excepthook", lambda arguments: errors.append(arguments.exc_value))
     monkeypatch.setattr(owner, method, fail)
-    ending, machine = Ending(), Machine(id="m1", name="m1")
+    ending, machine = Shutdown(), MachineIdentity(id="m1", name="m1")
     daemon = Daemon(
         make_settings(UNREACHABLE_URL, tmp_path), machine, lambda: "t", {}, SystemClock(), SeededEntropy(1), ending
     )
-    watchdog = threading.Timer(PATIENCE_S, ending.tell, [CONFLICT])
+    watchdog = threading.Timer(PATIENCE_S, ending.request, [CONFLICT])
     watchdog.start()
     start(daemon)
     code = ending.wait()
     watchdog.cancel()
     assert code == FAILED, "the daemon did not exit, although one of its threads had failed"
     assert daemon.error is not None or [record.levelno for record in caplog.records][-1:] == [logging.CRITICAL]
-    daemon._teller.close(0)
+    daemon._outbox_sender.close(0)
     for thread in set(threading.enumerate()) - before - {watchdog}:
         thread.join(PATIENCE_S)
     assert [type(error) for error in errors] == [ZeroDivisionError]

@@ -2,15 +2,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from greenroom.client.session import Session
-from greenroom.client.transport import Response
-from greenroom.daemon.line import MachineLine
+from greenroom.client.api_client import ApiClient
+from greenroom.client.http_transport import Response
+from greenroom.daemon.server_link import MachineTransport
 from greenroom.domain.errors import Unavailable
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from tests.unit.fake_server import FakeServer, FakeServerTransport
 from tests.unit.scripted_transport import json_response, make_task
 
-LIMITS = Reliability(retry_pause_s=0.01)
+LIMITS = Limits(retry_pause_s=0.01)
 
 
 class TokenRecordingTransport(FakeServerTransport):
@@ -29,7 +29,7 @@ class TokenRecordingTransport(FakeServerTransport):
 
 def test_request_uses_current_token() -> None:
     transport, tokens = TokenRecordingTransport(), ["one", "two"]
-    session = Session("http://127.0.0.1:1", None, LIMITS, MachineLine(transport, lambda: tokens.pop(0)))
+    session = ApiClient("http://127.0.0.1:1", None, LIMITS, MachineTransport(transport, lambda: tokens.pop(0)))
     session.task("task_1")
     session.task("task_1")
     assert transport.tokens == ["Bearer one", "Bearer two"]
@@ -37,8 +37,8 @@ def test_request_uses_current_token() -> None:
 
 def test_requests_wait_for_registration() -> None:
     transport, tokens = TokenRecordingTransport(), [None, None, "one"]
-    session = Session("http://127.0.0.1:1", None, LIMITS, MachineLine(transport, lambda: tokens.pop(0)))
+    session = ApiClient("http://127.0.0.1:1", None, LIMITS, MachineTransport(transport, lambda: tokens.pop(0)))
     with pytest.raises(Unavailable, match="not registered"):
         session.task("task_1")
-    session.patient(20).task("task_1")
+    session.with_patience(20).task("task_1")
     assert transport.tokens == ["Bearer one"]

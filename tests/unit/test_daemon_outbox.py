@@ -6,16 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.daemon.facts import FactTeller
-from greenroom.daemon.letter import letter_of
-from greenroom.daemon.outbox import Outbox
+from greenroom.daemon.outbox import Outbox, make_entry
+from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavailable, Unusable
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.entropy import SeededEntropy
-from greenroom.wire.requests import Fact
+from greenroom.wire.requests import AgentReport
 from tests.waiting import PATIENCE_S
 
-LIMITS = Reliability(retry_pause_s=0.001, facts_per_post_max=3, facts_waiting_max=5)
+LIMITS = Limits(retry_pause_s=0.001, facts_per_post_max=3, facts_waiting_max=5)
 
 
 class ReportReceiver:
@@ -28,7 +27,7 @@ class ReportReceiver:
         self.is_rejected = threading.Event()
         self.failures = 0
 
-    def post(self, reports: list[Fact]) -> None:
+    def post(self, reports: list[AgentReport]) -> None:
         if self.errors:
             raise self.errors.pop(0)
         if self.rejected_id in [report.id for report in reports]:
@@ -43,8 +42,8 @@ class ReportReceiver:
         return [name for post in self.posts for name in post]
 
 
-def make_report(name: str) -> Fact:
-    return Fact(id=name, kind="exited", room="r", role="builder", connection_id="c1")
+def make_report(name: str) -> AgentReport:
+    return AgentReport(id=name, kind="exited", room="r", role="builder", connection_id="c1")
 
 
 def make_outbox(tmp_path: Path) -> Outbox:
@@ -56,12 +55,12 @@ def list_files(tmp_path: Path) -> list[str]:
 
 
 def list_ids(outbox: Outbox) -> list[str]:
-    return [report.id for report in outbox.first(100)]
+    return [report.id for report in outbox.oldest(100)]
 
 
 @contextmanager
-def make_sender(receiver: ReportReceiver, outbox: Outbox) -> Iterator[FactTeller]:
-    sender = FactTeller(
+def make_sender(receiver: ReportReceiver, outbox: Outbox) -> Iterator[OutboxSender]:
+    sender = OutboxSender(
         outbox, receiver.post, LIMITS, SeededEntropy(1), receiver.is_rejected.set, receiver.count_failure
     )
     yield sender
@@ -78,26 +77,26 @@ def unreachable() -> Unavailable:
 def test_outbox_keeps_order_across_restart(tmp_path: Path) -> None:
     before = make_outbox(tmp_path)
     for name in "abc":
-        before.put(make_report(name))
-    before.settle([make_report("a")])
+        before.add(make_report(name))
+    before.remove_confirmed([make_report("a")])
     after = make_outbox(tmp_path)
-    after.put(make_report("d"))
+    after.add(make_report("d"))
     assert list_ids(after) == ["b", "c", "d"]
     assert list_ids(make_outbox(tmp_path)) == ["b", "c", "d"]
 
 
 def test_duplicate_report_is_not_added(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
-    first, again = outbox.put(make_report("a")), outbox.put(make_report("a"))
+    first, again = outbox.add(make_report("a")), outbox.add(make_report("a"))
     assert list_ids(outbox) == ["a"]
-    outbox.settle([make_report("a")])
+    outbox.remove_confirmed([make_report("a")])
     assert (first.is_set(), again.is_set(), list_files(tmp_path)) == (True, True, [])
 
 
 def test_unreadable_outbox_file_is_set_aside(tmp_path: Path) -> None:
     before = make_outbox(tmp_path)
     for name in "ab":
-        before.put(make_report(name))
+        before.add(make_report(name))
     (tmp_path / "outbox" / "000000000001.json").write_text("{")
     (tmp_path / "outbox" / "notes.json").write_text("{}")
     after = make_outbox(tmp_path)
@@ -109,11 +108,11 @@ def test_full_disk_keeps_reports_in_memory(tmp_path: Path) -> None:
     safe: list[str] = []
     (tmp_path / "outbox").write_text("no folder, so nothing can be written in it")
     outbox = make_outbox(tmp_path)
-    outbox.put(make_report("a"), when_safe=lambda: safe.append("a"))
-    outbox.put(make_report("b"), when_safe=lambda: safe.append("b"))
+    outbox.add(make_report("a"), on_safe=lambda: safe.append("a"))
+    outbox.add(make_report("b"), on_safe=lambda: safe.append("b"))
     assert (list_ids(outbox), safe) == (["a", "b"], [])
     (tmp_path / "outbox").unlink()
-    outbox.put(make_report("c"), when_safe=lambda: safe.append("c"))
+    outbox.add(make_report("c"), on_safe=lambda: safe.append("c"))
     assert safe == ["a", "b", "c"]
     assert list_ids(make_outbox(tmp_path)) == ["a", "b", "c"]
 
@@ -123,7 +122,7 @@ def test_unwritten_report_is_safe_once_sent(tmp_path: Path) -> None:
     safe = threading.Event()
     receiver, outbox = ReportReceiver(), make_outbox(tmp_path)
     with make_sender(receiver, outbox) as sender:
-        sent = outbox.put(make_report("a"), when_safe=safe.set)
+        sent = outbox.add(make_report("a"), on_safe=safe.set)
         assert not safe.is_set()
         sender.start()
         assert sent.wait(PATIENCE_S)
@@ -132,7 +131,7 @@ def test_unwritten_report_is_safe_once_sent(tmp_path: Path) -> None:
 
 def test_full_outbox_drops_oldest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     outbox = make_outbox(tmp_path)
-    sent = [outbox.put(make_report(name)) for name in "abcdefg"]
+    sent = [outbox.add(make_report(name)) for name in "abcdefg"]
     assert [event.is_set() for event in sent] == [True, True, False, False, False, False, False]
     assert list_ids(make_outbox(tmp_path)) == list("cdefg")
     assert "dropped the oldest report" in caplog.text
@@ -143,14 +142,14 @@ def test_full_outbox_drops_oldest(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_batch_stays_in_one_file_until_sent(tmp_path: Path) -> None:
     outbox, safe = make_outbox(tmp_path), threading.Event()
-    sent = outbox.put(make_report("a"), make_report("b"), when_safe=safe.set)
+    sent = outbox.add(make_report("a"), make_report("b"), on_safe=safe.set)
     assert (list_ids(outbox), list_files(tmp_path), safe.is_set()) == (["a", "b"], ["000000000001.json"], True)
-    outbox.settle([make_report("a")])
+    outbox.remove_confirmed([make_report("a")])
     assert (list_ids(outbox), sent.is_set()) == (["b"], False)
     assert list_ids(make_outbox(tmp_path)) == ["a", "b"], (
         "both are sent again, and the server recognises the first by its id"
     )
-    outbox.settle([make_report("b")])
+    outbox.remove_confirmed([make_report("b")])
     assert (list_ids(outbox), sent.is_set(), list_files(tmp_path)) == ([], True, [])
 
 
@@ -159,21 +158,21 @@ def test_outbox_reads_single_report_files(tmp_path: Path) -> None:
     for number, name in enumerate("ab", start=1):
         (tmp_path / "outbox" / f"{number:012}.json").write_bytes(msgspec.json.encode(make_report(name)))
     outbox = make_outbox(tmp_path)
-    outbox.put(make_report("c"), make_report("d"))
-    assert outbox.first(100) == [make_report("a"), make_report("b"), make_report("c"), make_report("d")]
-    assert make_outbox(tmp_path).first(100) == outbox.first(100)
+    outbox.add(make_report("c"), make_report("d"))
+    assert outbox.oldest(100) == [make_report("a"), make_report("b"), make_report("c"), make_report("d")]
+    assert make_outbox(tmp_path).oldest(100) == outbox.oldest(100)
 
 
 def test_report_in_two_files_is_sent_once(tmp_path: Path) -> None:
     """A file that could not be removed stays, and so does one from a copy of the folder."""
     (tmp_path / "outbox").mkdir()
     for number, entry in enumerate(
-        (letter_of(make_report("a"), make_report("b")), letter_of(make_report("a"))), start=1
+        (make_entry(make_report("a"), make_report("b")), make_entry(make_report("a"))), start=1
     ):
         (tmp_path / "outbox" / f"{number:012}.json").write_bytes(msgspec.json.encode(entry))
     outbox = make_outbox(tmp_path)
     assert list_ids(outbox) == ["a", "b"]
-    outbox.settle([make_report("a"), make_report("b")])
+    outbox.remove_confirmed([make_report("a"), make_report("b")])
     assert (list_ids(outbox), list_files(tmp_path)) == ([], [])
 
 
@@ -181,19 +180,19 @@ def test_full_disk_keeps_batch_together(tmp_path: Path) -> None:
     safe = threading.Event()
     (tmp_path / "outbox").write_text("no folder")
     outbox = make_outbox(tmp_path)
-    outbox.put(make_report("a"), make_report("b"), when_safe=safe.set)
+    outbox.add(make_report("a"), make_report("b"), on_safe=safe.set)
     assert (list_ids(outbox), safe.is_set()) == (["a", "b"], False)
     (tmp_path / "outbox").unlink()
-    outbox.write_down()
+    outbox.write_unsaved()
     assert (list_ids(make_outbox(tmp_path)), safe.is_set()) == (["a", "b"], True)
 
 
 def test_batch_skips_waiting_reports(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
-    outbox.put(make_report("a"))
-    sent = outbox.put(make_report("a"), make_report("b"))
+    outbox.add(make_report("a"))
+    sent = outbox.add(make_report("a"), make_report("b"))
     assert list_ids(outbox) == list_ids(make_outbox(tmp_path)) == ["a", "b"]
-    outbox.settle([make_report("a"), make_report("b")])
+    outbox.remove_confirmed([make_report("a"), make_report("b")])
     assert (sent.is_set(), list_files(tmp_path)) == (True, [])
 
 
@@ -201,7 +200,7 @@ def test_post_size_and_outbox_limit_with_batches(tmp_path: Path) -> None:
     receiver, outbox = ReportReceiver(), make_outbox(tmp_path)
     with make_sender(receiver, outbox) as sender:
         for pair in ("ab", "cd", "ef"):
-            outbox.put(*(make_report(name) for name in pair))
+            outbox.add(*(make_report(name) for name in pair))
         sender.start()
     assert receiver.posts == [["b", "c", "d"], ["e", "f"]]
 
@@ -210,7 +209,7 @@ def test_rejected_report_of_batch_is_dropped_alone(tmp_path: Path) -> None:
     receiver, outbox = ReportReceiver(), make_outbox(tmp_path)
     receiver.rejected_id = "b"
     with make_sender(receiver, outbox) as sender:
-        sent = outbox.put(*(make_report(name) for name in "abc"))
+        sent = outbox.add(*(make_report(name) for name in "abc"))
         sender.start()
         assert sent.wait(PATIENCE_S)
     assert (receiver.posts, list_files(tmp_path)) == ([["a"], ["c"]], [])
@@ -222,7 +221,7 @@ def test_rejected_report_of_batch_is_dropped_alone(tmp_path: Path) -> None:
 def test_reports_are_sent_in_order_in_limited_posts(tmp_path: Path) -> None:
     receiver, outbox = ReportReceiver(), make_outbox(tmp_path)
     with make_sender(receiver, outbox) as sender:
-        sent = [outbox.put(make_report(name)) for name in "abcde"]
+        sent = [outbox.add(make_report(name)) for name in "abcde"]
         sender.start()
         assert all(event.wait(PATIENCE_S) for event in sent)
     assert receiver.posts == [["a", "b", "c"], ["d", "e"]]
@@ -231,10 +230,10 @@ def test_reports_are_sent_in_order_in_limited_posts(tmp_path: Path) -> None:
 
 def test_earlier_reports_are_sent_first(tmp_path: Path) -> None:
     for name in "abcd":
-        make_outbox(tmp_path).put(make_report(name))
+        make_outbox(tmp_path).add(make_report(name))
     receiver = ReportReceiver()
     with make_sender(receiver, make_outbox(tmp_path)) as sender:
-        sender.deliver_all(receiver.post)
+        sender.send_all(receiver.post)
         assert receiver.posts == [["a", "b", "c"], ["d"]]
         sender.start()
     assert receiver.received == list("abcd")
@@ -242,10 +241,10 @@ def test_earlier_reports_are_sent_first(tmp_path: Path) -> None:
 
 def test_failed_send_keeps_report(tmp_path: Path) -> None:
     outbox, receiver = make_outbox(tmp_path), ReportReceiver(unreachable())
-    outbox.put(make_report("a"))
+    outbox.add(make_report("a"))
     with make_sender(receiver, outbox) as sender:
         with pytest.raises(Unavailable):
-            sender.deliver_all(receiver.post)
+            sender.send_all(receiver.post)
         assert list_ids(make_outbox(tmp_path)) == ["a"]
         sender.start()
     assert receiver.posts == [["a"]]
@@ -255,7 +254,7 @@ def test_sender_retries_until_server_returns(tmp_path: Path) -> None:
     receiver, outbox = (ReportReceiver(unreachable(), unreachable(), unreachable()), make_outbox(tmp_path))
     with make_sender(receiver, outbox) as sender:
         sender.start()
-        assert outbox.put(make_report("a")).wait(PATIENCE_S)
+        assert outbox.add(make_report("a")).wait(PATIENCE_S)
     assert receiver.posts == [["a"]]
 
 
@@ -266,7 +265,7 @@ def test_unknown_or_superseded_daemon_keeps_reports(tmp_path: Path, error: Green
     receiver, outbox = ReportReceiver(error), make_outbox(tmp_path)
     with make_sender(receiver, outbox) as sender:
         sender.start()
-        assert outbox.put(make_report("a")).wait(PATIENCE_S)
+        assert outbox.add(make_report("a")).wait(PATIENCE_S)
     assert receiver.is_rejected.is_set()
     assert receiver.posts == [["a"]]
 
@@ -275,7 +274,7 @@ def test_rejected_report_does_not_block_others(tmp_path: Path, caplog: pytest.Lo
     receiver, outbox = ReportReceiver(), make_outbox(tmp_path)
     receiver.rejected_id = "b"
     with make_sender(receiver, outbox) as sender:
-        sent = [outbox.put(make_report(name)) for name in "abc"]
+        sent = [outbox.add(make_report(name)) for name in "abc"]
         sender.start()
         assert all(event.wait(PATIENCE_S) for event in sent)
     assert receiver.posts == [["a"], ["c"]]
@@ -284,7 +283,7 @@ def test_rejected_report_does_not_block_others(tmp_path: Path, caplog: pytest.Lo
 
 def test_close_returns_unsent_count(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
-    sender = FactTeller(outbox, ReportReceiver().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
-    outbox.put(make_report("a"))
+    sender = OutboxSender(outbox, ReportReceiver().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
+    outbox.add(make_report("a"))
     assert sender.close(0) == 1  # it was never started
     assert list_ids(make_outbox(tmp_path)) == ["a"]

@@ -8,17 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.clock import SystemClock, seconds_of
-from greenroom.daemon.premises import Premises
-from greenroom.daemon.resident import ResidentSeat
-from greenroom.daemon.residents import Resident, ResidentBook, marks_of
-from greenroom.daemon.runs import Run
-from greenroom.domain import supervision
-from greenroom.domain.supervision import BACKING_OFF, PARKED, PAUSED, YIELDED, History
-from greenroom.process.group import Group
+from greenroom.clock import SystemClock, parse_instant
+from greenroom.daemon.context import DaemonContext
+from greenroom.daemon.resident_runner import ResidentRunner
+from greenroom.daemon.run_records import Resident, ResidentRecords, RunRecord, resident_marker_variables
+from greenroom.domain import restart_policy
+from greenroom.domain.restart_policy import BACKING_OFF, CRASH_LOOPING, PAUSED, YIELDED, RestartHistory
 from greenroom.process.identity import is_alive
-from greenroom.process.journal import command_in, wrapper_in
-from greenroom.wire.replies import JoinReply, TaskRef, Wish
+from greenroom.process.process_group import ProcessGroup
+from greenroom.process.run_folder import read_command, read_shim
+from greenroom.wire.replies import Assignment, JoinReply, TaskRef
 from tests.unit.fake_server import FakeServer
 from tests.unit.one_role_daemon import LIMITS, SPEC, OneRoleDaemon
 from tests.unit.scripted_transport import join_reply, json_response
@@ -30,20 +29,22 @@ RESIDENT_SCRIPT = "echo here; sleep 1000 & wait"
 class OneResidentDaemon(OneRoleDaemon):
     """A daemon with one role, whose agent is a resident."""
 
-    runner: ResidentSeat
+    runner: ResidentRunner
 
     def __init__(
         self, tmp_path: Path, server: FakeServer, script: str, resident: Resident | None = None, **more: Any
     ) -> None:
-        self.residents = ResidentBook(tmp_path / "residents")
+        self.residents = ResidentRecords(tmp_path / "residents")
         self.resident = resident
         self.script = script
         self.reset_s = more.pop("reset_s", LIMITS.restart_reset_s)
         super().__init__(tmp_path, server, script, **more)
 
-    def make_runner(self, premises: Premises, spec: Wish, history: History, adopted: Run | None) -> ResidentSeat:
+    def make_runner(
+        self, premises: DaemonContext, spec: Assignment, history: RestartHistory, adopted: RunRecord | None
+    ) -> ResidentRunner:
         limits = msgspec.structs.replace(LIMITS, restart_reset_s=self.reset_s)
-        return ResidentSeat(
+        return ResidentRunner(
             replace(premises, limits=limits), self.residents, spec, history, self.ended.set, self.resident
         )
 
@@ -60,9 +61,9 @@ def test_resident_runs_until_stop_with_descendants(tmp_path: Path) -> None:
     server = FakeServer()
     daemon = OneResidentDaemon(tmp_path, server, RESIDENT_SCRIPT)
     daemon.wait_for_reports(1)
-    assert daemon.runner.is_seated
+    assert daemon.runner.has_joined
     assert [daemon.runner.connection_id] == [resident.connection_id for resident in daemon.recorded_residents()]
-    command = command_in(daemon.folder)
+    command = read_command(daemon.folder)
     assert command is not None
     daemon.stop("desired state is stopped")
     daemon.wait_for_reports(2)
@@ -75,7 +76,7 @@ def test_resident_runs_until_stop_with_descendants(tmp_path: Path) -> None:
     assert "desired state is stopped" == server.bodies("leave")[0]["reason"]
     assert [] == server.bodies("claim"), "the resident claims its tasks itself"
     assert [] == daemon.recorded_residents()
-    assert History(generation=3) == daemon.runner.history
+    assert RestartHistory(generation=3) == daemon.runner.history
 
 
 def test_resident_environment(tmp_path: Path) -> None:
@@ -126,26 +127,26 @@ def test_past_limit_pauses_briefly(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     daemon.wait_for_reports(3)
     assert PAUSED == daemon.runner.history.rest
-    assert seconds_of(str(daemon.reports[2].until)) > before + 1
+    assert parse_instant(str(daemon.reports[2].until)) > before + 1
 
 
 def test_long_lived_probe_run_recovers(tmp_path: Path) -> None:
-    history = History(generation=3, rest=PARKED, rests_until=1.0, ends=(0.0, 0.5, 1.0))
+    history = RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=1.0, ends=(0.0, 0.5, 1.0))
     daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT, history=history, reset_s=0.3)
     daemon.wait_for_reports(2)
     assert ["started", "unparked"] == daemon.kinds()
-    assert not daemon.runner.history.is_parked
+    assert not daemon.runner.history.is_probe_run
     daemon.stop()
 
 
 def test_failed_probe_run_waits_for_user(tmp_path: Path) -> None:
-    history = History(generation=3, rest=PARKED, rests_until=1.0, ends=(0.0, 0.5, 1.0))
+    history = RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=1.0, ends=(0.0, 0.5, 1.0))
     daemon = OneResidentDaemon(tmp_path, FakeServer(), "exit 1", history=history)
     daemon.wait_for_reports(3)
     assert ["started", "exited", "parked"] == daemon.kinds()
     assert (True, None) == (daemon.reports[1].trial, daemon.reports[2].until)
     assert daemon.ended.wait(PATIENCE_S)
-    assert daemon.runner.history.needs_person
+    assert daemon.runner.history.needs_user
 
 
 def test_task_timeout_is_failure(tmp_path: Path) -> None:
@@ -153,8 +154,8 @@ def test_task_timeout_is_failure(tmp_path: Path) -> None:
     daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT, spec=spec)
     daemon.wait_for_reports(1)
     assert not daemon.ended.wait(0.7), "a resident without a task has no time limit"
-    daemon.runner.confirm(TaskRef("task_1", 1), 0.0)
-    daemon.runner.confirm(TaskRef("task_1", 1), 0.0)
+    daemon.runner.compare_task(TaskRef("task_1", 1), 0.0)
+    daemon.runner.compare_task(TaskRef("task_1", 1), 0.0)
     assert daemon.ended.wait(PATIENCE_S)
     assert (False, "Task task_1 was not done within 0.5 s, so its agent was stopped.") == (
         daemon.reports[1].intended,
@@ -227,18 +228,18 @@ LEFT_CONNECTION = f"conn_left_{os.getpid()}"
 def leave_resident(tmp_path: Path, script: str, connection_id: str = LEFT_CONNECTION) -> Resident:
     """Start a resident process as a killed daemon leaves it behind."""
     folder = tmp_path / "logs" / "r" / "builder" / f"{connection_id}.1"
-    marks = marks_of(connection_id)
-    Group.spawn(("sh", "-c", script), Path("/"), {"PATH": os.environ["PATH"], **marks}, b"", folder, marks)
+    marks = resident_marker_variables(connection_id)
+    ProcessGroup.spawn(("sh", "-c", script), Path("/"), {"PATH": os.environ["PATH"], **marks}, b"", folder, marks)
     return Resident(connection_id=connection_id, wish=SPEC, folder=str(folder), began_at=SystemClock().wall())
 
 
 def test_adopted_resident_keeps_running(tmp_path: Path) -> None:
     server = FakeServer()
     resident = leave_resident(tmp_path, RESIDENT_SCRIPT)
-    shim = wrapper_in(Path(resident.folder))
+    shim = read_shim(Path(resident.folder))
     assert shim is not None
     daemon = OneResidentDaemon(tmp_path, server, "exit 1", resident=resident)
-    assert daemon.runner.is_seated
+    assert daemon.runner.has_joined
     assert LEFT_CONNECTION == daemon.runner.connection_id
     daemon.wait_for_reports(1)
     assert is_alive(shim)
@@ -268,11 +269,11 @@ def test_unstarted_resident_is_no_failure(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     assert [("exited", True)] == [(report.kind, report.intended) for report in daemon.wait_for_reports(1)]
     assert [LEFT_CONNECTION] == [body["connection_id"] for body in server.bodies("leave")]
-    assert supervision.History(generation=3) == daemon.runner.history
+    assert restart_policy.RestartHistory(generation=3) == daemon.runner.history
 
 
 def test_newest_resident_of_role_is_adopted(tmp_path: Path) -> None:
-    records = ResidentBook(tmp_path / "residents")
+    records = ResidentRecords(tmp_path / "residents")
     older, newer = (
         leave_resident(tmp_path, RESIDENT_SCRIPT, f"{LEFT_CONNECTION}_{name}") for name in ("older", "newer")
     )
@@ -281,15 +282,15 @@ def test_newest_resident_of_role_is_adopted(tmp_path: Path) -> None:
         wish=msgspec.structs.replace(SPEC, role="reviewer"),
     )
     for resident in (newer, older, elsewhere):
-        records.note(resident)
+        records.write(resident)
     (tmp_path / "residents" / "odd.json").write_text("{}")
-    assert [newer] == records.take_over({("room_1", "reviewer")}, lambda _: False)
+    assert [newer] == records.adopt({("room_1", "reviewer")}, lambda _: False)
     assert [False, True, False] == [is_alive(shim_identity(resident)) for resident in (older, newer, elsewhere)]
     assert [f"{newer.connection_id}.json", "odd.unreadable"] == sorted(
         path.name for path in (tmp_path / "residents").iterdir()
     )
-    Group.adopt(Path(newer.folder), newer.marks).stop(0)  # type: ignore[union-attr]
+    ProcessGroup.adopt(Path(newer.folder), newer.marker_variables).stop(0)  # type: ignore[union-attr]
 
 
 def shim_identity(resident: Resident) -> Any:
-    return wrapper_in(Path(resident.folder))
+    return read_shim(Path(resident.folder))

@@ -10,20 +10,19 @@ from typing import Any
 
 import pytest
 
-from greenroom.daemon.shelf import LogShelf
-from greenroom.process.group import Group
-from greenroom.process.identity import Identity
-from greenroom.settings.private_file import write_record
-from greenroom.settings.volume import size_of
+from greenroom.daemon.run_logs import RunLogs
+from greenroom.process.identity import ProcessIdentity
+from greenroom.process.process_group import ProcessGroup
+from greenroom.settings.files import disk_usage, write_record
 from tests.waiting import PATIENCE_S
 
-ENDED = Identity(os.getpid(), "an earlier start")
+ENDED = ProcessIdentity(os.getpid(), "an earlier start")
 
 
-def write_runs(logs: LogShelf, *sizes: int) -> None:
+def write_runs(logs: RunLogs, *sizes: int) -> None:
     """Start runs one after the other, each of which writes that many bytes."""
     for attempt, size in enumerate(sizes, 1):
-        folder = logs.place("r", "builder", "task_1", attempt)
+        folder = logs.prepare_folder("r", "builder", "task_1", attempt)
         folder.mkdir()
         (folder / "stdout").write_bytes(bytes(size))
         os.utime(folder, (attempt, attempt))
@@ -34,32 +33,32 @@ def list_runs(tmp_path: Path, role: str = "builder") -> list[str]:
 
 
 def test_newest_logs_of_role_are_kept(tmp_path: Path) -> None:
-    write_runs(LogShelf(tmp_path, 3, 1000), *[1] * 6)
+    write_runs(RunLogs(tmp_path, 3, 1000), *[1] * 6)
     assert list_runs(tmp_path) == ["task_1.4", "task_1.5", "task_1.6"]
 
 
 def test_oldest_logs_are_removed_for_space(tmp_path: Path) -> None:
-    logs = LogShelf(tmp_path, 50, 1000)
+    logs = RunLogs(tmp_path, 50, 1000)
     write_runs(logs, 400, 400, 400)
-    assert logs.place("r", "reviewer", "task_2", 1).name == "task_2.1"
+    assert logs.prepare_folder("r", "reviewer", "task_2", 1).name == "task_2.1"
     assert list_runs(tmp_path) == ["task_1.2", "task_1.3"]
 
 
 def test_logs_in_use_are_kept(tmp_path: Path) -> None:
     in_use = [tmp_path / "r" / "builder" / "task_1.1"]
-    logs = LogShelf(tmp_path, 1, 10, lambda: in_use)
+    logs = RunLogs(tmp_path, 1, 10, lambda: in_use)
     write_runs(logs, 400)
-    folder = logs.place("r", "builder", "task_1", 2)
-    group = Group.spawn(["sleep", "1000"], tmp_path, {"PATH": os.environ["PATH"]}, bytes(100), folder)
-    logs.place("r", "builder", "task_1", 3)
+    folder = logs.prepare_folder("r", "builder", "task_1", 2)
+    group = ProcessGroup.spawn(["sleep", "1000"], tmp_path, {"PATH": os.environ["PATH"]}, bytes(100), folder)
+    logs.prepare_folder("r", "builder", "task_1", 3)
     assert list_runs(tmp_path) == ["task_1.1", "task_1.2"]
     group.stop(PATIENCE_S)
     in_use.clear()
-    logs.place("r", "builder", "task_1", 3)
+    logs.prepare_folder("r", "builder", "task_1", 3)
     assert list_runs(tmp_path) == []
 
 
-def leave_run(folder: Path, size: int, at: float, process: Identity | None = ENDED) -> Path:
+def leave_run(folder: Path, size: int, at: float, process: ProcessIdentity | None = ENDED) -> Path:
     """Write the files that a run leaves behind; without a process they are those of a run that never started."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stdout").write_bytes(bytes(size))
@@ -94,10 +93,10 @@ def test_ended_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for role in ("builder", "reviewer", "writer")
         for number in range(10)
     ]
-    logs = LogShelf(tmp_path, 50, 10**6)
+    logs = RunLogs(tmp_path, 50, 10**6)
 
     def runs_read() -> set[Path]:
-        paths = record_paths(monkeypatch, lambda: logs.place("r", "builder", "task_new", 1))
+        paths = record_paths(monkeypatch, lambda: logs.prepare_folder("r", "builder", "task_new", 1))
         return {run for run in runs for path in paths if path.is_relative_to(run)}
 
     assert runs_read() == set(runs)
@@ -110,35 +109,35 @@ def test_ended_run_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_removed_and_new_logs_change_total(tmp_path: Path) -> None:
-    logs = LogShelf(tmp_path, 50, 2500)
+    logs = RunLogs(tmp_path, 50, 2500)
     older, newer = (leave_run(tmp_path / "r" / "builder" / f"task_{at}.1", 1000, at) for at in (1, 2))
-    logs.place("r", "builder", "task_3", 1)
+    logs.prepare_folder("r", "builder", "task_3", 1)
     shutil.rmtree(newer)
     leave_run(tmp_path / "r" / "reviewer" / "task_3.1", 1000, 3)
-    logs.place("r", "builder", "task_4", 1)
+    logs.prepare_folder("r", "builder", "task_4", 1)
     assert older.exists(), "a removed folder takes no space"
     leave_run(tmp_path / "r" / "reviewer" / "task_4.1", 1000, 4)
-    logs.place("r", "builder", "task_5", 1)
+    logs.prepare_folder("r", "builder", "task_5", 1)
     assert (list_runs(tmp_path), list_runs(tmp_path, "reviewer")) == ([], ["task_3.1", "task_4.1"])
 
 
 def test_log_size_is_measured_after_end(tmp_path: Path) -> None:
     """A size that is measured before the run's end would be too small for as long as the folder exists."""
     in_use: list[Path] = []
-    logs = LogShelf(tmp_path, 50, 1000, lambda: in_use)
+    logs = RunLogs(tmp_path, 50, 1000, lambda: in_use)
     again = leave_run(tmp_path / "r" / "builder" / "task_1.1", 10, 1)
     unstarted = leave_run(tmp_path / "r" / "writer" / "task_2.1", 10, 2, process=None)
-    logs.place("r", "reviewer", "task_3", 1)
+    logs.prepare_folder("r", "reviewer", "task_3", 1)
 
     leave_run(unstarted, 900, 2)
-    in_use.append(logs.place("r", "builder", "task_1", 1))
+    in_use.append(logs.prepare_folder("r", "builder", "task_1", 1))
     leave_run(again, 900, 3)
-    logs.place("r", "reviewer", "task_3", 1)
+    logs.prepare_folder("r", "reviewer", "task_3", 1)
     assert again.exists()
     assert unstarted.exists()
 
     in_use.clear()
-    logs.place("r", "reviewer", "task_3", 1)
+    logs.prepare_folder("r", "reviewer", "task_3", 1)
     assert (again.exists(), unstarted.exists()) == (True, False)
 
 
@@ -147,9 +146,11 @@ def test_concurrent_starts_keep_limits(tmp_path: Path) -> None:
     for role in roles:
         for number in range(20):
             leave_run(tmp_path / "r" / role / f"task_{number}.1", 10, number)
-    logs = LogShelf(tmp_path, 10, 25 * size_of(tmp_path / "r" / "role0" / "task_0.1"))
+    logs = RunLogs(tmp_path, 10, 25 * disk_usage(tmp_path / "r" / "role0" / "task_0.1"))
     with ThreadPoolExecutor(8) as pool:
-        places = [pool.submit(logs.place, "r", role, f"task_new{slot}", 1) for slot in range(5) for role in roles]
+        places = [
+            pool.submit(logs.prepare_folder, "r", role, f"task_new{slot}", 1) for slot in range(5) for role in roles
+        ]
         assert len({place.result() for place in places}) == 20
     remaining = [name for role in roles for name in list_runs(tmp_path, role)]
     assert len(remaining) == 25

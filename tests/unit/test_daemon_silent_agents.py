@@ -3,10 +3,10 @@
 import threading
 from pathlib import Path
 
-from greenroom.client.errand import STEP_S
+from greenroom.client.task_run import STEP_S
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.process.identity import is_alive
-from greenroom.process.journal import command_in
+from greenroom.process.run_folder import read_command
 from greenroom.wire.replies import TaskRef
 from tests.unit.fake_server import FakeServer
 from tests.unit.one_role_daemon import OneRoleDaemon
@@ -18,7 +18,7 @@ QUIET_S = (45 * 60.0, 12 * 3600.0, 7 * 86_400.0)
 def move_clock(clock: MovedClock) -> None:
     """Move the clock, and give the threads that watch it time to read it."""
     for quiet_s in QUIET_S:
-        clock.move(quiet_s)
+        clock.advance(quiet_s)
         threading.Event().wait(2 * STEP_S)
 
 
@@ -39,8 +39,8 @@ def test_silent_resident_is_not_stopped(tmp_path: Path) -> None:
     clock = MovedClock(wall=SystemClock().wall())
     daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT, clock=clock)
     daemon.wait_for_reports(1)
-    daemon.runner.confirm(TaskRef("task_1", 1), clock.boottime())
-    command = command_in(daemon.folder)
+    daemon.runner.compare_task(TaskRef("task_1", 1), clock.boottime())
+    command = read_command(daemon.folder)
     assert command is not None
     move_clock(clock)
     assert is_alive(command), "the command was ended without a reason"

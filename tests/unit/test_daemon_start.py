@@ -8,11 +8,11 @@ import pytest
 
 from greenroom.cli.main import main
 from greenroom.daemon import run
-from greenroom.daemon.beat import MachineBeat
-from greenroom.daemon.desk import Desk
-from greenroom.daemon.machine import Machine
+from greenroom.daemon.heartbeat import MachineHeartbeats
+from greenroom.daemon.machine_identity import MachineIdentity
+from greenroom.daemon.server_link import ServerLink
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Refused, Unauthorized, Unavailable
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import PutMachine
 
@@ -27,19 +27,19 @@ class TerminalStdin(io.StringIO):
 
 def test_token_is_read_from_stdin() -> None:
     err = io.StringIO()
-    assert SECRET == run.told_token("-", io.StringIO(f" {SECRET}\nmore\n"), err)
-    assert run.told_token(None, io.StringIO("other\n"), err) is None
+    assert SECRET == run.read_start_token("-", io.StringIO(f" {SECRET}\nmore\n"), err)
+    assert run.read_start_token(None, io.StringIO("other\n"), err) is None
     assert "" == err.getvalue()
 
 
 def test_token_prompt_hides_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getpass", lambda prompt, err: SECRET)
-    assert SECRET == run.told_token("-", TerminalStdin(), io.StringIO())
+    assert SECRET == run.read_start_token("-", TerminalStdin(), io.StringIO())
 
 
 def test_token_argument_warns() -> None:
     err = io.StringIO()
-    assert SECRET == run.told_token(SECRET, io.StringIO(), err)
+    assert SECRET == run.read_start_token(SECRET, io.StringIO(), err)
     assert "`--token -`" in err.getvalue()
     assert SECRET not in err.getvalue()
 
@@ -47,7 +47,7 @@ def test_token_argument_warns() -> None:
 @pytest.mark.parametrize(("argument", "typed"), [("", ""), ("  ", ""), ("-", ""), ("-", "\n"), ("-", "two words\n")])
 def test_invalid_token_is_rejected_unprinted(argument: str, typed: str) -> None:
     with pytest.raises(ConfigurationError, match="holds no token") as caught:
-        run.told_token(argument, io.StringIO(typed), io.StringIO())
+        run.read_start_token(argument, io.StringIO(typed), io.StringIO())
     assert "two words" not in str(caught.value)
 
 
@@ -89,9 +89,9 @@ class RejectingSession:
         pass
 
 
-def make_link(error: GreenroomError, token: str | None, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    machine = Machine(id="alpha-x2k9", name="alpha")
-    link = Desk(URL, lambda: token, machine, lambda: PutMachine(name="alpha", harnesses=[]), DEFAULTS)
+def make_link(error: GreenroomError, token: str | None, monkeypatch: pytest.MonkeyPatch) -> ServerLink:
+    machine = MachineIdentity(id="alpha-x2k9", name="alpha")
+    link = ServerLink(URL, lambda: token, machine, lambda: PutMachine(name="alpha", harnesses=[]), DEFAULT_LIMITS)
     monkeypatch.setattr(link, "_open", lambda token, line=None: RejectingSession(error))
     return link
 
@@ -126,7 +126,7 @@ def test_unreachable_server_is_logged_once_per_reason(
         def register(self) -> None:
             raise next_error()
 
-    beat = MachineBeat(UnreachableServer(), "inc", list, lambda version: None, lambda post: None)  # type: ignore[arg-type]
+    beat = MachineHeartbeats(UnreachableServer(), "inc", list, lambda version: None, lambda post: None)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
         for _ in errors:
             with pytest.raises(Unavailable):

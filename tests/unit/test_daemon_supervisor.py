@@ -8,18 +8,18 @@ import pytest
 
 from greenroom.clock import MovedClock
 from greenroom.daemon import supervisor
-from greenroom.daemon.histories import Histories
-from greenroom.daemon.supervisor import LOOK_EVERY_S, Supervisor
-from greenroom.domain.reliability import DEFAULTS
-from greenroom.domain.supervision import History, ended, paused, yielded
-from greenroom.wire.replies import Wish, Wishes
+from greenroom.daemon.restart_state import RestartStates
+from greenroom.daemon.supervisor import STEP_EVERY_S_MAX, Supervisor
+from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.domain.restart_policy import RestartHistory, record_failure, record_pause, record_yield
+from greenroom.wire.replies import Assignment, Assignments
 from tests.waiting import PATIENCE_S
 
 ROOM = "room_1"
 
 
-def make_spec(role: str, desired: str = "running", generation: int = 1) -> Wish:
-    return Wish(
+def make_spec(role: str, desired: str = "running", generation: int = 1) -> Assignment:
+    return Assignment(
         room=ROOM,
         room_name="r",
         role=role,
@@ -35,8 +35,8 @@ def make_spec(role: str, desired: str = "running", generation: int = 1) -> Wish:
 class FakeRunner:
     """A role runner that ends when the test calls `on_end`."""
 
-    def __init__(self, wish: Wish, history: History, on_end: Callable[[], None]) -> None:
-        self.wish, self.history, self.on_end = wish, history, on_end
+    def __init__(self, wish: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> None:
+        self.spec, self.history, self.on_end = wish, history, on_end
         self.is_started = False
         self.reasons: list[str] = []
 
@@ -54,37 +54,39 @@ class SupervisingDaemon:
         self.clock = clock or MovedClock()
         self.runners: list[FakeRunner] = []
         self.runner_made = threading.Event()
-        self.histories = Histories(folder / "histories.json", "boot", self.clock, DEFAULTS)
+        self.histories = RestartStates(folder / "histories.json", "boot", self.clock, DEFAULT_LIMITS)
         self.supervisor: Supervisor[FakeRunner] = Supervisor(self.make, self.histories, self.clock, lambda: None)
 
-    def make(self, spec: Wish, history: History, on_end: Callable[[], None]) -> FakeRunner:
+    def make(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> FakeRunner:
         self.runners.append(FakeRunner(spec, history, on_end))
         self.runner_made.set()
         return self.runners[-1]
 
-    def adopt(self, spec: Wish) -> FakeRunner:
-        history = self.histories.of(spec.room, spec.role)
-        runner = FakeRunner(spec, history, partial(self.supervisor.take_end, spec.room, spec.role))
+    def adopt(self, spec: Assignment) -> FakeRunner:
+        history = self.histories.get(spec.room, spec.role)
+        runner = FakeRunner(spec, history, partial(self.supervisor.remove_ended, spec.room, spec.role))
         self.supervisor.adopt(runner)
         return runner
 
     def assign(self, *roles: str, desired: str = "running", generation: int = 1) -> float:
         specs = tuple(make_spec(role, desired, generation) for role in roles)
-        self.supervisor.take_wishes(Wishes(version=generation, wishes=specs))
+        self.supervisor.replace_assignments(Assignments(version=generation, wishes=specs))
         return self.supervisor.step()
 
-    def end(self, runner: FakeRunner, history: History) -> float:
+    def end(self, runner: FakeRunner, history: RestartHistory) -> float:
         """End a role runner with that history. As in the daemon, the history is recorded before `on_end` is called."""
-        self.histories.note(runner.wish.room, runner.wish.role, history)
+        self.histories.record(runner.spec.room, runner.spec.role, history)
         runner.on_end()
         return self.supervisor.step()
 
     def fail(self, runner: FakeRunner) -> float:
         now = self.clock.boottime()
-        return self.end(runner, ended(runner.history, runner.wish.generation, now, 0.5, DEFAULTS, "exit code 3"))
+        return self.end(
+            runner, record_failure(runner.history, runner.spec.generation, now, 0.5, DEFAULT_LIMITS, "exit code 3")
+        )
 
     def roles(self) -> list[str]:
-        return [runner.wish.role for runner in self.supervisor.seats()]
+        return [runner.spec.role for runner in self.supervisor.runners()]
 
 
 @pytest.fixture
@@ -122,15 +124,15 @@ def test_new_generation_starts_after_old_end(daemon: SupervisingDaemon) -> None:
     assert len(daemon.runners) == 1
     daemon.runners[0].on_end()
     daemon.supervisor.step()
-    assert [runner.wish.generation for runner in daemon.runners] == [1, 2]
+    assert [runner.spec.generation for runner in daemon.runners] == [1, 2]
 
 
 def test_outdated_specs_are_skipped(daemon: SupervisingDaemon) -> None:
     """A queue of commands would start, stop and start the agent again here, although they are outdated."""
-    daemon.supervisor.take_wishes(Wishes(version=1, wishes=()))
+    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=()))
     for generation, desired in ((1, "running"), (2, "stopped"), (3, "running"), (4, "stopped")):
         spec = make_spec("builder", desired, generation)
-        daemon.supervisor.take_wishes(Wishes(version=generation, wishes=(spec,)))
+        daemon.supervisor.replace_assignments(Assignments(version=generation, wishes=(spec,)))
     daemon.supervisor.step()
     assert daemon.runners == []
 
@@ -156,7 +158,7 @@ def test_intended_stop_counts_no_failure(daemon: SupervisingDaemon) -> None:
         runner.on_end()
         daemon.supervisor.step()
     assert [runner.history for runner in daemon.runners] == [
-        History(generation=generation) for generation in range(1, 10, 2)
+        RestartHistory(generation=generation) for generation in range(1, 10, 2)
     ]
 
 
@@ -164,27 +166,29 @@ def test_crash_loop_gets_one_probe_run(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder")
     for _ in range(3):
         wait_s = daemon.fail(daemon.runners[-1])
-        daemon.clock.move(wait_s)
+        daemon.clock.advance(wait_s)
         daemon.supervisor.step()
     assert daemon.roles() == [], "crash-looping"
     for _ in range(10):
-        daemon.clock.move(daemon.supervisor.step())
+        daemon.clock.advance(daemon.supervisor.step())
     assert daemon.roles() == ["builder"], "the probe run"
-    assert daemon.runners[-1].history.is_parked
-    assert daemon.fail(daemon.runners[-1]) == LOOK_EVERY_S
-    daemon.clock.move(1e7)
+    assert daemon.runners[-1].history.is_probe_run
+    assert daemon.fail(daemon.runners[-1]) == STEP_EVERY_S_MAX
+    daemon.clock.advance(1e7)
     daemon.assign("builder")
     assert len(daemon.runners) == 4
     daemon.assign("builder", generation=2)
-    assert daemon.runners[-1].history == History(generation=2)
+    assert daemon.runners[-1].history == RestartHistory(generation=2)
 
 
 def test_pause_ends_at_its_instant_or_by_user(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder", "reviewer")
     now = daemon.clock.boottime()
-    daemon.end(daemon.runners[1], paused(History(), 1, now, None, "the login is missing"))
-    assert daemon.end(daemon.runners[0], paused(History(), 1, now, now + 40.0, "too many requests")) == 40.0
-    daemon.clock.move(40.0)
+    daemon.end(daemon.runners[1], record_pause(RestartHistory(), 1, now, None, "the login is missing"))
+    assert (
+        daemon.end(daemon.runners[0], record_pause(RestartHistory(), 1, now, now + 40.0, "too many requests")) == 40.0
+    )
+    daemon.clock.advance(40.0)
     daemon.supervisor.step()
     assert daemon.roles() == ["builder"]
 
@@ -193,15 +197,15 @@ def test_no_assignments_yet_changes_nothing(daemon: SupervisingDaemon) -> None:
     """If no specs yet counted as empty specs, a new daemon would stop the runs it adopted before the first answer."""
     runner = daemon.adopt(make_spec("builder"))
     for _ in range(3):
-        assert daemon.supervisor.step() == LOOK_EVERY_S
-        daemon.clock.move(LOOK_EVERY_S)
+        assert daemon.supervisor.step() == STEP_EVERY_S_MAX
+        daemon.clock.advance(STEP_EVERY_S_MAX)
     assert daemon.roles() == ["builder"]
     assert runner.reasons == []
     daemon.fail(runner)
-    daemon.clock.move(600.0)
+    daemon.clock.advance(600.0)
     daemon.supervisor.step()
     assert daemon.runners == []
-    assert daemon.histories.of(ROOM, "builder").in_a_row == 1, "the history is kept"
+    assert daemon.histories.get(ROOM, "builder").in_a_row == 1, "the history is kept"
 
 
 @pytest.mark.parametrize(
@@ -231,17 +235,17 @@ def test_restarted_daemon_keeps_holds(tmp_path: Path) -> None:
     first = SupervisingDaemon(tmp_path)
     first.assign("builder")
     for _ in range(3):
-        first.clock.move(first.fail(first.runners[-1]))
+        first.clock.advance(first.fail(first.runners[-1]))
         first.supervisor.step()
     second = SupervisingDaemon(tmp_path, first.clock)
     second.assign("builder")
     assert second.runners == []
-    second.clock.move(DEFAULTS.park_pause_s)
+    second.clock.advance(DEFAULT_LIMITS.park_pause_s)
     second.supervisor.step()
-    assert [runner.history.is_parked for runner in second.runners] == [True]
+    assert [runner.history.is_probe_run for runner in second.runners] == [True]
     second.fail(second.runners[0])
     third = SupervisingDaemon(tmp_path, first.clock)
-    third.clock.move(1e7)
+    third.clock.advance(1e7)
     third.assign("builder")
     assert third.runners == []
 
@@ -250,7 +254,9 @@ def test_failure_recorded_before_kill_backs_off(tmp_path: Path) -> None:
     first = SupervisingDaemon(tmp_path)
     first.assign("builder")
     now = first.clock.boottime()
-    first.histories.note(ROOM, "builder", ended(History(), 1, now, 0.5, DEFAULTS, "exit code 3"))
+    first.histories.record(
+        ROOM, "builder", record_failure(RestartHistory(), 1, now, 0.5, DEFAULT_LIMITS, "exit code 3")
+    )
     second = SupervisingDaemon(tmp_path, first.clock)
     assert second.assign("builder") == pytest.approx(1.5)
     assert second.runners == []
@@ -260,11 +266,11 @@ def test_unassigned_role_loses_history(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder", "reviewer")
     daemon.fail(daemon.runners[1])
     daemon.assign("reviewer")
-    assert daemon.histories.of(ROOM, "reviewer").in_a_row == 1
+    assert daemon.histories.get(ROOM, "reviewer").in_a_row == 1
     daemon.fail(daemon.runners[0])
-    assert daemon.histories.of(ROOM, "builder") == History()
+    assert daemon.histories.get(ROOM, "builder") == RestartHistory()
     daemon.assign()
-    assert daemon.histories.of(ROOM, "reviewer") == History()
+    assert daemon.histories.get(ROOM, "reviewer") == RestartHistory()
 
 
 def test_status_is_logged_once_with_hold(daemon: SupervisingDaemon, caplog: pytest.LogCaptureFixture) -> None:
@@ -272,7 +278,7 @@ def test_status_is_logged_once_with_hold(daemon: SupervisingDaemon, caplog: pyte
         daemon.assign("builder")
         daemon.fail(daemon.runners[0])
         for _ in range(5):
-            daemon.clock.move(0.1)
+            daemon.clock.advance(0.1)
             daemon.supervisor.step()
     assert caplog.messages == [
         "agent status: r/builder: desired state is running",
@@ -294,15 +300,15 @@ def test_concurrent_calls_start_one_runner(daemon: SupervisingDaemon) -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_S)
-    assert sorted(runner.wish.role for runner in daemon.runners) == sorted(roles)
+    assert sorted(runner.spec.role for runner in daemon.runners) == sorted(roles)
 
 
 def test_yielded_role_is_retried_after_interval(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder")
-    history = yielded(History(), 1, daemon.clock.boottime(), DEFAULTS)
-    assert daemon.end(daemon.runners[0], history) == DEFAULTS.daemon_heartbeat_interval_s
+    history = record_yield(RestartHistory(), 1, daemon.clock.boottime(), DEFAULT_LIMITS)
+    assert daemon.end(daemon.runners[0], history) == DEFAULT_LIMITS.daemon_heartbeat_interval_s
     assert daemon.roles() == []
-    daemon.clock.move(DEFAULTS.daemon_heartbeat_interval_s)
+    daemon.clock.advance(DEFAULT_LIMITS.daemon_heartbeat_interval_s)
     daemon.supervisor.step()
     assert daemon.roles() == ["builder"]
 
@@ -327,23 +333,23 @@ def test_shutdown_stops_adopted_before_assignments(daemon: SupervisingDaemon) ->
 @pytest.fixture
 def no_interval_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the supervisor's own interval so long that only a new event can wake it."""
-    monkeypatch.setattr(supervisor, "LOOK_EVERY_S", 10 * PATIENCE_S)
+    monkeypatch.setattr(supervisor, "STEP_EVERY_S_MAX", 10 * PATIENCE_S)
 
 
 @pytest.mark.usefixtures("no_interval_step")
 def test_new_assignments_wake_supervisor(daemon: SupervisingDaemon) -> None:
     daemon.supervisor.start()
-    daemon.supervisor.take_wishes(Wishes(version=1, wishes=(make_spec("builder"),)))
+    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=(make_spec("builder"),)))
     assert daemon.runner_made.wait(PATIENCE_S)
     daemon.supervisor.stop("the test is over", 0.0)
 
 
 @pytest.mark.usefixtures("no_interval_step")
 def test_assignments_during_step_are_not_missed(daemon: SupervisingDaemon) -> None:
-    assignments = Wishes(version=2, wishes=(make_spec("builder"),))
+    assignments = Assignments(version=2, wishes=(make_spec("builder"),))
     original_step, thread = (
         daemon.supervisor.step,
-        threading.Thread(target=daemon.supervisor.take_wishes, args=(assignments,)),
+        threading.Thread(target=daemon.supervisor.replace_assignments, args=(assignments,)),
     )
 
     def step_then_assign() -> float:
@@ -354,7 +360,7 @@ def test_assignments_during_step_are_not_missed(daemon: SupervisingDaemon) -> No
         return wait_s
 
     daemon.supervisor.step = step_then_assign  # type: ignore[method-assign]
-    daemon.supervisor.take_wishes(Wishes(version=1, wishes=()))
+    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=()))
     daemon.supervisor.start()
     assert daemon.runner_made.wait(PATIENCE_S)
     daemon.supervisor.stop("the test is over", 0)

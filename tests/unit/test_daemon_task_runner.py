@@ -3,9 +3,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from greenroom.client.session import Session
-from greenroom.clock import SystemClock, seconds_of
-from greenroom.domain.supervision import BACKING_OFF, PARKED, PAUSED, YIELDED, History
+from greenroom.client.api_client import ApiClient
+from greenroom.clock import SystemClock, parse_instant
+from greenroom.domain.restart_policy import BACKING_OFF, CRASH_LOOPING, PAUSED, YIELDED, RestartHistory
 from greenroom.wire.replies import TaskRef
 from tests.unit.fake_server import FakeServer, FakeServerTransport
 from tests.unit.one_role_daemon import LIMITS, SPEC, OneRoleDaemon
@@ -23,7 +23,7 @@ def test_tasks_run_in_turn_and_are_handed_off(tmp_path: Path) -> None:
     assert server.bodies("leave")[0]["cause"] == "stopped"
     assert {body["connection_id"] for body in server.bodies("claim")} == {daemon.runner.connection_id}
     wait_until(lambda: list(daemon.records.read_all()) == [], "the record of the run is removed")
-    assert daemon.runner.history == History(generation=3)
+    assert daemon.runner.history == RestartHistory(generation=3)
 
 
 def test_run_environment(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_failure_ends_participant_and_backs_off(tmp_path: Path) -> None:
     assert (exited.intended, exited.code, exited.task, exited.attempt) == (False, 7, "task_1", 1)
     assert "it broke" in (exited.detail or "")
     assert exited.until is not None
-    assert seconds_of(exited.until) > before
+    assert parse_instant(exited.until) > before
     assert len(daemon.runner.history.ends) == 1
     assert server.bodies("leave") == []  # the report has ended the participant
     assert server.pending == ["task_2"]  # and no further task is claimed
@@ -76,7 +76,7 @@ def test_stop_ends_run_as_intended_and_leaves(tmp_path: Path) -> None:
     assert daemon.report_fields() == [("started", False, None, None), ("exited", True, None, 15)]
     assert server.bodies("leave")[0]["reason"] == "desired state is stopped"
     assert server.bodies("handoff") == []
-    assert daemon.runner.history == History(generation=3)
+    assert daemon.runner.history == RestartHistory(generation=3)
 
 
 def test_stop_of_idle_role_leaves(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_renew_claim_drops_old_connections(tmp_path: Path) -> None:
     server = FakeServer()
     daemon = OneRoleDaemon(tmp_path, server, "cat")
     server.wait_for("claim")
-    daemon.runner.renew_claim()
+    daemon.runner.renew_connections()
     assert [transport.drops for transport in daemon.link.transports] == [1, 1]
     server.wait_for("claim", 2)
     daemon.stop()
@@ -234,8 +234,8 @@ def test_lost_presence_beats_and_renews_claim(tmp_path: Path) -> None:
     daemon = OneRoleDaemon(tmp_path, server, "cat")
     assert daemon.beat_requested.wait(PATIENCE_S)
     server.claim_error = None
-    session = Session("http://127.0.0.1:1", None, LIMITS, FakeServerTransport(server))
-    daemon.runner.join_again(session)
+    session = ApiClient("http://127.0.0.1:1", None, LIMITS, FakeServerTransport(server))
+    daemon.runner.rejoin(session)
     assert {body["connection_id"] for body in server.bodies("join")} == {daemon.runner.connection_id}
     server.add_task("task_1")
     server.wait_for("handoff")
@@ -253,8 +253,8 @@ def test_unnamed_run_is_checked_with_server(tmp_path: Path, status: str, is_name
     daemon.wait_for_reports(1)
     server.status["task_1"] = status
     now = SystemClock().boottime()
-    daemon.runner.confirm(None, now - 3600)  # an answer from before the run's start says nothing about the run
-    daemon.runner.confirm(TaskRef("task_1", 1) if is_named else None, now)
+    daemon.runner.compare_task(None, now - 3600)  # an answer from before the run's start says nothing about the run
+    daemon.runner.compare_task(TaskRef("task_1", 1) if is_named else None, now)
     if is_stopped:
         assert daemon.wait_for_reports(2)[1].intended
         server.wait_for("claim", 2)  # the participant stays
@@ -298,14 +298,14 @@ def test_report_ids_are_stable(tmp_path: Path) -> None:
 # Crash loops and pauses.
 
 
-def failed_times(count: int) -> History:
+def failed_times(count: int) -> RestartHistory:
     """The history of an agent with that many failures, the last one just now."""
     now = SystemClock().boottime()
-    return History(generation=3, ends=(now,) * count, in_a_row=count, last_end_at=now)
+    return RestartHistory(generation=3, ends=(now,) * count, in_a_row=count, last_end_at=now)
 
 
-def crash_looping() -> History:
-    return History(generation=3, rest=PARKED, rests_until=0.0, reason="it died too often")
+def crash_looping() -> RestartHistory:
+    return RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=0.0, reason="it died too often")
 
 
 def test_crash_loop_is_reported(tmp_path: Path) -> None:
@@ -315,9 +315,9 @@ def test_crash_loop_is_reported(tmp_path: Path) -> None:
     _, exited, crash_loop = daemon.wait_for_reports(3)
     assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
     assert (crash_loop.kind, crash_loop.until, crash_loop.task) == ("parked", exited.until, "task_1")
-    assert seconds_of(crash_loop.until or "") >= before + LIMITS.park_pause_s - 0.01
+    assert parse_instant(crash_loop.until or "") >= before + LIMITS.park_pause_s - 0.01
     assert "3 failures" in (crash_loop.detail or "")
-    assert daemon.runner.history.rest == PARKED
+    assert daemon.runner.history.rest == CRASH_LOOPING
 
 
 def test_failed_probe_run_waits_for_user(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_failed_probe_run_waits_for_user(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     _, exited, crash_loop = daemon.wait_for_reports(3)
     assert (exited.trial, exited.until, crash_loop.kind, crash_loop.until) == (True, None, "parked", None)
-    assert daemon.runner.history.needs_person
+    assert daemon.runner.history.needs_user
 
 
 def test_successful_probe_run_recovers(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_successful_probe_run_recovers(tmp_path: Path) -> None:
     daemon.wait_for_reports(5)
     daemon.stop()
     assert daemon.kinds() == ["started", "exited", "unparked", "started", "exited"]
-    assert daemon.runner.history == History(generation=3)
+    assert daemon.runner.history == RestartHistory(generation=3)
 
 
 @pytest.mark.parametrize("until", ["2099-01-01T00:00:00.000Z", None])

@@ -1,6 +1,6 @@
 import os
 
-from greenroom.process.environment import child_environment
+from greenroom.process.command import child_environment
 
 
 def test_child_environment_has_basics_and_extras() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import ConfigurationError
-from greenroom.process.program import check_program
+from greenroom.process.command import check_program
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.heartbeat import Heartbeat, Notice
+from greenroom.client.heartbeat import Heartbeat, HeartbeatNotice
 from greenroom.clock import MovedClock, SystemClock
-from greenroom.domain import presence as words
+from greenroom.domain import heartbeat_policy as words
 from greenroom.domain.errors import Conflict, RejoinRequired, Superseded
-from greenroom.domain.presence import presence_of_agent
-from greenroom.domain.reliability import DEFAULTS, Reliability
-from greenroom.domain.sitting import SUPERSEDED
+from greenroom.domain.heartbeat_policy import agent_heartbeat_policy
+from greenroom.domain.limits import DEFAULT_LIMITS, Limits
+from greenroom.domain.participant import SUPERSEDED
 from greenroom.entropy import SeededEntropy
 from greenroom.wire.replies import HeartbeatReply, JoinReply
 from tests.unit.scripted_transport import ScriptedFunction, heartbeat_reply, join_reply, unreachable
@@ -23,10 +23,10 @@ class ManualHeartbeat:
     def __init__(self, joins: list[Any], beats: list[Any]) -> None:
         self.clock = MovedClock()
         self.joins, self.beats = ScriptedFunction(*joins), ScriptedFunction(*beats)
-        self.notices: list[Notice] = []
+        self.notices: list[HeartbeatNotice] = []
         self.answers: list[tuple[Any, float]] = []
         self.heartbeat = Heartbeat(
-            presence_of_agent(DEFAULTS),
+            agent_heartbeat_policy(DEFAULT_LIMITS),
             self.beats,
             self.joins,
             self.notices.append,
@@ -40,8 +40,8 @@ class ManualHeartbeat:
         ends_at = self.clock.monotonic() + seconds
         while self.clock.monotonic() < ends_at:
             wait_s = self.heartbeat.step()
-            self.clock.move(min(max(wait_s, 0.001), ends_at - self.clock.monotonic()))
-        while self.heartbeat.ended() is None and self.heartbeat.step() == 0.0:
+            self.clock.advance(min(max(wait_s, 0.001), ends_at - self.clock.monotonic()))
+        while self.heartbeat.end_reason() is None and self.heartbeat.step() == 0.0:
             pass
 
     def kinds(self) -> list[str]:
@@ -61,19 +61,19 @@ def test_join_then_beat_at_interval() -> None:
 def test_faster_pace_while_set() -> None:
     manual = ManualHeartbeat([join_reply()], [heartbeat_reply() for _ in range(20)])
     manual.move_clock(1.0)
-    manual.heartbeat.keep_pace(5.0)
+    manual.heartbeat.set_pace(5.0)
     manual.move_clock(20.0)
     # The next beat comes within the pace; the later ones keep the server's jitter.
     paced = len(manual.beats.calls)
     assert 4 <= paced <= 6
-    manual.heartbeat.keep_pace(None)
+    manual.heartbeat.set_pace(None)
     manual.move_clock(30.0)
     assert paced + 2 >= len(manual.beats.calls)
 
 
 def test_wait_is_at_most_one_step() -> None:
     manual = ManualHeartbeat([join_reply()], [])
-    assert 0 < manual.heartbeat.step() <= DEFAULTS.wait_step_s
+    assert 0 < manual.heartbeat.step() <= DEFAULT_LIMITS.wait_step_s
 
 
 def test_rejoin_is_immediate_and_warned_once() -> None:
@@ -81,15 +81,15 @@ def test_rejoin_is_immediate_and_warned_once() -> None:
         [join_reply(), unreachable(), join_reply()], [heartbeat_reply("rejoin_required"), heartbeat_reply()]
     )
     manual.move_clock(25.0)
-    assert words.WARN_REJOINED not in manual.kinds()
-    manual.move_clock(DEFAULTS.retry_pause_s + 0.1)
+    assert words.NOTICE_REJOINED not in manual.kinds()
+    manual.move_clock(DEFAULT_LIMITS.retry_pause_s + 0.1)
     assert 3 == len(manual.joins.calls)
-    assert 1 == manual.kinds().count(words.WARN_REJOINED)
-    warning = next(notice for notice in manual.notices if notice.kind == words.WARN_REJOINED)
+    assert 1 == manual.kinds().count(words.NOTICE_REJOINED)
+    warning = next(notice for notice in manual.notices if notice.kind == words.NOTICE_REJOINED)
     assert 25.0 <= warning.silent_s <= 28.0
     assert words.RENEW_CLAIM in manual.kinds()
     manual.move_clock(26.0)
-    assert 1 == manual.kinds().count(words.WARN_REJOINED)
+    assert 1 == manual.kinds().count(words.NOTICE_REJOINED)
 
 
 def test_conflict_error_is_verdict() -> None:
@@ -99,7 +99,7 @@ def test_conflict_error_is_verdict() -> None:
     manual.move_clock(25.0)
     assert 2 == len(manual.joins.calls)
     manual.move_clock(25.1)
-    assert SUPERSEDED == manual.heartbeat.ended()
+    assert SUPERSEDED == manual.heartbeat.end_reason()
     assert words.STOP_SUPERSEDED == manual.kinds()[-1]
 
 
@@ -108,7 +108,7 @@ def test_lost_beat_renews_claim() -> None:
     manual.move_clock(25.0)
     assert [words.RENEW_CLAIM] == manual.kinds()
     assert not manual.heartbeat.is_present()
-    manual.move_clock(2 * DEFAULTS.retry_pause_s + 0.1)
+    manual.move_clock(2 * DEFAULT_LIMITS.retry_pause_s + 0.1)
     assert [words.RENEW_CLAIM, words.RENEW_CLAIM] == manual.kinds()
     assert manual.heartbeat.is_present()
 
@@ -117,12 +117,12 @@ def test_retry_delays_are_random() -> None:
     manual = ManualHeartbeat([unreachable() for _ in range(50)] + [join_reply()], [])
     pauses = [manual.heartbeat.step()]
     while len(manual.joins.calls) < 40:
-        manual.clock.move(0.05)
+        manual.clock.advance(0.05)
         joins_before = len(manual.joins.calls)
         wait_s = manual.heartbeat.step()
         if len(manual.joins.calls) > joins_before:
             pauses.append(wait_s)
-    assert all(0 <= pause <= DEFAULTS.retry_pause_s for pause in pauses)
+    assert all(0 <= pause <= DEFAULT_LIMITS.retry_pause_s for pause in pauses)
     assert len(set(pauses)) > 10
 
 
@@ -134,10 +134,10 @@ def test_spread_retries_delays() -> None:
         beats_before = len(manual.beats.calls)
         started_at = manual.clock.monotonic()
         while len(manual.beats.calls) == beats_before:
-            manual.clock.move(0.05)
+            manual.clock.advance(0.05)
             manual.heartbeat.step()
         pauses.append(manual.clock.monotonic() - started_at)
-    longest_s = DEFAULTS.heartbeat_interval_s / 2
+    longest_s = DEFAULT_LIMITS.heartbeat_interval_s / 2
     assert 0 <= pauses[0] < longest_s
     assert all(pause == pytest.approx(longest_s, abs=0.1) for pause in pauses[1:])
 
@@ -145,11 +145,11 @@ def test_spread_retries_delays() -> None:
 def test_long_outage_is_one_notice() -> None:
     manual = ManualHeartbeat([join_reply()], [*(unreachable() for _ in range(400)), heartbeat_reply()])
     manual.move_clock(25.0 + 200.0)
-    assert 1 == manual.kinds().count(words.NOTE_UNREACHABLE)
+    assert 1 == manual.kinds().count(words.NOTICE_UNREACHABLE)
     manual.beats.steps[:] = [heartbeat_reply()]
-    manual.move_clock(DEFAULTS.retry_pause_s)
-    assert 1 == manual.kinds().count(words.NOTE_BACK)
-    assert words.WARN_REJOINED not in manual.kinds()
+    manual.move_clock(DEFAULT_LIMITS.retry_pause_s)
+    assert 1 == manual.kinds().count(words.NOTICE_REACHABLE)
+    assert words.NOTICE_REJOINED not in manual.kinds()
 
 
 def test_wake_beats_at_once_and_renews_claim() -> None:
@@ -159,7 +159,7 @@ def test_wake_beats_at_once_and_renews_claim() -> None:
     manual.heartbeat.step()
     assert [(3600.0,)] == manual.beats.calls
     assert words.RENEW_CLAIM == manual.kinds()[0]
-    manual.move_clock(DEFAULTS.retry_pause_s)
+    manual.move_clock(DEFAULT_LIMITS.retry_pause_s)
     assert [(3600.0,), (3600.0,)] == manual.beats.calls, "the lost heartbeat did not report the suspend"
     manual.move_clock(25.1)
     assert (0.0,) == manual.beats.calls[-1]
@@ -178,9 +178,9 @@ def test_answered_wake_beat_renews_claim() -> None:
 def test_no_run_starts_after_suspend() -> None:
     manual = ManualHeartbeat([join_reply()], [unreachable()])
     manual.move_clock(1.0)
-    assert manual.heartbeat.may_begin()
-    manual.clock.sleep(DEFAULTS.heartbeat_ttl_s)
-    assert not manual.heartbeat.may_begin()
+    assert manual.heartbeat.may_start_run()
+    manual.clock.sleep(DEFAULT_LIMITS.heartbeat_ttl_s)
+    assert not manual.heartbeat.may_start_run()
 
 
 def test_permanent_error_ends_heartbeat() -> None:
@@ -188,17 +188,17 @@ def test_permanent_error_ends_heartbeat() -> None:
     manual = ManualHeartbeat([error], [])
     manual.move_clock(100.0)
     assert [words.STOP_REFUSED] == manual.kinds()
-    assert (words.REFUSED, error) == (manual.heartbeat.ended(), manual.heartbeat.last_error)
+    assert (words.REFUSED, error) == (manual.heartbeat.end_reason(), manual.heartbeat.last_error)
     assert 1 == len(manual.joins.calls)
 
 
 def test_unknown_verdict_is_retried() -> None:
     manual = ManualHeartbeat([join_reply("weird"), join_reply()], [heartbeat_reply("weird"), heartbeat_reply()])
-    manual.move_clock(DEFAULTS.retry_pause_s)
+    manual.move_clock(DEFAULT_LIMITS.retry_pause_s)
     assert manual.heartbeat.is_present()
-    manual.move_clock(30.0 + DEFAULTS.retry_pause_s)
+    manual.move_clock(30.0 + DEFAULT_LIMITS.retry_pause_s)
     assert 2 == len(manual.beats.calls)
-    assert manual.heartbeat.ended() is None
+    assert manual.heartbeat.end_reason() is None
 
 
 def test_drain_notice_keeps_beating() -> None:
@@ -212,14 +212,14 @@ def test_drain_notice_keeps_beating() -> None:
 def test_beat_now_beats_early() -> None:
     manual = ManualHeartbeat([join_reply()], [heartbeat_reply()])
     manual.move_clock(1.0)
-    manual.heartbeat.poke()
+    manual.heartbeat.beat_now()
     manual.heartbeat.step()
     assert 1 == len(manual.beats.calls)
 
 
 def test_answers_have_send_time() -> None:
     def answer_slowly() -> Any:
-        manual.clock.move(3.0)
+        manual.clock.advance(3.0)
         return heartbeat_reply()
 
     manual = ManualHeartbeat([join_reply()], [answer_slowly])
@@ -231,7 +231,7 @@ def test_answers_have_send_time() -> None:
 def test_repeated_verdicts_do_not_spin() -> None:
     manual = ManualHeartbeat([join_reply("rejoin_required") for _ in range(1000)], [])
     manual.move_clock(20.0)
-    assert len(manual.joins.calls) <= 20.0 / DEFAULTS.retry_pause_s + 2
+    assert len(manual.joins.calls) <= 20.0 / DEFAULT_LIMITS.retry_pause_s + 2
     fast = ManualHeartbeat([join_reply(next_in_s=0.0)], [heartbeat_reply(next_in_s=-1.0) for _ in range(1000)])
     fast.move_clock(30.0)
     assert len(fast.beats.calls) <= 21
@@ -248,7 +248,7 @@ def test_stopped_heartbeat_sends_no_notice() -> None:
 
 
 def test_beats_continue_while_main_thread_is_busy() -> None:
-    limits = Reliability(heartbeat_interval_s=0.04, heartbeat_ttl_s=0.12, sweep_interval_s=0.02)
+    limits = Limits(heartbeat_interval_s=0.04, heartbeat_ttl_s=0.12, sweep_interval_s=0.02)
     beats: list[float] = []
 
     def beat(slept_s: float) -> HeartbeatReply:
@@ -256,7 +256,7 @@ def test_beats_continue_while_main_thread_is_busy() -> None:
         return heartbeat_reply(next_in_s=0.02)
 
     heartbeat = Heartbeat(
-        presence_of_agent(limits), beat, lambda: join_reply(next_in_s=0.02), lambda notice: None, SystemClock(),
+        agent_heartbeat_policy(limits), beat, lambda: join_reply(next_in_s=0.02), lambda notice: None, SystemClock(),
         SeededEntropy(1),
     )  # fmt: skip
     heartbeat.start()
@@ -276,13 +276,13 @@ def test_signals_are_blocked_on_thread() -> None:
         return join_reply()
 
     heartbeat = Heartbeat(
-        presence_of_agent(DEFAULTS),
+        agent_heartbeat_policy(DEFAULT_LIMITS),
         lambda slept_s: heartbeat_reply(),
         join,
         lambda notice: None,
         SystemClock(),
         SeededEntropy(1),
-        deaf_to=(signal.SIGINT, signal.SIGTERM),
+        blocked_signals=(signal.SIGINT, signal.SIGTERM),
     )
     heartbeat.start()
     assert has_joined.wait(PATIENCE_S)

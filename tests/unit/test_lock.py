@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import AlreadyRunning, ConfigurationError
-from greenroom.lock import hold_lock
+from greenroom.file_lock import acquire_lock
 from greenroom.store.store import LOCK_NAME
 
 HOLDER = """
 import sys
 from pathlib import Path
-from greenroom.lock import hold_lock
-lock = hold_lock(Path(sys.argv[1]) / 'server.lock', 'server')
+from greenroom.file_lock import acquire_lock
+lock = acquire_lock(Path(sys.argv[1]) / 'server.lock', 'server')
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -40,7 +40,7 @@ def run_holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
 def test_second_process_gets_holder_and_guidance(tmp_path: Path) -> None:
     with run_holder(tmp_path) as process:
         with pytest.raises(AlreadyRunning) as caught:
-            hold_lock(tmp_path / LOCK_NAME, "server")
+            acquire_lock(tmp_path / LOCK_NAME, "server")
         assert f"process {process.pid}" in caught.value.detail
         assert "--data-dir" in caught.value.guidance
 
@@ -49,21 +49,21 @@ def test_killed_process_frees_lock(tmp_path: Path) -> None:
     with run_holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        hold_lock(tmp_path / LOCK_NAME, "server").release()
+        acquire_lock(tmp_path / LOCK_NAME, "server").release()
 
 
 def test_released_lock_can_be_taken(tmp_path: Path) -> None:
-    first = hold_lock(tmp_path / LOCK_NAME, "server")
+    first = acquire_lock(tmp_path / LOCK_NAME, "server")
     assert (tmp_path / LOCK_NAME).read_text().startswith(f"{os.getpid()}\n")
     with pytest.raises(AlreadyRunning):
-        hold_lock(tmp_path / LOCK_NAME, "server")
+        acquire_lock(tmp_path / LOCK_NAME, "server")
     first.release()
     first.release()
-    hold_lock(tmp_path / LOCK_NAME, "server").release()
+    acquire_lock(tmp_path / LOCK_NAME, "server").release()
 
 
 def test_removed_file_is_no_held_lock(tmp_path: Path) -> None:
-    lock = hold_lock(tmp_path / LOCK_NAME, "server")
+    lock = acquire_lock(tmp_path / LOCK_NAME, "server")
     assert lock.is_held()
     (tmp_path / LOCK_NAME).unlink()
     assert not lock.is_held()
@@ -76,17 +76,17 @@ def test_new_directory_is_private(tmp_path: Path) -> None:
         directory.mkdir(mode=0o755)
     (used / "a file").touch()
     for directory in (empty, used, new):
-        hold_lock(directory / LOCK_NAME, "server").release()
+        acquire_lock(directory / LOCK_NAME, "server").release()
     assert [directory.stat().st_mode & 0o777 for directory in (empty, used, new)] == [0o700, 0o755, 0o700]
 
 
 def test_unwritable_lock_is_configuration_error(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        hold_lock(tmp_path / LOCK_NAME, "server")
+        acquire_lock(tmp_path / LOCK_NAME, "server")
 
 
 def test_uncreatable_directory_is_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="cannot be used"):
-        hold_lock(tmp_path / "file" / "data" / LOCK_NAME, "server")
+        acquire_lock(tmp_path / "file" / "data" / LOCK_NAME, "server")

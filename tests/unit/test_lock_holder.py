@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import AlreadyRunning
-from greenroom.lock import hold_lock, holder_of
-from greenroom.process.ending import Ending
+from greenroom.file_lock import acquire_lock, read_holder
+from greenroom.process.shutdown import Shutdown
 
 HOLD = """
 import sys
 from pathlib import Path
-from greenroom.lock import hold_lock
-hold_lock(Path(sys.argv[1]), "daemon").tell("http://127.0.0.1:1")
+from greenroom.file_lock import acquire_lock
+acquire_lock(Path(sys.argv[1]), "daemon").write_info("http://127.0.0.1:1")
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -27,40 +27,40 @@ def test_second_holder_gets_pid_of_first(tmp_path: Path) -> None:
     assert holder.stdout is not None
     with holder.stdin, holder.stdout:
         assert holder.stdout.readline() == b"held\n"
-        assert holder_of(path) == (holder.pid, "http://127.0.0.1:1")
+        assert read_holder(path) == (holder.pid, "http://127.0.0.1:1")
         with pytest.raises(AlreadyRunning, match=str(holder.pid)):
-            hold_lock(path, "daemon")
+            acquire_lock(path, "daemon")
         holder.kill()
         holder.wait()
-    assert holder_of(path) == (None, "")
-    with hold_lock(path, "daemon"):  # a killed process leaves no lock behind
-        assert holder_of(path)[0] == os.getpid()
-    assert holder_of(path) == (None, "")
+    assert read_holder(path) == (None, "")
+    with acquire_lock(path, "daemon"):  # a killed process leaves no lock behind
+        assert read_holder(path)[0] == os.getpid()
+    assert read_holder(path) == (None, "")
 
 
 def test_missing_lock_has_no_holder(tmp_path: Path) -> None:
-    assert holder_of(tmp_path / "daemon.lock") == (None, "")
+    assert read_holder(tmp_path / "daemon.lock") == (None, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 0)])
 def test_signal_ends_wait_with_exit_code(number: signal.Signals, code: int) -> None:
-    ending = Ending()
+    ending = Shutdown()
     before = signal.getsignal(number)
-    with ending.on_signals():
+    with ending.handle_signals():
         os.kill(os.getpid(), number)
         assert ending.wait() == code
     assert signal.getsignal(number) is before
 
 
 def test_first_exit_code_counts() -> None:
-    ending = Ending()
-    ending.tell(4)
-    ending.tell(1)
+    ending = Shutdown()
+    ending.request(4)
+    ending.request(1)
     assert ending.wait() == 4
 
 
 def test_closed_parent_pipe_ends_wait() -> None:
-    ending = Ending()
+    ending = Shutdown()
     read_fd, write_fd = os.pipe()
     os.write(write_fd, b"still here")
     os.close(write_fd)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.client.tenure import why_gone
+from greenroom.client.run_outcome import loss_reason
 from tests.unit.scripted_transport import make_task
 
 
@@ -17,4 +17,4 @@ from tests.unit.scripted_transport import make_task
     ],
 )
 def test_reason_for_lost_task(changes: dict[str, Any], reason: str) -> None:
-    assert reason in why_gone(make_task(**changes))
+    assert reason in loss_reason(make_task(**changes))

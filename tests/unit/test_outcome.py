@@ -2,37 +2,39 @@
 
 import pytest
 
-from greenroom.client.outcome import PAUSED, pause_of
-from greenroom.client.result import Result
-from greenroom.clock import instant_of
-from greenroom.domain.reliability import DEFAULTS
-from greenroom.process.group import Exit
+from greenroom.client.command_result import CommandResult
+from greenroom.client.run_outcome import PAUSED, resolve_pause
+from greenroom.clock import format_instant
+from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.process.process_group import ExitStatus
 
 NOW = 1_760_000_000.0
-BEFORE, LATER, DEFAULT_END = (instant_of(NOW + s) for s in (-1.0, 3600.0, DEFAULTS.restart_pause_s_max))
-FAILED_EXIT = Exit(code=1, signal=None)
+BEFORE, LATER, DEFAULT_END = (format_instant(NOW + s) for s in (-1.0, 3600.0, DEFAULT_LIMITS.restart_pause_s_max))
+FAILED_EXIT = ExitStatus(code=1, signal=None)
 
 
 @pytest.mark.parametrize(
     ("result", "until", "detail"),
     [
         (
-            Result(status="rate_limited", until=LATER, reason="too much"),
+            CommandResult(status="rate_limited", until=LATER, reason="too much"),
             LATER,
             f"It is rate-limited until {LATER}: too much",
         ),
-        (Result(status="rate_limited"), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
-        (Result(status="rate_limited", until=BEFORE), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
-        (Result(status="login_required", reason="too much"), None, "A login is needed: too much"),
+        (CommandResult(status="rate_limited"), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
+        (CommandResult(status="rate_limited", until=BEFORE), DEFAULT_END, f"It is rate-limited until {DEFAULT_END}"),
+        (CommandResult(status="login_required", reason="too much"), None, "A login is needed: too much"),
     ],
     ids=["until its instant", "without an instant", "instant in the past", "until a user logs in"],
 )
-def test_limit_and_missing_login_pause(result: Result, until: str | None, detail: str) -> None:
-    outcome = pause_of(result, FAILED_EXIT, NOW, DEFAULTS)
+def test_limit_and_missing_login_pause(result: CommandResult, until: str | None, detail: str) -> None:
+    outcome = resolve_pause(result, FAILED_EXIT, NOW, DEFAULT_LIMITS)
     assert outcome is not None
     assert (PAUSED, until, detail, FAILED_EXIT) == (outcome.kind, outcome.until, outcome.detail, outcome.exit)
 
 
-@pytest.mark.parametrize("result", [None, Result(status="done"), Result(status="failed", reason="it broke")])
-def test_other_results_do_not_pause(result: Result | None) -> None:
-    assert pause_of(result, FAILED_EXIT, NOW, DEFAULTS) is None
+@pytest.mark.parametrize(
+    "result", [None, CommandResult(status="done"), CommandResult(status="failed", reason="it broke")]
+)
+def test_other_results_do_not_pause(result: CommandResult | None) -> None:
+    assert resolve_pause(result, FAILED_EXIT, NOW, DEFAULT_LIMITS) is None

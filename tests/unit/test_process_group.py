@@ -7,9 +7,9 @@ import psutil
 import pytest
 
 from greenroom.domain.errors import ConfigurationError
-from greenroom.process.group import Exit, Group
-from greenroom.process.identity import Identity, identity_of, is_alive
-from greenroom.process.members import kill_leftover
+from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
+from greenroom.process.process_group import ExitStatus, ProcessGroup
+from greenroom.process.process_tree import end_leftover
 from tests.unit.process_checks import has_ended, running_processes, wait_until_written
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -19,22 +19,22 @@ ENVIRONMENT = {"PATH": os.environ["PATH"]}
 STUBBORN = "trap '' TERM; (trap '' TERM; sleep 1000) & setsid sleep 1000 & echo $! $$; wait"
 
 
-def spawn(tmp_path: Path, script: str, stdin: bytes = b"") -> Group:
-    return Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT, stdin, tmp_path)
+def spawn(tmp_path: Path, script: str, stdin: bytes = b"") -> ProcessGroup:
+    return ProcessGroup.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT, stdin, tmp_path)
 
 
-def descendants_of(group: Group) -> list[psutil.Process]:
+def descendants_of(group: ProcessGroup) -> list[psutil.Process]:
     return psutil.Process(group.identity.pid).children(recursive=True)
 
 
-def wait_for_descendants(group: Group, count: int) -> list[psutil.Process]:
+def wait_for_descendants(group: ProcessGroup, count: int) -> list[psutil.Process]:
     wait_until(lambda: len(descendants_of(group)) >= count, f"{count} processes run")
     return descendants_of(group)
 
 
 def test_input_and_output_files(tmp_path: Path) -> None:
     group = spawn(tmp_path, "cat; echo oops >&2; exit 3", b"hello")
-    assert group.wait(PATIENCE_S) == Exit(3, None)
+    assert group.wait(PATIENCE_S) == ExitStatus(3, None)
     assert (tmp_path / "stdout").read_bytes() == b"hello"
     assert (tmp_path / "stderr").read_bytes() == b"oops\n"
     assert (tmp_path / "stdout").stat().st_mode & 0o777 == 0o600
@@ -42,17 +42,17 @@ def test_input_and_output_files(tmp_path: Path) -> None:
 
 def test_exit_by_signal_or_code(tmp_path: Path) -> None:
     ended = spawn(tmp_path, "kill -9 $$").wait(PATIENCE_S)
-    assert ended == Exit(None, signal.SIGKILL)
+    assert ended == ExitStatus(None, signal.SIGKILL)
     assert str(ended) == "ended by SIGKILL"
-    assert str(Exit(3, None)) == "exit code 3"
+    assert str(ExitStatus(3, None)) == "exit code 3"
 
 
 def test_running_command_has_no_exit(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep 1000")
     assert group.poll() is None
     assert group.wait(0.01) is None
-    assert group.stop(PATIENCE_S) == Exit(None, signal.SIGTERM)
-    assert group.poll() == Exit(None, signal.SIGTERM)
+    assert group.stop(PATIENCE_S) == ExitStatus(None, signal.SIGTERM)
+    assert group.poll() == ExitStatus(None, signal.SIGTERM)
 
 
 def test_stop_ends_group_that_ignores_term(tmp_path: Path) -> None:
@@ -61,66 +61,66 @@ def test_stop_ends_group_that_ignores_term(tmp_path: Path) -> None:
     descendants = wait_for_descendants(
         group, 3
     )  # the shell, a subshell that ignores TERM, and a grandchild in a session of its own
-    assert group.stop(0.2) == Exit(None, signal.SIGKILL)
+    assert group.stop(0.2) == ExitStatus(None, signal.SIGKILL)
     assert running_processes(descendants) == []
 
 
 def test_stop_after_exit_ends_leftovers(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep 1000 & echo $!")
     leftover = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
     assert not has_ended(leftover)
-    assert group.stop(PATIENCE_S) == Exit(0, None)
+    assert group.stop(PATIENCE_S) == ExitStatus(0, None)
     assert has_ended(leftover)
 
 
 def test_stop_of_ended_group_succeeds(tmp_path: Path) -> None:
     group = spawn(tmp_path, "exit 0")
-    assert group.wait(PATIENCE_S) == Exit(0, None)
-    assert group.stop(PATIENCE_S) == Exit(0, None)
-    assert group.stop(PATIENCE_S) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
+    assert group.stop(PATIENCE_S) == ExitStatus(0, None)
+    assert group.stop(PATIENCE_S) == ExitStatus(0, None)
 
 
 @pytest.mark.parametrize("script", ["sleep 0.2; wc -c", "exec sleep 0.2"], ids=["slow reader", "never reads"])
 def test_large_input_does_not_block(tmp_path: Path, script: str) -> None:
     group = spawn(tmp_path, script, b"x" * 1024 * 1024)
-    assert group.wait(PATIENCE_S) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
     assert (tmp_path / "stdout").read_text().strip() in ("1048576", "")
 
 
 def test_missing_command_or_directory_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no-such-command"):
-        Group.spawn(["no-such-command"], tmp_path, ENVIRONMENT, b"", tmp_path)
+        ProcessGroup.spawn(["no-such-command"], tmp_path, ENVIRONMENT, b"", tmp_path)
     with pytest.raises(ConfigurationError, match="nowhere"):
-        Group.spawn(["true"], tmp_path / "nowhere", ENVIRONMENT, b"", tmp_path)
+        ProcessGroup.spawn(["true"], tmp_path / "nowhere", ENVIRONMENT, b"", tmp_path)
 
 
 def test_leftover_is_killed_by_identity(tmp_path: Path) -> None:
     group = spawn(tmp_path, STUBBORN)
     wait_until_written(tmp_path / "stdout")
     descendants = wait_for_descendants(group, 3)
-    assert kill_leftover(group.identity)
-    assert group.wait(PATIENCE_S) == Exit(None, signal.SIGKILL)
+    assert end_leftover(group.identity)
+    assert group.wait(PATIENCE_S) == ExitStatus(None, signal.SIGKILL)
     assert running_processes(descendants) == []
-    assert not kill_leftover(group.identity)
+    assert not end_leftover(group.identity)
 
 
 def test_children_of_ended_leader_are_killed(tmp_path: Path) -> None:
     group = spawn(tmp_path, "sleep 1000 & echo $!")
     leftover = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == Exit(0, None)
-    assert kill_leftover(group.identity)
+    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
+    assert end_leftover(group.identity)
     assert has_ended(leftover)
 
 
 def test_escaped_process_is_found_by_marks(tmp_path: Path) -> None:
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
     script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; until [ -s stdout ]; do sleep 0.01; done"
-    group = Group.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path, marks)
+    group = ProcessGroup.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path, marks)
     escaped = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == Exit(0, None)
+    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
     assert not has_ended(escaped)
-    assert not kill_leftover(None, {**marks, "MARK_OF_ANOTHER": ""})
+    assert not end_leftover(None, {**marks, "MARK_OF_ANOTHER": ""})
     group.stop(PATIENCE_S)
     assert has_ended(escaped)
 
@@ -129,9 +129,9 @@ def test_reused_pid_is_not_killed(tmp_path: Path) -> None:
     unrelated = spawn(tmp_path, "sleep 1000")
     boot, _, _ = unrelated.identity.started.rpartition(":")
     for started in (f"{boot}:1", "another-boot:1"):
-        earlier = Identity(unrelated.identity.pid, started)
+        earlier = ProcessIdentity(unrelated.identity.pid, started)
         assert not is_alive(earlier)
-        assert not kill_leftover(earlier)
+        assert not end_leftover(earlier)
     assert is_alive(unrelated.identity)
     unrelated.stop(PATIENCE_S)
     assert not is_alive(unrelated.identity)
@@ -141,8 +141,8 @@ def test_group_of_earlier_boot_is_not_killed(tmp_path: Path) -> None:
     unrelated = spawn(tmp_path, "sleep 1000 & echo $!")
     wait_until_written(tmp_path / "stdout")
     unrelated.wait(PATIENCE_S)  # no process has this pid now, but a process group still has it
-    assert not kill_leftover(Identity(unrelated.identity.pid, "another-boot:1"))
-    assert kill_leftover(unrelated.identity)
+    assert not end_leftover(ProcessIdentity(unrelated.identity.pid, "another-boot:1"))
+    assert end_leftover(unrelated.identity)
 
 
 def test_process_without_permission_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_process_without_permission_is_alive(monkeypatch: pytest.MonkeyPatch) ->
     assert identity is not None
     monkeypatch.setattr(os, "kill", refuse)
     assert is_alive(identity)
-    assert not is_alive(Identity(identity.pid, "another-boot:1"))
+    assert not is_alive(ProcessIdentity(identity.pid, "another-boot:1"))
 
 
 def test_zombie_is_not_alive() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.agent import claim_file, report, sitting_file
+from greenroom.agent import claim_file, connection_file, report
 from greenroom.domain.errors import GreenroomError, Unauthorized
 from greenroom.domain.task import Note
-from greenroom.settings import private_file
-from greenroom.settings.private_file import write_record
+from greenroom.settings import files
+from greenroom.settings.files import write_record
 from tests.unit.agent_commands import SHORT_CONTACT_LIMITS, ReportCall, WaitCall
 from tests.unit.scripted_transport import claimed_task, heartbeat_reply, json_response, make_task, problem_response
 from tests.unit.tiny_server import TinyServer
@@ -56,7 +56,7 @@ def test_final_report_finishes_claim_and_participant(
     report_call = ReportCall(server.url, tmp_path)
     assert 0 == report_call.run(function, **options)
     assert [claim_file.FINISHED] == [claim.state for claim in call.claims()]
-    assert sitting_file.FINISHED == call.participant_file().state
+    assert connection_file.FINISHED == call.participant_file().state
     assert "greenroom wait-for-task demo --role builder" in report_call.out.getvalue()
 
 
@@ -66,9 +66,13 @@ def test_repeated_result_is_idempotent(server: TinyServer, tmp_path: Path) -> No
     server.answers["POST complete"] = lambda server, body: json_response(make_task(status="completed", result="done"))
     report_call = ReportCall(server.url, tmp_path)
     assert 0 == report_call.run(report.run_complete, text="done")
-    write_record(call.files("sittings")[0], msgspec.structs.replace(call.participant_file(), state=sitting_file.HANDED))
+    write_record(
+        call.files("sittings")[0], msgspec.structs.replace(call.participant_file(), state=connection_file.TASK_PRINTED)
+    )
     assert 0 == report_call.run(report.run_complete, task="task_1", attempt=1, text="done")
-    assert sitting_file.HANDED == call.participant_file().state, "the participant may have its next task by now"
+    assert connection_file.TASK_PRINTED == call.participant_file().state, (
+        "the participant may have its next task by now"
+    )
     for function in (report.run_started, report.run_progress):
         assert 4 == report_call.run(function, task="task_1", attempt=1, text="more")
     assert 2 == sum(key == "POST complete" for key, _ in server.requests)
@@ -190,7 +194,7 @@ def test_unwritable_files_do_not_fail_report(
     call = WaitCall(server.url, tmp_path)
     call.wait()
     server.answers["POST complete"] = lambda server, body: json_response(make_task(status="completed"))
-    monkeypatch.setattr(private_file, "write_text", refuse)
+    monkeypatch.setattr(files, "write_text", refuse)
     monkeypatch.setattr(report, "write_text", refuse)
     server.answers["POST handoff"] = lambda server, body: None
     report_call = ReportCall(server.url, tmp_path, SHORT_CONTACT_LIMITS)

@@ -15,15 +15,16 @@ UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 BEGIN = """
 import os, subprocess, sys, threading
 from pathlib import Path
-from greenroom.process.group import Exit, Group
+from greenroom.process.process_group import ExitStatus, ProcessGroup
 from greenroom.process.identity import is_alive
-from greenroom.process.members import kill_leftover
+from greenroom.process.process_tree import end_leftover
 
 folder = Path(sys.argv[1])
 marks = {"MARK_OF_A_RUN": "the first"}
 
 def spawn(script):
-    return Group.spawn(["sh", "-c", script], folder, {"PATH": os.environ["PATH"], **marks}, b"", folder / "run", marks)
+    env = {"PATH": os.environ["PATH"], **marks}
+    return ProcessGroup.spawn(["sh", "-c", script], folder, env, b"", folder / "run", marks)
 
 def unrelated(number, script):
     "A process that gets this pid, and leads a process group with the same number."
@@ -33,18 +34,18 @@ def unrelated(number, script):
     return command
 
 own = spawn("exit 3")
-assert own.wait() == Exit(3, None)
+assert own.wait() == ExitStatus(3, None)
 # The kernel records a start in ticks of 10 ms, and in practice no pid is reused within one tick.
 threading.Event().wait(0.05)
 """
 LEADER = """
 other = unrelated(own.identity.pid, "exec sleep 1000")
 assert not is_alive(own.identity)
-assert not kill_leftover(own.identity)
-assert not kill_leftover(own.identity, marks)
+assert not end_leftover(own.identity)
+assert not end_leftover(own.identity, marks)
 own.stop(0.2)
-adopted = Group.adopt(folder / "run", marks)
-assert adopted.wait() == Exit(3, None)
+adopted = ProcessGroup.adopt(folder / "run", marks)
+assert adopted.wait() == ExitStatus(3, None)
 adopted.stop(0.2)
 assert other.poll() is None
 """
@@ -53,9 +54,9 @@ other = unrelated(own.identity.pid, "sleep 1000 & echo $!")
 left = int(other.stdout.readline())
 other.wait()
 assert os.getpgid(left) == own.identity.pid, "no process has this pid now, but an unrelated process group has it"
-assert not kill_leftover(own.identity, marks)
-adopted = Group.adopt(folder / "run", marks)
-assert adopted.wait() == Exit(3, None)
+assert not end_leftover(own.identity, marks)
+adopted = ProcessGroup.adopt(folder / "run", marks)
+assert adopted.wait() == ExitStatus(3, None)
 adopted.stop(0.2)
 os.kill(left, 0)
 assert os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is None, "no process has ended"

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from greenroom.server.sending import Gathering
+from greenroom.server.listener import BufferedTransport
 
 
 class RecordingTransport:
@@ -22,8 +22,8 @@ class RecordingTransport:
         return "closed" in self.calls
 
 
-def make_gathering(recorder: RecordingTransport) -> Gathering:
-    return Gathering(recorder, asyncio.get_running_loop())  # type: ignore[arg-type]
+def make_gathering(recorder: RecordingTransport) -> BufferedTransport:
+    return BufferedTransport(recorder, asyncio.get_running_loop())  # type: ignore[arg-type]
 
 
 async def run_loop_once() -> None:

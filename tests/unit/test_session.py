@@ -4,9 +4,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.client.session import Session
-from greenroom.client.streaming import Reset
-from greenroom.client.transport import Response
+from greenroom.client.api_client import ApiClient
+from greenroom.client.http_transport import Response
+from greenroom.client.sse import StreamReset
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import (
     GreenroomError,
@@ -17,7 +17,7 @@ from greenroom.domain.errors import (
     Unavailable,
 )
 from greenroom.domain.event import Event
-from greenroom.domain.reliability import DEFAULTS
+from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.wire.replies import HeartbeatReply
 from greenroom.wire.requests import SendMessage
 from tests.unit.scripted_transport import (
@@ -33,15 +33,21 @@ from tests.unit.scripted_transport import (
 )
 
 
-def session_with(*steps: Step, patience_s: float = 0.0, clock: MovedClock | None = None) -> Session:
+def session_with(*steps: Step, patience_s: float = 0.0, clock: MovedClock | None = None) -> ApiClient:
     transport = ScriptedTransport(*steps)
     clock = clock or MovedClock()
-    return Session(
-        "http://there/", "secret", DEFAULTS, transport, patience_s=patience_s, clock=clock, entropy=NoDelayEntropy(1)
+    return ApiClient(
+        "http://there/",
+        "secret",
+        DEFAULT_LIMITS,
+        transport,
+        patience_s=patience_s,
+        clock=clock,
+        entropy=NoDelayEntropy(1),
     )
 
 
-def requests_of(session: Session) -> list[tuple[str, str, Any, dict[str, str], float]]:
+def requests_of(session: ApiClient) -> list[tuple[str, str, Any, dict[str, str], float]]:
     assert isinstance(session._transport, ScriptedTransport)
     return session._transport.requests
 
@@ -54,7 +60,7 @@ def test_call_has_token_and_decodes_reply() -> None:
     assert {"connection_id": "conn_1", "slept_s": 2.5} == body
     assert "Bearer secret" == headers["Authorization"]
     assert "Idempotency-Key" not in headers
-    assert DEFAULTS.request_timeout_s == timeout_s
+    assert DEFAULT_LIMITS.request_timeout_s == timeout_s
 
 
 def test_path_arguments_are_quoted() -> None:
@@ -106,7 +112,7 @@ def test_retries_keep_idempotency_key() -> None:
     sent = json_response({**msgspec.json.decode(created.body), "task": None})
     session = session_with(unreachable(), problem_response("store_unavailable"), sent, sent, patience_s=60.0)
     for _ in range(2):
-        session.send("demo", SendMessage(sender="user", text="t"))
+        session.send_message("demo", SendMessage(sender="user", text="t"))
     keys = [headers["Idempotency-Key"] for _, _, _, headers, _ in requests_of(session)]
     assert 4 == len(keys)
     assert keys[0] == keys[1] == keys[2] != keys[3]
@@ -116,7 +122,7 @@ def test_retries_end_with_patience() -> None:
     clock = MovedClock()
 
     def slow_silence() -> Response:
-        clock.move(4.0)
+        clock.advance(4.0)
         raise unreachable()
 
     session = session_with(slow_silence, slow_silence, slow_silence, patience_s=10.0, clock=clock)
@@ -130,7 +136,7 @@ def test_retries_end_with_patience() -> None:
 
 def test_give_up_stops_own_retries_only() -> None:
     session = session_with(patience_s=0.0)
-    patient = session.patient(float("inf"))
+    patient = session.with_patience(float("inf"))
 
     def give_up_then_fail() -> Response:
         patient.give_up()
@@ -146,7 +152,7 @@ def test_give_up_stops_own_retries_only() -> None:
     with pytest.raises(Unavailable):
         patient.start("task_1", "conn_1", 1)
     assert 1 == session._transport.drops
-    assert make_task() == session.patient(float("inf")).start("task_1", "conn_1", 1)
+    assert make_task() == session.with_patience(float("inf")).start("task_1", "conn_1", 1)
 
 
 def test_rejection_is_not_retried() -> None:
@@ -159,19 +165,19 @@ def test_rejection_is_not_retried() -> None:
 def test_empty_claim_and_its_timeout() -> None:
     session = session_with(empty_response())
     assert session.claim("demo", "builder", "conn_1", wait_s=10.0) is None
-    assert 10.0 + DEFAULTS.request_timeout_s == requests_of(session)[0][4]
+    assert 10.0 + DEFAULT_LIMITS.request_timeout_s == requests_of(session)[0][4]
 
 
 def test_fast_beats_have_short_timeout() -> None:
     transport = ScriptedTransport(json_response(heartbeat_reply()))
-    quick = Session("http://there", None, DEFAULTS, transport, interval_s=2.0)
+    quick = ApiClient("http://there", None, DEFAULT_LIMITS, transport, interval_s=2.0)
     assert isinstance(quick.beat("demo", "builder", "conn_1"), HeartbeatReply)
     _, _, _, headers, timeout_s = transport.requests[0]
     assert 0.5 == timeout_s
     assert "Authorization" not in headers
 
 
-CALLS: list[tuple[Callable[[Session], Any], str, str]] = [
+CALLS: list[tuple[Callable[[ApiClient], Any], str, str]] = [
     (lambda s: s.rooms(after="r1", limit=5), "GET", "/api/v1/rooms?after=r1&limit=5"),
     (lambda s: s.messages("demo"), "GET", "/api/v1/rooms/demo/messages"),
     (lambda s: s.tasks("demo", status="pending"), "GET", "/api/v1/rooms/demo/tasks?status=pending"),
@@ -183,7 +189,7 @@ CALLS: list[tuple[Callable[[Session], Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("call", "method", "path"), CALLS)
-def test_list_calls_have_paging(call: Callable[[Session], Any], method: str, path: str) -> None:
+def test_list_calls_have_paging(call: Callable[[ApiClient], Any], method: str, path: str) -> None:
     session = session_with(json_response([]))
     assert [] == call(session)
     assert (method, path) == requests_of(session)[0][:2]
@@ -191,8 +197,8 @@ def test_list_calls_have_paging(call: Callable[[Session], Any], method: str, pat
 
 def test_assignments_wait_needs_version() -> None:
     session = session_with(*(json_response({"version": 4, "wishes": []}) for _ in range(2)))
-    session.wishes("m1", wait_s=20.0)
-    session.wishes("m1", after=3, wait_s=20.0)
+    session.assignments("m1", wait_s=20.0)
+    session.assignments("m1", after=3, wait_s=20.0)
     paths = [path for _, path, _, _, _ in requests_of(session)]
     assert ["/api/v1/machines/m1/wishes", "/api/v1/machines/m1/wishes?after=3&wait_s=20.0"] == paths
 
@@ -218,7 +224,7 @@ def test_stream_resumes_after_interruptions() -> None:
     session = session_with(first, unreachable(), problem_response("overloaded"), second, reset)
     events = session.stream_events("demo", after=0)
     found = [next(events) for _ in range(5)]
-    assert [make_event(1), make_event(2), make_event(3), Reset(), make_event(10)] == found
+    assert [make_event(1), make_event(2), make_event(3), StreamReset(), make_event(10)] == found
     assert ["0", "2", "2", "2", "3"] == [headers["Last-Event-ID"] for _, _, _, headers, _ in requests_of(session)]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from greenroom.domain.errors import ConfigurationError
-from greenroom.settings.database import check_database, without_password
+from greenroom.settings.database import check_database_url, hide_password
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from greenroom.settings.database import check_database, without_password
     ],
 )
 def test_valid_url_is_shown_without_password(url: str) -> None:
-    assert url == check_database(url, "here")
-    shown = without_password(url)
+    assert url == check_database_url(url, "here")
+    shown = hide_password(url)
     assert "hu" not in shown
     assert shown.startswith(url.partition("://")[0])
     assert ("***" in shown) == ("hu" in url)
@@ -30,7 +30,7 @@ def test_valid_url_is_shown_without_password(url: str) -> None:
 
 def test_only_password_is_hidden() -> None:
     url = "postgresql://me:hush@host:5432/db?password=hush&sslmode=require"
-    assert "postgresql://me:***@host:5432/db?password=***&sslmode=require" == without_password(url)
+    assert "postgresql://me:***@host:5432/db?password=***&sslmode=require" == hide_password(url)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_only_password_is_hidden() -> None:
 )
 def test_invalid_url_is_rejected_unprinted(url: str) -> None:
     with pytest.raises(ConfigurationError, match="environment GREENROOM_DATABASE") as caught:
-        check_database(url, "environment GREENROOM_DATABASE")
+        check_database_url(url, "environment GREENROOM_DATABASE")
     assert "hush" not in str(caught.value)
     assert "postgresql://USER@HOST" in caught.value.guidance
 
 
 def test_text_without_scheme_is_hidden() -> None:
-    assert "hush" not in without_password("host=localhost password=hush")
+    assert "hush" not in hide_password("host=localhost password=hush")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import ConfigurationError
-from greenroom.lock import hold_lock
-from greenroom.settings import logins, paths
-from greenroom.settings.logins import Login
-from greenroom.settings.resolve import Settings, resolve, unknown_variables
+from greenroom.file_lock import acquire_lock
+from greenroom.settings import paths, stored_tokens
+from greenroom.settings.resolve import Settings, resolve_settings, unknown_variables
+from greenroom.settings.stored_tokens import StoredToken
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def write_user_config(tmp_path: Path, text: str) -> Path:
 
 
 def settings_from(environ: dict[str, str], cwd: Path | None = None, **flags: str | None) -> Settings:
-    return resolve(flags, environ, cwd)
+    return resolve_settings(flags, environ, cwd)
 
 
 def test_defaults(home: dict[str, str], tmp_path: Path) -> None:
@@ -73,9 +73,7 @@ def test_operator_token_is_for_local_server_only(home: dict[str, str], tmp_path:
         for host in ("127.0.0.1", "localhost", "[::1]")
     ]
     remote = settings_from(home, url="http://127.0.0.1.example.org:6464", data_dir=str(data_dir))
-    with_variable = settings_from(
-        home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir)
-    )
+    with_variable = settings_from(home | {"GREENROOM_TOKEN": "mine"}, url="http://example.org", data_dir=str(data_dir))
 
     assert ["secret"] * 3 == [settings.token for settings in local]
     assert remote.token is None
@@ -190,25 +188,25 @@ def test_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Path)
     ],
 )
 def test_server_key_is_one_folder(url: str, key: str) -> None:
-    assert key == paths.server_key(url)
-    assert "/" not in paths.server_key(url)
+    assert key == paths.server_folder_name(url)
+    assert "/" not in paths.server_folder_name(url)
 
 
 @pytest.mark.parametrize("token", ["two words", "a\nb", "a\x00b", "tökén", "→"])
 def test_invalid_token_is_rejected(home: dict[str, str], token: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="GREENROOM_TOKEN"):
-        resolve({}, home | {"GREENROOM_TOKEN": token}, None)
+        resolve_settings({}, home | {"GREENROOM_TOKEN": token}, None)
     path = paths.operator_token(tmp_path)
     path.write_text(token, "utf-8")
     with pytest.raises(ConfigurationError, match=r"operator\.token"):
-        resolve({"data_dir": str(tmp_path)}, home, None)
+        resolve_settings({"data_dir": str(tmp_path)}, home, None)
 
 
 FAR = "https://far.example:8443"
 
 
 def test_stored_token_matches_exact_url(home: dict[str, str], tmp_path: Path) -> None:
-    path = logins.store(home, Login(url=FAR, token="stored"))
+    path = stored_tokens.store_token(home, StoredToken(url=FAR, token="stored"))
     assert 0o600 == path.stat().st_mode & 0o777
     assert ("stored", f"login {path}") == (
         settings_from(home, url=FAR).token,
@@ -233,17 +231,17 @@ def test_stored_token_yields_to_own_server(home: dict[str, str], tmp_path: Path)
     data_dir.mkdir(parents=True)
     paths.operator_token(data_dir).write_text("own")
     paths.server_url(data_dir).write_text(url)
-    logins.store(home, Login(url=url, token="stored"))
+    stored_tokens.store_token(home, StoredToken(url=url, token="stored"))
     assert "stored" == settings_from(home).token, "no server runs here, so another program listens there"
-    with hold_lock(paths.server_lock(data_dir), "server"):
+    with acquire_lock(paths.server_lock(data_dir), "server"):
         assert "own" == settings_from(home).token
         assert "stored" == settings_from(home, data_dir=str(tmp_path / "other")).token
 
 
 def test_forgotten_token_is_removed(home: dict[str, str]) -> None:
-    assert not logins.forget(home, FAR)
-    path = logins.store(home, Login(url=FAR, token="stored"))
-    assert logins.forget(home, FAR)
+    assert not stored_tokens.remove_stored_token(home, FAR)
+    path = stored_tokens.store_token(home, StoredToken(url=FAR, token="stored"))
+    assert stored_tokens.remove_stored_token(home, FAR)
     assert not path.exists()
 
 
@@ -253,10 +251,8 @@ def test_operator_token_follows_server_address(home: dict[str, str], tmp_path: P
     paths.operator_token(settings.data_dir).write_text("secret")
     paths.server_url(settings.data_dir).write_text("http://10.0.0.1:6464")
 
-    assert (
-        settings_from(home, url="http://10.0.0.1:6464").token is None
-    )  # no server runs: another program may listen
-    with hold_lock(paths.server_lock(settings.data_dir), "server"):
+    assert settings_from(home, url="http://10.0.0.1:6464").token is None  # no server runs: another program may listen
+    with acquire_lock(paths.server_lock(settings.data_dir), "server"):
         assert settings_from(home, url="http://10.0.0.1:6464").token == "secret"
         assert settings_from(home, url="http://10.0.0.2:6464").token is None
 

@@ -12,17 +12,17 @@ from tests.waiting import PATIENCE_S
 # The main thread waits and another one gets the signal, as may happen while the process starts a command.
 PROGRAM = """
 import signal, sys, threading
-from greenroom.process.ending import Ending
+from greenroom.process.shutdown import Shutdown
 
-ending = Ending()
-with ending.on_signals():
+shutdown = Shutdown()
+with shutdown.handle_signals():
     waiting = threading.Event()
     def signal_thread() -> None:
         waiting.wait(0.2)
         signal.pthread_kill(threading.get_ident(), getattr(signal, sys.argv[1]))
         threading.Event().wait()
     threading.Thread(target=signal_thread, daemon=True).start()
-    code = ending.wait()
+    code = shutdown.wait()
 sys.exit(code)
 """
 

@@ -1,10 +1,10 @@
-from greenroom.client.briefing import next_in_line, task_environment
+from greenroom.client.run_spec import default_receiver, task_environment
 from tests.unit.scripted_transport import CONNECTION, claimed_task
 
 
 def test_default_receiver_is_next_role_then_user() -> None:
     roles = ("planner", "builder", "reviewer")
-    assert ["builder", "reviewer", "user"] == [next_in_line(roles, role) for role in roles]
+    assert ["builder", "reviewer", "user"] == [default_receiver(roles, role) for role in roles]
 
 
 def test_task_environment_has_attempt_token() -> None:

@@ -6,18 +6,27 @@ from typing import Any
 
 import pytest
 
-from greenroom.client import errand
-from greenroom.client.errand import NOTHING_WRITTEN, Errand
-from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, GONE, NOT_BEGUN, PAUSED, STOPPED, Outcome
-from greenroom.client.plan import Plan
-from greenroom.client.result import Result
-from greenroom.client.session import Session
-from greenroom.client.transport import Response
+from greenroom.client import task_run
+from greenroom.client.api_client import ApiClient
+from greenroom.client.command_result import CommandResult
+from greenroom.client.http_transport import Response
+from greenroom.client.run_outcome import (
+    DONE,
+    FAILED,
+    NOT_STARTED,
+    OWNERSHIP_LOST,
+    PAUSED,
+    SELF_REPORTED,
+    STOPPED,
+    RunOutcome,
+)
+from greenroom.client.run_spec import RunSpec
+from greenroom.client.task_run import NOTHING_WRITTEN, TaskRun
 from greenroom.clock import MovedClock, SystemClock
 from greenroom.domain import task as tasks
-from greenroom.domain.reliability import Reliability
-from greenroom.process import journal
-from greenroom.process.identity import Identity, identity_of, is_alive
+from greenroom.domain.limits import Limits
+from greenroom.process import run_folder
+from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
 from tests.unit.scripted_transport import (
     CONNECTION,
     NoDelayEntropy,
@@ -33,7 +42,7 @@ from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
-LIMITS = Reliability(stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S, text_bytes_max=10_000, stderr_bytes_kept=100)
+LIMITS = Limits(stop_grace_s=PATIENCE_S, takeover_grace_s=PATIENCE_S, text_bytes_max=10_000, stderr_bytes_kept=100)
 HELD = json_response(make_task())
 FINISHED = json_response(make_task(status="completed", claimed_by=None))
 IN_A_WHILE = "2025-10-09T08:58:20.000Z"
@@ -45,21 +54,21 @@ class ScriptedTaskRun:
 
     def __init__(self, folder: Path, script: str, *steps: Step, then: str = "reviewer", **plan: Any) -> None:
         self.transport = ScriptedTransport(*steps)
-        self.started: list[Identity] = []
+        self.started: list[ProcessIdentity] = []
         self.clock = MovedClock()
-        self.plan = Plan(
+        self.plan = RunSpec(
             command=(sys.executable, "-c", script),
             cwd=folder,
             env={"PATH": "/usr/bin:/bin"},
-            then=then,
+            receiver=then,
             folder=folder / "run",
             **plan,
         )
-        session = Session("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
-        self.errand = Errand(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
+        session = ApiClient("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
+        self.errand = TaskRun(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
 
-    def run(self) -> Outcome:
-        outcome = self.errand.carry_out()
+    def run(self) -> RunOutcome:
+        outcome = self.errand.run()
         assert not any(is_alive(identity) for identity in self.started)
         assert [] == self.transport.steps, "every step of the script was used"
         return outcome
@@ -98,7 +107,7 @@ def test_long_output_is_cut_and_kept(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD, HELD, FINISHED)
     outcome = scripted.run()
     text = scripted.calls()[-1][1]["text"]
-    assert outcome.is_kept
+    assert outcome.keeps_files
     assert text.startswith("aaaa")
     assert text.endswith("bbbb")
     assert str(scripted.plan.stdout) in text
@@ -118,11 +127,11 @@ def test_failure_detail_has_end_of_stderr(tmp_path: Path) -> None:
 
 def test_failed_start_is_not_begun(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "", HELD)
-    scripted.errand._plan = Plan(
-        command=("/no/such/program",), cwd=tmp_path, env={}, then="user", folder=tmp_path / "run"
+    scripted.errand._plan = RunSpec(
+        command=("/no/such/program",), cwd=tmp_path, env={}, receiver="user", folder=tmp_path / "run"
     )
     outcome = scripted.run()
-    assert NOT_BEGUN == outcome.kind
+    assert NOT_STARTED == outcome.kind
     assert "/no/such/program" in outcome.detail
 
 
@@ -132,14 +141,14 @@ def test_timeout_is_failure(tmp_path: Path) -> None:
     assert FAILED == outcome.kind
     assert "0.3 s" in outcome.detail
     lingering = ScriptedTaskRun(tmp_path, "import time; time.sleep(600)", HELD, json_response(COMPLETED), timeout_s=0.3)
-    assert DID_ITSELF == lingering.run().kind
+    assert SELF_REPORTED == lingering.run().kind
 
 
 @pytest.mark.parametrize("script", ["print('noise')", "import sys; sys.exit(1)"])
 @pytest.mark.parametrize("task", [COMPLETED, make_task(status="quarantined", claimed_by=None)])
 def test_command_that_reported_itself_adds_nothing(tmp_path: Path, script: str, task: tasks.Task) -> None:
     scripted = ScriptedTaskRun(tmp_path, script, HELD, json_response(task))
-    assert DID_ITSELF == scripted.run().kind
+    assert SELF_REPORTED == scripted.run().kind
 
 
 def test_task_given_away_before_start_is_not_run(tmp_path: Path) -> None:
@@ -147,16 +156,16 @@ def test_task_given_away_before_start_is_not_run(tmp_path: Path) -> None:
         tmp_path, "raise SystemExit('ran')", problem_response("superseded", "Another agent has it.")
     )
     outcome = scripted.run()
-    assert (GONE, []) == (outcome.kind, scripted.started)
+    assert (OWNERSHIP_LOST, []) == (outcome.kind, scripted.started)
     assert "Another agent has it." in outcome.detail
 
 
 def test_late_result_is_no_failure(tmp_path: Path) -> None:
     another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
     late = ScriptedTaskRun(tmp_path, "print('done')", HELD, another, problem_response("superseded"))
-    assert GONE == late.run().kind
+    assert OWNERSHIP_LOST == late.run().kind
     failed = ScriptedTaskRun(tmp_path, "raise SystemExit(1)", HELD, another)
-    assert GONE == failed.run().kind
+    assert OWNERSHIP_LOST == failed.run().kind
 
 
 RESULT_SCRIPT = (
@@ -173,12 +182,15 @@ def test_result_text_replaces_output(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("response", "kind"),
-    [(HELD, DONE), (json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2")), GONE)],
+    [(HELD, DONE), (json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2")), OWNERSHIP_LOST)],
     ids=["own task", "task of another attempt"],
 )
 def test_result_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, response: Response, kind: str) -> None:
-    results = [Result(status="done", text="the answer"), Result(status="failed", reason="written meanwhile")]
-    monkeypatch.setattr(errand, "read_result", lambda *where: results.pop(0))
+    results = [
+        CommandResult(status="done", text="the answer"),
+        CommandResult(status="failed", reason="written meanwhile"),
+    ]
+    monkeypatch.setattr(task_run, "read_result", lambda *where: results.pop(0))
     code = 0 if kind == DONE else 1
     scripted = ScriptedTaskRun(tmp_path, f"print('noise'); raise SystemExit({code})", HELD, response, FINISHED)
     assert kind == scripted.run().kind
@@ -220,7 +232,7 @@ def test_unobserved_exit_is_failure_and_output_is_kept(tmp_path: Path) -> None:
     )
     scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
     outcome = scripted.run()
-    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert (FAILED, True) == (outcome.kind, outcome.keeps_files)
     assert "how the command ended is unknown" in outcome.detail
     assert str(scripted.plan.stdout) in outcome.detail
 
@@ -230,7 +242,7 @@ def test_rejected_result_is_kept(tmp_path: Path) -> None:
         tmp_path, "print('done')", HELD, HELD, problem_response("room_closed", "The room is closed.")
     )
     outcome = scripted.run()
-    assert (FAILED, True) == (outcome.kind, outcome.is_kept)
+    assert (FAILED, True) == (outcome.kind, outcome.keeps_files)
     assert "The room is closed." in outcome.detail
     assert str(scripted.plan.stdout) in outcome.detail
 
@@ -246,7 +258,7 @@ def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, GATED_SCRIPT)
 
     def doubt_again() -> Response:
-        scripted.errand.doubt()
+        scripted.errand.check_ownership()
         raise unreachable()
 
     def open_gate() -> Response:
@@ -254,7 +266,7 @@ def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
         return json_response(make_task(status="pending", released_cause="lost", claimed_by=None))
 
     scripted.transport.steps += [HELD, doubt_again, open_gate, HELD, FINISHED]
-    scripted.errand.doubt()
+    scripted.errand.check_ownership()
     assert DONE == scripted.run().kind
 
 
@@ -276,9 +288,9 @@ def test_cancelled_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
         return json_response(make_task(status="closed", claimed_by=None, reason="no more"))
 
     scripted.transport.steps += [HELD, cancelled, problem_response("superseded")]
-    scripted.errand.doubt()
+    scripted.errand.check_ownership()
     outcome = scripted.run()
-    assert GONE == outcome.kind
+    assert OWNERSHIP_LOST == outcome.kind
     assert "cancelled (no more)" in outcome.detail
     assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
 
@@ -289,7 +301,7 @@ def test_stop_ends_run_with_children(tmp_path: Path) -> None:
         f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); {child}"
     )
     scripted = ScriptedTaskRun(tmp_path, script, HELD)
-    children: list[Identity | None] = []
+    children: list[ProcessIdentity | None] = []
 
     def stop_after_child_started() -> None:
         while not (line := scripted.plan.stdout.read_text()).endswith("\n"):
@@ -315,7 +327,7 @@ def test_stop_ends_wait_for_server(tmp_path: Path) -> None:
 
     scripted.transport.steps += [HELD, HELD, unreachable(), stop]
     outcome = scripted.run()
-    assert (STOPPED, True) == (outcome.kind, outcome.is_kept)
+    assert (STOPPED, True) == (outcome.kind, outcome.keeps_files)
 
 
 def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
@@ -327,25 +339,25 @@ def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
         return HELD
 
     scripted.transport.steps += [suspend_then_answer, problem_response("superseded")]
-    assert GONE == scripted.run().kind
+    assert OWNERSHIP_LOST == scripted.run().kind
     assert [] == scripted.started
 
 
 def test_suspend_before_command_prevents_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')", HELD, problem_response("superseded"))
     scripted.errand._clock = scripted.clock
-    begin = journal.begin
+    begin = run_folder.prepare_folder
 
     def suspend_then_begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
         scripted.clock.sleep(8 * 3600.0)
         begin(folder, command, stdin)
 
-    monkeypatch.setattr(journal, "begin", suspend_then_begin)
-    assert GONE == scripted.run().kind
+    monkeypatch.setattr(run_folder, "prepare_folder", suspend_then_begin)
+    assert OWNERSHIP_LOST == scripted.run().kind
     assert not (tmp_path / "began").exists()
 
 
-@pytest.mark.parametrize(("method", "kind"), [("stop", STOPPED), ("lose", GONE)])
+@pytest.mark.parametrize(("method", "kind"), [("stop", STOPPED), ("supersede", OWNERSHIP_LOST)])
 def test_stop_before_command_prevents_start(tmp_path: Path, method: str, kind: str) -> None:
     scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')")
 
@@ -386,14 +398,14 @@ def test_superseded_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
     def supersede_after_output() -> None:
         while not scripted.plan.stdout.read_bytes():
             threading.Event().wait(0.01)
-        scripted.errand.lose("Somebody else has it.")
+        scripted.errand.supersede("Somebody else has it.")
 
     thread = threading.Thread(target=supersede_after_output)
     scripted.errand._on_started = lambda identity: thread.start()
     scripted.transport.steps += [HELD, problem_response("superseded")]
     outcome = scripted.run()
     thread.join(PATIENCE_S)
-    assert GONE == outcome.kind
+    assert OWNERSHIP_LOST == outcome.kind
     assert outcome.detail.startswith("Somebody else has it. Its output was kept")
     assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
 
@@ -406,7 +418,7 @@ def test_unkept_late_result_stays_in_file(tmp_path: Path, code: int) -> None:
         tmp_path, script, HELD, another, problem_response("not_kept", "Attempt 1 no longer counts.")
     )
     outcome = scripted.run()
-    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert (OWNERSHIP_LOST, True) == (outcome.kind, outcome.keeps_files)
     assert f"It is in {scripted.plan.stdout}." in outcome.detail
     assert "was kept as a late result" not in outcome.detail
 
@@ -418,7 +430,7 @@ def test_rejected_late_result_stays_in_file(tmp_path: Path) -> None:
         tmp_path, script, HELD, another, problem_response("invalid_request", "There is no such role.")
     )
     outcome = scripted.run()
-    assert (GONE, True) == (outcome.kind, outcome.is_kept)
+    assert (OWNERSHIP_LOST, True) == (outcome.kind, outcome.keeps_files)
     assert f"(There is no such role.) and is in {scripted.plan.stdout}." in outcome.detail
 
 
@@ -432,8 +444,8 @@ while "blue" not in notes.read_text():
 """
     scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
 
-    def note(identity: Identity) -> None:
-        scripted.errand.take_notes(("make it blue",))
+    def note(identity: ProcessIdentity) -> None:
+        scripted.errand.deliver_notes(("make it blue",))
 
     scripted.errand._on_started = note
     assert DONE == scripted.run().kind

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.client.transport import HttpTransport, Response
+from greenroom.client.http_transport import HttpTransport, Response
 from greenroom.domain.errors import Unavailable
 from tests.unit.tiny_server import TinyServer, run_tiny_server
 from tests.waiting import PATIENCE_S

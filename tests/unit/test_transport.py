@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from greenroom.client.transport import HttpTransport, Response
+from greenroom.client.http_transport import HttpTransport, Response
 from greenroom.domain.errors import ConfigurationError, Unavailable
 from tests.unit.tiny_server import accept_connections, run_tiny_server
 from tests.waiting import PATIENCE_S

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenroom.cli.child import Child, how
+from greenroom.cli.child_process import ChildProcess, describe_exit
 from greenroom.clock import SystemClock
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from tests.waiting import PATIENCE_S, wait_until
 
-LIMITS = Reliability(house_pause_s_min=0.01, house_pause_s_max=0.02)
+LIMITS = Limits(house_pause_s_min=0.01, house_pause_s_max=0.02)
 
 
 class SupervisedChild:
@@ -25,7 +25,7 @@ class SupervisedChild:
         self.permanent_codes: list[int] = []
         self.changed = threading.Condition()
         self.read_fd, self.write_fd = os.pipe()
-        self.child = Child(
+        self.child = ChildProcess(
             "server",
             self.command,
             os.environ,
@@ -34,8 +34,8 @@ class SupervisedChild:
             SystemClock(),
             self.report,
             self.give_up,
-            hopeless_at_first=frozenset({78}),
-            stays_down={0: "was stopped; start it", 4: "gave way"},
+            permanent_codes=frozenset({78}),
+            final_codes={0: "was stopped; start it", 4: "gave way"},
         )
         self.child.start()
 
@@ -120,9 +120,9 @@ def test_child_sees_end_of_parent(supervised_children: list[SupervisedChild]) ->
 
 
 def test_exit_descriptions() -> None:
-    assert how(0) == "exit code 0"
-    assert how(-signal.SIGTERM) == "killed by SIGTERM"
-    assert how(-250) == "killed by signal 250"
+    assert describe_exit(0) == "exit code 0"
+    assert describe_exit(-signal.SIGTERM) == "killed by SIGTERM"
+    assert describe_exit(-250) == "killed by signal 250"
 
 
 def test_failed_start_is_retried() -> None:

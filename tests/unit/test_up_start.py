@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.cli import exits
-from greenroom.cli.child import Child
-from greenroom.cli.up import READY_S_MAX, STILL_WAITING_S, House
+from greenroom.cli import errors
+from greenroom.cli.child_process import ChildProcess
+from greenroom.cli.up import READY_S_MAX, WAIT_REPORT_INTERVAL_S, LocalServices
 from greenroom.clock import MovedClock
 from greenroom.settings import paths
 from tests.unit.agent_commands import make_settings
@@ -26,7 +26,7 @@ class ClockMovingWait:
         self.due: dict[float, Path] = {}
 
     def wait(self, timeout: float) -> bool:
-        self.clock.move(1.0)
+        self.clock.advance(1.0)
         for at, path in list(self.due.items()):
             if self.clock.monotonic() >= at:
                 path.write_text("http://127.0.0.1:1\n")
@@ -44,7 +44,9 @@ class UpStart:
         self.out, self.err = io.StringIO(), io.StringIO()
         self.clock = MovedClock()
         arguments = Namespace(say=[], listen=None)
-        self.services = House(arguments, make_settings("http://127.0.0.1:1", folder), self.out, self.err, self.clock)
+        self.services = LocalServices(
+            arguments, make_settings("http://127.0.0.1:1", folder), self.out, self.err, self.clock
+        )
         self.wait = ClockMovingWait(self.clock)
         self.services._is_closing = self.wait  # type: ignore[assignment]
 
@@ -54,7 +56,7 @@ class UpStart:
 
 @pytest.fixture
 def up_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UpStart]:
-    monkeypatch.setattr(Child, "start", lambda child: None)
+    monkeypatch.setattr(ChildProcess, "start", lambda child: None)
     start = UpStart(tmp_path)
     yield start
     os.close(start.services._leash)
@@ -64,17 +66,17 @@ def up_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UpStar
 def test_slow_start_is_reported(up_start: UpStart) -> None:
     up_start.wait.due[up_start.clock.monotonic() + UP_S] = paths.server_url(up_start.folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("greenroom.client.session.Session.healthz", lambda session: None)
+        patch.setattr("greenroom.client.api_client.ApiClient.healthz", lambda session: None)
         up_start.services._wait_for_server()
     waits = [f"up: still starting after {at} s: the server has not reported its address" for at in range(10, 60, 10)]
     assert waits == [line for line in up_start.lines() if "still starting" in line]
 
 
 def test_hanging_start_is_given_up(up_start: UpStart) -> None:
-    up_start.services.open()
+    up_start.services.start()
     lines = up_start.lines()
     assert "up: starting the server" == lines[0]
-    assert READY_S_MAX / STILL_WAITING_S - 1 == sum("still starting" in line for line in lines)
+    assert READY_S_MAX / WAIT_REPORT_INTERVAL_S - 1 == sum("still starting" in line for line in lines)
     assert "After 300 s the server has not reported its address." in up_start.err.getvalue()
-    assert exits.FAILED == up_start.services.ending.wait()
+    assert errors.FAILED == up_start.services.shutdown.wait()
     assert "" == up_start.out.getvalue()

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.agent import sitting_file, wait
-from greenroom.agent.harness import slice_s
-from greenroom.client.transport import Response
+from greenroom.agent import connection_file, wait
+from greenroom.agent.host_limits import default_wait_s
+from greenroom.client.http_transport import Response
 from greenroom.domain.errors import (
     ConfigurationError,
     Conflict,
@@ -23,7 +23,7 @@ from greenroom.domain.errors import (
 )
 from greenroom.domain.task import LateResult
 from greenroom.settings import paths
-from greenroom.settings.private_file import write_record
+from greenroom.settings.files import write_record
 from tests.unit.agent_commands import SHORT_CONTACT_LIMITS, WaitCall, make_settings, signal_answer
 from tests.unit.scripted_transport import (
     claimed_task,
@@ -51,7 +51,7 @@ def test_task_output_and_claim_file(server: TinyServer, tmp_path: Path) -> None:
     assert f"greenroom wait-for-task demo --role builder --data-dir {tmp_path}\n" in printed
     assert "secret" not in printed
     assert ["task_1.2.json"] == [path.name for path in call.files("claims")]
-    assert sitting_file.HANDED == call.participant_file().state
+    assert connection_file.TASK_PRINTED == call.participant_file().state
     assert "POST leave" not in server.request_keys()
     body = dict(server.requests)["POST claim"]
     assert body["hand_over"] is True
@@ -75,7 +75,7 @@ def test_timeout_exits_75_and_next_call_rejoins(server: TinyServer, tmp_path: Pa
     assert 75 == first.wait(timeout=0.0)
     assert "call again" in first.err.getvalue()
     assert "greenroom wait-for-task demo --role builder" in first.err.getvalue()
-    assert sitting_file.PAUSED == first.participant_file().state
+    assert connection_file.PAUSED == first.participant_file().state
     first.record_ended_process()
     assert 75 == WaitCall(server.url, tmp_path).wait(timeout=0.0)
     joins = [body["connection_id"] for key, body in server.requests if key == "POST join"]
@@ -136,7 +136,7 @@ def test_unreachable_server_keeps_participant(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         call.wait()
     assert "unreachable" == caught.value.code
-    assert sitting_file.PAUSED == call.participant_file().state, "the server may have handled the join"
+    assert connection_file.PAUSED == call.participant_file().state, "the server may have handled the join"
 
 
 def test_unprinted_task_is_given_back(server: TinyServer, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_killed_wait_does_not_block_next(server: TinyServer, tmp_path: Path) -> 
     killed.wait(timeout=0.0)
     killed.record_ended_process()
     write_record(
-        killed.files("sittings")[0], msgspec.structs.replace(killed.participant_file(), state=sitting_file.WAITING)
+        killed.files("sittings")[0], msgspec.structs.replace(killed.participant_file(), state=connection_file.WAITING)
     )
     old = killed.participant_file().connection_id
     second = WaitCall(server.url, tmp_path)
@@ -224,7 +224,7 @@ def test_invalid_names_are_rejected(tmp_path: Path) -> None:
     ],
 )
 def test_wait_slice_fits_harness_timeout(environ: dict[str, str], expected: float | None) -> None:
-    assert expected == slice_s(environ)
+    assert expected == default_wait_s(environ)
 
 
 def test_heartbeats_while_waiting(server: TinyServer, tmp_path: Path) -> None:
@@ -242,6 +242,6 @@ def test_heartbeats_while_waiting(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST heartbeat"] = beat
     server.answers["POST claim"] = wait_for_beat
     assert 0 == WaitCall(server.url, tmp_path).wait()
-    assert str(paths.sittings(tmp_path, server.url, "demo", "builder")) == str(
+    assert str(paths.participants(tmp_path, server.url, "demo", "builder")) == str(
         next((tmp_path / "sittings").rglob("*.json")).parent
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from greenroom.agent import claim_file, report
-from greenroom.agent.claim_file import Wanted
-from greenroom.agent.residence import connection_of
+from greenroom.agent.claim_file import ClaimQuery
+from greenroom.agent.wait import resident_connection
 from greenroom.domain.errors import Superseded, Unusable
 from tests.unit.agent_commands import ReportCall, WaitCall, signal_answer
 from tests.unit.scripted_transport import claimed_task, empty_response, json_response, make_task, problem_response
@@ -90,12 +90,12 @@ def test_superseded_report_sends_no_leave(server: TinyServer, tmp_path: Path) ->
 
 def test_connection_needs_whole_environment() -> None:
     environ = RESIDENT_VARIABLES | {"GREENROOM_URL": "http://a/", "GREENROOM_TOKEN": "t"}
-    assert "conn_kept" == connection_of(environ, "http://a", "builder")
-    assert connection_of(environ, "http://a", "reviewer") is None
-    assert connection_of(environ, "http://b", "builder") is None
-    assert connection_of(environ | {"GREENROOM_TASK": "task_1"}, "http://a", "builder") is None
-    assert connection_of(environ | {"GREENROOM_TOKEN": ""}, "http://a", "builder") is None
-    assert connection_of(RESIDENT_VARIABLES, "http://a", "builder") is None
+    assert "conn_kept" == resident_connection(environ, "http://a", "builder")
+    assert resident_connection(environ, "http://a", "reviewer") is None
+    assert resident_connection(environ, "http://b", "builder") is None
+    assert resident_connection(environ | {"GREENROOM_TASK": "task_1"}, "http://a", "builder") is None
+    assert resident_connection(environ | {"GREENROOM_TOKEN": ""}, "http://a", "builder") is None
+    assert resident_connection(RESIDENT_VARIABLES, "http://a", "builder") is None
 
 
 def test_claim_of_other_connection_is_ignored(server: TinyServer, tmp_path: Path) -> None:
@@ -103,5 +103,5 @@ def test_claim_of_other_connection_is_ignored(server: TinyServer, tmp_path: Path
     call.wait()
     other = dict(os.environ) | {"GREENROOM_CONNECTION": "conn_other"}
     with pytest.raises(Unusable):
-        claim_file.choose(tmp_path, server.url, Wanted(), other)
-    assert claimed_task().id == claim_file.choose(tmp_path, server.url, Wanted(), os.environ).task
+        claim_file.resolve_claim(tmp_path, server.url, ClaimQuery(), other)
+    assert claimed_task().id == claim_file.resolve_claim(tmp_path, server.url, ClaimQuery(), os.environ).task

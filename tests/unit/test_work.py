@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from greenroom.agent import work
-from greenroom.agent.work import environment_for
-from greenroom.cli.exits import FAILED, code_of
-from greenroom.client.transport import Response
-from greenroom.clock import SystemClock, instant_of, seconds_of
+from greenroom.agent.work import make_environment
+from greenroom.cli.errors import FAILED, exit_code
+from greenroom.client.http_transport import Response
+from greenroom.clock import SystemClock, format_instant, parse_instant
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unusable
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import TaskRef
@@ -35,7 +35,7 @@ from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.process
 
-LIMITS = Reliability(
+LIMITS = Limits(
     heartbeat_interval_s=20.0,
     heartbeat_ttl_s=60.0,
     stop_grace_s=PATIENCE_S,
@@ -178,7 +178,7 @@ def test_crash_loop_then_failed_probe_run_needs_user(server: TinyServer, tmp_pat
     work_call = WorkCall(server, tmp_path)
     with pytest.raises(GreenroomError, match="until a user starts it again: its probe run failed too") as caught:
         work_call.work("import sys; sys.exit(3)")
-    assert FAILED == code_of(caught.value)
+    assert FAILED == exit_code(caught.value)
     assert "then run: greenroom work demo --role builder" in caught.value.guidance
     lines = work_call.err.getvalue().splitlines()
     assert 1 == len([line for line in lines if line.startswith("crash-looping, one probe run follows: 3 ")])
@@ -204,7 +204,7 @@ def test_missing_login_needs_user(server: TinyServer, tmp_path: Path) -> None:
     work_call = WorkCall(server, tmp_path)
     with pytest.raises(GreenroomError, match=r"paused until a user starts it again: .*the key is void") as caught:
         work_call.work(result_script(status="login_required", reason="the key is void"))
-    assert FAILED == code_of(caught.value)
+    assert FAILED == exit_code(caught.value)
     assert "then run: greenroom work demo --role builder" in caught.value.guidance
     assert ["stopped"] == [body["cause"] for body in work_call.bodies("POST leave")]
 
@@ -218,14 +218,14 @@ def test_rate_limit_pauses_without_failure(server: TinyServer, tmp_path: Path) -
 
     def write_result(server: TinyServer, body: Any) -> Response | None:
         """Write the result between the run's end and the reading of it, so that the limit is still in the future."""
-        instants.append(instants[0] if instants else instant_of(SystemClock().wall() + 2.0))
+        instants.append(instants[0] if instants else format_instant(SystemClock().wall() + 2.0))
         result = {"status": "rate_limited", "until": instants[0], "reason": "too many requests"}
         Path(path_file.read_text()).write_text(json.dumps(result))
         return original_answer(server, body)
 
     server.answers["GET task_1"] = write_result
     assert 130 == work_call.work(f"import os; open({str(path_file)!r}, 'w').write(os.environ['GREENROOM_RESULT'])")
-    assert SystemClock().wall() >= seconds_of(instants[0])
+    assert SystemClock().wall() >= parse_instant(instants[0])
     lines = [line for line in work_call.err.getvalue().splitlines() if line.startswith("paused: ")]
     assert instants[0] in lines[0]
     assert "too many requests" in lines[0]
@@ -338,7 +338,7 @@ def test_drain_finishes_task_first(server: TinyServer, tmp_path: Path) -> None:
 def test_command_environment() -> None:
     parent = {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "operator", "GREENROOM_DATA_DIR": "/there"}
     variables = {"GREENROOM_TOKEN": "attempt"}
-    assert {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "attempt"} == environment_for(
+    assert {"PATH": "/bin", "SOME_API_KEY": "theirs", "GREENROOM_TOKEN": "attempt"} == make_environment(
         parent, variables
     )
 

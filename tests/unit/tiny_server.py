@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.client.transport import Response
+from greenroom.client.http_transport import Response
 from tests.waiting import PATIENCE_S
 
 AnswerFunction = Callable[["TinyServer", Any], Response | None]

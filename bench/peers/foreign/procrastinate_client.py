@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from bench.peers.foreign.answering import answer
-from bench.peers.foreign.procrastinate_tasks import app, listener, nothing, telling
+from bench.peers.foreign.call_loop import answer_calls
+from bench.peers.foreign.procrastinate_tasks import app, noop_job, report_address, reporting_job
 
 PATIENCE_S: Final = 30.0
-LOOK_S: Final = 0.01
-OPEN: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
-FAILED: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status NOT IN ('todo', 'doing', 'succeeded')"
+POLL_S: Final = 0.01
+OPEN_SQL: Final = "SELECT count(*) AS count FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
+FAILED_SQL: Final = (
+    "SELECT count(*) AS count FROM procrastinate_jobs WHERE status NOT IN ('todo', 'doing', 'succeeded')"
+)
 
 
 async def open_app() -> None:
@@ -28,10 +30,10 @@ async def rate(count: int, in_flight: int) -> float:
     started_at = time.monotonic()
     async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(submit(left) for _ in range(in_flight)))
-        while await ask(OPEN):  # noqa: ASYNC110 - the event is in the database
-            await asyncio.sleep(LOOK_S)
+        while await count_jobs(OPEN_SQL):  # noqa: ASYNC110 - the event is in the database
+            await asyncio.sleep(POLL_S)
     passed_s = time.monotonic() - started_at
-    if failed := await ask(FAILED):
+    if failed := await count_jobs(FAILED_SQL):
         raise RuntimeError(f"{failed} no-op jobs failed")
     return count / passed_s
 
@@ -39,10 +41,10 @@ async def rate(count: int, in_flight: int) -> float:
 async def submit(left: Iterator[int]) -> None:
     """Submit one job after another while there are any left."""
     for _ in left:
-        await nothing.defer_async()
+        await noop_job.defer_async()
 
 
-async def ask(query: str) -> int:
+async def count_jobs(query: str) -> int:
     """Run a query that counts jobs; the count."""
     return int((await app.connector.execute_query_one_async(query))["count"])
 
@@ -57,9 +59,9 @@ async def dispatches(reports: socket.socket, seconds: float, pause_s: float) -> 
     while time.monotonic() < ends_at:
         await asyncio.sleep(pause_s)
         sent_at = time.monotonic()
-        await telling.defer_async()
+        await reporting_job.defer_async()
         began_at = float(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(reports, 64), PATIENCE_S))
-        while await ask(OPEN):
+        while await count_jobs(OPEN_SQL):
             pass
         taken.append((began_at - sent_at, time.monotonic() - sent_at))
     return taken
@@ -68,10 +70,10 @@ async def dispatches(reports: socket.socket, seconds: float, pause_s: float) -> 
 def main() -> None:
     """Answer calls until stdin ends, all on one event loop: the connection pool belongs to it."""
     with asyncio.Runner() as runner, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reports:
-        reports.bind(listener)
+        reports.bind(report_address)
         reports.setblocking(False)
         runner.run(open_app())
-        answer(
+        answer_calls(
             {
                 "open": os.getpid,
                 "rate": lambda count, in_flight: runner.run(rate(int(count), int(in_flight))),

@@ -3,8 +3,8 @@
 import asyncio
 import os
 
-from bench.peers.foreign.answering import answer
-from bench.peers.foreign.procrastinate_mortals import mortal
+from bench.peers.foreign.call_loop import answer_calls
+from bench.peers.foreign.procrastinate_killed_tasks import killed_job
 from bench.peers.foreign.procrastinate_tasks import app
 
 
@@ -16,14 +16,14 @@ async def open_app() -> None:
 
 async def submit(key: str) -> None:
     """Submit one job."""
-    await mortal.defer_async(key=key)
+    await killed_job.defer_async(key=key)
 
 
 def main() -> None:
     """Answer calls until stdin ends, all on one event loop: the connection pool belongs to it."""
     with asyncio.Runner() as runner:
         runner.run(open_app())
-        answer({"open": os.getpid, "submit": lambda key: runner.run(submit(key))})
+        answer_calls({"open": os.getpid, "submit": lambda key: runner.run(submit(key))})
         runner.run(app.close_async())
 
 

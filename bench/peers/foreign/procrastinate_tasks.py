@@ -7,19 +7,19 @@ import time
 import procrastinate  # type: ignore[import-not-found, unused-ignore]
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_DATABASE"]))
-listener = os.environ["BENCH_LISTENER"]
+report_address = os.environ["BENCH_LISTENER"]
 """Path of a datagram socket for reports: a job has no result that its client could read."""
-teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+report_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 async def do_nothing() -> None:
     """The job: nothing."""
 
 
-async def tell() -> None:
+async def report_start() -> None:
     """Report when it began, by the clock that all processes share; a datagram takes a few microseconds."""
-    teller.sendto(repr(time.monotonic()).encode(), listener)
+    report_socket.sendto(repr(time.monotonic()).encode(), report_address)
 
 
-nothing = app.task(do_nothing, name="nothing")
-telling = app.task(tell, name="telling")
+noop_job = app.task(do_nothing, name="nothing")
+reporting_job = app.task(report_start, name="telling")

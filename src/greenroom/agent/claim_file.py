@@ -12,7 +12,7 @@ import msgspec
 from greenroom.domain.errors import Unusable
 from greenroom.domain.ids import is_name
 from greenroom.settings import paths
-from greenroom.settings.private_file import read_record, write_record
+from greenroom.settings.files import read_record, write_record
 
 NO_CLAIM = "no_claim"
 
@@ -42,7 +42,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.state == OPEN
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What a command's flags say about the task it is for."""
 
     task: str | None = None
@@ -81,7 +81,7 @@ def remove(data_dir: Path, claim: Claim) -> None:
         path_of(data_dir, claim).unlink()
 
 
-def forget_old(data_dir: Path, url: str, room: str, role: str, before: float) -> None:
+def remove_expired(data_dir: Path, url: str, room: str, role: str, before: float) -> None:
     """Remove the role's files from before that wall-clock second: their tokens have expired."""
     for path in paths.claims(data_dir, url, room, role).glob("*"):
         with contextlib.suppress(OSError):
@@ -96,13 +96,13 @@ def all_claims(data_dir: Path, url: str) -> list[Claim]:
     return [claim for path in found if (claim := read_record(path, Claim)) is not None]
 
 
-def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str]) -> Claim:
+def resolve_claim(data_dir: Path, url: str, wanted: ClaimQuery, environ: Mapping[str, str]) -> Claim:
     """Return the claim that a command is for: by its flags, else by its environment, else the only open one.
 
     A finished one is returned only for a command that names its task, and only if no open one matches. Raises Unusable
     (`no_claim`), with a list of the open ones, if no claim or more than one matches.
     """
-    own = told_by(environ, url)
+    own = claim_of_environment(environ, url)
     if own is not None and wanted.task in (None, own.task) and wanted.attempt in (None, own.attempt):
         return own
     task = wanted.task or (environ.get("GREENROOM_TASK") if wanted.attempt is None else None)
@@ -113,27 +113,27 @@ def choose(data_dir: Path, url: str, wanted: Wanted, environ: Mapping[str, str])
         if task in (None, claim.task)
         and wanted.attempt in (None, claim.attempt)
         # A named task needs no role: the environment may have one for another purpose.
-        and (task is not None or is_of_role(claim, wanted, environ))
+        and (task is not None or matches_role(claim, wanted, environ))
     ]
     candidates = [claim for claim in matching if claim.is_open] or (matching if task is not None else [])
     if len(candidates) == 1:
         return candidates[0]
-    raise unclear(candidates, [claim for claim in claims if claim.is_open], data_dir)
+    raise no_claim_error(candidates, [claim for claim in claims if claim.is_open], data_dir)
 
 
-def is_of_role(claim: Claim, wanted: Wanted, environ: Mapping[str, str]) -> bool:
+def matches_role(claim: Claim, wanted: ClaimQuery, environ: Mapping[str, str]) -> bool:
     """Return whether a claim is of the wanted role, in the wanted room."""
     room = wanted.room or environ.get("GREENROOM_ROOM")
     role = wanted.role or environ.get("GREENROOM_ROLE")
-    return role in (None, claim.role) and (room in (None, claim.room) or kept_as(claim, environ))
+    return role in (None, claim.role) and (room in (None, claim.room) or is_kept_by_daemon(claim, environ))
 
 
-def kept_as(claim: Claim, environ: Mapping[str, str]) -> bool:
+def is_kept_by_daemon(claim: Claim, environ: Mapping[str, str]) -> bool:
     """Return whether the claim is of the participant that a daemon keeps for this process, in any form of the room."""
     return claim.connection_id == environ.get("GREENROOM_CONNECTION")
 
 
-def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
+def claim_of_environment(environ: Mapping[str, str], url: str) -> Claim | None:
     """Return the claim of a process that was run for one task: its environment holds all of it. Else None."""
     names = ("TASK", "ATTEMPT", "CONNECTION", "TOKEN")
     task, attempt, connection_id, token = (environ.get(f"GREENROOM_{name}", "") for name in names)
@@ -150,7 +150,7 @@ def told_by(environ: Mapping[str, str], url: str) -> Claim | None:
     )
 
 
-def unclear(candidates: list[Claim], open_claims: list[Claim], data_dir: Path) -> Unusable:
+def no_claim_error(candidates: list[Claim], open_claims: list[Claim], data_dir: Path) -> Unusable:
     """Return the error for a command that matches no claim, or several."""
     shown = candidates or open_claims
     listing = "".join(f"\n  --task {c.task} --attempt {c.attempt}   ({c.role} in {c.room})" for c in shown)

@@ -13,11 +13,11 @@ from typing import TextIO
 
 import msgspec
 
-from greenroom.agent import claim_file, sitting_file
-from greenroom.agent.claim_file import Claim, Wanted
-from greenroom.agent.guide import Guide, show_note
-from greenroom.client import transport
-from greenroom.client.session import Session
+from greenroom.agent import claim_file, connection_file
+from greenroom.agent.claim_file import Claim, ClaimQuery
+from greenroom.agent.instructions import Instructions, format_note_lines
+from greenroom.client import http_transport
+from greenroom.client.api_client import ApiClient
 from greenroom.domain.errors import (
     Conflict,
     GreenroomError,
@@ -27,10 +27,10 @@ from greenroom.domain.errors import (
     Unavailable,
     Unusable,
 )
-from greenroom.domain.sitting import SUPERSEDED as SEAT_SUPERSEDED
+from greenroom.domain.participant import SUPERSEDED as SEAT_SUPERSEDED
 from greenroom.domain.task import Note, Task
 from greenroom.settings import paths
-from greenroom.settings.private_file import write_text
+from greenroom.settings.files import write_text
 from greenroom.settings.resolve import Settings
 
 DONE, FAILED, USAGE, SUPERSEDED, UNREACHABLE = 0, 1, 2, 4, 69
@@ -38,39 +38,39 @@ DONE, FAILED, USAGE, SUPERSEDED, UNREACHABLE = 0, 1, 2, 4, 69
 
 def run_started(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Report that the agent begins."""
-    report = Report(arguments, settings, out, err, "task-started")
+    report = TaskReport(arguments, settings, out, err, "task-started")
     return report.run(lambda session, claim: session.start(claim.task, claim.connection_id, claim.attempt))
 
 
 def run_progress(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Report how far the agent is."""
     text = arguments.text
-    report = Report(arguments, settings, out, err, "report-progress")
+    report = TaskReport(arguments, settings, out, err, "report-progress")
     return report.run(lambda session, claim: session.progress(claim.task, claim.connection_id, claim.attempt, text))
 
 
 def run_complete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Give the result to the user: the request is done."""
     text = arguments.text or ""
-    report = Report(arguments, settings, out, err, "task-complete", text)
+    report = TaskReport(arguments, settings, out, err, "task-complete", text)
     return report.run(lambda session, claim: session.complete(claim.task, claim.connection_id, claim.attempt, text))
 
 
 def run_handoff(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Give the result to another role, or to the user."""
     to, text = arguments.to, arguments.text
-    report = Report(arguments, settings, out, err, "handoff", text, ("--to", to))
+    report = TaskReport(arguments, settings, out, err, "handoff", text, ("--to", to))
     return report.run(lambda session, claim: session.handoff(claim.task, claim.connection_id, claim.attempt, to, text))
 
 
 def run_decline(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Report why the agent cannot do the task, so that a user looks at it."""
     reason = arguments.text
-    report = Report(arguments, settings, out, err, "decline", reason)
+    report = TaskReport(arguments, settings, out, err, "decline", reason)
     return report.run(lambda session, claim: session.decline(claim.task, claim.connection_id, claim.attempt, reason))
 
 
-class Report:
+class TaskReport:
     """One call of one of these commands. `result` is the text that ends the task; None if the task goes on.
 
     A result may be handed in again, and is answered as the first time: an agent cannot always know whether its command
@@ -87,22 +87,24 @@ class Report:
         result: str | None = None,
         words: tuple[str, ...] = (),
     ) -> None:
-        self._wanted = Wanted(task=arguments.task, attempt=arguments.attempt, room=arguments.room, role=arguments.role)
+        self._wanted = ClaimQuery(
+            task=arguments.task, attempt=arguments.attempt, room=arguments.room, role=arguments.role
+        )
         self._is_json = arguments.json
         self._settings, self._out, self._err = settings, out, err
         self._verb, self._result, self._words = verb, result, words
-        self._guide = Guide(settings)
+        self._guide = Instructions(settings)
 
-    def run(self, call: Callable[[Session, Claim], Task]) -> int:
+    def run(self, call: Callable[[ApiClient, Claim], Task]) -> int:
         try:
-            claim = claim_file.choose(self._settings.data_dir, self._settings.url, self._wanted, os.environ)
+            claim = claim_file.resolve_claim(self._settings.data_dir, self._settings.url, self._wanted, os.environ)
         except Unusable as error:
             print(f"error: {error.detail}\n{error.guidance}", file=self._err)
             return USAGE
         if not claim.is_open and self._result is None:
             return self._reject_finished(claim)
         limits = self._settings.limits
-        session = Session(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
+        session = ApiClient(claim.url, claim.token, limits, patience_s=limits.first_contact_s)
         try:
             task = call(session, claim)
         except Conflict as error:
@@ -110,7 +112,7 @@ class Report:
         except Unavailable as error:
             return self._unreachable(claim, error)
         except GreenroomError as error:
-            if is_word_of_the_end(error):
+            if is_attempt_over(error):
                 return self._reject(claim, error, is_kept=False)
             raise self._refused(claim, error) from None
         finally:
@@ -132,7 +134,7 @@ class Report:
         went = f", handed to {task.handed_to}" if self._result is not None and task.handed_to else ""
         print(f"{task.id} (attempt {task.attempt}) is {task.status}{went}", file=self._out)
         for note in notes:
-            print("\n".join(show_note(note)), file=self._out)
+            print("\n".join(format_note_lines(note)), file=self._out)
         for purpose, command in following.items():
             print(f"next, {purpose}: {command}", file=self._out)
 
@@ -156,17 +158,17 @@ class Report:
     def _next_commands(self, claim: Claim) -> dict[str, str]:
         """Return the commands to run next, by purpose."""
         if self._result is None:
-            verbs = self._guide.at_work(claim)
+            verbs = self._guide.task_commands(claim)
             return {"to hand your result on": verbs["handoff"], "if the whole request is done": verbs["task-complete"]}
         if self._is_run_for_task(claim):
             return {"as your task is over": "exit"}
-        return {"for another task": self._guide.wait(claim.room, claim.role)}
+        return {"for another task": self._guide.wait_command(claim.room, claim.role)}
 
     def _reject_finished(self, claim: Claim) -> int:
         """Print that the task is over, for an agent that goes on after it has handed in its result."""
         print(
             f"error: Attempt {claim.attempt} at {claim.task} is over: you have handed in its result.\n"
-            f"Stop working on it. next, for another task: {self._guide.wait(claim.room, claim.role)}",
+            f"Stop working on it. next, for another task: {self._guide.wait_command(claim.room, claim.role)}",
             file=self._err,
         )
         return SUPERSEDED
@@ -178,7 +180,7 @@ class Report:
         if self._result is None:
             print(
                 "Stop working on this task. If you already have a result, hand it in; it is kept as a late result. "
-                f"next, if you have a result: {self._guide.at_work(claim)['task-complete']}",
+                f"next, if you have a result: {self._guide.task_commands(claim)['task-complete']}",
                 file=self._err,
             )
         else:
@@ -201,12 +203,12 @@ class Report:
         Only if the participant itself is superseded: an attempt may be over while its participant continues, perhaps
         with another task.
         """
-        if claim_file.kept_as(claim, os.environ):
+        if claim_file.is_kept_by_daemon(claim, os.environ):
             return  # Its daemon ends this process, and reports that.
-        session = Session(claim.url, self._settings.token, self._settings.limits)
+        session = ApiClient(claim.url, self._settings.token, self._settings.limits)
         with contextlib.closing(session), contextlib.suppress(GreenroomError):
             if session.beat(claim.room, claim.role, claim.connection_id).status != SEAT_SUPERSEDED:
-                print(f"next, for another task: {self._guide.wait(claim.room, claim.role)}", file=self._err)
+                print(f"next, for another task: {self._guide.wait_command(claim.room, claim.role)}", file=self._err)
                 return
             print(
                 f"Another agent has the role {claim.role}. Stop. Do not wait for its tasks unless a user asks for it.",
@@ -218,7 +220,7 @@ class Report:
         """Return the error of an invalid call; its text is saved, so that the corrected command can send it."""
         # A role that may be wrong is not repeated in the command.
         words = ("--to", "ROLE") if self._words and isinstance(error, Unusable) else self._words
-        again = self._guide.on(self._verb, claim, *words)
+        again = self._guide.attempt_command(self._verb, claim, *words)
         path = self._save_text(claim)
         kept = f"Your text is saved in {path}. " if path is not None else ""
         following = f"{again} - < {path}" if path is not None else again
@@ -227,13 +229,13 @@ class Report:
 
     def _unreachable(self, claim: Claim, error: Unavailable) -> int:
         print(f"error: {error.detail}\n{error.guidance}", file=self._err)
-        again = self._guide.on(self._verb, claim, *self._words)
+        again = self._guide.attempt_command(self._verb, claim, *self._words)
         path = self._save_text(claim)
         if path is not None:
             print(f"Your text is saved in {path}. next, when the server is back: {again} - < {path}", file=self._err)
         else:
             print(f"next, when the server is back: {again}", file=self._err)
-        return UNREACHABLE if error.code == transport.UNREACHABLE else FAILED
+        return UNREACHABLE if error.code == http_transport.UNREACHABLE else FAILED
 
     def _save_text(self, claim: Claim) -> Path | None:
         """Save the text for another try; return None if there is none, or if it cannot be saved."""
@@ -252,20 +254,20 @@ class Report:
         if self._is_run_for_task(claim) or not claim.is_open:
             return
         claim_file.finish(self._settings.data_dir, claim)
-        folder = paths.sittings(self._settings.data_dir, claim.url, claim.room, claim.role)
+        folder = paths.participants(self._settings.data_dir, claim.url, claim.room, claim.role)
         # The server has the result, and that is what counts: an error with a local file must not look like a failure.
         with contextlib.suppress(OSError):
             self._draft(claim).unlink(missing_ok=True)
-            sitting_file.finish(folder, claim.connection_id)
+            connection_file.record_finish(folder, claim.connection_id)
 
     def _draft(self, claim: Claim) -> Path:
         return claim_file.path_of(self._settings.data_dir, claim).with_suffix(f".{self._verb}.txt")
 
     def _is_run_for_task(self, claim: Claim) -> bool:
         """Return whether the calling process was run for this one task, and so has no claim file."""
-        return claim_file.told_by(os.environ, self._settings.url) == claim
+        return claim_file.claim_of_environment(os.environ, self._settings.url) == claim
 
 
-def is_word_of_the_end(error: GreenroomError) -> bool:
+def is_attempt_over(error: GreenroomError) -> bool:
     """Return whether an attempt's token was refused because its attempt is over: it allows every other call here."""
     return isinstance(error, Refused) and not isinstance(error, Unauthorized) and error.code == Refused.code

@@ -6,16 +6,16 @@ The task is the agent's once its claim file is written and its text is printed; 
 import contextlib
 import os
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import TextIO
 
-from greenroom.agent import claim_file, sitting_file
-from greenroom.agent.guide import Guide
-from greenroom.agent.handing import Handing
-from greenroom.agent.harness import slice_s
-from greenroom.agent.interruption import Interrupted, interruptible
-from greenroom.agent.residence import ResidentWait, connection_of
-from greenroom.agent.seat import Seat, sit_down
-from greenroom.client.session import Session
+from greenroom.agent import claim_file, connection_file
+from greenroom.agent.host_limits import default_wait_s
+from greenroom.agent.instructions import Instructions, TaskDelivery
+from greenroom.agent.interrupts import Interrupted, interruptible
+from greenroom.agent.participation import Participation, join_role
+from greenroom.client.api_client import ApiClient
+from greenroom.client.claim_loop import ClaimLoop
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.domain.ids import check_name, is_name
@@ -32,25 +32,25 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     check_name("role", arguments.role)
     if not is_name(arguments.room):  # a room's id is no valid new name, but it identifies a room
         check_name("room", arguments.room)
-    kept_as = connection_of(os.environ, settings.url, arguments.role)
+    kept_as = resident_connection(os.environ, settings.url, arguments.role)
     if kept_as is not None:
         return ResidentWait(arguments, settings, out, err, kept_as).run()
-    return Wait(arguments, settings, out, err).run()
+    return WaitCommand(arguments, settings, out, err).run()
 
 
-class Wait:
+class WaitCommand:
     """One call of the command."""
 
     def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> None:
         self._room, self._role = arguments.room, arguments.role
         self._take_over = arguments.take_over
-        self._timeout_s = slice_s(os.environ) if arguments.timeout is None else arguments.timeout
+        self._timeout_s = default_wait_s(os.environ) if arguments.timeout is None else arguments.timeout
         self._settings, self._err = settings, err
-        self._handing = Handing(settings, self._room, self._role, out, arguments.json)
-        self._guide = Guide(settings)
+        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
+        self._guide = Instructions(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
-        self._folder = paths.sittings(settings.data_dir, settings.url, self._room, self._role)
-        self._seat: Seat | None = None
+        self._folder = paths.participants(settings.data_dir, settings.url, self._room, self._role)
+        self._seat: Participation | None = None
 
     def run(self) -> int:
         try:
@@ -58,7 +58,7 @@ class Wait:
                 return self._wait()
         except Interrupted as signal:
             self._give_up(f"interrupted by {signal}")
-            self._print(f"interrupted; next, to wait again: {self._guide.wait(self._room, self._role)}")
+            self._print(f"interrupted; next, to wait again: {self._guide.wait_command(self._room, self._role)}")
             return INTERRUPTED
         except GreenroomError as error:
             self._end_participation(isinstance(error, Unavailable))
@@ -69,48 +69,48 @@ class Wait:
             raise ConfigurationError(
                 f"The files of {self._role} cannot be written: {error}.",
                 "Free space there or make it writable, or choose another folder with --data-dir. Then run it again: "
-                f"{self._guide.wait(self._room, self._role)}",
+                f"{self._guide.wait_command(self._room, self._role)}",
             ) from error
 
     def _wait(self) -> int:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
-        claim_file.forget_old(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
-        for deserted in sitting_file.deserted(self._folder):
+        claim_file.remove_expired(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
+        for deserted in connection_file.find_deserted(self._folder):
             self._leave_for(deserted)
-        carried = sitting_file.take_up(self._folder, kept_since)
+        carried = connection_file.take_reusable(self._folder, kept_since)
         if carried is not None:
-            sitting_file.note(self._folder, carried, sitting_file.WAITING)
-        seat = sit_down(self._make_seat, carried, self._take_over, self._entropy)
+            connection_file.record_state(self._folder, carried, connection_file.WAITING)
+        seat = join_role(self._make_seat, carried, self._take_over, self._entropy)
         self._print(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
-        sitting_file.note(self._folder, seat.connection_id, sitting_file.WAITING)
+        connection_file.record_state(self._folder, seat.connection_id, connection_file.WAITING)
         task = seat.next_task(self._timeout_s)
         if task is None:
-            seat.rise()
-            sitting_file.note(self._folder, seat.connection_id, sitting_file.PAUSED)
-            self._print(f"no task yet; call again to go on waiting: {self._guide.wait(self._room, self._role)}")
+            seat.stop()
+            connection_file.record_state(self._folder, seat.connection_id, connection_file.PAUSED)
+            self._print(f"no task yet; call again to go on waiting: {self._guide.wait_command(self._room, self._role)}")
             return NOTHING_YET
         return self._deliver(seat, task)
 
-    def _deliver(self, seat: Seat, task: ClaimedTask) -> int:
+    def _deliver(self, seat: Participation, task: ClaimedTask) -> int:
         """Give the task to the agent: first what its later commands need, then the text."""
         try:
-            self._handing.keep(task, seat.connection_id)
-            sitting_file.note(self._folder, seat.connection_id, sitting_file.HANDED)
-            self._handing.show(task)
+            self._handing.store_claim(task, seat.connection_id)
+            connection_file.record_state(self._folder, seat.connection_id, connection_file.TASK_PRINTED)
+            self._handing.print_task(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
             self._print(
                 f"error: {task.id} could not be printed ({error}); it was released, and waits for {self._role}. "
-                f"next, to get it again: {self._guide.wait(self._room, self._role)}"
+                f"next, to get it again: {self._guide.wait_command(self._room, self._role)}"
             )
-            self._handing.silence()
+            self._handing.discard_output()
             return FAILED
-        seat.rise()
+        seat.stop()
         return DONE
 
-    def _make_seat(self, connection_id: str, if_vacant: bool) -> Seat:
+    def _make_seat(self, connection_id: str, if_vacant: bool) -> Participation:
         self._end_participation(False)  # The previous participant, which the server has closed.
-        self._seat = Seat(
+        self._seat = Participation(
             self._connect,
             self._room,
             self._role,
@@ -126,11 +126,11 @@ class Wait:
     def _end_participation(self, is_unsure: bool) -> None:
         """Stop the participant; keep its file for the next call only if the server may have it and did not answer."""
         if self._seat is not None:
-            self._seat.rise()
-            sitting_file.remove(self._folder, self._seat.connection_id)
+            self._seat.stop()
+            connection_file.remove(self._folder, self._seat.connection_id)
             if is_unsure:
                 with contextlib.suppress(OSError):
-                    sitting_file.note(self._folder, self._seat.connection_id, sitting_file.PAUSED)
+                    connection_file.record_state(self._folder, self._seat.connection_id, connection_file.PAUSED)
 
     def _leave_for(self, deserted: str) -> None:
         """Leave for a process that was killed while it waited on this computer.
@@ -146,20 +146,86 @@ class Wait:
             pass  # the server has no such participant any more
         finally:
             session.close()
-        sitting_file.remove(self._folder, deserted)
+        connection_file.remove(self._folder, deserted)
 
-    def _connect(self) -> Session:
-        return Session(self._settings.url, self._settings.token, self._settings.limits)
+    def _connect(self) -> ApiClient:
+        return ApiClient(self._settings.url, self._settings.token, self._settings.limits)
 
     def _give_up(self, reason: str) -> None:
         """Leave, and remove what was stored for later commands."""
-        self._handing.take_back()
+        self._handing.remove_claim()
         if self._seat is not None:
-            sitting_file.remove(self._folder, self._seat.connection_id)
+            connection_file.remove(self._folder, self._seat.connection_id)
             if not self._seat.leave(reason=reason):
                 ttl_s = self._settings.limits.heartbeat_ttl_s
                 self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
     def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
+            print(line, file=self._err, flush=True)
+
+
+DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
+
+
+def resident_connection(environ: Mapping[str, str], url: str, role: str) -> str | None:
+    """Return the connection under which a daemon keeps this process in that role; None if it does not.
+
+    A process that was run for one task is kept in no role.
+    """
+    values = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
+    is_this_role = values["URL"].rstrip("/") == url.rstrip("/") and values["ROLE"] == role
+    return values["CONNECTION"] or None if is_this_role and values["TOKEN"] and not values["TASK"] else None
+
+
+class ResidentWait:
+    """One call of the command."""
+
+    def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, connection_id: str) -> None:
+        self._room, self._role = arguments.room, arguments.role
+        self._timeout_s = default_wait_s(os.environ) if arguments.timeout is None else arguments.timeout
+        self._connection_id = connection_id
+        self._err = err
+        self._guide = Instructions(settings)
+        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
+        self._session = ApiClient(settings.url, settings.token, settings.limits)
+
+    def run(self) -> int:
+        again = self._guide.wait_command(self._room, self._role)
+        try:
+            with interruptible(), contextlib.closing(self._session):
+                return self._wait(again)
+        except Interrupted as signal:
+            self._handing.remove_claim()
+            self._print(f"interrupted by {signal}; next, to wait again: {again}")
+            return INTERRUPTED
+
+    def _wait(self, again: str) -> int:
+        claim = ClaimLoop(
+            self._session,
+            self._room,
+            self._role,
+            self._connection_id,
+            lambda: True,  # The daemon ensures it. While it cannot, the server refuses the claim; it is retried.
+            lambda: None,
+            SystemClock(),
+            SystemEntropy(),
+        )
+        self._print(f"waiting as {self._role} in {self._room} ({self._connection_id}, kept by this machine's daemon)")
+        task = claim.next_task(self._timeout_s)
+        if task is None:
+            self._print(f"no task yet; call again to go on waiting: {again}")
+            return NOTHING_YET
+        try:
+            self._handing.store_claim(task, self._connection_id)
+            self._handing.print_task(task)
+        except OSError as error:
+            self._handing.remove_claim()
+            self._print(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
+            self._handing.discard_output()
+            return FAILED
+        return DONE
+
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):
             print(line, file=self._err, flush=True)

@@ -13,25 +13,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from greenroom.agent.guide import Guide
-from greenroom.agent.interruption import Interrupted, interruptible
-from greenroom.agent.seat import DRAINED, Seat, new_connection_id
-from greenroom.client.briefing import next_in_line, task_environment
-from greenroom.client.errand import Errand
-from greenroom.client.outcome import DID_ITSELF, DONE, FAILED, NOT_BEGUN, PAUSED, STOPPED, Outcome
-from greenroom.client.plan import Plan
-from greenroom.client.session import Cause, Session
-from greenroom.clock import SystemClock, instant_of, seconds_of
-from greenroom.domain import supervision
+from greenroom.agent.instructions import Instructions
+from greenroom.agent.interrupts import Interrupted, interruptible
+from greenroom.agent.participation import DRAINED, Participation, new_connection_id
+from greenroom.client.api_client import ApiClient, Cause
+from greenroom.client.run_outcome import DONE, FAILED, NOT_STARTED, PAUSED, SELF_REPORTED, STOPPED, RunOutcome
+from greenroom.client.run_spec import RunSpec, default_receiver, task_environment
+from greenroom.client.task_run import TaskRun
+from greenroom.clock import SystemClock, format_instant, parse_instant
+from greenroom.domain import restart_policy
 from greenroom.domain.errors import GreenroomError, Unusable
+from greenroom.domain.heartbeat_policy import STOP_DRAINED, STOP_SUPERSEDED
 from greenroom.domain.ids import USER
-from greenroom.domain.presence import STOP_DRAINED, STOP_SUPERSEDED
-from greenroom.domain.reliability import PREFIX
-from greenroom.domain.supervision import History, Step
+from greenroom.domain.limits import VARIABLE_PREFIX
+from greenroom.domain.restart_policy import RestartHistory, RestartStep
 from greenroom.entropy import SystemEntropy
-from greenroom.process.program import check_program
+from greenroom.process.command import check_program
 from greenroom.settings import paths
-from greenroom.settings.resolve import OWN_VARIABLES, Settings
+from greenroom.settings.resolve import NAMED_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
 DONE_AS_WISHED, INTERRUPTED = 0, 130
@@ -43,10 +42,10 @@ REASON_MAX = 16 * 1024
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Work in `arguments.role` of `arguments.room` until interrupted, drained or superseded; return the exit code."""
-    return Work(arguments, settings, err).run()
+    return WorkCommand(arguments, settings, err).run()
 
 
-class Work:
+class WorkCommand:
     """One call of the command: one participant after another."""
 
     def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
@@ -54,13 +53,13 @@ class Work:
         self._command = tuple(arguments.command)
         self._settings, self._limits, self._err = settings, settings.limits, err
         self._clock, self._entropy = SystemClock(), SystemEntropy()
-        self._guide = Guide(settings)
+        self._guide = Instructions(settings)
         self._then: str | None = arguments.then
-        self._seat: Seat | None = None
-        self._errand: Errand | None = None
+        self._seat: Participation | None = None
+        self._errand: TaskRun | None = None
         self._task: ClaimedTask | None = None
         self._claimed_at = 0.0
-        self._history = History()
+        self._history = RestartHistory()
 
     def run(self) -> int:
         try:
@@ -84,7 +83,7 @@ class Work:
 
     def _find_then(self) -> str:
         """Return the receiver of the output. Raises Unusable for a role that the room does not have."""
-        with contextlib.closing(self._connect().patient(self._limits.first_contact_s)) as session:
+        with contextlib.closing(self._connect().with_patience(self._limits.first_contact_s)) as session:
             roles = [role.name for role in session.snapshot(self._room).roles]
         if self._role not in roles:
             raise Unusable(f"Room {self._room} has no role {self._role!r}.", f"Its roles are: {', '.join(roles)}.")
@@ -92,31 +91,31 @@ class Work:
             raise Unusable(
                 f"Room {self._room} has no role {self._then!r}.", f"Use --then with one of: {', '.join(roles)}, {USER}."
             )
-        return self._then or next_in_line(roles, self._role)
+        return self._then or default_receiver(roles, self._role)
 
     def _wait_for_restart(self) -> None:
         """Wait for as long as the policy says, and print it once. Raises GreenroomError if a user has to act first."""
         step = self._next_step()
-        if self._history.needs_person:
+        if self._history.needs_user:
             raise GreenroomError(
                 f"{self._role} in {self._room} is {step.reason}",
                 f"It is not run again by itself. Fix the cause, then run: {self._restart_command()}",
             )
         if step.until is not None:
-            until = instant_of(self._clock.wall() + step.until - self._clock.boottime())
+            until = format_instant(self._clock.wall() + step.until - self._clock.boottime())
             self._print(f"{step.reason} (until {until})")
         while step.until is not None:
             self._wait(min(step.until - self._clock.boottime(), self._limits.wait_step_s))
             step = self._next_step()
-        if self._history.is_parked:
+        if self._history.is_probe_run:
             self._print(step.reason)
 
-    def _next_step(self) -> Step:
-        return supervision.decide(True, GENERATION, None, self._history, self._clock.boottime())
+    def _next_step(self) -> RestartStep:
+        return restart_policy.decide_step(True, GENERATION, None, self._history, self._clock.boottime())
 
     def _join_and_work(self, patience_s: float) -> None:
         """Join, and run tasks until a run fails: that ends the participant, and with it the attempt."""
-        self._seat = seat = Seat(
+        self._seat = seat = Participation(
             self._connect,
             self._room,
             self._role,
@@ -127,7 +126,7 @@ class Work:
             on_beat=self._check_answer,
             on_end=self._handle_end,
         )
-        seat.sit(patience_s)
+        seat.join(patience_s)
         self._print(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
         while True:
             task = seat.next_task()
@@ -135,56 +134,56 @@ class Work:
             outcome = self._carry_out(seat, task)
             self._print(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
-            if outcome.kind in (DONE, DID_ITSELF):
-                self._history = supervision.succeeded(self._history, GENERATION)
-            elif outcome.kind in (FAILED, PAUSED, NOT_BEGUN):
+            if outcome.kind in (DONE, SELF_REPORTED):
+                self._history = restart_policy.record_success(self._history, GENERATION)
+            elif outcome.kind in (FAILED, PAUSED, NOT_STARTED):
                 self._close(seat, outcome)
                 return
 
-    def _close(self, seat: Seat, outcome: Outcome) -> None:
+    def _close(self, seat: Participation, outcome: RunOutcome) -> None:
         """End the participant after a run that did not complete its task, and record how long to wait before the next.
 
         The server counts failures, so one is reported until it is received; that of a probe run does not count against
         its task.
         """
-        is_failure = outcome.kind == FAILED and not self._history.is_parked
+        is_failure = outcome.kind == FAILED and not self._history.is_probe_run
         self._history = self._history_after(outcome)
         seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
         self._seat = None
 
-    def _history_after(self, outcome: Outcome) -> History:
+    def _history_after(self, outcome: RunOutcome) -> RestartHistory:
         now, fraction = self._clock.boottime(), self._entropy.fraction()
         if outcome.kind == PAUSED:
-            until = None if outcome.until is None else now + seconds_of(outcome.until) - self._clock.wall()
-            return supervision.paused(self._history, GENERATION, now, until, outcome.detail)
-        record = supervision.ended if outcome.kind == FAILED else supervision.hindered
+            until = None if outcome.until is None else now + parse_instant(outcome.until) - self._clock.wall()
+            return restart_policy.record_pause(self._history, GENERATION, now, until, outcome.detail)
+        record = restart_policy.record_failure if outcome.kind == FAILED else restart_policy.record_failed_start
         return record(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
 
-    def _carry_out(self, seat: Seat, task: ClaimedTask) -> Outcome:
+    def _carry_out(self, seat: Participation, task: ClaimedTask) -> RunOutcome:
         folder = paths.run(self._settings.data_dir, task.id, task.attempt)
         task_variables = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
-        plan = Plan(
+        plan = RunSpec(
             command=self._command,
             cwd=Path.cwd(),
-            env=environment_for(os.environ, task_variables),
-            then=str(self._then),
+            env=make_environment(os.environ, task_variables),
+            receiver=str(self._then),
             folder=folder,
-            is_mortal=True,
+            ends_with_parent=True,
         )
         session = self._connect()
-        errand = Errand(session, task, seat.connection_id, plan, self._clock)
+        errand = TaskRun(session, task, seat.connection_id, plan, self._clock)
         self._print(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
         self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
         outcome = None
         try:
-            with seat.at_work():
-                outcome = errand.carry_out()
+            with seat.faster_beats():
+                outcome = errand.run()
             return outcome
         finally:
             self._errand = None
             session.close()
             # The output of a run that was stopped, for example by a signal, was not sent anywhere.
-            if has_written(plan) if outcome is None or outcome.kind == STOPPED else outcome.is_kept:
+            if has_output(plan) if outcome is None or outcome.kind == STOPPED else outcome.keeps_files:
                 self._print(f"{task.id}: its whole output is in {plan.stdout}")
             else:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -195,13 +194,13 @@ class Work:
         if errand is None or task is None or sent_at <= self._claimed_at:
             return
         if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
-            errand.doubt()
+            errand.check_ownership()
         elif isinstance(answer, HeartbeatReply):
             self._pass_notes(errand, task, answer.notes)
 
-    def _pass_notes(self, errand: Errand, task: ClaimedTask, texts: Sequence[str]) -> None:
+    def _pass_notes(self, errand: TaskRun, task: ClaimedTask, texts: Sequence[str]) -> None:
         try:
-            new = errand.take_notes(texts)
+            new = errand.deliver_notes(texts)
         except OSError as error:
             self._print(f"{task.id}: a note could not be written for the command: {error}")
             return
@@ -214,7 +213,7 @@ class Work:
         if errand is None or why == STOP_DRAINED:
             return
         if why == STOP_SUPERSEDED:
-            errand.lose("Another agent has taken over the role.")
+            errand.supersede("Another agent has taken over the role.")
         else:
             errand.stop("The server refused this agent.")
 
@@ -227,10 +226,14 @@ class Work:
 
     def _restart_command(self) -> str:
         then = ("--then", self._then) if self._then else ()
-        return self._guide.spell("work", self._room, "--role", self._role, *then) + " -- " + shlex.join(self._command)
+        return (
+            self._guide.format_command("work", self._room, "--role", self._role, *then)
+            + " -- "
+            + shlex.join(self._command)
+        )
 
-    def _connect(self) -> Session:
-        return Session(self._settings.url, self._settings.token, self._limits)
+    def _connect(self) -> ApiClient:
+        return ApiClient(self._settings.url, self._settings.token, self._limits)
 
     def _wait(self, seconds: float) -> None:
         threading.Event().wait(seconds)
@@ -240,14 +243,14 @@ class Work:
             print(line, file=self._err, flush=True)
 
 
-def has_written(plan: Plan) -> bool:
+def has_output(plan: RunSpec) -> bool:
     """Return whether the command has printed anything."""
     with contextlib.suppress(OSError):
         return plan.stdout.stat().st_size > 0
     return False
 
 
-def environment_for(parent: Mapping[str, str], task_variables: Mapping[str, str]) -> dict[str, str]:
+def make_environment(parent: Mapping[str, str], task_variables: Mapping[str, str]) -> dict[str, str]:
     """Return the command's environment: its user's, but of Greenroom's own variables only those of this task."""
-    own = {PREFIX + name for name in OWN_VARIABLES}
+    own = {VARIABLE_PREFIX + name for name in NAMED_VARIABLES}
     return {name: value for name, value in parent.items() if name not in own} | dict(task_variables)

@@ -5,12 +5,12 @@ from typing import TextIO
 
 import shtab
 
-from greenroom.cli.parser import PROGRAM, whole_parser
+from greenroom.cli.parser import PROGRAM, build_full_parser
 from greenroom.settings.resolve import Settings
 
 
 def run(arguments: Namespace, settings: Settings | None, out: TextIO, err: TextIO) -> int:
-    parser = whole_parser()
+    parser = build_full_parser()
     parser.prog = PROGRAM
     print(shtab.complete(parser, shell=arguments.shell), file=out)
     return 0

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
-from greenroom.client.session import Session
-from greenroom.client.transport import HttpTransport, Response, Transport
+from greenroom.client.api_client import ApiClient
+from greenroom.client.http_transport import HttpTransport, Response, Transport
 from greenroom.domain.errors import Unavailable
 from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import INTEGER_MAX
@@ -12,48 +12,48 @@ from greenroom.wire.requests import INTEGER_MAX
 NEWEST = INTEGER_MAX
 """A cursor beyond every event: a stream that starts after it begins with a reset to the newest event."""
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-class Record(Protocol):
+class ListedRecord(Protocol):
     """A record of a paged list. The next page starts after the id of the last one."""
 
     @property
     def id(self) -> str: ...
 
 
-Listed = TypeVar("Listed", bound=Record)
+ListedT = TypeVar("ListedT", bound=ListedRecord)
 
 
-def session_of(settings: Settings, transport: Transport | None = None, patience_s: float = 0.0) -> Session:
+def open_session(settings: Settings, transport: Transport | None = None, patience_s: float = 0.0) -> ApiClient:
     """Open a session with the configured server.
 
     By default (`patience_s` 0) an unreachable server is reported at once, because a user waits for the answer. No lease
     depends on these requests, so each may take its full `request_timeout_s`, however short the heartbeat interval is.
     """
     interval_s = 4 * settings.limits.request_timeout_s
-    return Session(
+    return ApiClient(
         settings.url, settings.token, settings.limits, transport, patience_s=patience_s, interval_s=interval_s
     )
 
 
-def telling_session(settings: Settings, tell: Tell) -> Session:
+def open_reporting_session(settings: Settings, report: Report) -> ApiClient:
     """Open a session whose stream reports by `tell` when it is interrupted and when it resumes."""
-    return session_of(settings, TellingTransport(HttpTransport(settings.url), tell))
+    return open_session(settings, ReportingTransport(HttpTransport(settings.url), report))
 
 
-def all_of(fetch: Callable[[str | None], list[Listed]]) -> list[Listed]:
+def read_pages(fetch: Callable[[str | None], list[ListedT]]) -> list[ListedT]:
     """Read all pages of a list. `fetch` gets the id after which a page starts, None for the first."""
-    records: list[Listed] = []
+    records: list[ListedT] = []
     while page := fetch(records[-1].id if records else None):
         records += page
     return records
 
 
-class TellingTransport:
+class ReportingTransport:
     """A transport that reports once when its stream breaks, and once when it is back."""
 
-    def __init__(self, transport: Transport, tell: Tell) -> None:
+    def __init__(self, transport: Transport, tell: Report) -> None:
         self._transport = transport
         self._report = tell
         self._was_connected = False

@@ -7,55 +7,55 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from greenroom.cli import examination, storeroom, workshop
-from greenroom.cli.examination import OK, PROBLEM, WARNING, Finding
-from greenroom.cli.exits import DONE, FAILED
-from greenroom.cli.output import print_json, visible
+from greenroom.cli import doctor_checks, doctor_local_checks
+from greenroom.cli.doctor_checks import OK, PROBLEM, WARNING, Finding
+from greenroom.cli.errors import DONE, FAILED
+from greenroom.cli.terminal import escape_control, print_json
 from greenroom.clock import SystemClock
-from greenroom.daemon.run import take_inventory
+from greenroom.daemon.run import read_daemon_files
 from greenroom.domain.errors import GreenroomError
-from greenroom.process.discovery import discover
-from greenroom.settings.resolve import Settings, resolve
+from greenroom.process.agent_clis import find_agent_clis
+from greenroom.settings.resolve import Settings, resolve_settings
 
 MARKS = {OK: "ok     ", WARNING: "warning", PROBLEM: "problem"}
 
 
 def run(arguments: Namespace, settings: None, out: TextIO, err: TextIO) -> int:
     """Run all checks; return 1 if there is a problem, 0 if there are at most warnings."""
-    findings = list(chain(examination.examine_python(), examine_configured(arguments)))
+    findings = list(chain(doctor_checks.check_python(), run_configured_checks(arguments)))
     if arguments.json:
         print_json(out, findings)
     else:
         for finding in findings:
-            print(f"{MARKS[finding.level]}  {finding.what}: {visible(finding.detail)}", file=out)
+            print(f"{MARKS[finding.level]}  {finding.what}: {escape_control(finding.detail)}", file=out)
             if finding.next:
                 print(f"         -> {finding.next}", file=out)
     return FAILED if any(finding.level == PROBLEM for finding in findings) else DONE
 
 
-def examine_configured(arguments: Namespace) -> Iterator[Finding]:
+def run_configured_checks(arguments: Namespace) -> Iterator[Finding]:
     """Run the checks that depend on the settings. Invalid settings are the last finding."""
-    yield from examination.examine_variables(os.environ)
+    yield from doctor_checks.check_variables(os.environ)
     try:
-        settings = resolve(vars(arguments), os.environ, Path.cwd())
+        settings = resolve_settings(vars(arguments), os.environ, Path.cwd())
     except GreenroomError as error:
         yield Finding(what="configuration", level=PROBLEM, detail=error.detail, next=error.guidance)
         return
-    yield Finding(what="configuration", level=OK, detail=told(settings))
+    yield Finding(what="configuration", level=OK, detail=describe_settings(settings))
     clock = SystemClock()
-    yield from examination.examine_data_dir(settings)
-    yield from storeroom.examine_sizes(settings)
-    yield from examination.examine_database(settings)
-    yield from examination.examine_token(settings)
-    yield from examination.examine_server(settings, clock)
-    found, now = take_inventory(settings), clock.wall()
-    yield from workshop.examine_machine(settings, found.machine)
-    yield from workshop.examine_harnesses(settings, os.environ)
-    yield from workshop.examine_clis(settings, discover(os.environ))
-    yield from storeroom.examine_runs(settings, found.runs, now)
-    yield from storeroom.examine_outbox(settings, found.facts_at, now)
+    yield from doctor_checks.check_data_dir(settings)
+    yield from doctor_local_checks.check_sizes(settings)
+    yield from doctor_checks.check_database(settings)
+    yield from doctor_checks.check_token(settings)
+    yield from doctor_checks.check_server(settings, clock)
+    found, now = read_daemon_files(settings), clock.wall()
+    yield from doctor_local_checks.check_machine(settings, found.machine)
+    yield from doctor_local_checks.check_harnesses(settings, os.environ)
+    yield from doctor_local_checks.check_clis(settings, find_agent_clis(os.environ))
+    yield from doctor_local_checks.check_runs(settings, found.runs, now)
+    yield from doctor_local_checks.check_outbox(settings, found.reports_written_at, now)
 
 
-def told(settings: Settings) -> str:
+def describe_settings(settings: Settings) -> str:
     project = f"project {settings.project.path}" if settings.project else "no project"
     return f"{settings.url}, {project}"

@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.cli.connection import session_of
-from greenroom.cli.exits import WrongUsage
-from greenroom.cli.output import print_json
+from greenroom.cli.connection import open_session
+from greenroom.cli.errors import UsageError
+from greenroom.cli.terminal import print_json
 from greenroom.domain.errors import ConfigurationError, NotFound, Refused, Unauthorized
-from greenroom.settings import logins, paths
-from greenroom.settings.logins import Login
-from greenroom.settings.resolve import Settings, check_token, check_url, is_loopback, listens_here
+from greenroom.settings import paths, stored_tokens
+from greenroom.settings.resolve import Settings, check_token, check_url, is_local_server, is_loopback
+from greenroom.settings.stored_tokens import StoredToken
 
 LINE_CHARACTERS_MAX = 64 * 1024
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class StoredLogin(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a login as JSON: `token` is `stored` or `none`, `path` the file that holds it."""
 
     url: str
@@ -35,18 +35,18 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     url = settings.url if arguments.server is None else check_url(arguments.server, "URL")
     if arguments.forget:
-        return forget(url, arguments, out)
-    if listens_here(url, settings.data_dir):
-        raise WrongUsage(
+        return forget_token(url, arguments, out)
+    if is_local_server(url, settings.data_dir):
+        raise UsageError(
             f"{url} is this machine's own server; its token is found without a login.", "No login is needed."
         )
     without_token = msgspec.structs.replace(settings, url=url, token=None)
-    session_of(without_token).healthz()  # Before the prompt: fails if no Greenroom server answers.
+    open_session(without_token).healthz()  # Before the prompt: fails if no Greenroom server answers.
     if urlsplit(url).scheme == "http" and not is_loopback(url):
         print(f"warning: {url} is not encrypted: others on the network can read the token.", file=err)
     token = check_token(read_token(url, err), "The input")
     try:
-        session_of(msgspec.structs.replace(without_token, token=token)).task("task_none")
+        open_session(msgspec.structs.replace(without_token, token=token)).task("task_none")
     except Unauthorized as error:
         raise Unauthorized(
             f"{url} rejects this token; nothing was stored.",
@@ -55,9 +55,9 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         ) from error
     except (NotFound, Refused):
         pass  # The token is valid: the server answers NotFound to an operator, Refused to others.
-    path = keep(Login(url=url, token=token))
+    path = store_token(StoredToken(url=url, token=token))
     if arguments.json:
-        print_json(out, Standing(url=url, token="stored", path=str(path)))
+        print_json(out, StoredLogin(url=url, token="stored", path=str(path)))
     print(f"{url} accepts the token; it is stored in {path}.", file=err)
     if os.environ.get("GREENROOM_TOKEN", "").strip():
         print("note: GREENROOM_TOKEN is set and overrides the stored token.", file=err)
@@ -66,23 +66,23 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     return 0
 
 
-def forget(url: str, arguments: Namespace, out: TextIO) -> int:
+def forget_token(url: str, arguments: Namespace, out: TextIO) -> int:
     try:
-        was_there = logins.forget(os.environ, url)
+        was_there = stored_tokens.remove_stored_token(os.environ, url)
     except OSError as error:
         raise ConfigurationError(
             f"The token for {url} cannot be removed: {error}.", "Remove that file by hand."
         ) from error
     if arguments.json:
-        print_json(out, Standing(url=url, token="none"))
+        print_json(out, StoredLogin(url=url, token="none"))
     else:
         print(f"The token for {url} is removed." if was_there else f"No token is stored for {url}.", file=out)
     return 0
 
 
-def keep(login: Login) -> Path:
+def store_token(login: StoredToken) -> Path:
     try:
-        return logins.store(os.environ, login)
+        return stored_tokens.store_token(os.environ, login)
     except OSError as error:
         raise ConfigurationError(
             f"The token cannot be stored in {paths.login(os.environ, login.url)}: {error}.",
@@ -97,5 +97,5 @@ def read_token(url: str, err: TextIO) -> str:
     else:
         token = sys.stdin.readline(LINE_CHARACTERS_MAX)
     if not token.strip():
-        raise WrongUsage("No token was given.", "Type it at the prompt, or pipe it in: `< operator.token`.")
+        raise UsageError("No token was given.", "Type it at the prompt, or pipe it in: `< operator.token`.")
     return token.strip()

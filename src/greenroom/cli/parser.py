@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from greenroom import __version__
-from greenroom.cli.verbs import GROUPS, VERBS, Verb, arguments_of
-from greenroom.settings.spelling import suggestion
+from greenroom.cli.verbs import GROUPS, VERBS, Verb, all_arguments
+from greenroom.settings.suggest import suggest_name
 
 PROGRAM = "greenroom"
 ABOUT = "Runs teams of AI agents in rooms. After a failure, whatever still runs reconnects and resumes its task."
@@ -20,15 +20,15 @@ def parse(argv: Sequence[str]) -> tuple[Verb, Namespace]:
     """Find the verb and parse its arguments. Raises SystemExit as argparse does."""
     found = find_verb(argv)
     if found is None:
-        refuse(argv)
+        exit_with_help(argv)
     verb, rest = found
     own, command = split_command(rest) if verb.takes_command else (rest, [])
-    parser = fill(ArgumentParser(prog=f"{PROGRAM} {verb.name}", **options_of(verb)), verb)
+    parser = add_arguments(ArgumentParser(prog=f"{PROGRAM} {verb.name}", **parser_options(verb)), verb)
     # Intermixed: `send ROOM --to ROLE TEXT` is accepted like `send ROOM TEXT --to ROLE`.
     arguments, unknown = parser.parse_known_intermixed_args(own)
     if unknown:
-        options = [name for names, _ in arguments_of(verb) for name in names if name.startswith("-")]
-        parser.error(f"unrecognized: {' '.join(unknown)}. {suggestion(unknown[0].partition('=')[0], options)}")
+        options = [name for names, _ in all_arguments(verb) for name in names if name.startswith("-")]
+        parser.error(f"unrecognized: {' '.join(unknown)}. {suggest_name(unknown[0].partition('=')[0], options)}")
     if verb.takes_command:
         if not command:
             parser.error("give the command to run for each task after `--`")
@@ -54,9 +54,9 @@ def split_command(rest: list[str]) -> tuple[list[str], list[str]]:
     return rest[:index], rest[index + 1 :]
 
 
-def refuse(argv: Sequence[str]) -> NoReturn:
+def exit_with_help(argv: Sequence[str]) -> NoReturn:
     """Print help, or an error that suggests a verb. Always raises SystemExit."""
-    parser = whole_parser()
+    parser = build_full_parser()
     if not argv:
         parser.print_help()
         parser.exit(2)
@@ -67,14 +67,14 @@ def refuse(argv: Sequence[str]) -> NoReturn:
     subverbs = {verb.name for verb in VERBS if verb.name.startswith(f"{first} ")}
     if not subverbs:
         names = {*GROUPS, *(name for verb in VERBS for name in (verb.name, *verb.aliases))}
-        parser.error(f"there is no verb `{first}`. {suggestion(first, names)}")
+        parser.error(f"there is no verb `{first}`. {suggest_name(first, names)}")
     if len(argv) > 1 and argv[1] not in ("-h", "--help"):
-        parser.error(f"there is no verb `{first} {argv[1]}`. {suggestion(f'{first} {argv[1]}', subverbs)}")
+        parser.error(f"there is no verb `{first} {argv[1]}`. {suggest_name(f'{first} {argv[1]}', subverbs)}")
     parser.parse_args([first, "--help"] if len(argv) > 1 else [first])
     parser.error(f"choose one of: {', '.join(sorted(subverbs))}")
 
 
-def whole_parser() -> ArgumentParser:
+def build_full_parser() -> ArgumentParser:
     """The parser of all verbs."""
     parser = ArgumentParser(prog=PROGRAM, description=ABOUT, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -86,11 +86,11 @@ def whole_parser() -> ArgumentParser:
             group_parser = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
             groups[group] = group_parser.add_subparsers(metavar="VERB", title="verbs")
         branch = groups[group] if group else top
-        fill(branch.add_parser(last, help=verb.help, aliases=verb.aliases, **options_of(verb)), verb)
+        add_arguments(branch.add_parser(last, help=verb.help, aliases=verb.aliases, **parser_options(verb)), verb)
     return parser
 
 
-def options_of(verb: Verb) -> dict[str, Any]:
+def parser_options(verb: Verb) -> dict[str, Any]:
     """The options with which a verb's parser is created."""
     detail = "" if not verb.detail else f"\n\n{verb.detail}"
     return {
@@ -100,9 +100,9 @@ def options_of(verb: Verb) -> dict[str, Any]:
     }
 
 
-def fill(parser: ArgumentParser, verb: Verb) -> ArgumentParser:
+def add_arguments(parser: ArgumentParser, verb: Verb) -> ArgumentParser:
     """Add the arguments of a verb to a parser, and return it."""
-    for names, options in arguments_of(verb):
+    for names, options in all_arguments(verb):
         parser.add_argument(*names, **options)
     if verb.takes_command:
         parser.usage = f"{parser.format_usage().removeprefix('usage: ').rstrip()} -- COMMAND..."

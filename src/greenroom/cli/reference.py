@@ -3,7 +3,7 @@
 from argparse import SUPPRESS
 from collections.abc import Iterator
 
-from greenroom.cli.exits import MEANINGS
+from greenroom.cli.errors import MEANINGS
 from greenroom.cli.verbs import JSON, SECTIONS, Argument, Verb
 
 HEAD = """\
@@ -24,39 +24,39 @@ def render() -> str:
     parts = [HEAD, f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n"]
     for title, verbs in SECTIONS:
         parts.append(f"## {title}\n")
-        parts += ["\n".join(entry(verb)) + "\n" for verb in verbs]
+        parts += ["\n".join(render_verb(verb)) + "\n" for verb in verbs]
     return "\n".join(parts)
 
 
-def entry(verb: Verb) -> Iterator[str]:
+def render_verb(verb: Verb) -> Iterator[str]:
     """The section of one verb."""
-    yield f"### `greenroom {usage(verb)}`"
+    yield f"### `greenroom {render_usage(verb)}`"
     yield ""
     yield f"{verb.help[0].upper()}{verb.help[1:]}." + (f" {' '.join(verb.detail.split())}" if verb.detail else "")
     if verb.aliases:
         yield f"Also called {', '.join(f'`{alias}`' for alias in verb.aliases)}."
-    arguments = [*shown(verb), *([JSON] if verb.json else [])]
+    arguments = [*documented_arguments(verb), *([JSON] if verb.json else [])]
     if arguments:
         yield ""
     for argument in arguments:
-        yield f"- `{label(argument)}`: {argument.options['help']}"
+        yield f"- `{render_argument(argument)}`: {argument.options['help']}"
 
 
-def shown(verb: Verb) -> list[Argument]:
+def documented_arguments(verb: Verb) -> list[Argument]:
     """The arguments that are documented."""
     return [argument for argument in verb.arguments if argument.options["help"] != SUPPRESS]
 
 
-def usage(verb: Verb) -> str:
+def render_usage(verb: Verb) -> str:
     """The verb with its arguments on one line; optional ones are in brackets."""
     words = [verb.name]
-    for argument in shown(verb):
+    for argument in documented_arguments(verb):
         is_required = argument.options.get("required", not is_option(argument) and argument.options.get("nargs") != "?")
-        words.append(label(argument) if is_required else f"[{label(argument)}]")
+        words.append(render_argument(argument) if is_required else f"[{render_argument(argument)}]")
     return " ".join([*words, *(["-- COMMAND..."] if verb.takes_command else [])])
 
 
-def label(argument: Argument) -> str:
+def render_argument(argument: Argument) -> str:
     """An argument as the user types it."""
     options = argument.options
     name = argument.names[0]

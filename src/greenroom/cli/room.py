@@ -3,11 +3,11 @@
 from argparse import Namespace
 from typing import TextIO
 
-from greenroom.cli.board import roles_table, tasks_table
-from greenroom.cli.connection import all_of, session_of
-from greenroom.cli.exits import WrongUsage
-from greenroom.cli.output import print_json
+from greenroom.cli.connection import open_session, read_pages
+from greenroom.cli.errors import UsageError
+from greenroom.cli.status_tables import roles_table, tasks_table
 from greenroom.cli.table import Table, print_table
+from greenroom.cli.terminal import print_json
 from greenroom.clock import SystemClock
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoomView
@@ -19,11 +19,11 @@ CHANGEABLE = ("name", "roles", "entry_role", "max_requests")
 def create(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     body = CreateRoom(
         name=arguments.name,
-        roles=names_in(arguments.roles),
+        roles=parse_names(arguments.roles),
         entry_role=arguments.entry_role,
         max_requests=arguments.max_requests,
     )
-    room = session_of(settings).create_room(body)
+    room = open_session(settings).create_room(body)
     print_room(room, arguments, out)
     print(f"next: greenroom send {room.name} TEXT, or let an agent join:", file=err)
     print(f"      greenroom wait-for-task {room.name} --role {room.entry_role}", file=err)
@@ -31,8 +31,8 @@ def create(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    session = session_of(settings)
-    rooms = all_of(lambda after: session.rooms(after, settings.limits.page_max))
+    session = open_session(settings)
+    rooms = read_pages(lambda after: session.rooms(after, settings.limits.page_max))
     if arguments.json:
         print_json(out, rooms)
     elif rooms:
@@ -44,23 +44,23 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
 
 
 def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    print_room(session_of(settings).snapshot(arguments.room), arguments, out)
+    print_room(open_session(settings).snapshot(arguments.room), arguments, out)
     return 0
 
 
 def close(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    print_room(session_of(settings).close_room(arguments.room, arguments.reason), arguments, out)
+    print_room(open_session(settings).close_room(arguments.room, arguments.reason), arguments, out)
     return 0
 
 
 def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     changes = {name: getattr(arguments, name) for name in CHANGEABLE if getattr(arguments, name) is not None}
     if not changes:
-        raise WrongUsage("No change was given.", f"Give at least one of: {', '.join(map(spell_flag, CHANGEABLE))}.")
+        raise UsageError("No change was given.", f"Give at least one of: {', '.join(map(format_option, CHANGEABLE))}.")
     if "roles" in changes:
-        changes["roles"] = names_in(changes["roles"])
+        changes["roles"] = parse_names(changes["roles"])
     body = ChangeRoom(**changes, reason=arguments.reason)
-    room = session_of(settings).change_room(arguments.room, body)
+    room = open_session(settings).change_room(arguments.room, body)
     print_room(room, arguments, out)
     if "name" in changes:
         print(f"Its participants stay. From now on the room is called {room.name}.", file=err)
@@ -68,7 +68,7 @@ def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
 
 
 def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    session_of(settings).delete_room(arguments.room)
+    open_session(settings).delete_room(arguments.room)
     if arguments.json:
         print_json(out, {"room": arguments.room, "status": "deleted"})
     else:
@@ -76,12 +76,12 @@ def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     return 0
 
 
-def names_in(typed: str) -> list[str]:
+def parse_names(typed: str) -> list[str]:
     """Parse a list of names separated by commas."""
     return [name.strip() for name in typed.split(",") if name.strip()]
 
 
-def spell_flag(name: str) -> str:
+def format_option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 

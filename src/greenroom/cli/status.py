@@ -13,45 +13,45 @@ from typing import TextIO
 
 import msgspec
 
-from greenroom.cli.board import headlines, tables_of
-from greenroom.cli.connection import NEWEST, session_of
-from greenroom.cli.output import print_json, print_json_line, print_lines
-from greenroom.cli.overview import UNREACHABLE, Overview, ServerView, lasting, look
+from greenroom.cli.connection import NEWEST, open_session
+from greenroom.cli.overview import UNREACHABLE, Overview, ServerView, read_overview, without_heartbeat_times
+from greenroom.cli.status_tables import headlines, overview_tables
 from greenroom.cli.table import plain_lines, print_table
-from greenroom.clock import Clock, SystemClock, instant_of
+from greenroom.cli.terminal import print_json, print_json_line, print_lines
+from greenroom.clock import Clock, SystemClock, format_instant
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.settings.resolve import Settings
 
 REFRESH_S = 0.8
 """Seconds between reads: a change by time alone, as the end of a restart hold, has no event."""
-LOOK_SHARE_MAX = 0.25
+READ_SHARE_MAX = 0.25
 """The share of time that reading may take: many rooms are many calls."""
 RETRY_S = 1.0
 
-Show = Callable[[Overview], None]
+ShowOverview = Callable[[Overview], None]
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     if arguments.watch:
         clock = SystemClock()
-        with shower(out, arguments.json, clock) as show:
+        with overview_printer(out, arguments.json, clock) as show:
             watch(settings, show, clock)
-    overview = look(session_of(settings))
+    overview = read_overview(open_session(settings))
     if arguments.json:
         print_json(out, overview)
         return 0
     now = SystemClock().wall()
     print_lines(out, headlines(overview, now))
-    for table in tables_of(overview, now):
+    for table in overview_tables(overview, now):
         print(file=out)
         print_table(out, table)
     return 0
 
 
-def watch(settings: Settings, show: Show, clock: Clock) -> None:
+def watch(settings: Settings, show: ShowOverview, clock: Clock) -> None:
     """Show the overview after each event, until interrupted. An unreachable server is shown as unreachable."""
-    session = session_of(settings)
-    changed = follower_of(settings)
+    session = open_session(settings)
+    changed = start_follower(settings)
     unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
     overview = unknown
     away_since: str | None = None
@@ -59,27 +59,27 @@ def watch(settings: Settings, show: Show, clock: Clock) -> None:
         changed.clear()
         started_at = clock.monotonic()
         try:
-            overview, away_since = look(session), None
+            overview, away_since = read_overview(session), None
         except Unavailable:
-            away_since = away_since or instant_of(clock.wall())
+            away_since = away_since or format_instant(clock.wall())
             unreachable = ServerView(url=settings.url, status=UNREACHABLE, since=away_since)
             overview = msgspec.structs.replace(overview, server=unreachable)
         show(overview)
         read_s = clock.monotonic() - started_at
-        changed.wait(RETRY_S if away_since else max(REFRESH_S, read_s / LOOK_SHARE_MAX))
+        changed.wait(RETRY_S if away_since else max(REFRESH_S, read_s / READ_SHARE_MAX))
 
 
-def follower_of(settings: Settings) -> threading.Event:
+def start_follower(settings: Settings) -> threading.Event:
     """Start a thread that follows the server's events; return the flag that it sets at each."""
     changed = threading.Event()
-    follower = threading.Thread(target=follow, args=(settings, changed), name="follow", daemon=True)
+    follower = threading.Thread(target=follow_events, args=(settings, changed), name="follow", daemon=True)
     follower.start()
     return changed
 
 
-def follow(settings: Settings, changed: threading.Event) -> None:
+def follow_events(settings: Settings, changed: threading.Event) -> None:
     """Set the flag at every event. If the server refuses the stream, return: the regular refresh remains."""
-    session = session_of(settings)
+    session = open_session(settings)
     while True:
         try:
             for _ in session.stream_events(None, NEWEST):
@@ -91,30 +91,30 @@ def follow(settings: Settings, changed: threading.Event) -> None:
 
 
 @contextmanager
-def shower(out: TextIO, as_json: bool, clock: Clock) -> Iterator[Show]:
+def overview_printer(out: TextIO, as_json: bool, clock: Clock) -> Iterator[ShowOverview]:
     """A function that shows an overview: as a line of JSON, on a live screen, or as text if `out` is no terminal."""
     if as_json or not out.isatty():
-        yield only_changes(
-            lambda overview: print_json_line(out, overview) if as_json else print_plain(out, overview, clock.wall())
+        yield skip_unchanged(
+            lambda overview: print_json_line(out, overview) if as_json else print_text(out, overview, clock.wall())
         )
         return
-    screen = import_module("greenroom.cli.screen")
+    screen = import_module("greenroom.cli.live_screen")
     with screen.live_screen(out) as live:
 
         def draw(overview: Overview) -> None:
             now, is_ok = clock.wall(), overview.server.status == "ok"
-            tables = tables_of(overview, now)
+            tables = overview_tables(overview, now)
             live.update(screen.board(headlines(overview, now), is_ok, tables, live.console.width), refresh=True)
 
         yield draw
 
 
-def only_changes(show: Show) -> Show:
+def skip_unchanged(show: ShowOverview) -> ShowOverview:
     """Wrap `show` to skip an overview that differs from the last one only by heartbeats."""
     last: list[Overview] = []
 
     def show_if_new(overview: Overview) -> None:
-        state = lasting(overview)
+        state = without_heartbeat_times(overview)
         if [state] != last:
             last[:] = [state]
             show(overview)
@@ -122,9 +122,9 @@ def only_changes(show: Show) -> Show:
     return show_if_new
 
 
-def print_plain(out: TextIO, overview: Overview, now: float) -> None:
+def print_text(out: TextIO, overview: Overview, now: float) -> None:
     """Print an overview as text, with an empty line after each part."""
     print_lines(out, headlines(overview, now))
-    for table in tables_of(overview, now):
+    for table in overview_tables(overview, now):
         print("\n".join(["", *plain_lines(table)]), file=out)
     print(file=out, flush=True)

@@ -14,37 +14,37 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.cli import exits
-from greenroom.cli.child import Child
-from greenroom.cli.team import say_first, settle_team
-from greenroom.client.session import Session
+from greenroom.cli import errors
+from greenroom.cli.apply_project import apply_project, send_first_messages
+from greenroom.cli.child_process import ChildProcess
+from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
-from greenroom.lock import holder_of
-from greenroom.process.ending import Ending
+from greenroom.file_lock import read_holder
+from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
 from greenroom.wire.replies import RoomView
 
-HOPELESS_AT_FIRST = frozenset({exits.CONFIGURATION, exits.NOT_ALLOWED})
-DAEMON_STAYS_DOWN = {
-    exits.DONE: "was stopped and is not restarted; to start it again: ",
-    exits.CONFLICT: "was superseded by another daemon of this machine's name; the server keeps running. Once that "
+PERMANENT_CODES = frozenset({errors.CONFIGURATION, errors.NOT_ALLOWED})
+DAEMON_FINAL_CODES = {
+    errors.DONE: "was stopped and is not restarted; to start it again: ",
+    errors.CONFLICT: "was superseded by another daemon of this machine's name; the server keeps running. Once that "
     "daemon is stopped, or registered as another machine: ",
 }
 """By exit code: why the daemon is not restarted. The command that starts it is appended."""
-LOOK_EVERY_S = 0.05
+POLL_INTERVAL_S = 0.05
 READY_S_MAX = 300.0
 """Seconds after which a start counts as hung. A child that exits is noticed at once; a busy machine is only slow."""
-STILL_WAITING_S = 10.0
+WAIT_REPORT_INTERVAL_S = 10.0
 DAEMON_STOP_S = 25.0
 SERVER_STOP_S = 10.0
 DATABASE = "GREENROOM_DATABASE"
-OWN = ("GREENROOM_TOKEN", "GREENROOM_URL", "GREENROOM_DATA_DIR", DATABASE)
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+OWN_VARIABLES = ("GREENROOM_TOKEN", "GREENROOM_URL", "GREENROOM_DATA_DIR", DATABASE)
+LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
-class Interrupted(Exception):
+class StartInterrupted(Exception):
     """Raised from a wait when `up` is to stop."""
 
 
@@ -56,71 +56,71 @@ class MachineFile(msgspec.Struct):
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Start everything and keep it running until a signal; then stop the daemon with its agents, then the server."""
-    refuse_second(settings.data_dir)
+    check_not_running(settings.data_dir)
     paths.server_url(settings.data_dir).unlink(missing_ok=True)  # left by an earlier server
-    house = House(arguments, settings, out, err)
-    with house.ending.on_signals():
-        opening = threading.Thread(target=house.open, name="opening", daemon=True)
+    house = LocalServices(arguments, settings, out, err)
+    with house.shutdown.handle_signals():
+        opening = threading.Thread(target=house.start, name="opening", daemon=True)
         opening.start()
-        code = house.ending.wait()
-        house.close()
+        code = house.shutdown.wait()
+        house.stop()
         opening.join()
     return code
 
 
-def refuse_second(data_dir: Path) -> None:
+def check_not_running(data_dir: Path) -> None:
     """Raise AlreadyRunning, with the address, if a server runs on this data directory."""
-    pid, _ = holder_of(paths.server_lock(data_dir))
+    pid, _ = read_holder(paths.server_lock(data_dir))
     if pid is not None:
-        url = read(paths.server_url(data_dir)) or "an address that it has not reported yet"
+        url = read_file(paths.server_url(data_dir)) or "an address that it has not reported yet"
         raise AlreadyRunning(
             f"Greenroom is already running on {data_dir}: process {pid} at {url}.",
             "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
         )
 
 
-class House:
+class LocalServices:
     """The server and the daemon as child processes, and the messages about them."""
 
     def __init__(
         self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, clock: Clock | None = None
     ) -> None:
-        self.ending = Ending()
+        self.shutdown = Shutdown()
         self._first_messages = arguments.say
         self._settings = settings
         self._out, self._err = out, err
         self._clock = clock or SystemClock()
         self._url = ""
-        self._session: Session | None = None
-        self._listen = arguments.listen or address_of(settings.url)
+        self._session: ApiClient | None = None
+        self._listen = arguments.listen or listen_address(settings.url)
         self._is_closing = threading.Event()
         self._started_at = self._clock.monotonic()
-        self._reports_at = self._started_at + STILL_WAITING_S
+        self._reports_at = self._started_at + WAIT_REPORT_INTERVAL_S
         # The children hold the reading end, only this process the writing one: however it ends, they read end of file.
         self._leash, self._held = os.pipe()
-        environ = {name: value for name, value in os.environ.items() if name not in OWN}
+        environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
         # Passed to the server alone, and not on its command line, which all users can read: it may hold a password.
         database = {DATABASE: settings.database} if settings.database else {}
         child = partial(
-            Child,
-            inherited=self._leash,
+            ChildProcess,
+            inherited_fd=self._leash,
             limits=settings.limits,
             clock=self._clock,
-            tell=self._tell,
-            on_hopeless=self.ending.tell,
+            report=self._tell,
+            on_permanent_failure=self.shutdown.request,
         )
         self._server = child(
-            "server", self._server_command, environ={**environ, **database}, hopeless_at_first=HOPELESS_AT_FIRST
+            "server", self._server_command, environ={**environ, **database}, permanent_codes=PERMANENT_CODES
         )
         self._daemon = child(
             "daemon",
             self._daemon_command,
             environ=environ,
-            hopeless_at_first=HOPELESS_AT_FIRST,
-            stays_down={code: reason + self._starts_daemon() for code, reason in DAEMON_STAYS_DOWN.items()},
+            permanent_codes=PERMANENT_CODES,
+            final_codes={code: reason + self._starts_daemon() for code, reason in DAEMON_FINAL_CODES.items()},
         )
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Start everything in order. Runs on its own thread, because the main thread waits for the end."""
         try:
             self._tell("starting the server")
@@ -130,17 +130,17 @@ class House:
             self._daemon.start()
             machine = self._wait_for_machine(session)
             project = self._settings.project
-            room = None if project is None else settle_team(session, project, machine, self._tell)
+            room = None if project is None else apply_project(session, project, machine, self._tell)
             if room is not None:
-                say_first(session, room, self._first_messages, self._tell)
+                send_first_messages(session, room, self._first_messages, self._tell)
             print("\n".join(self._welcome(room)), file=self._out, flush=True)
-        except Interrupted:
+        except StartInterrupted:
             pass
         except GreenroomError as error:
-            self._tell(exits.explain(error))
-            self.ending.tell(exits.code_of(error))
+            self._tell(errors.format_error(error))
+            self.shutdown.request(errors.exit_code(error))
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Stop the daemon and its agents, then the server. No process is left."""
         self._is_closing.set()
         if self._session is not None:
@@ -174,29 +174,29 @@ class House:
 
     # Waiting for the children.
 
-    def _wait_for_server(self) -> Session:
+    def _wait_for_server(self) -> ApiClient:
         """Wait until the server answers; return a session with it. A restarted server gets the same address."""
-        while not (url := read(paths.server_url(self._settings.data_dir))):
+        while not (url := read_file(paths.server_url(self._settings.data_dir))):
             self._pause("the server has not reported its address")
         parts = urlsplit(url)
         self._listen = parts.netloc
-        host = ANYWHERE.get(parts.hostname or "", "")
+        host = LOOPBACK_OF_WILDCARD.get(parts.hostname or "", "")
         self._url = f"http://{host}:{parts.port}" if host else url
         token = find_token(self._url, self._settings.data_dir, {})[0]
-        session = self._session = Session(self._url, token, self._settings.limits, patience_s=READY_S_MAX)
+        session = self._session = ApiClient(self._url, token, self._settings.limits, patience_s=READY_S_MAX)
         while True:
             with suppress(Unavailable):
                 session.healthz()
                 return session
             self._pause("the server does not answer")
 
-    def _wait_for_machine(self, session: Session) -> str:
+    def _wait_for_machine(self, session: ApiClient) -> str:
         """Wait until the daemon has registered this machine; return its id. Agent specs need a registered machine."""
         path = paths.machine(self._settings.data_dir)
-        impatient = session.patient(0.0)  # no retries of its own: `_pause` reports what is missing
+        impatient = session.with_patience(0.0)  # no retries of its own: `_pause` reports what is missing
         while True:
             with suppress(NotFound, Unavailable, msgspec.MsgspecError):
-                machine = msgspec.json.decode(read(path), type=MachineFile).id
+                machine = msgspec.json.decode(read_file(path), type=MachineFile).id
                 if impatient.machine(machine).daemon_connected:
                     return machine
             self._pause("the daemon has not registered this machine")
@@ -208,15 +208,15 @@ class House:
         if waited_s >= READY_S_MAX:
             raise Unavailable(f"After {READY_S_MAX:g} s {what}.", "Check the messages above, then start again.")
         if now >= self._reports_at:
-            self._reports_at = now + STILL_WAITING_S
+            self._reports_at = now + WAIT_REPORT_INTERVAL_S
             self._tell(f"still starting after {waited_s:.0f} s: {what}")
-        if self._is_closing.wait(LOOK_EVERY_S):
-            raise Interrupted
+        if self._is_closing.wait(POLL_INTERVAL_S):
+            raise StartInterrupted
 
     # Messages.
 
     def _welcome(self, room: RoomView | None) -> list[str]:
-        greenroom = program()
+        greenroom = program_name()
         name = room.name if room is not None else "ROOM"
         roles = f"{room.name}: {', '.join(role.name for role in room.roles)}" if room is not None else "none yet"
         return [
@@ -227,7 +227,7 @@ class House:
             "",
             "In another terminal:",
             *(f"  export {variable}={shlex.quote(value)}" for variable, value in self._exports()),
-            *columns(
+            *align_columns(
                 *([] if room is not None else [(f"{greenroom} room create ROOM --roles A,B", "create a room")]),
                 (f'{greenroom} send {name} "..."', "give the room work"),
                 (f"{greenroom} watch {name}", "follow its events"),
@@ -235,7 +235,7 @@ class House:
             ),
             "",
             "Try a failure; what you kill is restarted by itself:",
-            *columns(
+            *align_columns(
                 (f"kill -9 {self._server.pid}", "the server"),
                 (f"kill -9 {self._daemon.pid}", "the daemon; its agents keep running without it"),
             ),
@@ -245,7 +245,7 @@ class House:
 
     def _exports(self) -> list[tuple[str, str]]:
         """The variables that another terminal needs to find this server, if it is not the default one."""
-        environ = {name: value for name, value in os.environ.items() if name not in OWN}
+        environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
         exports = []
         if self._url != DEFAULT_URL:
             exports.append(("GREENROOM_URL", self._url))
@@ -254,18 +254,18 @@ class House:
         return exports
 
 
-def columns(*rows: tuple[str, str]) -> list[str]:
+def align_columns(*rows: tuple[str, str]) -> list[str]:
     """Align commands with their purposes."""
     width = max(len(command) for command, _ in rows)
     return [f"  {command.ljust(width)}   {purpose}" for command, purpose in rows]
 
 
-def address_of(url: str) -> str:
+def listen_address(url: str) -> str:
     """Where to listen so that this machine's commands find the server: at `url` if that is a loopback address."""
     return urlsplit(url if is_loopback(url) else DEFAULT_URL).netloc
 
 
-def program() -> str:
+def program_name() -> str:
     """How this command is called from a shell in this directory."""
     command = Path(sys.argv[0]).absolute()
     if shutil.which("greenroom") or command.name != "greenroom":
@@ -274,7 +274,7 @@ def program() -> str:
     return str(command.relative_to(folder)) if command.is_relative_to(folder) else str(command)
 
 
-def read(path: Path) -> str:
+def read_file(path: Path) -> str:
     """The content of a small file, stripped; empty if it does not exist."""
     try:
         return path.read_text("utf-8").strip()

@@ -10,9 +10,9 @@ from greenroom.domain.task import STATES
 
 PROJECT = "project"
 """The verb's settings include the project's `greenroom.toml`."""
-PLAIN = "plain"
+NO_PROJECT = "plain"
 """The verb's settings leave the project out: a mistake in that file must not fail an agent's call."""
-SELF = "self"
+OWN_RESOLUTION = "self"
 """The verb resolves the settings itself, because it reports errors in them or needs none."""
 
 
@@ -23,7 +23,7 @@ class Argument(NamedTuple):
     options: dict[str, Any]
 
 
-class Seat(NamedTuple):
+class RoleAddress(NamedTuple):
     """A role of a room, typed as ROOM/ROLE."""
 
     room: str
@@ -44,7 +44,7 @@ class Verb(NamedTuple):
     aliases: tuple[str, ...] = ()
     json: bool = True
     text: str | None = None
-    reads: str = PLAIN
+    reads: str = NO_PROJECT
     takes_command: bool = False
 
 
@@ -52,22 +52,22 @@ def argument(*names: str, **options: Any) -> Argument:
     return Argument(names, options)
 
 
-def seat(typed: str) -> Seat:
+def parse_role_address(typed: str) -> RoleAddress:
     """Parse ROOM/ROLE. Raises ArgumentTypeError."""
     room, slash, role = typed.partition("/")
     if not (room and slash and role):
         raise ArgumentTypeError(f"{typed!r} is not ROOM/ROLE")
-    return Seat(room, role)
+    return RoleAddress(room, role)
 
 
-def positive(typed: str) -> int:
+def parse_positive(typed: str) -> int:
     """Parse a whole number above 0. Raises ArgumentTypeError."""
     if not typed.isascii() or not typed.isdigit() or int(typed) < 1:
         raise ArgumentTypeError(f"{typed!r} is not a whole number above 0")
     return int(typed)
 
 
-def seconds(typed: str) -> float:
+def parse_seconds(typed: str) -> float:
     """Parse a duration in seconds, from 0 to below 1e9. Raises ArgumentTypeError."""
     try:
         value = float(typed)
@@ -78,14 +78,14 @@ def seconds(typed: str) -> float:
     return value
 
 
-def limit(typed: str) -> float:
+def parse_limit(typed: str) -> float:
     """Parse a duration in seconds; `none` and 0 mean no limit and give 0.0. Raises ArgumentTypeError."""
-    return 0.0 if typed == "none" else seconds(typed)
+    return 0.0 if typed == "none" else parse_seconds(typed)
 
 
 ROOM = argument("room", metavar="ROOM", help="the room's name or id")
-ROOM_MAYBE = argument("room", metavar="ROOM", nargs="?", help="the room's name or id (default: all rooms)")
-SEAT = argument("seat", metavar="ROOM/ROLE", type=seat, help="one role of one room")
+OPTIONAL_ROOM = argument("room", metavar="ROOM", nargs="?", help="the room's name or id (default: all rooms)")
+ROLE_ADDRESS = argument("seat", metavar="ROOM/ROLE", type=parse_role_address, help="one role of one room")
 TASK = argument("task", metavar="TASK", help="the task's id")
 REASON = argument("--reason", help="the reason, which is kept on record")
 TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` or no text reads standard input")
@@ -98,7 +98,7 @@ CONFIG = argument(
 )
 CLAIM = (
     argument("--task", metavar="T", help="the id of your task, as printed with it"),
-    argument("--attempt", metavar="N", type=positive, help="your attempt's number, as printed with the task"),
+    argument("--attempt", metavar="N", type=parse_positive, help="your attempt's number, as printed with the task"),
     argument("--room", help="your room, without --task (default: GREENROOM_ROOM)"),
     argument("--role", help="your role, without --task (default: GREENROOM_ROLE)"),
 )
@@ -107,9 +107,9 @@ DATABASE = argument(
     metavar="URL",
     help="postgresql://... (default: GREENROOM_DATABASE, else SQLite in the data directory)",
 )
-FOLLOW = argument("--follow", metavar="FD", type=positive, help=SUPPRESS)
+FOLLOW = argument("--follow", metavar="FD", type=parse_positive, help=SUPPRESS)
 """Used by `up`: the process exits when the other end of this file descriptor is closed."""
-WISH = (
+SPEC = (
     argument(
         "--kind", choices=("remote", "custom"), help="what runs it: a machine's daemon (remote) or a user (custom)"
     ),
@@ -121,7 +121,7 @@ WISH = (
         "--task-timeout",
         dest="task_timeout_s",
         metavar="S",
-        type=limit,
+        type=parse_limit,
         help="seconds after which a run is stopped and counts as a failure; 0 or `none`: no limit",
     ),
     argument("--desired", choices=("running", "stopped"), help="whether it should run"),
@@ -135,7 +135,9 @@ AGENTS = (
         (
             ROOM,
             argument("--role", required=True, help="the role to join"),
-            argument("--timeout", metavar="S", type=seconds, help="stop waiting after S seconds with exit code 75"),
+            argument(
+                "--timeout", metavar="S", type=parse_seconds, help="stop waiting after S seconds with exit code 75"
+            ),
             argument("--take-over", action="store_true", help="take the role over from the agent that holds it"),
         ),
         "Prints the task and exits with 0. Exit code 75 means that there is none yet:\ncall it again at once.",
@@ -189,7 +191,7 @@ AGENTS = (
     ),
 )
 
-HOUSE = (
+SERVER_AND_DAEMON = (
     Verb(
         "up",
         "start the server, this machine's daemon and the team of greenroom.toml",
@@ -250,8 +252,14 @@ HOUSE = (
         "greenroom.cli.status:run",
         (argument("--watch", action="store_true", help="keep it up to date until Ctrl-C"),),
     ),
-    Verb("why", "explain the state of a role from its recorded history", "greenroom.cli.why:run", (SEAT,)),
-    Verb("doctor", "check this installation and say how to fix it", "greenroom.cli.doctor:run", (CONFIG,), reads=SELF),
+    Verb("why", "explain the state of a role from its recorded history", "greenroom.cli.why:run", (ROLE_ADDRESS,)),
+    Verb(
+        "doctor",
+        "check this installation and say how to fix it",
+        "greenroom.cli.doctor:run",
+        (CONFIG,),
+        reads=OWN_RESOLUTION,
+    ),
     Verb(
         "config",
         "show every setting in force and its origin",
@@ -277,7 +285,7 @@ HOUSE = (
         'For bash: eval "$(greenroom completion bash)" in ~/.bashrc.\n'
         "For zsh: greenroom completion zsh > ~/.zfunc/_greenroom, with that folder in fpath before compinit.",
         json=False,
-        reads=SELF,
+        reads=OWN_RESOLUTION,
     ),
 )
 
@@ -290,7 +298,9 @@ ROOMS = (
             argument("name", metavar="NAME", help="its name; no other room may have it"),
             argument("--roles", metavar="A,B,...", required=True, help="its roles, in order"),
             argument("--entry-role", metavar="ROLE", help="the role for the user's messages (default: the first)"),
-            argument("--max-requests", metavar="N", type=positive, default=1, help="requests at once (default: 1)"),
+            argument(
+                "--max-requests", metavar="N", type=parse_positive, default=1, help="requests at once (default: 1)"
+            ),
         ),
     ),
     Verb("room list", "list the rooms", "greenroom.cli.room:list_all"),
@@ -304,7 +314,7 @@ ROOMS = (
             argument("--name", help="its new name"),
             argument("--roles", metavar="A,B,...", help="all its roles, in their new order"),
             argument("--entry-role", metavar="ROLE", help="the role for the user's messages"),
-            argument("--max-requests", metavar="N", type=positive, help="requests at once"),
+            argument("--max-requests", metavar="N", type=parse_positive, help="requests at once"),
             REASON,
         ),
         "A role that has a participant or work cannot be removed.",
@@ -332,9 +342,9 @@ ROOMS = (
     Verb(
         "watch",
         "print events as they happen",
-        "greenroom.cli.watch:run",
+        "greenroom.cli.messages:run",
         (
-            ROOM_MAYBE,
+            OPTIONAL_ROOM,
             argument("--from-start", action="store_true", help="start with the first event, not with the next one"),
         ),
     ),
@@ -362,7 +372,11 @@ ROOMS = (
         "task accept",
         "accept a result that waits for review, or a late result",
         "greenroom.cli.task:accept",
-        (TASK, argument("--attempt", metavar="N", type=positive, help="the attempt that gave the late result"), REASON),
+        (
+            TASK,
+            argument("--attempt", metavar="N", type=parse_positive, help="the attempt that gave the late result"),
+            REASON,
+        ),
         "Completes the task with that result, and stops an agent that still works on it.",
     ),
     Verb(
@@ -375,18 +389,18 @@ ROOMS = (
     Verb(
         "backlog add",
         "add a task to the backlog",
-        "greenroom.cli.backlog:add",
+        "greenroom.cli.task:add",
         (ROOM, TEXT, argument("--to", metavar="ROLE", help="the role that gets it (default: the entry role)")),
         "The task waits until a user queues it, and its result until a user accepts it.",
         text="required",
     ),
-    Verb("backlog list", "list tasks that wait to be queued or accepted", "greenroom.cli.backlog:list_all", (ROOM,)),
-    Verb("backlog queue", "queue a task; it starts in its turn", "greenroom.cli.backlog:queue", (TASK, REASON)),
-    Verb("backlog accept", "accept a result that waits for review", "greenroom.cli.backlog:accept", (TASK, REASON)),
+    Verb("backlog list", "list tasks that wait to be queued or accepted", "greenroom.cli.task:list_backlog", (ROOM,)),
+    Verb("backlog queue", "queue a task; it starts in its turn", "greenroom.cli.task:queue", (TASK, REASON)),
+    Verb("backlog accept", "accept a result that waits for review", "greenroom.cli.task:accept_result", (TASK, REASON)),
     Verb(
         "backlog send-back",
         "send a task back to its role or to the backlog",
-        "greenroom.cli.backlog:send_back",
+        "greenroom.cli.task:send_back",
         (
             TASK,
             argument("--to", choices=("pending", "backlog"), help="to its role (pending) or to the backlog"),
@@ -401,24 +415,31 @@ MACHINES = (
     Verb(
         "agent set",
         "set the agent spec of a role; options left out keep their values",
-        "greenroom.cli.agent:set_wish",
-        (SEAT, *WISH, REASON),
+        "greenroom.cli.agents:set_spec",
+        (ROLE_ADDRESS, *SPEC, REASON),
     ),
-    Verb("agent start", "start a role's agent", "greenroom.cli.agent:start", (SEAT, REASON)),
-    Verb("agent stop", "stop a role's agent; its tasks wait", "greenroom.cli.agent:stop", (SEAT, REASON)),
-    Verb("agent restart", "stop a role's agent and run it again", "greenroom.cli.agent:restart", (SEAT, REASON)),
-    Verb("agent token", "create a token that is valid for one role only", "greenroom.cli.agent:token", (SEAT,)),
-    Verb("machine list", "list the machines", "greenroom.cli.machine:list_all"),
+    Verb("agent start", "start a role's agent", "greenroom.cli.agents:start", (ROLE_ADDRESS, REASON)),
+    Verb("agent stop", "stop a role's agent; its tasks wait", "greenroom.cli.agents:stop", (ROLE_ADDRESS, REASON)),
+    Verb(
+        "agent restart", "stop a role's agent and run it again", "greenroom.cli.agents:restart", (ROLE_ADDRESS, REASON)
+    ),
+    Verb(
+        "agent token",
+        "create a token that is valid for one role only",
+        "greenroom.cli.agents:make_agent_token",
+        (ROLE_ADDRESS,),
+    ),
+    Verb("machine list", "list the machines", "greenroom.cli.agents:list_all"),
     Verb(
         "machine token",
         "create a token for one machine's daemon",
-        "greenroom.cli.machine:token",
+        "greenroom.cli.agents:make_machine_token",
         (argument("machine", metavar="MACHINE", help="the machine's name"),),
     ),
 )
 
 SECTIONS = (
-    ("Running Greenroom", HOUSE),
+    ("Running Greenroom", SERVER_AND_DAEMON),
     ("Rooms and work", ROOMS),
     ("Agents and machines", MACHINES),
     ("Commands for agents", AGENTS),
@@ -435,6 +456,6 @@ GROUPS = {
 JSON = argument("--json", action="store_true", help="print JSON with the API's field names")
 
 
-def arguments_of(verb: Verb) -> tuple[Argument, ...]:
+def all_arguments(verb: Verb) -> tuple[Argument, ...]:
     """All arguments of a verb, including those that every verb has."""
     return (*verb.arguments, *((JSON,) if verb.json else ()), URL, DATA_DIR)

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, Protocol
 
 from greenroom.clock import Clock
 from greenroom.domain.errors import GreenroomError, RejoinRequired, Superseded, Unavailable
-from greenroom.domain.presence import JOIN, Presence
-from greenroom.domain.sitting import OK, REJOIN_REQUIRED, SUPERSEDED, VERDICTS
+from greenroom.domain.heartbeat_policy import JOIN, HeartbeatPolicy
+from greenroom.domain.participant import OK, REJOIN_REQUIRED, SUPERSEDED, VERDICTS
 from greenroom.entropy import Entropy
 
 SLEPT_S_MIN = 1.0
 """Two clocks that are read one after the other differ a little; only more than this is a sleep."""
 
 
-class Answer(Protocol):
+class BeatAnswer(Protocol):
     """The answer to a join or a beat: a verdict, when to beat next, and whether many other clients beat."""
 
     @property
@@ -35,7 +35,7 @@ class Answer(Protocol):
     def crowded(self) -> bool: ...
 
 
-class Notice(NamedTuple):
+class HeartbeatNotice(NamedTuple):
     """What the client must know: one of the notices of `domain.presence`, and the seconds of silence before it."""
 
     kind: str
@@ -55,15 +55,15 @@ class Heartbeat:
 
     def __init__(
         self,
-        presence: Presence,
-        send_beat: Callable[[float], Answer],
-        send_join: Callable[[], Answer],
-        on_notice: Callable[[Notice], None],
+        presence: HeartbeatPolicy,
+        send_beat: Callable[[float], BeatAnswer],
+        send_join: Callable[[], BeatAnswer],
+        on_notice: Callable[[HeartbeatNotice], None],
         clock: Clock,
         entropy: Entropy,
         on_answer: Callable[[Any, float], None] | None = None,
         step_s: float = 1.0,
-        deaf_to: Sequence[signal.Signals] = (),
+        blocked_signals: Sequence[signal.Signals] = (),
     ) -> None:
         self.last_error: GreenroomError | None = None
         self._presence = presence
@@ -74,7 +74,7 @@ class Heartbeat:
         self._clock = clock
         self._entropy = entropy
         self._step_s = step_s
-        self._deaf_to = deaf_to
+        self._deaf_to = blocked_signals
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._is_stopped = False
@@ -92,16 +92,16 @@ class Heartbeat:
         if timeout_s > 0 and self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
 
-    def poke(self) -> None:
+    def beat_now(self) -> None:
         """Beat at once: another call has shown that the server may have removed this client."""
         with self._lock:
-            self._presence.poke(self._clock.boottime())
+            self._presence.beat_now(self._clock.boottime())
         self._wakeup.set()
 
-    def keep_pace(self, pace_s: float | None) -> None:
+    def set_pace(self, pace_s: float | None) -> None:
         """Beat about every `pace_s` seconds from now on, so as to learn of changes sooner; None ends that."""
         with self._lock:
-            self._presence.keep_pace(self._clock.boottime(), pace_s)
+            self._presence.set_pace(self._clock.boottime(), pace_s)
         self._wakeup.set()
 
     def is_present(self) -> bool:
@@ -109,27 +109,27 @@ class Heartbeat:
         with self._lock:
             return self._presence.is_present()
 
-    def is_crowded(self) -> bool:
+    def spread_retries(self) -> bool:
         """Return whether the server has reported many beating clients."""
         with self._lock:
-            return self._presence.is_crowded
+            return self._presence.spread_retries
 
-    def may_begin(self) -> bool:
+    def may_start_run(self) -> bool:
         """Return whether a run may begin: only on an `ok` younger than the TTL."""
         with self._lock:
-            return self._presence.may_begin(self._clock.boottime())
+            return self._presence.may_start_run(self._clock.boottime())
 
-    def ended(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Return why there are no more beats: `superseded`, or `refused` (see `last_error`); None if there are."""
         with self._lock:
-            return self._presence.ended
+            return self._presence.end_reason
 
     def step(self) -> float:
         """Do what is due; return the seconds until the next step."""
         self._notice_sleep()
         with self._lock:
             sent_at = self._clock.boottime()
-            is_due, call = self._presence.is_due(sent_at), self._presence.call
+            is_due, call = self._presence.is_due(sent_at), self._presence.next_call
         if is_due:
             self._send(call, sent_at)
         with self._lock:
@@ -138,22 +138,24 @@ class Heartbeat:
     def _send(self, call: str, sent_at: float) -> None:
         slept_s = self._slept_s
         try:
-            answer = known(self._send_join() if call == JOIN else self._send_beat(slept_s))
+            answer = check_verdict(self._send_join() if call == JOIN else self._send_beat(slept_s))
         except Unavailable as error:
             self.last_error = error
-            self._apply(sent_at, lambda now: self._presence.failed(now, self._entropy.fraction()))
+            self._apply(sent_at, lambda now: self._presence.record_failure(now, self._entropy.fraction()))
         except (Superseded, RejoinRequired) as error:
             self.last_error = error
             verdict = SUPERSEDED if isinstance(error, Superseded) else REJOIN_REQUIRED
-            self._apply(sent_at, lambda now: self._presence.answered(sent_at, verdict, 0.0, now))
+            self._apply(sent_at, lambda now: self._presence.record_answer(sent_at, verdict, 0.0, now))
         except GreenroomError as error:
             self.last_error = error
-            self._apply(sent_at, lambda now: self._presence.refused())
+            self._apply(sent_at, lambda now: self._presence.record_refusal())
         else:
             if call != JOIN and answer.status == OK:
                 self._slept_s -= slept_s
-            self._presence.is_crowded = answer.crowded
-            self._apply(sent_at, lambda now: self._presence.answered(sent_at, answer.status, answer.next_in_s, now))
+            self._presence.spread_retries = answer.crowded
+            self._apply(
+                sent_at, lambda now: self._presence.record_answer(sent_at, answer.status, answer.next_in_s, now)
+            )
             if not self._is_stopped and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
                 self._on_answer(answer, sent_at)
 
@@ -170,30 +172,30 @@ class Heartbeat:
             self._slept_s += slept_s
             with self._lock:
                 now = self._clock.boottime()
-                kinds, silent_s = self._presence.woke(now), self._presence.silent_s(now)
+                kinds, silent_s = self._presence.record_wake(now), self._presence.silent_s(now)
             self._notify(kinds, silent_s)
 
     def _notify(self, kinds: list[str], silent_s: float) -> None:
         for kind in kinds:
             if not self._is_stopped:
-                self._on_notice(Notice(kind, silent_s))
+                self._on_notice(HeartbeatNotice(kind, silent_s))
 
     def _run(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
         try:
-            while not self._is_stopped and self.ended() is None:
+            while not self._is_stopped and self.end_reason() is None:
                 self._wakeup.clear()
                 self._wakeup.wait(self.step())
         except BaseException:
             # If a defect ends this thread, its client must not go on as if it were present.
             self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
             with self._lock:
-                kinds = self._presence.refused()
+                kinds = self._presence.record_refusal()
             self._notify(kinds, 0.0)
             raise
 
 
-def known(answer: Answer) -> Answer:
+def check_verdict(answer: BeatAnswer) -> BeatAnswer:
     """Return the answer if its verdict is a known one; raise Unavailable otherwise, as if no answer had come."""
     if answer.status not in VERDICTS:
         raise Unavailable(

@@ -2,37 +2,37 @@
 
 import logging
 
-from greenroom.client.briefing import marks_of
-from greenroom.clock import Clock, instant_of
-from greenroom.daemon.chronicle import id_of
+from greenroom.client.run_spec import run_marks
+from greenroom.clock import Clock, format_instant
+from greenroom.daemon.agent_reporter import run_report_id
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.runs import Run, RunBook
-from greenroom.process.members import kill_leftover
-from greenroom.wire.requests import Fact
+from greenroom.daemon.run_records import RunRecord, RunRecords
+from greenroom.process.process_tree import end_leftover
+from greenroom.wire.requests import AgentReport
 
 log = logging.getLogger("greenroom.daemon.adoption")
 
-KILLED = 9
+SIGKILL_NUMBER = 9
 
 
-def take_over(book: RunBook, outbox: Outbox, clock: Clock) -> list[Run]:
+def adopt_runs(book: RunRecords, outbox: Outbox, clock: Clock) -> list[RunRecord]:
     """The runs of an earlier daemon that this one adopts, at most one of each role.
 
     The others are ended, and their ends are reported.
     """
-    book.sweep()
-    newest: dict[tuple[str, str], Run] = {}
+    book.remove_drafts()
+    newest: dict[tuple[str, str], RunRecord] = {}
     for run in sorted(book.read_all(), key=lambda run: run.began_at):
-        if outbox.holds(id_of("exit", run)):
+        if outbox.holds(run_report_id("exit", run)):
             # The daemon was killed after it had reported the end and before it removed the record: count the end once.
-            book.forget(run)
+            book.remove(run)
             continue
         earlier = newest.pop((run.room, run.role), None)
         if earlier is not None:
             # It had ended when the next one started; the report of that may have been lost while the disk was full.
-            let_go(earlier, book, outbox, clock, is_over=True)
+            end_leftover_run(earlier, book, outbox, clock, is_over=True)
         if run.wish is None or run.claimed is None:
-            let_go(run, book, outbox, clock)
+            end_leftover_run(run, book, outbox, clock)
         else:
             newest[run.room, run.role] = run
     for run in newest.values():
@@ -40,25 +40,25 @@ def take_over(book: RunBook, outbox: Outbox, clock: Clock) -> list[Run]:
     return list(newest.values())
 
 
-def let_go(run: Run, book: RunBook, outbox: Outbox, clock: Clock, is_over: bool = False) -> None:
+def end_leftover_run(run: RunRecord, book: RunRecords, outbox: Outbox, clock: Clock, is_over: bool = False) -> None:
     """Kill what is left of a run that is not adopted, and report its end."""
-    was_alive = kill_leftover(run.identity, marks_of(run.task, run.attempt, run.connection_id))
+    was_alive = end_leftover(run.identity, run_marks(run.task, run.attempt, run.connection_id))
     if was_alive:
         log.warning("leftover processes killed: %s, attempt %d: not adopted", run.task, run.attempt)
     ending = "the run was killed when the daemon started again" if was_alive else "how the run ended was not recorded"
-    fact = Fact(
-        id=id_of("exit", run),
+    fact = AgentReport(
+        id=run_report_id("exit", run),
         kind="exited",
         room=run.room,
         role=run.role,
         connection_id=run.connection_id,
         task=run.task,
         attempt=run.attempt,
-        signal=KILLED if was_alive else None,
+        signal=SIGKILL_NUMBER if was_alive else None,
         intended=is_over,
         trial=run.trial,
         generation=run.wish.generation if run.wish is not None else None,
-        at=instant_of(clock.wall()),
+        at=format_instant(clock.wall()),
         detail=f"The daemon of this machine was killed; {ending}.",
     )
-    outbox.put(fact, when_safe=lambda: book.forget(run))
+    outbox.add(fact, on_safe=lambda: book.remove(run))

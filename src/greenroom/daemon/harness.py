@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from greenroom.client.briefing import next_in_line
+from greenroom.client.run_spec import default_receiver
 from greenroom.domain import ids
 from greenroom.domain.errors import ConfigurationError
-from greenroom.domain.reliability import HARNESSES_MAX
-from greenroom.process.program import hindrance
+from greenroom.domain.limits import HARNESSES_MAX
+from greenroom.process.command import find_program_error
 from greenroom.settings.harness import Harness
-from greenroom.wire.replies import Wish
+from greenroom.wire.replies import Assignment
 
 MODEL = "{model}"
 MODEL_VARIABLE = "GREENROOM_MODEL"
@@ -25,7 +25,7 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 """What a model may be called. The name can be a whole word of the command, so it must not look like an option."""
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+class RunRecipe(msgspec.Struct, frozen=True, kw_only=True):
     """How this machine runs the agent of one role. `then` is the role, or the user, that gets the command's output.
 
     `result` is the format in which the command prints its result, if any. A resident agent is not run for each task.
@@ -40,7 +40,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     is_resident: bool = False
 
 
-class House:
+class HarnessPolicy:
     """The harnesses and directories that this machine's configuration allows. The server can only choose from them."""
 
     def __init__(self, harnesses: Mapping[str, Harness], allowed_dirs: tuple[Path, ...], work_area: Path) -> None:
@@ -56,28 +56,30 @@ class House:
         self._work_area = work_area
 
     @property
-    def names(self) -> list[str]:
+    def harness_names(self) -> list[str]:
         return sorted(self._harnesses)
 
     @property
     def commands(self) -> list[tuple[str, ...]]:
         return [harness.command for harness in self._harnesses.values()]
 
-    def hindrances(self, environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
+    def find_missing_programs(self, environ: Mapping[str, str]) -> dict[str, ConfigurationError]:
         """The harnesses that cannot be started now, each with the error that names what is missing."""
-        errors = {name: hindrance(harness.command, harness.env, environ) for name, harness in self._harnesses.items()}
+        errors = {
+            name: find_program_error(harness.command, harness.env, environ) for name, harness in self._harnesses.items()
+        }
         return {name: error for name, error in errors.items() if error is not None}
 
-    def is_resident(self, wish: Wish) -> bool:
+    def names_resident(self, wish: Assignment) -> bool:
         """Whether the agent spec names a resident harness, and so not one run for each task."""
         harness = self._harnesses.get(wish.harness or "")
         return harness is not None and harness.resident
 
-    def recipe(self, wish: Wish) -> Recipe:
+    def resolve_recipe(self, wish: Assignment) -> RunRecipe:
         """Resolve how an agent spec is run. Raises ConfigurationError that names what is not defined or not allowed."""
         harness = self._harnesses.get(wish.harness or "")
         if harness is None:
-            choose = f"Choose one of {', '.join(self.names)}, or define" if self.names else "Define"
+            choose = f"Choose one of {', '.join(self.harness_names)}, or define" if self.harness_names else "Define"
             raise ConfigurationError(
                 f"This machine's configuration defines no harness {wish.harness!r}.",
                 f"{choose} it in [daemon.harnesses] and restart the daemon.",
@@ -87,23 +89,23 @@ class House:
                 f"The agent spec for {wish.role!r} in {wish.room_name!r} is invalid: its names, or its list of roles.",
                 "Check which server this daemon uses: greenroom daemon status.",
             )
-        return Recipe(
-            command=fill_model(harness.command, wish),
+        return RunRecipe(
+            command=insert_model(harness.command, wish),
             workdir=self._default_workdir(wish) if wish.workdir is None else self._resolve_workdir(wish.workdir),
             env=dict(harness.env) | ({MODEL_VARIABLE: wish.model} if wish.model else {}),
-            then=harness.then or next_in_line(wish.roles, wish.role),
+            then=harness.then or default_receiver(wish.roles, wish.role),
             timeout_s=harness.task_timeout_s,
             result=harness.result,
             is_resident=harness.resident,
         )
 
-    def _default_workdir(self, wish: Wish) -> Path:
+    def _default_workdir(self, wish: Assignment) -> Path:
         """The role's own directory, for an agent spec that names none."""
         own = self._work_area / wish.room_name / wish.role
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise cannot_enter(str(own), error.strerror or str(error)) from error
+            raise workdir_error(str(own), error.strerror or str(error)) from error
         return self._resolve_workdir(str(own))
 
     def _resolve_workdir(self, path: str) -> Path:
@@ -117,7 +119,7 @@ class House:
         try:
             resolved = workdir.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise cannot_enter(path, str(error)) from error
+            raise workdir_error(path, str(error)) from error
         allowed = (*self._allowed_dirs, self._work_area.resolve())
         if not any(resolved.is_relative_to(folder) for folder in allowed):
             raise ConfigurationError(
@@ -125,13 +127,13 @@ class House:
                 f"It allows {', '.join(map(str, allowed))} and what is below; see allowed_dirs in [daemon].",
             )
         if not resolved.is_dir():
-            raise cannot_enter(path, "it is not a directory")
+            raise workdir_error(path, "it is not a directory")
         if not os.access(resolved, os.R_OK | os.X_OK):
-            raise cannot_enter(path, "its permissions forbid it")
+            raise workdir_error(path, "its permissions forbid it")
         return resolved
 
 
-def cannot_enter(workdir: str, why: str) -> ConfigurationError:
+def workdir_error(workdir: str, why: str) -> ConfigurationError:
     """The error for a directory in which no agent can work, as the disk is now."""
     return ConfigurationError(
         f"The working directory {workdir} cannot be entered: {why}.",
@@ -139,7 +141,7 @@ def cannot_enter(workdir: str, why: str) -> ConfigurationError:
     )
 
 
-def fill_model(command: tuple[str, ...], wish: Wish) -> tuple[str, ...]:
+def insert_model(command: tuple[str, ...], wish: Assignment) -> tuple[str, ...]:
     """Replace `{model}` in the command by the spec's model. Raises ConfigurationError if that is missing or invalid."""
     if wish.model and not MODEL_NAME.fullmatch(wish.model):
         raise ConfigurationError(

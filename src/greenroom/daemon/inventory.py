@@ -7,29 +7,28 @@ from typing import TypeVar
 
 import msgspec
 
-from greenroom.daemon.letter import Letter
-from greenroom.daemon.machine import Machine
-from greenroom.daemon.records import read_all
-from greenroom.daemon.residents import Resident
-from greenroom.daemon.runs import Run
-from greenroom.process.identity import Identity, is_alive
-from greenroom.process.journal import record_in, wrapper_in
+from greenroom.daemon.machine_identity import MachineIdentity
+from greenroom.daemon.outbox import OutboxEntry
+from greenroom.daemon.record_files import read_each
+from greenroom.daemon.run_records import Resident, RunRecord
+from greenroom.process.identity import ProcessIdentity, is_alive
+from greenroom.process.run_folder import read_exit_record, read_shim
 from greenroom.settings import paths
-from greenroom.settings.private_file import read_record
+from greenroom.settings.files import read_record
 from greenroom.settings.resolve import Settings
-from greenroom.wire.replies import Wish
+from greenroom.wire.replies import Assignment
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-class NotedRun(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded run, or, without `task`, a recorded resident process.
 
     `seat` is its ROOM/ROLE. `process` is its process number while it runs; `ended` is how it ended, if that is
     recorded. `began_at` is in seconds of the wall clock.
     """
 
-    seat: str
+    role_path: str
     task: str | None
     attempt: int | None
     began_at: float
@@ -37,78 +36,80 @@ class NotedRun(msgspec.Struct, frozen=True, kw_only=True):
     ended: str | None
 
 
-class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of the files. `machine` is None if there is no file yet, or an invalid one.
 
     `facts_at` has one instant for each report in the outbox: when it was written, in seconds of the wall clock.
     """
 
-    machine: Machine | None
-    runs: tuple[NotedRun, ...]
-    facts_at: tuple[float, ...]
+    machine: MachineIdentity | None
+    runs: tuple[RecordedRun, ...]
+    reports_written_at: tuple[float, ...]
 
 
-def take_inventory(settings: Settings) -> Inventory:
+def read_daemon_files(settings: Settings) -> DaemonFiles:
     """Read the files of the daemon of `settings.data_dir`."""
     folder = settings.data_dir
-    runs = [noted_run(run) for _, run in legible(paths.runs(folder), Run)]
-    residents = [noted_resident(resident) for _, resident in legible(paths.residents(folder), Resident)]
-    return Inventory(
-        machine=read_record(paths.machine(folder), Machine),
+    runs = [recorded_run(run) for _, run in readable_records(paths.runs(folder), RunRecord)]
+    residents = [recorded_resident(resident) for _, resident in readable_records(paths.residents(folder), Resident)]
+    return DaemonFiles(
+        machine=read_record(paths.machine(folder), MachineIdentity),
         runs=(*runs, *residents),
-        facts_at=tuple(
-            writing_times(path for path, letter in legible(paths.outbox(folder), Letter) for _ in letter.facts)
+        reports_written_at=tuple(
+            modified_times(
+                path for path, letter in readable_records(paths.outbox(folder), OutboxEntry) for _ in letter.reports
+            )
         ),
     )
 
 
-def noted_run(run: Run) -> NotedRun:
+def recorded_run(run: RunRecord) -> RecordedRun:
     folder = Path(run.folder) if run.folder else None
-    return NotedRun(
-        seat=seat_of(run.wish, run.room, run.role),
+    return RecordedRun(
+        role_path=format_role_path(run.wish, run.room, run.role),
         task=run.task,
         attempt=run.attempt,
         began_at=run.began_at,
-        process=living(run.identity or (wrapper_in(folder) if folder is not None else None)),
-        ended=ending_in(folder) if folder is not None else None,
+        process=running_pid(run.identity or (read_shim(folder) if folder is not None else None)),
+        ended=format_end(folder) if folder is not None else None,
     )
 
 
-def noted_resident(resident: Resident) -> NotedRun:
+def recorded_resident(resident: Resident) -> RecordedRun:
     folder = Path(resident.folder)
-    return NotedRun(
-        seat=seat_of(resident.wish, *resident.key),
+    return RecordedRun(
+        role_path=format_role_path(resident.wish, *resident.key),
         task=None,
         attempt=None,
         began_at=resident.began_at,
-        process=living(wrapper_in(folder)),
-        ended=ending_in(folder),
+        process=running_pid(read_shim(folder)),
+        ended=format_end(folder),
     )
 
 
-def seat_of(wish: Wish | None, room: str, role: str) -> str:
+def format_role_path(wish: Assignment | None, room: str, role: str) -> str:
     return f"{wish.room_name if wish is not None else room}/{role}"
 
 
-def living(identity: Identity | None) -> int | None:
+def running_pid(identity: ProcessIdentity | None) -> int | None:
     """The number of a running process; None if it does not run."""
     return identity.pid if identity is not None and is_alive(identity) else None
 
 
-def ending_in(folder: Path) -> str | None:
+def format_end(folder: Path) -> str | None:
     """How a run ended, as its shim recorded it; None if it did not."""
-    record = record_in(folder)
+    record = read_exit_record(folder)
     if record is None:
         return None
     return f"exit code {record.code}" if record.code is not None else f"signal {record.signal}"
 
 
-def legible(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
+def readable_records(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record]]:
     """The records of a folder that can be read. The daemon itself sets the invalid ones aside."""
-    return ((path, record) for path, record in read_all(folder, shape) if isinstance(record, shape))
+    return ((path, record) for path, record in read_each(folder, shape) if isinstance(record, shape))
 
 
-def writing_times(files: Iterable[Path]) -> Iterator[float]:
+def modified_times(files: Iterable[Path]) -> Iterator[float]:
     """When each file that still exists was written, in seconds of the wall clock."""
     for path in files:
         with suppress(OSError):

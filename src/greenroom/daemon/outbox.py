@@ -10,33 +10,34 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from greenroom.daemon.letter import Letter, letter_of
-from greenroom.daemon.records import forget, put_aside, records_in, sweep
-from greenroom.settings.private_file import write_record
-from greenroom.wire.requests import Fact
+import msgspec
+
+from greenroom.daemon.record_files import read_valid, remove_drafts, remove_record, set_aside
+from greenroom.settings.files import write_record
+from greenroom.wire.requests import AgentReport
 
 log = logging.getLogger("greenroom.daemon.outbox")
 
-DIGITS = 12
+FILE_NAME_DIGITS = 12
 
 
-class Waiting:
+class PendingEntry:
     """Reports that belong together. `told` is set when the server has all of them, or has rejected them for good."""
 
-    def __init__(self, number: int, facts: Sequence[Fact], is_safe: bool = False) -> None:
+    def __init__(self, number: int, facts: Sequence[AgentReport], is_safe: bool = False) -> None:
         self.number = number
-        self.untold = {fact.id: fact for fact in facts}
-        self.told = threading.Event()
+        self.unsent = {fact.id: fact for fact in facts}
+        self.is_sent = threading.Event()
         self.is_safe = is_safe
         self._callbacks: list[Callable[[], None]] = []
 
-    def when_safe(self, then: Callable[[], None]) -> None:
+    def call_when_safe(self, then: Callable[[], None]) -> None:
         """Call `then` once they cannot be lost with this process any more: they are on disk, or sent."""
         self._callbacks.append(then)
         if self.is_safe:
-            self.make_safe()
+            self.mark_safe()
 
-    def make_safe(self) -> None:
+    def mark_safe(self) -> None:
         self.is_safe = True
         while self._callbacks:
             self._callbacks.pop(0)()
@@ -51,16 +52,16 @@ class Outbox:
     of a participant, too, when the next one of its role joins.
     """
 
-    def __init__(self, folder: Path, waiting_max: int) -> None:
+    def __init__(self, folder: Path, reports_max: int) -> None:
         self._folder = folder
-        self._waiting_max = waiting_max
-        self._waiting: dict[str, Waiting] = {}  # by the id of each report, in the order of sending
+        self._waiting_max = reports_max
+        self._waiting: dict[str, PendingEntry] = {}  # by the id of each report, in the order of sending
         self._changed = threading.Condition(threading.RLock())
         self._has_logged_failure = False
         self._number = 0
         self._read_folder()
 
-    def put(self, *facts: Fact, when_safe: Callable[[], None] = lambda: None) -> threading.Event:
+    def add(self, *facts: AgentReport, on_safe: Callable[[], None] = lambda: None) -> threading.Event:
         """Add reports that belong together; the returned event is set when the server has them.
 
         A report that is already in the outbox is not added again. `when_safe` is called once the reports cannot be lost
@@ -70,26 +71,26 @@ class Outbox:
             new = self._filter_new(facts)
             if new:
                 self._number += 1
-                waiting = self._add(Waiting(self._number, new))
+                waiting = self._add(PendingEntry(self._number, new))
             else:
                 waiting = self._waiting[facts[-1].id]
-            waiting.when_safe(when_safe)
-            self.write_down()
+            waiting.call_when_safe(on_safe)
+            self.write_unsaved()
             self._drop_excess()
             self._changed.notify_all()
-            return waiting.told
+            return waiting.is_sent
 
-    def first(self, count: int) -> list[Fact]:
+    def oldest(self, count: int) -> list[AgentReport]:
         """The oldest reports, at most `count`."""
         with self._changed:
-            return [waiting.untold[id] for id, waiting in islice(self._waiting.items(), count)]
+            return [waiting.unsent[id] for id, waiting in islice(self._waiting.items(), count)]
 
     def holds(self, id: str) -> bool:
         """Whether a report with that id is in the outbox."""
         with self._changed:
             return id in self._waiting
 
-    def settle(self, facts: Iterable[Fact]) -> None:
+    def remove_confirmed(self, facts: Iterable[AgentReport]) -> None:
         """Remove reports that the server has, or has rejected for good.
 
         Of reports that belong together, some may be removed before the others. If the daemon is killed then, the next
@@ -101,18 +102,18 @@ class Outbox:
                     self._remove(fact.id)
             self._changed.notify_all()
 
-    def write_down(self) -> None:
+    def write_unsaved(self) -> None:
         """Write the reports that only memory holds, the oldest first, until a write fails."""
         with self._changed:
             for waiting in dict.fromkeys(entry for entry in self._waiting.values() if not entry.is_safe):
                 try:
-                    write_record(self._file(waiting.number), letter_of(*waiting.untold.values()))
+                    write_record(self._file(waiting.number), make_entry(*waiting.unsent.values()))
                 except OSError as error:
                     if not self._has_logged_failure:
                         log.error("outbox not writable: %s: %s; reports are kept in memory", self._folder, error)
                     self._has_logged_failure = True
                     return
-                waiting.make_safe()
+                waiting.mark_safe()
             self._has_logged_failure = False
 
     def wait(self, until: Callable[[int], bool], timeout_s: float | None = None) -> int:
@@ -126,45 +127,60 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def _filter_new(self, facts: Iterable[Fact]) -> list[Fact]:
+    def _filter_new(self, facts: Iterable[AgentReport]) -> list[AgentReport]:
         return [fact for fact in facts if fact.id not in self._waiting]
 
-    def _add(self, waiting: Waiting) -> Waiting:
-        self._waiting |= dict.fromkeys(waiting.untold, waiting)
+    def _add(self, waiting: PendingEntry) -> PendingEntry:
+        self._waiting |= dict.fromkeys(waiting.unsent, waiting)
         return waiting
 
     def _drop_excess(self) -> None:
         while len(self._waiting) > self._waiting_max:
             id, waiting = next(iter(self._waiting.items()))
-            log.error("outbox full (%d): dropped the oldest report: %s", self._waiting_max, waiting.untold[id])
+            log.error("outbox full (%d): dropped the oldest report: %s", self._waiting_max, waiting.unsent[id])
             self._remove(id)
 
     def _remove(self, id: str) -> None:
         waiting = self._waiting.pop(id)
-        del waiting.untold[id]
-        if not waiting.untold:
-            forget(self._file(waiting.number))
-            waiting.make_safe()
-            waiting.told.set()
+        del waiting.unsent[id]
+        if not waiting.unsent:
+            remove_record(self._file(waiting.number))
+            waiting.mark_safe()
+            waiting.is_sent.set()
 
     def _read_folder(self) -> None:
         """Read the reports that an earlier daemon could not send."""
-        sweep(self._folder)
-        for path, letter in records_in(self._folder, Letter):
+        remove_drafts(self._folder)
+        for path, letter in read_valid(self._folder, OutboxEntry):
             try:
                 number = int(path.stem)
             except ValueError as error:
-                put_aside(path, error)
+                set_aside(path, error)
                 continue
-            new = self._filter_new(letter.facts)
+            new = self._filter_new(letter.reports)
             if new:
-                self._add(Waiting(number, new, is_safe=True))
+                self._add(PendingEntry(number, new, is_safe=True))
             else:
-                forget(path)  # An earlier file has all of it; this one could not be removed when it was sent.
+                remove_record(path)  # An earlier file has all of it; this one could not be removed when it was sent.
         # Above the numbers of all files, even of those that cannot be read now: none may be overwritten.
         numbers = (int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal())
         self._number = max(numbers, default=0)
         self._drop_excess()
 
     def _file(self, number: int) -> Path:
-        return self._folder / f"{number:0{DIGITS}}.json"
+        return self._folder / f"{number:0{FILE_NAME_DIGITS}}.json"
+
+
+class OutboxEntry(AgentReport, frozen=True):
+    """A report, with those that are sent after it. The files of earlier versions, with one report, can be read too."""
+
+    then: tuple[AgentReport, ...] = ()
+
+    @property
+    def reports(self) -> tuple[AgentReport, ...]:
+        """All reports, in their order."""
+        return (AgentReport(**{name: getattr(self, name) for name in AgentReport.__struct_fields__}), *self.then)
+
+
+def make_entry(first: AgentReport, *then: AgentReport) -> OutboxEntry:
+    return OutboxEntry(**msgspec.structs.asdict(first), then=then)

@@ -13,29 +13,29 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.client.session import Session
+from greenroom.client.api_client import ApiClient
 from greenroom.clock import SystemClock
 from greenroom.daemon.daemon import Daemon
-from greenroom.daemon.inventory import Inventory, NotedRun, take_inventory
-from greenroom.daemon.machine import Machine, this_machine
+from greenroom.daemon.inventory import DaemonFiles, RecordedRun, read_daemon_files
+from greenroom.daemon.machine_identity import MachineIdentity, read_or_create_identity
 from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
-from greenroom.lock import hold_lock, holder_of
-from greenroom.process.ending import DONE, FAILED, INTERRUPTED, Ending
+from greenroom.file_lock import acquire_lock, read_holder
+from greenroom.process.shutdown import DONE, FAILED, INTERRUPTED, Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
 from greenroom.wire.replies import AgentOnMachine
 
-__all__ = ["Inventory", "Machine", "NotedRun", "take_inventory"]
+__all__ = ["DaemonFiles", "MachineIdentity", "RecordedRun", "read_daemon_files"]
 """What `greenroom doctor` uses of the daemon, beside what is defined here."""
 
 LINE_CHARACTERS_MAX = 64 * 1024
 STOP_S_MAX = 30.0
-LOOK_EVERY_S = 0.05
-NOT_FOUND = 3
+POLL_EVERY_S = 0.05
+NOT_RUNNING = 3
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The status of this machine's daemon. `daemon_connected` is None if the server cannot be reached."""
 
     running: bool
@@ -48,30 +48,30 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Run this machine's daemon until it is stopped; the exit code."""
-    token = told_token(arguments.token, sys.stdin, err)
+    token = read_start_token(arguments.token, sys.stdin, err)
     if urlsplit(settings.url).scheme == "http" and not is_loopback(settings.url):
         print(f"warning: {settings.url} is not encrypted: others on the network can read the token.", file=err)
-    log_to(err)
+    configure_logging(err)
     return run(settings, arguments.machine, arguments.follow, token)
 
 
-def told_token(told: str | None, given: TextIO, err: TextIO) -> str | None:
+def read_start_token(argument: str | None, stdin: TextIO, err: TextIO) -> str | None:
     """Read the token for this start alone, from `--token` or from `given`.
 
     Raises ConfigurationError for a text that is no token, without repeating the text.
     """
-    if told is None:
+    if argument is None:
         return None
-    if told != "-":
+    if argument != "-":
         print(
             "note: a token on the command line shows in the list of processes; use `--token -` and standard input.",
             file=err,
         )
-        token, origin = told.strip(), "--token"
-    elif given.isatty():
+        token, origin = argument.strip(), "--token"
+    elif stdin.isatty():
         token, origin = getpass.getpass("Token: ", err).strip(), "The input"
     else:
-        token, origin = given.readline(LINE_CHARACTERS_MAX).strip(), "Standard input"
+        token, origin = stdin.readline(LINE_CHARACTERS_MAX).strip(), "Standard input"
     if not token:
         raise ConfigurationError(
             f"{origin} holds no token.", "Pipe the token in (`... --token - < FILE`), or leave --token out."
@@ -88,15 +88,15 @@ def run(
     registration. Raises AlreadyRunning when a daemon runs on this data directory, and the error with which the server
     rejected the first contact.
     """
-    clock, entropy, ending = SystemClock(), SystemEntropy(), Ending()
+    clock, entropy, ending = SystemClock(), SystemEntropy(), Shutdown()
     environ = dict(os.environ)
 
     def read_token() -> str | None:
         return token or find_token(settings.url, settings.data_dir, environ)[0]
 
-    with hold_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.on_signals():
-        lock.tell(settings.url)
-        machine = this_machine(paths.machine(settings.data_dir), entropy, machine_name)
+    with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.handle_signals():
+        lock.write_info(settings.url)
+        machine = read_or_create_identity(paths.machine(settings.data_dir), entropy, machine_name)
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
         daemon.start()
         code = ending.wait(follow)
@@ -110,50 +110,52 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     """Stop this machine's daemon and its agents. It is success if no daemon runs."""
     lock = paths.daemon_lock(settings.data_dir)
     clock = SystemClock()
-    pid, _ = holder_of(lock)
+    pid, _ = read_holder(lock)
     if pid is None:
         print(f"No daemon runs in {settings.data_dir}.", file=err)
         return DONE
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = clock.monotonic() + STOP_S_MAX
-    while holder_of(lock)[0] == pid:
+    while read_holder(lock)[0] == pid:
         if clock.monotonic() >= deadline:
             print(f"The daemon (process {pid}) did not end within {STOP_S_MAX:g} s; see its output.", file=err)
             return FAILED
-        threading.Event().wait(LOOK_EVERY_S)
+        threading.Event().wait(POLL_EVERY_S)
     print(f"Stopped the daemon (process {pid}).", file=err)
     return DONE
 
 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Print whether this machine's daemon runs, and what its server shows of it."""
-    pid, url = holder_of(paths.daemon_lock(settings.data_dir))
-    standing = Standing(running=pid is not None, pid=pid, url=url or None)
+    pid, url = read_holder(paths.daemon_lock(settings.data_dir))
+    standing = DaemonStatus(running=pid is not None, pid=pid, url=url or None)
     if pid is not None:
-        machine = this_machine(paths.machine(settings.data_dir), SystemEntropy())
+        machine = read_or_create_identity(paths.machine(settings.data_dir), SystemEntropy())
         standing = msgspec.structs.replace(standing, machine=machine.id)
         try:
             server_url = url or settings.url
             token = find_token(server_url, settings.data_dir, os.environ)[0]
-            view = Session(server_url, token, settings.limits).machine(machine.id)
+            view = ApiClient(server_url, token, settings.limits).machine(machine.id)
             standing = msgspec.structs.replace(standing, daemon_connected=view.daemon_connected, agents=view.agents)
         except GreenroomError as error:
             print(f"The server's view of this daemon cannot be read: {error}", file=err)
-    print(msgspec.json.encode(standing).decode() if arguments.json else "\n".join(describe(standing)), file=out)
-    return DONE if standing.running else NOT_FOUND
+    print(msgspec.json.encode(standing).decode() if arguments.json else "\n".join(format_status(standing)), file=out)
+    return DONE if standing.running else NOT_RUNNING
 
 
-def describe(told: Standing) -> list[str]:
+def format_status(status: DaemonStatus) -> list[str]:
     """Format the status as lines of text."""
-    if not told.running:
+    if not status.running:
         return ["No daemon runs here. Start one with `greenroom daemon start`."]
-    connection = {True: "connected to", False: "not connected to", None: "connection unknown to"}[told.daemon_connected]
-    lines = [f"The daemon runs as process {told.pid}: machine {told.machine}, {connection} {told.url}."]
-    return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in told.agents]
+    connection = {True: "connected to", False: "not connected to", None: "connection unknown to"}[
+        status.daemon_connected
+    ]
+    lines = [f"The daemon runs as process {status.pid}: machine {status.machine}, {connection} {status.url}."]
+    return lines + [f"{agent.room}/{agent.role}: {agent.status}" for agent in status.agents]
 
 
-def log_to(err: TextIO) -> None:
+def configure_logging(err: TextIO) -> None:
     """Log to `err` from level INFO, one line for each record."""
     handler = logging.StreamHandler(err)
     handler.setFormatter(logging.Formatter("{asctime} daemon {levelname:<7} {message}", style="{"))

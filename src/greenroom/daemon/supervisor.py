@@ -12,31 +12,31 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from greenroom.clock import Clock, instant_of
-from greenroom.daemon.histories import Histories, Key
-from greenroom.domain import supervision
+from greenroom.clock import Clock, format_instant
+from greenroom.daemon.restart_state import RestartStates, RoleKey
+from greenroom.domain import restart_policy
+from greenroom.domain.restart_policy import RestartHistory, RestartStep
 from greenroom.domain.role import RUNNING
-from greenroom.domain.supervision import History, Step
-from greenroom.wire.replies import Wish, Wishes
+from greenroom.wire.replies import Assignment, Assignments
 
 log = logging.getLogger("greenroom.daemon.supervisor")
 
-LOOK_EVERY_S = 60.0
+STEP_EVERY_S_MAX = 60.0
 
 
-class Seat(Protocol):
+class SupervisedRole(Protocol):
     """A role runner, as the supervisor needs it. It records what happens to its agent in the restart state."""
 
-    wish: Wish
+    spec: Assignment
 
     def start(self) -> None: ...
     def stop(self, reason: str) -> None: ...
 
 
-Held = TypeVar("Held", bound=Seat)
+RunnerT = TypeVar("RunnerT", bound=SupervisedRole)
 
 
-class Supervisor(Generic[Held]):
+class Supervisor(Generic[RunnerT]):
     """Compares assignments with role runners and acts on the difference.
 
     `make_seat` gets, as its last argument, what the role runner has to call when it has ended. `on_death` is called
@@ -45,19 +45,19 @@ class Supervisor(Generic[Held]):
 
     def __init__(
         self,
-        make_seat: Callable[[Wish, History, Callable[[], None]], Held],
-        histories: Histories,
+        make_runner: Callable[[Assignment, RestartHistory, Callable[[], None]], RunnerT],
+        histories: RestartStates,
         clock: Clock,
-        on_death: Callable[[], None],
+        on_failure: Callable[[], None],
     ) -> None:
-        self._make_seat = make_seat
+        self._make_seat = make_runner
         self._histories = histories
         self._clock = clock
-        self._on_death = on_death
-        self._wishes: dict[Key, Wish] | None = None
-        self._seats: dict[Key, Held] = {}
-        self._asked_to_stop: set[Key] = set()
-        self._logged_steps: dict[Key, Step] = {}
+        self._on_death = on_failure
+        self._wishes: dict[RoleKey, Assignment] | None = None
+        self._seats: dict[RoleKey, RunnerT] = {}
+        self._asked_to_stop: set[RoleKey] = set()
+        self._logged_steps: dict[RoleKey, RestartStep] = {}
         self._changed = threading.Condition()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -65,32 +65,32 @@ class Supervisor(Generic[Held]):
     def start(self) -> None:
         self._thread.start()
 
-    def adopt(self, seat: Held) -> None:
+    def adopt(self, runner: RunnerT) -> None:
         """Add a role runner of an adopted run, before the first assignments come.
 
         The caller starts it, and has it call `take_end` when it has ended.
         """
         with self._changed:
-            self._seats[seat.wish.room, seat.wish.role] = seat
+            self._seats[runner.spec.room, runner.spec.role] = runner
 
-    def take_wishes(self, wishes: Wishes) -> None:
+    def replace_assignments(self, wishes: Assignments) -> None:
         """Replace all assignments, from any thread."""
         with self._changed:
             self._wishes = {(wish.room, wish.role): wish for wish in wishes.wishes}
-            self._histories.keep_only(self._wishes.keys() | self._seats.keys())
+            self._histories.retain(self._wishes.keys() | self._seats.keys())
             self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._wishes}
             self._changed.notify_all()
 
-    def take_end(self, room: str, role: str) -> None:
+    def remove_ended(self, room: str, role: str) -> None:
         """Remove the role runner, which has ended, from any thread."""
         with self._changed:
             del self._seats[room, role]
             self._asked_to_stop.discard((room, role))
             if self._wishes is not None:
-                self._histories.keep_only(self._wishes.keys() | self._seats.keys())
+                self._histories.retain(self._wishes.keys() | self._seats.keys())
             self._changed.notify_all()
 
-    def seats(self) -> list[Held]:
+    def runners(self) -> list[RunnerT]:
         """The role runners that have not ended."""
         with self._changed:
             return list(self._seats.values())
@@ -108,43 +108,43 @@ class Supervisor(Generic[Held]):
 
     def step(self) -> float:
         """Reconcile every role; the seconds until the next step, unless something changes before."""
-        self._histories.keep_current()
+        self._histories.write_if_stale()
         with self._changed:
             if self._is_stopping or self._wishes is None:
-                return LOOK_EVERY_S
+                return STEP_EVERY_S_MAX
             now = self._clock.boottime()
             keys = list({**self._wishes, **self._seats})
-            return min([LOOK_EVERY_S, *(self._reconcile(key, self._wishes.get(key), now) for key in keys)])
+            return min([STEP_EVERY_S_MAX, *(self._reconcile(key, self._wishes.get(key), now) for key in keys)])
 
-    def _reconcile(self, key: Key, wish: Wish | None, now: float) -> float:
+    def _reconcile(self, key: RoleKey, wish: Assignment | None, now: float) -> float:
         """Reconcile one role; the seconds until it has to be looked at again."""
         seat = self._seats.get(key)
         desired = wish is not None and wish.desired == RUNNING
         generation = wish.generation if wish is not None else 0
-        history = self._histories.of(*key)
-        seat_generation = seat.wish.generation if seat is not None else None
-        step = supervision.decide(desired, generation, seat_generation, history, now)
-        if seat is None or step.action == supervision.STOP:
-            spec = wish or (seat.wish if seat is not None else None)
+        history = self._histories.get(*key)
+        seat_generation = seat.spec.generation if seat is not None else None
+        step = restart_policy.decide_step(desired, generation, seat_generation, history, now)
+        if seat is None or step.action == restart_policy.STOP:
+            spec = wish or (seat.spec if seat is not None else None)
             self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
-        if step.action == supervision.SIT:
+        if step.action == restart_policy.JOIN:
             assert wish is not None
-            self._start_seat(key, wish, supervision.under(history, generation))
-        elif step.action == supervision.STOP and key not in self._asked_to_stop:
+            self._start_runner(key, wish, restart_policy.history_of_generation(history, generation))
+        elif step.action == restart_policy.STOP and key not in self._asked_to_stop:
             assert seat is not None
             self._asked_to_stop.add(key)
             seat.stop(step.reason)
-        return LOOK_EVERY_S if step.until is None else max(0.0, step.until - now)
+        return STEP_EVERY_S_MAX if step.until is None else max(0.0, step.until - now)
 
-    def _start_seat(self, key: Key, wish: Wish, history: History) -> None:
-        seat = self._seats[key] = self._make_seat(wish, history, partial(self.take_end, *key))
+    def _start_runner(self, key: RoleKey, wish: Assignment, history: RestartHistory) -> None:
+        seat = self._seats[key] = self._make_seat(wish, history, partial(self.remove_ended, *key))
         seat.start()
 
-    def _log_step(self, key: Key, room_name: str, step: Step, now: float) -> None:
+    def _log_step(self, key: RoleKey, room_name: str, step: RestartStep, now: float) -> None:
         """Log why a role is started, stopped or waits, once for each reason."""
         if self._logged_steps.get(key) != step:
             self._logged_steps[key] = step
-            until = "" if step.until is None else f" (until {instant_of(self._clock.wall() + step.until - now)})"
+            until = "" if step.until is None else f" (until {format_instant(self._clock.wall() + step.until - now)})"
             log.info("agent status: %s/%s: %s%s", room_name, key[1], step.reason, until)
 
     def _run(self) -> None:

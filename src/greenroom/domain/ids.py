@@ -15,7 +15,7 @@ _NAME = re.compile(NAME_PATTERN)
 _ROOM_ID = re.compile(r"^room_[a-z2-7]{16}$")
 
 
-def spell_id(prefix: str, entropy: bytes) -> str:
+def format_id(prefix: str, entropy: bytes) -> str:
     """Format ten random bytes as an id: `task_k5q...`, the prefix and 16 characters of lower-case base 32."""
     assert len(entropy) == ID_BYTES
     return f"{prefix}_{base64.b32encode(entropy).decode().lower()}"

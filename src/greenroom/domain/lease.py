@@ -15,25 +15,25 @@ class Lease(msgspec.Struct, gc=False):
     connection: str
     length_s: float
     deadline: float
-    marked: bool = False
+    is_ending: bool = False
 
     def renew(self, now: float) -> bool:
         """Let the lease start again at `now`. Return False if its end is already being recorded."""
-        if self.marked:
+        if self.is_ending:
             return False
         self.deadline = now + self.length_s
         return True
 
     def is_due(self, now: float) -> bool:
         """Return whether the lease has run out and its end is not being recorded yet."""
-        return self.deadline <= now and not self.marked
+        return self.deadline <= now and not self.is_ending
 
 
-def extended(deadline: float, length_s: float, now: float) -> float:
+def extend_deadline(deadline: float, length_s: float, now: float) -> float:
     """Return the deadline after an absence of the server: its own outage must not expire a lease."""
     return max(deadline, now + length_s)
 
 
-def was_absent(late_s: float, ttl_s: float) -> bool:
+def was_server_absent(late_s: float, ttl_s: float) -> bool:
     """Return whether a sweep that runs `late_s` later than planned shows that the server itself was away."""
     return late_s > ttl_s / 10

@@ -9,7 +9,7 @@ STOPPED = "stopped"
 
 # Why an agent is not restarted, as its daemon reports it: a failure; too many failures; its harness cannot work yet.
 BACKING_OFF = "backing_off"
-PARKED = "parked"
+CRASH_LOOPING = "parked"
 PAUSED = "paused"
 
 
@@ -49,9 +49,9 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
         return self.kind == REMOTE and self.machine is not None
 
     @property
-    def awaits_person(self) -> bool:
+    def needs_user(self) -> bool:
         """Return whether its agent is not restarted until a user acts."""
-        return self.rests_as in (PARKED, PAUSED) and self.rests_until is None
+        return self.rests_as in (CRASH_LOOPING, PAUSED) and self.rests_until is None
 
     @property
     def is_drained(self) -> bool:

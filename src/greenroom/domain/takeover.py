@@ -8,11 +8,11 @@ from collections.abc import Collection
 
 import msgspec
 
-from greenroom.domain.reliability import Reliability
-from greenroom.domain.sitting import PRESENT, Sitting
+from greenroom.domain.limits import Limits
+from greenroom.domain.participant import PRESENT, Participant
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
+class TakeoverHold(msgspec.Struct, frozen=True, kw_only=True):
     """Holds a task back from its role's new participant, because `connection` held it and may still be running.
 
     `machine` is the one whose daemon beat for that connection; `until` is when the hold ends, in monotonic seconds.
@@ -26,7 +26,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     until: float
 
 
-def is_needed(older: Sitting) -> bool:
+def needs_hold(older: Participant) -> bool:
     """Return whether the task of an older participant is held back when a newer one takes its role.
 
     Only if the older one is present: it receives the takeover with its next beat, and stops. From an absent one no
@@ -35,9 +35,9 @@ def is_needed(older: Sitting) -> bool:
     return older.status == PRESENT
 
 
-def guard(task: str, older: Sitting, now: float, limits: Reliability) -> Guard:
+def make_hold(task: str, older: Participant, now: float, limits: Limits) -> TakeoverHold:
     """Return the hold on a task that was taken over from `older` at `now`."""
-    return Guard(
+    return TakeoverHold(
         task=task,
         room=older.room,
         role=older.role,
@@ -47,6 +47,6 @@ def guard(task: str, older: Sitting, now: float, limits: Reliability) -> Guard:
     )
 
 
-def is_dropped(guard: Guard, machine: str, listed: Collection[tuple[str, str, str]]) -> bool:
+def is_stopped_by(guard: TakeoverHold, machine: str, listed: Collection[tuple[str, str, str]]) -> bool:
     """Return whether a machine's beat, which lists (room, role, connection), shows that the run has stopped."""
     return guard.machine == machine and (guard.room, guard.role, guard.connection) not in listed

@@ -148,7 +148,7 @@ def allowed_moves(state: str) -> tuple[str, ...]:
     return tuple(TRANSITIONS[state])
 
 
-def move(current: str, trigger: str, to: str | None = None) -> str:
+def next_state(current: str, trigger: str, to: str | None = None) -> str:
     """Return the state that `trigger` leads to from `current`; raise InvalidTransition if the table has no such move.
 
     Where the table has more than one target, `to` says which; without it the first one is meant.
@@ -177,7 +177,7 @@ def can_resume(task: Task, connection_id: str, attempt: int) -> bool:
     )
 
 
-def is_under_way(task: Task) -> bool:
+def is_active(task: Task) -> bool:
     """Return whether the task is held, or was lost by a holder that may still resume it without another claim."""
     held = task.status in HELD_STATES
     return held or (task.last_holder is not None and can_resume(task, task.last_holder, task.attempt))
@@ -194,7 +194,7 @@ def resumed_state(task: Task) -> str:
     return IN_PROGRESS if task.started_at is not None else ACKNOWLEDGED
 
 
-def is_death(cause: str, machine_connected: bool) -> bool:
+def is_failure(cause: str, machine_connected: bool) -> bool:
     """Return whether a release counts as a failure of its attempt.
 
     An unintended exit does; a loss by silence does only if the agent's machine stayed connected.
@@ -203,14 +203,24 @@ def is_death(cause: str, machine_connected: bool) -> bool:
 
 
 def decide_release(
-    task: Task, cause: str, machine_connected: bool, failures_max: int, on_trial: bool = False
+    task: Task, cause: str, machine_connected: bool, failures_max: int, is_probe_run: bool = False
 ) -> tuple[str, int]:
     """Return where a released task goes, and its new failure count.
 
     It goes to `pending`, or to `quarantined` after too many failures. A failed probe run of a crash-looping agent does
     not count against the task.
     """
-    failures = task.deaths + (is_death(cause, machine_connected) and not on_trial)
+    failures = task.deaths + (is_failure(cause, machine_connected) and not is_probe_run)
     if failures >= failures_max and failures > task.deaths:
-        return move(task.status, "quarantine"), failures
-    return move(task.status, "release"), failures
+        return next_state(task.status, "quarantine"), failures
+    return next_state(task.status, "release"), failures
+
+
+def initial_state(occupying: int, max_requests: int) -> str:
+    """Return the state of a new request's first task; `occupying` counts pending, acknowledged and started tasks."""
+    return QUEUED if occupying >= max_requests else PENDING
+
+
+def free_slots(occupying: int, max_requests: int) -> int:
+    """Return how many queued tasks may be promoted now."""
+    return max(0, max_requests - occupying)

@@ -13,23 +13,23 @@ import msgspec
 if sys.platform != "linux":
     import psutil  # On Linux, /proc has all of this, and the import would slow down every command.
 
-LOOK_EVERY_S = 0.1
+POLL_EVERY_S = 0.1
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ProcessIdentity(msgspec.Struct, frozen=True):
     """A process: its number, and when it started. Numbers are used again, pairs of both are not."""
 
     pid: int
     started: str
 
 
-def identity_of(pid: int) -> Identity | None:
+def identity_of(pid: int) -> ProcessIdentity | None:
     """The identity of the process that has this number now; None if there is none."""
     started = _started(pid)
-    return None if started is None else Identity(pid, started)
+    return None if started is None else ProcessIdentity(pid, started)
 
 
-def is_alive(identity: Identity) -> bool:
+def is_alive(identity: ProcessIdentity) -> bool:
     """Whether exactly this process still runs.
 
     A process that may not be signalled (EPERM) runs; one that has ended and only waits to be collected does not.
@@ -44,7 +44,7 @@ def is_alive(identity: Identity) -> bool:
     return started == identity.started and not is_zombie(identity.pid)
 
 
-def await_end(identity: Identity) -> None:
+def wait_for_end(identity: ProcessIdentity) -> None:
     """Wait until exactly this process has ended, whether it is a child or not.
 
     Uses a pidfd where the kernel has them, since a daemon may wait for many processes; else it polls.
@@ -60,13 +60,13 @@ def await_end(identity: Identity) -> None:
             finally:
                 os.close(process)
     while is_alive(identity):
-        threading.Event().wait(LOOK_EVERY_S)
+        threading.Event().wait(POLL_EVERY_S)
 
 
-def is_of_this_boot(identity: Identity) -> bool:
+def is_of_this_boot(identity: ProcessIdentity) -> bool:
     """Whether the process was started in this boot. Every process of an earlier boot has ended."""
     boot, _, _ = identity.started.rpartition(":")
-    return boot == this_boot()
+    return boot == boot_id()
 
 
 if sys.platform == "linux":
@@ -79,7 +79,7 @@ if sys.platform == "linux":
     def _started(pid: int) -> str | None:
         """When the process started, with the boot. In ticks, which a change of the wall clock does not move."""
         fields = _fields(pid)
-        return None if fields is None else f"{this_boot()}:{fields[19].decode()}"
+        return None if fields is None else f"{boot_id()}:{fields[19].decode()}"
 
     def _fields(pid: int) -> list[bytes] | None:
         """The fields of /proc/PID/stat behind the name: the first is the state, the twentieth the start time."""
@@ -89,7 +89,7 @@ if sys.platform == "linux":
             return None
 
     @cache
-    def this_boot() -> str:
+    def boot_id() -> str:
         """The unique id of this boot of the computer."""
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
@@ -106,11 +106,11 @@ else:
 
     def _started(pid: int) -> str | None:
         try:
-            return f"{this_boot()}:{psutil.Process(pid).create_time():.2f}"
+            return f"{boot_id()}:{psutil.Process(pid).create_time():.2f}"
         except psutil.Error:
             return None
 
     @cache
-    def this_boot() -> str:
+    def boot_id() -> str:
         """The unique id of this boot of the computer."""
         return f"{psutil.boot_time():.0f}"

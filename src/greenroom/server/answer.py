@@ -12,7 +12,7 @@ from greenroom.wire.problems import CONTENT_TYPE
 JSON: Final = "application/json"
 
 
-class Answer(NamedTuple):
+class EncodedResponse(NamedTuple):
     """A complete HTTP response."""
 
     status: int
@@ -21,23 +21,23 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def spelled(result: object, status: int) -> Answer:
+def encode_result(result: object, status: int) -> EncodedResponse:
     """Encode the result of a call: an Answer stays as it is, None becomes 204, anything else JSON with `status`."""
-    if isinstance(result, Answer):
+    if isinstance(result, EncodedResponse):
         return result
     if result is None:
-        return Answer(HTTPStatus.NO_CONTENT, b"")
-    return Answer(status, msgspec.json.encode(result))
+        return EncodedResponse(HTTPStatus.NO_CONTENT, b"")
+    return EncodedResponse(status, msgspec.json.encode(result))
 
 
-def refusal(error: Exception) -> Answer:
+def encode_error(error: Exception) -> EncodedResponse:
     """Encode an error as a problem document, with the status and headers that belong to it."""
-    problem = problems.of(error)
-    headers = tuple(problems.headers_of(problem).items())
-    return Answer(problem.status, msgspec.json.encode(problem), CONTENT_TYPE, headers)
+    problem = problems.convert_error(error)
+    headers = tuple(problems.problem_headers(problem).items())
+    return EncodedResponse(problem.status, msgspec.json.encode(problem), CONTENT_TYPE, headers)
 
 
-async def send_answer(answer: Answer, send: Send) -> None:
+async def send_response(answer: EncodedResponse, send: Send) -> None:
     """Send a response over ASGI, where no framework does it."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.status != HTTPStatus.NO_CONTENT:

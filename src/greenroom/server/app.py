@@ -7,33 +7,33 @@ from litestar.types import ASGIApp
 
 from greenroom.server import openapi, problems
 from greenroom.server.answer import JSON
-from greenroom.server.doors import Doors
-from greenroom.server.express import Express
-from greenroom.server.gate import Gate
-from greenroom.server.hosts import Hosts
+from greenroom.server.context import ServerContext
+from greenroom.server.drain_body import DrainBody
+from greenroom.server.express import CallFastPath
+from greenroom.server.gate import AuthMiddleware
+from greenroom.server.hosts import AllowedHosts
 from greenroom.server.routes import OPERATIONS
-from greenroom.server.shell import Shell
-from greenroom.server.unread import HearOut
+from greenroom.server.shell import HeartbeatFastPath
 
 
-def reference(server: Doors, hosts: Hosts) -> ASGIApp:
+def build_reference_app(server: ServerContext, hosts: AllowedHosts) -> ASGIApp:
     """Return the whole API without the two fast paths. It answers every request as the fast paths would."""
-    document = openapi.document(OPERATIONS)
+    document = openapi.build_document(OPERATIONS)
 
     @get("/openapi.json", name="openapi", sync_to_thread=False)
     def described(request: Request[Any, Any, Any]) -> Response[bytes]:
         return Response(document, media_type=JSON)
 
     litestar = Litestar(
-        [*(operation.handler(server) for operation in OPERATIONS), described],
-        exception_handlers={Exception: problems.answer},
+        [*(operation.litestar_route(server) for operation in OPERATIONS), described],
+        exception_handlers={Exception: problems.handle_exception},
         request_max_body_size=server.world.limits.body_bytes_max,
         openapi_config=None,
         logging_config=None,
     )
-    return HearOut(Gate(litestar, hosts, server.world.keys), server.world.limits)
+    return DrainBody(AuthMiddleware(litestar, hosts, server.world.tokens), server.world.limits)
 
 
-def app(server: Doors, hosts: Hosts) -> ASGIApp:
+def build_app(server: ServerContext, hosts: AllowedHosts) -> ASGIApp:
     """Return the whole API as it is served."""
-    return Shell(Express(reference(server, hosts), server, hosts, OPERATIONS), server, hosts)
+    return HeartbeatFastPath(CallFastPath(build_reference_app(server, hosts), server, hosts, OPERATIONS), server, hosts)

@@ -5,14 +5,14 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from litestar.types import Receive
 
-from greenroom.domain.caller import Caller
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
+from greenroom.domain.principal import Principal
 from greenroom.server.hosts import Headers
 
 Body = TypeVar("Body")
 
 
-class Sent(msgspec.Struct, frozen=True):
+class RawRequest(msgspec.Struct, frozen=True):
     """A raw request. Its body was read completely, so `receive` reports only that the client disconnected."""
 
     method: str
@@ -29,14 +29,14 @@ class Sent(msgspec.Struct, frozen=True):
         return None
 
 
-class Ask(msgspec.Struct, Generic[Body], frozen=True):
+class Request(msgspec.Struct, Generic[Body], frozen=True):
     """One call. `query` has the query type of its operation; `sent` is the raw request behind `body`."""
 
-    caller: Caller
+    principal: Principal
     path: dict[str, str]
     body: Body
     query: Any
-    sent: Sent
+    raw: RawRequest
 
     @property
     def room(self) -> str:
@@ -54,7 +54,7 @@ class Ask(msgspec.Struct, Generic[Body], frozen=True):
     def machine(self) -> str:
         return self.path["machine"]
 
-    def limit(self, limits: Reliability) -> int:
+    def page_size(self, limits: Limits) -> int:
         """Return the page size: the query's `limit`, up to `page_max`, or `page_default` without one."""
         requested: int | None = self.query.limit
         return limits.page_default if requested is None else min(requested, limits.page_max)

@@ -2,16 +2,16 @@
 
 from typing import Final
 
-from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Unauthorized
+from greenroom.domain.principal import Principal
 from greenroom.server.hosts import Headers
-from greenroom.service.keys import Keys
+from greenroom.service.state.tokens import TokenSigner
 
 BEARER: Final = b"bearer "
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
-def caller_of(headers: Headers, signer: Keys) -> Caller:
+def authenticate(headers: Headers, signer: TokenSigner) -> Principal:
     """Return the caller that the token in `headers` belongs to. Raises Unauthorized without a valid token."""
     credentials = [value for name, value in headers if name == b"authorization"]
     if not credentials:
@@ -21,7 +21,7 @@ def caller_of(headers: Headers, signer: Keys) -> Caller:
         )
     principal = None
     if len(credentials) == 1 and credentials[0][: len(BEARER)].lower() == BEARER:
-        principal = signer.caller_of(credentials[0][len(BEARER) :].strip().decode("latin-1"))
+        principal = signer.verify(credentials[0][len(BEARER) :].strip().decode("latin-1"))
     if principal is None:
         raise Unauthorized(
             "Unknown or expired token.",

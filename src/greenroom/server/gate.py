@@ -4,19 +4,19 @@ from typing import Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from greenroom.server.answer import refusal, send_answer
-from greenroom.server.auth import PUBLIC_PATHS, caller_of
-from greenroom.server.hosts import Hosts
-from greenroom.service.keys import Keys
+from greenroom.server.answer import encode_error, send_response
+from greenroom.server.auth import PUBLIC_PATHS, authenticate
+from greenroom.server.hosts import AllowedHosts
+from greenroom.service.state.tokens import TokenSigner
 
 
-class Gate:
+class AuthMiddleware:
     """Passes on requests with an allowed Host and a valid token, and stores their Caller in `scope["auth"]`.
 
     Requests for PUBLIC_PATHS need no token. Every other request is answered with a problem document.
     """
 
-    def __init__(self, inner: ASGIApp, hosts: Hosts, signer: Keys) -> None:
+    def __init__(self, inner: ASGIApp, hosts: AllowedHosts, signer: TokenSigner) -> None:
         self._inner: Final = inner
         self._hosts: Final = hosts
         self._signer: Final = signer
@@ -25,8 +25,8 @@ class Gate:
         try:
             self._hosts.check(scope["headers"])
             if scope["path"] not in PUBLIC_PATHS:
-                scope["auth"] = caller_of(scope["headers"], self._signer)
+                scope["auth"] = authenticate(scope["headers"], self._signer)
         except Exception as error:  # Litestar's exception handler is not in reach here.
-            await send_answer(refusal(error), send)
+            await send_response(encode_error(error), send)
         else:
             await self._inner(scope, receive, send)

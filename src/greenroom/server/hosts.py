@@ -16,44 +16,44 @@ from greenroom.domain.errors import Refused
 Headers = Iterable[tuple[bytes, bytes]]
 
 LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-EVERY_ADDRESS: Final = ("0.0.0.0", "::", "")
+WILDCARD_ADDRESSES: Final = ("0.0.0.0", "::", "")
 HTTP_PORT: Final = 80
-PORT: Final = re.compile(rb":[0-9]{1,5}\Z")
+PORT_SUFFIX: Final = re.compile(rb":[0-9]{1,5}\Z")
 
 
-class Hosts:
+class AllowedHosts:
     """The names under which this server answers, as Host and Origin carry them."""
 
     def __init__(self, host: str, port: int, allowed: Iterable[str] = ()) -> None:
-        own = () if host in EVERY_ADDRESS else (f"[{host}]" if ":" in host else host,)
+        own = () if host in WILDCARD_ADDRESSES else (f"[{host}]" if ":" in host else host,)
         names = {f"{name}:{port}" for name in (*LOCAL_NAMES, *own)}
         if port == HTTP_PORT:
             names.update((*LOCAL_NAMES, *own))
         for name in allowed:
             names.update((name, f"{name}:{port}"))
-        self.names: Final = frozenset(map(spell, names))
-        self._names_on_any_port: Final = frozenset(map(spell, (*LOCAL_NAMES, *own, *allowed)))
+        self.names: Final = frozenset(map(encode_host, names))
+        self._names_on_any_port: Final = frozenset(map(encode_host, (*LOCAL_NAMES, *own, *allowed)))
         self._origins: Final = frozenset(scheme + name for name in self.names for scheme in (b"http://", b"https://"))
 
     def check(self, headers: Headers) -> None:
         """Raise Refused (`host_refused`) unless the request's Host and Origin are allowed."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
-            raise refusal("host", hosts)
+            raise host_refused("host", hosts)
         own_origins = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
         origins = [value for name, value in headers if name == b"origin"]
         if any(origin.lower() not in self._origins | own_origins for origin in origins):
-            raise refusal("origin", origins)
+            raise host_refused("origin", origins)
 
     def _is_allowed(self, host: bytes) -> bool:
-        return host in self.names or PORT.sub(b"", host) in self._names_on_any_port
+        return host in self.names or PORT_SUFFIX.sub(b"", host) in self._names_on_any_port
 
 
-def spell(name: str) -> bytes:
+def encode_host(name: str) -> bytes:
     return name.lower().encode("ascii" if name.isascii() else "idna")
 
 
-def refusal(header: str, values: list[bytes]) -> Refused:
+def host_refused(header: str, values: list[bytes]) -> Refused:
     shown = ", ".join(value[:200].decode("latin-1") for value in values) or "none"
     return Refused(
         f"This server does not accept this {header} ({shown}).",

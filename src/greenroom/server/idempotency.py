@@ -9,62 +9,62 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.domain.errors import GreenroomError, Unusable
-from greenroom.server.answer import JSON, Answer, spelled
-from greenroom.server.ask import Ask, Sent
-from greenroom.server.doors import Doors
+from greenroom.server.answer import JSON, EncodedResponse, encode_result
+from greenroom.server.ask import RawRequest, Request
+from greenroom.server.context import ServerContext
 from greenroom.service import idempotency
-from greenroom.service.world import World
+from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Transaction
-from greenroom.wire.problems import CONTENT_TYPE, problem_of
+from greenroom.wire.problems import CONTENT_TYPE, encode_error
 
 HEADER: Final = b"idempotency-key"
-KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+KEY_PATTERN: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
-Answering = Callable[[Doors, Ask[Any]], Awaitable[object]]
+Handler = Callable[[ServerContext, Request[Any]], Awaitable[object]]
 
 
-def move(mutation: Callable[[World, Transaction, Ask[Any]], object], status: int) -> Answering:
+def idempotent_post(mutation: Callable[[ServiceContext, Transaction, Request[Any]], object], status: int) -> Handler:
     """Return the handler of a call that creates or changes something; with a key, the mutation runs once.
 
     An error that the mutation raises rolls everything back and is not stored. An error that it returns is stored like
     any other answer.
     """
 
-    async def answer(server: Doors, request: Ask[Any]) -> object:
-        key = key_of(request.sent)
+    async def answer(server: ServerContext, request: Request[Any]) -> object:
+        key = parse_key(request.raw)
         if key is None:
             result = await server.write(lambda world, transaction: mutation(world, transaction, request))
-            return spelled(result, status)
-        digest = hashlib.sha256(request.sent.body).hexdigest()
-        route = f"{request.sent.method} {request.sent.path}"
+            return encode_result(result, status)
+        digest = hashlib.sha256(request.raw.body).hexdigest()
+        route = f"{request.raw.method} {request.raw.path}"
         stored_status, body = await server.write(
-            lambda world, transaction: idempotency.once(
+            lambda world, transaction: idempotency.run_once(
                 world,
                 transaction,
-                request.caller,
+                request.principal,
                 route,
                 key,
                 digest,
-                lambda: settle(mutation(world, transaction, request), status),
+                lambda: encode_stored(mutation(world, transaction, request), status),
             )
         )
-        return Answer(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
+        return EncodedResponse(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
 
     return answer
 
 
-def settle(result: object, status: int) -> tuple[int, bytes]:
+def encode_stored(result: object, status: int) -> tuple[int, bytes]:
     """Encode an answer as it is stored: its status and body."""
     if isinstance(result, GreenroomError):
-        problem = problem_of(result)
+        problem = encode_error(result)
         return problem.status, msgspec.json.encode(problem)
     return status, msgspec.json.encode(result)
 
 
-def key_of(raw_request: Sent) -> str | None:
+def parse_key(raw_request: RawRequest) -> str | None:
     """Return the request's key, or None. Raises Unusable for a malformed key."""
     key = raw_request.header(HEADER)
-    if key is not None and not KEY.fullmatch(key):
+    if key is not None and not KEY_PATTERN.fullmatch(key):
         raise Unusable(
             "This Idempotency-Key is malformed.",
             "Send 1 to 255 visible ASCII characters, a new key for each new request.",

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from greenroom.server.healing import Healing
-from greenroom.server.tally import Tally
-from greenroom.service.world import World
+from greenroom.server.background import BackgroundLoops
+from greenroom.server.counters import Counters
+from greenroom.service.context import ServiceContext
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -20,7 +20,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics(Collector):
     """All metrics of one server, in a registry of its own."""
 
-    def __init__(self, world: World, counters: Tally, background: Healing) -> None:
+    def __init__(self, world: ServiceContext, counters: Counters, background: BackgroundLoops) -> None:
         self._world = world
         self._counters = counters
         self._background = background
@@ -57,33 +57,33 @@ class Metrics(Collector):
 
     def _connections(self) -> Iterator[Metric]:
         counters, leases = self._counters, self._world.leases
-        yield gauge("participants", "Present participants", len(leases.seats))
+        yield gauge("participants", "Present participants", len(leases.participants))
         yield gauge("machines", "Connected machines", len(leases.machines))
         yield gauge("streams", "Open event streams", counters.streams)
-        yield gauge("waits", "Open long polls: claims, and waits for assignments", counters.waits)
+        yield gauge("waits", "Open long polls: claims, and waits for assignments", counters.long_polls)
 
     def _store(self) -> Iterator[Metric]:
         writer = self._world.store.writer
         yield gauge("writer_queue", "Mutations that wait for their commit", writer.queued)
         yield counter("writer_batches", "Commits", writer.batches)
-        yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.failures)
+        yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.callback_failures)
 
     def _loops(self) -> Iterator[Metric]:
-        sweep = self._world.healer
+        sweep = self._world.sweep
         yield counter(
             "sweep_extensions", "Times that all leases were extended because the sweep came too late", sweep.extensions
         )
         yield counter("expired", "Participants whose lease the sweep ended", sweep.expired)
         yield counter("disconnected", "Machines that the sweep marked disconnected", sweep.disconnected)
         yield counter("released", "Tasks that the sweep released since their holder stayed absent", sweep.released)
-        pulses = self._background.pulses
-        yield labelled(
+        pulses = self._background.loops
+        yield add_labelled(
             GaugeMetricFamily(
                 "greenroom_loop_age_seconds", "Seconds since the loop last finished a round", labels=["loop"]
             ),
             ((health.name, health.age_s()) for health in pulses),
         )
-        yield labelled(
+        yield add_labelled(
             CounterMetricFamily("greenroom_loop_failures", "Rounds of a loop that raised", labels=["loop"]),
             ((health.name, health.failures) for health in pulses),
         )
@@ -101,7 +101,7 @@ def gauge(name: str, description: str, value: float) -> Metric:
     return GaugeMetricFamily(f"greenroom_{name}", description, value=value)
 
 
-def labelled(
+def add_labelled(
     family: GaugeMetricFamily | CounterMetricFamily, values: Iterable[tuple[str, float]]
 ) -> GaugeMetricFamily | CounterMetricFamily:
     for label, value in values:

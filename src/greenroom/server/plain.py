@@ -9,29 +9,29 @@ from typing import Any, Final
 import msgspec
 from litestar.types import HTTPReceiveMessage, Receive
 
-from greenroom.domain.caller import Caller
 from greenroom.domain.errors import GreenroomError
-from greenroom.server.hosts import Hosts
-from greenroom.service.keys import Keys
+from greenroom.domain.principal import Principal
+from greenroom.server.hosts import AllowedHosts
+from greenroom.service.state.tokens import TokenSigner
 
 BEARER: Final = b"Bearer "
 JSON: Final = b"application/json"
-UNREADABLE: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+DECODING_ERRORS: Final = (GreenroomError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a body raises when the request is not plain."""
-HEADERS_HEEDED: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"expect"})
+CHECKED_HEADERS: Final = frozenset({b"host", b"origin", b"authorization", b"content-type", b"expect"})
 
 
-class Plain:
+class PlainRequestCheck:
     """Checks whether requests are plain."""
 
-    def __init__(self, hosts: Hosts, signer: Keys, body_bytes_max: int) -> None:
+    def __init__(self, hosts: AllowedHosts, signer: TokenSigner, body_bytes_max: int) -> None:
         self._host_names: Final = hosts.names
         self._signer: Final = signer
         self._body_bytes_max: Final = body_bytes_max
 
-    def caller_of(self, scope: Any) -> Caller | None:
+    def authenticate(self, scope: Any) -> Principal | None:
         """Return the caller of a plain request; None for any other request, and for an unknown token."""
-        relevant = [header for header in scope["headers"] if header[0] in HEADERS_HEEDED]
+        relevant = [header for header in scope["headers"] if header[0] in CHECKED_HEADERS]
         headers = dict(relevant)
         token = headers.get(b"authorization", b"")
         if (
@@ -42,9 +42,9 @@ class Plain:
             or scope["query_string"]
         ):
             return None
-        return self._signer.caller_of(token[len(BEARER) :].decode("latin-1"))
+        return self._signer.verify(token[len(BEARER) :].decode("latin-1"))
 
-    def body_of(self, message: Any) -> bytes | None:
+    def complete_body(self, message: Any) -> bytes | None:
         """Return the body if the request's first message has all of it, within the size limit; else None."""
         if message["type"] != "http.request" or message.get("more_body"):
             return None
@@ -52,7 +52,7 @@ class Plain:
         return body if len(body) <= self._body_bytes_max else None
 
 
-class Replay:
+class ReplayedReceive:
     """An ASGI `receive` that returns a request's first message again, and then the messages that follow."""
 
     def __init__(self, first: HTTPReceiveMessage, receive: Receive) -> None:

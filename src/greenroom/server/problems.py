@@ -9,12 +9,12 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from greenroom.domain.errors import GreenroomError
-from greenroom.wire.problems import CONTENT_TYPE, Problem, problem, problem_of
+from greenroom.wire.problems import CONTENT_TYPE, Problem, encode_error, make_problem
 
 logger = logging.getLogger("greenroom.server")
 
 RETRY_AFTER_S: Final = "1"
-AT_PATH: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.+)`)?$", re.DOTALL)
+VALIDATION_MESSAGE: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.+)`)?$", re.DOTALL)
 
 CODE_OF_STATUS: Final = {
     400: ("invalid_request", "Correct the request and send it again; /openapi.json describes every call."),
@@ -25,36 +25,38 @@ CODE_OF_STATUS: Final = {
 }
 
 
-def of(error: Exception) -> Problem:
+def convert_error(error: Exception) -> Problem:
     """Convert any error. An unexpected one is logged with its traceback, and nothing of it is sent to the client."""
     if isinstance(error, GreenroomError):
-        return problem_of(error)
+        return encode_error(error)
     if isinstance(error, msgspec.ValidationError):
-        return invalid(str(error))
+        return convert_validation_error(str(error))
     if isinstance(error, msgspec.MsgspecError | UnicodeDecodeError):
-        return problem("invalid_request", f"The body is not JSON: {error}.", "Send one JSON object in UTF-8.")
+        return make_problem("invalid_request", f"The body is not JSON: {error}.", "Send one JSON object in UTF-8.")
     if isinstance(error, RecursionError):
-        return problem("invalid_request", "The body is nested too deeply.", "Send one flat JSON object.")
+        return make_problem("invalid_request", "The body is nested too deeply.", "Send one flat JSON object.")
     if isinstance(error, HTTPException) and error.status_code in CODE_OF_STATUS:
         code, guidance = CODE_OF_STATUS[error.status_code]
-        return problem(code, f"{error.detail.rstrip('.')}.", guidance)
+        return make_problem(code, f"{error.detail.rstrip('.')}.", guidance)
     logger.error("request failed: unexpected error", exc_info=error)
-    return problem(
+    return make_problem(
         "internal",
         "The server failed with an unexpected error.",
         "See the server's log. Whether anything was done is not certain: read the current state before you retry.",
     )
 
 
-def invalid(message: str) -> Problem:
+def convert_validation_error(message: str) -> Problem:
     """Convert a decoder's message, which names the first fault and its path."""
-    match = AT_PATH.match(message)
+    match = VALIDATION_MESSAGE.match(message)
     assert match is not None
     where = f"Correct `{match['path']}`" if match["path"] else "Correct the fields"
-    return problem("invalid_request", f"{match['what']}.", f"{where} and send it again; /openapi.json has all fields.")
+    return make_problem(
+        "invalid_request", f"{match['what']}.", f"{where} and send it again; /openapi.json has all fields."
+    )
 
 
-def headers_of(document: Problem) -> dict[str, str]:
+def problem_headers(document: Problem) -> dict[str, str]:
     """Return the headers that belong to a problem: WWW-Authenticate for 401, Retry-After for 503."""
     if document.status == 401:
         return {"www-authenticate": 'Bearer realm="greenroom"'}
@@ -63,10 +65,10 @@ def headers_of(document: Problem) -> dict[str, str]:
     return {}
 
 
-def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def handle_exception(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler: answer a request that failed in a route, or for which there is no route."""
-    document = of(error)
-    headers = headers_of(document)
+    document = convert_error(error)
+    headers = problem_headers(document)
     if isinstance(error, HTTPException) and error.headers:
         headers |= {name.lower(): value for name, value in error.headers.items()}
     body = msgspec.json.encode(document)

@@ -36,7 +36,7 @@ class TasksQuery(ListQuery, frozen=True):
     status: TaskStatus | None = None
 
 
-class WishesQuery(NoQuery, frozen=True):
+class AssignmentsQuery(NoQuery, frozen=True):
     """`after` is the version that the client has; the answer waits up to `wait_s` seconds for another version."""
 
     after: Cursor | None = None

@@ -16,20 +16,20 @@ import uvloop
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.entropy import SystemEntropy
-from greenroom.lifecycle import settle_memory
-from greenroom.server.app import app
-from greenroom.server.delivery import Delivery
-from greenroom.server.doors import Doors
-from greenroom.server.hosts import Hosts
-from greenroom.server.listening import Server, following, listen, url_of
+from greenroom.loop import freeze_garbage_collector
+from greenroom.server.app import build_app
+from greenroom.server.context import ServerContext
+from greenroom.server.hosts import AllowedHosts
+from greenroom.server.listener import HttpServer, listen, url_of, watch_descriptor
 from greenroom.server.logs import log_to_stderr
-from greenroom.server.settings import ServerSettings, read_settings
-from greenroom.service.opening import open_world
-from greenroom.service.world import World
+from greenroom.server.settings import ServerSettings, parse_settings
+from greenroom.server.wakeups import ResultDelivery
+from greenroom.service.context import ServiceContext
+from greenroom.service.startup import start_context
 from greenroom.settings import paths
-from greenroom.settings.database import check_database
+from greenroom.settings.database import check_database_url
 from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
@@ -44,18 +44,18 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     """Run `greenroom server` and return the exit code of its process."""
     database = settings.database
     if database is not None:
-        check_database(database, settings.origins["database"])
-    return serve(read_settings(vars(arguments), settings.data_dir, database), settings.limits)
+        check_database_url(database, settings.origins["database"])
+    return serve(parse_settings(vars(arguments), settings.data_dir, database), settings.limits)
 
 
-def serve(settings: ServerSettings, limits: Reliability) -> int:
+def serve(settings: ServerSettings, limits: Limits) -> int:
     """Run a server until it stops, and return the exit code of its process.
 
     It is 0 after a signal or the end of the parent process, 1 when a loop failed, and 78 when the configuration or the
     store cannot be used.
     """
     log_to_stderr()
-    clock, delivery, failures = SystemClock(), Delivery(), Deaths()
+    clock, delivery, failures = SystemClock(), ResultDelivery(), LoopFailures()
     try:
         store = Store.open(
             settings.data_dir,
@@ -63,42 +63,48 @@ def serve(settings: ServerSettings, limits: Reliability) -> int:
             database=settings.database,
             limits=limits,
             deliver=delivery.deliver,
-            on_death=failures.report,
+            on_writer_failure=failures.report,
         )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
-            world = open_world(store, clock, SystemEntropy(), limits)
-            write_private(paths.operator_token(settings.data_dir), world.keys.operator_token())
-            uvloop.run(answer(world, settings, listener, delivery, failures))
+            world = start_context(store, clock, SystemEntropy(), limits)
+            write_private(paths.operator_token(settings.data_dir), world.tokens.make_operator_token())
+            uvloop.run(serve_requests(world, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return CONFIGURATION
     return failures.code
 
 
-async def answer(
-    world: World, settings: ServerSettings, listener: socket.socket, delivery: Delivery, failures: "Deaths"
+async def serve_requests(
+    world: ServiceContext,
+    settings: ServerSettings,
+    listener: socket.socket,
+    delivery: ResultDelivery,
+    failures: "LoopFailures",
 ) -> None:
     """Serve requests until a signal, the end of the process that started this one, or a loop's failure."""
     loop = asyncio.get_running_loop()
-    server, url = Doors(world), url_of(listener)
-    hosts = Hosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
-    http_server = Server(app(server, hosts), world.limits, server.closing, lambda: announce(settings.data_dir, url))
+    server, url = ServerContext(world), url_of(listener)
+    hosts = AllowedHosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
+    http_server = HttpServer(
+        build_app(server, hosts), world.limits, server.closing, lambda: announce_url(settings.data_dir, url)
+    )
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, http_server.stop)
     failures.on_report = lambda: loop.call_soon_threadsafe(http_server.stop)
-    with delivery.on(loop), following(settings.follow, http_server.stop):
-        background = asyncio.create_task(server.healing.run(), name="background loops")
+    with delivery.attach(loop), watch_descriptor(settings.parent_descriptor, http_server.stop):
+        background = asyncio.create_task(server.background.run(), name="background loops")
         background.add_done_callback(
             lambda task: None if server.closing.is_set() else failures.report("background loops", task)
         )
-        settle_memory()
+        freeze_garbage_collector()
         await http_server.serve(sockets=[listener])
         await asyncio.wait([background])
         server.close()
     failures.on_report = lambda: None
 
 
-class Deaths:
+class LoopFailures:
     """Loops that ended although the server was not stopping, and the exit code that follows.
 
     Without one of its loops a server would answer but no longer do all of its work, so its process ends.
@@ -119,7 +125,7 @@ class Deaths:
         self.on_report()
 
 
-def announce(data_dir: Path, url: str) -> None:
+def announce_url(data_dir: Path, url: str) -> None:
     """Write the server's URL to `server.url` in the data directory, and print it on stderr."""
     write_private(data_dir / "server.url", url)
     print(f"listening on {url}", file=sys.stderr, flush=True)

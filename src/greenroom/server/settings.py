@@ -26,23 +26,23 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = HOST
     port: int = PORT
     allowed_hosts: tuple[str, ...] = ()
-    follow: int | None = None
+    parent_descriptor: int | None = None
 
 
-def read_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None) -> ServerSettings:
+def parse_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None) -> ServerSettings:
     """Read the parsed command line. Raises ConfigurationError for an invalid address."""
-    host, port = read_address(flags.get("listen") or f"{HOST}:{PORT}")
+    host, port = parse_address(flags.get("listen") or f"{HOST}:{PORT}")
     return ServerSettings(
         data_dir=data_dir,
         database=database,
         host=host,
         port=port,
         allowed_hosts=tuple(flags.get("allow_host") or ()),
-        follow=flags.get("follow"),
+        parent_descriptor=flags.get("follow"),
     )
 
 
-def read_address(text: str) -> tuple[str, int]:
+def parse_address(text: str) -> tuple[str, int]:
     """Parse `HOST:PORT`, `[::1]:PORT` or a port alone. Raises ConfigurationError for any other text."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) <= PORT_MAX):

@@ -19,16 +19,16 @@ JSON: Final = b"application/json"
 NOTHING: Final = b"{}"
 
 
-def decode(body: bytes, kind: type[T]) -> T:
+def decode_json(body: bytes, kind: type[T]) -> T:
     """Decode a body; an empty one is decoded as `{}`. Raises errors that `problems.of` converts."""
     return msgspec.json.decode(body or NOTHING, type=kind)
 
 
-def read_body(body: bytes, content_type: str | None, kind: type[T]) -> T:
+def decode_body(body: bytes, content_type: str | None, kind: type[T]) -> T:
     """Decode a request's body as `kind`. Raises HTTPException (415) for a body that is not sent as JSON."""
     if body and not is_json((content_type or "").encode("latin-1")):
         raise HTTPException(status_code=415, detail="The Content-Type of the body is not application/json.")
-    return decode(body, kind)
+    return decode_json(body, kind)
 
 
 def is_json(content_type: bytes) -> bool:
@@ -37,7 +37,7 @@ def is_json(content_type: bytes) -> bool:
     return essence.strip() == JSON and parameters.strip().replace(b'"', b"") in (b"", b"charset=utf-8")
 
 
-def read_query(query_string: bytes, kind: type[Q]) -> Q:
+def decode_query(query_string: bytes, kind: type[Q]) -> Q:
     """Decode a query as `kind`. Raises Unusable for an unknown, invalid or repeated parameter."""
     try:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=16)

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 
-from greenroom.clock import instant_of, seconds_of
-from greenroom.domain.caller import Caller
+from greenroom.clock import format_instant, parse_instant
 from greenroom.domain.errors import Unusable
-from greenroom.service import access
-from greenroom.service.world import World
-from greenroom.store import answers
+from greenroom.domain.principal import Principal
+from greenroom.service import authorization
+from greenroom.service.context import ServiceContext
+from greenroom.store import idempotency_keys
 from greenroom.store.transaction import Transaction
 
 
-def once(
-    world: World,
+def run_once(
+    world: ServiceContext,
     tx: Transaction,
-    caller: Caller,
+    caller: Principal,
     route: str,
     key: str,
     digest: str,
@@ -26,15 +26,15 @@ def once(
     be retried under the same key. Raises Unusable (`idempotency_mismatch`) when the key was used for another body, and
     Refused for the token of an attempt that ended too long ago.
     """
-    kept = answers.get(tx, caller.subject, route, key)
-    if kept is not None and kept[3] < instant_of(seconds_of(tx.now.instant) - world.limits.idempotency_kept_s):
-        answers.remove(tx, caller.subject, route, key)  # It has expired, and retention has not deleted it yet.
+    kept = idempotency_keys.get(tx, caller.subject, route, key)
+    if kept is not None and kept[3] < format_instant(parse_instant(tx.now.instant) - world.limits.idempotency_kept_s):
+        idempotency_keys.remove(tx, caller.subject, route, key)  # It has expired, and retention has not deleted it yet.
         kept = None
     if kept is None:
         status, body = mutation()
-        answers.add(tx, caller.subject, route, key, digest, status, body.decode())
+        idempotency_keys.add(tx, caller.subject, route, key, digest, status, body.decode())
         return status, body
-    access.hear_out(tx, caller, world.limits.attempt_token_kept_s)
+    authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_kept_s)
     known_digest, status, text, _ = kept
     if known_digest != digest:
         raise Unusable(

@@ -4,15 +4,22 @@ from functools import partial
 
 import msgspec
 
-from greenroom.domain import caller as callers
-from greenroom.domain.caller import Caller
+from greenroom.domain import principal as callers
 from greenroom.domain.errors import Conflict
 from greenroom.domain.event import SERVER_STREAM, machine_stream
 from greenroom.domain.ids import check_name
 from greenroom.domain.machine import Machine
-from greenroom.service import access, attention, cloning, seating, views, working
-from greenroom.service.world import World
-from greenroom.store import machines, retention, sittings
+from greenroom.domain.principal import Principal
+from greenroom.service import (
+    alerts,
+    authorization,
+    machine_heartbeats,
+    participant_transitions,
+    room_view,
+    task_transitions,
+)
+from greenroom.service.context import ServiceContext
+from greenroom.store import machines, participants, retention
 from greenroom.store import rooms as stored
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import (
@@ -24,10 +31,12 @@ from greenroom.wire.replies import (
 from greenroom.wire.requests import PutMachine
 
 
-def register(world: World, tx: Transaction, caller: Caller, machine_id: str, request: PutMachine) -> MachineView:
+def register(
+    world: ServiceContext, tx: Transaction, caller: Principal, machine_id: str, request: PutMachine
+) -> MachineView:
     """Register a machine, or update its name, harnesses and labels. It connects with its first heartbeat."""
-    if not callers.may_run(caller, machine_id):
-        raise access.refused()
+    if not callers.may_act_as_machine(caller, machine_id):
+        raise authorization.forbidden_error()
     check_name("machine", machine_id)
     machine = machines.get(tx, machine_id)
     if machine is None:
@@ -41,42 +50,44 @@ def register(world: World, tx: Transaction, caller: Caller, machine_id: str, req
             created_at=tx.now.instant,
         )
         machines.add(tx, machine)
-        retention.spare(tx, machine_stream(machine.id))
+        retention.cancel_deletion(tx, machine_stream(machine.id))
         data = {"machine": machine.id, "name": machine.name, "harnesses": machine.harnesses}
-        tx.record(machine_stream(machine.id), "machine.registered", caller.subject, data)
-        return view(world, tx, machine)
+        tx.record_event(machine_stream(machine.id), "machine.registered", caller.subject, data)
+        return build_machine_view(world, tx, machine)
     reported = (request.name, tuple(request.harnesses), request.labels)
     if (machine.name, machine.harnesses, machine.labels) != reported:
         updated = msgspec.structs.replace(machine, name=reported[0], harnesses=reported[1], labels=reported[2])
         machines.save(tx, machine, updated)
         data = {"machine": machine.id, "name": updated.name, "harnesses": updated.harnesses}
-        tx.record(machine_stream(machine.id), "machine.registered", caller.subject, data)
+        tx.record_event(machine_stream(machine.id), "machine.registered", caller.subject, data)
         machine = updated
-    return view(world, tx, machine)
+    return build_machine_view(world, tx, machine)
 
 
-def list_all(world: World, reader: Reader, caller: Caller, after: str | None, limit: int) -> list[MachineView]:
+def list_all(
+    world: ServiceContext, reader: Reader, caller: Principal, after: str | None, limit: int
+) -> list[MachineView]:
     """Up to `limit` machines after the id `after`, in the order of their registration. Operators only."""
-    access.operator_only(caller)
-    return [view(world, reader, machine) for machine in machines.page(reader, after, limit)]
+    authorization.require_operator(caller)
+    return [build_machine_view(world, reader, machine) for machine in machines.page(reader, after, limit)]
 
 
-def show(world: World, reader: Reader, caller: Caller, machine_id: str) -> MachineView:
+def get_machine_view(world: ServiceContext, reader: Reader, caller: Principal, machine_id: str) -> MachineView:
     """Show a machine with the status of its agents."""
-    return view(world, reader, access.machine(reader, caller, machine_id))
+    return build_machine_view(world, reader, authorization.get_machine(reader, caller, machine_id))
 
 
-def token(world: World, caller: Caller, machine_id: str) -> TokenReply:
+def make_token(world: ServiceContext, caller: Principal, machine_id: str) -> TokenReply:
     """Make the token of a machine, which may not be registered yet. Operators only."""
-    access.operator_only(caller)
-    return TokenReply(world.keys.machine_token(check_name("machine", machine_id)))
+    authorization.require_operator(caller)
+    return TokenReply(world.tokens.make_machine_token(check_name("machine", machine_id)))
 
 
-def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> None:
+def delete(world: ServiceContext, tx: Transaction, caller: Principal, machine_id: str) -> None:
     """Delete a machine. Raises Conflict while an agent is assigned to it. Operators only."""
-    access.operator_only(caller)
-    machine = access.machine(tx, caller, machine_id)
-    assigned = stored.roles_on(tx, machine.id)
+    authorization.require_operator(caller)
+    machine = authorization.get_machine(tx, caller, machine_id)
+    assigned = stored.list_roles_on_machine(tx, machine.id)
     if assigned:
         room = stored.get(tx, assigned[0].room)
         raise Conflict(
@@ -86,17 +97,17 @@ def delete(world: World, tx: Transaction, caller: Caller, machine_id: str) -> No
         )
     lease = world.leases.machines.get(machine.id)
     seen_at = lease.seen_at if lease is not None and lease.seen_at else tx.now.instant
-    for sitting in sittings.present_on(tx, machine.id):
-        seating.lapse(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
-    cloning.settle(world, tx, machine.id, f"machine {machine.name} was deleted")
+    for sitting in participants.list_present_on_machine(tx, machine.id):
+        participant_transitions.expire_participant(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
+    machine_heartbeats.resolve_clone_alert(world, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
-    retention.add_deletion(tx, machine_stream(machine.id))
-    tx.record(SERVER_STREAM, "machine.deleted", caller.subject, {"machine": machine.id, "name": machine.name})
-    tx.after_commit(partial(world.leases.drop_machine, machine.id))
-    tx.after_commit(partial(attention.is_back, world, machine.id))
+    retention.schedule_deletion(tx, machine_stream(machine.id))
+    tx.record_event(SERVER_STREAM, "machine.deleted", caller.subject, {"machine": machine.id, "name": machine.name})
+    tx.on_commit(partial(world.leases.drop_machine, machine.id))
+    tx.on_commit(partial(alerts.clear_silence, world, machine.id))
 
 
-def view(world: World, reader: Reader, machine: Machine) -> MachineView:
+def build_machine_view(world: ServiceContext, reader: Reader, machine: Machine) -> MachineView:
     """Show a machine: its harnesses and labels, and the agents that are assigned to it."""
     lease = world.leases.machines.get(machine.id)
     return MachineView(
@@ -106,19 +117,19 @@ def view(world: World, reader: Reader, machine: Machine) -> MachineView:
         last_seen_at=lease.seen_at if lease is not None and lease.seen_at else machine.last_seen_at,
         harnesses=machine.harnesses,
         labels=machine.labels,
-        agents=tuple(agents_on(world, reader, machine)),
+        agents=tuple(list_agents(world, reader, machine)),
     )
 
 
-def agents_on(world: World, reader: Reader, machine: Machine) -> list[AgentOnMachine]:
+def list_agents(world: ServiceContext, reader: Reader, machine: Machine) -> list[AgentOnMachine]:
     """The agents that are assigned to a machine, each with its status and task."""
     agents = []
-    for role in stored.roles_on(reader, machine.id):
+    for role in stored.list_roles_on_machine(reader, machine.id):
         room = stored.get(reader, role.room)
-        present = sittings.present(reader, role.room, role.name)
-        held = working.held_by(reader, present) if present is not None else []
-        effective = views.as_wished_in(room, role) if room is not None else role
-        status = views.judge(world, effective, present, machine, bool(held))
+        present = participants.get_present(reader, role.room, role.name)
+        held = task_transitions.list_held(reader, present) if present is not None else []
+        effective = room_view.effective_spec(room, role) if room is not None else role
+        status = room_view.build_role_status(world, effective, present, machine, bool(held))
         agents.append(
             AgentOnMachine(
                 room=room.name if room is not None else role.room,

@@ -1,29 +1,31 @@
 """Sends and lists the messages of a room. A message from the user opens a request."""
 
-from greenroom.domain.caller import OPERATOR, Caller
 from greenroom.domain.errors import RejoinRequired, Superseded, Unusable
 from greenroom.domain.event import room_stream
 from greenroom.domain.ids import USER
 from greenroom.domain.message import Message
+from greenroom.domain.participant import OK, SUPERSEDED, judge_call
+from greenroom.domain.principal import OPERATOR, Principal
 from greenroom.domain.room import Room
-from greenroom.domain.sitting import OK, SUPERSEDED, judge
 from greenroom.domain.task import Task
-from greenroom.service import access, texts, working
-from greenroom.service.world import World
-from greenroom.store import messages, rooms, sittings, tasks
+from greenroom.service import authorization, task_transitions, validation
+from greenroom.service.context import ServiceContext
+from greenroom.store import messages, participants, rooms, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import MessageReply
 from greenroom.wire.requests import SendMessage
 
 
-def send(world: World, tx: Transaction, caller: Caller, room_name: str, request: SendMessage) -> MessageReply:
+def send(
+    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, request: SendMessage
+) -> MessageReply:
     """Send a message. One from the user opens a task for a role; one from an agent opens none.
 
     Raises Unusable for a bad sender or receiver, Superseded and RejoinRequired for an agent that may not send.
     """
-    room = access.room_to_read(tx, caller, room_name)
-    access.open_only(room)
-    texts.check(world, "text", request.text)
+    room = authorization.get_readable_room(tx, caller, room_name)
+    authorization.require_open_room(room)
+    validation.check_text(world, "text", request.text)
     to = request.to or (room.entry_role if request.sender == USER else USER)
     if to not in (*room.roles, USER) or to == request.sender:
         raise Unusable(
@@ -32,10 +34,10 @@ def send(world: World, tx: Transaction, caller: Caller, room_name: str, request:
     task: Task | None = None
     if request.sender == USER:
         if caller.scope != OPERATOR:
-            raise access.refused()
-        task = working.open_task(world, tx, room, to, request.text, "a message from the user", after=None)
+            raise authorization.forbidden_error()
+        task = task_transitions.open_task(world, tx, room, to, request.text, "a message from the user", after=None)
     else:
-        speak_for_role(tx, caller, room, request)
+        check_agent_may_send(tx, caller, room, request)
     message = Message(
         id=world.new_id("msg"),
         room=room.id,
@@ -47,36 +49,36 @@ def send(world: World, tx: Transaction, caller: Caller, room_name: str, request:
     )
     messages.add(tx, message)
     data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
-    tx.record(room_stream(room.id), "message.sent", caller.subject, data)
+    tx.record_event(room_stream(room.id), "message.sent", caller.subject, data)
     return MessageReply(message=message, task=task)
 
 
 def list_all(
-    world: World, reader: Reader, caller: Caller, room_name: str, after: str | None, limit: int
+    world: ServiceContext, reader: Reader, caller: Principal, room_name: str, after: str | None, limit: int
 ) -> list[Message]:
     """Up to `limit` messages of a room after the id `after`, oldest first."""
-    room = access.room_to_read(reader, caller, room_name)
+    room = authorization.get_readable_room(reader, caller, room_name)
     return messages.page(reader, room.id, after, limit)
 
 
-def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMessage) -> None:
+def check_agent_may_send(tx: Transaction, caller: Principal, room: Room, request: SendMessage) -> None:
     """Raise unless the caller may send as the role and its connection is the role's present participant."""
-    if rooms.role(tx, room.id, request.sender) is None:
+    if rooms.get_role(tx, room.id, request.sender) is None:
         raise Unusable(
             f"Room {room.name} has no role {request.sender[:80]!r}.",
             f"Send as user or as one of {', '.join(room.roles)}.",
         )
     if not (caller.is_operator or caller.role == request.sender or caller.machine is not None):
-        raise access.refused()
+        raise authorization.forbidden_error()
     if request.connection_id is None:
         raise Unusable("An agent's message needs a `connection_id`.", "Send the connection_id that you joined with.")
     _, role = (
-        access.seat(tx, caller, room.id, request.sender)
+        authorization.get_joinable_role(tx, caller, room.id, request.sender)
         if caller.machine
-        else (room, rooms.role(tx, room.id, request.sender))
+        else (room, rooms.get_role(tx, room.id, request.sender))
     )
     assert role is not None
-    verdict = judge(sittings.get(tx, room.id, role.name, request.connection_id), role.epoch)
+    verdict = judge_call(participants.get(tx, room.id, role.name, request.connection_id), role.epoch)
     if verdict == SUPERSEDED:
         raise Superseded(
             f"A newer participant has the role {role.name}, or this one left it.",
@@ -86,7 +88,7 @@ def speak_for_role(tx: Transaction, caller: Caller, room: Room, request: SendMes
         raise RejoinRequired(
             f"This connection is not present in the role {role.name}.", "Join again with the same connection_id."
         )
-    held = tasks.held_by(tx, room.id, role.name, request.connection_id)
+    held = tasks.get_held_by(tx, room.id, role.name, request.connection_id)
     if request.attempt is not None and (held is None or held.attempt != request.attempt):
         raise Superseded(
             f"{role.name} no longer works on attempt {request.attempt} of a task.",

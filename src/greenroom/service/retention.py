@@ -14,21 +14,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from greenroom.clock import instant_of, seconds_of
+from greenroom.clock import format_instant, parse_instant
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.event import Event
-from greenroom.domain.retention import BATCHES_PER_SWEEP, ROWS_AT_FIRST, next_rows
-from greenroom.service.world import World
+from greenroom.domain.retention import BATCHES_PER_SWEEP, FIRST_BATCH_ROWS, next_batch_rows
+from greenroom.service.context import ServiceContext
 from greenroom.store import retention
 from greenroom.store.transaction import Reader, Transaction
 
 logger = logging.getLogger("greenroom.retention")
 
-Step = Callable[[World, Transaction, int], int]
+Step = Callable[[ServiceContext, Transaction, int], int]
 """Deletes at most about as many rows as given, and returns how many it went through; 0 when nothing is left."""
 
 
-def notice(world: World, events: Sequence[Event]) -> None:
+def record_long_streams(world: ServiceContext, events: Sequence[Event]) -> None:
     """Record which streams now have more than `events_kept_max` events."""
     kept_max = world.limits.events_kept_max
     for event in events:
@@ -36,40 +36,40 @@ def notice(world: World, events: Sequence[Event]) -> None:
             world.retention.long_streams.add(event.stream)
 
 
-def remember(world: World, reader: Reader) -> None:
+def restore_long_streams(world: ServiceContext, reader: Reader) -> None:
     """Find the streams with more than `events_kept_max` events after a restart."""
-    world.retention.long_streams.update(retention.long_streams(reader, world.limits.events_kept_max))
+    world.retention.long_streams.update(retention.list_long_streams(reader, world.limits.events_kept_max))
 
 
-def forget_on(world: World) -> None:
+def continue_round(world: ServiceContext) -> None:
     """Continue a round, or begin one when it is due."""
     state, now = world.retention, world.clock.monotonic()
-    if state.is_forgetting:
+    if state.is_running:
         return
     if not state.steps:
-        if now < state.begins_at:
+        if now < state.next_round_at:
             return
-        state.begins_at = now + world.limits.retention_interval_s
+        state.next_round_at = now + world.limits.retention_interval_s
         state.steps.extend(STEPS)
-        state.after_sitting = retention.NO_SITTING
-    submit(world, BATCHES_PER_SWEEP)
+        state.after_participant = retention.BEFORE_ALL_PARTICIPANTS
+    submit_batch(world, BATCHES_PER_SWEEP)
 
 
-def submit(world: World, batches: int) -> None:
+def submit_batch(world: ServiceContext, batches: int) -> None:
     """Queue the next batch, and up to `batches` in all, one after the other; other writes run in between."""
-    world.retention.is_forgetting = True
+    world.retention.is_running = True
     try:
-        batch = world.store.write(partial(forget_some, world))
+        batch = world.store.write(partial(delete_batch, world))
     except BaseException:
-        world.retention.is_forgetting = False
+        world.retention.is_running = False
         raise
-    batch.add_done_callback(partial(go_on, world, batches - 1))
+    batch.add_done_callback(partial(on_batch_done, world, batches - 1))
 
 
-def go_on(world: World, batches: int, batch: "Future[None]") -> None:
+def on_batch_done(world: ServiceContext, batches: int, batch: "Future[None]") -> None:
     """After a batch, queue the next one if the writer's queue is short. A step that failed is skipped in this round."""
     state = world.retention
-    state.is_forgetting = False
+    state.is_running = False
     error = None if batch.cancelled() else batch.exception()
     if isinstance(error, GreenroomError):
         # The rest of the round is left to the next one: an outage may last, and is logged where it happens.
@@ -81,90 +81,90 @@ def go_on(world: World, batches: int, batch: "Future[None]") -> None:
             state.steps.popleft()
     elif batches > 0 and state.steps and world.store.writer.queued < world.limits.writer_batch_max:
         try:
-            submit(world, batches)
+            submit_batch(world, batches)
         except GreenroomError as rejection:
             logger.warning("retention batch not queued: %s", rejection)
 
 
-def forget_some(world: World, tx: Transaction) -> None:
+def delete_batch(world: ServiceContext, tx: Transaction) -> None:
     """Delete one batch, step after step until it is full, and adapt the size of the next one to its duration."""
     state = world.retention
-    rows = left = state.rows or min(ROWS_AT_FIRST, world.limits.retention_rows_max)
+    rows = left = state.rows or min(FIRST_BATCH_ROWS, world.limits.retention_rows_max)
     while left > 0 and state.steps:
         count = STEPS[state.steps[0]](world, tx, left)
         if count == 0:
             state.steps.popleft()
         left -= count
-        state.forgotten += count
-    state.rows = next_rows(rows, world.clock.monotonic() - tx.now.monotonic, world.limits.retention_rows_max)
+        state.rows_processed += count
+    state.rows = next_batch_rows(rows, world.clock.monotonic() - tx.now.monotonic, world.limits.retention_rows_max)
 
 
-def forget_deleted(world: World, tx: Transaction, limit: int) -> int:
+def delete_remains(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete what belonged to a deleted room or machine, one interval later: its readers can read its last events."""
-    stream = retention.next_deletion(tx, ago(tx, world.limits.retention_interval_s))
+    stream = retention.get_oldest_deletion(tx, instant_before(tx, world.limits.retention_interval_s))
     if stream is None:
         return 0
     kind, _, subject = stream.partition(":")
     if kind == "room":
-        for delete_some in (retention.forget_tasks, retention.forget_messages, retention.forget_sittings_of):
+        for delete_some in (retention.delete_tasks, retention.delete_messages, retention.delete_participants_of_room):
             if count := delete_some(tx, subject, limit):
                 return count
-    if count := retention.forget_of_stream(tx, stream, 0, limit):
+    if count := retention.delete_events_of_stream(tx, stream, 0, limit):
         return count
-    retention.forget_stream(tx, stream)
+    retention.delete_stream(tx, stream)
     return 1
 
 
-def forget_events(world: World, tx: Transaction, limit: int) -> int:
+def delete_old_events(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete events that are older than `events_kept_s`."""
-    return retention.forget_events(tx, ago(tx, world.limits.events_kept_s), limit)
+    return retention.delete_events(tx, instant_before(tx, world.limits.events_kept_s), limit)
 
 
-def forget_of_long_streams(world: World, tx: Transaction, limit: int) -> int:
+def trim_long_streams(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the oldest events of streams that have more than `events_kept_max`."""
     state = world.retention
     for stream in [*state.long_streams][:1]:
-        count = retention.forget_of_stream(tx, stream, world.limits.events_kept_max, limit)
+        count = retention.delete_events_of_stream(tx, stream, world.limits.events_kept_max, limit)
         if count < limit:
             state.long_streams.discard(stream)
         return max(count, 1)
     return 0
 
 
-def forget_sittings(world: World, tx: Transaction, limit: int) -> int:
+def delete_old_participants(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete participants that ended longer than `sittings_kept_s` ago."""
     state = world.retention
-    before = ago(tx, world.limits.sittings_kept_s)
-    count, state.after_sitting = retention.forget_sittings(tx, before, state.after_sitting, limit)
+    before = instant_before(tx, world.limits.sittings_kept_s)
+    count, state.after_participant = retention.delete_unneeded_participants(tx, before, state.after_participant, limit)
     return count
 
 
-def forget_facts(world: World, tx: Transaction, limit: int) -> int:
+def delete_old_reports(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the ids of reports that were accepted longer than `facts_kept_s` ago."""
-    return retention.forget_facts(tx, ago(tx, world.limits.facts_kept_s), limit)
+    return retention.delete_reports(tx, instant_before(tx, world.limits.facts_kept_s), limit)
 
 
-def forget_incarnations(world: World, tx: Transaction, limit: int) -> int:
+def delete_old_incarnations(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete incarnations of daemons from longer than `incarnations_kept_s` ago."""
-    return retention.forget_incarnations(tx, ago(tx, world.limits.incarnations_kept_s), limit)
+    return retention.delete_incarnations(tx, instant_before(tx, world.limits.incarnations_kept_s), limit)
 
 
-def forget_answers(world: World, tx: Transaction, limit: int) -> int:
+def delete_old_answers(world: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the answers kept under idempotency keys that are older than `idempotency_kept_s`."""
-    return retention.forget_answers(tx, ago(tx, world.limits.idempotency_kept_s), limit)
+    return retention.delete_idempotency_keys(tx, instant_before(tx, world.limits.idempotency_kept_s), limit)
 
 
-def ago(tx: Transaction, seconds: float) -> str:
+def instant_before(tx: Transaction, seconds: float) -> str:
     """The instant that was `seconds` ago."""
-    return instant_of(seconds_of(tx.now.instant) - seconds)
+    return format_instant(parse_instant(tx.now.instant) - seconds)
 
 
 STEPS: dict[str, Step] = {
-    "answers": forget_answers,
-    "events": forget_events,
-    "long streams": forget_of_long_streams,
-    "sittings": forget_sittings,
-    "facts": forget_facts,
-    "incarnations": forget_incarnations,
-    "deleted": forget_deleted,
+    "answers": delete_old_answers,
+    "events": delete_old_events,
+    "long streams": trim_long_streams,
+    "sittings": delete_old_participants,
+    "facts": delete_old_reports,
+    "incarnations": delete_old_incarnations,
+    "deleted": delete_remains,
 }

@@ -7,30 +7,32 @@ from functools import partial
 
 import msgspec
 
-from greenroom.domain.caller import Caller
 from greenroom.domain.errors import Unusable
 from greenroom.domain.event import room_stream
+from greenroom.domain.principal import Principal
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, Role
 from greenroom.domain.room import Room
-from greenroom.service import access, resting, views, wishing
-from greenroom.service.signals import claim_key
-from greenroom.service.world import World
-from greenroom.store import machines, sittings, tasks
+from greenroom.service import agent_specs, authorization, restart_holds, room_view
+from greenroom.service.context import ServiceContext
+from greenroom.service.state.notifications import claim_key
+from greenroom.store import machines, participants, tasks
 from greenroom.store import rooms as stored
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import RoleView
-from greenroom.wire.requests import Explain, SetAgent
+from greenroom.wire.requests import GiveReason, SetAgentSpec
 
 
-def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: SetAgent) -> RoleView:
+def set_agent_spec(
+    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, role_name: str, request: SetAgentSpec
+) -> RoleView:
     """Replace the agent spec of a role. Operators only.
 
     A spec that equals the present one keeps its generation, if the agent is where it should be. Raises Unusable for a
     spec that is incomplete or contradicts itself.
     """
-    access.operator_only(caller)
-    room, role = access.seat(tx, caller, room_name, role_name)
-    machine = access.machine(tx, caller, request.machine).id if request.machine is not None else None
+    authorization.require_operator(caller)
+    room, role = authorization.get_joinable_role(tx, caller, room_name, role_name)
+    machine = authorization.get_machine(tx, caller, request.machine).id if request.machine is not None else None
     if request.kind == REMOTE and machine is None:
         raise Unusable("A remote agent needs a machine.", "Set `machine` to one of `greenroom machine list`.")
     if request.kind == REMOTE and request.harness is None:
@@ -53,22 +55,22 @@ def wish(world: World, tx: Transaction, caller: Caller, room_name: str, role_nam
         desired_by=caller.subject,
         desired_reason=request.reason,
     )
-    if is_so_already(tx, role, updated):
-        return annotate(world, tx, caller, room, role, updated)
-    return change(world, tx, caller, room, role, updated, request.reason)
+    if is_unchanged(tx, role, updated):
+        return save_annotation(world, tx, caller, room, role, updated)
+    return save_new_generation(world, tx, caller, room, role, updated, request.reason)
 
 
 def restart(
-    world: World, tx: Transaction, caller: Caller, room_name: str, role_name: str, request: Explain
+    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, role_name: str, request: GiveReason
 ) -> RoleView:
     """Restart a role's agent: a new generation of the same spec, with `desired: running`. Operators only."""
-    access.operator_only(caller)
-    room, role = access.seat(tx, caller, room_name, role_name)
+    authorization.require_operator(caller)
+    room, role = authorization.get_joinable_role(tx, caller, room_name, role_name)
     updated = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
-    return change(world, tx, caller, room, role, updated, request.reason or "restart")
+    return save_new_generation(world, tx, caller, room, role, updated, request.reason or "restart")
 
 
-def is_so_already(tx: Transaction, role: Role, updated: Role) -> bool:
+def is_unchanged(tx: Transaction, role: Role, updated: Role) -> bool:
     """Whether a spec equals the present one and its agent is where it should be.
 
     A new generation would then stop a working agent only to start it again.
@@ -78,40 +80,42 @@ def is_so_already(tx: Transaction, role: Role, updated: Role) -> bool:
         return False
     if role.desired != RUNNING or not role.is_run_by_daemon:
         return True
-    present = sittings.present(tx, role.room, role.name)
+    present = participants.get_present(tx, role.room, role.name)
     return present is not None and present.machine == role.machine
 
 
-def annotate(world: World, tx: Transaction, caller: Caller, room: Room, role: Role, updated: Role) -> RoleView:
+def save_annotation(
+    world: ServiceContext, tx: Transaction, caller: Principal, room: Room, role: Role, updated: Role
+) -> RoleView:
     """Save only who set the spec and why, under the same generation."""
     if updated != role:
         stored.save_role(tx, role, updated)
-        record(tx, caller, room, updated, updated.desired_reason)
-    return show(world, tx, updated)
+        record_agent_spec(tx, caller, room, updated, updated.desired_reason)
+    return get_role_view(world, tx, updated)
 
 
-def change(
-    world: World, tx: Transaction, caller: Caller, room: Room, role: Role, updated: Role, reason: str | None
+def save_new_generation(
+    world: ServiceContext, tx: Transaction, caller: Principal, room: Room, role: Role, updated: Role, reason: str | None
 ) -> RoleView:
     """Save a changed spec under a new generation, clear the restart hold, and notify both machines and the claims."""
     updated = msgspec.structs.replace(
         updated,
         generation=role.generation + 1,
         wished_at=tx.now.instant,
-        **resting.NO_REST,
+        **restart_holds.NO_HOLD,
     )
     stored.save_role(tx, role, updated)
-    if role.awaits_person:
-        resting.tell(tx, room, updated, reason or f"{caller.subject} changed the agent spec")
+    if role.needs_user:
+        restart_holds.update_hold_alert(tx, room, updated, reason or f"{caller.subject} changed the agent spec")
     for machine in sorted({name for name in (role.machine, updated.machine) if name is not None}):
-        wishing.touch(world, tx, machine)
-    record(tx, caller, room, updated, reason)
-    tx.after_commit(partial(world.directory.put, room, stored.roles_of(tx, room.id)))
-    tx.after_commit(partial(world.signals.wake, claim_key(room.id, role.name)))
-    return show(world, tx, updated)
+        agent_specs.raise_assignments_version(world, tx, machine)
+    record_agent_spec(tx, caller, room, updated, reason)
+    tx.on_commit(partial(world.room_cache.put, room, stored.list_roles(tx, room.id)))
+    tx.on_commit(partial(world.notifications.notify, claim_key(room.id, role.name)))
+    return get_role_view(world, tx, updated)
 
 
-def record(tx: Transaction, caller: Caller, room: Room, role: Role, reason: str | None) -> None:
+def record_agent_spec(tx: Transaction, caller: Principal, room: Room, role: Role, reason: str | None) -> None:
     """Record the event of an agent spec."""
     data = {
         "role": role.name,
@@ -122,13 +126,13 @@ def record(tx: Transaction, caller: Caller, room: Room, role: Role, reason: str 
         "generation": role.generation,
         "by": role.desired_by,
     }
-    tx.record(room_stream(room.id), "role.wished", reason or caller.subject, data)
+    tx.record_event(room_stream(room.id), "role.wished", reason or caller.subject, data)
 
 
-def show(world: World, tx: Transaction, role: Role) -> RoleView:
+def get_role_view(world: ServiceContext, tx: Transaction, role: Role) -> RoleView:
     """Show the role with its agent spec and status."""
-    present = sittings.present(tx, role.room, role.name)
+    present = participants.get_present(tx, role.room, role.name)
     target = machines.get(tx, role.machine) if role.machine is not None else None
-    is_working = present is not None and tasks.held_by(tx, role.room, role.name, present.connection_id) is not None
-    status = views.judge(world, role, present, target, is_working)
-    return views.role_view(world, role, present, status)
+    is_working = present is not None and tasks.get_held_by(tx, role.room, role.name, present.connection_id) is not None
+    status = room_view.build_role_status(world, role, present, target, is_working)
+    return room_view.build_role_view(world, role, present, status)

@@ -12,7 +12,7 @@ SECRET: Final = re.compile(r"([?&](?:password|sslpassword)=)[^&]*")
 EXAMPLE: Final = "postgresql://USER@HOST:5432/DATABASE"
 
 
-def check_database(url: str, origin: str) -> str:
+def check_database_url(url: str, origin: str) -> str:
     """Return the URL. Raises ConfigurationError when it is invalid, without repeating it: it may contain a password.
 
     With a character that is not written as %XX, a part of the password could be read as a host, and an error of the
@@ -23,7 +23,7 @@ def check_database(url: str, origin: str) -> str:
             f"The database ({origin}) is not a PostgreSQL URL.",
             f"Write it like {EXAMPLE}, or leave it out to use SQLite in the data directory.",
         )
-    _, hosts = parts_of(url)
+    _, hosts = split_authority(url)
     if any(mark.isspace() for mark in url) or not HOSTS.fullmatch(hosts):
         raise ConfigurationError(
             f"The URL of the database ({origin}) cannot be parsed.",
@@ -32,18 +32,18 @@ def check_database(url: str, origin: str) -> str:
     return url
 
 
-def without_password(url: str) -> str:
+def hide_password(url: str) -> str:
     """The URL without passwords, for output; a fixed text for what is not a PostgreSQL URL."""
     if not SCHEME.match(url):
         return HIDDEN
-    user, _ = parts_of(url)
+    user, _ = split_authority(url)
     scheme, _, rest = url.partition("://")
     shown = rest.removeprefix(f"{user}@") if user is not None else rest
     name = "" if user is None else f"{user.partition(':')[0]}{':***' if ':' in user else ''}@"
     return SECRET.sub(r"\1***", f"{scheme}://{name}{shown}")
 
 
-def parts_of(url: str) -> tuple[str | None, str]:
+def split_authority(url: str) -> tuple[str | None, str]:
     """The user, with the password, and the hosts: split as PostgreSQL's own library does it."""
     rest = url.partition("://")[2]
     authority = rest.partition("/")[0]

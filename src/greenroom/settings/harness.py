@@ -12,10 +12,9 @@ from msgspec import Meta
 
 from greenroom.domain import ids
 from greenroom.domain.errors import Unusable
-from greenroom.domain.reliability import LABELS_MAX
-from greenroom.settings.document import wrong
-from greenroom.settings.placeholders import fill_command, fill_env, settle_path
-from greenroom.settings.spelling import suggestion
+from greenroom.domain.limits import LABELS_MAX
+from greenroom.settings.suggest import suggest_name
+from greenroom.settings.toml_file import key_error, replace_in_command, replace_in_env, resolve_path
 
 RESULT_FORMATS: Final = ("claude-code", "opencode")
 """The agent CLIs whose structured output `client.printed` can read."""
@@ -51,33 +50,35 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     labels: dict[str, str] = {}
 
 
-def check_daemon(path: Path, daemon: DaemonSettings) -> None:
+def check_daemon_settings(path: Path, daemon: DaemonSettings) -> None:
     """Raise ConfigurationError for invalid settings of a daemon."""
     for name, harness in daemon.harnesses.items():
         key = f"daemon.harnesses.{name}"
         check_name(path, key, "harness", name)
-        check_words(path, key, harness.command, harness.env)
+        check_command(path, key, harness.command, harness.env)
         if harness.result is not None and harness.result not in RESULT_FORMATS:
-            raise wrong(
+            raise key_error(
                 path, f"{key}.result", f"unknown format `{harness.result}`",
-                f"{suggestion(harness.result, RESULT_FORMATS)} Any other command can write its result to "
+                f"{suggest_name(harness.result, RESULT_FORMATS)} Any other command can write its result to "
                 "the file that GREENROOM_RESULT names.",
             )  # fmt: skip
         if harness.resident:
-            check_resident(path, key, harness.then, harness.result, harness.task_timeout_s)
+            check_resident_settings(path, key, harness.then, harness.result, harness.task_timeout_s)
     for folder in daemon.allowed_dirs:
         check_path(path, "daemon.allowed_dirs", folder)
     for name, value in daemon.labels.items():
         check_name(path, f"daemon.labels.{name}", "label", name)
         if name in OWN_LABELS:
-            raise wrong(path, f"daemon.labels.{name}", "the machine sets this label by itself", "Choose another name.")
+            raise key_error(
+                path, f"daemon.labels.{name}", "the machine sets this label by itself", "Choose another name."
+            )
         if len(value) > LABEL_LENGTH_MAX or "\0" in value:
-            raise wrong(
+            raise key_error(
                 path, f"daemon.labels.{name}", f"a label has at most {LABEL_LENGTH_MAX} characters, and no U+0000",
                 "Shorten it, or remove U+0000.",
             )  # fmt: skip
     if len(daemon.labels) > LABELS_MAX - len(OWN_LABELS):
-        raise wrong(path, "daemon.labels", f"there are more than {LABELS_MAX - len(OWN_LABELS)}", "Remove some.")
+        raise key_error(path, "daemon.labels", f"there are more than {LABELS_MAX - len(OWN_LABELS)}", "Remove some.")
 
 
 def check_path(path: Path, key: str, text: str) -> None:
@@ -85,31 +86,35 @@ def check_path(path: Path, key: str, text: str) -> None:
     try:
         Path(text).expanduser()
     except RuntimeError:
-        raise wrong(
+        raise key_error(
             path, key, f"`{text}`: no home directory of that user is known", "Write the absolute path."
         ) from None
     if "\0" in text:
-        raise wrong(path, key, "a path cannot contain U+0000", "Remove it.")
+        raise key_error(path, key, "a path cannot contain U+0000", "Remove it.")
 
 
-def check_words(path: Path, key: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+def check_command(path: Path, key: str, command: Sequence[str], env: Mapping[str, str]) -> None:
     """Raise ConfigurationError for words or variables with which no program can be started."""
     if any("\0" in word for word in command):
-        raise wrong(path, f"{key}.command", "a word of it contains U+0000", "Remove it; no argument can contain it.")
+        raise key_error(
+            path, f"{key}.command", "a word of it contains U+0000", "Remove it; no argument can contain it."
+        )
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
-            raise wrong(
+            raise key_error(
                 path, f"{key}.env", f"{name!r} cannot be a variable with that value",
                 "A name has no `=`, and neither it nor its value contains U+0000.",
             )  # fmt: skip
 
 
-def check_resident(path: Path, key: str, then: str | None, result: str | None, task_timeout_s: float | None) -> None:
+def check_resident_settings(
+    path: Path, key: str, then: str | None, result: str | None, task_timeout_s: float | None
+) -> None:
     """Raise ConfigurationError for a resident harness with settings that only a run for one task can follow."""
     task_settings = {"then": then, "result": result, "task_timeout_s": task_timeout_s}
     for name, value in task_settings.items():
         if value is not None:
-            raise wrong(
+            raise key_error(
                 path, f"{key}.{name}", "a resident harness claims its tasks and hands them off by itself",
                 f"Remove `{name}`, or `resident`.",
             )  # fmt: skip
@@ -120,21 +125,21 @@ def check_name(path: Path, key: str, what: str, name: str) -> None:
     try:
         ids.check_name(what, name)
     except Unusable as error:
-        raise wrong(path, key, error.detail.rstrip("."), error.guidance) from None
+        raise key_error(path, key, error.detail.rstrip("."), error.guidance) from None
 
 
-def settle_daemon(daemon: DaemonSettings, here: Path, has_agents: bool) -> DaemonSettings:
+def resolve_daemon_settings(daemon: DaemonSettings, here: Path, has_agents: bool) -> DaemonSettings:
     """Resolve placeholders and paths by `here`, the file's folder. With `has_agents`, it is allowed by default."""
     default = (str(here),) if has_agents else ()
     return DaemonSettings(
         harnesses={
             name: msgspec.structs.replace(
                 harness,
-                command=fill_command(harness.command, here),
-                env=fill_env(harness.env, here),
+                command=replace_in_command(harness.command, here),
+                env=replace_in_env(harness.env, here),
             )
             for name, harness in daemon.harnesses.items()
         },
-        allowed_dirs=tuple(settle_path(folder, here) for folder in daemon.allowed_dirs) or default,
+        allowed_dirs=tuple(resolve_path(folder, here) for folder in daemon.allowed_dirs) or default,
         labels=daemon.labels,
     )

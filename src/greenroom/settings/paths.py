@@ -10,12 +10,12 @@ UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
     """The default data directory: in the XDG state directory."""
-    return xdg(environ, "XDG_STATE_HOME", ".local/state") / FOLDER
+    return xdg_folder(environ, "XDG_STATE_HOME", ".local/state") / FOLDER
 
 
 def user_config(environ: Mapping[str, str]) -> Path:
     """The settings of one user on one machine."""
-    return xdg(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
+    return xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
 
 
 def login(environ: Mapping[str, str], url: str) -> Path:
@@ -23,7 +23,7 @@ def login(environ: Mapping[str, str], url: str) -> Path:
     return user_config(environ).parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
 
 
-def xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+def xdg_folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
     """A base directory of the XDG specification. As that demands, a path that is not absolute is ignored."""
     path = environ.get(variable, "")
     if path.startswith("/"):
@@ -54,7 +54,7 @@ def machine(data_dir: Path) -> Path:
     return data_dir / "machine.json"
 
 
-def histories(data_dir: Path) -> Path:
+def restart_state(data_dir: Path) -> Path:
     """The restart state of this machine's agents, for the next daemon."""
     return data_dir / "histories.json"
 
@@ -65,16 +65,16 @@ def database(data_dir: Path) -> Path:
 
 def claims(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of the claim files that agents of one role of one server wrote."""
-    return data_dir / "claims" / server_key(url) / room / role
+    return data_dir / "claims" / server_folder_name(url) / room / role
 
 
 def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: int) -> Path:
     return claims(data_dir, url, room, role) / f"{task}.{attempt}.json"
 
 
-def sittings(data_dir: Path, url: str, room: str, role: str) -> Path:
+def participants(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of the files by which the next `wait-for-task` of a role goes on as the same participant."""
-    return data_dir / "sittings" / server_key(url) / room / role
+    return data_dir / "sittings" / server_folder_name(url) / room / role
 
 
 def runs(data_dir: Path) -> Path:
@@ -104,6 +104,6 @@ def log(data_dir: Path, name: str) -> Path:
     return logs(data_dir) / f"{name}.log"
 
 
-def server_key(url: str) -> str:
+def server_folder_name(url: str) -> str:
     """Convert a server's address to a folder name: `http://127.0.0.1:6464/` becomes `127.0.0.1_6464`."""
     return UNSAFE.sub("_", url.partition("://")[2].strip("/")) or "_"

@@ -11,21 +11,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from greenroom.domain import reliability
 from greenroom.domain.errors import ConfigurationError
-from greenroom.lock import holder_of
-from greenroom.settings import logins, paths
-from greenroom.settings.document import read
-from greenroom.settings.harness import DaemonSettings, Harness, check_daemon, settle_daemon
+from greenroom.domain.limits import VARIABLE_PREFIX, Limits, read_limits, variable_name
+from greenroom.file_lock import read_holder
+from greenroom.settings import paths, stored_tokens
+from greenroom.settings.harness import DaemonSettings, Harness, check_daemon_settings, resolve_daemon_settings
 from greenroom.settings.project import Project, find_project, load_project
-from greenroom.settings.spelling import suggestion
+from greenroom.settings.suggest import suggest_name
+from greenroom.settings.toml_file import read_toml
 
 DEFAULT_URL = "http://127.0.0.1:6464"
 DEFAULT = "default"
 IN_DATA_DIR = "sqlite"
 LOOPBACK = re.compile(r"127(\.\d{1,3}){3}")
-PREFIX = reliability.PREFIX
-OWN_VARIABLES = (
+NAMED_VARIABLES = (
     "URL",
     "TOKEN",
     "DATA_DIR",
@@ -41,7 +40,7 @@ OWN_VARIABLES = (
 )
 
 
-class UserFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UserConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The user's `config.toml` as it is written."""
 
     url: str | None = None
@@ -61,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None
     data_dir: Path
     database: str | None = None
-    limits: reliability.Reliability
+    limits: Limits
     project: Project | None
     user_daemon: DaemonSettings
     origins: dict[str, str]
@@ -80,28 +79,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(Path(folder) for folder in (*project, *self.user_daemon.allowed_dirs))
 
 
-def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path | None) -> Settings:
+def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Path | None) -> Settings:
     """Resolve all values. `flags` may hold `url`, `data_dir`, `database` and `config`, the project's file.
 
     Without `cwd`, no project is searched: an agent must be able to hand in its work while that file is being edited.
     Raises ConfigurationError for an invalid value.
     """
     user_file = paths.user_config(environ)
-    user = read_user(user_file)
+    user = read_user_config(user_file)
     from_user = f"user config {user_file}"
-    url, url_from = first(
+    url, url_from = first_set(
         (flags.get("url"), "flag --url"),
         (environ.get("GREENROOM_URL"), "environment GREENROOM_URL"),
         (user.url, from_user),
         (DEFAULT_URL, DEFAULT),
     )
-    data_dir_text, dir_from = first(
+    data_dir_text, dir_from = first_set(
         (flags.get("data_dir"), "flag --data-dir"),
         (environ.get("GREENROOM_DATA_DIR"), "environment GREENROOM_DATA_DIR"),
         (user.data_dir, from_user),
         (str(paths.default_data_dir(environ)), DEFAULT),
     )
-    database_text, database_from = first(
+    database_text, database_from = first_set(
         (flags.get("database"), "flag --database"),
         (environ.get("GREENROOM_DATABASE"), "environment GREENROOM_DATABASE"),
         (user.database, from_user),
@@ -110,13 +109,13 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
     data_dir = Path(data_dir_text).expanduser().absolute()
     url = check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
-    project, project_from = find(flags.get("config"), cwd)
+    project, project_from = find_project_in_effect(flags.get("config"), cwd)
     return Settings(
         url=url,
         token=token,
         data_dir=data_dir,
         database=None if database_text == IN_DATA_DIR else database_text,
-        limits=reliability.from_environment(environ),
+        limits=read_limits(environ),
         project=project,
         user_daemon=user.daemon,
         origins={
@@ -131,21 +130,21 @@ def resolve(flags: Mapping[str, str | None], environ: Mapping[str, str], cwd: Pa
     )
 
 
-def first(*candidates: tuple[str | None, str]) -> tuple[str, str]:
+def first_set(*candidates: tuple[str | None, str]) -> tuple[str, str]:
     """The first value that is set, with its origin. An empty text is not set."""
     return next((value, origin) for value, origin in candidates if value)
 
 
-def read_user(path: Path) -> UserFile:
+def read_user_config(path: Path) -> UserConfigFile:
     """Read the user's settings; the defaults if there is no file, which is common."""
     if not path.is_file():
-        return UserFile()
-    user = read(path, UserFile)
-    check_daemon(path, user.daemon)
-    return msgspec.structs.replace(user, daemon=settle_daemon(user.daemon, path.parent, has_agents=False))
+        return UserConfigFile()
+    user = read_toml(path, UserConfigFile)
+    check_daemon_settings(path, user.daemon)
+    return msgspec.structs.replace(user, daemon=resolve_daemon_settings(user.daemon, path.parent, has_agents=False))
 
 
-def find(config_path: str | None, cwd: Path | None) -> tuple[Project | None, str]:
+def find_project_in_effect(config_path: str | None, cwd: Path | None) -> tuple[Project | None, str]:
     """The project that was named, or the nearest one in or above `cwd`; and where it came from."""
     if config_path:
         return load_project(Path(config_path)), "flag --config"
@@ -163,10 +162,10 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
     """
     if token := environ.get("GREENROOM_TOKEN", "").strip():
         return check_token(token, "GREENROOM_TOKEN"), "environment GREENROOM_TOKEN"
-    stored = logins.find(environ, url)
-    if stored is not None and not listens_here(url, data_dir):
+    stored = stored_tokens.find_stored_token(environ, url)
+    if stored is not None and not is_local_server(url, data_dir):
         return check_token(stored, str(paths.login(environ, url))), f"login {paths.login(environ, url)}"
-    if not is_loopback(url) and not listens_here(url, data_dir):
+    if not is_loopback(url) and not is_local_server(url, data_dir):
         return None, f"{DEFAULT} (none: for a server on another machine, `greenroom login` or set GREENROOM_TOKEN)"
     path = paths.operator_token(data_dir)
     try:
@@ -175,13 +174,13 @@ def find_token(url: str, data_dir: Path, environ: Mapping[str, str]) -> tuple[st
         return None, f"{DEFAULT} (none: {path}: {error.strerror})"
 
 
-def listens_here(url: str, data_dir: Path) -> bool:
+def is_local_server(url: str, data_dir: Path) -> bool:
     """Whether a server runs on this data directory and listens at this address."""
     try:
         server_url = paths.server_url(data_dir).read_text("utf-8", "replace").strip()
     except OSError:
         return False
-    return server_url == url and holder_of(paths.server_lock(data_dir))[0] is not None
+    return server_url == url and read_holder(paths.server_lock(data_dir))[0] is not None
 
 
 def check_token(token: str, origin: str) -> str:
@@ -212,7 +211,7 @@ def is_loopback(url: str) -> bool:
     return host in ("localhost", "::1") or LOOPBACK.fullmatch(host) is not None
 
 
-def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) -> str:
+def origin_of_daemon(project: Project | None, user: UserConfigFile, from_user: str) -> str:
     """The files that define what this machine may run: the project's, the user's, or both, which are merged."""
     origins = (
         [f"project {project.path}"] if project and (project.harnesses() or project.daemon != DaemonSettings()) else []
@@ -223,13 +222,13 @@ def origin_of_daemon(project: Project | None, user: UserFile, from_user: str) ->
 
 def origins_of_limits(environ: Mapping[str, str]) -> dict[str, str]:
     """The origin of each duration and limit."""
-    variables = {name: reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
+    variables = {name: variable_name(name) for name in Limits.__struct_fields__}
     return {name: f"environment {variable}" if variable in environ else DEFAULT for name, variable in variables.items()}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """The GREENROOM_ variables that Greenroom does not know, each with a suggestion."""
-    known = {PREFIX + name for name in OWN_VARIABLES}
-    known |= {reliability.variable_of(name) for name in reliability.Reliability.__struct_fields__}
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return [(name, suggestion(name, known)) for name in unknown]
+    known = {VARIABLE_PREFIX + name for name in NAMED_VARIABLES}
+    known |= {variable_name(name) for name in Limits.__struct_fields__}
+    unknown = sorted(name for name in environ if name.startswith(VARIABLE_PREFIX) and name not in known)
+    return [(name, suggest_name(name, known)) for name in unknown]

@@ -11,11 +11,11 @@ from sqlalchemy import MetaData
 from sqlalchemy.engine import Dialect
 
 
-class CommitUnknown(Exception):
+class CommitInDoubt(Exception):
     """COMMIT was sent and not answered: only the database knows whether it committed, once it can be queried again."""
 
 
-class RowsDiffer(Exception):
+class RowCountMismatch(Exception):
     """A statement changed a different number of rows than required: a row is not as it was when it was read."""
 
 
@@ -31,7 +31,7 @@ class Cursor(Protocol):
 
     def fetchall(self) -> list[Any]: ...
 
-    def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None, /) -> None:
+    def execute_deferred(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None, /) -> None:
         """Run a statement that writes, once for each set of arguments, in order, without waiting for its result.
 
         Any later call may raise its error, or RowsDiffer if it did not change `rows` rows in total.
@@ -39,7 +39,7 @@ class Cursor(Protocol):
         """
         ...
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Wait until all deferred statements have run, and raise their first error."""
         ...
 
@@ -53,30 +53,30 @@ class Engine(Protocol):
         ...
 
     @property
-    def begin_write(self) -> str:
+    def begin_write_sql(self) -> str:
         """The statement that begins a write transaction."""
         ...
 
     @property
-    def sessions(self) -> int:
+    def writer_sessions(self) -> int:
         """How many sessions the writer has had. Between two of them another process may have written."""
         ...
 
     @property
-    def lost_to(self) -> str | None:
+    def taken_over_by(self) -> str | None:
         """Which server took the store over, as an error text; None while this process holds it."""
         ...
 
     @property
-    def turn(self) -> AbstractContextManager[Any]:
+    def write_lock(self) -> AbstractContextManager[Any]:
         """The lock that a thread holds to write, from before the transaction until after its callbacks."""
         ...
 
-    def prepare(self, tables: MetaData) -> None:
+    def prepare_schema(self, tables: MetaData) -> None:
         """Create the tables in an empty database or upgrade an older one; ConfigurationError if it is not usable."""
         ...
 
-    def writing(self) -> Cursor:
+    def writer_cursor(self) -> Cursor:
         """A cursor on the writer's session, in autocommit mode outside of BEGIN. Opens a session if there is none.
 
         No other process can write while the session lasts. Raises AlreadyRunning when another server holds the store.
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """
         ...
 
-    def keep_connected(self) -> None:
+    def ensure_connected(self) -> None:
         """Make sure that the writer has a session, also while nothing is written. Returns at once; never raises."""
         ...
 
@@ -92,11 +92,11 @@ class Engine(Protocol):
         """Whether the writer's transaction is still open: some errors end it implicitly."""
         ...
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         """Roll back the writer's transaction, whatever its state; `writing` is clean afterwards. Never raises."""
         ...
 
-    def reading(self) -> AbstractContextManager[Cursor]:
+    def read_transaction(self) -> AbstractContextManager[Cursor]:
         """One read transaction on a connection that cannot write. StoreOverloaded when none is free in time."""
         ...
 

@@ -6,10 +6,9 @@ import msgspec
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, insert, select, update
 
 from greenroom.domain.machine import Machine
-from greenroom.store import paging
-from greenroom.store.records import binds, fields_of
+from greenroom.store.compiled_sql import Statement, upsert
+from greenroom.store.rows import bind_columns, encode_fields, resolve_cursor
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
-from greenroom.store.statement import Statement, upsert
 from greenroom.store.transaction import Reader, Row, Transaction
 
 
@@ -38,7 +37,7 @@ class IncarnationColumns(TypedColumns):
     at: Named[str] = Column(TEXT)
 
 
-class FactColumns(TypedColumns):
+class ReportColumns(TypedColumns):
     """The ids of recorded reports, so that a report which is sent again is not recorded twice."""
 
     machine: Named[str] = Column(TEXT, primary_key=True)
@@ -48,16 +47,16 @@ class FactColumns(TypedColumns):
 
 machines = Table("machines", metadata, MachineColumns, **STRICT)
 incarnations = Table("incarnations", metadata, IncarnationColumns, Index(None, "at"), **STRICT)
-facts = Table("facts", metadata, FactColumns, Index(None, "at"), **STRICT)
+reports = Table("facts", metadata, ReportColumns, Index(None, "at"), **STRICT)
 
 FIELDS = Machine.__struct_fields__
 CHANGES = tuple(name for name in FIELDS if name not in ("id", "created_at"))
 _machine = select(*(machines.c[name] for name in FIELDS))
 _json_columns = ("harnesses", "labels")
 
-ADD = Statement(insert(machines).values(binds(machines, FIELDS)))
-GET = Statement(_machine.where(machines.c.id == bindparam("id")), kept=True)
-NAMED = Statement(_machine.where(machines.c.name == bindparam("name")).order_by(machines.c.num))
+ADD = Statement(insert(machines).values(bind_columns(machines, FIELDS)))
+GET = Statement(_machine.where(machines.c.id == bindparam("id")), cached=True)
+BY_NAME = Statement(_machine.where(machines.c.name == bindparam("name")).order_by(machines.c.num))
 NUM = Statement(select(machines.c.num).where(machines.c.id == bindparam("id")))
 PAGE = Statement(
     _machine.where(machines.c.num > bindparam("after", type_=INTEGER))
@@ -72,20 +71,22 @@ SAVE = Statement(
         machines.c.incarnation_epoch == bindparam("was_epoch", type_=INTEGER),
         machines.c.daemon_connected == bindparam("was_connected", type_=INTEGER),
     )
-    .values(binds(machines, CHANGES))
+    .values(bind_columns(machines, CHANGES))
 )
 DELETE = Statement(delete(machines).where(machines.c.id == bindparam("id")))
 DELETE_INCARNATIONS = Statement(delete(incarnations).where(incarnations.c.machine == bindparam("id")))
-ADD_INCARNATION = Statement(insert(incarnations).values(binds(incarnations, ("machine", "incarnation", "epoch", "at"))))
+ADD_INCARNATION = Statement(
+    insert(incarnations).values(bind_columns(incarnations, ("machine", "incarnation", "epoch", "at")))
+)
 INCARNATION = Statement(
     select(incarnations.c.epoch).where(
         incarnations.c.machine == bindparam("machine"), incarnations.c.incarnation == bindparam("incarnation")
     )
 )
-ADD_FACT = Statement(
-    upsert(facts)
-    .values(binds(facts, ("machine", "id", "at")))
-    .on_conflict_do_nothing(index_elements=[facts.c.machine, facts.c.id])
+ADD_REPORT = Statement(
+    upsert(reports)
+    .values(bind_columns(reports, ("machine", "id", "at")))
+    .on_conflict_do_nothing(index_elements=[reports.c.machine, reports.c.id])
 )
 
 
@@ -98,7 +99,7 @@ def _read(row: Row) -> Machine:
 
 
 def _encode(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
-    values = fields_of(machine, names)
+    values = encode_fields(machine, names)
     values["daemon_connected"] = int(machine.daemon_connected)
     for name in _json_columns:
         values[name] = msgspec.json.encode(values[name]).decode()
@@ -107,7 +108,7 @@ def _encode(machine: Machine, names: tuple[str, ...]) -> dict[str, Any]:
 
 def add(tx: Transaction, machine: Machine) -> None:
     """Add a new machine."""
-    tx.put(ADD, **_encode(machine, FIELDS))
+    tx.execute_deferred(ADD, **_encode(machine, FIELDS))
 
 
 def get(reader: Reader, machine: str) -> Machine | None:
@@ -116,25 +117,25 @@ def get(reader: Reader, machine: str) -> Machine | None:
     return _read(row) if row else None
 
 
-def named(reader: Reader, name: str) -> list[Machine]:
+def list_by_name(reader: Reader, name: str) -> list[Machine]:
     """The machines of a name; names are for display and need not be unique."""
-    return [_read(row) for row in reader.rows(NAMED, name=name)]
+    return [_read(row) for row in reader.rows(BY_NAME, name=name)]
 
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Machine]:
     """Up to `limit` machines after the machine `after`, in the order they were registered."""
-    num = paging.begin(reader, NUM, after, id=after)
+    num = resolve_cursor(reader, NUM, after, id=after)
     return [_read(row) for row in reader.rows(PAGE, after=num, limit=limit)]
 
 
-def every(reader: Reader) -> list[Machine]:
+def list_all(reader: Reader) -> list[Machine]:
     """All machines, in the order they were registered."""
     return [_read(row) for row in reader.rows(ALL)]
 
 
 def save(tx: Transaction, before: Machine, after: Machine) -> None:
     """Write a changed machine. Fails with RowsDiffer if its incarnation or connection is not as in `before`."""
-    tx.put(
+    tx.execute_deferred(
         SAVE,
         id=before.id,
         was_epoch=before.incarnation_epoch,
@@ -146,10 +147,10 @@ def save(tx: Transaction, before: Machine, after: Machine) -> None:
 def remove(tx: Transaction, machine: str) -> None:
     """Delete a machine and its incarnations. Retention deletes the ids of its reports, which may be many."""
     for statement in (DELETE_INCARNATIONS, DELETE):
-        tx.change(statement, id=machine)
+        tx.execute(statement, id=machine)
 
 
-def incarnation_epoch(reader: Reader, machine: str, incarnation: str) -> int | None:
+def get_incarnation_epoch(reader: Reader, machine: str, incarnation: str) -> int | None:
     """The epoch of an incarnation; None if it is unknown."""
     row = reader.row(INCARNATION, machine=machine, incarnation=incarnation)
     return row[0] if row else None
@@ -157,9 +158,9 @@ def incarnation_epoch(reader: Reader, machine: str, incarnation: str) -> int | N
 
 def add_incarnation(tx: Transaction, machine: str, incarnation: str, epoch: int) -> None:
     """Record a start of a daemon."""
-    tx.put(ADD_INCARNATION, machine=machine, incarnation=incarnation, epoch=epoch, at=tx.now.instant)
+    tx.execute_deferred(ADD_INCARNATION, machine=machine, incarnation=incarnation, epoch=epoch, at=tx.now.instant)
 
 
-def take_fact(tx: Transaction, machine: str, fact: str) -> bool:
+def record_report(tx: Transaction, machine: str, fact: str) -> bool:
     """Record the id of a report; False when it was recorded before."""
-    return tx.change(ADD_FACT, machine=machine, id=fact, at=tx.now.instant) == 1
+    return tx.execute(ADD_REPORT, machine=machine, id=fact, at=tx.now.instant) == 1

@@ -3,10 +3,9 @@
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, insert, select
 
 from greenroom.domain.message import Message
-from greenroom.store import paging
-from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.rows import bind_columns, encode_fields, resolve_cursor, row_decoder
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
-from greenroom.store.statement import Statement
 from greenroom.store.transaction import Reader, Transaction
 
 
@@ -28,7 +27,7 @@ Index("ix_messages_room", messages.c.room, messages.c.num)
 
 FIELDS = Message.__struct_fields__
 
-ADD = Statement(insert(messages).values(binds(messages, FIELDS)))
+ADD = Statement(insert(messages).values(bind_columns(messages, FIELDS)))
 NUM = Statement(select(messages.c.num).where(messages.c.id == bindparam("id"), messages.c.room == bindparam("room")))
 PAGE = Statement(
     select(*(messages.c[name] for name in FIELDS))
@@ -37,15 +36,15 @@ PAGE = Statement(
     .limit(bindparam("limit", type_=INTEGER))
 )
 
-_read = read_as(Message, FIELDS)
+_read = row_decoder(Message, FIELDS)
 
 
 def add(tx: Transaction, message: Message) -> None:
     """Add a message."""
-    tx.put(ADD, **fields_of(message, FIELDS))
+    tx.execute_deferred(ADD, **encode_fields(message, FIELDS))
 
 
 def page(reader: Reader, room: str, after: str | None, limit: int) -> list[Message]:
     """Up to `limit` messages of a room after the message `after`, oldest first."""
-    num = paging.begin(reader, NUM, after, id=after, room=room)
+    num = resolve_cursor(reader, NUM, after, id=after, room=room)
     return [_read(row) for row in reader.rows(PAGE, room=room, after=num, limit=limit)]

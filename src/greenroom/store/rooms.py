@@ -20,10 +20,9 @@ from sqlalchemy import (
 
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, OPEN, Room
-from greenroom.store import paging
-from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.rows import bind_columns, encode_fields, resolve_cursor, row_decoder
 from greenroom.store.schema import INTEGER, REAL, STRICT, TEXT, metadata
-from greenroom.store.statement import Statement
 from greenroom.store.transaction import Reader, Row, Transaction
 
 
@@ -93,10 +92,10 @@ _role = select(*(roles.c[name] for name in ROLE_FIELDS))
 _not_removed = roles.c.removed_at.is_(None)
 _by_name = (roles.c.room == bindparam("room"), roles.c.name == bindparam("name"))
 
-ADD_ROOM = Statement(insert(rooms).values(binds(rooms, ROOM_FIELDS)))
-ADD_ROLE = Statement(insert(roles).values(binds(roles, ROLE_FIELDS)))
-ROOM_BY_ID = Statement(_room.where(rooms.c.id == bindparam("id")), kept=True)
-ROOM_BY_NAME = Statement(_room.where(rooms.c.name == bindparam("name")), kept=True)
+ADD_ROOM = Statement(insert(rooms).values(bind_columns(rooms, ROOM_FIELDS)))
+ADD_ROLE = Statement(insert(roles).values(bind_columns(roles, ROLE_FIELDS)))
+ROOM_BY_ID = Statement(_room.where(rooms.c.id == bindparam("id")), cached=True)
+ROOM_BY_NAME = Statement(_room.where(rooms.c.name == bindparam("name")), cached=True)
 ROOM_NUM = Statement(select(rooms.c.num).where((rooms.c.id == bindparam("key")) | (rooms.c.name == bindparam("key"))))
 ROOMS_AFTER = Statement(
     _room.where(rooms.c.num > bindparam("after", type_=INTEGER))
@@ -108,14 +107,14 @@ SAVE_ROOM = Statement(
     .where(
         rooms.c.id == bindparam("id"), rooms.c.name == bindparam("was_name"), rooms.c.status == bindparam("was_status")
     )
-    .values(binds(rooms, ROOM_CHANGES))
+    .values(bind_columns(rooms, ROOM_CHANGES))
 )
 REMOVE_ROOM = Statement(delete(rooms).where(rooms.c.id == bindparam("id"), rooms.c.status == CLOSED))
 REMOVE_ROLES = Statement(delete(roles).where(roles.c.room == bindparam("room")))
-ROLE = Statement(_role.where(*_by_name, _not_removed), kept=True)
-ROLE_EVER = Statement(_role.where(*_by_name), kept=True)
+ROLE = Statement(_role.where(*_by_name, _not_removed), cached=True)
+ROLE_OR_REMOVED = Statement(_role.where(*_by_name), cached=True)
 ROLES_OF_ROOM = Statement(
-    _role.where(roles.c.room == bindparam("room"), _not_removed).order_by(roles.c.position), kept=True
+    _role.where(roles.c.room == bindparam("room"), _not_removed).order_by(roles.c.position), cached=True
 )
 ROLES_ON_MACHINE = Statement(
     _role.where(roles.c.machine == bindparam("machine"), _not_removed).order_by(roles.c.room, roles.c.position)
@@ -129,14 +128,14 @@ SAVE_ROLE = Statement(
         roles.c.generation == bindparam("was_generation", type_=INTEGER),
         roles.c.epoch == bindparam("was_epoch", type_=INTEGER),
     )
-    .values(binds(roles, ROLE_CHANGES))
+    .values(bind_columns(roles, ROLE_CHANGES))
 )
 
-_read_role = read_as(Role, ROLE_FIELDS)
+_read_role = row_decoder(Role, ROLE_FIELDS)
 
 
 def _encode(room: Room, names: tuple[str, ...]) -> dict[str, Any]:
-    return fields_of(room, names) | {"roles": msgspec.json.encode(room.roles).decode()}
+    return encode_fields(room, names) | {"roles": msgspec.json.encode(room.roles).decode()}
 
 
 @lru_cache(maxsize=1024)
@@ -148,14 +147,14 @@ def _read_room(row: Row) -> Room:
 
 def add(tx: Transaction, room: Room, room_roles: tuple[Role, ...]) -> None:
     """Add a new room and its roles, in order."""
-    tx.put(ADD_ROOM, **_encode(room, ROOM_FIELDS))
+    tx.execute_deferred(ADD_ROOM, **_encode(room, ROOM_FIELDS))
     for role in room_roles:
         add_role(tx, role)
 
 
 def add_role(tx: Transaction, role: Role) -> None:
     """Add a role that its room never had before."""
-    tx.put(ADD_ROLE, **fields_of(role, ROLE_FIELDS))
+    tx.execute_deferred(ADD_ROLE, **encode_fields(role, ROLE_FIELDS))
 
 
 def get(reader: Reader, name_or_id: str) -> Room | None:
@@ -166,55 +165,57 @@ def get(reader: Reader, name_or_id: str) -> Room | None:
 
 def page(reader: Reader, after: str | None, limit: int) -> list[Room]:
     """Up to `limit` rooms after the room `after` (id or name), in the order they were created."""
-    num = paging.begin(reader, ROOM_NUM, after, key=after)
+    num = resolve_cursor(reader, ROOM_NUM, after, key=after)
     return [_read_room(row) for row in reader.rows(ROOMS_AFTER, after=num, limit=limit)]
 
 
 def save(tx: Transaction, before: Room, after: Room) -> None:
     """Write a changed room. Fails with RowsDiffer if its name or status is not as in `before`."""
-    tx.put(SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_encode(after, ROOM_CHANGES))
+    tx.execute_deferred(
+        SAVE_ROOM, id=before.id, was_name=before.name, was_status=before.status, **_encode(after, ROOM_CHANGES)
+    )
 
 
 def remove(tx: Transaction, room: str) -> None:
     """Delete a closed room and its roles. Retention deletes its tasks, messages and events."""
-    tx.change(REMOVE_ROLES, room=room)
-    assert tx.change(REMOVE_ROOM, id=room) == 1, f"room {room} is not closed"
+    tx.execute(REMOVE_ROLES, room=room)
+    assert tx.execute(REMOVE_ROOM, id=room) == 1, f"room {room} is not closed"
 
 
-def role(reader: Reader, room: str, name: str) -> Role | None:
+def get_role(reader: Reader, room: str, name: str) -> Role | None:
     """Find a role by its room's id and its name."""
     row = reader.row(ROLE, room=room, name=name)
     return _read_role(row) if row else None
 
 
-def role_ever(reader: Reader, room: str, name: str) -> Role | None:
+def get_role_or_removed(reader: Reader, room: str, name: str) -> Role | None:
     """Find a role as `role` does, including one that was removed from its room."""
-    row = reader.row(ROLE_EVER, room=room, name=name)
+    row = reader.row(ROLE_OR_REMOVED, room=room, name=name)
     return _read_role(row) if row else None
 
 
-def roles_of(reader: Reader, room: str) -> list[Role]:
+def list_roles(reader: Reader, room: str) -> list[Role]:
     """The roles of a room, in order."""
     return [_read_role(row) for row in reader.rows(ROLES_OF_ROOM, room=room)]
 
 
-def roles_on(reader: Reader, machine: str) -> list[Role]:
+def list_roles_on_machine(reader: Reader, machine: str) -> list[Role]:
     """The roles that are assigned to a machine."""
     return [_read_role(row) for row in reader.rows(ROLES_ON_MACHINE, machine=machine)]
 
 
-def all_roles(reader: Reader) -> list[Role]:
+def list_all_roles(reader: Reader) -> list[Role]:
     """All roles, room by room."""
     return [_read_role(row) for row in reader.rows(ALL_ROLES)]
 
 
 def save_role(tx: Transaction, before: Role, after: Role) -> None:
     """Write a changed role. Fails with RowsDiffer if its generation or epoch is not as in `before`."""
-    tx.put(
+    tx.execute_deferred(
         SAVE_ROLE,
         room=before.room,
         name=before.name,
         was_generation=before.generation,
         was_epoch=before.epoch,
-        **fields_of(after, ROLE_CHANGES),
+        **encode_fields(after, ROLE_CHANGES),
     )

@@ -34,7 +34,7 @@ metadata = MetaData(
 )
 
 
-def spell_tables(tables: MetaData, dialect: Dialect) -> list[str]:
+def create_table_sql(tables: MetaData, dialect: Dialect) -> list[str]:
     """The SQL statements that create every table and index, in an order that satisfies their foreign keys."""
     statements = []
     for table in tables.sorted_tables:

@@ -18,18 +18,18 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
-from greenroom.store import migrating
-from greenroom.store.engine import RowsDiffer
-from greenroom.store.migrating import unusable
-from greenroom.store.readers import Readers
+from greenroom.store.engine import RowCountMismatch
+from greenroom.store.migrations import runner
+from greenroom.store.migrations.runner import store_unusable_error
+from greenroom.store.read_pool import ReadPool
 
 logger = logging.getLogger("greenroom.store")
 
 DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
-STATEMENTS_KEPT: Final = 512
+CACHED_STATEMENTS_MAX: Final = 512
 """How many prepared statements a connection keeps: more than the store has."""
 
-OUTAGES: Final = frozenset(
+OUTAGE_CODES: Final = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_CANTOPEN,
@@ -50,34 +50,34 @@ OUTAGES: Final = frozenset(
 class SqliteCursor(sqlite3.Cursor):
     """A cursor that runs deferred statements at once: the database is in this process, so there is no round trip."""
 
-    def put(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
+    def execute_deferred(self, sql: str, many: Sequence[Sequence[Any]], rows: int | None = None) -> None:
         self.executemany(sql, many)
         if rows not in (None, self.rowcount):
-            raise RowsDiffer(f"{self.rowcount} rows instead of {rows} by {sql!r}")
+            raise RowCountMismatch(f"{self.rowcount} rows instead of {rows} by {sql!r}")
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Do nothing: no statement is deferred."""
 
 
-class Sqlite:
+class SqliteEngine:
     """The common part of SqliteFile and SqliteMemory: the writer's connection."""
 
     dialect: Dialect = DIALECT
-    begin_write = "BEGIN IMMEDIATE"
-    lost_to = None  # greenroom.lock locks a file beside the database
+    begin_write_sql = "BEGIN IMMEDIATE"
+    taken_over_by = None  # greenroom.file_lock locks a file beside the database
 
     def __init__(self) -> None:
-        self.turn = threading.RLock()
-        self.sessions = 0
+        self.write_lock = threading.RLock()
+        self.writer_sessions = 0
         self._writer: sqlite3.Connection | None = None
 
-    def writing(self) -> SqliteCursor:
+    def writer_cursor(self) -> SqliteCursor:
         if self._writer is None:
             self._writer = self._connect()
-            self.sessions += 1
+            self.writer_sessions += 1
         return self._writer.cursor(SqliteCursor)
 
-    def keep_connected(self) -> None:
+    def ensure_connected(self) -> None:
         """Do nothing: the connection to a file is not lost."""
 
     def in_transaction(self) -> bool:
@@ -85,13 +85,13 @@ class Sqlite:
 
     def is_outage(self, error: BaseException) -> bool:
         # Extended codes keep the primary code in their lowest byte.
-        return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTAGES
+        return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTAGE_CODES
 
     def _connect(self) -> sqlite3.Connection:
         raise NotImplementedError
 
 
-class SqliteFile(Sqlite):
+class SqliteFileEngine(SqliteEngine):
     """A database file in WAL mode: the writer and the readers do not wait for each other."""
 
     def __init__(self, path: Path, *, readers_max: int, wait_s: float) -> None:
@@ -99,31 +99,31 @@ class SqliteFile(Sqlite):
         super().__init__()
         self._path = path
         self._wait_s = wait_s
-        self._readers = Readers(
+        self._readers = ReadPool(
             self._open_reader,
-            is_sound=lambda connection: True,
+            is_usable=lambda connection: True,
             # A connection whose transaction could not be ended is broken.
-            end=lambda connection: not connection.in_transaction,
+            end_transaction=lambda connection: not connection.in_transaction,
             readers_max=readers_max,
             wait_s=wait_s,
         )
 
-    def prepare(self, tables: MetaData) -> None:
+    def prepare_schema(self, tables: MetaData) -> None:
         alternative = "choose another --data-dir."
         try:
             # Created here with mode 0600, because SQLite would make it readable for all; -wal and -shm get its mode.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            migrating.prepare(
+            runner.prepare_schema(
                 self,
                 tables,
                 name=str(self._path),
-                way_out=alternative.capitalize(),
+                guidance=alternative.capitalize(),
                 connect=lambda: connect(str(self._path), self._wait_s),
-                keep_copy=self._keep_copy,
+                make_copy=self._keep_copy,
             )
         except (OSError, sqlite3.Error) as error:
             guidance = f"Nothing was changed. Check the file and its disk, or {alternative}"
-            raise unusable(f"Cannot open {self._path}: {error}.", guidance) from error
+            raise store_unusable_error(f"Cannot open {self._path}: {error}.", guidance) from error
 
     def _keep_copy(self, revision: str) -> None:
         """Copy the file before it is upgraded to `revision`. The copy gets its name only when it is complete."""
@@ -133,13 +133,13 @@ class SqliteFile(Sqlite):
         os.close(os.open(partial_copy, os.O_CREAT | os.O_EXCL, 0o600))
         try:
             with closing(connect(str(partial_copy), self._wait_s)) as destination:
-                self.writing().connection.backup(destination)
+                self.writer_cursor().connection.backup(destination)
             os.replace(partial_copy, copy)
         finally:
             partial_copy.unlink(missing_ok=True)
         logger.info("database copied before the upgrade: %s: to %s", self._path, copy)
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         if self._writer is not None:
             # Closing is not enough: while an error's traceback keeps a statement alive, the lock is held too.
             with suppress(sqlite3.Error):
@@ -149,13 +149,13 @@ class SqliteFile(Sqlite):
             self._writer = None
 
     @contextmanager
-    def reading(self) -> Iterator[SqliteCursor]:
-        with self._readers.lend() as connection, read_transaction(connection) as cursor:
+    def read_transaction(self) -> Iterator[SqliteCursor]:
+        with self._readers.acquire() as connection, read_transaction(connection) as cursor:
             yield cursor
 
     def close(self) -> None:
         self._readers.close()
-        self.abandon()
+        self.rollback()
 
     def _open_reader(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -170,7 +170,7 @@ class SqliteFile(Sqlite):
                 connection.execute(f"PRAGMA {pragma}")
             [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
-                raise unusable(
+                raise store_unusable_error(
                     f"{self._path} is on a file system without shared memory (journal mode {mode}).",
                     "Choose a --data-dir on a local disk.",
                 )
@@ -180,28 +180,28 @@ class SqliteFile(Sqlite):
         return connection
 
 
-class SqliteMemory(Sqlite):
+class SqliteMemoryEngine(SqliteEngine):
     """A database in memory, with one connection that readers and the writer share in turns. Lost on close."""
 
-    def prepare(self, tables: MetaData) -> None:
+    def prepare_schema(self, tables: MetaData) -> None:
         # Loading an image is two hundred times faster than creating the tables, so each test can have its own store.
-        self.writing().connection.deserialize(image_of(tables, frozenset(tables.tables)))
+        self.writer_cursor().connection.deserialize(create_empty_image(tables, frozenset(tables.tables)))
 
-    def abandon(self) -> None:
+    def rollback(self) -> None:
         if self.in_transaction():
             with suppress(sqlite3.Error):
-                self.writing().execute("ROLLBACK")
+                self.writer_cursor().execute("ROLLBACK")
 
     @contextmanager
-    def reading(self) -> Iterator[SqliteCursor]:
-        with self.turn:
+    def read_transaction(self) -> Iterator[SqliteCursor]:
+        with self.write_lock:
             if self.in_transaction():
                 raise RuntimeError("a mutation must read through its own transaction, not through the store")
-            with read_transaction(self.writing().connection) as cursor:
+            with read_transaction(self.writer_cursor().connection) as cursor:
                 yield cursor
 
     def close(self) -> None:
-        with self.turn:
+        with self.write_lock:
             if self._writer is not None:
                 self._writer.close()
 
@@ -214,7 +214,7 @@ class SqliteMemory(Sqlite):
 def connect(database: str, wait_s: float) -> sqlite3.Connection:
     # With `isolation_level=None` the driver begins no transactions by itself.
     return sqlite3.connect(
-        database, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_KEPT
+        database, timeout=wait_s, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS_MAX
     )
 
 
@@ -231,8 +231,8 @@ def read_transaction(connection: sqlite3.Connection) -> Iterator[SqliteCursor]:
 
 
 @lru_cache(maxsize=8)
-def image_of(tables: MetaData, names: frozenset[str]) -> bytes:
+def create_empty_image(tables: MetaData, names: frozenset[str]) -> bytes:
     """The bytes of an empty database with these tables. `names` makes the cache notice tables that were added since."""
     with closing(connect(":memory:", 0.0)) as connection:
-        migrating.create(connection.cursor(SqliteCursor), DIALECT, Sqlite.begin_write, tables)
+        runner.create_schema(connection.cursor(SqliteCursor), DIALECT, SqliteEngine.begin_write_sql, tables)
         return connection.serialize()

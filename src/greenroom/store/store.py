@@ -14,30 +14,30 @@ from sqlalchemy import MetaData
 from greenroom.clock import Clock
 from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
 from greenroom.domain.event import Event
-from greenroom.domain.reliability import DEFAULTS, Reliability
-from greenroom.lock import Lock, hold_lock
-from greenroom.store.batch import Mutation
+from greenroom.domain.limits import DEFAULT_LIMITS, Limits
+from greenroom.file_lock import FileLock, acquire_lock
 from greenroom.store.engine import Engine
-from greenroom.store.sqlite import SqliteFile, SqliteMemory
+from greenroom.store.group_commit import Mutation
+from greenroom.store.sqlite import SqliteFileEngine, SqliteMemoryEngine
 from greenroom.store.tables import metadata
 from greenroom.store.transaction import Reader
-from greenroom.store.writer import Deliver, Publish, Writer, resolve_each
+from greenroom.store.writer import Deliver, Publish, Writer, resolve_all
 
 T = TypeVar("T")
 
 DATABASE_NAME: Final = "greenroom.db"
 LOCK_NAME: Final = "server.lock"
-CLOSE_S: Final = 30.0
+CLOSE_TIMEOUT_S: Final = 30.0
 
 
-def to_nobody(events: Sequence[Event]) -> None:
+def discard_events(events: Sequence[Event]) -> None:
     """Discard the events."""
 
 
 class Store:
     """The durable state of one server. `write` and `run` take one mutation each; `read` takes a query."""
 
-    def __init__(self, engine: Engine, writer: Writer, lock: Lock | None = None) -> None:
+    def __init__(self, engine: Engine, writer: Writer, lock: FileLock | None = None) -> None:
         self.writer = writer
         self.lock = lock
         self._engine = engine
@@ -49,10 +49,10 @@ class Store:
         clock: Clock,
         *,
         database: str | None = None,
-        limits: Reliability = DEFAULTS,
-        publish: Publish = to_nobody,
-        deliver: Deliver = resolve_each,
-        on_death: Callable[[str], None] = lambda name: None,
+        limits: Limits = DEFAULT_LIMITS,
+        publish: Publish = discard_events,
+        deliver: Deliver = resolve_all,
+        on_writer_failure: Callable[[str], None] = lambda name: None,
         tables: MetaData = metadata,
     ) -> "Store":
         """Lock a data directory, open or create the database and start the writer's thread.
@@ -61,14 +61,14 @@ class Store:
         AlreadyRunning when another server holds the lock, and ConfigurationError when the directory or the database
         cannot be used.
         """
-        lock = hold_lock(directory / LOCK_NAME, "server")
+        lock = acquire_lock(directory / LOCK_NAME, "server")
         try:
             engine = open_engine(directory, database, clock, limits)
         except BaseException:
             lock.release()
             raise
         try:
-            engine.prepare(tables)
+            engine.prepare_schema(tables)
             writer = Writer(
                 engine,
                 clock,
@@ -76,7 +76,7 @@ class Store:
                 batch_max=limits.writer_batch_max,
                 publish=publish,
                 deliver=deliver,
-                on_death=on_death,
+                on_failure=on_writer_failure,
             )
             writer.start()
         except BaseException:
@@ -90,26 +90,26 @@ class Store:
         cls,
         clock: Clock,
         *,
-        limits: Reliability = DEFAULTS,
-        publish: Publish = to_nobody,
+        limits: Limits = DEFAULT_LIMITS,
+        publish: Publish = discard_events,
         tables: MetaData = metadata,
     ) -> "Store":
         """Open a store in memory, without a thread: `write` commits before it returns, `close` discards everything."""
-        return cls.open_still(SqliteMemory(), clock, limits=limits, publish=publish, tables=tables)
+        return cls.open_without_thread(SqliteMemoryEngine(), clock, limits=limits, publish=publish, tables=tables)
 
     @classmethod
-    def open_still(
+    def open_without_thread(
         cls,
         engine: Engine,
         clock: Clock,
         *,
-        limits: Reliability = DEFAULTS,
-        publish: Publish = to_nobody,
+        limits: Limits = DEFAULT_LIMITS,
+        publish: Publish = discard_events,
         tables: MetaData = metadata,
     ) -> "Store":
         """Open a store on any engine, without a thread and without a lock on a data directory."""
         try:
-            engine.prepare(tables)
+            engine.prepare_schema(tables)
         except BaseException:
             engine.close()
             raise
@@ -139,12 +139,12 @@ class Store:
         Raises StoreUnavailable when the database or its disk fails, and StoreOverloaded when no reader is free in time.
         """
         try:
-            with self._engine.reading() as cursor:
+            with self._engine.read_transaction() as cursor:
                 reader = Reader(cursor, self._engine.dialect)
                 try:
                     return query(reader)
                 finally:
-                    reader.end("this query has returned: its reader cannot be used any more")
+                    reader.close("this query has returned: its reader cannot be used any more")
         except Exception as error:
             if not self._engine.is_outage(error):
                 raise
@@ -153,51 +153,53 @@ class Store:
                 "Send the request again; if it keeps failing, check the server's disk (or PostgreSQL) and its log.",
             ) from error
 
-    def follow(self, publish: Publish) -> None:
+    def set_publisher(self, publish: Publish) -> None:
         """Publish the events of all later commits through `publish`."""
         self.writer.publish = publish
 
-    def keep_lock(self) -> None:
+    def verify_lock(self) -> None:
         """Check, without waiting, that this process still holds the store. If not, stop writing for good.
 
         Raises AlreadyRunning, which names the holder, when another server holds the store now. Raises StoreUnavailable
         when another server may hold it, or has written to it meanwhile: a restarted server finds out.
         """
-        reason = self.writer.overtaken
+        reason = self.writer.overtaken_by
         if self.lock is not None and not self.lock.is_held():
             reason = "The lock on the data directory was lost: its file was removed or replaced."
-        if self._engine.lost_to is not None:
-            self.writer.refuse(self._engine.lost_to)
+        if self._engine.taken_over_by is not None:
+            self.writer.stop_accepting(self._engine.taken_over_by)
             raise AlreadyRunning(
-                self._engine.lost_to,
+                self._engine.taken_over_by,
                 "This server has stopped writing. Use the other server, or stop that one and start this one again.",
             )
         if reason is not None:
-            self.writer.refuse(reason)
+            self.writer.stop_accepting(reason)
             raise StoreUnavailable(
                 reason, "This server has stopped writing, in case another server writes. Start it again."
             )
-        self._engine.keep_connected()
-        self.writer.catch_up()
+        self._engine.ensure_connected()
+        self.writer.resolve_doubt()
 
     def close(self) -> None:
         """Write all queued mutations, close every connection and release the lock."""
-        self.writer.close(CLOSE_S)
+        self.writer.close(CLOSE_TIMEOUT_S)
         self._engine.close()
         if self.lock is not None:
             self.lock.release()
 
 
-def open_engine(directory: Path, database: str | None, clock: Clock, limits: Reliability) -> Engine:
+def open_engine(directory: Path, database: str | None, clock: Clock, limits: Limits) -> Engine:
     """The engine for a URL, or for the file in a data directory. PostgreSQL's driver is imported only when used."""
     if database is None:
-        return SqliteFile(directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s)
+        return SqliteFileEngine(
+            directory / DATABASE_NAME, readers_max=limits.readers_max, wait_s=limits.request_timeout_s
+        )
     postgres: Any = import_module("greenroom.store.postgres.engine")
-    engine: Engine = postgres.Postgres(
+    engine: Engine = postgres.PostgresEngine(
         database,
         clock,
         readers_max=limits.readers_max,
         wait_s=limits.request_timeout_s,
-        answer_s=limits.database_timeout_s,
+        answer_timeout_s=limits.database_timeout_s,
     )
     return engine

@@ -3,20 +3,32 @@
 from typing import Final
 
 from greenroom.store import (
-    answers,
-    attempts,
-    attentions,
-    keys,
-    log,
+    alerts,
+    event_log,
+    idempotency_keys,
     machines,
     messages,
-    notes,
+    participants,
     retention,
     rooms,
     schema,
-    sittings,
+    secrets,
+    task_attempts,
     tasks,
 )
 
-NOUNS: Final = (answers, attempts, attentions, keys, log, machines, messages, notes, retention, rooms, sittings, tasks)
+TABLE_MODULES: Final = (
+    idempotency_keys,
+    task_attempts,
+    alerts,
+    secrets,
+    event_log,
+    machines,
+    messages,
+    task_attempts,
+    retention,
+    rooms,
+    participants,
+    tasks,
+)
 metadata: Final = schema.metadata

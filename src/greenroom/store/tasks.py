@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from greenroom.domain.sitting import PRESENT
+from greenroom.domain.participant import PRESENT
 from greenroom.domain.task import (
     ACKNOWLEDGED,
     HELD_STATES,
@@ -29,11 +29,10 @@ from greenroom.domain.task import (
     STATES,
     Task,
 )
-from greenroom.store import paging
-from greenroom.store.records import binds, fields_of, read_as
+from greenroom.store.compiled_sql import Statement
+from greenroom.store.participants import participants
+from greenroom.store.rows import bind_columns, encode_fields, resolve_cursor, row_decoder
 from greenroom.store.schema import INTEGER, STRICT, TEXT, metadata
-from greenroom.store.sittings import sittings
-from greenroom.store.statement import Statement
 from greenroom.store.transaction import Reader, Transaction
 
 
@@ -109,7 +108,7 @@ _task = select(*(tasks.c[name] for name in FIELDS))
 _in_room = tasks.c.room == bindparam("room")
 _limit = bindparam("limit", type_=INTEGER)
 
-ADD = Statement(insert(tasks).values(binds(tasks, FIELDS)))
+ADD = Statement(insert(tasks).values(bind_columns(tasks, FIELDS)))
 GET = Statement(_task.where(tasks.c.id == bindparam("id")))
 OLDEST_PENDING = Statement(
     _task.where(_in_room, tasks.c.target_role == bindparam("role"), tasks.c.status == PENDING)
@@ -173,7 +172,7 @@ SAVE = Statement(
         tasks.c.attempt == bindparam("was_attempt", type_=INTEGER),
         tasks.c.claimed_by.is_not_distinct_from(bindparam("was_claimed_by", type_=TEXT)),
     )
-    .values(binds(tasks, CHANGES))
+    .values(bind_columns(tasks, CHANGES))
 )
 CLAIM = Statement(
     update(tasks)
@@ -181,10 +180,10 @@ CLAIM = Statement(
         tasks.c.id == bindparam("id"),
         tasks.c.status == PENDING,
         exists().where(
-            sittings.c.room == tasks.c.room,
-            sittings.c.role == tasks.c.target_role,
-            sittings.c.connection_id == bindparam("connection_id"),
-            sittings.c.status == PRESENT,
+            participants.c.room == tasks.c.room,
+            participants.c.role == tasks.c.target_role,
+            participants.c.connection_id == bindparam("connection_id"),
+            participants.c.status == PRESENT,
         ),
     )
     .values(
@@ -200,12 +199,12 @@ CLAIM = Statement(
     )
     .returning(*(tasks.c[name] for name in FIELDS))
 )
-_read = read_as(Task, FIELDS)
+_read = row_decoder(Task, FIELDS)
 
 
 def add(tx: Transaction, task: Task) -> None:
     """Add a new task."""
-    tx.put(ADD, **fields_of(task, FIELDS))
+    tx.execute_deferred(ADD, **encode_fields(task, FIELDS))
 
 
 def get(reader: Reader, task: str) -> Task | None:
@@ -213,70 +212,70 @@ def get(reader: Reader, task: str) -> Task | None:
     return _first(reader, GET, id=task)
 
 
-def oldest_pending(reader: Reader, room: str, role: str) -> Task | None:
+def get_oldest_pending(reader: Reader, room: str, role: str) -> Task | None:
     """The oldest pending task of a role, which its participant claims next."""
     return _first(reader, OLDEST_PENDING, room=room, role=role)
 
 
-def oldest_queued(reader: Reader, room: str) -> Task | None:
+def get_oldest_queued(reader: Reader, room: str) -> Task | None:
     """The oldest queued task of a room, which is promoted next."""
     return _first(reader, OLDEST_QUEUED, room=room)
 
 
-def held_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
+def get_held_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
     """The task that a participant holds."""
     return _first(reader, HELD_BY, room=room, role=role, connection_id=connection_id)
 
 
-def lost_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
+def get_lost_by(reader: Reader, room: str, role: str, connection_id: str) -> Task | None:
     """The task that was released because this participant sent no heartbeats, and that has not been claimed since."""
     return _first(reader, LOST_BY, room=room, role=role, connection_id=connection_id)
 
 
-def all_held(reader: Reader) -> list[Task]:
+def list_all_held(reader: Reader) -> list[Task]:
     """All tasks that are held by a participant."""
     return [_read(row) for row in reader.rows(ALL_HELD)]
 
 
-def all_pending(reader: Reader) -> list[Task]:
+def list_all_pending(reader: Reader) -> list[Task]:
     """All pending tasks, oldest first."""
     return [_read(row) for row in reader.rows(ALL_PENDING)]
 
 
-def occupying(reader: Reader, room: str) -> int:
+def count_occupying(reader: Reader, room: str) -> int:
     """How many tasks of a room are pending, acknowledged or in progress."""
     row = reader.row(COUNT_OCCUPYING, room=room)
     return int(row[0]) if row else 0
 
 
-def open_in(reader: Reader, room: str, limit: int) -> list[Task]:
+def list_open_in_room(reader: Reader, room: str, limit: int) -> list[Task]:
     """Up to `limit` open tasks of a room, oldest first."""
     return [_read(row) for row in reader.rows(OPEN_IN_ROOM, room=room, limit=limit)]
 
 
-def held_in(reader: Reader, room: str) -> list[Task]:
+def list_held_in_room(reader: Reader, room: str) -> list[Task]:
     """All held tasks of a room: at most one for each role."""
     return [_read(row) for row in reader.rows(HELD_IN_ROOM, room=room)]
 
 
-def open_of(reader: Reader, room: str, request: str) -> Task | None:
+def get_open_of_request(reader: Reader, room: str, request: str) -> Task | None:
     """The open task of a request: in the chain of a request's tasks at most one is open."""
     return _first(reader, OPEN_OF_REQUEST, room=room, request=request)
 
 
-def open_for(reader: Reader, room: str, role: str) -> Task | None:
+def get_oldest_open_of_role(reader: Reader, room: str, role: str) -> Task | None:
     """The oldest open task of a role."""
     return _first(reader, OPEN_FOR_ROLE, room=room, role=role)
 
 
-def rooms_with_queue(reader: Reader) -> list[str]:
+def list_rooms_with_queued_tasks(reader: Reader) -> list[str]:
     """The ids of rooms that have a queued task."""
     return [row[0] for row in reader.rows(ROOMS_WITH_QUEUE)]
 
 
 def page(reader: Reader, room: str, status: str | None, after: str | None, limit: int) -> list[Task]:
     """Up to `limit` tasks of a room after the task `after`, oldest first; with `status` only those of that status."""
-    num = paging.begin(reader, NUM, after, id=after, room=room)
+    num = resolve_cursor(reader, NUM, after, id=after, room=room)
     where: dict[str, Any] = {"room": room, "after": num, "limit": limit}
     rows = reader.rows(PAGE, **where) if status is None else reader.rows(PAGE_OF_STATUS, status=status, **where)
     return [_read(row) for row in rows]
@@ -284,13 +283,13 @@ def page(reader: Reader, room: str, status: str | None, after: str | None, limit
 
 def save(tx: Transaction, before: Task, after: Task) -> None:
     """Write a changed task. Fails with RowsDiffer if its state, attempt or holder is not as in `before`."""
-    tx.put(
+    tx.execute_deferred(
         SAVE,
         id=before.id,
         was_status=before.status,
         was_attempt=before.attempt,
         was_claimed_by=before.claimed_by,
-        **fields_of(after, CHANGES),
+        **encode_fields(after, CHANGES),
     )
 
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 from greenroom.clock import Clock
 from greenroom.domain.errors import StoreOverloaded, StoreUnavailable
 from greenroom.domain.event import Event
-from greenroom.store.batch import Batch, Job, Mutation, Resolution, Settled, refusing
-from greenroom.store.continuity import Continuity
+from greenroom.store.commit_recovery import CommitRecovery
 from greenroom.store.engine import Engine
-from greenroom.store.memory import Memory
+from greenroom.store.group_commit import Batch, BatchResult, Job, Mutation, Resolution, resolve_with_error
+from greenroom.store.read_cache import ReadCache
 
 logger = logging.getLogger("greenroom.store")
 
-DEAD = "The store's writer thread has failed."
-NOT_DONE = "Nothing was written. Send the request again when the server is available again."
-PERHAPS_DONE = (
+WRITER_FAILED = "The store's writer thread has failed."
+NOTHING_WRITTEN = "Nothing was written. Send the request again when the server is available again."
+MAYBE_COMMITTED = (
     "The change may have been committed. Send the request again with the same Idempotency-Key when the server is"
     " available again."
 )
@@ -34,7 +34,7 @@ Publish = Callable[[Sequence[Event]], None]
 Deliver = Callable[[Sequence[Resolution]], None]
 
 
-def resolve_each(resolutions: Sequence[Resolution]) -> None:
+def resolve_all(resolutions: Sequence[Resolution]) -> None:
     """Resolve every future of a batch, on the calling thread."""
     for resolve in resolutions:
         resolve()
@@ -57,21 +57,21 @@ class Writer:
         queue_max: int,
         batch_max: int,
         publish: Publish,
-        deliver: Deliver = resolve_each,
-        on_death: Callable[[str], None] = lambda name: None,
+        deliver: Deliver = resolve_all,
+        on_failure: Callable[[str], None] = lambda name: None,
     ) -> None:
         self.batches = 0
-        self.failures = 0
+        self.callback_failures = 0
         """How many callbacks, publications and deliveries raised."""
         self._engine = engine
         self._clock = clock
-        self._memory = Memory()
-        self._recovery = Continuity(engine, self._apply)
+        self._read_cache = ReadCache()
+        self._recovery = CommitRecovery(engine, self._apply)
         self._queue_max = queue_max
         self._batch_max = batch_max
         self.publish = publish
         self._deliver = deliver
-        self._on_death = on_death
+        self._on_death = on_failure
         self._queue: deque[Job[Any]] = deque()
         self._queue_changed = threading.Condition()
         self._refusal: str | None = "The store's writer has not been started."
@@ -101,7 +101,7 @@ class Writer:
         job = Job(mutation)
         with self._queue_changed:
             if self._refusal is not None:
-                raise stopped(self._refusal)
+                raise writer_stopped_error(self._refusal)
             if len(self._queue) >= self._queue_max:
                 raise StoreOverloaded(
                     f"Write queue is full ({self._queue_max} waiting).",
@@ -119,29 +119,31 @@ class Writer:
         """Run mutations as one batch on the calling thread; the returned futures are resolved."""
         jobs = [Job(mutation) for mutation in mutations]
         result = self._run_jobs(jobs)
-        resolve_each(result.resolutions)
+        resolve_all(result.resolutions)
         if result.fatal is not None:
             raise result.fatal
         return [job.future for job in jobs]
 
     @property
-    def overtaken(self) -> str | None:
+    def overtaken_by(self) -> str | None:
         """That another server wrote meanwhile, as an error text: this process's memory is then out of date."""
-        return self._recovery.overtaken
+        return self._recovery.overtaken_by
 
-    def catch_up(self) -> None:
+    def resolve_doubt(self) -> None:
         """If the last commit is in doubt and nothing is queued, queue an empty mutation, which resolves the doubt."""
-        if self._recovery.doubt is not None and not self._queue and self._refusal is None:
+        if self._recovery.in_doubt is not None and not self._queue and self._refusal is None:
             self.submit(lambda transaction: None)
 
-    def refuse(self, reason: str) -> None:
+    def stop_accepting(self, reason: str) -> None:
         """Stop taking mutations and fail all queued ones with StoreUnavailable: another server may hold the store."""
         with self._queue_changed:
             self._refusal = reason
             queued_jobs = [*self._queue]
             self._queue.clear()
             self._queue_changed.notify()
-        self._deliver_resolutions([refusing(job, stopped(reason)) for job in queued_jobs if job.claim()])
+        self._deliver_resolutions(
+            [resolve_with_error(job, writer_stopped_error(reason)) for job in queued_jobs if job.claim()]
+        )
 
     def close(self, timeout_s: float) -> None:
         """Write all queued mutations, then stop. Waits up to `timeout_s` seconds for the thread."""
@@ -175,38 +177,38 @@ class Writer:
                 self._queue_changed.wait()
             return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
 
-    def _run_jobs(self, jobs: Sequence[Job[Any]]) -> Settled:
-        with self._engine.turn:
+    def _run_jobs(self, jobs: Sequence[Job[Any]]) -> BatchResult:
+        with self._engine.write_lock:
             if self._is_running:
                 raise RuntimeError("a mutation or a callback ran another mutation: submit it without waiting for it")
             self._is_running = True
             try:
-                batch = Batch(self._engine, self._clock, self._memory, self._recovery)
-                result = batch.carry([job for job in jobs if job.claim()])
+                batch = Batch(self._engine, self._clock, self._read_cache, self._recovery)
+                result = batch.run([job for job in jobs if job.claim()])
                 if not result.is_committed:
-                    self._memory = Memory()
+                    self._read_cache = ReadCache()
                 self.batches += 1
                 self._apply(result)
                 return result
             finally:
                 self._is_running = False
 
-    def _apply(self, result: Settled) -> None:
-        for callback in result.after:
+    def _apply(self, result: BatchResult) -> None:
+        for callback in result.callbacks:
             self._call_guarded("callback of a batch", callback)
         if result.events:
             self._call_guarded("publication of events", lambda: self.publish(result.events))
 
     def _deliver_resolutions(self, resolutions: Sequence[Resolution]) -> None:
         if not self._call_guarded("delivery of results", lambda: self._deliver(resolutions)):
-            resolve_each(resolutions)
+            resolve_all(resolutions)
 
     def _call_guarded(self, name: str, call: Callable[[], None]) -> bool:
         """Call, and log and count an exception, so that the remaining calls still run."""
         try:
             call()
         except Exception:
-            self.failures += 1
+            self.callback_failures += 1
             logger.exception("%s failed", name)
             return False
         return True
@@ -214,13 +216,19 @@ class Writer:
     def _fail_jobs(self, jobs: Sequence[Job[Any]]) -> None:
         """Fail every queued and every running mutation, and refuse later ones."""
         with self._queue_changed:
-            self._refusal = DEAD
+            self._refusal = WRITER_FAILED
             queued_jobs = [*self._queue]
             self._queue.clear()
-        resolutions = [refusing(job, stopped(DEAD)) for job in queued_jobs if job.claim()]
-        resolutions += [refusing(job, stopped(DEAD, PERHAPS_DONE)) for job in jobs if job.future.running()]
+        resolutions = [
+            resolve_with_error(job, writer_stopped_error(WRITER_FAILED)) for job in queued_jobs if job.claim()
+        ]
+        resolutions += [
+            resolve_with_error(job, writer_stopped_error(WRITER_FAILED, MAYBE_COMMITTED))
+            for job in jobs
+            if job.future.running()
+        ]
         self._deliver_resolutions(resolutions)
 
 
-def stopped(detail: str, guidance: str = NOT_DONE) -> StoreUnavailable:
+def writer_stopped_error(detail: str, guidance: str = NOTHING_WRITTEN) -> StoreUnavailable:
     return StoreUnavailable(detail, guidance)

@@ -60,15 +60,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     allowed: tuple[str, ...] | None = None
 
 
-def problem_of(error: errors.GreenroomError) -> Problem:
+def encode_error(error: errors.GreenroomError) -> Problem:
     """Return the problem document of an error."""
     extra: dict[str, Any] = {}
     if isinstance(error, errors.InvalidTransition):
         extra = {"current": error.current, "attempted": error.attempted, "allowed": error.allowed}
-    return problem(error.code, error.detail, error.guidance, **extra)
+    return make_problem(error.code, error.detail, error.guidance, **extra)
 
 
-def problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
+def make_problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
     """Return the problem document of a code. Raises KeyError for a code without a status."""
     return Problem(
         type=f"urn:greenroom:problem:{code}",
@@ -81,7 +81,7 @@ def problem(code: str, detail: str, guidance: str, **extra: Any) -> Problem:
     )
 
 
-def error_of(status: int, body: bytes) -> errors.GreenroomError:
+def decode_error(status: int, body: bytes) -> errors.GreenroomError:
     """Return the error that a response carries, of the class that the server raised.
 
     A body that is no problem document becomes Unavailable from status 500 on, else Unusable.

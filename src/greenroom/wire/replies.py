@@ -132,7 +132,7 @@ class MachineHeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
     crowded: bool = False
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """The agent spec of one role, for its machine's daemon.
 
     The next of `roles`, the room's roles in order, is the default `then`. A run that takes longer than `task_timeout_s`
@@ -151,12 +151,12 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     task_timeout_s: float | None = None
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class Assignments(msgspec.Struct, frozen=True, kw_only=True):
     version: int
-    wishes: tuple[Wish, ...]
+    wishes: tuple[Assignment, ...]
 
 
-class FactsReply(msgspec.Struct, frozen=True, kw_only=True):
+class ReportsReply(msgspec.Struct, frozen=True, kw_only=True):
     """`accepted` is how many of the reports were new; the server had the others already."""
 
     status: str

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from greenroom.domain.ids import NAME_PATTERN
-from greenroom.domain.reliability import (
+from greenroom.domain.limits import (
     AGENTS_PER_BEAT_MAX,
-    FACTS_PER_POST_MAX,
     HARNESSES_MAX,
     LABELS_MAX,
+    REPORTS_PER_POST_MAX,
     REQUESTS_MAX,
     ROLES_MAX,
 )
@@ -68,7 +68,7 @@ class Join(Lenient, frozen=True):
     if_vacant: bool = False
 
 
-class Heartbeat(Lenient, frozen=True):
+class HeartbeatBody(Lenient, frozen=True):
     connection_id: ConnectionId
     slept_s: Seconds = 0.0
 
@@ -81,34 +81,34 @@ class Leave(Strict, frozen=True):
     reason: Reason | None = None
 
 
-class Claim(Strict, frozen=True):
+class ClaimBody(Strict, frozen=True):
     role: Name
     connection_id: ConnectionId
     wait_s: Seconds = 0.0
     hand_over: bool = False
 
 
-class OnAttempt(Strict, frozen=True):
+class AttemptRef(Strict, frozen=True):
     """What every call of a working agent names: its participant and its attempt. Also the body of `start`."""
 
     connection_id: ConnectionId
     attempt: Attempt
 
 
-class Progress(OnAttempt, frozen=True):
+class Progress(AttemptRef, frozen=True):
     text: Text
 
 
-class Complete(OnAttempt, frozen=True):
+class Complete(AttemptRef, frozen=True):
     text: Annotated[str, Meta(max_length=1024 * 1024)] = ""
 
 
-class Handoff(OnAttempt, frozen=True):
+class Handoff(AttemptRef, frozen=True):
     to: Name
     text: Text
 
 
-class Decline(OnAttempt, frozen=True):
+class Decline(AttemptRef, frozen=True):
     reason: Annotated[str, Meta(min_length=1, max_length=16 * 1024, pattern=NO_NUL)]
 
 
@@ -154,13 +154,13 @@ class ChangeRoom(Strict, frozen=True):
     reason: Reason | None = None
 
 
-class Explain(Strict, frozen=True):
+class GiveReason(Strict, frozen=True):
     """The body of a user's action on a task, a room or an agent: an optional reason."""
 
     reason: Reason | None = None
 
 
-class SetAgent(Strict, frozen=True):
+class SetAgentSpec(Strict, frozen=True):
     """The whole agent spec of a role: a field that is left out is reset to its default."""
 
     kind: Literal["remote", "custom"]
@@ -196,7 +196,7 @@ class MachineHeartbeat(Lenient, frozen=True):
     leaving: bool = False
 
 
-class Fact(Lenient, frozen=True):
+class AgentReport(Lenient, frozen=True):
     """A daemon's report of what happened to an agent. `until` is when an agent that is not restarted may be restarted.
 
     `trial`: it was the probe run of a crash-looping role, and its failure does not count against its task; if left out,
@@ -221,6 +221,6 @@ class Fact(Lenient, frozen=True):
     detail: Detail | None = None
 
 
-class PostFacts(Lenient, frozen=True):
+class ReportBatch(Lenient, frozen=True):
     incarnation: ConnectionId
-    facts: Annotated[list[Fact], Meta(max_length=FACTS_PER_POST_MAX)]
+    facts: Annotated[list[AgentReport], Meta(max_length=REPORTS_PER_POST_MAX)]

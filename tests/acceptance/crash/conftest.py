@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.crash.load_room import PATIENT_DURATIONS, SQLITE, open_load_room
 from tests.acceptance.installation import Installation
-from tests.postgres import Server
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
     if getattr(request, "param", SQLITE) == SQLITE:
         yield ""
         return
-    server: Server = request.getfixturevalue("postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
     with server.database() as url:
         yield url
 

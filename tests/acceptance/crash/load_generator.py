@@ -186,7 +186,7 @@ class LoadGenerator:
         """Wait until so many more requests are answered, however long each of them takes."""
         wanted = self.request_log.done_total + answers
         while (done := self.request_log.done_total) < wanted:
-            wait_until(partial(self._is_answered, done), "one more request is answered", look_every_s=0.01)
+            wait_until(partial(self._is_answered, done), "one more request is answered", poll_interval_s=0.01)
 
     def _is_answered(self, done: int) -> bool:
         if self.request_log.done_total <= done:

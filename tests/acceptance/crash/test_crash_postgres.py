@@ -20,7 +20,7 @@ from tests.acceptance.crash.load_generator import HEARTBEAT_ROLE, ROLES, ROOM, L
 from tests.acceptance.crash.load_room import PATIENT_DURATIONS, POSTGRESQL
 from tests.acceptance.installation import Installation, listening
 from tests.acceptance.processes import StartedProcess
-from tests.postgres import Server, place_of
+from tests.postgres import PostgresServer, server_folder
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.parametrize("database", [POSTGRESQL], indirect=True)]
@@ -32,12 +32,12 @@ SERVER_SESSIONS = (
 )
 
 
-def kill_postmaster(server: Server) -> None:
+def kill_postmaster(server: PostgresServer) -> None:
     """Kill PostgreSQL's first process; the others notice and exit."""
     os.kill(int((server.folder / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
 
-def restart_postgres(server: Server) -> None:
+def restart_postgres(server: PostgresServer) -> None:
     """Start PostgreSQL as soon as the last old process has released its shared memory."""
 
     def start() -> bool:
@@ -50,10 +50,10 @@ def restart_postgres(server: Server) -> None:
     wait_until(start, "PostgreSQL runs again")
 
 
-def terminate_sessions(server: Server, database: str, which: str = SERVER_SESSIONS) -> None:
+def terminate_sessions(server: PostgresServer, database: str, which: str = SERVER_SESSIONS) -> None:
     """Have PostgreSQL terminate the server's sessions, and wait until they have ended."""
     name = database.partition("?")[0].rpartition("/")[2]
-    server.admin(f"SELECT pg_terminate_backend(pid, {int(1000 * PATIENCE_S)}) {which}", database=name)
+    server.run_as_superuser(f"SELECT pg_terminate_backend(pid, {int(1000 * PATIENCE_S)}) {which}", database=name)
 
 
 class LoadRun:
@@ -107,9 +107,9 @@ class LoadRun:
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Server]:
+def own_postgres(tmp_path: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL that no other test uses."""
-    server = Server(place_of(tmp_path))
+    server = PostgresServer(server_folder(tmp_path))
     yield server
     server.stop()
 
@@ -118,11 +118,11 @@ class OwnPostgres:
     """Tests with a PostgreSQL that may be killed."""
 
     @pytest.fixture
-    def database(self, own_postgres: Server) -> Iterator[str]:
+    def database(self, own_postgres: PostgresServer) -> Iterator[str]:
         with own_postgres.database() as url:
             yield url
 
-    def disturb(self, load_run: LoadRun, server: Server, away_s: float) -> None:
+    def disturb(self, load_run: LoadRun, server: PostgresServer, away_s: float) -> None:
         """Stop PostgreSQL in a random way, assert that requests are refused as unavailable, and start it again."""
         ways = (lambda: kill_postmaster(server), lambda: server.stop("immediate"), lambda: server.stop("fast"))
         load_run.rng.choice(ways)()
@@ -137,14 +137,14 @@ class OwnPostgres:
 
 
 class TestDatabaseKilled(OwnPostgres):
-    def test_recovery(self, installation: Installation, own_postgres: Server) -> None:
+    def test_recovery(self, installation: Installation, own_postgres: PostgresServer) -> None:
         self.check_outages(LoadRun(installation, seed=8), own_postgres, away_s_max=0.5, times=2)
 
     @pytest.mark.prove
-    def test_killed_fifty_times(self, installation: Installation, own_postgres: Server) -> None:
+    def test_killed_fifty_times(self, installation: Installation, own_postgres: PostgresServer) -> None:
         self.check_outages(LoadRun(installation, seed=88), own_postgres, away_s_max=2.0, times=50)
 
-    def check_outages(self, load_run: LoadRun, server: Server, away_s_max: float, times: int) -> None:
+    def check_outages(self, load_run: LoadRun, server: PostgresServer, away_s_max: float, times: int) -> None:
         load_run.run(lambda: self.disturb(load_run, server, load_run.rng.uniform(0, away_s_max)), times)
         counts = [
             load_run.count_log_lines("unavailable: database"),
@@ -159,7 +159,7 @@ class TestLongDatabaseOutage(OwnPostgres):
     def durations(self) -> Mapping[str, str]:
         return PATIENT_DURATIONS | {"GREENROOM_HEARTBEAT_INTERVAL_S": "5", "GREENROOM_HEARTBEAT_TTL_S": f"{LEASE_S}"}
 
-    def test_recovery(self, installation: Installation, own_postgres: Server) -> None:
+    def test_recovery(self, installation: Installation, own_postgres: PostgresServer) -> None:
         """Only with the client that sends heartbeats: the agents of the load send none."""
         load_run = LoadRun(installation, seed=89, workers=())
         load_run.run(lambda: self.disturb(load_run, own_postgres, 1.5 * LEASE_S), times=2)
@@ -167,7 +167,7 @@ class TestLongDatabaseOutage(OwnPostgres):
 
 @pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.prove)])
 def test_terminated_session_fails_one_batch(
-    installation: Installation, postgres: Server, database: str, times: int
+    installation: Installation, postgres: PostgresServer, database: str, times: int
 ) -> None:
     load_run = LoadRun(installation, seed=9)
     load_run.run(lambda: terminate_sessions(postgres, database), times)
@@ -199,7 +199,9 @@ def test_second_server_is_rejected(installation: Installation, database: str) ->
     load_run.run(lambda: next(faults)(), times=2)
 
 
-def test_suspended_server_is_fenced_by_successor(installation: Installation, postgres: Server, database: str) -> None:
+def test_suspended_server_is_fenced_by_successor(
+    installation: Installation, postgres: PostgresServer, database: str
+) -> None:
     """Its session is terminated while it is suspended, and a second server starts; the first must not serve what it was
     sent meanwhile.
     """

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.fleet.conftest import BuildFleet
 from tests.acceptance.processes import children_of
-from tests.waiting import stays, wait_until
+from tests.waiting import assert_stays_true, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -91,7 +91,7 @@ def test_unrelated_process_is_not_killed(namespace: PidNamespace, build_fleet: B
     machine.start()
     newer = fleet.diaries.wait_for(run.task, 2)
     assert machine.name == newer.machine
-    stays(lambda: "(sleep)" in namespace.stat_of(leader), "the unrelated process is not killed", WATCH_S)
+    assert_stays_true(lambda: "(sleep)" in namespace.stat_of(leader), "the unrelated process is not killed", WATCH_S)
     accepted = fleet.finish("done")
     assert [[2], [1]] == [accepted[role] for role in fleet.roles]
     fleet.check()

@@ -3,44 +3,48 @@
 from litestar import HttpMethod
 
 from greenroom.domain.event import Event
-from greenroom.server.ask import Ask
-from greenroom.server.doors import Doors
-from greenroom.server.live import stream_response, wants_stream
-from greenroom.server.operations import API, Operations
+from greenroom.server.ask import Request
+from greenroom.server.context import ServerContext
+from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.server.event_stream import accepts_stream, stream_response
 from greenroom.server.queries import EventsQuery
-from greenroom.service import access, events
+from greenroom.service import authorization, event_log
 
-calls = Operations()
+calls = EndpointTable()
 
 
-@calls.call(HttpMethod.GET, f"{API}/rooms/{{room}}/events", None, list[Event], EventsQuery, streams=True)
-async def room_events(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, f"{API_PREFIX}/rooms/{{room}}/events", None, list[Event], EventsQuery, streams=True)
+async def room_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a room, ordered by `seq`."""
-    stream = await server.read(lambda world, reader: events.stream_of_room(world, reader, request.caller, request.room))
-    return await stream_or_page(server, request, stream)
+    stream = await server.read(
+        lambda world, reader: event_log.get_room_stream(world, reader, request.principal, request.room)
+    )
+    return await answer_stream_or_page(server, request, stream)
 
 
-@calls.call(HttpMethod.GET, f"{API}/machines/{{machine}}/events", None, list[Event], EventsQuery, streams=True)
-async def machine_events(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, f"{API_PREFIX}/machines/{{machine}}/events", None, list[Event], EventsQuery, streams=True)
+async def machine_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a machine, ordered by `seq`."""
     stream = await server.read(
-        lambda world, reader: events.stream_of_machine(world, reader, request.caller, request.machine)
+        lambda world, reader: event_log.get_machine_stream(world, reader, request.principal, request.machine)
     )
-    return await stream_or_page(server, request, stream)
+    return await answer_stream_or_page(server, request, stream)
 
 
-@calls.call(HttpMethod.GET, f"{API}/events", None, list[Event], EventsQuery, streams=True)
-async def all_events(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, f"{API_PREFIX}/events", None, list[Event], EventsQuery, streams=True)
+async def all_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of all streams, ordered by `pos`; operator only."""
-    access.operator_only(request.caller)
-    return await stream_or_page(server, request, None)
+    authorization.require_operator(request.principal)
+    return await answer_stream_or_page(server, request, None)
 
 
-async def stream_or_page(server: Doors, request: Ask[None], stream: str | None) -> object:
+async def answer_stream_or_page(server: ServerContext, request: Request[None], stream: str | None) -> object:
     """Answer with a stream if the client accepts one, else with one page. `stream` is None for all streams."""
-    if wants_stream(request):
+    if accepts_stream(request):
         return stream_response(server, request, stream)
-    after, limit = request.query.after, request.limit(server.world.limits)
+    after, limit = request.query.after, request.page_size(server.world.limits)
     if stream is None:
-        return await server.read(lambda world, reader: events.page_of_all(world, reader, request.caller, after, limit))
-    return await server.read(lambda world, reader: events.page(world, reader, stream, after, limit))
+        return await server.read(
+            lambda world, reader: event_log.list_all_events(world, reader, request.principal, after, limit)
+        )
+    return await server.read(lambda world, reader: event_log.list_events(world, reader, stream, after, limit))

@@ -6,31 +6,31 @@ import msgspec
 from litestar import HttpMethod, Response
 
 from greenroom.domain.errors import Unavailable
-from greenroom.domain.reliability import Reliability
+from greenroom.domain.limits import Limits
 from greenroom.server import metrics
 from greenroom.server.answer import JSON
-from greenroom.server.ask import Ask
-from greenroom.server.doors import Doors
-from greenroom.server.operations import API, Operations
-from greenroom.service import access
-from greenroom.service.world import World
+from greenroom.server.ask import Request
+from greenroom.server.context import ServerContext
+from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.service import authorization
+from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader
 from greenroom.wire.replies import Health
 
-calls = Operations()
+calls = EndpointTable()
 
 
-@calls.call(HttpMethod.GET, "/healthz", None, Health)
-async def healthz(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, "/healthz", None, Health)
+async def healthz(server: ServerContext, request: Request[None]) -> object:
     """Report whether the server's background loops are healthy; 503 names the late ones."""
-    late = server.healing.late()
+    late = server.background.late_loops()
     health = Health(status="late" if late else "ok", late=late)
     status = HTTPStatus.SERVICE_UNAVAILABLE if late else HTTPStatus.OK
     return Response(msgspec.json.encode(health), status_code=status, media_type=JSON)
 
 
-@calls.call(HttpMethod.GET, "/readyz", None, Health)
-async def readyz(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, "/readyz", None, Health)
+async def readyz(server: ServerContext, request: Request[None]) -> object:
     """Report whether the server can take requests: it is not stopping, and its store commits."""
     if server.closing.is_set():
         raise Unavailable("The server is stopping.", "Retry when it runs again.")
@@ -38,14 +38,14 @@ async def readyz(server: Doors, request: Ask[None]) -> object:
     return Health(status="ok")
 
 
-@calls.read(f"{API}/limits", Reliability)
-def show_limits(world: World, reader: Reader, request: Ask[None]) -> object:
+@calls.query(f"{API_PREFIX}/limits", Limits)
+def show_limits(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Show the durations and limits that this server uses, by name."""
     return world.limits
 
 
-@calls.call(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")
-async def show_metrics(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")
+async def show_metrics(server: ServerContext, request: Request[None]) -> object:
     """Return the server's metrics in Prometheus' text format; operator only."""
-    access.operator_only(request.caller)
+    authorization.require_operator(request.principal)
     return Response(server.metrics.text(), media_type=metrics.CONTENT_TYPE)

@@ -2,78 +2,78 @@
 
 from litestar import HttpMethod
 
-from greenroom.server import claims
-from greenroom.server.ask import Ask
-from greenroom.server.departure import watched
-from greenroom.server.doors import Doors
-from greenroom.server.operations import API, Operations
-from greenroom.server.queries import ListQuery, WishesQuery
-from greenroom.service import connecting, facts, machines
-from greenroom.service.world import World
+from greenroom.server import long_poll
+from greenroom.server.ask import Request
+from greenroom.server.context import ServerContext
+from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.server.long_poll import watch_disconnect
+from greenroom.server.queries import AssignmentsQuery, ListQuery
+from greenroom.service import agent_reports, machine_heartbeats, machines
+from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader, Transaction
-from greenroom.wire.replies import FactsReply, MachineHeartbeatReply, MachineView, TokenReply, Wishes
-from greenroom.wire.requests import MachineHeartbeat, PostFacts, PutMachine
+from greenroom.wire.replies import Assignments, MachineHeartbeatReply, MachineView, ReportsReply, TokenReply
+from greenroom.wire.requests import MachineHeartbeat, PutMachine, ReportBatch
 
-calls = Operations()
+calls = EndpointTable()
 
-MACHINES = f"{API}/machines"
+MACHINES = f"{API_PREFIX}/machines"
 MACHINE = f"{MACHINES}/{{machine}}"
 
 
-@calls.read(MACHINES, list[MachineView], ListQuery)
-def list_machines(world: World, reader: Reader, request: Ask[None]) -> object:
+@calls.query(MACHINES, list[MachineView], ListQuery)
+def list_machines(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """List the machines."""
-    return machines.list_all(world, reader, request.caller, request.query.after, request.limit(world.limits))
+    return machines.list_all(world, reader, request.principal, request.query.after, request.page_size(world.limits))
 
 
-@calls.read(MACHINE, MachineView)
-def show_machine(world: World, reader: Reader, request: Ask[None]) -> object:
+@calls.query(MACHINE, MachineView)
+def show_machine(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Show a machine with the agents on it."""
-    return machines.show(world, reader, request.caller, request.machine)
+    return machines.get_machine_view(world, reader, request.principal, request.machine)
 
 
-@calls.write(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
-def register_machine(world: World, transaction: Transaction, request: Ask[PutMachine]) -> object:
+@calls.mutation(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
+def register_machine(world: ServiceContext, transaction: Transaction, request: Request[PutMachine]) -> object:
     """Register a machine, or update its name, harnesses and labels."""
-    return machines.register(world, transaction, request.caller, request.machine, request.body)
+    return machines.register(world, transaction, request.principal, request.machine, request.body)
 
 
-@calls.write(HttpMethod.DELETE, MACHINE, None, None)
-def delete_machine(world: World, transaction: Transaction, request: Ask[None]) -> object:
+@calls.mutation(HttpMethod.DELETE, MACHINE, None, None)
+def delete_machine(world: ServiceContext, transaction: Transaction, request: Request[None]) -> object:
     """Delete a machine that no role is assigned to any more."""
-    machines.delete(world, transaction, request.caller, request.machine)
+    machines.delete(world, transaction, request.principal, request.machine)
     return None
 
 
-@calls.call(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
-async def machine_heartbeat(server: Doors, request: Ask[MachineHeartbeat]) -> object:
+@calls.custom(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
+async def machine_heartbeat(server: ServerContext, request: Request[MachineHeartbeat]) -> object:
     """Renew the leases of a machine and its agents; a disconnected machine is answered once its reconnect is stored."""
-    reply = connecting.beat(server.world, request.caller, request.machine, request.body)
+    reply = machine_heartbeats.renew_machine(server.world, request.principal, request.machine, request.body)
     if reply is None:
-        with watched(request.sent) as disconnected:
+        with watch_disconnect(request.raw) as disconnected:
             reply = await server.write(
-                lambda world, tx: connecting.reconnect(
-                    world, tx, request.caller, request.machine, request.body, disconnected.is_set
+                lambda world, tx: machine_heartbeats.process_heartbeat(
+                    world, tx, request.principal, request.machine, request.body, disconnected.is_set
                 )
             )
-    server.tally.machine_beats[reply.status] += 1
-    server.tally.agents_in_machine_beats += len(request.body.agents)
+    server.counters.machine_beats[reply.status] += 1
+    server.counters.agents_in_machine_beats += len(request.body.agents)
     return reply
 
 
-@calls.call(HttpMethod.GET, f"{MACHINE}/wishes", None, Wishes, WishesQuery)
-async def list_wishes(server: Doors, request: Ask[None]) -> object:
+@calls.custom(HttpMethod.GET, f"{MACHINE}/wishes", None, Assignments, AssignmentsQuery)
+async def list_assignments(server: ServerContext, request: Request[None]) -> object:
     """List a machine's assignments, waiting up to `wait_s` seconds for another version than `after`."""
-    return await claims.wishes(server, request)
+    return await long_poll.wait_for_assignments(server, request)
 
 
-@calls.write(HttpMethod.POST, f"{MACHINE}/facts", PostFacts, FactsReply)
-def post_facts(world: World, transaction: Transaction, request: Ask[PostFacts]) -> object:
+@calls.mutation(HttpMethod.POST, f"{MACHINE}/facts", ReportBatch, ReportsReply)
+def post_reports(world: ServiceContext, transaction: Transaction, request: Request[ReportBatch]) -> object:
     """Report what happened to a machine's agents; a report that is sent again is applied once."""
-    return facts.take(world, transaction, request.caller, request.machine, request.body)
+    return agent_reports.accept_reports(world, transaction, request.principal, request.machine, request.body)
 
 
-@calls.mint(f"{MACHINE}/token", TokenReply)
-def make_machine_token(world: World, reader: Reader, request: Ask[None]) -> object:
+@calls.query_post(f"{MACHINE}/token", TokenReply)
+def make_machine_token(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Make the token of a machine's daemon; operator only."""
-    return machines.token(world, request.caller, request.machine)
+    return machines.make_token(world, request.principal, request.machine)

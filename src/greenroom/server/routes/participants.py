@@ -2,36 +2,36 @@
 
 from litestar import HttpMethod
 
-from greenroom.server import joining
-from greenroom.server.ask import Ask
-from greenroom.server.doors import Doors
-from greenroom.server.operations import API, Operations
-from greenroom.service import presence
-from greenroom.service.world import World
+from greenroom.server import joins
+from greenroom.server.ask import Request
+from greenroom.server.context import ServerContext
+from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.service import participants
+from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import HeartbeatReply, JoinReply, LeaveReply
-from greenroom.wire.requests import Heartbeat, Join, Leave
+from greenroom.wire.requests import HeartbeatBody, Join, Leave
 
-calls = Operations()
+calls = EndpointTable()
 
-PARTICIPANT = f"{API}/rooms/{{room}}/participants/{{role}}"
+PARTICIPANT = f"{API_PREFIX}/rooms/{{room}}/participants/{{role}}"
 
 
-@calls.call(HttpMethod.POST, f"{PARTICIPANT}/join", Join, JoinReply)
-async def join(server: Doors, request: Ask[Join]) -> object:
+@calls.custom(HttpMethod.POST, f"{PARTICIPANT}/join", Join, JoinReply)
+async def join(server: ServerContext, request: Request[Join]) -> object:
     """Join a role, or rejoin it after an absence; joining again with the same `connection_id` changes nothing."""
-    return await joining.join(server, request)
+    return await joins.join(server, request)
 
 
-@calls.call(HttpMethod.POST, f"{PARTICIPANT}/heartbeat", Heartbeat, HeartbeatReply)
-async def heartbeat(server: Doors, request: Ask[Heartbeat]) -> object:
+@calls.custom(HttpMethod.POST, f"{PARTICIPANT}/heartbeat", HeartbeatBody, HeartbeatReply)
+async def heartbeat(server: ServerContext, request: Request[HeartbeatBody]) -> object:
     """Renew a participant's lease; the answer is a verdict."""
-    reply = presence.beat(server.world, request.caller, request.room, request.role, request.body)
-    server.tally.agent_beats[reply.status] += 1
+    reply = participants.renew_participant(server.world, request.principal, request.room, request.role, request.body)
+    server.counters.agent_beats[reply.status] += 1
     return reply
 
 
-@calls.write(HttpMethod.POST, f"{PARTICIPANT}/leave", Leave, LeaveReply)
-def leave(world: World, transaction: Transaction, request: Ask[Leave]) -> object:
+@calls.mutation(HttpMethod.POST, f"{PARTICIPANT}/leave", Leave, LeaveReply)
+def leave(world: ServiceContext, transaction: Transaction, request: Request[Leave]) -> object:
     """Leave a role for good; a task that the participant holds is released at once."""
-    return presence.leave(world, transaction, request.caller, request.room, request.role, request.body)
+    return participants.leave(world, transaction, request.principal, request.room, request.role, request.body)

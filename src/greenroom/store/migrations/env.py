@@ -5,7 +5,7 @@ Alembic loads this file by its path; no module imports it.
 
 from alembic import context
 
-from greenroom.store.migrating import revisions
+from greenroom.store.migrations.runner import revisions
 
 # Tables are passed only to draft a revision: otherwise their naming convention would name constraints a second time.
 attributes = context.config.attributes

@@ -1,0 +1,146 @@
+"""Runs a child process of `greenroom up` and restarts it whenever it exits.
+
+Options: `house_pause_s_min` and `house_pause_s_max` bound the delay before a restart. It doubles with each exit, and
+starts over after a run of at least `HEALTHY_S`.
+
+Limits: only an exit is noticed. A child that hangs is not restarted.
+"""
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from greenroom.clock import Clock
+from greenroom.domain.limits import Limits
+
+HEALTHY_S = 10.0
+"""Seconds after which a run counts as healthy: the next restart uses the shortest delay."""
+
+Report = Callable[[str], None]
+
+
+class ChildProcess:
+    """Runs a command on a thread of its own until it is stopped. `command` is called before each start.
+
+    The process gets its own session, so that Ctrl-C reaches only the parent, which stops its children in order. It
+    inherits the descriptor `inherited`, and notices by its end that the parent has exited.
+
+    An exit code of `hopeless_at_first` before any other exit cannot be fixed by a restart: `on_hopeless` is called with
+    it, and the child is not restarted. An exit code of `stays_down` is intended: the child is not restarted, and the
+    text for that code is printed, which gives the reason and how to start it again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], Sequence[str]],
+        environ: Mapping[str, str],
+        inherited_fd: int,
+        limits: Limits,
+        clock: Clock,
+        report: Report,
+        on_permanent_failure: Callable[[int], None],
+        permanent_codes: frozenset[int],
+        final_codes: Mapping[int, str] = {},
+    ) -> None:
+        self.name = name
+        self._command = command
+        self._environ = dict(environ)
+        self._inherited = inherited_fd
+        self._limits = limits
+        self._clock = clock
+        self._report = report
+        self._on_hopeless = on_permanent_failure
+        self._hopeless_at_first = permanent_codes
+        self._stays_down = final_codes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the present or last process; None before the first start."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop the process: SIGTERM, then SIGKILL after `timeout_s`. Does nothing if it does not run."""
+        with self._lock:
+            self._is_stopping.set()
+            process = self._process
+            if process is not None and process.poll() is None:
+                process.terminate()
+        if process is not None:
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._report(f"{self.name} did not exit within {timeout_s:g} s: it is killed")
+                process.kill()
+                process.wait()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _supervise(self) -> None:
+        delay_s = self._limits.house_pause_s_min
+        hopeless_codes = self._hopeless_at_first
+        while not self._is_stopping.is_set():
+            try:
+                process = self._spawn()
+            except OSError as error:
+                self._report(
+                    f"{self.name} cannot be started: {error}; retrying in {self._limits.house_pause_s_max:g} s"
+                )
+                self._is_stopping.wait(self._limits.house_pause_s_max)
+                continue
+            if process is None:
+                return
+            started_at = self._clock.monotonic()
+            code = process.wait()
+            if self._is_stopping.is_set():
+                return
+            if code in self._stays_down:
+                self._report(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
+                return
+            if code in hopeless_codes:
+                self._report(f"{self.name} cannot run: {describe_exit(code)}")
+                self._on_hopeless(code)
+                return
+            hopeless_codes = frozenset()  # it ran once, so it can run again
+            if self._clock.monotonic() - started_at >= HEALTHY_S:
+                delay_s = self._limits.house_pause_s_min
+            self._report(
+                f"{self.name} (process {process.pid}) exited: {describe_exit(code)}; restarting in {delay_s:g} s"
+            )
+            if self._is_stopping.wait(delay_s):
+                return
+            delay_s = min(2 * delay_s, self._limits.house_pause_s_max)
+
+    def _spawn(self) -> "subprocess.Popen[bytes] | None":
+        with self._lock:
+            if self._is_stopping.is_set():
+                return None
+            is_restart = self._process is not None
+            self._process = subprocess.Popen(
+                list(self._command()),
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[self._inherited],
+                start_new_session=True,
+            )
+        if is_restart:
+            self._report(f"{self.name} restarted as process {self._process.pid}")
+        return self._process
+
+
+def describe_exit(code: int) -> str:
+    """Describe how a process ended: its exit code, or the signal that killed it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,144 @@
+"""Prints answers: JSON, lines of text, times of day.
+
+Data goes to standard output (`out`), hints and errors to standard error (`err`). Control characters in texts of agents
+and servers are escaped, so that a message cannot move the reader's cursor.
+"""
+
+import os
+import select
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, TextIO
+
+import msgspec
+
+from greenroom.cli.errors import UsageError
+from greenroom.clock import parse_instant
+
+ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+
+
+def print_json(out: TextIO, data: Any) -> None:
+    """Print one JSON document, indented for people."""
+    print(msgspec.json.format(msgspec.json.encode(data), indent=2).decode(), file=out)
+
+
+def print_json_line(out: TextIO, data: Any) -> None:
+    """Print one JSON document on one line of a stream (NDJSON), and flush."""
+    print(msgspec.json.encode(data).decode(), file=out, flush=True)
+
+
+def print_lines(out: TextIO, lines: Iterable[str]) -> None:
+    for line in lines:
+        print(escape_control(line), file=out)
+
+
+def escape_control(text: str) -> str:
+    """Escape control characters except tabs and line breaks."""
+    return text.translate(ESCAPES)
+
+
+def first_line(text: str, width: int = 72) -> str:
+    """A text on one line, cut to `width` characters."""
+    line = " ".join(escape_control(text).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def format_clock_time(instant: str | None) -> str:
+    """The time of day of an instant, in UTC to the second: `10:05:00Z`; `-` for None."""
+    return "-" if not instant else f"{instant[11:19]}Z"
+
+
+HINT_AFTER_S = 2.0
+NUL = "\0"
+
+
+def read_text(typed: str | None, is_required: bool, stdin: TextIO, err: TextIO, bytes_max: int) -> str:
+    """The text of a verb: the argument, or standard input if that is `-`, or missing and standard input is piped.
+
+    Raises WrongUsage if a required text is missing or blank, and for a text that no server accepts.
+    """
+    text = typed
+    if typed == "-" or (typed is None and not stdin.isatty()):
+        text = read_stdin(stdin, err, bytes_max)
+    if is_required and not (text or "").strip():
+        raise UsageError("There is no text.", "Give it as the last argument, in quotes, or pipe it in.")
+    return check_text(text or "", bytes_max)
+
+
+def check_text(text: str, bytes_max: int) -> str:
+    """Return the text. Raises WrongUsage before anything is sent for a text that no server accepts."""
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise UsageError("The text is not UTF-8.", "Convert it, for example with iconv.") from None
+    if size > bytes_max:
+        raise UsageError(
+            f"The text has {size} bytes; the limit is {bytes_max}.", "Write it to a file and send its path."
+        )
+    if NUL in text:
+        raise UsageError("The text contains U+0000.", "Remove it, for example with: tr -d '\\000'.")
+    return text
+
+
+def read_stdin(stdin: TextIO, err: TextIO, bytes_max: int) -> str:
+    """Read standard input to its end, without its last line break; prints a hint if no input comes for a while."""
+    source = stdin.buffer
+    if not stdin.isatty() and not select.select([source], [], [], HINT_AFTER_S)[0]:
+        print("waiting for the text on standard input (give it as an argument to avoid this)", file=err, flush=True)
+    content = source.read(bytes_max + 2)
+    if len(content) > bytes_max + 1:
+        raise UsageError(f"The text is longer than {bytes_max} bytes.", "Write it to a file and send its path.")
+    try:
+        return content.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        raise UsageError("The text on standard input is not UTF-8.", "Convert it, for example with iconv.") from None
+
+
+def replace_closed_streams() -> None:
+    """Replace closed standard streams.
+
+    Python has None for them, and the next file or socket to be opened would get their descriptor. Standard input is
+    then empty, standard error discards, and a write to standard output fails, so that the verb reports lost data.
+    """
+    # In the order of their descriptors: each opens the lowest one that is free.
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY), "r", encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
+def discard_output(out: TextIO) -> None:
+    """Discard what could not be written. Otherwise Python would write it again at exit, and print an error."""
+    with suppress(OSError, ValueError):  # `out` may have no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds in at most two adjacent units: `45 s`, `4 min 10 s`, `2 h`, `3 d 4 h`."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for length, unit in UNITS:
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break  # `1 d 5 s` suggests a precision that it does not have
+    return " ".join(parts[:2]) or "0 s"
+
+
+def seconds_until(instant: str, now: float) -> float:
+    """Seconds from `now`, a reading of this machine's wall clock, to an instant; negative when it is past."""
+    return parse_instant(instant) - now
+
+
+def format_size(count: int) -> str:
+    """Format bytes in the largest unit that fits: `1023 B`, `1.5 KiB`, `3.0 GiB`."""
+    for length, unit in SIZES:
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,90 @@
+"""Defines how a run of a task ends."""
+
+import msgspec
+
+from greenroom.client import command_result
+from greenroom.client.command_result import CommandResult
+from greenroom.clock import format_instant, parse_instant
+from greenroom.domain import task as tasks
+from greenroom.domain.limits import Limits
+from greenroom.domain.task import Task
+from greenroom.process.process_group import ExitStatus
+
+DONE = "done"
+SELF_REPORTED = "did_itself"
+FAILED = "failed"
+OWNERSHIP_LOST = "gone"
+STOPPED = "stopped"
+PAUSED = "paused"
+NOT_STARTED = "not_begun"
+
+
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended: `kind` for programs, `detail` for users.
+
+    `is_kept`: the files of the run hold more than was sent. `until` is when a paused one may continue, as ISO 8601;
+    None if a user has to act first.
+    """
+
+    kind: str
+    detail: str
+    exit: ExitStatus | None = None
+    keeps_files: bool = False
+    until: str | None = None
+
+
+def resolve_pause(
+    own_result: CommandResult | None, ended: ExitStatus | None, now: float, limits: Limits
+) -> RunOutcome | None:
+    """Return the pause that a command itself asked for at its end; None if it asked for none.
+
+    A rate limit without a time, or with one that is past, ends after `restart_pause_s_max`: otherwise the agent would
+    meet it again and again without a pause.
+    """
+    if own_result is None or own_result.status not in (command_result.RATE_LIMITED, command_result.LOGIN_REQUIRED):
+        return None
+    until = own_result.until
+    if own_result.status == command_result.RATE_LIMITED and (until is None or parse_instant(until) <= now):
+        until = format_instant(now + limits.restart_pause_s_max)
+    cause = (
+        "A login is needed"
+        if own_result.status == command_result.LOGIN_REQUIRED
+        else f"It is rate-limited until {until}"
+    )
+    return RunOutcome(kind=PAUSED, detail=f"{cause}: {own_result.reason}".rstrip(": "), exit=ended, until=until)
+
+
+class OwnershipCheck:
+    """One attempt at a task under one connection."""
+
+    def __init__(self, task: Task, connection_id: str) -> None:
+        self._attempt = task.attempt
+        self._connection_id = connection_id
+
+    def is_owner(self, now: Task) -> bool:
+        """Return whether the attempt holds the task, or would hold it again after the holder's next call."""
+        fence = (now, self._connection_id, self._attempt)
+        return tasks.is_held_by(*fence) or tasks.can_resume(*fence)
+
+    def has_finished(self, now: Task) -> bool:
+        """Return whether the attempt itself has handed the task on, or declined it."""
+        if tasks.is_completed_by(now, self._connection_id, self._attempt):
+            return True
+        is_last = now.attempt == self._attempt and now.last_holder == self._connection_id
+        return is_last and now.status == tasks.QUARANTINED
+
+
+def loss_reason(task: Task) -> str:
+    """Return, for users, why a task is no longer the run's."""
+    because = f" ({task.reason})" if task.reason else ""
+    if task.status == tasks.CLOSED:
+        return f"The task was cancelled{because}."
+    if task.status == tasks.QUARANTINED:
+        return f"The task was quarantined{because}."
+    if task.status == tasks.BACKLOG:
+        return f"The task was moved to the backlog{because}."
+    if task.status in (tasks.COMPLETED, tasks.PENDING_REVIEW):
+        return f"The task is over: the result of attempt {task.accepted_attempt} was accepted."
+    if task.status == tasks.PENDING:
+        return f"The task was released: {task.released_cause or 'no cause known'}{because}."
+    return f"Another attempt has the task: {task.status}, attempt {task.attempt}."

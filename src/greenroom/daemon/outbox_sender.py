@@ -1,0 +1,99 @@
+"""The outbox sender: posts the daemon's reports in order, until the server has them.
+
+Options: at most `facts_per_post_max` reports in one request; a failed request is retried after a random pause of at
+most `retry_pause_s`. Metrics: none. Limits: a report that the server rejects for good is logged and dropped.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from greenroom.daemon.outbox import Outbox
+from greenroom.domain.errors import GreenroomError, NotFound, Refused, Superseded, Unavailable
+from greenroom.domain.limits import Limits
+from greenroom.entropy import Entropy
+from greenroom.wire.requests import AgentReport
+
+log = logging.getLogger("greenroom.daemon.outbox_sender")
+
+PostReports = Callable[[list[AgentReport]], object]
+
+
+class OutboxSender:
+    """A thread that empties the outbox. A lost answer is harmless, since a report that is sent again has the same id.
+
+    `on_forgotten` is called when the server does not accept reports of this machine, `on_death` when the thread fails.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        post: PostReports,
+        limits: Limits,
+        entropy: Entropy,
+        on_rejected: Callable[[], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._outbox = outbox
+        self._post = post
+        self._limits = limits
+        self._entropy = entropy
+        self._on_forgotten = on_rejected
+        self._on_death = on_failure
+        self._batch_size = limits.facts_per_post_max
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> int:
+        """Send what is left, for at most `timeout_s`; the number of reports that could not be sent."""
+        self._closing.set()
+        self._outbox.wake()
+        return self._outbox.wait(lambda count: count == 0, timeout_s)
+
+    def send_all(self, post: PostReports) -> None:
+        """Send all reports by `post`. Raises Unavailable, NotFound, Refused and Superseded; then the rest stays."""
+        while self._send_batch(post):
+            pass
+
+    def _run(self) -> None:
+        try:
+            while self._outbox.wait(lambda count: count > 0 or self._closing.is_set()):
+                self._outbox.write_unsaved()
+                try:
+                    self._send_batch(self._post)
+                except Unavailable:
+                    self._pause()
+                except (NotFound, Refused, Superseded):
+                    # The machine has to register again, or a newer daemon runs as it: the heartbeat finds out which.
+                    self._on_forgotten()
+                    self._pause()
+        finally:
+            if not self._closing.is_set():
+                self._on_death()
+
+    def _send_batch(self, post: PostReports) -> bool:
+        """Send one batch; False when the outbox is empty."""
+        batch = self._outbox.oldest(self._batch_size)
+        if not batch:
+            self._batch_size = self._limits.facts_per_post_max
+            return False
+        try:
+            post(batch)
+        except (Unavailable, NotFound, Refused, Superseded):
+            raise
+        except GreenroomError as error:
+            if len(batch) > 1:
+                self._batch_size = 1  # one of them is at fault: from now on, send each by itself
+                return True
+            log.error("report dropped: %s: the server rejected it: %s", batch[0], error)
+        self._outbox.remove_confirmed(batch)
+        return True
+
+    def _pause(self) -> None:
+        """Wait for a random pause, or until `close` is called."""
+        longest_s = self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s)
+        pause = threading.Event() if self._closing.is_set() else self._closing
+        pause.wait(longest_s * self._entropy.fraction())

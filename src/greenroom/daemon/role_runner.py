@@ -1,0 +1,240 @@
+"""Runs one participant of this daemon in one role, in a thread: join, work, report how it ended, leave.
+
+`worker.WorkerSeat` and `resident.ResidentSeat` define the work. A role runner ends with its participant; the next
+participant of the role gets a new runner. A runner can also adopt the participant of an earlier daemon.
+"""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from greenroom.client.api_client import ApiClient
+from greenroom.client.task_run import NO_LIMIT_S
+from greenroom.daemon.agent_reporter import AgentReporter
+from greenroom.daemon.context import DaemonContext
+from greenroom.daemon.harness import RunRecipe
+from greenroom.daemon.run_records import RunRecord
+from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Superseded, Unavailable
+from greenroom.domain.participant import SUPERSEDED
+from greenroom.domain.restart_policy import RestartHistory
+from greenroom.wire.replies import Assignment, JoinReply, TaskRef
+
+log = logging.getLogger("greenroom.daemon.role_runner")
+
+ReplyT = TypeVar("ReplyT")
+
+POLL_EVERY_S = 0.2
+
+
+class RoleRunner(ABC):
+    """A thread that holds a role until it is stopped or superseded, or its work fails.
+
+    `adopted` is the connection id of an earlier daemon's participant that this runner adopts. `when_over` is called
+    once the report that the participant has ended cannot be lost any more.
+    """
+
+    def __init__(
+        self,
+        premises: DaemonContext,
+        wish: Assignment,
+        history: RestartHistory,
+        on_end: Callable[[], None],
+        adopted: str | None,
+        when_over: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.spec = wish
+        self.room, self.role = wish.room, wish.role
+        self.connection_id = adopted or premises.new_id("conn")
+        self._context = premises
+        self._on_end = on_end
+        self._membership = RoleMembership(self.room, self.role, self.connection_id, is_taken=adopted is not None)
+        self._reporter = AgentReporter(premises, wish, self.connection_id, history, when_over)
+        self._session = premises.server_link.open_session()
+        self._current_run: RunRecord | None = None
+        self._stop_reason: str | None = None
+        self._is_superseded = False
+        self._has_reported_end = False
+        self._look = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{wish.room_name}/{wish.role}", daemon=True)
+
+    @property
+    def has_joined(self) -> bool:
+        return self._membership.has_joined
+
+    @property
+    def history(self) -> RestartHistory:
+        return self._reporter.history
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, reason: str) -> None:
+        """End the work and leave. Returns at once; `on_end` is called when the runner has ended."""
+        self._stop(reason, is_lost=False)
+
+    def yield_role(self) -> None:
+        """Stop, since a newer participant has the role, and do not take it back.
+
+        Ignored for a participant that this daemon has reported as ended: the server answers `superseded` for it too.
+        """
+        if self.has_joined and not self._has_reported_end:
+            self._is_superseded = True
+            self._stop(TAKEN_OVER, is_lost=True)
+
+    def renew_connections(self) -> None:
+        """Drop the connection, which may be lost: the next call opens a new one."""
+        self._session.drop()
+
+    def rejoin(self, session: ApiClient) -> None:
+        """Join again with the same connection id, after the server removed this participant; it keeps its task."""
+        try:
+            self._join(session)
+        except Superseded:
+            self.yield_role()
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Take no more tasks, and finish the one in hand."""
+
+    @abstractmethod
+    def compare_task(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+        """Compare the work with `task`, which this participant holds by the heartbeat that was sent at `asked_at`.
+
+        `asked_at` is in boot-time seconds; `notes` are all notes that users sent to that attempt.
+        """
+
+    @abstractmethod
+    def _work(self) -> None:
+        """Join, unless the participant was adopted, and work until the participant ends."""
+
+    def _stop(self, reason: str, is_lost: bool) -> None:
+        """Make the thread leave soon. `is_lost`: another participant has the role already."""
+        self._stop_reason = self._stop_reason or reason
+        self._look.set()
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Superseded:
+            self._is_superseded = True
+        except ConfigurationError as error:
+            log.warning("agent cannot run: %s: %s", self._thread.name, error)
+            self._report_not_started(str(error), self._current_run)
+        except GreenroomError as error:
+            # The room was closed, or the agent spec changed, and this daemon has not read that yet: no failure.
+            log.info("agent leaves: %s: %s", self._thread.name, error)
+            self._reporter.record_hold(str(error))
+        except Exception as error:
+            log.exception("agent failed: %s: internal error of Greenroom", self._thread.name)
+            if self.has_joined:
+                detail = f"the daemon failed: {error!r}"
+                self._end_participant(lambda: self._reporter.report_failure(detail, self._current_run))
+        finally:
+            self._leave()
+
+    def _retry_until_answered(self, ask: Callable[[], ReplyT]) -> ReplyT | None:
+        """Retry a call until the server answers, however long that takes; None when the runner was stopped before."""
+        while self._stop_reason is None:
+            try:
+                return ask()
+            except Unavailable:
+                self._look.wait(self._context.retry_pause_s())
+            except Conflict as error:
+                # Another participant has the role, or the room was closed: the supervisor tries again later.
+                self._is_superseded = True
+                self.stop(str(error))
+        return None
+
+    def _join(self, session: ApiClient) -> JoinReply:
+        """Join or rejoin. Raises Superseded, and any other rejection."""
+        return self._membership.join(session)
+
+    def _check(self) -> RunRecipe:
+        """Check that a run can be started and recorded, before a task is taken. Raises ConfigurationError if not."""
+        recipe = self._context.resolve_recipe(self.spec)
+        self._context.run_records.check_writable()
+        return recipe
+
+    # The end.
+
+    def _report_not_started(self, detail: str, run: RunRecord | None = None) -> None:
+        """Record that no process could be started, which is not a failure of the agent."""
+        if self.has_joined:
+            self._end_participant(lambda: self._reporter.report_not_started(detail, run))
+        else:
+            self._reporter.record_hold(detail)
+
+    def _end_participant(self, tell: Callable[[], threading.Event]) -> None:
+        """End the participant by a report, and wait until the server has it.
+
+        The next participant of the role must not join before: the failure would look like a takeover. Heartbeats name
+        this participant until the report is in the outbox: the first heartbeat of a daemon ends all participants that
+        it does not name, without a cause.
+        """
+        self._has_reported_end = True
+        is_sent = tell()
+        self._membership.has_joined = False
+        self._wait_until_sent(is_sent)
+
+    def _wait_until_sent(self, is_sent: threading.Event) -> None:
+        """Wait until the server has the report, or the runner is stopped."""
+        while self._stop_reason is None and not is_sent.wait(POLL_EVERY_S):
+            pass
+
+    def _leave(self) -> None:
+        try:
+            if self._is_superseded:
+                self._membership.has_joined = False
+                self._reporter.record_yield()
+            else:
+                self._membership.leave(self._session, self._stop_reason)
+        finally:
+            self._session.close()
+            self._on_end()
+
+
+log = logging.getLogger("greenroom.daemon.role_runner")
+
+TAKEN_OVER = "another participant took over the role"
+
+
+class RoleMembership:
+    """One participant. `is_taken`: it has joined, as far as the server answered, and has not left since."""
+
+    def __init__(self, room: str, role: str, connection_id: str, is_taken: bool = False) -> None:
+        self.room, self.role, self.connection_id = room, role, connection_id
+        self.has_joined = is_taken
+        self._may_have_joined = False
+
+    def join(self, session: ApiClient) -> JoinReply:
+        """Join if the role is vacant, or rejoin with the same connection id.
+
+        Raises Superseded when another participant has the role, and any other rejection.
+        """
+        try:
+            reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.has_joined)
+        except Unavailable:
+            self._may_have_joined = True
+            raise
+        if reply.status == SUPERSEDED:
+            raise Superseded(TAKEN_OVER, "The daemon joins again when the role is vacant.")
+        self.has_joined, self._may_have_joined = True, False
+        return reply
+
+    def leave(self, session: ApiClient, reason: str | None) -> None:
+        """Leave, unless the server already ended this participant.
+
+        A join whose answer was lost may have been committed. No heartbeat would name that participant, and the next one
+        would find the role taken until the lease expires. So leave then, too.
+        """
+        if not self.has_joined and not self._may_have_joined:
+            return
+        self.has_joined = False
+        try:
+            session.with_patience(NO_LIMIT_S).leave(self.room, self.role, self.connection_id, "stopped", reason)
+        except GreenroomError as error:
+            log.warning("leave failed: %s/%s: %s", self.room, self.role, error)

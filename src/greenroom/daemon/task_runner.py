@@ -1,0 +1,259 @@
+"""Runs the command of a role once for each task: claim, run, report."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from greenroom.client.api_client import ApiClient
+from greenroom.client.claim_loop import ClaimLoop
+from greenroom.client.run_outcome import DONE, FAILED, NOT_STARTED, PAUSED, SELF_REPORTED, STOPPED, RunOutcome
+from greenroom.client.run_spec import RunSpec, task_environment
+from greenroom.client.task_run import TaskRun
+from greenroom.daemon.context import DaemonContext
+from greenroom.daemon.role_runner import TAKEN_OVER, RoleRunner
+from greenroom.daemon.run_records import RunRecord
+from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.participant import DRAIN
+from greenroom.domain.restart_policy import RestartHistory
+from greenroom.process.command import child_environment
+from greenroom.process.identity import ProcessIdentity
+from greenroom.wire.replies import Assignment, ClaimedTask, JoinReply, TaskRef
+
+log = logging.getLogger("greenroom.daemon.task_runner")
+
+
+class TaskRunner(RoleRunner):
+    """Takes one task after the other, until it is stopped or superseded, or a run fails.
+
+    `adopted` is a run that an earlier daemon left: the runner adopts its participant and goes on with that run.
+    """
+
+    def __init__(
+        self,
+        premises: DaemonContext,
+        wish: Assignment,
+        history: RestartHistory,
+        on_end: Callable[[], None],
+        adopted: RunRecord | None = None,
+    ) -> None:
+        super().__init__(premises, wish, history, on_end, adopted.connection_id if adopted is not None else None)
+        self._adopted = adopted
+        self._claim = ClaimLoop(
+            premises.server_link.open_session(),
+            wish.room,
+            wish.role,
+            self.connection_id,
+            lambda: self.has_joined and premises.is_connected(),
+            premises.beat_now,
+            premises.clock,
+            premises.entropy,
+            interval_s=premises.limits.daemon_heartbeat_interval_s,
+            ttl_s=premises.limits.daemon_heartbeat_ttl_s,
+            spread_retries=premises.must_spread_retries,
+        )
+        self._errand: TaskRun | None = None
+        self._began_at = 0.0
+        self._lock = threading.Lock()
+
+    def drain(self) -> None:
+        self._claim.stop()
+
+    def renew_connections(self) -> None:
+        """Send the claim, and the next calls, on new connections."""
+        self._claim.renew()
+        super().renew_connections()
+
+    def rejoin(self, session: ApiClient) -> None:
+        super().rejoin(session)
+        self._claim.renew()
+
+    def compare_task(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
+        """Check the run against the task that the server named, and deliver the notes that are new."""
+        with self._lock:
+            errand, run, began_at = self._errand, self._current_run, self._began_at
+        if errand is None or run is None or began_at >= asked_at:
+            return
+        if task is None or (task.id, task.attempt) != (run.task, run.attempt):
+            errand.check_ownership()
+            return
+        try:
+            for note in errand.deliver_notes(notes):
+                log.info("note delivered: %s, %s: %s", self._thread.name, run.task, note)
+        except OSError as error:
+            log.error("note not delivered: %s, %s: %s", self._thread.name, run.task, error)
+
+    def _stop(self, reason: str, is_lost: bool) -> None:
+        """End the run, if there is one. If the role was lost, its output is handed in as a late result."""
+        super()._stop(reason, is_lost)
+        self._claim.stop()
+        with self._lock:
+            errand = self._errand
+        if errand is not None:
+            end_task_run(errand, reason, is_lost)
+
+    # The thread.
+
+    def _work(self) -> None:
+        if self._adopted is None:
+            self._retry_until_answered(lambda: self._join(self._session))
+        elif not self._record_end(self._resume_run(self._adopted), is_adopted=True):
+            return
+        if self._stop_reason is None:
+            self._check()
+        while self._stop_reason is None and (task := self._claim.next_task()) is not None:
+            if not self._record_end(self._run_task(task)):
+                return
+        if self._stop_reason is None:
+            # The backoff keeps the next participant from joining at once.
+            self._reporter.record_hold("the server asked it to take no more tasks")
+
+    def _join(self, session: ApiClient) -> JoinReply:
+        asked_at = self._context.clock.boottime()
+        reply = super()._join(session)
+        if reply.status == DRAIN:
+            self.drain()
+        self.compare_task(reply.task, asked_at)
+        return reply
+
+    def _leave(self) -> None:
+        self._claim.stop()
+        super()._leave()
+
+    # The run.
+
+    def _run_task(self, task: ClaimedTask) -> RunOutcome:
+        """Run the command for one task. The run is on record from before its start until its end is reported."""
+        premises = self._context
+        run = self._current_run = RunRecord(
+            task=task.id,
+            attempt=task.attempt,
+            room=self.room,
+            role=self.role,
+            connection_id=self.connection_id,
+            wish=self.spec,
+            trial=self.history.is_probe_run,
+        )
+        run, plan = prepare_run(premises, run, task)
+        errand = TaskRun(
+            self._session,
+            task,
+            self.connection_id,
+            plan,
+            premises.clock,
+            lambda identity: self._record_start(run, identity),
+        )
+        return self._finish_run(errand, run, errand.run)
+
+    def _resume_run(self, run: RunRecord) -> RunOutcome:
+        """Go on with a run that an earlier daemon started."""
+        errand = resume_task_run(self._context, self._session, run, lambda identity: self._record_start(run, identity))
+        return self._finish_run(errand, run, errand.adopt)
+
+    def _finish_run(self, errand: TaskRun, run: RunRecord, execute: Callable[[], RunOutcome]) -> RunOutcome:
+        with self._lock:
+            self._errand, self._current_run = errand, run
+            self._began_at = self._context.clock.boottime()
+        reason = self._stop_reason  # read before the other, which is set first
+        if self._is_superseded or reason is not None:
+            end_task_run(errand, reason or TAKEN_OVER, is_lost=self._is_superseded)
+        try:
+            return execute()
+        finally:
+            with self._lock:
+                self._errand = None
+
+    def _record_start(self, run: RunRecord, identity: ProcessIdentity) -> None:
+        """Record and report that the command runs. A full disk must not stop the run, or the report of its end."""
+        try:
+            self._context.run_records.write(msgspec.structs.replace(run, identity=identity))
+        except OSError as error:
+            log.error("cannot update the run record: %s: %s; it does not name the process", run.task, error)
+        self._reporter.report_start(run)
+
+    def _record_end(self, outcome: RunOutcome, is_adopted: bool = False) -> bool:
+        """Record and report how a run ended; False when the participant ends with it."""
+        run, self._current_run = self._current_run, None
+        assert run is not None
+        level = logging.WARNING if outcome.kind == FAILED else logging.INFO
+        log.log(level, "run ended: %s, %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
+        # A success counts as one, even if an earlier daemon could not hand the result on and counted a failure.
+        is_well = outcome.kind in (DONE, SELF_REPORTED)
+        if outcome.kind == FAILED or (not is_well and self._reporter.has_counted_end(run)):
+            self._end_participant(lambda: self._reporter.report_failure(outcome.detail, run, outcome.exit))
+        elif outcome.kind == PAUSED:
+            self._end_participant(lambda: self._reporter.report_pause(run, outcome))
+        elif outcome.kind == NOT_STARTED and not is_adopted:
+            self._report_not_started(outcome.detail, run)
+        else:
+            is_sent = self._reporter.report_run_end(run, outcome)
+            if outcome.kind == NOT_STARTED:
+                self._wait_until_sent(
+                    is_sent
+                )  # Until then, a claim gets this same attempt, which the report then releases.
+            return outcome.kind != STOPPED
+        return False
+
+
+def end_task_run(errand: TaskRun, reason: str, is_lost: bool) -> None:
+    """End a run from another thread. If the role was lost, the run hands in its output as a late result."""
+    if is_lost:
+        errand.supersede(f"{TAKEN_OVER.capitalize()}.")
+    else:
+        errand.stop(reason)
+
+
+REDACTED = "kept elsewhere"
+"""Replaces a task's text and token in the record of a run: the text is in the run's folder, the token in no file."""
+
+
+def prepare_run(premises: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:
+    """Resolve how this machine runs a task, and record the run. Raises ConfigurationError if it cannot be run."""
+    assert run.wish is not None
+    wish = run.wish
+    recipe = premises.resolve_recipe(wish)
+    variables = task_environment(premises.server_link.url, wish.room_name, wish.role, task, run.connection_id)
+    plan = RunSpec(
+        command=recipe.command,
+        cwd=recipe.workdir,
+        env=child_environment(premises.environ, {**recipe.env, **variables}),
+        receiver=recipe.then,
+        folder=premises.run_logs.prepare_folder(wish.room_name, wish.role, task.id, task.attempt),
+        timeout_s=wish.task_timeout_s or recipe.timeout_s,
+        result=recipe.result,
+    )
+    run = msgspec.structs.replace(
+        run,
+        claimed=msgspec.structs.replace(task, text=REDACTED, token=REDACTED),
+        then=plan.receiver,
+        result=plan.result,
+        timeout_s=plan.timeout_s,
+        began_at=premises.clock.wall(),
+        folder=str(plan.folder),
+    )
+    try:
+        premises.run_records.write(run)
+    except OSError as error:
+        raise ConfigurationError(f"The run cannot be recorded: {error}.", "Free space on the disk.") from error
+    return run, plan
+
+
+def resume_task_run(
+    premises: DaemonContext, session: ApiClient, run: RunRecord, on_started: Callable[[ProcessIdentity], None]
+) -> TaskRun:
+    """The errand of a run that an earlier daemon started. The plan has no command: it was started already."""
+    assert run.claimed is not None
+    folder = Path(run.folder)
+    plan = RunSpec(
+        command=(),
+        cwd=folder,
+        env={},
+        receiver=run.then,
+        folder=folder,
+        timeout_s=run.timeout_s,
+        result=run.result,
+        began_at=run.began_at,
+    )
+    return TaskRun(session, run.claimed, run.connection_id, plan, premises.clock, on_started)

@@ -1,0 +1,68 @@
+"""The shutdown of a long-lived process: by a signal, by one of its threads, or by the end of its parent."""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+DONE = 0
+FAILED = 1
+CONFLICT = 4
+INTERRUPTED = 130
+
+CODE_OF_SIGNAL = {signal.SIGTERM: DONE, signal.SIGHUP: DONE, signal.SIGINT: INTERRUPTED}
+
+
+class Shutdown:
+    """Takes the exit code from a signal or a thread; the first counts. By a pipe: a signal handler may take no lock."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        self._wakeup_reading, self._wakeup_writing = os.pipe()
+        for descriptor in (self._writing, self._wakeup_reading, self._wakeup_writing):
+            os.set_blocking(descriptor, False)
+
+    def request(self, code: int) -> None:
+        """End with that exit code, unless an end was requested before. From any thread, and from signal handlers."""
+        try:
+            os.write(self._writing, bytes([code]))
+        except BlockingIOError:
+            return  # the pipe is full of earlier requests
+
+    def wait(self, parent_pipe: int | None = None) -> int:
+        """Wait for the end; the exit code. `follow` is a pipe from the parent; when it closes, the exit code is 0."""
+        watched = (
+            [self._reading, self._wakeup_reading]
+            if parent_pipe is None
+            else [self._reading, self._wakeup_reading, parent_pipe]
+        )
+        while True:
+            ready, _, _ = select.select(watched, [], [])
+            if self._reading in ready:
+                return os.read(self._reading, 1)[0]
+            if self._wakeup_reading in ready:
+                os.read(self._wakeup_reading, 4096)
+            elif not os.read(ready[0], 4096):
+                return DONE
+
+    @contextmanager
+    def handle_signals(self) -> Iterator[None]:
+        """Handle SIGTERM, SIGHUP and SIGINT as requests to end, inside the block.
+
+        Python runs signal handlers on the main thread only, but the system may deliver the signal to any thread. Then
+        nothing interrupts the main thread, and the process would not end: so a byte in a pipe wakes it.
+        """
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.request(CODE_OF_SIGNAL[signal.Signals(number)])
+
+        handlers_before = {number: signal.signal(number, handle) for number in CODE_OF_SIGNAL}
+        wakeup_fd_before = signal.set_wakeup_fd(self._wakeup_writing, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup_fd_before)
+            for number, handler in handlers_before.items():
+                signal.signal(number, handler)

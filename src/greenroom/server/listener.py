@@ -1,0 +1,154 @@
+"""The server's listening socket, and the configuration of uvicorn, which reads requests from it."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+from litestar.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.limits import Limits
+from greenroom.server.wakeups import Flag
+
+BACKLOG: Final = 2048
+GRACEFUL_SHUTDOWN_S: Final = 5
+"""Seconds that requests in flight may take once the server stops; streams and long polls end at once."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn's server, except that stopping ends streams and long polls, and that `run` handles the signals."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, closing: Flag, on_ready: Callable[[], None]) -> None:
+        super().__init__(uvicorn_config(app, limits))
+        self._closing = closing
+        self._on_ready = on_ready
+
+    def stop(self) -> None:
+        """Ask the server to stop. A second call makes it stop without waiting for open connections."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn would raise the signal again at its end, which would kill the process instead of exiting with 0.
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn waits for every connection, and a stream would not end by itself.
+        self._closing.set()
+        await super().shutdown(sockets)
+
+
+def uvicorn_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    """Return uvicorn's configuration: one process, no lifespan, websockets, access log or trust in proxies' headers."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=BufferedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        # A connection stays open from heartbeat to heartbeat, or each heartbeat would have to open a new one.
+        timeout_keep_alive=int(2 * max(limits.heartbeat_interval_s, limits.daemon_heartbeat_interval_s)) + 1,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address and listen. Raises ConfigurationError (`cannot_listen`) when that fails."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+            "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any free one).",
+            "cannot_listen",
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL at which the socket can be reached from this machine."""
+    host, port = listener.getsockname()[:2]
+    reachable_host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{reachable_host}]' if ':' in reachable_host else reachable_host}:{port}"
+
+
+@contextmanager
+def watch_descriptor(descriptor: int | None, on_end: Callable[[], None]) -> Iterator[None]:
+    """Call `on_end` once the descriptor is at end of file, which means that the process at its other end is gone."""
+    if descriptor is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def check_descriptor() -> None:
+        try:
+            has_ended = not os.read(descriptor, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            has_ended = True
+        if has_ended:
+            loop.remove_reader(descriptor)
+            on_end()
+
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, check_descriptor)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+
+
+class BufferedTransport:
+    """A transport that collects what one step of the event loop writes, and writes it at once."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport: Final = transport
+        self._loop: Final = loop
+        self._chunks: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Collect `data`. It is written after the callbacks that are ready now, and before later input is handled."""
+        if not self._chunks:
+            self._loop.call_soon(self._flush)
+        self._chunks.append(data)
+
+    def close(self) -> None:
+        """Write what was collected, then close."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        if data and not self._transport.is_closing():  # The client may have disconnected meanwhile.
+            self._transport.write(data)
+
+
+class BufferedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, on a transport that collects writes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(BufferedTransport(transport, self.loop))  # type: ignore[arg-type]

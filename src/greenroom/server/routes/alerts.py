@@ -1,0 +1,16 @@
+"""The call about alerts: what needs a user."""
+
+from greenroom.domain.alert import Alert
+from greenroom.server.ask import Request
+from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.service import alerts
+from greenroom.service.context import ServiceContext
+from greenroom.store.transaction import Reader
+
+calls = EndpointTable()
+
+
+@calls.query(f"{API_PREFIX}/attention", list[Alert])
+def list_alerts(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+    """List the open alerts (what needs a user now), oldest first."""
+    return alerts.list_alerts(world, reader, request.principal)

@@ -1,0 +1,52 @@
+"""Reads the event log of a room, of a machine, or of all streams, and checks who may follow a stream."""
+
+from greenroom.domain import principal as callers
+from greenroom.domain.event import Event, machine_stream, room_stream
+from greenroom.domain.principal import Principal
+from greenroom.service import authorization
+from greenroom.service.context import ServiceContext
+from greenroom.store import event_log
+from greenroom.store.transaction import Reader
+
+ROOM_STREAM = "room"
+
+
+def get_room_stream(world: ServiceContext, reader: Reader, caller: Principal, room_name: str) -> str:
+    """The name of a room's stream, for a caller that may read the room."""
+    return room_stream(authorization.get_readable_room(reader, caller, room_name).id)
+
+
+def get_machine_stream(world: ServiceContext, reader: Reader, caller: Principal, machine_id: str) -> str:
+    """The name of a machine's stream, for a caller that may act as the machine."""
+    return machine_stream(authorization.get_machine(reader, caller, machine_id).id)
+
+
+def may_follow(world: ServiceContext, caller: Principal, stream: str) -> bool | None:
+    """Whether a caller may still read a stream, from memory; None when that needs the store (see `look_again`)."""
+    kind, _, subject = stream.partition(":")
+    if kind != ROOM_STREAM or caller.scope == callers.ATTEMPT:
+        return None
+    room = world.room_cache.find(subject)
+    return room is not None and callers.may_read(
+        caller, room.id, frozenset(filter(None, room.machine_by_role.values()))
+    )
+
+
+def check_stream_access(world: ServiceContext, reader: Reader, caller: Principal, stream: str) -> None:
+    """Raise Refused or NotFound if a caller may no longer read a stream, or its room or machine was deleted."""
+    kind, _, subject = stream.partition(":")
+    if kind == ROOM_STREAM:
+        authorization.get_readable_room(reader, caller, subject)
+    else:
+        authorization.get_machine(reader, caller, subject)
+
+
+def list_events(world: ServiceContext, reader: Reader, stream: str, after: int, limit: int) -> list[Event]:
+    """Up to `limit` events of a stream after number `after`, oldest first."""
+    return event_log.list_events_after(reader, stream, after, limit)
+
+
+def list_all_events(world: ServiceContext, reader: Reader, caller: Principal, after: int, limit: int) -> list[Event]:
+    """Up to `limit` events of all streams after position `after`, in commit order. Operators only."""
+    authorization.require_operator(caller)
+    return event_log.list_all_after(reader, after, limit)

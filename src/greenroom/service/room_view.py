@@ -1,0 +1,166 @@
+"""Builds the views of rooms, roles and participants that the API returns, with the status of each role."""
+
+import msgspec
+
+from greenroom.clock import format_instant, parse_instant
+from greenroom.domain import role_status as statuses
+from greenroom.domain.event import room_stream
+from greenroom.domain.machine import Machine
+from greenroom.domain.participant import Participant
+from greenroom.domain.role import CRASH_LOOPING, STOPPED, Role
+from greenroom.domain.room import OPEN, Room
+from greenroom.service import takeovers
+from greenroom.service.context import ServiceContext
+from greenroom.service.state.lease_table import role_key
+from greenroom.store import event_log, machines, participants, rooms, tasks
+from greenroom.store.transaction import Reader
+from greenroom.wire.replies import ParticipantView, RoleView, RoomView
+
+
+def build_room_view(world: ServiceContext, reader: Reader, room: Room) -> RoomView:
+    """The view of a room: its roles with their status, the present participants, and the open tasks."""
+    present = {sitting.role: sitting for sitting in participants.list_present_in_room(reader, room.id)}
+    open_tasks = tasks.list_open_in_room(reader, room.id, world.limits.page_max)
+    # A client chooses its connection_id freely: only together with the role does it identify a participant.
+    working = {(task.target_role, task.claimed_by) for task in tasks.list_held_in_room(reader, room.id)}
+    roles = rooms.list_roles(reader, room.id)
+    machines_by_id = {name: machines.get(reader, name) for name in {role.machine for role in roles} if name}
+    views = []
+    participant_views = []
+    for role in roles:
+        sitting = present.get(role.name)
+        machine = machines_by_id.get(role.machine) if role.machine else None
+        is_working = sitting is not None and (role.name, sitting.connection_id) in working
+        status = build_role_status(world, effective_spec(room, role), sitting, machine, is_working)
+        views.append(build_role_view(world, role, sitting, status))
+        if sitting is not None:
+            participant_views.append(build_participant_view(world, sitting, status.status))
+    return RoomView(
+        id=room.id,
+        name=room.name,
+        status=room.status,
+        entry_role=room.entry_role,
+        max_requests=room.max_requests,
+        roles=tuple(views),
+        participants=tuple(participant_views),
+        tasks=tuple(open_tasks),
+        cursor=event_log.get_last_seq(reader, room_stream(room.id)),
+        created_at=room.created_at,
+    )
+
+
+def effective_spec(room: Room, role: Role) -> Role:
+    """The role with its effective agent spec: in a closed room every agent is desired to be stopped."""
+    if room.status == OPEN:
+        return role
+    return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed", wished_at=room.closed_at)
+
+
+def build_role_status(
+    world: ServiceContext, role: Role, sitting: Participant | None, machine: Machine | None, working: bool
+) -> statuses.RoleStatus:
+    """The status of a role, from its stored state and the lease table."""
+    cached_room = world.room_cache.find(role.room)
+    waits_for, waits_until = takeovers.describe_hold(world, role.room, role.name)
+    participant_machine = sitting.machine if sitting is not None else None
+    assigned_machine = role.machine if role.is_run_by_daemon else None
+    signs = statuses.RoleObservation(
+        role_path=f"{cached_room.name if cached_room is not None else role.room}/{role.name}",
+        now=world.now().instant,
+        present=sitting is not None,
+        working=working,
+        is_probe_run=participant_machine is not None and role.rests_as == CRASH_LOOPING,
+        machine=machine.name if machine is not None else role.machine,
+        previous_machine=participant_machine if participant_machine != assigned_machine else None,
+        machine_connected=machine is not None and machine.daemon_connected,
+        machine_silent=missed_heartbeat(world, participant_machine if sitting is not None else assigned_machine),
+        starts_until=start_deadline(world, role),
+        stops_until=stop_deadline(world, role) if participant_machine is not None else None,
+        waits_for=waits_for,
+        waits_until=waits_until,
+    )
+    return statuses.decide_status(role, signs)
+
+
+def start_deadline(world: ServiceContext, role: Role) -> str | None:
+    """When a daemon's agent should be present at the latest: `start_timeout_s` after nothing delays it any more.
+
+    That is the latest of: the agent spec was set, the machine connected, the restart hold ended, the last participant
+    was seen.
+    """
+    lease = world.leases.machines.get(role.machine or "")
+    since = (role.wished_at, lease.connected_at if lease is not None else None, role.rests_until, role.last_seen_at)
+    return add_seconds(max(filter(None, since), default=None), world.limits.start_timeout_s)
+
+
+def stop_deadline(world: ServiceContext, role: Role) -> str | None:
+    """When a daemon should have stopped its agent: it learns of the spec with its next heartbeat at the latest."""
+    return add_seconds(role.wished_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
+
+
+def add_seconds(instant: str | None, seconds: float) -> str | None:
+    """The instant that comes `seconds` after another."""
+    return format_instant(parse_instant(instant) + seconds) if instant is not None else None
+
+
+def missed_heartbeat(world: ServiceContext, machine: str | None) -> bool:
+    """Whether a connected machine has missed a heartbeat."""
+    lease = world.leases.machines.get(machine or "")
+    return (
+        lease is not None
+        and world.clock.monotonic() - lease.last_heartbeat_at > world.limits.daemon_heartbeat_interval_s
+    )
+
+
+def build_role_view(
+    world: ServiceContext, role: Role, sitting: Participant | None, status: statuses.RoleStatus
+) -> RoleView:
+    """The view of a role. `last_seen_at` of a present participant is that of its last heartbeat."""
+    return RoleView(
+        name=role.name,
+        kind=role.kind,
+        desired=role.desired,
+        status=status.status,
+        status_reason=status.reason,
+        status_until=status.until,
+        generation=role.generation,
+        machine=role.machine,
+        harness=role.harness,
+        model=role.model,
+        workdir=role.workdir,
+        task_timeout_s=role.task_timeout_s,
+        desired_by=role.desired_by,
+        desired_reason=role.desired_reason,
+        wished_at=role.wished_at,
+        last_seen_at=get_last_seen(world, role, sitting),
+    )
+
+
+def get_last_seen(world: ServiceContext, role: Role, sitting: Participant | None) -> str | None:
+    """When a participant of the role was last seen, from memory or else from the store."""
+    if sitting is None:
+        return role.last_seen_at
+    if sitting.machine is not None:
+        lease = world.leases.machines.get(sitting.machine)
+        return lease.seen_at if lease is not None else role.last_seen_at
+    own_lease = world.leases.participants.get(role_key(role.room, role.name))
+    if own_lease is None:
+        return role.last_seen_at
+    beaten_at = own_lease.deadline - own_lease.length_s
+    return format_instant(world.clock.wall() - max(0.0, world.clock.monotonic() - beaten_at))
+
+
+def build_participant_view(world: ServiceContext, sitting: Participant, status: str) -> ParticipantView:
+    """The view of a present participant; `ready_until` is when its lease ends without another heartbeat."""
+    own_lease = world.leases.participants.get(role_key(sitting.room, sitting.role))
+    lease = own_lease if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
+    return ParticipantView(
+        role=sitting.role,
+        connection_id=sitting.connection_id,
+        epoch=sitting.epoch,
+        status=status,
+        ready_until=format_instant(world.clock.wall() + left_s) if left_s is not None else None,
+        machine=sitting.machine,
+        joined_at=sitting.joined_at,
+    )

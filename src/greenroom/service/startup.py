@@ -1,0 +1,105 @@
+"""Startup: builds the World of a server from its store.
+
+The memory is rebuilt from the store. Every machine and participant that was present gets a fresh lease, so that none of
+them expires because the server was down.
+"""
+
+from collections.abc import Sequence
+
+from greenroom.clock import Clock
+from greenroom.domain.event import SERVER_STREAM, Event
+from greenroom.domain.limits import Limits
+from greenroom.domain.role import Role
+from greenroom.entropy import Entropy
+from greenroom.service import alerts, machine_heartbeats, retention, takeovers, task_notes, unattended_roles
+from greenroom.service.context import ServiceContext, SweepState
+from greenroom.service.state.lease_table import LeaseTable, MachineLease, role_key
+from greenroom.service.state.notifications import EVENTS_KEY, EventBuffer, Notifications
+from greenroom.service.state.room_cache import RoomCache
+from greenroom.service.state.tokens import SECRET_BYTES, TokenSigner
+from greenroom.store import event_log, machines, participants, rooms, secrets, tasks
+from greenroom.store.store import Store
+from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import TaskRef
+
+
+def start_context(store: Store, clock: Clock, entropy: Entropy, limits: Limits) -> ServiceContext:
+    """Build the World, restore its memory, start publishing, and record `server.started`.
+
+    Participants that were present get a fresh lease; all others stay absent until they join again, or until a heartbeat
+    of their machine names them.
+    """
+    secret = store.run(lambda tx: secrets.get_or_create(tx, "tokens", entropy.random_bytes(SECRET_BYTES)))
+    now = clock.monotonic()
+    world = ServiceContext(
+        clock=clock,
+        entropy=entropy,
+        limits=limits,
+        store=store,
+        room_cache=RoomCache(),
+        leases=LeaseTable(limits.sweep_interval_s, limits.sittings_remembered_max),
+        event_buffer=EventBuffer(limits.feed_events_kept, store.read(event_log.get_last_pos)),
+        notifications=Notifications(),
+        tokens=TokenSigner(secret),
+        sweep=SweepState(next_round_at=now + limits.sweep_interval_s, next_promotion_at=now),
+    )
+    store.read(lambda reader: restore_state(world, reader))
+
+    def publish(events: Sequence[Event]) -> None:
+        world.unattended.apply_events(events, world.leases.participants, clock.monotonic())
+        retention.record_long_streams(world, events)
+        world.event_buffer.publish(events)
+        world.notifications.notify(EVENTS_KEY)
+
+    store.set_publisher(publish)
+    store.run(record_start)
+    return world
+
+
+def record_start(tx: Transaction) -> None:
+    """Record that the server started."""
+    tx.record_event(SERVER_STREAM, "server.started", "start", {})
+
+
+def restore_state(world: ServiceContext, reader: Reader) -> None:
+    """Restore the memory from the store."""
+    restore_room_cache(world, reader)
+    alerts.restore_mass_silence(world, reader)
+    now = world.clock.monotonic()
+    holders = {(task.room, task.target_role, task.claimed_by): task for task in tasks.list_all_held(reader)}
+    for sitting in participants.list_newest_closed(reader, world.limits.sittings_remembered_max):
+        world.leases.record_closed(role_key(sitting.room, sitting.role), sitting.connection_id)
+    for sitting in participants.list_all_present(reader):
+        key = role_key(sitting.room, sitting.role)
+        length_s = world.get_lease_length_s(sitting)
+        world.leases.grant(key, sitting.connection_id, length_s, sitting.machine, now)
+        held = holders.pop((sitting.room, sitting.role, sitting.connection_id), None)
+        if held is not None:
+            ref = TaskRef(held.id, held.attempt)
+            world.leases.set_task(key, sitting.connection_id, ref, task_notes.list_for_holder(reader, held))
+    for task in holders.values():
+        world.leases.timers[task.id] = now + world.limits.task_lost_after_s
+    for machine in machines.list_all(reader):
+        if machine.daemon_connected and machine.incarnation is not None:
+            lease = MachineLease(
+                machine.incarnation, world.limits.daemon_heartbeat_ttl_s, now + world.limits.daemon_heartbeat_ttl_s
+            )
+            lease.wishes_version, lease.last_heartbeat_at = machine.wishes_version, now
+            lease.seen_at, lease.connected_at = machine.last_seen_at or "", world.now().instant
+            world.leases.grant_machine(machine.id, lease)
+    takeovers.restore_holds(world, reader)
+    unattended_roles.restore_unattended(world, reader)
+    machine_heartbeats.restore_clone_alerts(world, reader)
+    retention.restore_long_streams(world, reader)
+
+
+def restore_room_cache(world: ServiceContext, reader: Reader) -> None:
+    """Restore the cache of rooms and roles."""
+    roles_of: dict[str, list[Role]] = {}
+    for role in rooms.list_all_roles(reader):
+        roles_of.setdefault(role.room, []).append(role)
+    after = None
+    while page := rooms.page(reader, after, world.limits.page_max):
+        for room in page:
+            world.room_cache.put(room, roles_of.get(room.id, []))
+        after = page[-1].id

@@ -1,0 +1,1 @@
+"""State that lives in memory only and knows no store."""

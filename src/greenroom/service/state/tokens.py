@@ -1,0 +1,89 @@
+"""Signs and verifies tokens: each is an HMAC over its scope and subject, checked without a look-up in the store.
+
+A token is `gr~<scope>~<fields>~<mac>`. Nothing is stored for it: a token of a role, machine or attempt that no longer
+exists is refused because its subject does not exist.
+"""
+
+import base64
+import hmac
+
+from greenroom.domain.principal import AGENT, ATTEMPT, MACHINE, OPERATOR, Principal
+from greenroom.domain.task import Task
+
+TOKEN_PREFIX = "gr"
+SEPARATOR = "~"
+SECRET_BYTES = 32
+TOKENS_CACHED_MAX = 100_000
+TOKEN_CHARACTERS_MAX = 512
+
+
+class TokenSigner:
+    """Makes and verifies tokens. Verified tokens are cached, so that a heartbeat costs one look-up in a dict.
+
+    At CACHED_MAX tokens the cache is cleared.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._verified: dict[str, Principal] = {}
+
+    def make_operator_token(self) -> str:
+        """The token of this server's operators."""
+        return self._sign(OPERATOR)
+
+    def make_machine_token(self, machine: str) -> str:
+        """The token of a machine's daemon."""
+        return self._sign(MACHINE, machine)
+
+    def make_agent_token(self, room: str, role: str) -> str:
+        """The token of the agent of one role; `room` is the room's id."""
+        return self._sign(AGENT, room, role)
+
+    def make_attempt_token(self, task: Task) -> str:
+        """The token of the task's current attempt."""
+        token = self._sign(ATTEMPT, task.id, str(task.attempt), task.room, task.target_role)
+        # Its first call follows soon; cached here, the token is not verified then.
+        self._cache(
+            token, Principal(scope=ATTEMPT, task=task.id, attempt=task.attempt, room=task.room, role=task.target_role)
+        )
+        return token
+
+    def verify(self, token: str) -> Principal | None:
+        """The caller that a token stands for; None when this server did not make the token."""
+        cached = self._verified.get(token)
+        if cached is not None:
+            return cached
+        if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii() or SEPARATOR not in token:
+            return None
+        caller = self._verify(token)
+        if caller is not None:
+            self._cache(token, caller)
+        return caller
+
+    def _cache(self, token: str, caller: Principal) -> None:
+        if len(self._verified) >= TOKENS_CACHED_MAX:
+            self._verified.clear()
+        self._verified[token] = caller
+
+    def _verify(self, token: str) -> Principal | None:
+        prefix, *fields, mac = token.split(SEPARATOR)
+        if prefix != TOKEN_PREFIX or not fields or not hmac.compare_digest(mac, self._mac(SEPARATOR.join(fields))):
+            return None
+        match fields:
+            case ["operator"]:
+                return Principal(scope=OPERATOR)
+            case ["machine", machine]:
+                return Principal(scope=MACHINE, machine=machine)
+            case ["agent", room, role]:
+                return Principal(scope=AGENT, room=room, role=role)
+            case ["attempt", task, attempt, room, role]:
+                return Principal(scope=ATTEMPT, task=task, attempt=int(attempt), room=room, role=role)
+        return None
+
+    def _sign(self, *fields: str) -> str:
+        body = SEPARATOR.join(fields)
+        return SEPARATOR.join((TOKEN_PREFIX, body, self._mac(body)))
+
+    def _mac(self, body: str) -> str:
+        digest = hmac.digest(self._secret, body.encode(), "sha256")
+        return base64.urlsafe_b64encode(digest[:24]).decode()
