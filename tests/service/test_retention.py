@@ -280,7 +280,7 @@ def test_retention_retries_after_store_outage(
         retention.continue_round(service.context)
         for _ in range(3):
             retention.continue_round(service.context)
-    log_records = [record for record in caplog.records if record.name == "greenroom.retention"]
+    log_records = [record for record in caplog.records if record.name == "greenroom.service.retention"]
     assert ["WARNING"] == [record.levelname for record in log_records], "an outage is logged once a round"
     assert kept == service.event_types()
     service.pass_time(2 * service.limits.retention_interval_s)

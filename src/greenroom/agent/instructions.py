@@ -1,4 +1,4 @@
-"""Formats a task for its agent, with the commands that the agent should run next."""
+"""Delivers a claimed task to its agent: stores what later commands need, then prints the task and what to run next."""
 
 import os
 import shlex
@@ -73,20 +73,6 @@ class Instructions:
         return "\n".join(lines)
 
 
-def format_note_lines(note: Note) -> list[str]:
-    """Return a user's note for the agent that works on the task, as lines."""
-    return [f"A note by {note.by}, at {note.at}:", *(f"  {line}" for line in note.text.splitlines())]
-
-
-def format_late_result(late: LateResult) -> list[str]:
-    return [
-        f"Late result of attempt {late.attempt}, sent to {late.to} at {late.at}. It does not count; use what is good:",
-        "",
-        late.text,
-        "",
-    ]
-
-
 class TaskDelivery:
     """One task given to the agent that called. `room` is written as the agent wrote it."""
 
@@ -141,3 +127,17 @@ class TaskDelivery:
             },
         }
         return msgspec.json.encode(document).decode() + "\n"
+
+
+def format_note_lines(note: Note) -> list[str]:
+    """Return a user's note for the agent that works on the task, as lines."""
+    return [f"A note by {note.by}, at {note.at}:", *(f"  {line}" for line in note.text.splitlines())]
+
+
+def format_late_result(late: LateResult) -> list[str]:
+    return [
+        f"Late result of attempt {late.attempt}, sent to {late.to} at {late.at}. It does not count; use what is good:",
+        "",
+        late.text,
+        "",
+    ]

@@ -1,6 +1,10 @@
 """`greenroom wait-for-task`: joins a role, waits for one task, prints it and exits.
 
 The task is the agent's once its claim file is written and its text is printed; any exit before that releases it.
+
+In a resident process a daemon joins, beats and leaves; there the command only claims, and the participant stays when
+the command ends. A task that could not be printed does not have to be released: the next claim of the same connection
+is answered with it again.
 """
 
 import contextlib
@@ -165,9 +169,6 @@ class WaitCommand:
             print(line, file=self._err, flush=True)
 
 
-DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
-
-
 def resident_connection(environ: Mapping[str, str], url: str, role: str) -> str | None:
     """Return the connection under which a daemon keeps this process in that role; None if it does not.
 
@@ -179,7 +180,7 @@ def resident_connection(environ: Mapping[str, str], url: str, role: str) -> str 
 
 
 class ResidentWait:
-    """One call of the command."""
+    """One call of the command in a resident process, which a daemon keeps present in its role."""
 
     def __init__(self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, connection_id: str) -> None:
         self._room, self._role = arguments.room, arguments.role

@@ -1,6 +1,7 @@
-"""`greenroom agent ...`: sets agent specs, and starts, stops and restarts the agents of roles.
+"""`greenroom agent` and `greenroom machine`: changes agent specs, lists machines, and creates tokens for both.
 
-The API takes an agent spec as a whole. So the present spec is read first, and options left out keep their values.
+`agent` also starts, stops and restarts the agents of roles. The API takes an agent spec as a whole. So the present spec
+is read first, and options left out keep their values.
 """
 
 from argparse import Namespace

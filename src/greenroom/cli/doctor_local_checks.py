@@ -1,4 +1,8 @@
-"""Checks of `greenroom doctor` on the data directory: sizes, unsent reports, runs without a daemon. Read-only."""
+"""Checks of `greenroom doctor` on this machine: its data directory, its id, its harnesses and installed agent CLIs.
+
+The data directory is checked for its size, unsent reports and runs without a daemon. The checks only read; they run
+none of the agent CLIs.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 

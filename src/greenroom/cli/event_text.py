@@ -1,6 +1,7 @@
-"""Formats the events of a role for `greenroom why`: one line each, with the cause.
+"""Formats events for users, one line each, for `greenroom why` and `greenroom watch`.
 
-Event types without a sentence here are formatted by `story`, as in `greenroom watch`.
+`why` has a sentence with the cause for each type in `FORMATTERS`. Other types, and all events in `watch`, are formatted
+by their fields (`format_fields`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,9 @@ EventData = dict[str, Any]
 CAUSE_CHARACTERS = 160
 SENTENCE_CHARACTERS = 400
 UNKNOWN_EXIT = "exit status unknown"
+
+FIELDS_SHOWN_ELSEWHERE = ("role", "connection_id", "request", "status", "at", "by", "detail")
+"""Fields of an event's data that the line shows elsewhere, or that only programs need."""
 
 
 def format_history(events: Iterable[Event], names: MachineNames) -> Iterator[str]:
@@ -197,10 +201,6 @@ FORMATTERS: dict[str, Callable[[EventData, str, MachineNames], str]] = {
     "attention.raised": alert_formatter("raised"),
     "attention.resolved": alert_formatter("resolved"),
 }
-
-
-FIELDS_SHOWN_ELSEWHERE = ("role", "connection_id", "request", "status", "at", "by", "detail")
-"""Fields of an event's data that the line shows elsewhere, or that only programs need."""
 
 
 def format_event_line(event: Event, where: str) -> str:

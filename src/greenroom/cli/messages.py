@@ -1,4 +1,4 @@
-"""`greenroom send` and `greenroom messages`: sends a room messages, and prints them."""
+"""`greenroom send`, `messages` and `watch`: sends messages to a room, and prints messages and events as they happen."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -18,6 +18,28 @@ from greenroom.wire.requests import SendMessage
 
 MESSAGE_SENT = "message.sent"
 UNLIMITED_S = float("inf")
+
+
+class StreamNames:
+    """The names of the rooms and machines of event streams. An unknown stream is looked up once."""
+
+    def __init__(self, session: ApiClient) -> None:
+        self._session = session
+        self._names: dict[str, str] = {}
+
+    def refresh(self) -> None:
+        """Read the names of all rooms and machines."""
+        limit = self._session.limits.page_max
+        for room in read_pages(lambda after: self._session.rooms(after, limit)):
+            self._names[f"room:{room.id}"] = room.name
+        for machine in read_pages(lambda after: self._session.machines(after, limit)):
+            self._names[f"machine:{machine.id}"] = machine.name
+
+    def name_of(self, stream: str) -> str:
+        """The name of the room or machine of a stream; its id, or the stream's own name, if it has none."""
+        if stream not in self._names:
+            self.refresh()
+        return self._names.setdefault(stream, stream.partition(":")[2] or stream)
 
 
 def send(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -98,25 +120,3 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
             print_lines(out, [format_event_line(event, names.name_of(event.stream))])
             out.flush()
     return 0
-
-
-class StreamNames:
-    """The names of the rooms and machines of event streams. An unknown stream is looked up once."""
-
-    def __init__(self, session: ApiClient) -> None:
-        self._session = session
-        self._names: dict[str, str] = {}
-
-    def refresh(self) -> None:
-        """Read the names of all rooms and machines."""
-        limit = self._session.limits.page_max
-        for room in read_pages(lambda after: self._session.rooms(after, limit)):
-            self._names[f"room:{room.id}"] = room.name
-        for machine in read_pages(lambda after: self._session.machines(after, limit)):
-            self._names[f"machine:{machine.id}"] = machine.name
-
-    def name_of(self, stream: str) -> str:
-        """The name of the room or machine of a stream; its id, or the stream's own name, if it has none."""
-        if stream not in self._names:
-            self.refresh()
-        return self._names.setdefault(stream, stream.partition(":")[2] or stream)

@@ -1,4 +1,7 @@
-"""Turns an overview into tables: alerts, machines, roles and tasks."""
+"""Turns an overview into tables (alerts, machines, roles and tasks), and advises what to do next about a role.
+
+A role's status is formatted as the server reports it; nothing is derived again here.
+"""
 
 from collections import Counter
 
@@ -32,6 +35,14 @@ ALERT_CHARACTERS = 300
 """An alert may be longer than other texts: what a user can do stands at its end."""
 NAMES_SHOWN = 4
 """At most so many of a machine's harnesses, labels and agents are named in `status`; `machine list` names all."""
+
+TRANSIENT_STATUSES = (STARTING, STOPPING)
+"""Statuses that should have ended by `status_until`."""
+HOLD_END_TEXTS = {BACKING_OFF: "restarts in", CRASH_LOOPING: "probe run in", PAUSED: "restarts in"}
+"""What happens at the end of a restart hold."""
+
+QUEUED_REASON = "it starts when an earlier request ends"
+"""Explains a task that is queued."""
 
 
 def headlines(overview: Overview, now: float) -> list[str]:
@@ -130,15 +141,6 @@ def format_names(names: list[str], names_shown: int | None) -> str:
     if names_shown is None or len(names) <= names_shown:
         return ", ".join(names) or "-"
     return f"{', '.join(names[:names_shown])} and {len(names) - names_shown} more"
-
-
-TRANSIENT_STATUSES = (STARTING, STOPPING)
-"""Statuses that should have ended by `status_until`."""
-HOLD_END_TEXTS = {BACKING_OFF: "restarts in", CRASH_LOOPING: "probe run in", PAUSED: "restarts in"}
-"""What happens at the end of a restart hold."""
-
-QUEUED_REASON = "it starts when an earlier request ends"
-"""Explains a task that is queued."""
 
 
 def format_status(role: RoleView, now: float) -> str:

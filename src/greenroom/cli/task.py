@@ -1,4 +1,7 @@
-"""`greenroom task ...` and `greenroom note`: lists and shows tasks, and changes their state."""
+"""`greenroom task`, `greenroom note` and `greenroom backlog`: lists and shows tasks, and changes their state.
+
+The backlog has the tasks that wait for a user to queue them, or to accept their results.
+"""
 
 from argparse import Namespace
 from collections.abc import Iterator

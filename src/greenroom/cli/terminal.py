@@ -1,7 +1,8 @@
-"""Prints answers: JSON, lines of text, times of day.
+"""Reads and writes for the terminal: prints answers, reads the text of a verb, formats times, durations and sizes.
 
 Data goes to standard output (`out`), hints and errors to standard error (`err`). Control characters in texts of agents
-and servers are escaped, so that a message cannot move the reader's cursor.
+and servers are escaped, so that a message cannot move the reader's cursor. Standard streams that the parent process has
+closed are replaced.
 """
 
 import os
@@ -17,6 +18,12 @@ from greenroom.cli.errors import UsageError
 from greenroom.clock import parse_instant
 
 ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+
+HINT_AFTER_S = 2.0
+NUL = "\0"
+
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def print_json(out: TextIO, data: Any) -> None:
@@ -48,10 +55,6 @@ def first_line(text: str, width: int = 72) -> str:
 def format_clock_time(instant: str | None) -> str:
     """The time of day of an instant, in UTC to the second: `10:05:00Z`; `-` for None."""
     return "-" if not instant else f"{instant[11:19]}Z"
-
-
-HINT_AFTER_S = 2.0
-NUL = "\0"
 
 
 def read_text(typed: str | None, is_required: bool, stdin: TextIO, err: TextIO, bytes_max: int) -> str:
@@ -112,10 +115,6 @@ def discard_output(out: TextIO) -> None:
     """Discard what could not be written. Otherwise Python would write it again at exit, and print an error."""
     with suppress(OSError, ValueError):  # `out` may have no descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
-
-
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def format_duration(seconds: float) -> str:

@@ -1,4 +1,7 @@
-"""`greenroom why ROOM/ROLE`: explains the status of a role from its record: tasks, absences, events and limits."""
+"""`greenroom why ROOM/ROLE`: explains the status of a role from its record: tasks, absences, events and limits.
+
+The limits shown are those that matter for the status, with the values that the server uses.
+"""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -63,6 +66,10 @@ DAEMON_LIMITS = (*RESTART_LIMITS, "park_pause_s", "stop_grace_s")
 COMMON_LIMITS = (*AGENT_HEARTBEAT_LIMITS, *DAEMON_HEARTBEAT_LIMITS, "sweep_interval_s")
 LIMIT_NAMES = tuple(dict.fromkeys((*COMMON_LIMITS, *(name for names in LIMITS_BY_STATUS.values() for name in names))))
 
+REASON_CHARACTERS = 300
+DECIMALS_BELOW_S = 60.0
+"""Seconds below which an absence is shown with decimals."""
+
 
 class LimitsInForce(msgspec.Struct, frozen=True, kw_only=True):
     """Values of limits by name. `origin` is `server`, or `shell` for this process's own settings."""
@@ -98,11 +105,6 @@ def read_limits_in_force(session: ApiClient) -> LimitsInForce:
     return LimitsInForce(
         values=values | {name: reported[name] for name in LIMIT_NAMES if name in reported}, origin=SERVER
     )
-
-
-REASON_CHARACTERS = 300
-DECIMALS_BELOW_S = 60.0
-"""Seconds below which an absence is shown with decimals."""
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:

@@ -1,4 +1,4 @@
-"""Defines how a run of a task ends."""
+"""Defines how a run of a task ends, and checks whether the task is still the run's own. Makes no request."""
 
 import msgspec
 
@@ -33,6 +33,26 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     until: str | None = None
 
 
+class OwnershipCheck:
+    """One attempt at a task under one connection."""
+
+    def __init__(self, task: Task, connection_id: str) -> None:
+        self._attempt = task.attempt
+        self._connection_id = connection_id
+
+    def is_owner(self, now: Task) -> bool:
+        """Return whether the attempt holds the task, or would hold it again after the holder's next call."""
+        fence = (now, self._connection_id, self._attempt)
+        return tasks.is_held_by(*fence) or tasks.can_resume(*fence)
+
+    def has_finished(self, now: Task) -> bool:
+        """Return whether the attempt itself has handed the task on, or declined it."""
+        if tasks.is_completed_by(now, self._connection_id, self._attempt):
+            return True
+        is_last = now.attempt == self._attempt and now.last_holder == self._connection_id
+        return is_last and now.status == tasks.QUARANTINED
+
+
 def resolve_pause(
     own_result: CommandResult | None, ended: ExitStatus | None, now: float, limits: Limits
 ) -> RunOutcome | None:
@@ -52,26 +72,6 @@ def resolve_pause(
         else f"It is rate-limited until {until}"
     )
     return RunOutcome(kind=PAUSED, detail=f"{cause}: {own_result.reason}".rstrip(": "), exit=ended, until=until)
-
-
-class OwnershipCheck:
-    """One attempt at a task under one connection."""
-
-    def __init__(self, task: Task, connection_id: str) -> None:
-        self._attempt = task.attempt
-        self._connection_id = connection_id
-
-    def is_owner(self, now: Task) -> bool:
-        """Return whether the attempt holds the task, or would hold it again after the holder's next call."""
-        fence = (now, self._connection_id, self._attempt)
-        return tasks.is_held_by(*fence) or tasks.can_resume(*fence)
-
-    def has_finished(self, now: Task) -> bool:
-        """Return whether the attempt itself has handed the task on, or declined it."""
-        if tasks.is_completed_by(now, self._connection_id, self._attempt):
-            return True
-        is_last = now.attempt == self._attempt and now.last_holder == self._connection_id
-        return is_last and now.status == tasks.QUARANTINED
 
 
 def loss_reason(task: Task) -> str:

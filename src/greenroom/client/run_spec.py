@@ -1,4 +1,4 @@
-"""Defines what to run for a task: the command, its directory and environment, and the folder of its files."""
+"""Defines what to run for a task: the command, its directory and environment, its files, and who gets its output."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -37,7 +37,7 @@ from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import Assignment, Assignments, MachineHeartbeatReply
 from greenroom.wire.requests import AgentReport, ReportBatch
 
-log = logging.getLogger("greenroom.daemon")
+log = logging.getLogger("greenroom.daemon.daemon")
 
 FINAL_REPORTS_S_MAX = 2.0
 """Seconds for which a stopping daemon tries to send its last reports; the outbox keeps the reports that are left."""

@@ -1,5 +1,6 @@
 """The outbox: reports that the server does not have yet, kept on disk in their order.
 
+Reports that belong together are one entry, in one file.
 Option: at most `facts_waiting_max` reports are kept. Limits: when it is full, the oldest report is dropped; reports
 that only memory holds, since the disk is full, are lost with the process.
 """

@@ -1,4 +1,4 @@
-"""Keeps one resident process alive in a role.
+"""Keeps one resident process alive in a role: starts it, watches it, and reads its result when it has ended.
 
 A runner is one start of the process: both end together, and the next start gets a new runner. The process claims its
 tasks with the connection id of the runner's participant; the daemon's heartbeats keep that participant present.
@@ -27,6 +27,9 @@ from greenroom.wire.replies import Assignment, TaskRef
 log = logging.getLogger("greenroom.daemon.resident_runner")
 
 ROLE_TAKEN_AWAY = "the role was taken away before the process ended"
+
+DATA_FOLDER = "agent"
+RESULT_FILE = "result.json"
 
 
 class ResidentRunner(RoleRunner):
@@ -146,10 +149,6 @@ class ResidentRunner(RoleRunner):
         detail = too_long or describe_end(premises, resident, result, ended)
         log.warning("process ended: %s: %s", self._thread.name, detail)
         self._end_participant(lambda: self._reporter.report_failure(detail, None, ended))
-
-
-DATA_FOLDER = "agent"
-RESULT_FILE = "result.json"
 
 
 def record_resident(premises: DaemonContext, book: ResidentRecords, wish: Assignment, connection_id: str) -> Resident:

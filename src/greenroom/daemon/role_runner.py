@@ -1,7 +1,8 @@
 """Runs one participant of this daemon in one role, in a thread: join, work, report how it ended, leave.
 
-`worker.WorkerSeat` and `resident.ResidentSeat` define the work. A role runner ends with its participant; the next
-participant of the role gets a new runner. A runner can also adopt the participant of an earlier daemon.
+`task_runner.TaskRunner` and `resident_runner.ResidentRunner` define the work; `RoleMembership` is the membership as the
+server has it. A role runner ends with its participant; the next participant of the role gets a new runner. A runner can
+also adopt the participant of an earlier daemon.
 """
 
 import logging
@@ -26,6 +27,8 @@ log = logging.getLogger("greenroom.daemon.role_runner")
 ReplyT = TypeVar("ReplyT")
 
 POLL_EVERY_S = 0.2
+
+TAKEN_OVER = "another participant took over the role"
 
 
 class RoleRunner(ABC):
@@ -197,13 +200,11 @@ class RoleRunner(ABC):
             self._on_end()
 
 
-log = logging.getLogger("greenroom.daemon.role_runner")
-
-TAKEN_OVER = "another participant took over the role"
-
-
 class RoleMembership:
-    """One participant. `is_taken`: it has joined, as far as the server answered, and has not left since."""
+    """The membership of one participant in a role, as the server has it.
+
+    `is_taken`: it has joined, as far as the server answered, and has not left since.
+    """
 
     def __init__(self, room: str, role: str, connection_id: str, is_taken: bool = False) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id

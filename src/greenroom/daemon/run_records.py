@@ -1,4 +1,7 @@
-"""The records of runs on disk, from which the next daemon adopts or ends the runs of a killed one."""
+"""The records of runs and of resident processes on disk.
+
+From them the next daemon adopts or ends the runs and processes of a killed one.
+"""
 
 import logging
 from collections.abc import Callable, Collection, Iterator
@@ -17,6 +20,8 @@ from greenroom.wire.replies import Assignment, ClaimedTask
 
 FREE_BYTES_MIN = 64 * 1024
 """The free space without which no run starts: a run writes files too."""
+
+log = logging.getLogger("greenroom.daemon.run_records")
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +89,6 @@ class RunRecords:
 
     def _file(self, run: RunRecord) -> Path:
         return self._folder / f"{run.task}.{run.attempt}.json"
-
-
-log = logging.getLogger("greenroom.daemon.run_records")
 
 
 class Resident(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,7 @@
-"""The daemon's link to its server: address, token and registration of the machine."""
+"""The daemon's link to its server: the address, the machine's current token, and the registration of the machine.
+
+A registration has the machine's name, the harnesses that it can run now, and its labels.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +14,11 @@ from greenroom.domain.errors import Refused, Unauthorized, Unavailable
 from greenroom.domain.limits import Limits
 from greenroom.process.agent_clis import filter_unused, find_agent_clis
 from greenroom.wire.requests import PutMachine
+
+log = logging.getLogger("greenroom.daemon.server_link")
+
+FOUND_LABEL = "found"
+"""The label that names the agent CLIs which are installed, but which no harness of the configuration runs."""
 
 
 class ServerLink:
@@ -123,12 +131,6 @@ class MachineTransport:
                 UNREACHABLE,
             )
         return {**headers, "Authorization": f"Bearer {token}"}
-
-
-log = logging.getLogger("greenroom.daemon")
-
-FOUND_LABEL = "found"
-"""The label that names the agent CLIs which are installed, but which no harness of the configuration runs."""
 
 
 class MachineRegistration:

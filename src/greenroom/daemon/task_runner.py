@@ -1,4 +1,7 @@
-"""Runs the command of a role once for each task: claim, run, report."""
+"""Runs the command of a role once for each task: claim, prepare the run, run, report.
+
+A run is prepared from a claimed task, or from the record of an earlier daemon.
+"""
 
 import logging
 import threading
@@ -23,6 +26,9 @@ from greenroom.process.identity import ProcessIdentity
 from greenroom.wire.replies import Assignment, ClaimedTask, JoinReply, TaskRef
 
 log = logging.getLogger("greenroom.daemon.task_runner")
+
+REDACTED = "kept elsewhere"
+"""Replaces a task's text and token in the record of a run: the text is in the run's folder, the token in no file."""
 
 
 class TaskRunner(RoleRunner):
@@ -203,10 +209,6 @@ def end_task_run(errand: TaskRun, reason: str, is_lost: bool) -> None:
         errand.supersede(f"{TAKEN_OVER.capitalize()}.")
     else:
         errand.stop(reason)
-
-
-REDACTED = "kept elsewhere"
-"""Replaces a task's text and token in the record of a run: the text is in the run's folder, the token in no file."""
 
 
 def prepare_run(premises: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:

@@ -1,10 +1,18 @@
-"""The heartbeat policy of clients: when to beat, retry, rejoin, renew a claim and stop. It decides; the caller acts.
+"""The policy of clients for heartbeats and long polls: when to send, retry, rejoin and stop.
 
-A `Presence` records what happened (`answered`, `failed`, `woke`) and gives the next call and its time. Its time is the
-boot-time clock, which counts sleep: when a machine wakes, the next beat is overdue and is sent at once.
+It decides; the caller acts.
+
+A `HeartbeatPolicy` records what happened (`record_answer`, `record_failure`, `record_wake`) and gives the next call and
+its time. Its time is the boot-time clock, which counts sleep: when a machine wakes, the next beat is overdue and is
+sent at once.
+
+A `LongPollPolicy` says how long a claim, or a daemon's request for assignments, may wait in the server, and when it is
+sent again. When a server stops, all these calls fail at one moment, and must not all return at one moment. Where the
+server has reported many clients, each call is therefore sent again at a random time of its own. Waits also differ in
+length, so that calls that once arrived together do not arrive together for ever.
 
 Options: `heartbeat_interval_s` and `heartbeat_ttl_s` for an agent, `daemon_heartbeat_interval_s` and
-`daemon_heartbeat_ttl_s` for a daemon; `request_timeout_s` and `retry_pause_s` for both.
+`daemon_heartbeat_ttl_s` for a daemon; `request_timeout_s`, `retry_pause_s` and `claim_wait_max_s` for both.
 """
 
 import msgspec
@@ -27,6 +35,9 @@ STOP_REFUSED = "stop_refused"
 REFUSED = "refused"
 PAUSE_SHARE_MIN = 0.05
 """The shortest pause before the next beat, as a share of the interval, whatever the server answers."""
+
+WAIT_SPREAD = 0.15
+"""By how much of the longest wait the waits differ."""
 
 
 class HeartbeatPolicy(msgspec.Struct, kw_only=True):
@@ -138,44 +149,8 @@ class HeartbeatPolicy(msgspec.Struct, kw_only=True):
         return notices
 
 
-def agent_heartbeat_policy(limits: Limits) -> HeartbeatPolicy:
-    """Return the presence of an agent that sends its own heartbeats."""
-    return _presence(limits, limits.heartbeat_interval_s, limits.heartbeat_ttl_s, JOIN)
-
-
-def daemon_heartbeat_policy(limits: Limits) -> HeartbeatPolicy:
-    """Return the presence of a machine's daemon, which joins by registering."""
-    return _presence(limits, limits.daemon_heartbeat_interval_s, limits.daemon_heartbeat_ttl_s, JOIN)
-
-
-def retry_pause_s(longest_s: float, spread_retries: bool, was_failing: bool, fraction: float) -> float:
-    """Return the seconds before a call that did not reach the server is retried: random, and at most `longest_s`.
-
-    Where the server has reported many clients (`is_crowded`), the first pause is random and every later one is the
-    longest. The first pause spreads the clients and the later ones keep them spread, so that equally many retry in each
-    second, whenever the server comes back. With a new random pause each time, most would be about to retry at any
-    moment.
-    """
-    return longest_s if spread_retries and was_failing else longest_s * fraction
-
-
-def _presence(limits: Limits, interval_s: float, ttl_s: float, call: str) -> HeartbeatPolicy:
-    return HeartbeatPolicy(
-        interval_s=interval_s,
-        ttl_s=ttl_s,
-        timeout_s=limits.request_timeout_for(interval_s),
-        pause_s_max=limits.retry_pause_for(interval_s),
-        spread_pause_s_max=limits.retry_pause_for(interval_s, spread_retries=True),
-        next_call=call,
-    )
-
-
-WAIT_SPREAD = 0.15
-"""By how much of the longest wait the waits differ."""
-
-
 class LongPollPolicy(msgspec.Struct, kw_only=True):
-    """The state of one such call. Times are seconds; each `fraction` is a new random number in [0, 1)."""
+    """The state of one repeated long poll. Times are seconds; each `fraction` is a new random number in [0, 1)."""
 
     wait_s_max: float
     pause_s_max: float
@@ -207,8 +182,40 @@ class LongPollPolicy(msgspec.Struct, kw_only=True):
         return self.spread_return_s_max * fraction
 
 
+def agent_heartbeat_policy(limits: Limits) -> HeartbeatPolicy:
+    """Return the policy of an agent that sends its own heartbeats."""
+    return _presence(limits, limits.heartbeat_interval_s, limits.heartbeat_ttl_s, JOIN)
+
+
+def daemon_heartbeat_policy(limits: Limits) -> HeartbeatPolicy:
+    """Return the policy of a machine's daemon, which joins by registering."""
+    return _presence(limits, limits.daemon_heartbeat_interval_s, limits.daemon_heartbeat_ttl_s, JOIN)
+
+
+def retry_pause_s(longest_s: float, spread_retries: bool, was_failing: bool, fraction: float) -> float:
+    """Return the seconds before a call that did not reach the server is retried: random, and at most `longest_s`.
+
+    Where the server has reported many clients (`spread_retries`), the first pause is random and every later one is the
+    longest. The first pause spreads the clients and the later ones keep them spread, so that equally many retry in each
+    second, whenever the server comes back. With a new random pause each time, most would be about to retry at any
+    moment.
+    """
+    return longest_s if spread_retries and was_failing else longest_s * fraction
+
+
+def _presence(limits: Limits, interval_s: float, ttl_s: float, call: str) -> HeartbeatPolicy:
+    return HeartbeatPolicy(
+        interval_s=interval_s,
+        ttl_s=ttl_s,
+        timeout_s=limits.request_timeout_for(interval_s),
+        pause_s_max=limits.retry_pause_for(interval_s),
+        spread_pause_s_max=limits.retry_pause_for(interval_s, spread_retries=True),
+        next_call=call,
+    )
+
+
 def make_long_poll_policy(limits: Limits, interval_s: float, wait_s_max: float | None = None) -> LongPollPolicy:
-    """Return the policy for a client that beats every `interval_s`; a call waits at most for what that allows."""
+    """Return the policy for the long polls of a client that beats every `interval_s`, which limits each wait."""
     longest_s = limits.claim_wait_for(interval_s)
     crowd_pause_s = limits.retry_pause_for(interval_s, spread_retries=True)
     return LongPollPolicy(

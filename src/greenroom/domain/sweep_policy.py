@@ -1,12 +1,17 @@
-"""The sweep policy: whether a round may expire leases, and what one round records.
+"""The sweep policy: whether a round may expire leases, what one round records, and what counts as a mass silence.
 
-Options: `heartbeat_ttl_s`, `daemon_heartbeat_ttl_s` and `task_lost_after_s`.
+A mass silence is many clients falling silent together. The cause is then probably the server or its network.
+Options: `heartbeat_ttl_s`, `daemon_heartbeat_ttl_s` and `task_lost_after_s`. Limits: a mass silence counts only
+machines, and agents that send their own heartbeats; a silence of fewer than three clients is never one.
 """
 
 import msgspec
 
 from greenroom.domain.lease import was_server_absent
 from greenroom.domain.limits import Limits
+
+SILENT_MIN = 3
+"""With fewer silent clients than this, the cause is taken to be the clients themselves."""
 
 
 class SweepBatch(msgspec.Struct, frozen=True):
@@ -49,10 +54,6 @@ def select_batch(due: SweepBatch, batch_max: int) -> SweepBatch:
 def task_release_at(now: float, limits: Limits) -> float:
     """Return when a task whose holder's lease ends at `now` becomes claimable again, in monotonic seconds."""
     return now + limits.task_lost_after_s
-
-
-SILENT_MIN = 3
-"""With fewer silent clients than this, the cause is taken to be the clients themselves."""
 
 
 def is_mass_silence(silent: int, beating: int) -> bool:

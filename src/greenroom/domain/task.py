@@ -1,6 +1,7 @@
-"""Defines a task: the one table of its moves, and the fences of its attempts.
+"""Defines a task: the table of its state transitions, which attempt may act for it, and when a queued one is promoted.
 
-Every change of a task's state is in `TRANSITIONS`. The diagram in the docs is drawn from it.
+Every change of a task's state is in `TRANSITIONS`; the diagram in the docs is drawn from it. A room works on at most
+`max_requests` requests at a time (`initial_state`, `free_slots`).
 """
 
 import msgspec

@@ -1,4 +1,4 @@
-"""Builds the environment of a command from a list of allowed variables.
+"""Prepares a command: builds its environment from a list of allowed variables, and checks that its program exists.
 
 The environment is never inherited as a whole: what a daemon was started with (other tokens, the address of a
 development server, the variables of the agent that started it) must not reach the agents that it runs.

@@ -1,6 +1,6 @@
-"""The files in the folder of a run: their names, and how they are read.
+"""Names and reads the files in the folder of a run, and reads the output of its command as text of a limited size.
 
-`wrapper.py` writes them, and cannot import this module, since it is a program of its own.
+`shim.py` writes them, and cannot import this module, since it is a program of its own.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Streams events to clients as server-sent events (SSE).
+"""Streams events to clients as server-sent events (SSE), for as long as the client may read them.
 
-A reader is a cursor, not a queue: it takes the next page when the one before has been sent, from the feed's memory or,
-when it is too far behind for that, from the store. A slow reader costs other clients nothing.
+A reader is a cursor, not a queue: it takes the next page when the one before has been sent, from the event buffer in
+memory or, when it is too far behind for that, from the store. A slow reader costs other clients nothing.
 
 Settings: `stream_page` (events per page), `stream_comment_s` (seconds of silence until a comment is sent). Metric:
 `greenroom_streams`.
@@ -25,7 +25,7 @@ from greenroom.store import event_log, retention
 from greenroom.store.transaction import Reader
 from greenroom.wire.requests import INTEGER_MAX
 
-logger = logging.getLogger("greenroom.server")
+logger = logging.getLogger("greenroom.server.event_stream")
 
 EVENT_STREAM: Final = "text/event-stream"
 KEEPALIVE: Final = b": still here\n\n"
@@ -132,26 +132,6 @@ class Subscriber:
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number(event), event.type.encode(), data)
 
 
-def accepts_stream(request: Request[None]) -> bool:
-    """Return whether the client accepts a stream (`text/event-stream`) instead of a list."""
-    return EVENT_STREAM in (request.raw.header(b"accept") or "")
-
-
-def stream_response(server: ServerContext, request: Request[None], stream: str | None) -> Stream:
-    """Answer with the events after the client's cursor, as a stream.
-
-    The cursor is Last-Event-ID, which a browser sends when it reconnects, or else the query's `after`. Raises Unusable
-    for a Last-Event-ID that is no number. `stream` is None for all streams.
-    """
-    last_id = (request.raw.header(b"last-event-id") or "").strip()
-    if last_id and not (last_id.isascii() and last_id.isdigit() and int(last_id) <= INTEGER_MAX):
-        raise Unusable(f"Invalid Last-Event-ID {last_id[:40]!r}.", "Send the `id` of the last event, or leave it out.")
-    cursor = int(last_id) if last_id else request.query.after
-    return Stream(
-        Subscriber(server, request.principal, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS
-    )
-
-
 class StreamPermission:
     """A token's right to read one stream, or all streams (None).
 
@@ -181,3 +161,23 @@ class StreamPermission:
         except (NotFound, Refused):
             return False
         return True
+
+
+def accepts_stream(request: Request[None]) -> bool:
+    """Return whether the client accepts a stream (`text/event-stream`) instead of a list."""
+    return EVENT_STREAM in (request.raw.header(b"accept") or "")
+
+
+def stream_response(server: ServerContext, request: Request[None], stream: str | None) -> Stream:
+    """Answer with the events after the client's cursor, as a stream.
+
+    The cursor is Last-Event-ID, which a browser sends when it reconnects, or else the query's `after`. Raises Unusable
+    for a Last-Event-ID that is no number. `stream` is None for all streams.
+    """
+    last_id = (request.raw.header(b"last-event-id") or "").strip()
+    if last_id and not (last_id.isascii() and last_id.isdigit() and int(last_id) <= INTEGER_MAX):
+        raise Unusable(f"Invalid Last-Event-ID {last_id[:40]!r}.", "Send the `id` of the last event, or leave it out.")
+    cursor = int(last_id) if last_id else request.query.after
+    return Stream(
+        Subscriber(server, request.principal, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS
+    )

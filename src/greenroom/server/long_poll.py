@@ -1,7 +1,10 @@
 """Long polls: an agent's claim waits for a task, a daemon's poll waits for new assignments.
 
-A poll reads the state, waits for a signal, and reads again. It subscribes to the signal before the first read, so that
-no change in between is missed. It ends at the latest when the server stops or the client disconnects.
+A poll reads the state, waits for a notification, and reads again. It subscribes before the first read, so that no
+change in between is missed. It ends at the latest when the server stops or the client disconnects.
+
+Neither uvicorn nor Litestar cancels the handler of a client that has disconnected. So each poll watches its connection
+(`watch_disconnect`), and a claim checks it before it assigns a task.
 
 Settings: `claim_wait_max_s`, `wishes_wait_max_s`. Metric: `greenroom_waits`.
 """

@@ -1,6 +1,7 @@
-"""Builds the API's OpenAPI 3.1 document from the table of calls.
+"""Builds the API's OpenAPI 3.1 document from the table of calls, with the links between calls.
 
-The schemas are msgspec's own, because msgspec decodes and encodes the bodies.
+The schemas are msgspec's own, because msgspec decodes and encodes the bodies. A link says which values of one call and
+its response the next call takes; calls are named by their operation ids, values by OpenAPI's runtime expressions.
 """
 
 import re
@@ -25,6 +26,40 @@ KEY_PARAMETER: Final = {
     "description": "For 24 hours, a request repeated with the same key and the same body is carried out once.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
+
+PARAMETER: Final = re.compile(r"\{(\w+)\}")
+
+CONNECTION: Final = "$request.body#/connection_id"
+
+PATH_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "create_room": {"room": "$response.body#/id", "role": "$request.body#/roles/0"},
+    "send_message": {"task": "$response.body#/task/id"},
+    "add_to_backlog": {"task": "$response.body#/id"},
+    "join": {"role": "$request.path.role", "room": "$request.path.room"},
+    "claim_task": {"task": "$response.body#/id", "room": "$request.path.room"},
+    "hand_off_task": {"task": "$response.body#/next_task"},
+    "complete_task": {"task": "$response.body#/promoted"},
+    "decline_task": {"task": "$response.body#/id"},
+    "register_machine": {"machine": "$request.path.machine"},
+}
+"""By call: values of its request or response, under the path parameter of a following call that takes them.
+
+The first entry is what the call is about.
+"""
+
+BODY_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "create_room": {"role": "$request.body#/roles/0", "sender": USER, "to": "$request.body#/roles/0"},
+    "join": {"role": "$request.path.role", "connection_id": CONNECTION},
+    "claim_task": {
+        "role": "$request.body#/role",
+        "connection_id": CONNECTION,
+        "attempt": "$response.body#/attempt",
+        "to": USER,
+    },
+    "decline_task": {"connection_id": CONNECTION, "attempt": "$request.body#/attempt"},
+    "register_machine": {"machine": "$request.path.machine"},
+}
+"""By call: values or constants under the body field of a following call that takes them, if it has that field."""
 
 
 def build_document(operations: Iterable[Endpoint]) -> bytes:
@@ -103,41 +138,6 @@ def describe_responses(call: Endpoint, schema_of: dict[str, Any]) -> dict[str, A
 def describe_problem(status: int, schema_of: dict[str, Any]) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
     return {"description": f"{phrase}.", "content": {CONTENT_TYPE: {"schema": schema_of[repr(Problem)]}}}
-
-
-PARAMETER: Final = re.compile(r"\{(\w+)\}")
-
-CONNECTION: Final = "$request.body#/connection_id"
-
-PATH_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
-    "create_room": {"room": "$response.body#/id", "role": "$request.body#/roles/0"},
-    "send_message": {"task": "$response.body#/task/id"},
-    "add_to_backlog": {"task": "$response.body#/id"},
-    "join": {"role": "$request.path.role", "room": "$request.path.room"},
-    "claim_task": {"task": "$response.body#/id", "room": "$request.path.room"},
-    "hand_off_task": {"task": "$response.body#/next_task"},
-    "complete_task": {"task": "$response.body#/promoted"},
-    "decline_task": {"task": "$response.body#/id"},
-    "register_machine": {"machine": "$request.path.machine"},
-}
-"""By call: values of its request or response, under the path parameter of a following call that takes them.
-
-The first entry is what the call is about.
-"""
-
-BODY_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
-    "create_room": {"role": "$request.body#/roles/0", "sender": USER, "to": "$request.body#/roles/0"},
-    "join": {"role": "$request.path.role", "connection_id": CONNECTION},
-    "claim_task": {
-        "role": "$request.body#/role",
-        "connection_id": CONNECTION,
-        "attempt": "$response.body#/attempt",
-        "to": USER,
-    },
-    "decline_task": {"connection_id": CONNECTION, "attempt": "$request.body#/attempt"},
-    "register_machine": {"machine": "$request.path.machine"},
-}
-"""By call: values or constants under the body field of a following call that takes them, if it has that field."""
 
 
 def build_links(call: Endpoint, calls: Iterable[Endpoint]) -> dict[str, Any]:

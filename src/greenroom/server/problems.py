@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from greenroom.domain.errors import GreenroomError
 from greenroom.wire.problems import CONTENT_TYPE, Problem, encode_error, make_problem
 
-logger = logging.getLogger("greenroom.server")
+logger = logging.getLogger("greenroom.server.problems")
 
 RETRY_AFTER_S: Final = "1"
 VALIDATION_MESSAGE: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>.+)`)?$", re.DOTALL)

@@ -33,7 +33,7 @@ from greenroom.settings.database import check_database_url
 from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
-logger = logging.getLogger("greenroom.server")
+logger = logging.getLogger("greenroom.server.run")
 
 DONE: Final = 0
 FAILED: Final = 1

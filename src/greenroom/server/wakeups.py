@@ -1,6 +1,9 @@
-"""Flags on the event loop, and waiting for the first of several.
+"""Wakes coroutines on the event loop: flags, a broadcast after each commit, and the results of the writer's batches.
 
-With asyncio's own Event, waiting for one of four takes four tasks, and each claim waits for four.
+With asyncio's own Event, waiting for one of four takes four tasks, and each claim waits for four; so `Flag` and
+`wait_any` replace it. The writer's thread calls `Broadcast.notify`, and many coroutines may wait: all calls that come
+before the loop handles them cost one wake-up of the loop, however many coroutines wait, so the number of waiters does
+not slow the writer down. Results are delivered with one wake-up for each batch.
 """
 
 import asyncio
@@ -40,30 +43,6 @@ class Flag:
     def remove_waiter(self, future: "asyncio.Future[None]") -> None:
         """Do not resolve that future any more."""
         self._waiters.discard(future)
-
-
-async def wait_any(*flags: Flag, timeout_s: float | None = None) -> None:
-    """Wait until one of the flags is set, for at most `timeout_s` seconds (None: no limit)."""
-    if any(flag.is_set() for flag in flags):
-        return
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    for flag in flags:
-        flag.add_waiter(future)
-    timer = loop.call_later(timeout_s, resolve_future, future) if timeout_s is not None else None
-    try:
-        await future
-    finally:
-        for flag in flags:
-            flag.remove_waiter(future)
-        if timer is not None:
-            timer.cancel()
-
-
-def resolve_future(future: "asyncio.Future[None]") -> None:
-    """Resolve a future, unless it is done already."""
-    if not future.done():
-        future.set_result(None)
 
 
 class Broadcast:
@@ -119,3 +98,27 @@ class ResultDelivery:
             yield
         finally:
             self._loop = None
+
+
+async def wait_any(*flags: Flag, timeout_s: float | None = None) -> None:
+    """Wait until one of the flags is set, for at most `timeout_s` seconds (None: no limit)."""
+    if any(flag.is_set() for flag in flags):
+        return
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    for flag in flags:
+        flag.add_waiter(future)
+    timer = loop.call_later(timeout_s, resolve_future, future) if timeout_s is not None else None
+    try:
+        await future
+    finally:
+        for flag in flags:
+            flag.remove_waiter(future)
+        if timer is not None:
+            timer.cancel()
+
+
+def resolve_future(future: "asyncio.Future[None]") -> None:
+    """Resolve a future, unless it is done already."""
+    if not future.done():
+        future.set_result(None)

@@ -3,6 +3,11 @@
 The heartbeat of a connected machine is answered from memory. A heartbeat that changes something (the machine was
 disconnected, the incarnation is new, an agent must become present again, the daemon leaves) goes through the store and
 is answered after the commit.
+
+Two daemons that run for one machine are detected here, too. The newest incarnation owns the machine. A heartbeat of an
+older incarnation on a connection that is still open is not a delayed one of a daemon that has ended: a second daemon is
+running, mostly because a disk was copied. The alert for it stays until no older incarnation was heard for
+`clone_told_s` seconds; a restart of the server begins that time again.
 """
 
 from collections.abc import Callable
@@ -35,13 +40,15 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
+CLONE_ALERT_PREFIX = "cloned:"
+
 
 def renew_machine(
     world: ServiceContext, caller: Principal, machine_id: str, request: MachineHeartbeat
 ) -> MachineHeartbeatReply | None:
     """Renew a machine's lease and answer a verdict for each of its agents, from memory.
 
-    None when the heartbeat needs the store: then call `reconnect`. Raises Refused.
+    None when the heartbeat needs the store: then call `process_heartbeat`. Raises Refused.
     """
     if not callers.may_act_as_machine(caller, machine_id):
         raise authorization.forbidden_error()
@@ -86,8 +93,8 @@ def process_heartbeat(
 ) -> MachineHeartbeatReply:
     """Process a heartbeat that changes something: connects the machine and its agents in one transaction.
 
-    `is_gone` returns whether the sender has closed its connection by now. A heartbeat of an older incarnation is
-    answered `superseded` and changes nothing else.
+    `is_disconnected` returns whether the sender has closed its connection by now. A heartbeat of an older incarnation
+    is answered `superseded` and changes nothing else.
     """
     machine = authorization.get_machine(tx, caller, machine_id)
     epoch = machines.get_incarnation_epoch(tx, machine.id, request.incarnation)
@@ -217,9 +224,6 @@ def grant_machine_lease(world: ServiceContext, machine: Machine) -> None:
     alerts.clear_silence(world, machine.id)
 
 
-CLONE_ALERT_PREFIX = "cloned:"
-
-
 def record_older_incarnation(world: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
     """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
     key, clones = CLONE_ALERT_PREFIX + machine.id, world.sweep.older_daemon_seen_at
@@ -238,7 +242,7 @@ def record_older_incarnation(world: ServiceContext, tx: Transaction, machine: Ma
 
 
 def resolve_clone_alert(world: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
-    """Resolve the alert for a machine."""
+    """Resolve the alert about two daemons of a machine."""
     alerts.resolve_alert(tx, CLONE_ALERT_PREFIX + machine, cause)
     tx.on_commit(partial(stop_watching, world, machine))
 
@@ -264,7 +268,7 @@ def restart_clone_waits(world: ServiceContext, now: float) -> None:
 
 
 def restore_clone_alerts(world: ServiceContext, reader: Reader) -> None:
-    """Restore the raised alerts after a restart of the server; each wait begins again."""
+    """Restore the raised alerts about two daemons after a restart of the server; each wait begins again."""
     now = world.clock.monotonic()
     for alert in stored_alerts.list_all(reader):
         if alert.key.startswith(CLONE_ALERT_PREFIX):

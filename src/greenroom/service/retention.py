@@ -22,7 +22,7 @@ from greenroom.service.context import ServiceContext
 from greenroom.store import retention
 from greenroom.store.transaction import Reader, Transaction
 
-logger = logging.getLogger("greenroom.retention")
+logger = logging.getLogger("greenroom.service.retention")
 
 Step = Callable[[ServiceContext, Transaction, int], int]
 """Deletes at most about as many rows as given, and returns how many it went through; 0 when nothing is left."""

@@ -1,4 +1,9 @@
-"""Creates, closes, deletes, lists and shows rooms, and makes the tokens of their roles."""
+"""Creates, changes, closes, deletes, lists and shows rooms, and makes the tokens of their roles.
+
+A change covers a room's name, its roles, its entry role and the number of requests that it works on at a time. A
+removed role keeps its row in the store. So its epoch and generation continue to rise if it is added again, and late
+results of its attempts are still kept.
+"""
 
 from functools import partial
 
@@ -28,6 +33,8 @@ from greenroom.store import participants, retention, rooms, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import RoomView, TokenReply
 from greenroom.wire.requests import ChangeRoom, CreateRoom, GiveReason
+
+CHANGEABLE_FIELDS = ("name", "roles", "entry_role", "max_requests")
 
 
 def create(world: ServiceContext, tx: Transaction, caller: Principal, request: CreateRoom) -> RoomView:
@@ -129,9 +136,6 @@ def make_token(world: ServiceContext, reader: Reader, caller: Principal, room_na
         raise authorization.forbidden_error()
     room, role = authorization.get_joinable_role(reader, caller, room_name, role_name)
     return TokenReply(world.tokens.make_agent_token(room.id, role.name))
-
-
-CHANGEABLE_FIELDS = ("name", "roles", "entry_role", "max_requests")
 
 
 def change_room(

@@ -1,4 +1,4 @@
-"""Checks texts that clients send: their length, and characters that cannot be stored."""
+"""Checks texts that clients send (their length, and characters that cannot be stored) and the names of new rooms."""
 
 from greenroom.domain.errors import Conflict, Unusable
 from greenroom.domain.ids import check_name

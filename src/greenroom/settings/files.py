@@ -1,4 +1,7 @@
-"""Reads and writes small files that only their owner can read. Writes are atomic."""
+"""Reads and writes small files that only their owner can read, and measures the size of files and folders.
+
+Writes are atomic.
+"""
 
 import contextlib
 import os

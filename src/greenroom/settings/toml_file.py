@@ -1,4 +1,7 @@
-"""Reads a TOML file into a record, strictly. Errors name the file and the key."""
+"""Reads a TOML file into a record, strictly, and replaces the placeholders in it: `{python}`, `{here}` and `~`.
+
+Errors name the file and the key.
+"""
 
 import sys
 import tomllib

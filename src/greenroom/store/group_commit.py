@@ -26,7 +26,7 @@ from greenroom.store.engine import CommitInDoubt, Cursor, Engine
 from greenroom.store.read_cache import ReadCache
 from greenroom.store.transaction import Transaction
 
-logger = logging.getLogger("greenroom.store")
+logger = logging.getLogger("greenroom.store.group_commit")
 
 T = TypeVar("T")
 Mutation = Callable[[Transaction], T]

@@ -1,4 +1,7 @@
-"""Converts rows to records (msgspec structs) and records to statement parameters."""
+"""Converts rows to records (msgspec structs) and records to statement parameters, and resolves the cursor of a list.
+
+A cursor is the id of an item; it resolves to the row number after which the next page begins.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar

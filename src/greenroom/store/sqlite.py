@@ -23,7 +23,7 @@ from greenroom.store.migrations import runner
 from greenroom.store.migrations.runner import store_unusable_error
 from greenroom.store.read_pool import ReadPool
 
-logger = logging.getLogger("greenroom.store")
+logger = logging.getLogger("greenroom.store.sqlite")
 
 DIALECT: Final[Dialect] = sqlite.dialect(paramstyle="qmark")
 CACHED_STATEMENTS_MAX: Final = 512

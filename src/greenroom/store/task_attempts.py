@@ -1,4 +1,7 @@
-"""Stores former attempts at tasks (the participant that had each) and late results."""
+"""Stores what belongs to the attempts at a task: the participant of each former attempt, late results, and notes.
+
+A note is a text by a user for the agent that holds the task.
+"""
 
 from sqlalchemy import Column, Index, Named, Table, TypedColumns, bindparam, delete, func, insert, select
 
@@ -30,12 +33,26 @@ class LateResultColumns(TypedColumns):
     at: Named[str] = Column(TEXT)
 
 
+class NoteColumns(TypedColumns):
+    """`num` is the order in which notes were written; `attempt` is the one that held the task then, if any."""
+
+    num: Named[int] = Column(INTEGER, primary_key=True)
+    task: Named[str] = Column(TEXT)
+    attempt: Named[int | None] = Column(INTEGER, nullable=True)
+    by: Named[str] = Column(TEXT)
+    text: Named[str] = Column(TEXT)
+    at: Named[str] = Column(TEXT)
+
+
 attempts = Table("attempts", metadata, AttemptColumns, **STRICT)
 late_results = Table("late_results", metadata, LateResultColumns, **STRICT)
+notes = Table("notes", metadata, NoteColumns, **STRICT)
 Index("ix_late_results_task", late_results.c.task, late_results.c.num)
+Index("ix_notes_task", notes.c.task, notes.c.num)
 
 FIELDS = ("task", "attempt", "connection_id", "ended_at")
 LATE_RESULT_FIELDS = LateResult.__struct_fields__
+NOTE_FIELDS = Note.__struct_fields__
 
 _oldest = late_results.alias()
 _attempt = bindparam("attempt", type_=INTEGER)
@@ -61,8 +78,14 @@ DELETE_OLDEST_LATE = Statement(
         .scalar_subquery()
     )
 )
+ADD_NOTE = Statement(insert(notes).values(bind_columns(notes, ("task", *NOTE_FIELDS))))
+NOTES_OF_TASK = Statement(
+    select(*(notes.c[name] for name in NOTE_FIELDS)).where(notes.c.task == bindparam("task")).order_by(notes.c.num),
+    cached=True,
+)
 
 _read_late = row_decoder(LateResult, LATE_RESULT_FIELDS)
+_read_note = row_decoder(Note, NOTE_FIELDS)
 
 
 def add(tx: Transaction, task: str, attempt: int, connection_id: str, ended_at: str) -> None:
@@ -91,30 +114,6 @@ def delete_oldest_late_result(tx: Transaction, task: str, attempt: int) -> None:
     tx.execute(DELETE_OLDEST_LATE, task=task, attempt=attempt)
 
 
-class NoteColumns(TypedColumns):
-    """`num` is the order in which notes were written; `attempt` is the one that held the task then, if any."""
-
-    num: Named[int] = Column(INTEGER, primary_key=True)
-    task: Named[str] = Column(TEXT)
-    attempt: Named[int | None] = Column(INTEGER, nullable=True)
-    by: Named[str] = Column(TEXT)
-    text: Named[str] = Column(TEXT)
-    at: Named[str] = Column(TEXT)
-
-
-notes = Table("notes", metadata, NoteColumns, **STRICT)
-Index("ix_notes_task", notes.c.task, notes.c.num)
-
-NOTE_FIELDS = Note.__struct_fields__
-ADD_NOTE = Statement(insert(notes).values(bind_columns(notes, ("task", *NOTE_FIELDS))))
-OF_TASK = Statement(
-    select(*(notes.c[name] for name in NOTE_FIELDS)).where(notes.c.task == bindparam("task")).order_by(notes.c.num),
-    cached=True,
-)
-
-_read = row_decoder(Note, NOTE_FIELDS)
-
-
 def add_note(tx: Transaction, task: str, note: Note) -> None:
     """Add a note."""
     tx.execute_deferred(ADD_NOTE, task=task, **encode_fields(note, NOTE_FIELDS))
@@ -122,4 +121,4 @@ def add_note(tx: Transaction, task: str, note: Note) -> None:
 
 def list_notes(reader: Reader, task: str) -> tuple[Note, ...]:
     """The notes on a task, oldest first."""
-    return tuple(_read(row) for row in reader.rows(OF_TASK, task=task))
+    return tuple(_read_note(row) for row in reader.rows(NOTES_OF_TASK, task=task))

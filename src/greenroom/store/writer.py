@@ -20,7 +20,7 @@ from greenroom.store.engine import Engine
 from greenroom.store.group_commit import Batch, BatchResult, Job, Mutation, Resolution, resolve_with_error
 from greenroom.store.read_cache import ReadCache
 
-logger = logging.getLogger("greenroom.store")
+logger = logging.getLogger("greenroom.store.writer")
 
 WRITER_FAILED = "The store's writer thread has failed."
 NOTHING_WRITTEN = "Nothing was written. Send the request again when the server is available again."

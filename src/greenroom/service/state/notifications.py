@@ -1,4 +1,7 @@
-"""Wake-ups: callbacks that are called after a commit when the thing that they watch has changed."""
+"""Notifies the waiters of a commit, and keeps the newest committed events in memory for the readers of event streams.
+
+A waiter watches a key; its callback is called after each commit in which the thing with that key changed.
+"""
 
 import threading
 from collections import deque
@@ -7,16 +10,6 @@ from collections.abc import Callable, Sequence
 from greenroom.domain.event import Event
 
 EVENTS_KEY = "feed"
-
-
-def claim_key(room: str, role: str) -> str:
-    """The key for standing claims: a task or the participant of the role changed. `room` is the room's id."""
-    return f"claim:{room}/{role}"
-
-
-def assignments_key(machine: str) -> str:
-    """The key for daemons: the assignments of the machine changed."""
-    return f"wishes:{machine}"
 
 
 class Notifications:
@@ -82,3 +75,13 @@ class EventBuffer:
                 return []
             first = pos + 1 - self._events[0].pos
             return [self._events[index] for index in range(first, min(len(self._events), first + limit))]
+
+
+def claim_key(room: str, role: str) -> str:
+    """The key for standing claims: a task or the participant of the role changed. `room` is the room's id."""
+    return f"claim:{room}/{role}"
+
+
+def assignments_key(machine: str) -> str:
+    """The key for daemons: the assignments of the machine changed."""
+    return f"wishes:{machine}"

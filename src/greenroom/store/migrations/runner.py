@@ -18,7 +18,7 @@ from greenroom.domain.errors import ConfigurationError
 from greenroom.store.engine import Cursor, Engine
 from greenroom.store.schema import SCHEMA_VERSION, STRICT, TEXT, create_table_sql
 
-logger = logging.getLogger("greenroom.store")
+logger = logging.getLogger("greenroom.store.migrations.runner")
 
 CURRENT_REVISION: Final = f"{SCHEMA_VERSION:04}"
 revisions: Final = Table("greenroom_revision", MetaData(), Column("version_num", TEXT, primary_key=True), **STRICT)

@@ -1,4 +1,9 @@
-"""Opens connections to PostgreSQL: parses the URL, and sets the session's name, timeouts and settings."""
+"""Opens connections to PostgreSQL, and classifies its errors as outages or invalid statements.
+
+A connection gets the parts of the URL, and the session's name, timeouts and settings.
+Limits: the guidance for an error at the start is chosen by words of PostgreSQL's English messages; in another language
+it is the general one.
+"""
 
 import os
 import socket
@@ -40,6 +45,43 @@ APPLY_SETTINGS: Final = """
     WHERE name != 'synchronous_commit' OR current_setting(name) = 'off'
 """
 CHECK_CLIENT: Final = "SET client_connection_check_interval = '1s'"
+
+OUTAGE_CLASSES: Final = frozenset(
+    {
+        "08",  # connection exception
+        "25",  # invalid transaction state: ended by the idle timeout, or the server has become a standby
+        "40",  # transaction rollback: deadlock, serialization failure
+        "53",  # insufficient resources: disk, memory, connections
+        "55",  # object in use: a lock was not granted in time
+        "57",  # operator intervention: shutdown, cancel, crash, starting up, statement timeout
+        "58",  # system error: input and output
+        "XX",  # internal error, damaged data
+    }
+)
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+
+GUIDANCE: Final = (
+    (
+        "password",
+        "Set the right password in ~/.pgpass, PGPASSWORD or GREENROOM_DATABASE; other users can read a command line.",
+    ),
+    ("database", "Create it: createdb --encoding UTF8 --owner USER DATABASE."),
+    ("role", "Name a user that exists in PostgreSQL, or create it: createuser USER."),
+    ("pg_hba.conf", "Allow this user and host in PostgreSQL's pg_hba.conf, or use another user."),
+    (
+        "permission denied",
+        "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER; or make the user the owner.",
+    ),
+    ("read-only", "Name the primary: a standby cannot be written to."),
+    ("session is not", "Name the primary: a standby cannot be written to."),
+    ("too many", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
+    ("remaining connection", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
+)
+"""Words in PostgreSQL's English messages, and the guidance for each. The first match is used."""
+
+DEFAULT_GUIDANCE: Final = (
+    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config.toml."
+)
 
 
 class DatabaseAddress:
@@ -101,44 +143,6 @@ class DatabaseAddress:
 def application_name(purpose: str) -> str:
     """The application_name of a session, by which an operator finds the process that holds the lock."""
     return f"greenroom {purpose} {os.getpid()}@{socket.gethostname()}"
-
-
-OUTAGE_CLASSES: Final = frozenset(
-    {
-        "08",  # connection exception
-        "25",  # invalid transaction state: ended by the idle timeout, or the server has become a standby
-        "40",  # transaction rollback: deadlock, serialization failure
-        "53",  # insufficient resources: disk, memory, connections
-        "55",  # object in use: a lock was not granted in time
-        "57",  # operator intervention: shutdown, cancel, crash, starting up, statement timeout
-        "58",  # system error: input and output
-        "XX",  # internal error, damaged data
-    }
-)
-INSUFFICIENT_PRIVILEGE: Final = "42501"
-
-GUIDANCE: Final = (
-    (
-        "password",
-        "Set the right password in ~/.pgpass, PGPASSWORD or GREENROOM_DATABASE; other users can read a command line.",
-    ),
-    ("database", "Create it: createdb --encoding UTF8 --owner USER DATABASE."),
-    ("role", "Name a user that exists in PostgreSQL, or create it: createuser USER."),
-    ("pg_hba.conf", "Allow this user and host in PostgreSQL's pg_hba.conf, or use another user."),
-    (
-        "permission denied",
-        "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER; or make the user the owner.",
-    ),
-    ("read-only", "Name the primary: a standby cannot be written to."),
-    ("session is not", "Name the primary: a standby cannot be written to."),
-    ("too many", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
-    ("remaining connection", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
-)
-"""Words in PostgreSQL's English messages, and the guidance for each. The first match is used."""
-
-DEFAULT_GUIDANCE: Final = (
-    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config.toml."
-)
 
 
 def is_outage(error: BaseException) -> bool:

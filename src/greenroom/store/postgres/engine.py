@@ -30,7 +30,7 @@ from greenroom.store.postgres.connection import DatabaseAddress, application_nam
 from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.read_pool import ReadPool
 
-logger = logging.getLogger("greenroom.store")
+logger = logging.getLogger("greenroom.store.postgres.engine")
 
 DIALECT: Final[Dialect] = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 POSTGRES_VERSION_MIN: Final = 14

@@ -1,9 +1,10 @@
-"""One PostgreSQL session in libpq's pipeline mode: sends statements, receives rows.
+"""One PostgreSQL session in libpq's pipeline mode: sends statements, receives rows, converts values from and to text.
 
 Deferred statements are sent together with the next statement whose result is needed, which saves most of a mutation's
 round trips. psycopg opens the connection and provides the error classes.
 Options: a session without an answer for `wait_s` seconds is closed, so no wait is unbounded.
-Limits: the error of a deferred statement is raised by a later statement than the one that failed.
+Limits: the error of a deferred statement is raised by a later statement than the one that failed. Only the types in
+`CONVERTERS` can be read.
 """
 
 import select
@@ -27,6 +28,17 @@ NO_ARGUMENTS: Final = ((),)
 
 IN_TRANSACTION: Final = (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR)
 SUCCESS: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+
+CONVERTERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    20: int,  # bigint
+    21: int,  # smallint
+    23: int,  # integer
+    19: bytes.decode,  # name
+    25: bytes.decode,  # text
+    1043: bytes.decode,  # varchar
+    701: float,  # double precision
+}
+"""The converter for each type OID. The store uses no other types: see greenroom.store.schema."""
 
 
 class PipelineStatement(NamedTuple):
@@ -243,18 +255,6 @@ class PostgresSession:
             self._on_silence(error)
             raise error
         return ready[0][1]
-
-
-CONVERTERS: Final[dict[int, Callable[[bytes], Any]]] = {
-    20: int,  # bigint
-    21: int,  # smallint
-    23: int,  # integer
-    19: bytes.decode,  # name
-    25: bytes.decode,  # text
-    1043: bytes.decode,  # varchar
-    701: float,  # double precision
-}
-"""The converter for each type OID. The store uses no other types: see greenroom.store.schema."""
 
 
 def encode_arguments(many: Sequence[Sequence[Any]]) -> list[list[bytes | None]]:
