@@ -85,7 +85,7 @@ def read_address(process: "subprocess.Popen[str]") -> str:
 def run_process(
     command: list[str], environ: dict[str, str], terminate_first: bool = True
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A process that does not outlive the block; its stdout is discarded. `politely`: stop it by SIGTERM first."""
+    """A process that does not outlive the block; its stdout is discarded. `terminate_first`: send SIGTERM first."""
     process = subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

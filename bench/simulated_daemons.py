@@ -1,7 +1,7 @@
 """Hundreds of simulated daemons in one process: they beat, poll for assignments and keep one claim for each agent.
 
-The product's own rules decide when each of them sends what (`domain.presence`, `domain.standing`); the code that sends
-it over a socket is kept small, because the server is to be measured.
+The product's own rules decide when each of them sends what (`domain.heartbeat_policy`); the code that sends it over a
+socket is kept small, because the server is to be measured.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class ReopeningConnection:
         self._caller: AsyncConnection | None = None
 
     async def request(self, request: bytes, timeout_s: float) -> bytes:
-        """Send a request; the body of its answer. Raises `Unanswered`."""
+        """Send a request; the body of its answer. Raises `RequestFailed`."""
         try:
             async with asyncio.timeout(timeout_s):
                 caller, self._caller = self._caller, None
@@ -61,7 +61,7 @@ class ReopeningConnection:
 
 
 class LongPoll:
-    """A long-poll call, repeated for ever. `stands_since`: when the present one was sent; None after a failure."""
+    """A long-poll call, repeated for ever. `sent_at`: when the present one was sent; None after a failure."""
 
     def __init__(
         self, daemon: "SimulatedDaemon", standing: LongPollPolicy, encode: Callable[[float], bytes], is_gated: bool

@@ -102,7 +102,7 @@ def draw_rows(rows: Iterable[Row]) -> str:
 
 
 def draw_table(headings: Sequence[str], lines: Sequence[Sequence[str]], right_aligned: Sequence[str]) -> str:
-    """A Markdown table that can also be read in a terminal; the columns named in `right` are right-aligned."""
+    """A Markdown table that can also be read in a terminal; the columns named in `right_aligned` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
     sides = [name in right_aligned for name in headings]
     ruler = ["-" * (width - 1) + (":" if is_right else "-") for width, is_right in zip(widths, sides, strict=True)]

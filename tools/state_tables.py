@@ -136,7 +136,11 @@ def situations() -> list[tuple[str, role.Role, role_status.RoleObservation]]:
             change(present, previous_machine="laptop", stops_until=LATER),
         ),
         ("present, and holds a task", run, change(present, working=True)),
-        ("present, and holds the task of its probe run", crash_looping, change(present, working=True, is_probe_run=True)),
+        (
+            "present, and holds the task of its probe run",
+            crash_looping,
+            change(present, working=True, is_probe_run=True),
+        ),
         ("present; a task of its role is held back after a takeover", run, change(present, waits_for=held_back)),
         ("present", run, present),
         ("absent; desired: stopped", stop, absent),

@@ -14,14 +14,14 @@ class NotInstalled(Exception):
 
 
 def peers_python() -> str:
-    """The Python interpreter that can import the other systems; raises `Missing`."""
+    """The Python interpreter that can import the other systems; raises `NotInstalled`."""
     if not (PEERS_DIR / "ready").exists():
         raise NotInstalled("not installed; run `make bench`")
     return str(PEERS_DIR / "bin" / "python")
 
 
 def find_redis_server() -> str:
-    """The redis-server installed with the other systems, or the one on the PATH; raises `Missing`."""
+    """The redis-server installed with the other systems, or the one on the PATH; raises `NotInstalled`."""
     carried = PEERS_DIR / "bin" / "redis-server"
     found = str(carried) if carried.exists() else shutil.which("redis-server")
     if found is None:

@@ -67,7 +67,7 @@ def acquire_lock(path: Path, what: str) -> FileLock:
         except OSError:
             if read_holder(path)[0] is not None:
                 break
-            threading.Event().wait(RETRY_EVERY_S)  # `holder_of` tests it, or its holder's id is not written yet
+            threading.Event().wait(RETRY_EVERY_S)  # `read_holder` tests it, or its holder's id is not written yet
         else:
             lock = FileLock(descriptor, path)
             lock.write_info("")

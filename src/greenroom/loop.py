@@ -19,7 +19,7 @@ GC_THRESHOLDS = (10_000, 10, 100)
 class LoopHealth:
     """Health of one loop: when it last finished a round, and how many of its rounds raised.
 
-    The loop is late when that is longer ago than twice its `period_s` and longer ago than `late_floor_s`.
+    The loop is late when that is longer ago than twice its `period_s` and longer ago than `late_after_min_s`.
     """
 
     def __init__(self, name: str, period_s: float, clock: Clock, late_after_min_s: float = 15.0) -> None:

@@ -140,7 +140,7 @@ class InProcessService:
         return claimed
 
     def join_and_claim_as(self, principal: Principal, role: str, connection: str, room: str = "r") -> ClaimedTask:
-        """The same, but `caller` joins and claims. The operator sends the message."""
+        """The same, but `principal` joins and claims. The operator sends the message."""
         previous_caller, self.principal = self.principal, OPERATOR_PRINCIPAL
         self.send_message(to=role, room=room)
         self.principal = principal
@@ -171,7 +171,7 @@ class InProcessService:
         return self.run_mutation(lambda tx: tasks.decline(self.context, tx, self.principal, task, body))
 
     def act_on_task(self, action: Callable[..., Task], task: str, reason: str | None = None) -> Task:
-        """Run a user's action on a task that takes only a reason: `decisions.cancel`, `decisions.reset`."""
+        """Run a user's action on a task that takes only a reason: `task_admin.cancel`, `task_admin.reset`."""
         return self.run_mutation(
             lambda tx: action(self.context, tx, self.principal, task, requests.GiveReason(reason=reason))
         )

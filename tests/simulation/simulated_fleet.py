@@ -84,7 +84,7 @@ class SimulatedNetwork:
 
 
 class SimulatedLongPoll:
-    """A long-poll, as `StandingClaim` and `WishWatch` make theirs."""
+    """A long-poll, as `ClaimLoop` and `SpecWatch` make theirs."""
 
     numbers = 0
 

@@ -100,12 +100,12 @@ class TaskDelivery:
 
     def print_task(self, task: ClaimedTask) -> None:
         """Print the task and the commands to use. Raises OSError."""
-        assert self._claim is not None, "`keep` is called before `show`"
+        assert self._claim is not None, "`store_claim` is called before `print_task`"
         self._out.write(self._format(task, self._claim))
         self._out.flush()
 
     def remove_claim(self) -> None:
-        """Remove what `keep` stored, so that no later command acts for the task."""
+        """Remove what `store_claim` stored, so that no later command acts for the task."""
         if self._claim is not None:
             claim_file.remove(self._settings.data_dir, self._claim)
 

@@ -1,6 +1,6 @@
 """`greenroom work`: joins a role and runs a command once for each task.
 
-The restart policy is that of `domain.supervision`. Options: those of the policy, and `first_contact_s`.
+The restart policy is that of `domain.restart_policy`. Options: those of the policy, and `first_contact_s`.
 """
 
 import contextlib

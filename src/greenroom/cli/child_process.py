@@ -24,11 +24,11 @@ class ChildProcess:
     """Runs a command on a thread of its own until it is stopped. `command` is called before each start.
 
     The process gets its own session, so that Ctrl-C reaches only the parent, which stops its children in order. It
-    inherits the descriptor `inherited`, and notices by its end that the parent has exited.
+    inherits the descriptor `inherited_fd`, and notices by its end that the parent has exited.
 
-    An exit code of `hopeless_at_first` before any other exit cannot be fixed by a restart: `on_hopeless` is called with
-    it, and the child is not restarted. An exit code of `stays_down` is intended: the child is not restarted, and the
-    text for that code is printed, which gives the reason and how to start it again.
+    An exit code of `permanent_codes` before any other exit cannot be fixed by a restart: `on_permanent_failure` is
+    called with it, and the child is not restarted. An exit code of `final_codes` is intended: the child is not
+    restarted, and the text for that code is printed, which gives the reason and how to start it again.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ def size_finding(what: str, count: int, bytes_max: int, suffix: str, guidance: s
 
 
 def check_outbox(settings: Settings, reports_at: Sequence[float], now: float) -> Iterator[Finding]:
-    """Check for reports that the server does not have yet. `facts_at` are the wall-clock seconds of their writing."""
+    """Check for reports that the server does not have yet. `reports_at` are the wall-clock seconds of their writing."""
     if not reports_at:
         yield Finding(what="outbox", level=OK, detail="empty")
         return

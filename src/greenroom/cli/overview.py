@@ -47,7 +47,7 @@ def read_overview(session: ApiClient) -> Overview:
 
 
 def read_tasks_with_late_results(session: ApiClient, room: RoomView) -> Iterator[Task]:
-    """The open tasks with late results. Only the last `LATE_LOOKS_MAX` that lost a holder are read, a call each."""
+    """The open tasks with late results. Reads only the last `LATE_TASKS_READ_MAX` that lost a holder, a call each."""
     candidates = [
         task for task in room.tasks if task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)
     ]

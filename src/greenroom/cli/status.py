@@ -1,7 +1,7 @@
 """`greenroom status`: prints the overview once, or with `--watch` whenever it changes.
 
 Options of `--watch`: it reads again at every event, and at least every `REFRESH_S` (more rarely if a read is slow, see
-`LOOK_SHARE_MAX`). While the server is unreachable it retries every `RETRY_S` and shows the last known state.
+`READ_SHARE_MAX`). While the server is unreachable it retries every `RETRY_S` and shows the last known state.
 """
 
 import threading

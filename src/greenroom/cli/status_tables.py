@@ -129,7 +129,7 @@ def machine_row(machine: MachineView, names_shown: int | None) -> tuple[str, ...
 
 
 def format_agents(machine: MachineView, names_shown: int | None) -> str:
-    """The agents that should run on a machine, by name and status; more than `shown` are counted by status."""
+    """The agents that should run on a machine, by name and status; more than `names_shown` are counted by status."""
     if names_shown is None or len(machine.agents) <= names_shown:
         return ", ".join(f"{agent.room}/{agent.role}: {agent.status}" for agent in machine.agents) or "-"
     counted = Counter(agent.status for agent in machine.agents)
@@ -137,7 +137,7 @@ def format_agents(machine: MachineView, names_shown: int | None) -> str:
 
 
 def format_names(names: list[str], names_shown: int | None) -> str:
-    """The first `shown` names, and how many more there are."""
+    """The first `names_shown` names, and how many more there are."""
     if names_shown is None or len(names) <= names_shown:
         return ", ".join(names) or "-"
     return f"{', '.join(names[:names_shown])} and {len(names) - names_shown} more"

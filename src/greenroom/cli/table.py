@@ -13,7 +13,7 @@ GAP = 2
 class Table(NamedTuple):
     """A title, the heads of the columns and the cells.
 
-    `spare` names the columns that a narrow terminal leaves out, the least important first.
+    `optional_columns` names the columns that a narrow terminal leaves out, the least important first.
     """
 
     title: str

@@ -202,7 +202,7 @@ class LocalServices:
             self._pause("the daemon has not registered this machine")
 
     def _pause(self, what: str) -> None:
-        """Wait `LOOK_EVERY_S`; report `what` is missing now and then. Raises Unavailable, Interrupted."""
+        """Wait `POLL_INTERVAL_S`; report `what` is missing now and then. Raises Unavailable, Interrupted."""
         now = self._clock.monotonic()
         waited_s = now - self._started_at
         if waited_s >= READY_S_MAX:

@@ -247,7 +247,7 @@ class ApiClient:
         """Follow the events of a room, or of everything, after that cursor, for ever and across every interruption.
 
         Raises Unavailable if the server cannot be reached at the start; later interruptions are retried until it is
-        back. A `Reset` means that events were missed: read a new snapshot.
+        back. A `StreamReset` means that events were missed: read a new snapshot.
         """
         path = f"{BASE}/rooms/{_(room)}/events" if room is not None else f"{BASE}/events"
         return follow_events(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)

@@ -138,7 +138,7 @@ class ClaimLoop:
         return None
 
     def _pause(self, pause_s: float) -> None:
-        """Wait for `pause_s`, or until `renew` or `end` is called."""
+        """Wait for `pause_s`, or until `renew` or `stop` is called."""
         if not self._is_ended:
             self._wakeup.wait(pause_s)
 

@@ -17,7 +17,7 @@ BYTES_PER_S = 64 * 1024
 
 
 class DeadlineSocket:
-    """What `http.client` needs of a socket, with one deadline for all that happens after each call of `begin`."""
+    """What `http.client` needs of a socket, with one deadline for all that follows each call of `begin_exchange`."""
 
     def __init__(self, plain: socket.socket, clock: Clock) -> None:
         self._socket = plain

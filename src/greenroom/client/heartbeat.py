@@ -1,10 +1,10 @@
 """The heartbeat thread of an agent or a daemon: it joins, beats, rejoins and reports what changed.
 
-`domain.presence` decides what is due; this thread does it. It has its own connection, so that no other call of its
-client can delay a beat.
+`domain.heartbeat_policy` decides what is due; this thread does it. It has its own connection, so that no other call of
+its client can delay a beat.
 
-Options: those of `domain.presence`, and `wait_step_s`. Limits: sleep is noticed at the next step, at most `step_s`
-later.
+Options: those of `domain.heartbeat_policy`, and `wait_step_s`. Limits: sleep is noticed at the next step, at most
+`step_s` later.
 """
 
 import signal
@@ -36,7 +36,7 @@ class BeatAnswer(Protocol):
 
 
 class HeartbeatNotice(NamedTuple):
-    """What the client must know: one of the notices of `domain.presence`, and the seconds of silence before it."""
+    """For the client: one of the notices of `domain.heartbeat_policy`, and the seconds of silence before it."""
 
     kind: str
     silent_s: float
@@ -48,9 +48,9 @@ class Heartbeat:
     `on_notice` is called with each notice; `on_answer` with each answer of `ok` or `drain` and the boot-time second at
     which its call was sent. Both run on this thread and must be short.
 
-    The signals of `deaf_to` are blocked on this thread: otherwise the kernel could deliver them here, where they do not
-    interrupt the call that the main thread waits in. A client that starts processes on this thread must leave it empty:
-    they would inherit the blocked signals.
+    The signals of `blocked_signals` are blocked on this thread: otherwise the kernel could deliver them here, where
+    they do not interrupt the call that the main thread waits in. A client that starts processes on this thread must
+    leave it empty: they would inherit the blocked signals.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ NOT_STARTED = "not_begun"
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended: `kind` for programs, `detail` for users.
 
-    `is_kept`: the files of the run hold more than was sent. `until` is when a paused one may continue, as ISO 8601;
+    `keeps_files`: the files of the run hold more than was sent. `until` is when a paused one may continue, as ISO 8601;
     None if a user has to act first.
     """
 

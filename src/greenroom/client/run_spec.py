@@ -12,10 +12,10 @@ from greenroom.wire.replies import ClaimedTask
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to run for a task.
 
-    `env` is the whole environment, `then` the receiver of the output, `folder` this run's own. `result` is the format
-    in which the command prints its result, if it does. `began_at` is set for a run that an earlier process began: when
-    it did, by the wall clock; its command, directory and environment are then not used. A run that `is_mortal` ends
-    with this process, however that ends; any other can be continued by the next process.
+    `env` is the whole environment, `receiver` the receiver of the output, `folder` this run's own. `result` is the
+    format in which the command prints its result, if it does. `began_at` is set for a run that an earlier process
+    began: when it did, by the wall clock; its command, directory and environment are then not used. A run with
+    `ends_with_parent` ends with this process, however that ends; any other can be continued by the next process.
     """
 
     command: tuple[str, ...]

@@ -44,7 +44,7 @@ NOTHING_WRITTEN = "(The command exited with code 0 and wrote nothing.)"
 
 
 class TaskRun:
-    """The run of one task. `carry_out` and `carry_on` block; the other methods are called from other threads."""
+    """The run of one task. `run` and `adopt` block; the other methods are called from other threads."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class TaskRun:
         return None
 
     def _requested_end(self) -> RunOutcome | None:
-        """Return the outcome of a run that `stop` or `lose` ended; None if neither was called."""
+        """Return the outcome of a run that `stop` or `supersede` ended; None if neither was called."""
         if self._stop_reason is not None:
             return self._stopped_outcome(None)
         return None if self._lost_reason is None else RunOutcome(kind=OWNERSHIP_LOST, detail=self._lost_reason)

@@ -31,7 +31,7 @@ FailureTransition = Callable[[RestartHistory, int, float, float, Limits, str], R
 class AgentReporter:
     """Reports for one participant. A method that returns an event sets it when the server has the report.
 
-    A report without a run is about the participant as a whole, which ends by one report only. `when_over` is called
+    A report without a run is about the participant as a whole, which ends by one report only. `on_end_safe` is called
     once that report cannot be lost any more.
     """
 

@@ -24,7 +24,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded run, or, without `task`, a recorded resident process.
 
-    `seat` is its ROOM/ROLE. `process` is its process number while it runs; `ended` is how it ended, if that is
+    `role_path` is its ROOM/ROLE. `process` is its process number while it runs; `ended` is how it ended, if that is
     recorded. `began_at` is in seconds of the wall clock.
     """
 
@@ -39,7 +39,8 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
 class DaemonFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of the files. `machine` is None if there is no file yet, or an invalid one.
 
-    `facts_at` has one instant for each report in the outbox: when it was written, in seconds of the wall clock.
+    `reports_written_at` has one instant for each report in the outbox: when it was written, in seconds of the wall
+    clock.
     """
 
     machine: MachineIdentity | None

@@ -23,7 +23,7 @@ FILE_NAME_DIGITS = 12
 
 
 class PendingEntry:
-    """Reports that belong together. `told` is set when the server has all of them, or has rejected them for good."""
+    """Reports that belong together. `is_sent` is set when the server has all of them, or has rejected them for good."""
 
     def __init__(self, number: int, facts: Sequence[AgentReport], is_safe: bool = False) -> None:
         self.number = number
@@ -49,7 +49,7 @@ class Outbox:
 
     A daemon that is killed leaves all reports of a file or none. A file is removed when its last report is sent.
     On a full disk, reports are kept in memory, sent all the same, and written as soon as there is space.
-    At most `waiting_max` reports are kept. Beyond that the oldest is dropped and logged: the server learns of the end
+    At most `reports_max` reports are kept. Beyond that the oldest is dropped and logged: the server learns of the end
     of a participant, too, when the next one of its role joins.
     """
 
@@ -65,7 +65,7 @@ class Outbox:
     def add(self, *facts: AgentReport, on_safe: Callable[[], None] = lambda: None) -> threading.Event:
         """Add reports that belong together; the returned event is set when the server has them.
 
-        A report that is already in the outbox is not added again. `when_safe` is called once the reports cannot be lost
+        A report that is already in the outbox is not added again. `on_safe` is called once the reports cannot be lost
         with this process.
         """
         with self._changed:

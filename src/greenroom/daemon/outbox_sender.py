@@ -22,7 +22,7 @@ PostReports = Callable[[list[AgentReport]], object]
 class OutboxSender:
     """A thread that empties the outbox. A lost answer is harmless, since a report that is sent again has the same id.
 
-    `on_forgotten` is called when the server does not accept reports of this machine, `on_death` when the thread fails.
+    `on_rejected` is called when the server does not accept reports of this machine, `on_failure` when the thread fails.
     """
 
     def __init__(

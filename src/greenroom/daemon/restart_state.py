@@ -74,7 +74,7 @@ class RestartStates:
                 self._write()
 
     def retain(self, assigned: Collection[RoleKey]) -> None:
-        """Remove the agents that are not in `wished`."""
+        """Remove the agents that are not in `assigned`."""
         with self._lock:
             removed_keys = self._histories.keys() - set(assigned)
             for key in removed_keys:

@@ -56,7 +56,7 @@ def start(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) ->
 
 
 def read_start_token(argument: str | None, stdin: TextIO, err: TextIO) -> str | None:
-    """Read the token for this start alone, from `--token` or from `given`.
+    """Read the token for this start alone, from `--token` or from `stdin`.
 
     Raises ConfigurationError for a text that is no token, without repeating the text.
     """

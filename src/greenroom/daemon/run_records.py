@@ -127,10 +127,10 @@ class ResidentRecords:
         remove_record(self._file(connection_id))
 
     def adopt(self, adopted_roles: Collection[RoleKey], has_reported_end: Callable[[str], bool]) -> list[Resident]:
-        """The residents of an earlier daemon to adopt: the newest of each role that is not in `taken`.
+        """The residents of an earlier daemon to adopt: the newest of each role that is not in `adopted_roles`.
 
         The processes of the others are killed: their participants ended when the next one joined, or when the report
-        of their end was in the outbox (`is_told`).
+        of their end was in the outbox (`has_reported_end`).
         """
         remove_drafts(self._folder)
         newest: dict[RoleKey, Resident] = {}

@@ -25,8 +25,8 @@ class ServerLink:
     """Opens sessions with the token of this machine.
 
     A daemon that was started with an operator's token goes on with a token of the machine, which can do no more than
-    the daemon needs. `read_token` and `introduce` are called at each registration: a server that was set up again has
-    new tokens, and what this machine can run may have changed.
+    the daemon needs. `read_token` and `build_registration` are called at each registration: a server that was set up
+    again has new tokens, and what this machine can run may have changed.
     """
 
     def __init__(

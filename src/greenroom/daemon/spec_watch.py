@@ -22,8 +22,8 @@ log = logging.getLogger("greenroom.daemon.spec_watch")
 class SpecWatch:
     """A thread that reads the machine's assignments, waits for a newer version, and reads them again.
 
-    Every answer holds all assignments, so versions that were missed during an outage do not matter. `on_forgotten` is
-    called when the server rejects the read, `on_death` when the thread fails.
+    Every answer holds all assignments, so versions that were missed during an outage do not matter. `on_rejected` is
+    called when the server rejects the read, `on_failure` when the thread fails.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SpecWatch:
                 self._on_death()
 
     def poll(self) -> None:
-        """Poll once, and hand a new version to `on_wishes`."""
+        """Poll once, and hand a new version to `on_assignments`."""
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
@@ -108,5 +108,8 @@ class SpecWatch:
                 self._on_wishes(wishes)
 
     def _pause(self) -> None:
-        """Wait for a random pause, which keeps daemons from returning all at once, or until `heard_of` or `renew`."""
+        """Wait for a random pause, or until `notice_version` or `renew_connection` is called.
+
+        The pause keeps daemons from returning all at once.
+        """
         self._wakeup.wait(self._standing.record_failure(self._is_crowded(), self._entropy.fraction()))

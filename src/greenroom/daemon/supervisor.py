@@ -1,7 +1,7 @@
 """Reconciles this machine's role runners with its assignments: starts and stops them.
 
 Only the supervisor starts or stops an agent on this machine, and it does neither before it has the first assignments.
-The decisions are those of `domain.supervision`.
+The decisions are those of `domain.restart_policy`.
 Options: the restart settings (`restart_pause_s_min`, `restart_pause_s_max`, `restart_reset_s`, `park_after_ends`,
 `park_window_s`, `park_pause_s`). Metrics: none; each change of a role's status is logged once.
 """
@@ -39,7 +39,7 @@ RunnerT = TypeVar("RunnerT", bound=SupervisedRole)
 class Supervisor(Generic[RunnerT]):
     """Compares assignments with role runners and acts on the difference.
 
-    `make_seat` gets, as its last argument, what the role runner has to call when it has ended. `on_death` is called
+    `make_runner` gets, as its last argument, what the role runner has to call when it has ended. `on_failure` is called
     when the supervisor's thread fails.
     """
 
@@ -68,7 +68,7 @@ class Supervisor(Generic[RunnerT]):
     def adopt(self, runner: RunnerT) -> None:
         """Add a role runner of an adopted run, before the first assignments come.
 
-        The caller starts it, and has it call `take_end` when it has ended.
+        The caller starts it, and has it call `remove_ended` when it has ended.
         """
         with self._changed:
             self._seats[runner.spec.room, runner.spec.role] = runner

@@ -8,7 +8,7 @@ ENDLESS = float("inf")
 class Lease(msgspec.Struct, gc=False):
     """The right to count as present until `deadline`, in monotonic seconds of the server.
 
-    `marked` is set while the transaction that records its end is under way: from then on it cannot be renewed.
+    `is_ending` is set while the transaction that records its end is under way: from then on it cannot be renewed.
     `gc=False` keeps up to a million leases out of the cycle collector's work; they hold no references that could cycle.
     """
 

@@ -73,7 +73,7 @@ def decide_step(
 ) -> RestartStep:
     """Decide the next step for a role.
 
-    `seated_generation` is the generation under which the daemon holds the role, None if it does not. `now` and `until`
+    `held_generation` is the generation under which the daemon holds the role, None if it does not. `now` and `until`
     are seconds of the same clock as the history's.
     """
     if held_generation is not None:

@@ -1,4 +1,4 @@
-"""Decides the status of a role. Every view that shows a status calls `judge`."""
+"""Decides the status of a role. Every view that shows a status calls `decide_status`."""
 
 import msgspec
 
@@ -26,11 +26,11 @@ class RoleStatus(msgspec.Struct, frozen=True):
 
 
 class RoleObservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a role at one moment, which is `now`. `seat` is the role as users write it: ROOM/ROLE.
+    """What is known about a role at one moment, which is `now`. `role_path` is the role as users write it: ROOM/ROLE.
 
-    `machine` is the one that its agent spec names; `moves_from` is the one that its participant still runs on although
-    the spec names another. `on_trial`: its daemon runs it although it is crash-looping (a probe run). `starts_until`
-    and `stops_until` are when a start or a stop should be complete at the latest.
+    `machine` is the one that its agent spec names; `previous_machine` is the one that its participant still runs on
+    although the spec names another. `on_trial`: its daemon runs it although it is crash-looping (a probe run).
+    `starts_until` and `stops_until` are when a start or a stop should be complete at the latest.
     """
 
     role_path: str

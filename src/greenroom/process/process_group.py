@@ -78,9 +78,10 @@ class ProcessGroup:
 
         `marks` are variables of `env` that no other command has: processes that left the group and session are
         recognised by them. Input and output are files in `folder`, at most `output_bytes_max` bytes of each output
-        stream: a command that reads slowly, or never, blocks no other process. With `lifeline`, none of its processes
-        outlives this process by more than `grace_s`. `may_begin` is called last, when only the command itself is left
-        to start. Raises ConfigurationError if the command cannot be started, NotNow if `may_begin` returns False.
+        stream: a command that reads slowly, or never, blocks no other process. With `ends_with_parent`, none of its
+        processes outlives this process by more than `grace_s`. `may_start` is called last, when only the command itself
+        is left to start. Raises ConfigurationError if the command cannot be started, NotNow if `may_start` returns
+        False.
         """
         lifeline_grace_s = grace_s if ends_with_parent else None
         start = start_shim(

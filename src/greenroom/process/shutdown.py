@@ -32,7 +32,7 @@ class Shutdown:
             return  # the pipe is full of earlier requests
 
     def wait(self, parent_pipe: int | None = None) -> int:
-        """Wait for the end; the exit code. `follow` is a pipe from the parent; when it closes, the exit code is 0."""
+        """Wait for the end; the exit code, which is 0 when the end is that `parent_pipe` (from the parent) closes."""
         watched = (
             [self._reading, self._wakeup_reading]
             if parent_pipe is None

@@ -30,7 +30,7 @@ class RawRequest(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, Generic[Body], frozen=True):
-    """One call. `query` has the query type of its operation; `sent` is the raw request behind `body`."""
+    """One call. `query` has the query type of its operation; `raw` is the raw request behind `body`."""
 
     principal: Principal
     path: dict[str, str]

@@ -5,7 +5,7 @@ comes late too. A sweep that comes more than a tenth of a lease late extends all
 
 Settings: `sweep_interval_s` (seconds between rounds), `healer_late_s` (seconds after which a loop is reported late).
 Metrics: `greenroom_sweeps_total`, `greenroom_sweep_seconds_total`, `greenroom_sweep_last_seconds`,
-`greenroom_transitions_total`, and those of `lifecycle`.
+`greenroom_transitions_total`, and those of `loop`.
 Limit: events that come faster than the feed keeps them are not counted.
 """
 

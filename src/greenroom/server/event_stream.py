@@ -147,7 +147,7 @@ class StreamPermission:
         """Return whether the caller may still read the stream.
 
         The check is made in memory where that is enough, because many readers may follow one room. An operator may read
-        everything; with `has_news` (events are about to be sent) that is not looked up in the store, so that the
+        everything; with `has_events` (events are about to be sent) that is not looked up in the store, so that the
         operator also gets the last events of a stream that was deleted.
         """
         principal, stream = self._principal, self._stream

@@ -108,7 +108,7 @@ def apply_restart_hold(
 ) -> None:
     """Set or clear the restart hold of a role.
 
-    `was_over`: the participant had ended before this report. Then an `exited` does not replace the `parked` or
+    `had_ended`: the participant had ended before this report. Then an `exited` does not replace the `parked` or
     `paused` hold that it led to.
     """
     role = rooms.get_role(tx, room.id, report.role)

@@ -1,7 +1,7 @@
 """Raises, resolves and lists alerts. An alert is raised once, however often its cause is seen.
 
 Also watches for mass silence: an alert when many machines and agents stop sending heartbeats together. It counts the
-leases that expired within the longest TTL (`heartbeat_ttl_s`, `daemon_heartbeat_ttl_s`); `domain.silence` has the
+leases that expired within the longest TTL (`heartbeat_ttl_s`, `daemon_heartbeat_ttl_s`); `domain.sweep_policy` has the
 thresholds. It cannot distinguish a fault of the server or its network from clients that all failed at once.
 """
 

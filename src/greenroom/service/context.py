@@ -22,9 +22,9 @@ from greenroom.store.store import Store
 class SweepState:
     """The state of the sweep between its rounds, and its counters since the start of the server.
 
-    `planned_at`: when the next round is due; `promoted_at`: when queued tasks are promoted next. `silent_since`: the
-    machines and agents whose lease expired lately; `gone`: those that a raised `mass_silence` alert still waits for,
-    `gone_at_first` of them at first. Times are monotonic seconds.
+    `next_round_at`: when the next round is due; `next_promotion_at`: when queued tasks are promoted next.
+    `silent_since`: the machines and agents whose lease expired lately; `mass_silence_missing`: those that a raised
+    `mass_silence` alert still waits for, `mass_silence_initial` of them at first. Times are monotonic seconds.
     """
 
     next_round_at: float
@@ -45,7 +45,7 @@ class SweepState:
 class RetentionState:
     """The state of retention between its batches. After a restart all of it is found again from the store.
 
-    `rows` is the size of the next batch, 0 before the first; `forgotten` counts the rows processed so far.
+    `rows` is the size of the next batch, 0 before the first; `rows_processed` counts the rows processed so far.
     """
 
     next_round_at: float = 0.0

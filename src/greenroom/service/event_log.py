@@ -22,7 +22,7 @@ def get_machine_stream(world: ServiceContext, reader: Reader, caller: Principal,
 
 
 def may_follow(world: ServiceContext, caller: Principal, stream: str) -> bool | None:
-    """Whether a caller may still read a stream, from memory; None when that needs the store (see `look_again`)."""
+    """Whether a caller may still read a stream, from memory; None when that needs the store (`check_stream_access`)."""
     kind, _, subject = stream.partition(":")
     if kind != ROOM_STREAM or caller.scope == callers.ATTEMPT:
         return None

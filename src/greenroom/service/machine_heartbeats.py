@@ -212,7 +212,7 @@ def end_missing_participants(world: ServiceContext, tx: Transaction, machine: Ma
 
 
 def grant_machine_lease(world: ServiceContext, machine: Machine) -> None:
-    """Grant a machine its lease; `since` is now, unless the same incarnation was connected before."""
+    """Grant a machine its lease; `connected_at` is now, unless the same incarnation was connected before."""
     now = world.now()
     before = world.leases.machines.get(machine.id)
     same = before if before is not None and before.connection == machine.incarnation else None

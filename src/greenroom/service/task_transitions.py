@@ -197,7 +197,7 @@ def release(
 ) -> Task:
     """Release a held task: it is pending again in its role, or quarantined after too many failures.
 
-    `release_as` is the kind of end (EXITED, LOST, ...); `cause` is the text for users.
+    `kind` is the kind of end (EXITED, LOST, ...); `cause` is the text for users.
     """
     assert held.claimed_by is not None
     status, deaths = decide_release(held, kind, machine_connected, world.limits.task_deaths_max, is_probe)

@@ -1,7 +1,7 @@
 """Raises and resolves the alert for a role that has a pending task and no participant. It starts no agent.
 
-`attendance` finds such roles in memory; each is checked in the store before its alert is raised or resolved.
-Option: `task_pending_timeout_s`, which begins again after a restart of the server.
+`state.unattended_since` finds such roles in memory; each is checked in the store before its alert is raised or
+resolved. Option: `task_pending_timeout_s`, which begins again after a restart of the server.
 """
 
 from greenroom.service import alerts

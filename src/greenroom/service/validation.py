@@ -10,7 +10,7 @@ from greenroom.store.transaction import Reader
 def check_text(world: ServiceContext, field: str, text: str) -> None:
     """Raise Unusable for a text that is longer than `text_bytes_max` bytes or cannot be stored.
 
-    `what` names the field in the error.
+    `field` names the field in the error.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > world.limits.text_bytes_max:

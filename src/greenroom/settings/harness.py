@@ -17,7 +17,7 @@ from greenroom.settings.suggest import suggest_name
 from greenroom.settings.toml_file import key_error, replace_in_command, replace_in_env, resolve_path
 
 RESULT_FORMATS: Final = ("claude-code", "opencode")
-"""The agent CLIs whose structured output `client.printed` can read."""
+"""The agent CLIs whose structured output `client.agent_cli_output` can read."""
 OWN_LABELS: Final = ("arch", "found", "os", "python")
 """The labels that a machine sets by itself."""
 LABEL_LENGTH_MAX: Final = 256

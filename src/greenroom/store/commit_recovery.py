@@ -56,7 +56,7 @@ class CommitRecovery(Generic[Outcome]):
             self._apply(outcome)
 
     def resolve(self, cursor: Cursor) -> Outcome | None:
-        """As `check`, but return the outcome of the commit in doubt instead of applying it; None when none was."""
+        """As `check_session`, but return the outcome of the commit in doubt, not apply it; None when none was."""
         if self._session == self._engine.writer_sessions:
             return None
         reader, doubt = Reader(cursor, self._engine.dialect), self.in_doubt

@@ -27,11 +27,11 @@ PLAIN_TYPES: Final = (String, Integer, Float, NullType)
 class Statement:
     """One SELECT, INSERT, UPDATE or DELETE, defined as a constant of the module that needs it.
 
-    Each `bindparam("name")` in it becomes a keyword of `rows`, `row`, `change` and `put`; a plain value becomes a
-    constant parameter. Misuse raises TypeError.
+    Each `bindparam("name")` in it becomes a keyword of `rows`, `row`, `execute` and `execute_deferred`; a plain value
+    becomes a constant parameter. Misuse raises TypeError.
 
-    `kept` is for a SELECT of one seldom changed table that many mutations run: the writer caches its rows until it
-    writes to that table, which `kept_of` names.
+    `cached` is for a SELECT of one seldom changed table that many mutations run: the writer caches its rows until it
+    writes to that table, which `cached_table` names.
     """
 
     def __init__(self, clause: SelectBase | UpdateBase, *, cached: bool = False) -> None:

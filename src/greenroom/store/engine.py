@@ -93,7 +93,7 @@ class Engine(Protocol):
         ...
 
     def rollback(self) -> None:
-        """Roll back the writer's transaction, whatever its state; `writing` is clean afterwards. Never raises."""
+        """Roll back the writer's transaction, whatever its state; `writer_cursor` is clean afterwards. Never raises."""
         ...
 
     def read_transaction(self) -> AbstractContextManager[Cursor]:

@@ -65,8 +65,8 @@ class TransactionLost(Exception):
 class BatchResult(NamedTuple):
     """The outcome of a batch.
 
-    `after` are the commit and rollback callbacks to call, in commit order. `fatal` is an exception that must end the
-    thread (SystemExit, KeyboardInterrupt), not an error of a mutation.
+    `callbacks` are the commit and rollback callbacks to call, in commit order. `fatal` is an exception that must end
+    the thread (SystemExit, KeyboardInterrupt), not an error of a mutation.
     """
 
     callbacks: Sequence[Callable[[], None]]

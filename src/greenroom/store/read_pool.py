@@ -32,8 +32,8 @@ class ReadPool(Generic[C]):
     ) -> None:
         """Open up to `readers_max` connections with `connect`; wait up to `wait_s` seconds for a free one.
 
-        `is_sound` returns whether an idle connection can still be used. `end` ends the transaction of a returned
-        connection, and returns whether the connection can be reused.
+        `is_usable` returns whether an idle connection can still be used. `end_transaction` ends the transaction of a
+        returned connection, and returns whether the connection can be reused.
         """
         self._connect = connect
         self._is_sound = is_usable

@@ -26,7 +26,7 @@ GET = Statement(select(secrets.c.value).where(secrets.c.name == bindparam("name"
 
 
 def get_or_create(tx: Transaction, name: str, new_value: bytes) -> bytes:
-    """The stored secret of this name; if there is none yet, store `fresh` and return it."""
+    """The stored secret of this name; if there is none yet, store `new_value` and return it."""
     tx.execute(ADD, name=name, value=new_value.hex())
     row = tx.row(GET, name=name)
     assert row is not None

@@ -50,7 +50,7 @@ class Reader:
         return 0
 
     def close(self, reason: str) -> None:
-        """Refuse every further statement with RuntimeError(`why`), so that a reader is not used after its query."""
+        """Refuse every further statement with RuntimeError(`reason`), so that a reader is not used after its query."""
         self._end_reason = reason
 
     def _compile(self, statement: Statement, gives_rows: bool) -> CompiledStatement:
@@ -142,7 +142,7 @@ class Transaction(Reader):
         self._run(self._cursor.execute_deferred, compiled.sql, (compiled.arguments(params),), 1)
 
     def execute_many_deferred(self, statement: Statement, many: Iterable[Mapping[str, object]], /) -> None:
-        """Run a statement once for each set of parameters, deferred as by `put`; it may change any number of rows."""
+        """As `execute_deferred`, once for each set of parameters; the statement may change any number of rows."""
         compiled = self._compile(statement, gives_rows=False)
         self._run(self._cursor.execute_deferred, compiled.sql, [compiled.arguments(params) for params in many], None)
 

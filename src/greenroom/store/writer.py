@@ -46,7 +46,7 @@ class Writer:
     After each commit, in commit order: callbacks run, then the events are published, then the futures are resolved.
     `deliver` gets all resolutions of a batch at once and calls them on the thread of its choice, so that an event loop
     is woken once for a batch (`call_soon_threadsafe(resolve_each, resolutions)`).
-    `on_death` is called with the thread's name when the thread fails.
+    `on_failure` is called with the thread's name when the thread fails.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ class ParticipantLease(WheelEntry, gc=False):
 class MachineLease(Lease, gc=False):
     """The lease of a connected machine; `connection` is its incarnation, `since` the instant at which it connected.
 
-    `beaten_at` (monotonic seconds) and `seen_at` (an instant) are the time of its last heartbeat.
+    `last_heartbeat_at` (monotonic seconds) and `seen_at` (an instant) are the time of its last heartbeat.
     """
 
     wishes_version: int = 0
@@ -63,7 +63,7 @@ def role_key(room: str, role: str) -> str:
 class LeaseTable:
     """All leases and all release timers of this server. Times are monotonic seconds.
 
-    `page_s` is the width in seconds of the time steps in which participants' leases come due. The table remembers the
+    `step_s` is the width in seconds of the time steps in which participants' leases come due. The table remembers the
     last `closed_max` participants that ended.
     """
 
@@ -198,7 +198,7 @@ class LeaseTable:
     def check_leases(self, now: float, checks_max: int, due_max: int) -> bool:
         """Check the next participants' leases that the calendar has ready; True while this round has more of them.
 
-        One call checks little more than `looks_max` leases, because heartbeats wait for it. A round ends early once
+        One call checks little more than `checks_max` leases, because heartbeats wait for it. A round ends early once
         `due_max` expired leases were found; the next round continues from there.
         """
         wheel, budget = self._wheel, checks_max

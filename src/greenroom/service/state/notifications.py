@@ -13,7 +13,7 @@ EVENTS_KEY = "feed"
 
 
 class Notifications:
-    """Callbacks by key. A callback runs in the thread that calls `wake`, and must do no more than wake a waiter."""
+    """Callbacks by key. A callback runs in the thread that calls `notify`, and must do no more than wake a waiter."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, dict[int, Callable[[], None]]] = {}
@@ -21,7 +21,7 @@ class Notifications:
         self._next = 0
 
     def watch(self, key: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` on every `wake` of `key`, until the returned function is called."""
+        """Call `callback` on every `notify` of `key`, until the returned function is called."""
         with self._lock:
             self._next += 1
             number = self._next

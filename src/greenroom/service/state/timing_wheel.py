@@ -24,7 +24,7 @@ F = TypeVar("F", bound=WheelEntry)
 
 
 class Bucket(Generic[F]):
-    """The leases of one bucket, in chains of at most SHEET_LEASES; `sheets` has the first lease of each chain.
+    """The leases of one bucket, in chains of at most SHEET_LEASES; `chains` has the first lease of each chain.
 
     Lists of leases would be traversed by Python's cycle collector, which delays every heartbeat by 30 ms at a million
     leases; chains are not.
@@ -46,7 +46,7 @@ class Bucket(Generic[F]):
 
 
 class TimingWheel(Generic[F]):
-    """Buckets of `page_s` seconds each. Buckets that are due stay open until all their leases are taken out.
+    """Buckets of `bucket_s` seconds each. Buckets that are due stay open until all their leases are taken out.
 
     Not safe to use from several threads: the lease table holds its lock around every call.
     """

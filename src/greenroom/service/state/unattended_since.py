@@ -16,7 +16,7 @@ PARTICIPANT_EVENT_PREFIX = "participant."
 
 
 class UnattendedRoles:
-    """Roles by the key of `seat_key`: the room's id and the role's name. Safe to use from several threads."""
+    """Roles by the key of `role_key`: the room's id and the role's name. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._pending: dict[str, set[str]] = {}

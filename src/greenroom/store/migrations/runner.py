@@ -49,8 +49,8 @@ def prepare_schema(
     Raises ConfigurationError for a newer database and for one that is not Greenroom's. Driver errors are not caught.
 
     The caller holds the lock that keeps other servers out of this database. `name` is the database's name in messages,
-    and `way_out` the guidance when it is refused. `connect` opens another driver connection in autocommit mode, which
-    is used only for an upgrade and closed after it. `keep_copy` is called with the new revision before an upgrade.
+    and `guidance` the guidance when it is refused. `connect` opens another driver connection in autocommit mode, which
+    is used only for an upgrade and closed after it. `make_copy` is called with the new revision before an upgrade.
     Creating and upgrading are one transaction each, so a process that is killed meanwhile has changed nothing.
     """
     revision = read_revision(engine.writer_cursor(), engine.dialect)

@@ -1,7 +1,7 @@
 """The PostgreSQL engine: one session that writes and holds the lock, and a pool of sessions that read.
 
-Options: `readers_max` read sessions; `wait_s` seconds to wait for a free one; `answer_s` seconds without an answer
-after which a session is closed; `lock_wait_s` seconds to wait for another server's lock.
+Options: `readers_max` read sessions; `wait_s` seconds to wait for a free one; `answer_timeout_s` seconds without an
+answer after which a session is closed; `lock_wait_s` seconds to wait for another server's lock.
 Limits: PostgreSQL 14 or newer, and a database in UTF8. During an outage calls fail without waiting: after a failed
 connection attempt, or a session that did not answer, no new connection is tried for as long again as that took.
 """
@@ -66,7 +66,7 @@ class PostgresEngine:
         answer_timeout_s: float,
         lock_wait_s: float = LOCK_WAIT_S,
     ) -> None:
-        """Wait up to `wait_s` seconds for one of `readers_max` sessions, and up to `answer_s` for an answer."""
+        """Wait up to `wait_s` seconds for one of `readers_max` sessions, and up to `answer_timeout_s` for an answer."""
         self.write_lock = threading.RLock()
         self.writer_sessions = 0
         self.taken_over_by: str | None = None

@@ -53,7 +53,7 @@ class PipelineStatement(NamedTuple):
 
 
 class PostgresSession:
-    """A cursor with its own connection; for one thread at a time, except `seems_sound`."""
+    """A cursor with its own connection; for one thread at a time, except `looks_usable`."""
 
     def __init__(self, connection: psycopg.Connection[Any], wait_s: float, on_silence: OnSilence) -> None:
         """Close the connection when PostgreSQL does not answer for `wait_s` seconds, and call `on_silence`."""
