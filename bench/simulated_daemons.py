@@ -112,7 +112,7 @@ class SimulatedDaemon:
             nonlocal version
             if self.spec_poll.body:
                 version = msgspec.json.decode(self.spec_poll.body, type=Assignments).version
-            path = f"{API}/machines/{name}/wishes?after={version}&wait_s={wait_s:.3f}"
+            path = f"{API}/machines/{name}/assignments?after={version}&wait_s={wait_s:.3f}"
             return encode_request("GET", greenroom.port, path, token, None)
 
         self.spec_poll = LongPoll(self, msgspec.structs.replace(waits), encode_poll, is_gated=False)
@@ -151,7 +151,7 @@ class SimulatedDaemon:
         wrong = [agent for agent in reply.agents if agent.status != OK]
         if reply.status != OK or wrong:
             raise RuntimeError(f"the beat was answered {reply.status}; wrong agents: {wrong[:3]}")
-        self.presence.spread_retries = reply.crowded
+        self.presence.spread_retries = reply.spread_retries
         notices = self.presence.record_answer(sent_at, reply.status, reply.next_in_s, time.monotonic())
         self.last_beat_at = sent_at
         if RENEW_CLAIM in notices or not self.back.is_set():

@@ -116,10 +116,10 @@ def situations() -> list[tuple[str, role.Role, role_status.RoleObservation]]:
     run = role.Role(room="r", name="builder", position=0, kind=role.REMOTE, machine="studio")
     stop = change(run, desired=role.STOPPED, desired_by="operator")
     unmanaged = change(run, kind=role.CUSTOM, machine=None)
-    failed = change(run, rests_as=role.BACKING_OFF, rests_until=LATER, last_exit="killed by signal 9")
-    crash_looping = change(run, rests_as=role.CRASH_LOOPING, rests_until=LATER, last_exit="3 failures within 300 s")
-    login = change(run, rests_as=role.PAUSED, last_exit="not logged in")
-    limited = change(run, rests_as=role.PAUSED, rests_until=LATER, last_exit="a rate limit")
+    failed = change(run, hold=role.BACKING_OFF, hold_until=LATER, last_exit="killed by signal 9")
+    crash_looping = change(run, hold=role.CRASH_LOOPING, hold_until=LATER, last_exit="3 failures within 300 s")
+    login = change(run, hold=role.PAUSED, last_exit="not logged in")
+    limited = change(run, hold=role.PAUSED, hold_until=LATER, last_exit="a rate limit")
     held_back = "its task was taken over from conn_1, whose run is being stopped"
     overdue = change(absent, starts_until=EARLIER)
     return [
@@ -147,7 +147,7 @@ def situations() -> list[tuple[str, role.Role, role_status.RoleObservation]]:
         ("absent; no daemon runs this agent", unmanaged, change(absent, machine=None)),
         ("absent; no machine is assigned", run, change(absent, machine=None)),
         ("absent; its command reported that a user must act", login, absent),
-        ("absent; its probe run failed too", change(crash_looping, rests_until=None), absent),
+        ("absent; its probe run failed too", change(crash_looping, hold_until=None), absent),
         ("absent; the machine is not connected", run, change(absent, machine_connected=False)),
         ("absent; its run failed", failed, absent),
         ("absent; crash-looping", crash_looping, absent),
@@ -181,7 +181,7 @@ def draw_restart_policy() -> str:
             True,
             None,
             crash_looping,
-            limits.park_pause_s,
+            limits.crash_loop_probe_after_s,
         ),
         ("has not joined; its probe run failed too", "running, the same generation", True, None, probe_failed, 1e6),
         (
@@ -225,7 +225,7 @@ def draw_restart_holds() -> str:
         ("crash-looping, probe run", crash_looping),
     ):
         for outcome, after in list_outcomes(history):
-            rows.append((agent, outcome, format_code(after.rest) if after.rest else "none", format_until(after)))
+            rows.append((agent, outcome, format_code(after.hold) if after.hold else "none", format_until(after)))
     return format_table(("agent", "outcome", "restart hold", "until"), rows)
 
 
@@ -247,22 +247,20 @@ def list_outcomes(history: restart_policy.RestartHistory) -> list[tuple[str, res
 
 def format_until(history: restart_policy.RestartHistory) -> str:
     """Describe the end of a restart hold that began at second 1000."""
-    if history.rest is None:
+    if history.hold is None:
         return ""
-    if history.rests_until is None:
+    if history.hold_until is None:
         return "a user restarts it"
-    return (
-        f"{history.rests_until - 1000.0:g} s later{' at least' if history.rest == restart_policy.BACKING_OFF else ''}"
-    )
+    return f"{history.hold_until - 1000.0:g} s later{' at least' if history.hold == restart_policy.BACKING_OFF else ''}"
 
 
 def make_crash_looping_histories() -> tuple[restart_policy.RestartHistory, restart_policy.RestartHistory]:
     """A crash-looping agent, and the same one after its probe run failed."""
     history = restart_policy.RestartHistory(generation=2)
-    for _ in range(DEFAULT_LIMITS.park_after_ends):
+    for _ in range(DEFAULT_LIMITS.crash_loop_after_failures):
         history = restart_policy.record_failure(history, 2, 0.0, 0.5, DEFAULT_LIMITS, "exit code 1")
     return history, restart_policy.record_failure(
-        history, 2, DEFAULT_LIMITS.park_pause_s, 0.5, DEFAULT_LIMITS, "exit code 1"
+        history, 2, DEFAULT_LIMITS.crash_loop_probe_after_s, 0.5, DEFAULT_LIMITS, "exit code 1"
     )
 
 

@@ -74,7 +74,7 @@ def check_done_once(installation: Installation, journal: AgentJournal, task: str
     """Assert that one run did the task, that its start and end were reported once, and that nothing of it is left."""
     done = installation.wait_for_task(task, "completed")
     ends = reported_ends(installation, task, 1)
-    assert (1, 0, []) == (done["attempt"], done["deaths"], done["late_results"])
+    assert (1, 0, []) == (done["attempt"], done["failures"], done["late_results"])
     assert [1] == journal.attempts("begins", task)
     assert [1] == [each["attempt"] for each in event_data(installation, "agent.started", task)]
     assert [(1, True, 0)] == [(each["attempt"], each["intended"], each["code"]) for each in ends]
@@ -90,7 +90,7 @@ def check_released_by_exit(installation: Installation, task: str) -> None:
     (released,) = (each for each in events if each["type"] == "task.released")
     assert ended["pos"] < released["pos"]
     backoff_s = committed_at({"at": ended["data"]["until"]}) - committed_at(ended)
-    assert backoff_s <= float(BASE_DURATIONS["GREENROOM_RESTART_PAUSE_S_MAX"]) + ROUNDING_S
+    assert backoff_s <= float(BASE_DURATIONS["GREENROOM_RESTART_BACKOFF_S_MAX"]) + ROUNDING_S
 
 
 def check_nothing_left(installation: Installation, task: str) -> None:
@@ -155,7 +155,7 @@ def test_run_failed_without_daemon_is_run_again(installation: Installation) -> N
     wait_until(lambda: not is_alive(pid), "the run ends")
     installation.start_daemon()
     done = installation.wait_for_task(task, "completed")
-    assert (2, 1) == (done["attempt"], done["deaths"])
+    assert (2, 1) == (done["attempt"], done["failures"])
     ends = reported_ends(installation, task, 2)
     assert [(1, False, 7), (2, True, 0)] == [(each["attempt"], each["intended"], each["code"]) for each in ends]
 
@@ -199,7 +199,7 @@ def test_task_runs_again_after_daemon_and_shim_killed(installation: Installation
     assert [] == [each for each in group if is_alive(each)]
     journal.open_gate("gate")
     done = installation.wait_for_task(task, "completed")
-    assert (2, 1) == (done["attempt"], done["deaths"])
+    assert (2, 1) == (done["attempt"], done["failures"])
     ends = reported_ends(installation, task, 2)
     assert [(1, None, None)] == [(each["attempt"], each["code"], each["signal"]) for each in ends[:1]]
     assert [1, 2] == [each["attempt"] for each in ends]
@@ -215,7 +215,7 @@ def test_task_runs_again_after_all_killed(installation: Installation) -> None:
     journal.wait_for("begins", task=task, attempt=2)
     journal.open_gate("gate")
     done = installation.wait_for_task(task, "completed")
-    assert (2, 1) == (done["attempt"], done["deaths"])
+    assert (2, 1) == (done["attempt"], done["failures"])
     assert [1, 2] == [each["attempt"] for each in reported_ends(installation, task, 2)]
 
 
@@ -234,7 +234,7 @@ def test_report_during_server_outage_survives_daemon_restart(
     time.sleep(0.5)
     installation.start_server()
     done = installation.wait_for_task(task, "completed")
-    assert (2, 1) == (done["attempt"], done["deaths"])
+    assert (2, 1) == (done["attempt"], done["failures"])
     assert [1, 2] == [each["attempt"] for each in reported_ends(installation, task, 2)]
     assert [1, 2] == journal.attempts("begins", task)
 
@@ -247,7 +247,7 @@ def test_stopped_daemon_leaves_nothing_to_adopt(installation: Installation) -> N
     assert not is_alive(pid)
     assert [] == run_of(installation, task)
     assert ("pending", 0, "stopped") == tuple(
-        installation.task(task)[name] for name in ("status", "deaths", "released_cause")
+        installation.task(task)[name] for name in ("status", "failures", "released_cause")
     )
     journal.open_gate("gate")
     installation.start_daemon()
@@ -264,7 +264,7 @@ def test_daemon_stopped_without_server_ends_adopted_run(installation: Installati
     journal.open_gate("gate")
     installation.start_daemon()
     done = installation.wait_for_task(task, "completed")
-    assert (2, 0) == (done["attempt"], done["deaths"])
+    assert (2, 0) == (done["attempt"], done["failures"])
     assert [(1, True), (2, True)] == [
         (each["attempt"], each["intended"]) for each in reported_ends(installation, task, 2)
     ]

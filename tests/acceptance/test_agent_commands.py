@@ -154,7 +154,7 @@ def test_task_is_given_back_when_stdout_fails(installation: Installation) -> Non
         )  # fmt: skip
     assert done.returncode == 1, done
     assert b"released" in done.stderr
-    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["deaths"])
+    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["failures"])
 
 
 def test_decline_quarantines_task_until_retry(installation: Installation) -> None:
@@ -166,7 +166,7 @@ def test_decline_quarantines_task_until_retry(installation: Installation) -> Non
         installation.task(task)["reason"],
     )
     installation.run("task", "retry", task)
-    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["deaths"])
+    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["failures"])
 
 
 def test_exit_codes(installation: Installation) -> None:

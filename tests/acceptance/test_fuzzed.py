@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE_S
 SHORT_POLLS: Final = {
     # A long poll would delay each of thousands of requests.
     "GREENROOM_CLAIM_WAIT_MAX_S": "0.02",
-    "GREENROOM_WISHES_WAIT_MAX_S": "0.02",
+    "GREENROOM_ASSIGNMENTS_WAIT_MAX_S": "0.02",
 }
 ROOMS: Final = 8
 TASKS: Final = 12

@@ -92,7 +92,7 @@ def test_killed_resident_is_restarted_with_its_task(installation: Installation, 
     second = resident.wait_for("hang 2")
     assert second != first
     now = installation.wait_for_task(task, "completed")
-    assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["deaths"])
+    assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["failures"])
     third = installation.send("dust")
     installation.wait_for_task(third, "completed")
     assert second == resident.wait_for("dust 1")
@@ -120,7 +120,7 @@ def test_resident_is_adopted_by_next_daemon(installation: Installation, resident
     resident.start_daemon()
     resident.release()
     now = installation.wait_for_task(task, "completed")
-    assert ("did hang", 1, 0) == (now["result"], now["accepted_attempt"], now["deaths"])
+    assert ("did hang", 1, 0) == (now["result"], now["accepted_attempt"], now["failures"])
     another = installation.send("dust")
     installation.wait_for_task(another, "completed")
     assert agent == resident.wait_for("dust 1")
@@ -147,7 +147,7 @@ def test_resident_killed_without_daemon_gets_its_task_again(
     resident.start_daemon()
     assert agent != resident.wait_for("hang 2")
     now = installation.wait_for_task(task, "completed")
-    assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["deaths"])
+    assert ("did hang", 2, 1) == (now["result"], now["accepted_attempt"], now["failures"])
     wait_until(lambda: not list((installation.data_dir / "outbox").glob("*.json")), "the outbox is empty")
     assert 1 == len(list((installation.data_dir / "residents").glob("*.json")))
 

@@ -39,7 +39,7 @@ def test_killed_command_is_run_again(installation: Installation) -> None:
     assert [] == [pid for pid in group if is_alive(pid)]
     journal.open_gate("again")
     done = installation.wait_for_task(task, "completed")
-    assert (2, 1) == (done["attempt"], done["deaths"])
+    assert (2, 1) == (done["attempt"], done["failures"])
     assert [1, 2] == journal.attempts("begins", task)
     assert [2] == journal.attempts("ends", task)
     exits = [event for event in installation.api.events() if event["type"] == "agent.exited"]
@@ -67,7 +67,7 @@ def test_killed_shim_ends_run_and_task_runs_again(installation: Installation) ->
     journal.wait_for("begins", task=task, attempt=2)
     assert [] == [pid for pid in group if is_alive(pid)]
     journal.open_gate("again")
-    assert (2, 1) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["deaths"])
+    assert (2, 1) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["failures"])
     (cause,) = [event["cause"] for event in installation.api.events() if event["type"] == "task.released"]
     assert "how the command ended is unknown" in cause
 
@@ -81,7 +81,7 @@ def test_suspended_shim_reports_end_late(installation: Installation) -> None:
     journal.wait_for("ends", task=task)
     assert_stays_true(lambda: installation.task(task)["status"] == "in_progress", "the end is not reported yet", 1.0)
     os.kill(shim, signal.SIGCONT)
-    assert (1, 0) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["deaths"])
+    assert (1, 0) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["failures"])
 
 
 def test_killed_work_leaves_no_process(installation: Installation) -> None:
@@ -98,7 +98,7 @@ def test_failing_run_is_quarantined(installation: Installation) -> None:
     journal = start_builder(installation)
     task = installation.send("fail:99")
     quarantined = installation.wait_for_task(task, "quarantined")
-    assert 3 == quarantined["deaths"]
+    assert 3 == quarantined["failures"]
     assert "the saw broke on attempt 3" in quarantined["reason"]
     assert [1, 2, 3] == journal.attempts("fails", task)
     shown = installation.run("status")
@@ -131,7 +131,7 @@ def test_stopping_working_agent_ends_run(installation: Installation) -> None:
     installation.wait_for_status("builder", "stopped")
     wait_until(lambda: not run_of(installation, task), "nothing of the run is left")
     stopped = installation.task(task)
-    assert ("pending", 0, "stopped") == (stopped["status"], stopped["deaths"], stopped["released_cause"])
+    assert ("pending", 0, "stopped") == (stopped["status"], stopped["failures"], stopped["released_cause"])
 
 
 def test_specs_changed_without_daemon_are_applied(installation: Installation) -> None:

@@ -104,7 +104,7 @@ def test_invalid_path_is_declined(bare: Installation) -> None:
     bare.start_up(TIDY)
     task = bare.run("send", "tidy", "tidy /nowhere/at/all", "--json").data["task"]["id"]
     declined = bare.wait_for_task(task, "quarantined")
-    assert (1, 0) == (declined["attempt"], declined["deaths"])
+    assert (1, 0) == (declined["attempt"], declined["failures"])
     assert "There is no readable folder /nowhere/at/all" in declined["reason"]
 
 

@@ -62,9 +62,9 @@ class FakeMachine:
         return self._api.call("POST", f"rooms/{self._room}/tasks/claim", body).body
 
     def report(self, kind: str, **data: Any) -> None:
-        report_body = {"id": f"fact-{next(self._numbers)}", "kind": kind, "room": self._room, "role": "builder"}
-        body = {"incarnation": "inc_1", "facts": [report_body | {"connection_id": self.connection} | data]}
-        answer = self._api.call("POST", f"machines/{self.id}/facts", body)
+        report_body = {"id": f"report-{next(self._numbers)}", "kind": kind, "room": self._room, "role": "builder"}
+        body = {"incarnation": "inc_1", "reports": [report_body | {"connection_id": self.connection} | data]}
+        answer = self._api.call("POST", f"machines/{self.id}/reports", body)
         assert answer.status == 200, answer
 
 
@@ -113,25 +113,29 @@ def test_why_of_failures_crash_loop_and_probe_run(installation: Installation, ma
     output = installation.run("why", ROLE).out
     assert f"{ROLE} is backing_off, restarts in " in output
     assert "desired: running, remote on attic with careful (generation 1, by operator" in output
-    assert "restart_pause_s_max = 1 " in output, "the server's own limits"
+    assert "restart_backoff_s_max = 1 " in output, "the server's own limits"
     assert "as the server reports them" in output
     assert output.endswith(f"to restart it now: greenroom agent restart {ROLE}\n")
 
     fail_run(machine, "c2", instant_in(3000))
-    machine.report("parked", until=instant_in(3000), detail="2 unintended ends within 300 s, the last: exit code 3")
+    machine.report(
+        "crash_looping", until=instant_in(3000), detail="2 unintended ends within 300 s, the last: exit code 3"
+    )
     output = installation.run("why", ROLE).out
     assert re.search(f"{ROLE} is parked, probe run in [45][0-9] min ", output), output
     assert f"command failed for {task} (attempt 2): exit code 3 no such brick" in output
     assert ", then one probe run: 2 unintended ends within 300 s" in output
-    assert "park_pause_s = 300 " in output
+    assert "crash_loop_probe_after_s = 300 " in output
 
-    machine.report("parked", detail="the probe run failed: exit code 3")
+    machine.report("crash_looping", detail="the probe run failed: exit code 3")
     output = installation.run("why", ROLE).out
     assert f"{ROLE} is parked, until a user restarts it: the probe run failed" in output
     assert "alert raised: " in output
     assert output.endswith(f"next: fix the cause, then: greenroom agent restart {ROLE}\n")
     [alert] = [
-        alert for alert in installation.run("status", "--json").data["needs"] if alert["kind"].startswith("parked:")
+        alert
+        for alert in installation.run("status", "--json").data["needs"]
+        if alert["kind"].startswith("crash_looping:")
     ]
     assert (ROLE, f"greenroom why {ROLE}") == (alert["where"], alert["next"])
 
@@ -142,7 +146,9 @@ def test_why_of_failures_crash_loop_and_probe_run(installation: Installation, ma
     assert "(generation 2): bricks bought" in output
     assert "alert resolved: " in output
     assert [] == [
-        alert for alert in installation.run("status", "--json").data["needs"] if alert["kind"].startswith("parked:")
+        alert
+        for alert in installation.run("status", "--json").data["needs"]
+        if alert["kind"].startswith("crash_looping:")
     ]
 
 

@@ -28,7 +28,7 @@ def test_handoff_between_two_works(installation: Installation) -> None:
 def test_failed_command_is_run_again_with_stderr_in_cause(installation: Installation) -> None:
     installation.start_work()
     task = installation.send("fail:1 paint")
-    assert (2, 1) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["deaths"])
+    assert (2, 1) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["failures"])
     causes = [event["cause"] for event in installation.api.events() if event["type"] == "task.released"]
     assert 1 == len(causes)
     assert "the saw broke on attempt 1" in causes[0]
@@ -72,7 +72,7 @@ def test_signalled_work_leaves_no_process_and_no_task(installation: Installation
     assert work.wait() == 130
     assert {} == find_processes(f"GREENROOM_TASK={task}")
     left = installation.task(task)
-    assert ("pending", 0, "stopped") == (left["status"], left["deaths"], left["released_cause"])
+    assert ("pending", 0, "stopped") == (left["status"], left["failures"], left["released_cause"])
     assert [] == installation.room()["participants"]
 
 
@@ -90,7 +90,7 @@ def test_second_interrupt_kills_stubborn_command(installation: Installation) -> 
     assert work.wait() == 130
     assert {} == find_processes(f"GREENROOM_TASK={task}")
     left = installation.task(task)
-    assert ("pending", 0, "stopped") == (left["status"], left["deaths"], left["released_cause"])
+    assert ("pending", 0, "stopped") == (left["status"], left["failures"], left["released_cause"])
     assert [] == installation.room()["participants"]
 
 
@@ -148,4 +148,4 @@ def test_task_of_killed_work_is_released_after_lease(bare: Installation) -> None
     )
     AgentJournal(installation.agent_folder).open_gate("never")
     installation.start_work()
-    assert (2, 0) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["deaths"])
+    assert (2, 0) == (installation.wait_for_task(task, "completed")["attempt"], installation.task(task)["failures"])

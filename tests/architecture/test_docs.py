@@ -28,7 +28,7 @@ LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 BLOCK = re.compile(r"^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:^|[\s`(/])greenroom (?P<words>[a-z][a-z-]*(?: [a-z][a-z-]*)?)")
-EVENT = re.compile(r"(?:agent|attention|machine|message|participant|role|room|server|task)\.[a-z_]+")
+EVENT = re.compile(r"(?:agent|alert|machine|message|participant|role|room|server|task)\.[a-z_]+")
 VARIABLE = re.compile(r"\bGREENROOM_[A-Z_]+[A-Z]\b")
 PATH = re.compile(r"(?:src|tests|docs|examples|tools|bench)/[\w./-]+|\.ci/\w+|(?:cli|client|agent|daemon|domain|process"
                   r"|server|service|settings|store|wire)/[\w/]+\.py")  # fmt: skip

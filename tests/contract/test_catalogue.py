@@ -31,9 +31,12 @@ def change_table_sql(table: str, old: str, new: str) -> tuple[str, ...]:
     )
 
 
-NO_INDEX = ("DROP INDEX ix_sittings_present",)
-NOT_PARTIAL = (*NO_INDEX, "CREATE UNIQUE INDEX ix_sittings_present ON sittings (room, role)")
-NOT_UNIQUE = ("DROP INDEX ix_sittings_epoch", "CREATE INDEX ix_sittings_epoch ON sittings (room, role, epoch)")
+NO_INDEX = ("DROP INDEX ix_participants_present",)
+NOT_PARTIAL = (*NO_INDEX, "CREATE UNIQUE INDEX ix_participants_present ON participants (room, role)")
+NOT_UNIQUE = (
+    "DROP INDEX ix_participants_epoch",
+    "CREATE INDEX ix_participants_epoch ON participants (room, role, epoch)",
+)
 WRONG_CHECK = (
     "ALTER TABLE rooms DROP CONSTRAINT ck_rooms_status",
     "ALTER TABLE rooms ADD CONSTRAINT ck_rooms_status CHECK (status IN ('open', 'shut'))",
@@ -74,12 +77,12 @@ FAULTS = (
     SchemaFault(
         "no UNIQUE", POSTGRESQL, ("ALTER TABLE tasks DROP CONSTRAINT uq_tasks_id",), "constraint tasks: uq_tasks_id"
     ),
-    SchemaFault("an index not unique", SQLITE, NOT_UNIQUE, "index sittings.ix_sittings_epoch"),
-    SchemaFault("an index not unique", POSTGRESQL, NOT_UNIQUE, "index sittings: ix_sittings_epoch"),
-    SchemaFault("an index not partial", SQLITE, NOT_PARTIAL, "index sittings.ix_sittings_present"),
-    SchemaFault("an index not partial", POSTGRESQL, NOT_PARTIAL, "index sittings: ix_sittings_present"),
-    SchemaFault("no index", SQLITE, NO_INDEX, "index sittings.ix_sittings_present"),
-    SchemaFault("no index", POSTGRESQL, NO_INDEX, "index sittings: ix_sittings_present"),
+    SchemaFault("an index not unique", SQLITE, NOT_UNIQUE, "index participants.ix_participants_epoch"),
+    SchemaFault("an index not unique", POSTGRESQL, NOT_UNIQUE, "index participants: ix_participants_epoch"),
+    SchemaFault("an index not partial", SQLITE, NOT_PARTIAL, "index participants.ix_participants_present"),
+    SchemaFault("an index not partial", POSTGRESQL, NOT_PARTIAL, "index participants: ix_participants_present"),
+    SchemaFault("no index", SQLITE, NO_INDEX, "index participants.ix_participants_present"),
+    SchemaFault("no index", POSTGRESQL, NO_INDEX, "index participants: ix_participants_present"),
     SchemaFault("unchecked types", SQLITE, change_table_sql("notes", " STRICT", ""), "table notes: strict 1"),
     SchemaFault("no sequence", POSTGRESQL, ("ALTER TABLE notes ALTER num DROP DEFAULT",), "column notes: r, num"),
 )

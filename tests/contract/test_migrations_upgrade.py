@@ -72,7 +72,7 @@ def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
     assert old.stamp()[-1] == "0002"
     old.execute(
         (
-            "UPDATE roles SET rests_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
+            "UPDATE roles SET hold_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
             "INSERT INTO events SELECT max(pos) + 1, 'room:' || (SELECT id FROM rooms WHERE name = 'shop'), 1000,"
             " 'room.closed', '2026-02-02T00:00:00.000Z', 'operator', '{}' FROM events",
             "UPDATE rooms SET status = 'closed' WHERE name = 'shop'",
@@ -85,7 +85,7 @@ def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
     after = old.all_rows()
     for name, rows in before.items():
         assert [{column: row[column] for column in rows[0]} if rows else {} for row in after[name]] == rows
-    holds = {role["name"]: (role["rests_as"], role["wished_at"], role["task_timeout_s"]) for role in after["roles"]}
+    holds = {role["name"]: (role["hold"], role["configured_at"], role["task_timeout_s"]) for role in after["roles"]}
     assert holds.pop("till") == ("backing_off", None, None)
     assert set(holds.values()) == {(None, None, None)}
     closed = {room["name"]: room["closed_at"] for room in after["rooms"]}

@@ -96,7 +96,7 @@ class InProcessServer:
 
     def __init__(self, limits: Limits | None = None, store: Store | None = None, clock: MovedClock | None = None):
         self.clock = clock or MovedClock()
-        self.limits = limits or Limits(claim_wait_max_s=0.05, wishes_wait_max_s=0.05)
+        self.limits = limits or Limits(claim_wait_max_s=0.05, assignments_wait_max_s=0.05)
         self.store = store or store_factory.open(self.clock, self.limits)
         self.service_context = start_context(self.store, self.clock, SeededEntropy(7), self.limits)
         self.token: str | None = self.service_context.tokens.make_operator_token()

@@ -121,14 +121,14 @@ class InProcessService:
         body = requests.SendMessage(sender="user", text=text, to=to)
         return self.run_mutation(lambda tx: messages.send(self.context, tx, self.principal, room, body))
 
-    def claim(self, role: str, connection: str, room: str = "r", hand_over: bool = False) -> ClaimedTask | None:
-        return self.run_mutation(self.claim_mutation(role, connection, room, hand_over))
+    def claim(self, role: str, connection: str, room: str = "r", detached: bool = False) -> ClaimedTask | None:
+        return self.run_mutation(self.claim_mutation(role, connection, room, detached))
 
     def claim_mutation(
-        self, role: str, connection: str, room: str = "r", hand_over: bool = False
+        self, role: str, connection: str, room: str = "r", detached: bool = False
     ) -> Callable[[Transaction], ClaimedTask | None]:
         """The mutation of a claim, to be run in a batch."""
-        body = requests.ClaimBody(role=role, connection_id=connection, hand_over=hand_over)
+        body = requests.ClaimBody(role=role, connection_id=connection, detached=detached)
         return lambda tx: tasks.claim(self.context, tx, self.principal, room, body)
 
     def join_and_claim(self, role: str, connection: str, room: str = "r") -> ClaimedTask:
@@ -255,7 +255,7 @@ class InProcessService:
     def send_reports(
         self, *reports: requests.AgentReport, machine: str = "m1", incarnation: str = "i1"
     ) -> ReportsReply:
-        body = requests.ReportBatch(incarnation=incarnation, facts=list(reports))
+        body = requests.ReportBatch(incarnation=incarnation, reports=list(reports))
         return self.run_mutation(
             lambda tx: agent_reports.accept_reports(self.context, tx, self.principal, machine, body)
         )

@@ -24,7 +24,7 @@ def join_daemon_agent(service: InProcessService) -> None:
 
 
 def assignments_version(service: InProcessService) -> int:
-    return service.beat_machine().wishes_version
+    return service.beat_machine().assignments_version
 
 
 def set_spec_with_reason(service: InProcessService, reason: str | None) -> RoleView:
@@ -55,7 +55,7 @@ def test_new_reason_keeps_generation(service: InProcessService) -> None:
         assignments_version(service),
     )
     assert "it is needed" == service.show_room().roles[0].desired_reason
-    assert ("role.wished", "it is needed") == (service.events()[-1].type, service.events()[-1].cause)
+    assert ("agent.configured", "it is needed") == (service.events()[-1].type, service.events()[-1].cause)
 
 
 def test_same_spec_of_absent_agent_restarts_it(service: InProcessService) -> None:
@@ -93,7 +93,7 @@ def test_returning_machine_reads_current_spec(service: InProcessService) -> None
 
     service.beat_machine()
 
-    assert [(assignment.desired, assignment.generation) for assignment in service.list_assignments().wishes] == [
+    assert [(assignment.desired, assignment.generation) for assignment in service.list_assignments().assignments] == [
         ("stopped", 4)
     ]
 
@@ -106,5 +106,5 @@ def test_task_timeout_is_part_of_spec(service: InProcessService) -> None:
     )
 
     assert (2, 90.5) == (role.generation, role.task_timeout_s)
-    assert [90.5] == [assignment.task_timeout_s for assignment in service.list_assignments().wishes]
-    assert role.wished_at == service.show_room().roles[0].wished_at == service.context.now().instant
+    assert [90.5] == [assignment.task_timeout_s for assignment in service.list_assignments().assignments]
+    assert role.configured_at == service.show_room().roles[0].configured_at == service.context.now().instant

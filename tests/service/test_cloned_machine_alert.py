@@ -37,9 +37,9 @@ def beat_in_turns(service: InProcessService, seconds: float) -> None:
 def test_alternating_beats_raise_one_alert(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     before = len(service.events())
-    beat_in_turns(service, 2 * service.limits.clone_told_s)
+    beat_in_turns(service, 2 * service.limits.duplicate_machine_alert_s)
     cloned, raised = list_clone_events(service)
-    assert (cloned.type, raised.type, len(service.events())) == ("machine.cloned", "attention.raised", before + 2)
+    assert (cloned.type, raised.type, len(service.events())) == ("machine.cloned", "alert.raised", before + 2)
     assert (cloned.stream, cloned.data["older"], cloned.data["incarnation"]) == ("machine:m1", "i1", "i2")
     assert "remove the file `machine.json` from the data directory of the copy" in raised.data["text"]
 
@@ -47,33 +47,33 @@ def test_alternating_beats_raise_one_alert(service: InProcessService) -> None:
 def test_alert_resolved_after_older_daemon_is_silent(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 400)
-    service.pass_time(service.limits.clone_told_s - 10)
-    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
+    service.pass_time(service.limits.duplicate_machine_alert_s - 10)
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised"]
     service.pass_time(12)
-    assert clone_event_types(service) == ["machine.cloned", "attention.raised", "attention.resolved"]
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised", "alert.resolved"]
     service.beat_machine(incarnation="i1")
-    assert clone_event_types(service)[3:] == ["machine.cloned", "attention.raised"]
+    assert clone_event_types(service)[3:] == ["machine.cloned", "alert.raised"]
 
 
 def test_alert_across_server_restart(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 40)
-    service.clock.advance(3 * service.limits.clone_told_s)
+    service.clock.advance(3 * service.limits.duplicate_machine_alert_s)
     service.restart_server()
-    service.pass_time(service.limits.clone_told_s - 60)
+    service.pass_time(service.limits.duplicate_machine_alert_s - 60)
     beat_in_turns(service, 40)
     service.restart_server()
-    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
-    service.pass_time(service.limits.clone_told_s + 2)
-    assert clone_event_types(service)[2:] == ["attention.resolved"]
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised"]
+    service.pass_time(service.limits.duplicate_machine_alert_s + 2)
+    assert clone_event_types(service)[2:] == ["alert.resolved"]
 
 
 def test_server_downtime_is_no_silence(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 20)
-    service.clock.advance(3 * service.limits.clone_told_s)
+    service.clock.advance(3 * service.limits.duplicate_machine_alert_s)
     service.pass_time(20)
-    assert clone_event_types(service) == ["machine.cloned", "attention.raised"]
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised"]
 
 
 def test_late_leave_is_no_clone(service: InProcessService) -> None:
@@ -92,7 +92,7 @@ def test_deleted_machine_resolves_alert(service: InProcessService) -> None:
     service.beat_machine(incarnation="i2")
     beat_in_turns(service, 20)
     service.delete_machine()
-    assert clone_event_types(service) == ["machine.cloned", "attention.raised", "attention.resolved"]
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised", "alert.resolved"]
     assert service.context.sweep.older_daemon_seen_at == {}
 
 
@@ -104,5 +104,5 @@ def test_alert_over_http() -> None:
             server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation}).json["status"]
             for incarnation in ("i1", "i2", "i1")
         ]
-        raised = [each["key"] for each in server.get("/api/v1/attention").json]
+        raised = [each["key"] for each in server.get("/api/v1/alert").json]
     assert (answers, raised) == (["ok", "ok", "superseded"], [ALERT_KEY])

@@ -11,7 +11,7 @@ def make_service_with_detached_claim() -> tuple[InProcessService, str, int]:
     service.create_room()
     service.join("builder", "a")
     service.send_message()
-    task = service.claim("builder", "a", hand_over=True)
+    task = service.claim("builder", "a", detached=True)
     assert task is not None
     return service, task.id, task.attempt
 

@@ -108,7 +108,7 @@ def test_call_in_sweep_batch_renews_lease(service: InProcessService) -> None:
             tx,
             service.principal,
             "r",
-            requests.ClaimBody(role="builder", connection_id="A", hand_over=True),
+            requests.ClaimBody(role="builder", connection_id="A", detached=True),
         )
 
     def start(tx: Transaction) -> None:

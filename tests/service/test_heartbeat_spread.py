@@ -21,10 +21,10 @@ def make_service_with_agents(count: int) -> InProcessService:
 
 def test_spread_retries_with_many_agents() -> None:
     service = make_service_with_agents(SPREAD_RETRIES_CLIENTS)
-    assert not service.beat("role0", "c-0-role0", room="room0").crowded
+    assert not service.beat("role0", "c-0-role0", room="room0").spread_retries
     service.create_room("more", ("late",))
     service.join("late", "c-late", room="more")
-    assert service.beat("role0", "c-0-role0", room="room0").crowded
+    assert service.beat("role0", "c-0-role0", room="room0").spread_retries
 
 
 def test_spread_retries_counts_agents_of_machines() -> None:
@@ -33,9 +33,9 @@ def test_spread_retries_counts_agents_of_machines() -> None:
         service.context.leases.grant(
             f"r/{number}", "c", 120.0, service.show_machine().id, service.context.clock.monotonic()
         )
-    assert not service.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
+    assert not service.beat_machine(("builder", "a"), ("reviewer", "b")).spread_retries
     service.context.leases.grant("r/one-more", "c", 120.0, service.show_machine().id, service.context.clock.monotonic())
-    assert service.beat_machine(("builder", "a"), ("reviewer", "b")).crowded
+    assert service.beat_machine(("builder", "a"), ("reviewer", "b")).spread_retries
 
 
 def test_spread_retry_delays() -> None:

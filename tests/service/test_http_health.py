@@ -32,7 +32,7 @@ def test_healthy_while_loops_run(server: InProcessServer) -> None:
 
 
 def test_healthz_names_late_loops(server: InProcessServer) -> None:
-    server.clock.advance(server.limits.healer_late_s + 1)
+    server.clock.advance(server.limits.loop_late_after_s + 1)
 
     answer = server.get("/healthz", token=None)
 
@@ -44,7 +44,7 @@ def test_failing_sweep_is_late(server: InProcessServer, monkeypatch: pytest.Monk
         raise ValueError("the sweep is broken")
 
     monkeypatch.setattr("greenroom.service.sweeper.tick", fail)
-    server.pass_time(server.limits.healer_late_s + 2)
+    server.pass_time(server.limits.loop_late_after_s + 2)
 
     assert ["sweep"] == server.get("/healthz").json["late"]
     assert server.context.background.sweep.failures > 10
@@ -52,7 +52,7 @@ def test_failing_sweep_is_late(server: InProcessServer, monkeypatch: pytest.Monk
 
 def test_unrecorded_sweep_is_late(server: InProcessServer) -> None:
     server.service_context.sweep.is_recording = True
-    server.pass_time(server.limits.healer_late_s + 2)
+    server.pass_time(server.limits.loop_late_after_s + 2)
 
     assert ["record"] == server.get("/healthz").json["late"]
 

@@ -154,7 +154,7 @@ def test_declined_task_is_quarantined(server: InProcessServer) -> None:
 
     assert "quarantined" == declined["status"]
     assert "licence" in declined["reason"]
-    assert ("pending", 0) == (retried["status"], retried["deaths"])
+    assert ("pending", 0) == (retried["status"], retried["failures"])
 
 
 def test_result_of_superseded_attempt_is_kept(server: InProcessServer) -> None:
@@ -190,7 +190,7 @@ def test_agent_spec_status_and_assignments(server: InProcessServer) -> None:
     agent_spec = {"kind": "remote", "machine": "m1", "harness": "shell"}
 
     role = server.put("/api/v1/rooms/r/roles/builder/agent", agent_spec).json
-    assignments = server.get("/api/v1/machines/m1/wishes").json
+    assignments = server.get("/api/v1/machines/m1/assignments").json
 
     assert "offline" == role["status"]
-    assert [("builder", "running")] == [(each["role"], each["desired"]) for each in assignments["wishes"]]
+    assert [("builder", "running")] == [(each["role"], each["desired"]) for each in assignments["assignments"]]

@@ -17,7 +17,7 @@ from tests.service.in_process_server import AsgiExchange, InProcessServer
 from tests.waiting import PATIENCE_S
 
 CLAIM = "/api/v1/rooms/r/tasks/claim"
-ASSIGNMENTS = "/api/v1/machines/m1/wishes"
+ASSIGNMENTS = "/api/v1/machines/m1/assignments"
 WAIT_S = 2 * PATIENCE_S
 """Longer than the test waits, so a long poll that only times out fails the test."""
 LONG_CLAIM = {"role": "builder", "connection_id": "A", "wait_s": WAIT_S}
@@ -28,7 +28,7 @@ MESSAGE = {"sender": "user", "text": "do it"}
 def server() -> Iterator[InProcessServer]:
     limits = Limits(
         claim_wait_max_s=WAIT_S,
-        wishes_wait_max_s=WAIT_S,
+        assignments_wait_max_s=WAIT_S,
         heartbeat_interval_s=2 * WAIT_S,
         heartbeat_ttl_s=6 * WAIT_S,
         work_lease_s=6 * WAIT_S,
@@ -160,7 +160,7 @@ def test_agent_spec_ends_assignments_wait(server: InProcessServer) -> None:
         assignments = (await wait.response()).json
 
         assert known < assignments["version"]
-        assert ["reviewer"] == [assignment["role"] for assignment in assignments["wishes"]]
+        assert ["reviewer"] == [assignment["role"] for assignment in assignments["assignments"]]
 
     server.run(scenario())
 
@@ -215,7 +215,7 @@ def test_disconnected_old_daemon_is_no_clone(tmp_path: Path) -> None:
         for incarnation in ("i1", "i2"):
             server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation})
         server.run(send_and_disconnect(server, delivery, "/api/v1/machines/m1/heartbeat", {"incarnation": "i1"}))
-        assert [] == server.get("/api/v1/attention").json
+        assert [] == server.get("/api/v1/alert").json
 
 
 async def send_and_disconnect(

@@ -99,7 +99,7 @@ def test_forwarded_port_is_accepted(shared_server: InProcessServer, host: str) -
 
 LONG_TEXT = "x" * (1024 * 1024 + 1)
 HUGE_CODE_FACT = {"id": "f", "kind": "exited", "room": "r", "role": "builder", "connection_id": "A", "code": 2**53 + 1}
-HUGE_CODE_FACTS = {"incarnation": "i", "facts": [HUGE_CODE_FACT]}
+HUGE_CODE_FACTS = {"incarnation": "i", "reports": [HUGE_CODE_FACT]}
 BAD_REQUESTS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/api/v1/rooms/nowhere/messages", {"sender": "user", "text": "hi"}, 404, "not_found"),
     ("POST", f"{ROOM}/participants/unknown/join", {"connection_id": "A"}, 404, "not_found"),
@@ -141,9 +141,9 @@ BAD_REQUESTS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", f"{ROOM}/tasks?status=sleeping", None, 400, "invalid_request"),
     ("GET", "/api/v1/rooms?after=gone", None, 400, "invalid_request"),
     ("GET", f"{ROOM}/messages?after=gone", None, 400, "invalid_request"),
-    ("POST", "/api/v1/machines/m1/facts", HUGE_CODE_FACTS, 400, "invalid_request"),
-    ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=nan", None, 400, "invalid_request"),
-    ("GET", "/api/v1/machines/m1/wishes?after=1&wait_s=inf", None, 400, "invalid_request"),
+    ("POST", "/api/v1/machines/m1/reports", HUGE_CODE_FACTS, 400, "invalid_request"),
+    ("GET", "/api/v1/machines/m1/assignments?after=1&wait_s=nan", None, 400, "invalid_request"),
+    ("GET", "/api/v1/machines/m1/assignments?after=1&wait_s=inf", None, 400, "invalid_request"),
     ("GET", "/api/v1/rooms/r?x=1", None, 400, "invalid_request"),
     ("POST", "/api/v1/rooms?x=1", {"name": "s", "roles": ["a"]}, 400, "invalid_request"),
     ("GET", "/api/v1/nothing", None, 404, "not_found"),
@@ -295,5 +295,5 @@ def test_attempt_token_ends_with_attempt(server: InProcessServer) -> None:
     assert first.body == server.post(f"{path}/complete", body, token=task["token"]).body
     check_problem(server.post(f"{path}/progress", {**body, "text": "x"}, token=task["token"]), 403, "forbidden")
     check_problem(server.get(ROOM, token=task["token"]), 403, "forbidden")
-    server.clock.advance(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_grace_s + 1)
     check_problem(server.post(f"{path}/complete", body, token=task["token"]), 403, "forbidden")

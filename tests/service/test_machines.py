@@ -73,7 +73,7 @@ def test_machine_silence_is_no_task_failure() -> None:
     task = service.claim("builder", "a")
     assert task is not None
     service.pass_time(300)
-    assert ("pending", 0) == (service.show_task(task.id).status, service.show_task(task.id).deaths)
+    assert ("pending", 0) == (service.show_task(task.id).status, service.show_task(task.id).failures)
 
 
 def test_taken_over_agent_is_superseded() -> None:
@@ -93,7 +93,7 @@ def test_exit_report_releases_task_once() -> None:
     assert ("pending", "exited", 1) == (
         service.show_task(task.id).status,
         service.show_task(task.id).released_cause,
-        service.show_task(task.id).deaths,
+        service.show_task(task.id).failures,
     )
     assert 0 == service.send_reports(exit_report("f1", task.id, task.attempt)).accepted
     assert 1 == service.event_types().count("agent.exited")
@@ -131,7 +131,7 @@ def test_third_failure_quarantines_task() -> None:
         connection = f"a{failure}"
         service.join("builder", connection)
     service.principal = OPERATOR_PRINCIPAL
-    assert ("quarantined", 3) == (service.show_task(sent.id).status, service.show_task(sent.id).deaths)
+    assert ("quarantined", 3) == (service.show_task(sent.id).status, service.show_task(sent.id).failures)
     assert service.claim("builder", connection) is None
 
 
@@ -167,7 +167,7 @@ def test_leaving_beat_disconnects_machine() -> None:
 def test_reassignment_reaches_old_machine() -> None:
     service = make_service_with_daemon_agents()
     service.register_machine("m2")
-    before = service.show_machine("m1"), service.context.leases.machines["m1"].wishes_version
+    before = service.show_machine("m1"), service.context.leases.machines["m1"].assignments_version
     service.set_agent_spec("builder", machine="m2", desired="stopped")
-    assert before[1] + 1 == service.context.leases.machines["m1"].wishes_version
+    assert before[1] + 1 == service.context.leases.machines["m1"].assignments_version
     assert "stopping" == role_statuses(service)["builder"]

@@ -12,7 +12,7 @@ def join_roles(count: int) -> InProcessService:
 
 
 def list_alert_events(service: InProcessService) -> list[str]:
-    return [event.type for event in service.events() if event.type.startswith("attention.")]
+    return [event.type for event in service.events() if event.type.startswith("alert.")]
 
 
 def test_mass_silence_raises_one_alert() -> None:
@@ -21,18 +21,18 @@ def test_mass_silence_raises_one_alert() -> None:
         service.pass_time(30)
         for number in range(3):
             service.beat(f"role{number}", f"c{number}")
-    assert ["attention.raised"] == list_alert_events(service)
+    assert ["alert.raised"] == list_alert_events(service)
 
 
 def test_alert_resolved_on_return_after_server_restart() -> None:
     service = join_roles(4)
     service.pass_time(200)
-    assert ["attention.raised"] == list_alert_events(service)
+    assert ["alert.raised"] == list_alert_events(service)
     service.restart_server()
     for number in range(3):
         service.join(f"role{number}", f"c{number}")
     service.pass_time(2)
-    assert ["attention.raised", "attention.resolved"] == list_alert_events(service)
+    assert ["alert.raised", "alert.resolved"] == list_alert_events(service)
 
 
 def test_no_alert_below_half_or_below_three() -> None:

@@ -1,4 +1,4 @@
-"""A daemon that reports only what it must is understood: no `until`, no `trial`, no `generation`, and no leave."""
+"""A daemon that reports only what it must is understood: no `until`, no `probe`, no `generation`, and no leave."""
 
 from typing import Any
 
@@ -69,8 +69,8 @@ class MinimalDaemon:
     def open_alerts(self) -> set[str]:
         raised: set[str] = set()
         for event in self.service.events():
-            if event.type.startswith("attention."):
-                update = raised.add if event.type == "attention.raised" else raised.discard
+            if event.type.startswith("alert."):
+                update = raised.add if event.type == "alert.raised" else raised.discard
                 update(event.data["key"].partition(":")[0])
         return raised
 
@@ -85,7 +85,7 @@ def daemon() -> MinimalDaemon:
 
 def test_exit_backs_off_until_rejoin(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    longest = format_instant(daemon.service.clock.wall() + daemon.service.limits.restart_pause_s_max)
+    longest = format_instant(daemon.service.clock.wall() + daemon.service.limits.restart_backoff_s_max)
     status_after_exit = daemon.builder_status
     daemon.join("c2")
     assert (status_after_exit, daemon.builder_status) == (("backing_off", longest), ("waiting", None))
@@ -94,7 +94,7 @@ def test_exit_backs_off_until_rejoin(daemon: MinimalDaemon) -> None:
 def test_exit_without_intended_is_failure(daemon: MinimalDaemon) -> None:
     task, attempt = daemon.claim_new_task("c1")
     daemon.report("exited", "c1", task=task, attempt=attempt, intended=None)
-    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).deaths) == ("pending", 1)
+    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).failures) == ("pending", 1)
 
 
 def test_stopped_role_stops_with_exit(daemon: MinimalDaemon) -> None:
@@ -103,7 +103,7 @@ def test_stopped_role_stops_with_exit(daemon: MinimalDaemon) -> None:
     assert daemon.builder_status[0] == "stopping"
     daemon.report("exited", "c1", task=task, attempt=attempt, signal=15, intended=True)
     assert (daemon.builder_status[0], daemon.participants) == ("stopped", [])
-    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).deaths) == ("pending", 0)
+    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).failures) == ("pending", 0)
 
 
 def test_closed_room_role_stops_with_exit(daemon: MinimalDaemon) -> None:
@@ -139,68 +139,68 @@ def test_exit_after_move_keeps_new_participant(daemon: MinimalDaemon) -> None:
 
 def test_join_while_crash_looping_is_probe_run(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    daemon.report("parked", "c1")
-    assert (daemon.builder_status, daemon.open_alerts) == (("parked", None), {"parked"})
+    daemon.report("crash_looping", "c1")
+    assert (daemon.builder_status, daemon.open_alerts) == (("crash_looping", None), {"crash_looping"})
     daemon.join("c2")
     assert (daemon.builder_status, daemon.open_alerts) == (("waiting", None), set())
     assert (daemon.service.show_room().roles[0].status_reason or "").startswith("probe run after crash-looping")
-    daemon.report("unparked", "c2")
+    daemon.report("recovered", "c2")
     assert daemon.service.show_room().roles[0].status_reason is None
 
 
 def test_probe_run_task_ends_crash_looping(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    daemon.report("parked", "c1")
+    daemon.report("crash_looping", "c1")
     task, attempt = daemon.claim_new_task("c2")
     daemon.service.complete(task, "c2", attempt)
     assert (daemon.builder_status[0], daemon.service.show_room().roles[0].status_reason) == ("waiting", None)
-    daemon.report("unparked", "c2")
+    daemon.report("recovered", "c2")
     assert daemon.builder_status[0] == "waiting"
 
 
 def test_user_task_keeps_crash_looping(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    daemon.report("parked", "c1")
+    daemon.report("crash_looping", "c1")
     done = daemon.service.join_and_claim("builder", "p1")
     daemon.service.complete(done.id, "p1", done.attempt)
     daemon.service.leave("builder", "p1")
-    assert (daemon.builder_status[0], daemon.open_alerts) == ("parked", {"parked"})
+    assert (daemon.builder_status[0], daemon.open_alerts) == ("crash_looping", {"crash_looping"})
 
 
 def test_probe_run_failure_is_recognised(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    daemon.report("parked", "c1")
+    daemon.report("crash_looping", "c1")
     task, attempt = daemon.claim_new_task("c2")
-    failures_before = daemon.service.show_task(task).deaths
+    failures_before = daemon.service.show_task(task).failures
     daemon.report("exited", "c2", task=task, attempt=attempt, signal=9)
     assert daemon.service.show_task(task).status == "pending"
-    assert daemon.service.show_task(task).deaths == failures_before, "a failed probe run counted against its task"
-    assert (daemon.builder_status, daemon.open_alerts) == (("parked", None), {"parked"})
+    assert daemon.service.show_task(task).failures == failures_before, "a failed probe run counted against its task"
+    assert (daemon.builder_status, daemon.open_alerts) == (("crash_looping", None), {"crash_looping"})
     exited = [event for event in daemon.service.events() if event.type == "agent.exited"]
-    assert [event.data["trial"] for event in exited] == [False, True]
+    assert [event.data["probe"] for event in exited] == [False, True]
 
 
 def test_failure_after_restart_is_no_probe_failure(daemon: MinimalDaemon) -> None:
     daemon.fail_task("c1")
-    daemon.report("parked", "c1")
+    daemon.report("crash_looping", "c1")
     daemon.service.set_agent_spec("builder", desired="stopped")
     daemon.service.set_agent_spec("builder")
     task = daemon.fail_task("c2")
-    assert (daemon.service.show_task(task).deaths, daemon.builder_status[0]) == (2, "backing_off")
+    assert (daemon.service.show_task(task).failures, daemon.builder_status[0]) == (2, "backing_off")
 
 
 def test_crash_looping_reported_before_exit(daemon: MinimalDaemon) -> None:
     task, attempt = daemon.claim_new_task("c1")
-    daemon.report("parked", "c1")
+    daemon.report("crash_looping", "c1")
     assert daemon.participants == []
     daemon.report("exited", "c1", task=task, attempt=attempt, code=1)
-    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).deaths) == ("pending", 1)
-    assert (daemon.builder_status[0], daemon.open_alerts) == ("parked", {"parked"})
+    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).failures) == ("pending", 1)
+    assert (daemon.builder_status[0], daemon.open_alerts) == ("crash_looping", {"crash_looping"})
 
 
 def test_pause_reported_before_exit(daemon: MinimalDaemon) -> None:
     task, attempt = daemon.claim_new_task("c1")
     daemon.report("paused", "c1")
     daemon.report("exited", "c1", task=task, attempt=attempt, code=1)
-    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).deaths) == ("pending", 0)
+    assert (daemon.service.show_task(task).status, daemon.service.show_task(task).failures) == ("pending", 0)
     assert (daemon.builder_status[0], daemon.open_alerts) == ("paused", {"paused"})

@@ -21,7 +21,7 @@ class CrashedDaemonService(InProcessService):
 
     def task_outcome(self) -> tuple[str, str | None, int]:
         task = self.show_task(self.held_task)
-        return task.status, task.released_cause, task.deaths
+        return task.status, task.released_cause, task.failures
 
     def pass_until_expired(self) -> None:
         """Let time pass until machine and agents have expired."""

@@ -99,5 +99,5 @@ def test_silence_of_old_machine_is_no_failure() -> None:
     assert ("pending", "lost", 0) == (
         service.show_task(task).status,
         service.show_task(task).released_cause,
-        service.show_task(task).deaths,
+        service.show_task(task).failures,
     )

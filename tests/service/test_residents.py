@@ -53,7 +53,7 @@ def test_agent_join_keeps_machine(machine: ResidentMachine) -> None:
 def test_machine_beats_keep_resident_task(machine: ResidentMachine) -> None:
     server = machine.server
     server.send_message()
-    claim = {"role": "builder", **CONNECTION, "hand_over": True}
+    claim = {"role": "builder", **CONNECTION, "detached": True}
     task = server.post("/api/v1/rooms/r/tasks/claim", claim, token=machine.agent_token).json
     started = server.post(f"/api/v1/tasks/{task['id']}/start", {**CONNECTION, "attempt": 1}, token=machine.agent_token)
     assert "in_progress" == started.json["status"]

@@ -73,14 +73,14 @@ def list_alert_kinds(service: InProcessService) -> list[str]:
     """The kinds of alerts that are raised for the role, without those about tasks."""
     raised_by_kind: dict[str, bool] = {}
     for event in service.events():
-        if event.type.startswith("attention.") and event.data["key"].startswith(("parked:", "paused:")):
-            raised_by_kind[event.data["key"].partition(":")[0]] = event.type == "attention.raised"
+        if event.type.startswith("alert.") and event.data["key"].startswith(("crash_looping:", "paused:")):
+            raised_by_kind[event.data["key"].partition(":")[0]] = event.type == "alert.raised"
     return [kind for kind, is_raised in raised_by_kind.items() if is_raised]
 
 
 def crash_loop_until_restart(service: InProcessService) -> None:
     send_reports(
-        service, make_report("exited", code=3), make_report("parked", detail="it failed again in its probe run")
+        service, make_report("exited", code=3), make_report("crash_looping", detail="it failed again in its probe run")
     )
 
 
@@ -104,15 +104,15 @@ def test_backoff_is_shown_until_it_ends(service: InProcessService) -> None:
 def test_reports_become_events_once_in_order(service: InProcessService) -> None:
     reports = (
         make_report("exited", code=3, until=instant_in(service, 1)),
-        make_report("parked", until=instant_in(service, 300), detail="too often"),
+        make_report("crash_looping", until=instant_in(service, 300), detail="too often"),
     )
     assert (send_reports(service, *reports), send_reports(service, *reports)) == (2, 0)
     agent_events = [event for event in service.events() if event.type.startswith("agent.")]
     assert [(event.type, event.cause) for event in agent_events] == [
         ("agent.exited", "exited"),
-        ("agent.parked", "too often"),
+        ("agent.crash_looping", "too often"),
     ]
-    assert builder_status(service) == ("parked", "too often", reports[1].until)
+    assert builder_status(service) == ("crash_looping", "too often", reports[1].until)
 
 
 # Crash-looping.
@@ -122,7 +122,7 @@ def test_probe_run_until_task_completes(service: InProcessService) -> None:
     send_reports(
         service,
         make_report("exited", code=3),
-        make_report("parked", until=instant_in(service, 60), detail="3 ends in 5 min"),
+        make_report("crash_looping", until=instant_in(service, 60), detail="3 ends in 5 min"),
     )
     assert list_alert_kinds(service) == []
     service.clock.advance(61)
@@ -133,41 +133,41 @@ def test_probe_run_until_task_completes(service: InProcessService) -> None:
     task, attempt = claim_new_task(service, "b")
     assert builder_status(service)[:2] == ("working", "probe run after crash-looping: 3 ends in 5 min")
     service.complete(task, "b", attempt)
-    send_reports(service, make_report("unparked", "b"))
+    send_reports(service, make_report("recovered", "b"))
     assert builder_status(service) == ("waiting", None, None)
-    assert "agent.unparked" in service.event_types()
+    assert "agent.recovered" in service.event_types()
 
 
 def test_probe_failure_spares_task_and_raises_alert(service: InProcessService) -> None:
-    send_reports(service, make_report("exited", code=3), make_report("parked", until=instant_in(service, 60)))
+    send_reports(service, make_report("exited", code=3), make_report("crash_looping", until=instant_in(service, 60)))
     service.clock.advance(61)
     service.beat_machine()
     task, attempt = claim_new_task(service, "b")
-    failed_probe = make_report("exited", "b", task=task, attempt=attempt, code=4, trial=True)
+    failed_probe = make_report("exited", "b", task=task, attempt=attempt, code=4, probe=True)
     send_reports(service, failed_probe)
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
     assert ("pending", "exited", 0) == (
         service.show_task(task).status,
         service.show_task(task).released_cause,
-        service.show_task(task).deaths,
+        service.show_task(task).failures,
     )
-    send_reports(service, make_report("parked", "b", detail="it failed again in its probe run"))
+    send_reports(service, make_report("crash_looping", "b", detail="it failed again in its probe run"))
     assert builder_status(service) == (
-        "parked",
+        "crash_looping",
         "it failed again in its probe run; fix the cause, then run `greenroom agent restart r/builder`",
         None,
     )
-    assert list_alert_kinds(service) == ["parked"]
+    assert list_alert_kinds(service) == ["crash_looping"]
     alert_event = next(
-        event for event in service.events() if event.type == "attention.raised" and "parked" in event.cause
+        event for event in service.events() if event.type == "alert.raised" and "crash_looping" in event.cause
     )
     assert alert_event.data["text"].startswith("r/builder is parked: it failed again in its probe run; ")
 
 
 def test_probe_failure_reported_without_task(service: InProcessService) -> None:
     task, _ = claim_new_task(service, "a")
-    send_reports(service, make_report("exited", code=4, trial=True))
-    assert (service.show_task(task).status, service.show_task(task).deaths) == ("pending", 0)
+    send_reports(service, make_report("exited", code=4, probe=True))
+    assert (service.show_task(task).status, service.show_task(task).failures) == ("pending", 0)
 
 
 # Paused.
@@ -179,7 +179,7 @@ def test_timed_pause_raises_no_alert(service: InProcessService) -> None:
     exit_report = make_report("exited", task=task, attempt=attempt, code=1, intended=True)
     send_reports(service, exit_report, make_report("paused", until=until, detail="the provider's limit is reached"))
     assert builder_status(service) == ("paused", "the provider's limit is reached", until)
-    assert (service.show_task(task).status, service.show_task(task).deaths) == ("pending", 0)
+    assert (service.show_task(task).status, service.show_task(task).failures) == ("pending", 0)
     assert (list(service.show_room().participants), list_alert_kinds(service)) == ([], [])
     assert call_as_daemon(service, lambda: service.leave("builder", "a", cause="stopped")) == "ok"
 
@@ -195,7 +195,7 @@ def test_open_ended_pause_raises_alert(service: InProcessService) -> None:
 def test_crash_looping_shown_while_machine_is_gone(service: InProcessService) -> None:
     crash_loop_until_restart(service)
     service.beat_machine(leaving=True)
-    assert builder_status(service)[0] == "parked"
+    assert builder_status(service)[0] == "crash_looping"
 
 
 # What ends a restart hold.
@@ -212,14 +212,14 @@ ENDS: tuple[Callable[[InProcessService], object], ...] = (
     lambda service: service.join("builder", "user_agent"),
     lambda service: service.change_room(roles=["reviewer"], entry_role="reviewer"),
     lambda service: service.close_room(),
-    lambda service: send_reports(service, make_report("unparked")),
+    lambda service: send_reports(service, make_report("recovered")),
 )
 
 
 @pytest.mark.parametrize("end", ENDS, ids=["restart", "stop", "custom", "user", "removed", "closed", "recovered"])
 def test_alert_is_resolved_by(service: InProcessService, end: Callable[[InProcessService], object]) -> None:
     crash_loop_until_restart(service)
-    assert list_alert_kinds(service) == ["parked"]
+    assert list_alert_kinds(service) == ["crash_looping"]
     end(service)
     assert list_alert_kinds(service) == []
 
@@ -237,8 +237,8 @@ def test_user_join_and_leave_keeps_hold(service: InProcessService) -> None:
     service.join("builder", "user_agent")
     assert builder_status(service) == ("waiting", None, None)
     service.leave("builder", "user_agent")
-    assert builder_status(service)[0] == "parked"
-    assert list_alert_kinds(service) == ["parked"]
+    assert builder_status(service)[0] == "crash_looping"
+    assert list_alert_kinds(service) == ["crash_looping"]
 
 
 def test_user_expiry_keeps_hold(service: InProcessService) -> None:
@@ -247,7 +247,7 @@ def test_user_expiry_keeps_hold(service: InProcessService) -> None:
     for _ in range(5):
         service.pass_time(25)
         service.beat_machine()
-    assert list_alert_kinds(service) == ["parked"]
+    assert list_alert_kinds(service) == ["crash_looping"]
     service.join("builder", "user_agent")
     assert list_alert_kinds(service) == []
 
@@ -268,9 +268,12 @@ def test_report_of_older_generation_only_logged(service: InProcessService) -> No
     """The daemon was offline when a user restarted the role: its old report must not stop the restarts again."""
     generation = builder_view(service).generation
     restart_agent(service)
-    old_reports = (make_report("exited", code=3, generation=generation), make_report("parked", generation=generation))
+    old_reports = (
+        make_report("exited", code=3, generation=generation),
+        make_report("crash_looping", generation=generation),
+    )
     assert send_reports(service, *old_reports) == 2
-    assert "agent.parked" in service.event_types()
+    assert "agent.crash_looping" in service.event_types()
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
 
 
@@ -290,11 +293,14 @@ def test_report_of_reassigned_role_only_logged(service: InProcessService) -> Non
     service.set_agent_spec("builder", machine="m2")
     service.beat_machine(machine="m2")
     assert (
-        send_reports(service, make_report("exited", code=3, until=instant_in(service, 60)), make_report("parked")) == 2
+        send_reports(
+            service, make_report("exited", code=3, until=instant_in(service, 60)), make_report("crash_looping")
+        )
+        == 2
     )
     assert (builder_status(service)[0], list_alert_kinds(service)) == ("starting", [])
 
 
 def test_recovery_report_keeps_pause(service: InProcessService) -> None:
-    send_reports(service, make_report("paused", detail="not logged in"), make_report("unparked"))
+    send_reports(service, make_report("paused", detail="not logged in"), make_report("recovered"))
     assert builder_status(service)[0] == "paused"

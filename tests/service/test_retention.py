@@ -91,21 +91,21 @@ def test_stream_is_reset_after_retention(path: str) -> None:
 
 
 def test_participants_expire_but_newest_of_role() -> None:
-    service = make_service(sittings_kept_s=DAY_S)
+    service = make_service(participants_kept_s=DAY_S)
     for number in range(5):
         service.join("builder", f"c{number}")
         service.leave("builder", f"c{number}")
     service.pass_time(DAY_S / 24)
-    assert count_rows(service, "sittings") == 5
+    assert count_rows(service, "participants") == 5
     pass_time_and_retain(service, DAY_S)
-    assert count_rows(service, "sittings") == 1
+    assert count_rows(service, "participants") == 1
     service.restart_server()
     assert service.beat("builder", "c4").status == "superseded"
     assert service.join("builder", "new").epoch == 6
 
 
 def test_participant_with_open_attempt_is_kept() -> None:
-    service = make_service(sittings_kept_s=DAY_S)
+    service = make_service(participants_kept_s=DAY_S)
     task = service.join_and_claim("builder", "a")
     service.leave("builder", "a")
     for connection in ("b", "c"):
@@ -114,17 +114,17 @@ def test_participant_with_open_attempt_is_kept() -> None:
         service.leave("builder", connection)
     service.join("builder", "d")
     pass_time_and_retain(service, 3 * DAY_S)
-    assert count_rows(service, "sittings") == 4
+    assert count_rows(service, "participants") == 4
     with pytest.raises(Superseded, match="no longer counts"):
         service.complete(task.id, "a", 1, "late")
     assert [late.text for late in service.show_task(task.id).late_results] == ["late"]
     service.cancel(task.id)
     pass_time_and_retain(service, DAY_S)
-    assert count_rows(service, "sittings") == 1
+    assert count_rows(service, "participants") == 1
 
 
 def test_kept_participants_do_not_block_deletion() -> None:
-    service = InProcessService(Limits(sittings_kept_s=DAY_S, retention_rows_max=1))
+    service = InProcessService(Limits(participants_kept_s=DAY_S, retention_rows_max=1))
     service.create_room(roles=tuple(f"role{number}" for number in range(30)))
     for number in range(30):
         service.join(f"role{number}", "a")
@@ -134,7 +134,7 @@ def test_kept_participants_do_not_block_deletion() -> None:
         service.join("role7", f"b{_}")
         service.leave("role7", f"b{_}")
     pass_time_and_retain(service, DAY_S)
-    assert count_rows(service, "sittings") == 30
+    assert count_rows(service, "participants") == 30
 
 
 def make_report(number: int) -> AgentReport:
@@ -142,15 +142,15 @@ def make_report(number: int) -> AgentReport:
 
 
 def test_reports_expire() -> None:
-    service = make_service(facts_kept_s=DAY_S)
+    service = make_service(reports_kept_s=DAY_S)
     service.register_machine()
     service.beat_machine()
     assert service.send_reports(make_report(1)).accepted == 1
     assert service.send_reports(make_report(1)).accepted == 0
     service.pass_time(120)
-    assert count_rows(service, "facts") == 1
+    assert count_rows(service, "reports") == 1
     pass_time_and_retain(service, DAY_S)
-    assert count_rows(service, "facts") == 0
+    assert count_rows(service, "reports") == 0
 
 
 def test_incarnations_expire_but_newest() -> None:
@@ -168,7 +168,7 @@ def test_incarnations_expire_but_newest() -> None:
 def test_idempotency_answers_expire() -> None:
     with InProcessServer(Limits(idempotency_kept_s=DAY_S)) as server:
         server.create_room()
-        counted = Statement(select(func.count()).select_from(tables.metadata.tables["answers"]))
+        counted = Statement(select(func.count()).select_from(tables.metadata.tables["idempotency_keys"]))
 
         def count_answers() -> Any:
             return server.store.read(lambda reader: reader.rows(counted))[0][0]
@@ -187,7 +187,7 @@ def test_idempotency_answers_expire() -> None:
 
 
 def test_remembered_ended_participants_limit() -> None:
-    service = make_service(sittings_remembered_max=3)
+    service = make_service(participants_remembered_max=3)
     for number in range(6):
         service.join("builder", f"c{number}")
     for _ in range(2):
@@ -218,8 +218,8 @@ def test_deleted_machine_is_purged() -> None:
     service.delete_machine()
     assert service.event_types()[-1] == "machine.deleted"
     assert (count_rows(service, "machines"), count_rows(service, "incarnations")) == (0, 0)
-    pass_time_and_retain(service, service.limits.facts_kept_s)
-    for table in ("facts", "deletions"):
+    pass_time_and_retain(service, service.limits.reports_kept_s)
+    for table in ("reports", "deletions"):
         assert count_rows(service, table) == 0, table
     for table in ("events", "streams"):
         assert service.count_rows(table, "stream", "machine:m1") == 0, table
@@ -238,7 +238,7 @@ def test_reregistered_machine_keeps_events() -> None:
 
 
 def test_retention_interval_and_batch_size() -> None:
-    service = make_service(facts_kept_s=1, retention_interval_s=100, retention_rows_max=7)
+    service = make_service(reports_kept_s=1, retention_interval_s=100, retention_rows_max=7)
     service.register_machine()
     service.beat_machine()
     service.pass_time(10)
@@ -246,15 +246,15 @@ def test_retention_interval_and_batch_size() -> None:
         service.clock.advance(0.01)
         service.send_reports(make_report(number))
     service.pass_time(80)
-    assert count_rows(service, "facts") == 50
+    assert count_rows(service, "reports") == 50
     batches = service.store.writer.batches
     service.pass_time(20)
-    assert count_rows(service, "facts") == 0
+    assert count_rows(service, "reports") == 0
     assert service.store.writer.batches - batches >= 50 / 7
 
 
 def test_failing_table_does_not_stop_retention(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = make_service(facts_kept_s=1)
+    service = make_service(reports_kept_s=1)
 
     def fail(*_: object) -> int:
         raise ValueError("broken on purpose")
@@ -264,7 +264,7 @@ def test_failing_table_does_not_stop_retention(monkeypatch: pytest.MonkeyPatch) 
     service.beat_machine()
     service.send_reports(make_report(1))
     service.pass_time(130)
-    assert count_rows(service, "facts") == 0
+    assert count_rows(service, "reports") == 0
 
 
 def test_retention_retries_after_store_outage(

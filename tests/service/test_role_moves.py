@@ -93,7 +93,7 @@ def test_new_machine_joins_at_once_claims_after_stop(service: TwoMachineService)
     claimed = service.claim_on("m2", "b1")
     assert claimed is not None
     assert service.held_task is not None
-    assert (claimed.id, claimed.attempt, claimed.deaths) == (service.held_task.id, 2, 0)
+    assert (claimed.id, claimed.attempt, claimed.failures) == (service.held_task.id, 2, 0)
 
 
 def test_result_of_old_machine_is_kept(service: TwoMachineService) -> None:
@@ -164,15 +164,15 @@ def test_task_waits_for_first_run_across_moves(service: TwoMachineService) -> No
     service.report_stopped("m1", "a1")
     claimed = service.claim_on("m2", "b2")
     assert claimed is not None
-    assert (claimed.attempt, claimed.deaths) == (2, 0)
+    assert (claimed.attempt, claimed.failures) == (2, 0)
 
 
 def test_move_of_stopped_role(service: TwoMachineService) -> None:
     service.set_agent_spec("builder", machine="m1", desired="stopped")
     service.set_agent_spec("builder", machine="m2", desired="stopped")
     assert (
-        [assignment.desired for assignment in service.list_assignments("m2").wishes],
-        service.list_assignments("m1").wishes,
+        [assignment.desired for assignment in service.list_assignments("m2").assignments],
+        service.list_assignments("m1").assignments,
     ) == (
         ["stopped"],
         (),

@@ -106,7 +106,7 @@ def test_readded_role_keeps_numbers_not_spec(service: InProcessService) -> None:
     before = service.show_room().roles[1].generation
     version = service.list_assignments().version
     service.change_room(roles=["builder"])
-    assert service.list_assignments().wishes == ()
+    assert service.list_assignments().assignments == ()
     assert service.list_assignments().version > version
     back = service.change_room(roles=["builder", "reviewer"]).roles[1]
     assert back.generation > before
@@ -141,7 +141,7 @@ def test_rename_updates_assignments(service: InProcessService) -> None:
     version = service.list_assignments().version
     service.change_room(name="shop")
     assert service.list_assignments().version > version
-    assert service.list_assignments().wishes[0].room_name == "shop"
+    assert service.list_assignments().assignments[0].room_name == "shop"
 
 
 def test_only_a_closed_room_can_be_deleted(service: InProcessService) -> None:
@@ -195,7 +195,7 @@ def test_daemon_survives_deleted_room(service: InProcessService) -> None:
     service.principal = Principal(scope=MACHINE, machine="m1")
     assert [agent.status for agent in service.beat_machine(("builder", "a"), room=room).agents] == ["rejoin_required"]
     assert service.beat_machine().status == "ok"
-    assert service.list_assignments().wishes == ()
+    assert service.list_assignments().assignments == ()
 
 
 def test_deleted_room_is_purged_in_batches() -> None:
@@ -217,9 +217,9 @@ def test_deleted_room_is_purged_in_batches() -> None:
     assert 0 < left < before
     service.restart_server()
     service.pass_time(200)
-    for table in ("tasks", "messages", "sittings", "roles", "attentions"):
+    for table in ("tasks", "messages", "participants", "roles", "alerts"):
         assert service.count_rows(table, "room", room) == 0, table
-        assert table in ("sittings", "attentions") or service.count_rows(table, "room", other.id) > 0, table
+        assert table in ("participants", "alerts") or service.count_rows(table, "room", other.id) > 0, table
     for table in ("events", "streams"):
         assert service.count_rows(table, "stream", f"room:{room}") == 0, table
     assert service.count_rows("deletions", "stream", f"room:{room}") == 0
@@ -231,4 +231,4 @@ def test_assignments_follow_role_order(service: InProcessService) -> None:
     service.register_machine()
     service.set_agent_spec("builder")
     service.change_room(roles=["reviewer", "builder"])
-    assert service.list_assignments().wishes[0].roles == ("reviewer", "builder")
+    assert service.list_assignments().assignments[0].roles == ("reviewer", "builder")

@@ -178,21 +178,21 @@ def test_beat_naming_former_holder_keeps_wait(daemon_service: InProcessService) 
 def test_takeover_wakes_daemon() -> None:
     service, _ = make_service_with_daemon_task()
     service.principal = DAEMON
-    known = service.beat_machine(("builder", "a")).wishes_version
+    known = service.beat_machine(("builder", "a")).assignments_version
     woken: list[str] = []
     service.context.notifications.watch(assignments_key("m1"), lambda: woken.append("m1"))
     service.principal = OPERATOR_PRINCIPAL
     service.join("builder", "b")
     assert ["m1"] == woken
     service.principal = DAEMON
-    assert known + 1 == service.beat_machine(("builder", "a")).wishes_version
+    assert known + 1 == service.beat_machine(("builder", "a")).assignments_version
 
 
 @pytest.mark.parametrize("decision", ["cancel", "reset", "note"])
 def test_user_decision_wakes_daemon(decision: str) -> None:
     service, held = make_service_with_daemon_task()
     task, service.principal = held.id, DAEMON
-    known = service.beat_machine(("builder", "a")).wishes_version
+    known = service.beat_machine(("builder", "a")).assignments_version
     service.principal = OPERATOR_PRINCIPAL
     if decision == "note":
         note = AddNote(text="mind the step")
@@ -200,7 +200,7 @@ def test_user_decision_wakes_daemon(decision: str) -> None:
     else:
         service.act_on_task(getattr(task_admin, decision), task)
     service.principal = DAEMON
-    assert known + 1 == service.beat_machine(("builder", "a")).wishes_version
+    assert known + 1 == service.beat_machine(("builder", "a")).assignments_version
 
 
 def test_beat_without_former_holder_ends_wait(daemon_service: InProcessService) -> None:
@@ -239,7 +239,7 @@ def test_exit_report_ends_wait(daemon_service: InProcessService) -> None:
     daemon_service.principal = OPERATOR_PRINCIPAL
     claimed = daemon_service.claim("builder", "b")
     assert claimed is not None
-    assert (claimed.attempt, claimed.deaths) == (2, 0)
+    assert (claimed.attempt, claimed.failures) == (2, 0)
 
 
 def test_leaving_daemon_ends_wait(daemon_service: InProcessService) -> None:

@@ -26,9 +26,9 @@ def finish_backlog_item(service: InProcessService, text: str = "there you are") 
 def open_alert_keys(service: InProcessService) -> list[str]:
     keys: list[str] = []
     for event in service.events():
-        if event.type == "attention.raised":
+        if event.type == "alert.raised":
             keys.append(event.data["key"])
-        elif event.type == "attention.resolved":
+        elif event.type == "alert.resolved":
             keys.remove(event.data["key"])
     return keys
 

@@ -100,7 +100,7 @@ def test_new_holder_gets_late_result(service: InProcessService) -> None:
 
 def test_accept_from_present_holder(service: InProcessService) -> None:
     task = supersede_attempt(service)
-    service.claim("builder", "B", hand_over=True)
+    service.claim("builder", "B", detached=True)
     waiting = open_task(service)
 
     accepted = service.accept(task, attempt=1)

@@ -11,7 +11,7 @@ from tests.service.scenarios import claim_task, make_service_with_agents, open_t
 
 def fail_until_quarantined(service: InProcessService) -> str:
     task = open_task(service)
-    for number in range(service.limits.task_deaths_max):
+    for number in range(service.limits.task_failures_max):
         assert task == claim_task(service, connection=f"A{number}" if number else "A").id
         service.leave("builder", f"A{number}" if number else "A", cause="exited")
         service.join("builder", f"A{number + 1}")
@@ -19,24 +19,24 @@ def fail_until_quarantined(service: InProcessService) -> str:
 
 
 def list_alert_events(service: InProcessService) -> list[tuple[str, str]]:
-    return [(e.type, e.data["key"]) for e in service.events() if e.type.startswith("attention.")]
+    return [(e.type, e.data["key"]) for e in service.events() if e.type.startswith("alert.")]
 
 
 def test_third_failure_quarantines_and_retry_resets() -> None:
     service = make_service_with_agents()
     task = fail_until_quarantined(service)
     quarantined = service.show_task(task)
-    assert ("quarantined", 3) == (quarantined.status, quarantined.deaths)
+    assert ("quarantined", 3) == (quarantined.status, quarantined.failures)
     assert "3 attempts failed" in (quarantined.reason or "")
-    assert [("attention.raised", f"quarantined:{task}")] == list_alert_events(service)
+    assert [("alert.raised", f"quarantined:{task}")] == list_alert_events(service)
 
     again = service.retry(task)
-    assert ("pending", 0, None) == (again.status, again.deaths, again.reason)
-    assert ("attention.resolved", f"quarantined:{task}") == list_alert_events(service)[-1]
+    assert ("pending", 0, None) == (again.status, again.failures, again.reason)
+    assert ("alert.resolved", f"quarantined:{task}") == list_alert_events(service)[-1]
 
 
 def test_quarantine_by_exit_promotes_next() -> None:
-    service = make_service_with_agents(Limits(task_deaths_max=1))
+    service = make_service_with_agents(Limits(task_failures_max=1))
     task = open_task(service)
     waiting = open_task(service)
     claim_task(service)
@@ -46,7 +46,7 @@ def test_quarantine_by_exit_promotes_next() -> None:
 
 
 def test_quarantine_by_report_promotes_next() -> None:
-    service = make_service_with_agents(Limits(task_deaths_max=1))
+    service = make_service_with_agents(Limits(task_failures_max=1))
     service.register_machine()
     service.set_agent_spec("builder")
     service.beat_machine()
@@ -83,9 +83,9 @@ def test_retry_to_other_role_keeps_notes() -> None:
     assert closed.next_task is not None
     assert ("closed", "sent to reviewer: has the key") == (closed.status, closed.reason)
     sent = claim_task(service, "R", "reviewer")
-    assert (closed.next_task, task, closed.text, 0) == (sent.id, sent.request, sent.text, sent.deaths)
+    assert (closed.next_task, task, closed.text, 0) == (sent.id, sent.request, sent.text, sent.failures)
     assert ["it is in the cellar"] == [note.text for note in sent.notes]
-    assert ("attention.resolved", f"quarantined:{task}") == list_alert_events(service)[-1]
+    assert ("alert.resolved", f"quarantined:{task}") == list_alert_events(service)[-1]
     service.add_note(sent.id, "and dark")
     assert ("and dark",) == service.beat("reviewer", "R").notes
 
@@ -133,7 +133,7 @@ def test_retry_resets_handoff_count() -> None:
     reason, turns = hand_off_until_quarantined()
     assert 2 == turns
     assert "going in circles: 3 hand-offs in one request (limit 2)" in reason
-    assert ("attention.raised", f"quarantined:{task}") == list_alert_events(service)[-1]
+    assert ("alert.raised", f"quarantined:{task}") == list_alert_events(service)[-1]
 
     assert 0 == service.retry(task).handoffs
     assert 2 == hand_off_until_quarantined()[1]

@@ -81,7 +81,7 @@ def test_late_result_allowed_for_a_day(server: InProcessServer, ending: str) -> 
     server.send_message()
     task = claim_task(server)
     end_attempt(server, task, ending)
-    server.clock.advance(server.limits.attempt_token_kept_s - 60)
+    server.clock.advance(server.limits.attempt_token_grace_s - 60)
 
     late = act_with_token(server, task, "complete", text="late")
 
@@ -100,7 +100,7 @@ def test_grace_period_is_not_restarted(server: InProcessServer) -> None:
     task = claim_task(server)
     path = f"/api/v1/tasks/{task['id']}"
     server.post(f"{path}/reset", {})
-    server.clock.advance(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_grace_s + 1)
     assert 403 == act_with_token(server, task, "complete", text="late").status
 
     server.join(connection="B")
@@ -146,7 +146,7 @@ def test_stored_answer_ends_with_token(server: InProcessServer) -> None:
     server.send_message()
     task = claim_task(server)
     end_attempt(server, task, "reset")
-    server.clock.advance(server.limits.attempt_token_kept_s - 1)
+    server.clock.advance(server.limits.attempt_token_grace_s - 1)
     late = act_with_token(server, task, "complete", key="k", text="late")
     assert 409 == late.status
     assert late.body == act_with_token(server, task, "complete", key="k", text="late").body
@@ -204,5 +204,5 @@ def test_grace_after_silence_starts_at_end(server: InProcessServer, ending: str)
     assert 409 == act_with_token(server, task, "complete", text="late").status
 
     assert ["late"] == [each["text"] for each in server.get(f"/api/v1/tasks/{task['id']}").json["late_results"]]
-    server.clock.advance(server.limits.attempt_token_kept_s + 1)
+    server.clock.advance(server.limits.attempt_token_grace_s + 1)
     assert 403 == act_with_token(server, task, "complete", text="later").status

@@ -20,7 +20,7 @@ def list_alerts(service: InProcessService) -> list[Alert]:
 
 
 def alert_event_types(service: InProcessService) -> list[str]:
-    return [event.type for event in service.events() if event.type.startswith("attention.")]
+    return [event.type for event in service.events() if event.type.startswith("alert.")]
 
 
 def alert_key(service: InProcessService, role: str = "builder") -> str:
@@ -42,7 +42,7 @@ def test_one_alert_and_no_start(service: InProcessService) -> None:
     service.pass_time(3 * service.limits.task_pending_timeout_s)
     assert len(list_alerts(service)) == 1
     after = service.event_types()[len(before) :]
-    assert sorted(after) == ["attention.raised", "message.sent", "task.opened"]
+    assert sorted(after) == ["alert.raised", "message.sent", "task.opened"]
 
 
 def test_join_resolves_alert(service: InProcessService) -> None:
@@ -50,7 +50,7 @@ def test_join_resolves_alert(service: InProcessService) -> None:
     service.pass_time(400)
     service.join("builder", "a")
     service.pass_time(1)
-    assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
+    assert (list_alerts(service), alert_event_types(service)) == ([], ["alert.raised", "alert.resolved"])
 
 
 def test_short_joins_do_not_prevent_alert(service: InProcessService) -> None:
@@ -131,7 +131,7 @@ def test_server_restart_keeps_alerts_restarts_wait(service: InProcessService) ->
     service.join("reviewer", "a")
     service.pass_time(1)
     assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
-    assert alert_event_types(service) == ["attention.raised", "attention.raised", "attention.resolved"]
+    assert alert_event_types(service) == ["alert.raised", "alert.raised", "alert.resolved"]
 
 
 def test_alert_resolved_after_downtime(service: InProcessService) -> None:
@@ -158,7 +158,7 @@ def test_deleted_room_has_no_alerts(service: InProcessService) -> None:
     service.cancel(task.id)
     service.close_room()
     service.delete_room()
-    assert (list_alerts(service), alert_event_types(service)) == ([], ["attention.raised", "attention.resolved"])
+    assert (list_alerts(service), alert_event_types(service)) == ([], ["alert.raised", "alert.resolved"])
     service.pass_time(400)
     assert (list_alerts(service), alert_event_types(service)) == ([], []), (
         "an event was recorded for a room whose events are deleted"

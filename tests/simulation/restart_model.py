@@ -54,12 +54,14 @@ class RestartModel:
             return
         limits = self._limits
         account.failures.append(now)
-        if len(account.failures) > limits.park_after_ends:
-            span_s = now - account.failures[-limits.park_after_ends - 1]
-            assert span_s > limits.park_window_s - EPSILON_S, "more failures than the limit within the window"
-        account.seen_failures = [at for at in account.seen_failures if now - at < limits.park_window_s] + [now]
-        account.is_crash_looping = len(account.seen_failures) >= limits.park_after_ends
-        account.held_until = now + (limits.park_pause_s if account.is_crash_looping else limits.restart_pause_s_min)
+        if len(account.failures) > limits.crash_loop_after_failures:
+            span_s = now - account.failures[-limits.crash_loop_after_failures - 1]
+            assert span_s > limits.crash_loop_window_s - EPSILON_S, "more failures than the limit within the window"
+        account.seen_failures = [at for at in account.seen_failures if now - at < limits.crash_loop_window_s] + [now]
+        account.is_crash_looping = len(account.seen_failures) >= limits.crash_loop_after_failures
+        account.held_until = now + (
+            limits.crash_loop_probe_after_s if account.is_crash_looping else limits.restart_backoff_s_min
+        )
 
     def record_success(self, role: str, generation: int) -> None:
         account = self.account_of(role, generation)
@@ -67,7 +69,7 @@ class RestartModel:
             account.held_until = float("-inf")
             return
         new_account = self._accounts[role] = RestartAccount(generation)
-        if self._limits.park_pause_s >= self._limits.park_window_s:
+        if self._limits.crash_loop_probe_after_s >= self._limits.crash_loop_window_s:
             new_account.failures = account.failures
 
     def record_hold(self, role: str, generation: int, until: float | None) -> None:

@@ -106,7 +106,7 @@ class SimulatedLongPoll:
         self._is_pausing = False
         if self._needs_presence and not self._daemon.heartbeat.is_present():
             self._was_absent = True
-        elif self._was_absent and self._daemon.is_crowded:
+        elif self._was_absent and self._daemon.spread_retries:
             self._was_absent = False
             self._pause(self._policy.record_return(self._daemon.entropy.fraction()))
         else:
@@ -123,13 +123,13 @@ class SimulatedLongPoll:
     def fail(self, was_dropped: bool = False) -> None:
         """Handle a lost request: retry after a pause."""
         self._stop_waiting()
-        is_crowded = self._daemon.is_crowded
-        pause_s = self._policy.record_failure(is_crowded, self._daemon.entropy.fraction())
+        spread_retries = self._daemon.spread_retries
+        pause_s = self._policy.record_failure(spread_retries, self._daemon.entropy.fraction())
         # A long-poll of assignments is retried as soon as a heartbeat succeeds; claims of a large fleet are spread.
-        self._pause(pause_s if (is_crowded and self._needs_presence) or not was_dropped else 0.0)
+        self._pause(pause_s if (spread_retries and self._needs_presence) or not was_dropped else 0.0)
 
     def _pause(self, seconds: float) -> None:
-        self._is_pausing = self._needs_presence and self._daemon.is_crowded
+        self._is_pausing = self._needs_presence and self._daemon.spread_retries
         self._schedule(seconds, self.start)
 
     def _send_request(self) -> None:
@@ -249,14 +249,14 @@ class FleetDaemon:
         )
         policy_for = partial(make_long_poll_policy, limits, limits.daemon_heartbeat_interval_s)
         self.assignments_poll = SimulatedLongPoll(
-            self, "assignments", policy_for(limits.wishes_wait_max_s), self._read_assignments, needs_presence=False
+            self, "assignments", policy_for(limits.assignments_wait_max_s), self._read_assignments, needs_presence=False
         )
         self._policy_for = policy_for
         self._assignments: Assignments | None = None
         self._steps = 0
 
     @property
-    def is_crowded(self) -> bool:
+    def spread_retries(self) -> bool:
         return self.heartbeat.spread_retries()
 
     def step(self) -> None:

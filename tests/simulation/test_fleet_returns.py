@@ -20,7 +20,7 @@ INTERVALS = 2
 LONGER_THAN_EVERY_LEASE_S = DEFAULT_LIMITS.daemon_heartbeat_ttl_s + DEFAULT_LIMITS.task_lost_after_s + INTERVAL_S
 LARGE = (500, 20)
 SMALL = (250, 8)
-"""Machines, and agents of each. The small fleet is large enough for `crowded`, and takes less time."""
+"""Machines, and agents of each. The small fleet is large enough for `spread_retries`, and takes less time."""
 
 OUTAGES: dict[str, Outage] = {
     "5 s without a server": lambda fleet: fleet.stop_server(5.0),
@@ -69,7 +69,7 @@ def test_large_fleet_recovers_for_any_seed(seed: int) -> None:
 def retries_without_randomness(patch: Patch) -> None:
     """All retry after the same pause."""
 
-    def fixed(longest_s: float, is_crowded: bool, was_failing: bool, fraction: float) -> float:
+    def fixed(longest_s: float, spread_retries: bool, was_failing: bool, fraction: float) -> float:
         return longest_s
 
     patch.setattr(heartbeat_policy, "retry_pause_s", fixed)
@@ -77,7 +77,7 @@ def retries_without_randomness(patch: Patch) -> None:
 
 
 def spread_hint_ignored(patch: Patch) -> None:
-    """A claim is retried within the short pause, regardless of `crowded`."""
+    """A claim is retried within the short pause, regardless of `spread_retries`."""
     patch.setattr(Limits, "retry_pause_for", lambda self, interval_s, spread_retries=False: self.retry_pause_s)
 
 

@@ -150,7 +150,7 @@ class MachinesHeal(RuleBasedStateMachine):
         elif was_held:
             assert after.claimed_by is None
             assert after.status in ("pending", "quarantined"), "the task of an exited process was not released"
-            assert after.deaths == before.deaths + (not intended)
+            assert after.failures == before.failures + (not intended)
         else:
             assert (before.status, before.attempt, before.claimed_by) == (after.status, after.attempt, after.claimed_by)
 

@@ -20,8 +20,14 @@ from tests.service.in_process_service import InProcessService
 
 ROLES = ("builder", "reviewer")
 MACHINES = ("m1", "m2")
-KINDS = ("started", "exited", "parked", "paused", "unparked")
-NOT_CAUSED_BY_TIME = ("participant.joined", "participant.left", "participant.superseded", "task.claimed", "role.wished")
+KINDS = ("started", "exited", "crash_looping", "paused", "recovered")
+NOT_CAUSED_BY_TIME = (
+    "participant.joined",
+    "participant.left",
+    "participant.superseded",
+    "task.claimed",
+    "agent.configured",
+)
 """Events that must not be caused by the mere passing of time."""
 
 
@@ -138,8 +144,8 @@ class MachinesMove(RuleBasedStateMachine):
         assert self.is_assigned_to(view, machine), "a role runs on a machine that it is not assigned to"
         assert status == "ok"
         self.runs.append(DaemonRun(machine, role, connection))
-        if view.rests_as == PAUSED:
-            assert self.role(role).rests_as is None
+        if view.hold == PAUSED:
+            assert self.role(role).hold is None
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -192,7 +198,7 @@ class MachinesMove(RuleBasedStateMachine):
 
     @rule(
         role=st.sampled_from(ROLES),
-        kinds=st.sampled_from((("exited",), ("exited", "parked"), ("parked", "exited"), ("paused",))),
+        kinds=st.sampled_from((("exited",), ("exited", "crash_looping"), ("crash_looping", "exited"), ("paused",))),
         is_older=st.booleans(),
     )
     def end_newest_run(self, role: str, kinds: tuple[str, ...], is_older: bool) -> None:
@@ -269,7 +275,7 @@ class MachinesMove(RuleBasedStateMachine):
                 assert ends_run
             if was.status in HELD_STATES and is_its_own and names_it and report.kind == "exited":
                 assert now.claimed_by is None, "the task of an exited process was not released"
-                assert now.deaths == was.deaths + (not report.intended and not is_probe), "a failure was miscounted"
+                assert now.failures == was.failures + (not report.intended and not is_probe), "a failure was miscounted"
         present = after.newest[place]
         if is_newest and report.kind == "exited" and not (report.intended and self.should_run_on(role, run.machine)):
             assert present is not None
@@ -279,16 +285,16 @@ class MachinesMove(RuleBasedStateMachine):
 
     def check_hold(self, report: AgentReport, role: str) -> None:
         """Update the model's record of whether the role is crash-looping, and compare."""
-        rests_as = self.role(role).rests_as
+        hold = self.role(role).hold
         if report.kind == CRASH_LOOPING:
             self.crash_looping.add(role)
-        elif report.kind in (PAUSED, "unparked"):
+        elif report.kind in (PAUSED, "recovered"):
             self.crash_looping.discard(role)
-        assert (rests_as == CRASH_LOOPING) == (role in self.crash_looping), f"{role} has the restart hold {rests_as}"
+        assert (hold == CRASH_LOOPING) == (role in self.crash_looping), f"{role} has the restart hold {hold}"
         if report.kind == PAUSED:
-            assert rests_as == PAUSED
+            assert hold == PAUSED
         if report.kind == "exited" and not report.intended:
-            assert rests_as is not None, "a failed agent has no restart hold"
+            assert hold is not None, "a failed agent has no restart hold"
 
     # Time and the server.
 
@@ -373,7 +379,7 @@ class MachinesMove(RuleBasedStateMachine):
         shown = {task.id for task in self.server.show_room().tasks}
         for task in seen.tasks:
             assert task.status == COMPLETED or task.id in shown, f"{task.id} is missing from the room"
-            assert task.deaths < self.server.limits.task_deaths_max or task.status in (QUARANTINED, COMPLETED)
+            assert task.failures < self.server.limits.task_failures_max or task.status in (QUARANTINED, COMPLETED)
             if task.status in HELD_STATES:
                 holder = seen.newest[ROLES.index(task.target_role)]
                 assert holder is not None
@@ -387,7 +393,7 @@ class MachinesMove(RuleBasedStateMachine):
         alerted = {key for key in raised if key.startswith((CRASH_LOOPING, PAUSED))}
         seen = self.room_state()
         waits = {
-            f"{role.rests_as}:{role.room}/{role.name}"
+            f"{role.hold}:{role.room}/{role.name}"
             for role, participant in zip(seen.roles, seen.newest, strict=True)
             if role.needs_user
             and role.is_run_by_daemon

@@ -235,14 +235,14 @@ def result_rejected_after_reassignment(patch: Patch) -> None:
 
 
 def outdated_report_counts(patch: Patch) -> None:
-    patch.setattr(agent_reports, "may_change_hold", lambda role, machine, known, fact: True)
+    patch.setattr(agent_reports, "may_change_hold", lambda role, machine, known, report: True)
 
 
 def report_accepted_twice(patch: Patch) -> None:
     original = machines.record_report
 
-    def take_fact(tx: Any, machine: str, fact: str) -> bool:
-        original(tx, machine, fact)
+    def take_fact(tx: Any, machine: str, report: str) -> bool:
+        original(tx, machine, report)
         return True
 
     patch.setattr(machines, "record_report", take_fact)
@@ -252,14 +252,14 @@ def probe_failure_counted(patch: Patch) -> None:
     patch.setattr(
         agent_reports,
         "fill_defaults",
-        lambda role, known, fact: msgspec.structs.replace(fact, intended=bool(fact.intended)),
+        lambda role, known, report: msgspec.structs.replace(report, intended=bool(report.intended)),
     )
 
 
 def old_exit_ends_present_participant(patch: Patch) -> None:
-    def end_sitting(world: Any, tx: Any, role: Any, known: Any, how: str, fact: Any) -> None:
+    def end_sitting(world: Any, tx: Any, role: Any, known: Any, how: str, report: Any) -> None:
         present = stored_participants.get_present(tx, role.room, role.name)
-        original(world, tx, role, present, how, fact)
+        original(world, tx, role, present, how, report)
 
     original = agent_reports.end_participant
     patch.setattr(agent_reports, "end_participant", end_sitting)

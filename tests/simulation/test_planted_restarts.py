@@ -32,7 +32,7 @@ def failures_never_crash_loop(patch: Patch) -> None:
 
     def ended(*arguments: Any) -> RestartHistory:
         history = original(*arguments)
-        return msgspec.structs.replace(history, rest=BACKING_OFF, rests_until=arguments[2] + 1.0)
+        return msgspec.structs.replace(history, hold=BACKING_OFF, hold_until=arguments[2] + 1.0)
 
     patch.setattr(restart_policy, "record_failure", ended)
 
@@ -40,8 +40,8 @@ def failures_never_crash_loop(patch: Patch) -> None:
 def repeated_probe_runs(patch: Patch) -> None:
     original = restart_policy.record_failure
 
-    def ended(history: RestartHistory, *rest: Any) -> RestartHistory:
-        return original(msgspec.structs.replace(history, rest=None, owes_trial=False), *rest)
+    def ended(history: RestartHistory, *hold: Any) -> RestartHistory:
+        return original(msgspec.structs.replace(history, hold=None, owes_probe_run=False), *hold)
 
     patch.setattr(restart_policy, "record_failure", ended)
 
@@ -51,7 +51,7 @@ def no_probe_run(patch: Patch) -> None:
 
     def ended(*arguments: Any) -> RestartHistory:
         history = original(*arguments)
-        return msgspec.structs.replace(history, rests_until=None) if history.rest == CRASH_LOOPING else history
+        return msgspec.structs.replace(history, hold_until=None) if history.hold == CRASH_LOOPING else history
 
     patch.setattr(restart_policy, "record_failure", ended)
 
@@ -59,19 +59,19 @@ def no_probe_run(patch: Patch) -> None:
 def old_failure_counts(patch: Patch) -> None:
     original = restart_policy.record_failure
 
-    def ended(history: RestartHistory, generation: int, now: float, *rest: Any) -> RestartHistory:
-        younger = tuple(now for at in history.ends)
-        return original(msgspec.structs.replace(history, ends=younger), generation, now, *rest)
+    def ended(history: RestartHistory, generation: int, now: float, *hold: Any) -> RestartHistory:
+        younger = tuple(now for at in history.failures)
+        return original(msgspec.structs.replace(history, failures=younger), generation, now, *hold)
 
     patch.setattr(restart_policy, "record_failure", ended)
 
 
 def no_backoff(patch: Patch) -> None:
-    patch.setattr(restart_policy, "backoff_s", lambda in_a_row, fraction, limits: 0.0)
+    patch.setattr(restart_policy, "backoff_s", lambda consecutive, fraction, limits: 0.0)
 
 
 def unlimited_backoff(patch: Patch) -> None:
-    patch.setattr(restart_policy, "backoff_s", lambda in_a_row, fraction, limits: 2.0 ** (in_a_row + 4))
+    patch.setattr(restart_policy, "backoff_s", lambda consecutive, fraction, limits: 2.0 ** (consecutive + 4))
 
 
 def missing_program_counts_as_failure(patch: Patch) -> None:
@@ -92,7 +92,7 @@ def takeover_cancels_probe_run(patch: Patch) -> None:
 
 def cancel_probe_run(patch: Patch, name: str) -> None:
     original = getattr(restart_policy, name)
-    patch.setattr(restart_policy, name, lambda *rest: msgspec.structs.replace(original(*rest), owes_trial=False))
+    patch.setattr(restart_policy, name, lambda *hold: msgspec.structs.replace(original(*hold), owes_probe_run=False))
 
 
 def takeover_clears_failures(patch: Patch) -> None:
@@ -100,7 +100,7 @@ def takeover_clears_failures(patch: Patch) -> None:
     patch.setattr(
         restart_policy,
         "record_yield",
-        lambda history, generation, *rest: original(RestartHistory(generation=generation), generation, *rest),
+        lambda history, generation, *hold: original(RestartHistory(generation=generation), generation, *hold),
     )
 
 
@@ -125,7 +125,7 @@ def new_generation_keeps_history(patch: Patch) -> None:
 
 def desired_stop_ignored(patch: Patch) -> None:
     original = restart_policy.decide_step
-    patch.setattr(restart_policy, "decide_step", lambda desired, *rest: original(True, *rest))
+    patch.setattr(restart_policy, "decide_step", lambda desired, *hold: original(True, *hold))
 
 
 def hold_ignored(patch: Patch) -> None:
@@ -174,10 +174,10 @@ def restart_state_trusts_clock_set_back(patch: Patch) -> None:
 
     def take_back(self: RestartStates, page: Any, written: RestartHistory) -> RestartHistory:
         history = original(self, page, written)
-        if history.rests_until is None or written.rests_until is None:
+        if history.hold_until is None or written.hold_until is None:
             return history
-        by_wall = written.rests_until - self._current_booted_at()
-        return msgspec.structs.replace(history, rests_until=max(history.rests_until, by_wall))
+        by_wall = written.hold_until - self._current_booted_at()
+        return msgspec.structs.replace(history, hold_until=max(history.hold_until, by_wall))
 
     patch.setattr(RestartStates, "_restore_history", take_back)
 
@@ -190,7 +190,7 @@ def first_assignments_not_awaited(patch: Patch) -> None:
     original = Supervisor.step
 
     def step(self: Supervisor[Any]) -> float:
-        self._wishes = self._wishes or {}
+        self._assignments = self._assignments or {}
         return original(self)
 
     patch.setattr(Supervisor, "step", step)

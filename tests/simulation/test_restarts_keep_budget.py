@@ -24,9 +24,11 @@ ROOM = "room_1"
 ROLES = ("builder", "reviewer")
 LIMITS = (
     DEFAULT_LIMITS,
-    Limits(park_after_ends=1, park_pause_s=600.0),
-    Limits(park_after_ends=2, park_window_s=60.0, park_pause_s=90.0, restart_pause_s_max=20.0),
-    Limits(park_after_ends=4, park_window_s=600.0, park_pause_s=5.0),
+    Limits(crash_loop_after_failures=1, crash_loop_probe_after_s=600.0),
+    Limits(
+        crash_loop_after_failures=2, crash_loop_window_s=60.0, crash_loop_probe_after_s=90.0, restart_backoff_s_max=20.0
+    ),
+    Limits(crash_loop_after_failures=4, crash_loop_window_s=600.0, crash_loop_probe_after_s=5.0),
 )
 SPANS_S = (0.2, 1.0, 5.0, 30.0, 60.0, 200.0, 299.0, 301.0, 700.0)
 CLOCK_CHANGES_S = (-86_400.0, -100.0, 100.0, 86_400.0)
@@ -94,7 +96,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     @rule()
     def deliver_assignments(self) -> None:
         self.assignments = dict(self.specs)
-        self.supervisor.replace_assignments(Assignments(version=1, wishes=tuple(self.specs.values())))
+        self.supervisor.replace_assignments(Assignments(version=1, assignments=tuple(self.specs.values())))
         self.step_supervisor()
 
     # Time, and the computer.
@@ -164,7 +166,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         runner = self.draw_runner(data)
         arguments = (runner.spec.generation, self.clock.boottime(), fraction, self.limits)
         self.record(runner, restart_policy.record_failed_start(runner.history, *arguments, "There is no program x."))
-        self.record_hold(runner, self.limits.restart_pause_s_min)
+        self.record_hold(runner, self.limits.restart_backoff_s_min)
 
     @precondition(lambda self: self.runners)
     @rule(data=st.data(), for_s=st.none() | st.floats(0, PAUSE_S_MAX))
@@ -200,7 +202,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
             step = restart_policy.decide_step(True, spec.generation, None, history, now)
             assert step.action == restart_policy.WAIT, "no agent runs, and the supervisor waits for nothing"
             assert account.needs_user == (step.until is None) == ("until a user" in step.reason), step
-            longest_s = max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max)
+            longest_s = max(PAUSE_S_MAX, self.limits.crash_loop_probe_after_s, self.limits.restart_backoff_s_max)
             assert step.until is None or now < step.until <= now + longest_s + EPSILON_S, step
 
     @invariant()
@@ -211,7 +213,11 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     def await_desired_state(self) -> None:
         """Without further changes all roles reach their desired state, and the supervisor does not busy-loop."""
         self.deliver_assignments()
-        ends_at = self.passed_s + max(PAUSE_S_MAX, self.limits.park_pause_s, self.limits.restart_pause_s_max) + 1.0
+        ends_at = (
+            self.passed_s
+            + max(PAUSE_S_MAX, self.limits.crash_loop_probe_after_s, self.limits.restart_backoff_s_max)
+            + 1.0
+        )
         for _ in range(STEPS_MAX):
             self.finish_requested_stops()
             wait_s = self.step_supervisor()
@@ -244,7 +250,7 @@ class RestartsKeepBudget(RuleBasedStateMachine):
     def start_daemon(self) -> None:
         """Start a daemon, which adopts the runs of the one before it before it knows the assignments."""
         boot = f"boot {self.boots}"
-        self.histories = RestartStates(Path(self.folder.name) / "histories.json", boot, self.clock, self.limits)
+        self.histories = RestartStates(Path(self.folder.name) / "restart_state.json", boot, self.clock, self.limits)
         self.supervisor: Supervisor[ScriptedRunner] = Supervisor(
             self.make_runner, self.histories, self.clock, lambda: None
         )
@@ -289,11 +295,11 @@ class RestartsKeepBudget(RuleBasedStateMachine):
         history, account = runner.history, self.model.account_of(runner.spec.role, runner.spec.generation)
         assert history.is_probe_run == account.is_crash_looping, f"{history} but {account}"
         assert history.needs_user == account.needs_user, f"{history} but {account}"
-        if history.rest == restart_policy.BACKING_OFF:
-            assert history.rests_until is not None
-            pause_s = history.rests_until - self.clock.boottime()
-            assert self.limits.restart_pause_s_min - EPSILON_S <= pause_s, "restarted too soon"
-            assert pause_s <= self.limits.restart_pause_s_max + EPSILON_S, "restarted too late"
+        if history.hold == restart_policy.BACKING_OFF:
+            assert history.hold_until is not None
+            pause_s = history.hold_until - self.clock.boottime()
+            assert self.limits.restart_backoff_s_min - EPSILON_S <= pause_s, "restarted too soon"
+            assert pause_s <= self.limits.restart_backoff_s_max + EPSILON_S, "restarted too late"
 
     def record_hold(self, runner: ScriptedRunner, for_s: float | None) -> None:
         until = None if for_s is None else self.passed_s + for_s

@@ -20,7 +20,7 @@ from tests.simulation.task_model import TaskModel, check_request_limit, check_tr
 
 ROLES = ("builder", "reviewer")
 OTHER = {"builder": "reviewer", "reviewer": "builder"}
-LIMITS = Limits(max_handoffs=3, task_deaths_max=2)
+LIMITS = Limits(max_handoffs=3, task_failures_max=2)
 MAX_REQUESTS = 2
 DECISIONS = ("cancel", "reset", "queue", "retry", "send_back", "note", "accept")
 LIKELY_DECISIONS = {

@@ -76,14 +76,14 @@ class WaitCall:
         return [msgspec.json.decode(path.read_bytes(), type=Claim) for path in self.files("claims")]
 
     def participant_file(self) -> connection_file.ConnectionFile:
-        return msgspec.json.decode(self.files("sittings")[0].read_bytes(), type=connection_file.ConnectionFile)
+        return msgspec.json.decode(self.files("connections")[0].read_bytes(), type=connection_file.ConnectionFile)
 
     def record_ended_process(self) -> None:
         """Record in the participant's file a process that has ended."""
         record = msgspec.structs.replace(
             self.participant_file(), process=ProcessIdentity(os.getpid(), "an earlier start")
         )
-        write_record(self.files("sittings")[0], record)
+        write_record(self.files("connections")[0], record)
 
 
 class ReportCall:

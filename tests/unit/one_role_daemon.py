@@ -78,7 +78,7 @@ class OneRoleDaemon:
         self.ended = threading.Event()
         self.beat_requested = threading.Event()
         entropy = SystemEntropy()  # runs are found by their ids, which must differ from those of another test process
-        self.outbox = outbox = RecordingOutbox(self, tmp_path / "outbox", LIMITS.facts_waiting_max)
+        self.outbox = outbox = RecordingOutbox(self, tmp_path / "outbox", LIMITS.reports_waiting_max)
         self.accepts_reports = threading.Event()
         if accepts_reports:
             self.accepts_reports.set()
@@ -93,7 +93,7 @@ class OneRoleDaemon:
             outbox=outbox,
             run_records=self.records,
             run_logs=RunLogs(self.logs, 5, 1024 * 1024, self.records.folders_in_use),
-            restart_states=RestartStates(tmp_path / "histories.json", "boot", clock, LIMITS),
+            restart_states=RestartStates(tmp_path / "restart_state.json", "boot", clock, LIMITS),
             clock=clock,
             entropy=entropy,
             limits=LIMITS,

@@ -94,7 +94,9 @@ def claimed_task(**changes: Any) -> ClaimedTask:
 def join_reply(
     status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None, spread_retries: bool = False
 ) -> JoinReply:
-    return JoinReply(status=status, epoch=1, ready_until=None, next_in_s=next_in_s, task=task, crowded=spread_retries)
+    return JoinReply(
+        status=status, epoch=1, ready_until=None, next_in_s=next_in_s, task=task, spread_retries=spread_retries
+    )
 
 
 def heartbeat_reply(status: str = "ok", next_in_s: float = 25.0, task: TaskRef | None = None) -> HeartbeatReply:

@@ -50,7 +50,7 @@ class ScriptedClaim:
             self.request_beat,
             self.clock,
             NoDelayEntropy(1),
-            hand_over=detached,
+            detached=detached,
         )
 
     def request_beat(self) -> None:
@@ -70,7 +70,7 @@ class ScriptedClaim:
 def test_claim_repeats_until_task() -> None:
     scripted = ScriptedClaim(empty_response(), empty_response(), json_response(claimed_task()), detached=True)
     assert claimed_task() == scripted.claim.next_task()
-    body = {"role": "builder", "connection_id": "conn_1", "wait_s": 25.0, "hand_over": True}
+    body = {"role": "builder", "connection_id": "conn_1", "wait_s": 25.0, "detached": True}
     assert [body] * 3 == scripted.bodies()
     method, path, _, _, timeout_s = scripted.transport.requests[0]
     assert ("POST", "/api/v1/rooms/demo/tasks/claim") == (method, path)
@@ -186,7 +186,7 @@ class SpreadClaim(ScriptedClaim):
     def __init__(self, *steps: Step, is_present: Callable[[], bool] = lambda: True) -> None:
         super().__init__(*(self.timed(step) for step in steps), is_present=is_present)
         self.claim._entropy = FixedEntropy(1)
-        self.claim._is_crowded = lambda: True
+        self.claim._spread_retries = lambda: True
         self.claim._wakeup = ClockMovingEvent(self.clock)
         self.started_at = self.clock.boottime()
         self.requested_after_s: list[float] = []

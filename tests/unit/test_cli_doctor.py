@@ -217,11 +217,11 @@ def test_wrapped_agent_cli_is_not_suggested(settings: Settings, tmp_path: Path) 
 def test_resident_without_daemon_finding(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "stays"
     folder.mkdir()
-    resident = Resident(connection_id="c1", wish=SPEC, folder=str(folder), began_at=NOW - 5)
+    resident = Resident(connection_id="c1", spec=SPEC, folder=str(folder), began_at=NOW - 5)
     ResidentRecords(paths.residents(settings.data_dir)).write(resident)
 
     assert "r/builder: resident was killed" in check_run_records(settings).detail
-    write_record(folder / "wrapper.json", identity_of(os.getpid()))  # type: ignore[arg-type]
+    write_record(folder / "shim.json", identity_of(os.getpid()))  # type: ignore[arg-type]
     assert f"runs without a daemon, started 5 s ago (process {os.getpid()})" in check_run_records(settings).detail
     assert "greenroom daemon start adopts it" == check_run_records(settings).next
 

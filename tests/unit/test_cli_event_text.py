@@ -28,7 +28,7 @@ def make_event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: A
             "command failed for task_1 (attempt 2): exit code 3 no such file; no restart before 10:05:00Z",
         ),
         (
-            make_event("agent.exited", "exited", task="task_1", attempt=1, signal=9, trial=True),
+            make_event("agent.exited", "exited", task="task_1", attempt=1, signal=9, probe=True),
             "command failed for task_1 (attempt 1), probe run: killed by signal 9",
         ),
         (make_event("agent.exited", "exited"), "no command is running: exit status unknown"),
@@ -37,18 +37,18 @@ def make_event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: A
             "command exited as intended for task_1 (attempt 1): the agent spec changed",
         ),
         (
-            make_event("agent.parked", "3 failures within 300 s", until=LATER),
+            make_event("agent.crash_looping", "3 failures within 300 s", until=LATER),
             "crash-looping, held until 10:05:00Z, then one probe run: 3 failures within 300 s",
         ),
         (
-            make_event("agent.parked", "its probe run failed too"),
+            make_event("agent.crash_looping", "its probe run failed too"),
             "crash-looping, held until a user restarts it: its probe run failed too",
         ),
         (make_event("agent.paused", "quota", until=LATER), "paused until 10:05:00Z: quota"),
         (make_event("agent.paused", "paused"), "paused until a user restarts it"),
-        (make_event("agent.unparked", "unparked"), "recovered: its probe run completed the task"),
+        (make_event("agent.recovered", "recovered"), "recovered: its probe run completed the task"),
         (
-            make_event("role.wished", "lunch", by="operator", desired="stopped", kind="custom", generation=3),
+            make_event("agent.configured", "lunch", by="operator", desired="stopped", kind="custom", generation=3),
             "operator set it to stopped, run by a user (generation 3): lunch",
         ),
         (
@@ -57,7 +57,7 @@ def make_event(type: str, cause: str = "", pos: int = 1, at: str = AT, **data: A
         ),
         (make_event("machine.cloned", "another daemon", name="attic"), "machine attic has two daemons"),
         (
-            make_event("task.released", "lost", task="task_1", attempt=1, deaths=2),
+            make_event("task.released", "lost", task="task_1", attempt=1, failures=2),
             "task_1 was released (attempt 1), 2 failures",
         ),
         (
@@ -81,9 +81,9 @@ def test_move_to_machine_is_one_sentence() -> None:
     lines = list(
         format_history(
             [
-                make_event("role.wished", "operator", machine="m1", generation=1, **spec),
-                make_event("role.wished", "operator", machine="m1", generation=2, **spec),
-                make_event("role.wished", "no disk", machine="m2", generation=3, **spec),
+                make_event("agent.configured", "operator", machine="m1", generation=1, **spec),
+                make_event("agent.configured", "operator", machine="m1", generation=2, **spec),
+                make_event("agent.configured", "no disk", machine="m2", generation=3, **spec),
             ],
             NAMES,
         )
@@ -104,10 +104,10 @@ def test_agent_text_stays_on_one_line() -> None:
 
 def test_only_events_of_role_are_selected() -> None:
     tasks: set[object] = {"task_1"}
-    assert concerns_role(make_event("attention.raised", key="parked:room_1/builder"), "builder", tasks)
-    assert concerns_role(make_event("attention.raised", key="quarantined:task_1"), "builder", tasks)
-    assert not concerns_role(make_event("attention.raised", key="parked:room_1/reviewer"), "builder", tasks)
-    assert not concerns_role(make_event("attention.raised", key="quarantined:task_2"), "builder", tasks)
+    assert concerns_role(make_event("alert.raised", key="crash_looping:room_1/builder"), "builder", tasks)
+    assert concerns_role(make_event("alert.raised", key="quarantined:task_1"), "builder", tasks)
+    assert not concerns_role(make_event("alert.raised", key="crash_looping:room_1/reviewer"), "builder", tasks)
+    assert not concerns_role(make_event("alert.raised", key="quarantined:task_2"), "builder", tasks)
     assert not concerns_role(make_event("task.claimed", role="reviewer"), "builder", tasks)
 
 
@@ -125,13 +125,13 @@ def test_gaps_of_role_and_machine() -> None:
 
 
 def test_limits_for_status() -> None:
-    for status in ("parked", "backing_off", "starting", "working", "vacant", "waiting"):
+    for status in ("crash_looping", "backing_off", "starting", "working", "vacant", "waiting"):
         names = limit_names_for(make_role(status))
         assert set(names) <= set(LIMIT_NAMES)
         assert len(names) == len(set(names)), status
-    assert "park_pause_s" in limit_names_for(make_role("parked"))
-    assert "park_pause_s" not in limit_names_for(make_role("waiting"))
+    assert "crash_loop_probe_after_s" in limit_names_for(make_role("crash_looping"))
+    assert "crash_loop_probe_after_s" not in limit_names_for(make_role("waiting"))
     limits = Limits()
     limits_in_force = LimitsInForce(values={name: float(getattr(limits, name)) for name in LIMIT_NAMES}, origin=SERVER)
-    assert any("its own variables differ" in line for line in limits_in_force.format_lines(make_role("parked")))
+    assert any("its own variables differ" in line for line in limits_in_force.format_lines(make_role("crash_looping")))
     assert not any("its own variables differ" in line for line in limits_in_force.format_lines(make_role("waiting")))

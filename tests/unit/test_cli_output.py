@@ -34,7 +34,7 @@ ROLE = {
     "desired_by": "operator",
     "desired_reason": "because",
     "task_timeout_s": None,
-    "wished_at": None,
+    "configured_at": None,
     "last_seen_at": AT,
 }
 REVIEWER = ROLE | {"name": "reviewer", "kind": "custom", "status": "vacant", "machine": None, "harness": None}
@@ -47,7 +47,7 @@ TASK = {
     "text": "look \x1b[2Jat it",
     "created_at": AT,
 }
-QUARANTINED = TASK | {"id": "task_2", "target_role": "builder", "status": "quarantined", "deaths": 3}
+QUARANTINED = TASK | {"id": "task_2", "target_role": "builder", "status": "quarantined", "failures": 3}
 ROOM = {
     "id": "room_1",
     "name": "shop",
@@ -106,7 +106,7 @@ class FakeApi:
             ("GET", "/api/v1/rooms"): [ROOM_ENTRY],
             ("GET", "/api/v1/rooms/room_1"): ROOM,
             ("GET", "/api/v1/rooms/shop"): ROOM,
-            ("GET", "/api/v1/attention"): [],
+            ("GET", "/api/v1/alert"): [],
             ("GET", "/api/v1/machines"): [MACHINE],
             ("GET", "/api/v1/machines/m1"): MACHINE,
             ("GET", "/api/v1/machines/m1/events"): [],
@@ -114,7 +114,7 @@ class FakeApi:
             ("GET", "/api/v1/rooms/shop/messages"): [MESSAGE],
             ("GET", "/api/v1/rooms/shop/tasks"): [TASK, QUARANTINED],
             ("GET", "/api/v1/tasks/task_1"): TASK,
-            ("POST", "/api/v1/tasks/task_2/retry"): QUARANTINED | {"status": "pending", "deaths": 0},
+            ("POST", "/api/v1/tasks/task_2/retry"): QUARANTINED | {"status": "pending", "failures": 0},
             ("POST", "/api/v1/rooms/shop/messages"): {"message": MESSAGE, "task": TASK},
             ("POST", "/api/v1/rooms"): ROOM,
             ("PUT", "/api/v1/rooms/shop/roles/builder/agent"): ROLE,
@@ -194,7 +194,7 @@ def test_late_loop_is_first_alert(api: FakeApi, capsys: pytest.CaptureFixture[st
     document = json.loads(run_cli(capsys, "status", "--json"))
 
     assert ("late", ["sweep"]) == (document["server"]["status"], document["server"]["late"])
-    assert "healer_late" == document["needs"][0]["kind"]
+    assert "loop_late" == document["needs"][0]["kind"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_task_json_keys(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> Non
     shown = json.loads(run_cli(capsys, "task", "show", "task_1", "--json"))
 
     assert listed == shown
-    assert {"id", "room", "target_role", "status", "attempt", "deaths", "text", "result", "late_results"} < set(shown)
+    assert {"id", "room", "target_role", "status", "attempt", "failures", "text", "result", "late_results"} < set(shown)
 
 
 def test_foreign_texts_are_escaped(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,8 @@ def make_role(status: str, left_s: float | None = None, **more: Any) -> RoleView
         ("starting", -20, "starting, late by 20 s"),
         ("stopping", -0.6, "stopping, late by 1 s"),
         ("backing_off", 12, "backing_off, restarts in 12 s"),
-        ("parked", 250, "parked, probe run in 4 min 10 s"),
-        ("parked", None, "parked, until a user restarts it"),
+        ("crash_looping", 250, "parked, probe run in 4 min 10 s"),
+        ("crash_looping", None, "parked, until a user restarts it"),
         ("paused", 7200, "paused, restarts in 2 h"),
         ("paused", None, "paused, until a user restarts it"),
     ],
@@ -54,8 +54,8 @@ def test_late_status_is_marked() -> None:
 @pytest.mark.parametrize(
     ("status", "left_s", "command"),
     [
-        ("parked", None, "greenroom agent restart shop/builder"),
-        ("parked", 60, "greenroom agent restart shop/builder"),
+        ("crash_looping", None, "greenroom agent restart shop/builder"),
+        ("crash_looping", 60, "greenroom agent restart shop/builder"),
         ("paused", None, "greenroom agent restart shop/builder"),
         ("backing_off", 5, "greenroom agent restart shop/builder"),
         ("stopped", None, "greenroom agent start shop/builder"),
@@ -74,7 +74,7 @@ def test_advice_for_each_status(status: str, left_s: float | None, command: str)
 
 def test_every_status_has_advice() -> None:
     statuses_defined = {value for name, value in vars(statuses).items() if name.isupper() and isinstance(value, str)}
-    assert {"parked", "paused", "starting", "working"} < statuses_defined
+    assert {"crash_looping", "paused", "starting", "working"} < statuses_defined
     for status in statuses_defined:
         assert "greenroom " in advise("shop", True, make_role(status, kind="remote"), None, NOW), status
     assert "agent start" not in advise("shop", False, make_role("stopped"), None, NOW)

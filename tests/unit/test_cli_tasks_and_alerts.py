@@ -120,11 +120,11 @@ def test_each_alert_has_one_command() -> None:
     late = make_task(attempt=2, late_results=(LateResult(attempt=1, connection_id="c", to="user", text="x", at=AT),))
     tasks = (
         late,
-        make_task(id="task_2", status="quarantined", deaths=3),
+        make_task(id="task_2", status="quarantined", failures=3),
         make_task(id="task_3", status="pending_review"),
         make_task(id="task_4", status="pending", target_role="reviewer"),
     )
-    room = make_room_view(*tasks, builder="working", reviewer="vacant", painter="parked")
+    room = make_room_view(*tasks, builder="working", reviewer="vacant", painter="crash_looping")
     keys = ("mass_silence", "quarantined:task_2", "review:task_3", "unattended:room_1/reviewer")
     alerts = list(
         collect_alerts((), tuple(map(make_alert, (*keys, "unattended:room_1/painter"))), (room,), (), (late,))

@@ -33,7 +33,7 @@ def make_run(tmp_path: Path, task: str = "task_1", **more: object) -> RunRecord:
         room=SPEC.room,
         role=SPEC.role,
         connection_id=f"conn_{tmp_path.name}_{os.getpid()}"[:64],
-        wish=SPEC,
+        spec=SPEC,
         claimed=claimed_task(id=task, attempt=1, text=REDACTED, token=REDACTED),
         then="reviewer",
         began_at=SystemClock().wall(),
@@ -105,7 +105,7 @@ def test_failure_between_daemons_is_counted(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     exited = daemon.wait_for_reports(2)[1]
     assert (exited.intended, exited.code, "it broke" in (exited.detail or "")) == (False, 7, True)
-    assert len(daemon.runner.history.ends) == 1
+    assert len(daemon.runner.history.failures) == 1
 
 
 def test_run_with_killed_shim_is_stopped_and_failed(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_run_with_killed_shim_is_stopped_and_failed(tmp_path: Path) -> None:
     assert (exited.intended, exited.code, exited.signal) == (False, None, None)
     assert "how the command ended is unknown" in (exited.detail or "")
     assert not end_leftover(None, run_marks(run.task, run.attempt, run.connection_id))
-    assert daemon.runner.history.rest == BACKING_OFF
+    assert daemon.runner.history.hold == BACKING_OFF
 
 
 def test_unstarted_run_is_given_back_without_failure(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_unstarted_run_is_given_back_without_failure(tmp_path: Path) -> None:
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
     server.wait_for("handoff")  # the role runner goes on, and may get the same task again
     daemon.stop()
-    assert daemon.runner.history.ends == ()
+    assert daemon.runner.history.failures == ()
 
 
 def test_claim_waits_until_given_back_is_reported(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_failed_start_ends_adopted_participant(tmp_path: Path) -> None:
     daemon = OneRoleDaemon(tmp_path, HoldingServer(run, "task_2"), "cat", adopted=run)
     assert daemon.ended.wait(PATIENCE_S)
     assert [report.intended for report in daemon.wait_for_reports(4)[1:]] == [True, True, False]
-    assert daemon.runner.history.rest == BACKING_OFF
+    assert daemon.runner.history.hold == BACKING_OFF
 
 
 def test_stop_ends_adopted_run(tmp_path: Path) -> None:
@@ -236,15 +236,15 @@ def test_run_with_waiting_exit_report_is_dropped(tmp_path: Path) -> None:
 
 
 def test_dropped_run_report_has_generation_and_probe(tmp_path: Path) -> None:
-    for run in (make_run(tmp_path), make_run(tmp_path, "task_2", began_at=1.0, trial=True)):
+    for run in (make_run(tmp_path), make_run(tmp_path, "task_2", began_at=1.0, probe=True)):
         RunRecords(tmp_path / "runs").write(run)
     _, reports = adopt_runs(tmp_path)
-    assert [(report.task, report.trial, report.generation) for report in reports] == [("task_2", True, SPEC.generation)]
+    assert [(report.task, report.probe, report.generation) for report in reports] == [("task_2", True, SPEC.generation)]
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["pid recorded", "pid not recorded"])
 def test_unadoptable_run_is_killed_and_reported(tmp_path: Path, is_known: bool) -> None:
-    run = make_run(tmp_path, wish=None)
+    run = make_run(tmp_path, spec=None)
     group = spawn_command(run, "sleep 1000", tmp_path)
     RunRecords(tmp_path / "runs").write(msgspec.structs.replace(run, identity=group.identity if is_known else None))
     runs, reports = adopt_runs(tmp_path)
@@ -261,7 +261,7 @@ def test_reused_pid_survives_adoption(tmp_path: Path) -> None:
         make_run(tmp_path, connection_id=f"another_{tmp_path.name}_{os.getpid()}"[:64]), "sleep 1000", tmp_path
     )
     boot, _, _ = unrelated.identity.started.rpartition(":")
-    record = make_run(tmp_path, wish=None, identity=ProcessIdentity(unrelated.identity.pid, f"{boot}:1"))
+    record = make_run(tmp_path, spec=None, identity=ProcessIdentity(unrelated.identity.pid, f"{boot}:1"))
     RunRecords(tmp_path / "runs").write(record)
     _, reports = adopt_runs(tmp_path)
     assert unrelated.poll() is None

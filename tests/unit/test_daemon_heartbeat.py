@@ -60,13 +60,13 @@ class FakeSession(ApiClient):
         if self.errors:
             raise self.errors.pop(0)
         self.bodies.append(body)
-        return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4)
+        return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, assignments_version=4)
 
     def post_reports(self, machine: str, body: ReportBatch) -> Any:
-        self.calls.append("facts")
+        self.calls.append("reports")
         if self.report_errors:
             raise self.report_errors.pop(0)
-        self.reports += body.facts
+        self.reports += body.reports
 
     def assignments(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> Assignments:
         self.requested_after.append(after)
@@ -98,14 +98,16 @@ def make_beat_with_outbox(
 
 
 def make_beat(outbox: Outbox, *runners: RecordingRunner) -> tuple[MachineHeartbeats, FakeSession, list[int]]:
-    sender = OutboxSender(outbox, lambda facts: None, DEFAULT_LIMITS, SeededEntropy(1), lambda: None, lambda: None)
+    sender = OutboxSender(outbox, lambda reports: None, DEFAULT_LIMITS, SeededEntropy(1), lambda: None, lambda: None)
     link, versions = StubServerLink(), list[int]()
     beat = MachineHeartbeats(link, "inc_1", lambda: runners, versions.append, sender.send_all)
     return beat, link.session, versions
 
 
 def make_reply(*agents: AgentVerdict) -> MachineHeartbeatReply:
-    return MachineHeartbeatReply(status="ok", daemon_connected=True, next_in_s=1.0, wishes_version=4, agents=agents)
+    return MachineHeartbeatReply(
+        status="ok", daemon_connected=True, next_in_s=1.0, assignments_version=4, agents=agents
+    )
 
 
 def test_outbox_is_sent_once_before_first_beat(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_outbox_is_sent_once_before_first_beat(tmp_path: Path) -> None:
     beat.register_and_beat()
     beat.beat(0.0)
     beat.register_and_beat()
-    assert session.calls == ["register", "facts", "beat", "beat", "register", "beat"]
+    assert session.calls == ["register", "reports", "beat", "beat", "register", "beat"]
 
 
 def test_unsent_reports_delay_first_beat(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_unsent_reports_delay_first_beat(tmp_path: Path) -> None:
         beat.register_and_beat()
     assert "beat" not in session.calls  # its inventory would contradict reports that are not sent yet
     beat.register_and_beat()
-    assert session.calls[-2:] == ["facts", "beat"]
+    assert session.calls[-2:] == ["reports", "beat"]
 
 
 def test_agents_are_listed_after_reports_are_sent(tmp_path: Path) -> None:
@@ -131,12 +133,12 @@ def test_agents_are_listed_after_reports_are_sent(tmp_path: Path) -> None:
     runners = [RecordingRunner("builder")]
 
     def send_all(post: object) -> None:
-        calls.append("facts")
+        calls.append("reports")
         runners.clear()  # its exit is reported at this moment, too late for this delivery
 
     link = StubServerLink()
     MachineHeartbeats(link, "inc_1", lambda: list(runners), lambda version: None, send_all).register_and_beat()
-    assert calls == ["facts"]
+    assert calls == ["reports"]
     assert [agent.role for agent in link.session.bodies[0].agents] == ["builder"]
 
 
@@ -244,7 +246,7 @@ class ManualSpecWatch:
 
 
 def make_assignments(version: int) -> Assignments:
-    return Assignments(version=version, wishes=())
+    return Assignments(version=version, assignments=())
 
 
 def test_assignments_are_applied_only_when_newer() -> None:

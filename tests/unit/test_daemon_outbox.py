@@ -14,7 +14,7 @@ from greenroom.entropy import SeededEntropy
 from greenroom.wire.requests import AgentReport
 from tests.waiting import PATIENCE_S
 
-LIMITS = Limits(retry_pause_s=0.001, facts_per_post_max=3, facts_waiting_max=5)
+LIMITS = Limits(retry_pause_s=0.001, reports_per_post_max=3, reports_waiting_max=5)
 
 
 class ReportReceiver:
@@ -47,7 +47,7 @@ def make_report(name: str) -> AgentReport:
 
 
 def make_outbox(tmp_path: Path) -> Outbox:
-    return Outbox(tmp_path / "outbox", LIMITS.facts_waiting_max)
+    return Outbox(tmp_path / "outbox", LIMITS.reports_waiting_max)
 
 
 def list_files(tmp_path: Path) -> list[str]:

@@ -38,8 +38,8 @@ RATE_LIMITED = """echo '{"status": "rate_limited"}' > $GREENROOM_RESULT"""
     [
         ("", "exit 1", ["started", "exited"]),
         ("", RATE_LIMITED, ["started", "exited", "paused"]),
-        ("crash-looping", "exit 1", ["started", "exited", "parked"]),
-        ("crash-looping", "cat", ["started", "exited", "unparked"]),
+        ("crash-looping", "exit 1", ["started", "exited", "crash_looping"]),
+        ("crash-looping", "cat", ["started", "exited", "recovered"]),
     ],
     ids=["failed", "paused", "crash-looping", "recovered"],
 )
@@ -49,9 +49,9 @@ def test_outbox_of_killed_daemon_is_sent(tmp_path: Path, history: str, script: s
     assert completed.returncode == -signal.SIGKILL, completed.stderr
     assert list(RunRecords(tmp_path / "runs").read_all()) == [], "only the outbox has it"
 
-    beat, session, _ = make_beat(Outbox(tmp_path / "outbox", LIMITS.facts_waiting_max))
+    beat, session, _ = make_beat(Outbox(tmp_path / "outbox", LIMITS.reports_waiting_max))
     beat.register_and_beat()
     assert [report.kind for report in session.reports] == kinds
-    assert session.calls == ["register", "facts", "beat"]
+    assert session.calls == ["register", "reports", "beat"]
     assert len({report.id for report in session.reports}) == len(kinds)
-    assert Outbox(tmp_path / "outbox", LIMITS.facts_waiting_max).oldest(10) == []
+    assert Outbox(tmp_path / "outbox", LIMITS.reports_waiting_max).oldest(10) == []

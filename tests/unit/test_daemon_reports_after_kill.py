@@ -39,7 +39,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
-BELOW_CRASH_LOOP = LIMITS.park_after_ends - 1
+BELOW_CRASH_LOOP = LIMITS.crash_loop_after_failures - 1
 LOGIN_REQUIRED = """echo '{"status": "login_required"}' > logs/r/builder/task_1.1/result.json; exit 1"""
 
 
@@ -56,10 +56,10 @@ def make_context(folder: Path) -> DaemonContext:
     return DaemonContext(
         server_link=FakeServerLink(FakeServer()),
         harness_policy=HarnessPolicy({}, (), folder / "work"),
-        outbox=Outbox(folder / "outbox", LIMITS.facts_waiting_max),
+        outbox=Outbox(folder / "outbox", LIMITS.reports_waiting_max),
         run_records=records,
         run_logs=RunLogs(folder / "logs", 5, 1024 * 1024, records.folders_in_use),
-        restart_states=RestartStates(folder / "histories.json", "boot", clock, LIMITS),
+        restart_states=RestartStates(folder / "restart_state.json", "boot", clock, LIMITS),
         clock=clock,
         entropy=SystemEntropy(),
         limits=LIMITS,
@@ -100,7 +100,7 @@ def is_killed_after(steps: int, record_end: Callable[[], object]) -> bool:
 def accepted_reports(reports: list[AgentReport]) -> ReportFields:
     """What the server accepts of these reports: each id once."""
     accepted = {report.id: report for report in reports if report.kind != "started"}
-    return [(report.kind, report.intended, report.trial) for report in accepted.values()]
+    return [(report.kind, report.intended, report.probe) for report in accepted.values()]
 
 
 def reports_of_next_daemon(
@@ -133,7 +133,7 @@ def reports_of_next_daemon_of_resident(folder: Path) -> list[AgentReport]:
 
 def make_ended_run(folder: Path, script: str, history: RestartHistory, is_probe_run: bool) -> RunRecord:
     """A run that has ended and is not reported yet."""
-    run = make_run(folder, trial=is_probe_run)
+    run = make_run(folder, probe=is_probe_run)
     spawn_command(run, script, folder).wait(PATIENCE_S)
     make_context(folder).restart_states.record(SPEC.room, SPEC.role, history)
     return run
@@ -158,8 +158,8 @@ def run_reporter(folder: Path, connection_id: str, record_end: RecordEnd, **more
 
 
 FAILURE_REPORTS = [("exited", False, False)]
-CRASH_LOOP_REPORTS = [("exited", False, False), ("parked", False, None)]
-PROBE_FAILURE_REPORTS = [("exited", False, True), ("parked", False, None)]
+CRASH_LOOP_REPORTS = [("exited", False, False), ("crash_looping", False, None)]
+PROBE_FAILURE_REPORTS = [("exited", False, True), ("crash_looping", False, None)]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ PROBE_FAILURE_REPORTS = [("exited", False, True), ("parked", False, None)]
             record_failure,
             CRASH_LOOP_REPORTS,
             CRASH_LOOPING,
-            LIMITS.park_after_ends,
+            LIMITS.crash_loop_after_failures,
             False,
         ),
         ("exit 7", 0, True, record_failure, PROBE_FAILURE_REPORTS, CRASH_LOOPING, 0, True),
@@ -187,7 +187,7 @@ PROBE_FAILURE_REPORTS = [("exited", False, True), ("parked", False, None)]
             1,
             True,
         ),
-        ("true", 0, True, record_success, [("exited", True, None), ("unparked", False, None)], None, 0, False),
+        ("true", 0, True, record_success, [("exited", True, None), ("recovered", False, None)], None, 0, False),
     ],
     ids=["failed", "crash-looping", "probe run failed", "paused", "probe run succeeded"],
 )
@@ -210,7 +210,7 @@ def test_killed_daemon_reports_and_counts_each_end_once(
         is_killed = is_killed_after(steps, partial(run_reporter, folder, run.connection_id, partial(record_end, run)))
         assert (steps, accepted_reports(reports_of_next_daemon(folder))) == (steps, expected)
         history = read_history(folder)
-        assert (steps, history.rest, len(history.ends)) == (steps, hold, failures)
+        assert (steps, history.hold, len(history.failures)) == (steps, hold, failures)
         assert (steps, history.needs_user) == (steps, needs_user)
         assert list(RunRecords(folder / "runs").read_all()) == []
         if not is_killed:
@@ -240,7 +240,7 @@ def test_killed_daemon_counts_resident_failure_once(tmp_path: Path) -> None:
         is_killed = is_killed_after(steps, make_ended_resident(folder))
         assert (steps, accepted_reports(reports_of_next_daemon_of_resident(folder))) == (steps, CRASH_LOOP_REPORTS)
         history = read_history(folder)
-        assert (steps, history.rest, len(history.ends)) == (steps, CRASH_LOOPING, LIMITS.park_after_ends)
+        assert (steps, history.hold, len(history.failures)) == (steps, CRASH_LOOPING, LIMITS.crash_loop_after_failures)
         assert not history.needs_user
         assert read_residents(folder) == []
         if not is_killed:
@@ -263,7 +263,7 @@ def test_counted_failure_is_reported_without_its_task(tmp_path: Path) -> None:
         return server
 
     assert accepted_reports(reports_of_next_daemon(tmp_path, make_server)) == CRASH_LOOP_REPORTS
-    assert read_history(tmp_path).rest == CRASH_LOOPING
+    assert read_history(tmp_path).hold == CRASH_LOOPING
 
 
 def test_counted_failure_is_reported_for_stopped_resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +294,7 @@ def test_failed_start_ends_participant_in_same_file(tmp_path: Path) -> None:
     )
     assert is_killed_after(2, record_end)
     assert accepted_reports(reports_of_next_daemon(tmp_path)) == [("exited", True, None), ("exited", False, False)]
-    assert read_history(tmp_path).rest == restart_policy.BACKING_OFF
+    assert read_history(tmp_path).hold == restart_policy.BACKING_OFF
 
 
 def test_recovery_is_reported_once_after_kill(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_recovery_is_reported_once_after_kill(tmp_path: Path) -> None:
     assert is_killed_after(1, record_end)
     assert read_history(tmp_path).is_probe_run
     assert not is_killed_after(2, record_end)
-    assert accepted_reports(make_context(tmp_path).outbox.oldest(100)) == [("unparked", False, None)]
+    assert accepted_reports(make_context(tmp_path).outbox.oldest(100)) == [("recovered", False, None)]
     assert not read_history(tmp_path).is_probe_run
 
 
@@ -313,14 +313,14 @@ def test_reports_of_one_end_have_same_hold(tmp_path: Path) -> None:
     run_reporter(tmp_path, run.connection_id, partial(record_failure, run))
     exited, crash_loop = make_context(tmp_path).outbox.oldest(100)
     assert exited.until == crash_loop.until
-    assert parse_instant(str(crash_loop.until)) >= before + LIMITS.park_pause_s - 0.01
+    assert parse_instant(str(crash_loop.until)) >= before + LIMITS.crash_loop_probe_after_s - 0.01
 
 
 def test_undecodable_directory_name_is_reported(tmp_path: Path) -> None:
     name = os.fsdecode(b"odd\xff")
     run_reporter(tmp_path, "conn_1", lambda it: it.report_not_started(f"No agent may work in {name}."))
     run_reporter(tmp_path, "conn_2", lambda it: it.report_intended_end("stopped"))
-    assert [fact.detail for fact in make_context(tmp_path).outbox.oldest(100)] == [
+    assert [report.detail for report in make_context(tmp_path).outbox.oldest(100)] == [
         "No agent may work in odd?.",
         "stopped",
     ]

@@ -104,8 +104,8 @@ def test_resident_exit_is_unintended(tmp_path: Path, script: str, code: int | No
     assert ("exited", False, code, signal) == (exited.kind, exited.intended, exited.code, exited.signal)
     assert "it broke" in str(exited.detail)
     assert exited.until is not None
-    assert BACKING_OFF == daemon.runner.history.rest
-    assert 1 == len(daemon.runner.history.ends)
+    assert BACKING_OFF == daemon.runner.history.hold
+    assert 1 == len(daemon.runner.history.failures)
     assert [] == server.bodies("leave"), "the report has ended the participant"
     assert [] == daemon.recorded_residents()
 
@@ -118,7 +118,7 @@ def test_limit_result_pauses_resident(tmp_path: Path) -> None:
     assert ["started", "exited", "paused"] == daemon.kinds()
     assert (True, None) == (daemon.reports[1].intended, daemon.reports[2].until)
     assert "log in again" in str(daemon.reports[2].detail)
-    assert (PAUSED, ()) == (daemon.runner.history.rest, daemon.runner.history.ends)
+    assert (PAUSED, ()) == (daemon.runner.history.hold, daemon.runner.history.failures)
 
 
 def test_past_limit_pauses_briefly(tmp_path: Path) -> None:
@@ -126,25 +126,25 @@ def test_past_limit_pauses_briefly(tmp_path: Path) -> None:
     daemon = OneResidentDaemon(tmp_path, FakeServer(), f"echo '{result}' > $GREENROOM_RESULT; exit 1")
     assert daemon.ended.wait(PATIENCE_S)
     daemon.wait_for_reports(3)
-    assert PAUSED == daemon.runner.history.rest
+    assert PAUSED == daemon.runner.history.hold
     assert parse_instant(str(daemon.reports[2].until)) > before + 1
 
 
 def test_long_lived_probe_run_recovers(tmp_path: Path) -> None:
-    history = RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=1.0, ends=(0.0, 0.5, 1.0))
+    history = RestartHistory(generation=3, hold=CRASH_LOOPING, hold_until=1.0, failures=(0.0, 0.5, 1.0))
     daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT, history=history, reset_s=0.3)
     daemon.wait_for_reports(2)
-    assert ["started", "unparked"] == daemon.kinds()
+    assert ["started", "recovered"] == daemon.kinds()
     assert not daemon.runner.history.is_probe_run
     daemon.stop()
 
 
 def test_failed_probe_run_waits_for_user(tmp_path: Path) -> None:
-    history = RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=1.0, ends=(0.0, 0.5, 1.0))
+    history = RestartHistory(generation=3, hold=CRASH_LOOPING, hold_until=1.0, failures=(0.0, 0.5, 1.0))
     daemon = OneResidentDaemon(tmp_path, FakeServer(), "exit 1", history=history)
     daemon.wait_for_reports(3)
-    assert ["started", "exited", "parked"] == daemon.kinds()
-    assert (True, None) == (daemon.reports[1].trial, daemon.reports[2].until)
+    assert ["started", "exited", "crash_looping"] == daemon.kinds()
+    assert (True, None) == (daemon.reports[1].probe, daemon.reports[2].until)
     assert daemon.ended.wait(PATIENCE_S)
     assert daemon.runner.history.needs_user
 
@@ -161,7 +161,7 @@ def test_task_timeout_is_failure(tmp_path: Path) -> None:
         daemon.reports[1].intended,
         daemon.reports[1].detail,
     )
-    assert 1 == len(daemon.runner.history.ends)
+    assert 1 == len(daemon.runner.history.failures)
 
 
 def test_missing_program_starts_nothing(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_missing_program_starts_nothing(tmp_path: Path) -> None:
     [report] = daemon.wait_for_reports(1)
     assert ("exited", False) == (report.kind, report.intended)
     assert "no program 'sh'" in str(report.detail)
-    assert (BACKING_OFF, ()) == (daemon.runner.history.rest, daemon.runner.history.ends), "this is no failure"
+    assert (BACKING_OFF, ()) == (daemon.runner.history.hold, daemon.runner.history.failures), "this is no failure"
     assert [] == server.bodies("token")
 
 
@@ -181,7 +181,7 @@ def test_unwritable_log_folder_is_no_failure(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     [report] = daemon.wait_for_reports(1)
     assert str(daemon.logs) in str(report.detail)
-    assert (BACKING_OFF, ()) == (daemon.runner.history.rest, daemon.runner.history.ends)
+    assert (BACKING_OFF, ()) == (daemon.runner.history.hold, daemon.runner.history.failures)
 
 
 def test_resident_yields_taken_role(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_resident_yields_taken_role(tmp_path: Path) -> None:
     daemon.runner.yield_role()
     assert daemon.ended.wait(PATIENCE_S)
     assert daemon.wait_for_reports(2)[1].intended
-    assert YIELDED == daemon.runner.history.rest
+    assert YIELDED == daemon.runner.history.hold
     assert [] == server.bodies("leave")
 
 
@@ -208,7 +208,7 @@ def test_exit_after_unseen_takeover_is_intended(tmp_path: Path, monkeypatch: pyt
     daemon = OneResidentDaemon(tmp_path, server, "exit 9")
     assert daemon.ended.wait(PATIENCE_S)
     assert daemon.wait_for_reports(2)[1].intended
-    assert (YIELDED, ()) == (daemon.runner.history.rest, daemon.runner.history.ends)
+    assert (YIELDED, ()) == (daemon.runner.history.hold, daemon.runner.history.failures)
 
 
 def test_resident_start_waits_for_server(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def leave_resident(tmp_path: Path, script: str, connection_id: str = LEFT_CONNEC
     folder = tmp_path / "logs" / "r" / "builder" / f"{connection_id}.1"
     marks = resident_marker_variables(connection_id)
     ProcessGroup.spawn(("sh", "-c", script), Path("/"), {"PATH": os.environ["PATH"], **marks}, b"", folder, marks)
-    return Resident(connection_id=connection_id, wish=SPEC, folder=str(folder), began_at=SystemClock().wall())
+    return Resident(connection_id=connection_id, spec=SPEC, folder=str(folder), began_at=SystemClock().wall())
 
 
 def test_adopted_resident_keeps_running(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_unobserved_resident_exit_is_reported(tmp_path: Path) -> None:
 
 def test_unstarted_resident_is_no_failure(tmp_path: Path) -> None:
     resident = Resident(
-        connection_id=LEFT_CONNECTION, wish=SPEC, folder=str(tmp_path / "nothing"), began_at=SystemClock().wall()
+        connection_id=LEFT_CONNECTION, spec=SPEC, folder=str(tmp_path / "nothing"), began_at=SystemClock().wall()
     )
     server = FakeServer()
     daemon = OneResidentDaemon(tmp_path, server, "true", resident=resident)
@@ -279,7 +279,7 @@ def test_newest_resident_of_role_is_adopted(tmp_path: Path) -> None:
     )
     elsewhere = msgspec.structs.replace(
         leave_resident(tmp_path, RESIDENT_SCRIPT, f"{LEFT_CONNECTION}_elsewhere"),
-        wish=msgspec.structs.replace(SPEC, role="reviewer"),
+        spec=msgspec.structs.replace(SPEC, role="reviewer"),
     )
     for resident in (newer, older, elsewhere):
         records.write(resident)

@@ -26,19 +26,19 @@ def make_clock(boottime: float, wall: float = WALL) -> MovedClock:
 
 
 def open_histories(folder: Path, clock: MovedClock, boot: str = "boot 1") -> RestartStates:
-    return RestartStates(folder / "histories.json", boot, clock, DEFAULT_LIMITS)
+    return RestartStates(folder / "restart_state.json", boot, clock, DEFAULT_LIMITS)
 
 
 def make_history(hold: str, until: float | None) -> RestartHistory:
     return RestartHistory(
         generation=4,
-        ends=(990.0, 1000.0),
-        in_a_row=2,
-        last_end_at=1000.0,
-        rest=hold,
-        rests_until=until,
+        failures=(990.0, 1000.0),
+        consecutive=2,
+        last_failure_at=1000.0,
+        hold=hold,
+        hold_until=until,
         reason="it broke",
-        owes_trial=True,
+        owes_probe_run=True,
     )
 
 
@@ -74,9 +74,9 @@ def test_wall_clock_change_keeps_holds(tmp_path: Path, leap_s: float) -> None:
 def test_hold_continues_after_reboot(tmp_path: Path) -> None:
     open_histories(tmp_path, make_clock(1000.0)).record("room_1", "builder", make_history(CRASH_LOOPING, 1300.0))
     after = open_histories(tmp_path, make_clock(20.0, WALL + 100), "boot 2").get("room_1", "builder")
-    assert after.ends == (-90.0, -80.0)
-    assert after.last_end_at == -80.0
-    assert after.rests_until == 220.0
+    assert after.failures == (-90.0, -80.0)
+    assert after.last_failure_at == -80.0
+    assert after.hold_until == 220.0
     assert after.generation == 4
 
 
@@ -87,7 +87,7 @@ def test_wall_clock_change_before_reboot(tmp_path: Path) -> None:
     clock.step_wall(86_400.0)
     histories.write_if_stale()
     after = open_histories(tmp_path, make_clock(20.0, WALL + 86_400 + 100), "boot 2").get("room_1", "builder")
-    assert after.rests_until == 220.0
+    assert after.hold_until == 220.0
 
 
 def test_file_of_earlier_boot_is_rewritten(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_file_of_earlier_boot_is_rewritten(tmp_path: Path) -> None:
     open_histories(tmp_path, make_clock(1000.0)).record("room_1", "builder", make_history(CRASH_LOOPING, 1300.0))
     open_histories(tmp_path, make_clock(20.0, WALL + 100), "boot 2").write_if_stale()
     after = open_histories(tmp_path, make_clock(30.0, WALL + 86_400), "boot 2").get("room_1", "builder")
-    assert after.rests_until == 220.0
+    assert after.hold_until == 220.0
 
 
 def test_clock_set_back_over_reboot_extends_no_hold(tmp_path: Path) -> None:
@@ -106,15 +106,15 @@ def test_clock_set_back_over_reboot_extends_no_hold(tmp_path: Path) -> None:
     later = open_histories(tmp_path, make_clock(20.0, WALL - 86_400), "boot 2")
     for hold, until in holds.items():
         after = later.get("room_1", hold)
-        assert after.rests_until == 20.0 + until - 1000.0, hold
-        assert after.ends == (20.0, 20.0), "a failure in the future would never leave the window"
-        assert after.last_end_at == 20.0
+        assert after.hold_until == 20.0 + until - 1000.0, hold
+        assert after.failures == (20.0, 20.0), "a failure in the future would never leave the window"
+        assert after.last_failure_at == 20.0
 
 
 def test_stored_hold_is_limited(tmp_path: Path) -> None:
     for hold, longest in ((BACKING_OFF, 300.0), (CRASH_LOOPING, 300.0), (YIELDED, 30.0), (PAUSED, 1e6)):
         open_histories(tmp_path, make_clock(1000.0)).record("room_1", hold, make_history(hold, 1000.0 + 1e6))
-        assert open_histories(tmp_path, make_clock(1000.0)).get("room_1", hold).rests_until == 1000.0 + longest
+        assert open_histories(tmp_path, make_clock(1000.0)).get("room_1", hold).hold_until == 1000.0 + longest
 
 
 def test_hold_for_user_survives_reboot(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_hold_for_user_survives_reboot(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\x00", b"[]", b'{"boot": 1}', b'{"agents": []}'])
 def test_unreadable_file_is_set_aside(tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "histories.json").write_bytes(garbage)
+    (tmp_path / "restart_state.json").write_bytes(garbage)
     histories = open_histories(tmp_path, make_clock(1000.0))
     assert histories.get("room_1", "builder") == RestartHistory()
     assert "set aside" in caplog.text
@@ -155,8 +155,8 @@ def test_full_disk_keeps_history_in_memory(
         histories.write_if_stale()
     assert [record.levelno for record in caplog.records] == [logging.ERROR], "logged once, not each time"
     kept = histories.get("room_1", "builder")
-    assert kept.ends == (1002.0,)
-    assert not (tmp_path / "histories.json").exists()
+    assert kept.failures == (1002.0,)
+    assert not (tmp_path / "restart_state.json").exists()
     histories.write_if_stale()
     assert open_histories(tmp_path, make_clock(1003.0)).get("room_1", "builder") == kept
 
@@ -174,7 +174,7 @@ def test_unassigned_roles_are_removed(tmp_path: Path) -> None:
 def test_unchanged_history_is_not_written(tmp_path: Path) -> None:
     histories = open_histories(tmp_path, make_clock(1000.0))
     histories.record("room_1", "builder", RestartHistory(generation=4))
-    (tmp_path / "histories.json").unlink()
+    (tmp_path / "restart_state.json").unlink()
     histories.record("room_1", "builder", RestartHistory(generation=4))
     histories.retain({("room_1", "builder")})
     histories.write_if_stale()

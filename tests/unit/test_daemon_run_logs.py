@@ -63,7 +63,7 @@ def leave_run(folder: Path, size: int, at: float, process: ProcessIdentity | Non
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stdout").write_bytes(bytes(size))
     if process is not None:
-        write_record(folder / "wrapper.json", process)
+        write_record(folder / "shim.json", process)
     os.utime(folder, (at, at))
     return folder
 

@@ -35,8 +35,8 @@ def make_spec(role: str, desired: str = "running", generation: int = 1) -> Assig
 class FakeRunner:
     """A role runner that ends when the test calls `on_end`."""
 
-    def __init__(self, wish: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> None:
-        self.spec, self.history, self.on_end = wish, history, on_end
+    def __init__(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> None:
+        self.spec, self.history, self.on_end = spec, history, on_end
         self.is_started = False
         self.reasons: list[str] = []
 
@@ -54,7 +54,7 @@ class SupervisingDaemon:
         self.clock = clock or MovedClock()
         self.runners: list[FakeRunner] = []
         self.runner_made = threading.Event()
-        self.histories = RestartStates(folder / "histories.json", "boot", self.clock, DEFAULT_LIMITS)
+        self.histories = RestartStates(folder / "restart_state.json", "boot", self.clock, DEFAULT_LIMITS)
         self.supervisor: Supervisor[FakeRunner] = Supervisor(self.make, self.histories, self.clock, lambda: None)
 
     def make(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> FakeRunner:
@@ -70,7 +70,7 @@ class SupervisingDaemon:
 
     def assign(self, *roles: str, desired: str = "running", generation: int = 1) -> float:
         specs = tuple(make_spec(role, desired, generation) for role in roles)
-        self.supervisor.replace_assignments(Assignments(version=generation, wishes=specs))
+        self.supervisor.replace_assignments(Assignments(version=generation, assignments=specs))
         return self.supervisor.step()
 
     def end(self, runner: FakeRunner, history: RestartHistory) -> float:
@@ -129,10 +129,10 @@ def test_new_generation_starts_after_old_end(daemon: SupervisingDaemon) -> None:
 
 def test_outdated_specs_are_skipped(daemon: SupervisingDaemon) -> None:
     """A queue of commands would start, stop and start the agent again here, although they are outdated."""
-    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=()))
+    daemon.supervisor.replace_assignments(Assignments(version=1, assignments=()))
     for generation, desired in ((1, "running"), (2, "stopped"), (3, "running"), (4, "stopped")):
         spec = make_spec("builder", desired, generation)
-        daemon.supervisor.replace_assignments(Assignments(version=generation, wishes=(spec,)))
+        daemon.supervisor.replace_assignments(Assignments(version=generation, assignments=(spec,)))
     daemon.supervisor.step()
     assert daemon.runners == []
 
@@ -145,7 +145,7 @@ def test_failure_backs_off_then_restarts(daemon: SupervisingDaemon) -> None:
     daemon.clock.sleep(wait_s)  # time that a machine is suspended counts for a hold
     daemon.supervisor.step()
     assert daemon.roles() == ["builder"]
-    assert daemon.runners[1].history.in_a_row == 1
+    assert daemon.runners[1].history.consecutive == 1
 
 
 def test_intended_stop_counts_no_failure(daemon: SupervisingDaemon) -> None:
@@ -205,7 +205,7 @@ def test_no_assignments_yet_changes_nothing(daemon: SupervisingDaemon) -> None:
     daemon.clock.advance(600.0)
     daemon.supervisor.step()
     assert daemon.runners == []
-    assert daemon.histories.get(ROOM, "builder").in_a_row == 1, "the history is kept"
+    assert daemon.histories.get(ROOM, "builder").consecutive == 1, "the history is kept"
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_restarted_daemon_keeps_holds(tmp_path: Path) -> None:
     second = SupervisingDaemon(tmp_path, first.clock)
     second.assign("builder")
     assert second.runners == []
-    second.clock.advance(DEFAULT_LIMITS.park_pause_s)
+    second.clock.advance(DEFAULT_LIMITS.crash_loop_probe_after_s)
     second.supervisor.step()
     assert [runner.history.is_probe_run for runner in second.runners] == [True]
     second.fail(second.runners[0])
@@ -266,7 +266,7 @@ def test_unassigned_role_loses_history(daemon: SupervisingDaemon) -> None:
     daemon.assign("builder", "reviewer")
     daemon.fail(daemon.runners[1])
     daemon.assign("reviewer")
-    assert daemon.histories.get(ROOM, "reviewer").in_a_row == 1
+    assert daemon.histories.get(ROOM, "reviewer").consecutive == 1
     daemon.fail(daemon.runners[0])
     assert daemon.histories.get(ROOM, "builder") == RestartHistory()
     daemon.assign()
@@ -339,14 +339,14 @@ def no_interval_step(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_interval_step")
 def test_new_assignments_wake_supervisor(daemon: SupervisingDaemon) -> None:
     daemon.supervisor.start()
-    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=(make_spec("builder"),)))
+    daemon.supervisor.replace_assignments(Assignments(version=1, assignments=(make_spec("builder"),)))
     assert daemon.runner_made.wait(PATIENCE_S)
     daemon.supervisor.stop("the test is over", 0.0)
 
 
 @pytest.mark.usefixtures("no_interval_step")
 def test_assignments_during_step_are_not_missed(daemon: SupervisingDaemon) -> None:
-    assignments = Assignments(version=2, wishes=(make_spec("builder"),))
+    assignments = Assignments(version=2, assignments=(make_spec("builder"),))
     original_step, thread = (
         daemon.supervisor.step,
         threading.Thread(target=daemon.supervisor.replace_assignments, args=(assignments,)),
@@ -360,7 +360,7 @@ def test_assignments_during_step_are_not_missed(daemon: SupervisingDaemon) -> No
         return wait_s
 
     daemon.supervisor.step = step_then_assign  # type: ignore[method-assign]
-    daemon.supervisor.replace_assignments(Assignments(version=1, wishes=()))
+    daemon.supervisor.replace_assignments(Assignments(version=1, assignments=()))
     daemon.supervisor.start()
     assert daemon.runner_made.wait(PATIENCE_S)
     daemon.supervisor.stop("the test is over", 0)

@@ -55,7 +55,7 @@ def test_failure_ends_participant_and_backs_off(tmp_path: Path) -> None:
     assert "it broke" in (exited.detail or "")
     assert exited.until is not None
     assert parse_instant(exited.until) > before
-    assert len(daemon.runner.history.ends) == 1
+    assert len(daemon.runner.history.failures) == 1
     assert server.bodies("leave") == []  # the report has ended the participant
     assert server.pending == ["task_2"]  # and no further task is claimed
     assert (daemon.logs / "r" / "builder" / "task_1.1" / "stderr").read_text() == "it broke\n"
@@ -96,7 +96,7 @@ def test_unknown_harness_claims_no_task(tmp_path: Path) -> None:
     assert (report.kind, report.intended, report.task) == ("exited", False, None)
     assert "defines no harness 'rm'" in (report.detail or "")
     assert server.bodies("claim") == []
-    assert (daemon.runner.history.rest, daemon.runner.history.ends) == (BACKING_OFF, ())  # this is no failure
+    assert (daemon.runner.history.hold, daemon.runner.history.failures) == (BACKING_OFF, ())  # this is no failure
 
 
 def test_task_run_waits_for_server(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_taken_role_is_yielded(tmp_path: Path) -> None:
     daemon.wait_for_reports(1)
     daemon.runner.yield_role()
     assert daemon.ended.wait(PATIENCE_S)
-    assert daemon.runner.history.rest == YIELDED
+    assert daemon.runner.history.hold == YIELDED
     assert daemon.wait_for_reports(2)[1].intended
     assert server.bodies("leave") == []
     assert [body["if_vacant"] for body in server.bodies("join")] == [True]  # a daemon joins only a vacant role
@@ -156,7 +156,7 @@ def test_unwritable_run_record_claims_no_task(tmp_path: Path) -> None:
     assert "runs" in str(daemon.reports[0].detail)
     assert server.bodies("claim") == [], "the task stays for an agent that can run it"
     assert daemon.ended.wait(PATIENCE_S)
-    assert daemon.runner.history.ends == ()
+    assert daemon.runner.history.failures == ()
 
 
 def check_given_back(daemon: OneRoleDaemon) -> None:
@@ -165,7 +165,7 @@ def check_given_back(daemon: OneRoleDaemon) -> None:
     assert (given_back.kind, given_back.intended, given_back.task) == ("exited", True, "task_1")
     assert (failure.kind, failure.intended, failure.task) == ("exited", False, None)
     assert daemon.ended.wait(PATIENCE_S)
-    assert daemon.runner.history.ends == ()
+    assert daemon.runner.history.failures == ()
 
 
 def test_disk_full_before_run_gives_task_back(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_superseded_claim_yields(tmp_path: Path) -> None:
     server.claim_error = (409, problem)
     daemon = OneRoleDaemon(tmp_path, server, "true")
     assert daemon.ended.wait(PATIENCE_S)
-    assert daemon.runner.history.rest == YIELDED
+    assert daemon.runner.history.hold == YIELDED
 
 
 def test_forbidden_claim_leaves_without_failure(tmp_path: Path) -> None:
@@ -216,15 +216,15 @@ def test_forbidden_claim_leaves_without_failure(tmp_path: Path) -> None:
     assert daemon.ended.wait(PATIENCE_S)
     assert daemon.reports == []
     assert len(server.bodies("leave")) == 1
-    assert daemon.runner.history.rests_until is not None
+    assert daemon.runner.history.hold_until is not None
 
 
 def test_late_verdict_after_failure_is_no_takeover(tmp_path: Path) -> None:
     daemon = OneRoleDaemon(tmp_path, FakeServer("task_1"), "exit 1")
     assert daemon.ended.wait(PATIENCE_S)
     daemon.runner.yield_role()  # a heartbeat was in flight when the participant ended
-    assert daemon.runner.history.rest == BACKING_OFF
-    assert len(daemon.runner.history.ends) == 1
+    assert daemon.runner.history.hold == BACKING_OFF
+    assert len(daemon.runner.history.failures) == 1
 
 
 def test_lost_presence_beats_and_renews_claim(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_failed_start_gives_task_back(tmp_path: Path) -> None:
     (daemon.logs / "r" / "builder" / "task_1.1").write_text("not a folder, so the run's files cannot be written")
     server.add_task("task_1")
     check_given_back(daemon)
-    assert daemon.runner.history.rest == BACKING_OFF
+    assert daemon.runner.history.hold == BACKING_OFF
 
 
 def test_task_timeout_is_failure(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_task_timeout_is_failure(tmp_path: Path) -> None:
     exited = daemon.wait_for_reports(2)[1]
     assert (exited.intended, exited.signal) == (False, 15)
     assert "did not end within its 0.3 s" in (exited.detail or "")
-    assert len(daemon.runner.history.ends) == 1
+    assert len(daemon.runner.history.failures) == 1
 
 
 def test_report_ids_are_stable(tmp_path: Path) -> None:
@@ -301,30 +301,32 @@ def test_report_ids_are_stable(tmp_path: Path) -> None:
 def failed_times(count: int) -> RestartHistory:
     """The history of an agent with that many failures, the last one just now."""
     now = SystemClock().boottime()
-    return RestartHistory(generation=3, ends=(now,) * count, in_a_row=count, last_end_at=now)
+    return RestartHistory(generation=3, failures=(now,) * count, consecutive=count, last_failure_at=now)
 
 
 def crash_looping() -> RestartHistory:
-    return RestartHistory(generation=3, rest=CRASH_LOOPING, rests_until=0.0, reason="it died too often")
+    return RestartHistory(generation=3, hold=CRASH_LOOPING, hold_until=0.0, reason="it died too often")
 
 
 def test_crash_loop_is_reported(tmp_path: Path) -> None:
     before = SystemClock().wall()
-    daemon = OneRoleDaemon(tmp_path, FakeServer("task_1"), "exit 1", history=failed_times(LIMITS.park_after_ends - 1))
+    daemon = OneRoleDaemon(
+        tmp_path, FakeServer("task_1"), "exit 1", history=failed_times(LIMITS.crash_loop_after_failures - 1)
+    )
     assert daemon.ended.wait(PATIENCE_S)
     _, exited, crash_loop = daemon.wait_for_reports(3)
-    assert (exited.kind, exited.intended, exited.trial) == ("exited", False, False)
-    assert (crash_loop.kind, crash_loop.until, crash_loop.task) == ("parked", exited.until, "task_1")
-    assert parse_instant(crash_loop.until or "") >= before + LIMITS.park_pause_s - 0.01
+    assert (exited.kind, exited.intended, exited.probe) == ("exited", False, False)
+    assert (crash_loop.kind, crash_loop.until, crash_loop.task) == ("crash_looping", exited.until, "task_1")
+    assert parse_instant(crash_loop.until or "") >= before + LIMITS.crash_loop_probe_after_s - 0.01
     assert "3 failures" in (crash_loop.detail or "")
-    assert daemon.runner.history.rest == CRASH_LOOPING
+    assert daemon.runner.history.hold == CRASH_LOOPING
 
 
 def test_failed_probe_run_waits_for_user(tmp_path: Path) -> None:
     daemon = OneRoleDaemon(tmp_path, FakeServer("task_1"), "exit 1", history=crash_looping())
     assert daemon.ended.wait(PATIENCE_S)
     _, exited, crash_loop = daemon.wait_for_reports(3)
-    assert (exited.trial, exited.until, crash_loop.kind, crash_loop.until) == (True, None, "parked", None)
+    assert (exited.probe, exited.until, crash_loop.kind, crash_loop.until) == (True, None, "crash_looping", None)
     assert daemon.runner.history.needs_user
 
 
@@ -334,7 +336,7 @@ def test_successful_probe_run_recovers(tmp_path: Path) -> None:
     server.wait_for("handoff", 2)
     daemon.wait_for_reports(5)
     daemon.stop()
-    assert daemon.kinds() == ["started", "exited", "unparked", "started", "exited"]
+    assert daemon.kinds() == ["started", "exited", "recovered", "started", "exited"]
     assert daemon.runner.history == RestartHistory(generation=3)
 
 
@@ -348,5 +350,5 @@ def test_limit_result_pauses_without_failure(tmp_path: Path, until: str | None) 
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
     assert (paused.kind, "the month is over" in (paused.detail or "")) == ("paused", True)
     assert (paused.until or "")[:19] == (until or "")[:19]
-    assert (daemon.runner.history.rest, daemon.runner.history.ends) == (PAUSED, ())
+    assert (daemon.runner.history.hold, daemon.runner.history.failures) == (PAUSED, ())
     assert daemon.server.bodies("leave") == []  # the report has ended the participant

@@ -9,7 +9,7 @@ from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.process.process_group import ExitStatus
 
 NOW = 1_760_000_000.0
-BEFORE, LATER, DEFAULT_END = (format_instant(NOW + s) for s in (-1.0, 3600.0, DEFAULT_LIMITS.restart_pause_s_max))
+BEFORE, LATER, DEFAULT_END = (format_instant(NOW + s) for s in (-1.0, 3600.0, DEFAULT_LIMITS.restart_backoff_s_max))
 FAILED_EXIT = ExitStatus(code=1, signal=None)
 
 

@@ -67,7 +67,8 @@ def test_repeated_result_is_idempotent(server: TinyServer, tmp_path: Path) -> No
     report_call = ReportCall(server.url, tmp_path)
     assert 0 == report_call.run(report.run_complete, text="done")
     write_record(
-        call.files("sittings")[0], msgspec.structs.replace(call.participant_file(), state=connection_file.TASK_PRINTED)
+        call.files("connections")[0],
+        msgspec.structs.replace(call.participant_file(), state=connection_file.TASK_PRINTED),
     )
     assert 0 == report_call.run(report.run_complete, task="task_1", attempt=1, text="done")
     assert connection_file.TASK_PRINTED == call.participant_file().state, (

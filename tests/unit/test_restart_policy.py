@@ -27,12 +27,12 @@ from greenroom.domain.restart_policy import (
 
 NEW = RestartHistory(generation=2)
 BACKED_OFF = RestartHistory(
-    generation=2, ends=(80.0, 90.0), in_a_row=2, last_end_at=90.0, rest=BACKING_OFF, rests_until=110.0
+    generation=2, failures=(80.0, 90.0), consecutive=2, last_failure_at=90.0, hold=BACKING_OFF, hold_until=110.0
 )
 CRASH_LOOPED = RestartHistory(
-    generation=2, ends=(80.0, 90.0, 95.0), rest=CRASH_LOOPING, rests_until=395.0, reason="3 ends"
+    generation=2, failures=(80.0, 90.0, 95.0), hold=CRASH_LOOPING, hold_until=395.0, reason="3 ends"
 )
-PROBE_FAILED = RestartHistory(generation=2, rest=CRASH_LOOPING, reason="its probe run failed too")
+PROBE_FAILED = RestartHistory(generation=2, hold=CRASH_LOOPING, reason="its probe run failed too")
 LOGGED_OUT = record_pause(NEW, 2, 99.0, None, "the login is missing")
 RULES = [
     # desired, desired generation, held generation, history, action
@@ -108,42 +108,42 @@ def test_wait_has_end_or_needs_user(history: RestartHistory, reason: str, until:
 
 
 def test_backoff_doubles_up_to_maximum() -> None:
-    no_crash_loop = Limits(park_after_ends=1000)
+    no_crash_loop = Limits(crash_loop_after_failures=1000)
     history, longest = NEW, []
     for _ in range(12):
         history = record_failure(history, 2, 0.0, 1.0, no_crash_loop, "")
-        assert history.rests_until is not None
-        longest.append(history.rests_until)
+        assert history.hold_until is not None
+        longest.append(history.hold_until)
     assert longest[:4] == [2.0, 4.0, 8.0, 16.0]
-    assert longest[-1] == DEFAULT_LIMITS.restart_pause_s_max
+    assert longest[-1] == DEFAULT_LIMITS.restart_backoff_s_max
 
 
-@given(in_a_row=st.integers(0, 10_000), fraction=st.floats(0, 1, exclude_max=True))
-def test_backoff_stays_in_bounds(in_a_row: int, fraction: float) -> None:
-    history = RestartHistory(generation=2, in_a_row=in_a_row, last_end_at=0.0)
+@given(consecutive=st.integers(0, 10_000), fraction=st.floats(0, 1, exclude_max=True))
+def test_backoff_stays_in_bounds(consecutive: int, fraction: float) -> None:
+    history = RestartHistory(generation=2, consecutive=consecutive, last_failure_at=0.0)
     for record in (record_failure, record_failed_start):
-        until = record(history, 2, 0.0, fraction, DEFAULT_LIMITS, "").rests_until
+        until = record(history, 2, 0.0, fraction, DEFAULT_LIMITS, "").hold_until
         assert until is not None
-        assert DEFAULT_LIMITS.restart_pause_s_min <= until <= DEFAULT_LIMITS.restart_pause_s_max
+        assert DEFAULT_LIMITS.restart_backoff_s_min <= until <= DEFAULT_LIMITS.restart_backoff_s_max
 
 
 def test_third_failure_in_window_is_crash_loop() -> None:
     assert fail(NEW, 0.0, 100.0, 299.0) == RestartHistory(
         generation=2,
-        ends=(0.0, 100.0, 299.0),
-        in_a_row=3,
-        last_end_at=299.0,
-        rest=CRASH_LOOPING,
-        rests_until=599.0,
+        failures=(0.0, 100.0, 299.0),
+        consecutive=3,
+        last_failure_at=299.0,
+        hold=CRASH_LOOPING,
+        hold_until=599.0,
         reason="3 failures within 300 s, the last: exit code 3",
     )
-    assert fail(NEW, 0.0, 100.0, 300.0).rest == BACKING_OFF, "the first failure is outside the window"
+    assert fail(NEW, 0.0, 100.0, 300.0).hold == BACKING_OFF, "the first failure is outside the window"
 
 
 def test_success_resets_backoff_but_not_window() -> None:
     """If it cleared the window, an agent that fails at every other task would be restarted all day."""
     history = record_success(fail(NEW, 0.0, 1.0), 2)
-    assert (history.in_a_row, history.ends, history.rest) == (0, (0.0, 1.0), None)
+    assert (history.consecutive, history.failures, history.hold) == (0, (0.0, 1.0), None)
     assert fail(history, 2.0).is_probe_run
 
 
@@ -168,10 +168,10 @@ def test_failed_start_backs_off_without_crash_loop() -> None:
     history = NEW
     for at in range(100):
         history = record_failed_start(history, 2, float(at), 0.99, DEFAULT_LIMITS, "There is no program x.")
-    assert history.ends == ()
+    assert history.failures == ()
     assert not history.is_probe_run
-    assert history.rests_until is not None
-    assert history.rests_until > 99.0 + 200.0
+    assert history.hold_until is not None
+    assert history.hold_until > 99.0 + 200.0
 
 
 @pytest.mark.parametrize(
@@ -201,30 +201,30 @@ def test_hold_for_user_is_kept(history: RestartHistory) -> None:
 
 def test_pause_is_no_failure_and_may_be_over() -> None:
     history = record_pause(fail(NEW, 0.0), 2, 10.0, 5.0, "too many requests")
-    assert (history.rest, history.ends, history.rests_until) == (PAUSED, (0.0,), 10.0)
+    assert (history.hold, history.failures, history.hold_until) == (PAUSED, (0.0,), 10.0)
     assert decide_step(True, 2, None, history, 10.0).action == JOIN
 
 
 def test_reset_time_and_new_generation_clear_count() -> None:
     history = fail(NEW, 0.0, 10.0)
-    assert history.in_a_row == 2
-    assert fail(history, 10.0 + DEFAULT_LIMITS.restart_reset_s).in_a_row == 1
-    assert record_failure(history, 3, 11.0, 0.5, DEFAULT_LIMITS, "").ends == (11.0,)
+    assert history.consecutive == 2
+    assert fail(history, 10.0 + DEFAULT_LIMITS.restart_reset_s).consecutive == 1
+    assert record_failure(history, 3, 11.0, 0.5, DEFAULT_LIMITS, "").failures == (11.0,)
     assert history_of_generation(history, 2) is history
     assert history_of_generation(history, 3) == RestartHistory(generation=3)
 
 
 @given(
-    ends=st.lists(st.floats(0, 1e6), max_size=5),
-    rest=st.sampled_from([None, BACKING_OFF, CRASH_LOOPING, PAUSED]),
-    rests_until=st.none() | st.floats(0, 1e6),
+    failures=st.lists(st.floats(0, 1e6), max_size=5),
+    hold=st.sampled_from([None, BACKING_OFF, CRASH_LOOPING, PAUSED]),
+    hold_until=st.none() | st.floats(0, 1e6),
     now=st.floats(0, 1e6),
 )
 def test_agent_running_as_desired_is_kept(
-    ends: list[float], rest: str | None, rests_until: float | None, now: float
+    failures: list[float], hold: str | None, hold_until: float | None, now: float
 ) -> None:
     """A policy that counts an hour without output as a failure would stop the agents that work longest."""
-    history = RestartHistory(generation=2, ends=tuple(ends), rest=rest, rests_until=rests_until)
+    history = RestartHistory(generation=2, failures=tuple(failures), hold=hold, hold_until=hold_until)
     assert decide_step(True, 2, 2, history, now) == RestartStep(KEEP, "runs as desired")
 
 

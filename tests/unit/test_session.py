@@ -196,11 +196,11 @@ def test_list_calls_have_paging(call: Callable[[ApiClient], Any], method: str, p
 
 
 def test_assignments_wait_needs_version() -> None:
-    session = session_with(*(json_response({"version": 4, "wishes": []}) for _ in range(2)))
+    session = session_with(*(json_response({"version": 4, "assignments": []}) for _ in range(2)))
     session.assignments("m1", wait_s=20.0)
     session.assignments("m1", after=3, wait_s=20.0)
     paths = [path for _, path, _, _, _ in requests_of(session)]
-    assert ["/api/v1/machines/m1/wishes", "/api/v1/machines/m1/wishes?after=3&wait_s=20.0"] == paths
+    assert ["/api/v1/machines/m1/assignments", "/api/v1/machines/m1/assignments?after=3&wait_s=20.0"] == paths
 
 
 def test_late_health_is_a_reply() -> None:

@@ -59,7 +59,7 @@ def process_of(identity: ProcessIdentity) -> psutil.Process:
 
 
 def test_shim_identity_is_written_before_start(tmp_path: Path) -> None:
-    group = spawn_group(tmp_path, "cat", "run/wrapper.json")
+    group = spawn_group(tmp_path, "cat", "run/shim.json")
     assert group.wait(PATIENCE_S) == ExitStatus(0, None)
     assert msgspec.json.decode(read_stdout(tmp_path), type=ProcessIdentity) == group.identity
 
@@ -138,7 +138,7 @@ def test_may_begin_is_asked_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shim_ready = []
 
     def refuse() -> bool:
-        shim_ready.append((tmp_path / "run" / "wrapper.json").exists())
+        shim_ready.append((tmp_path / "run" / "shim.json").exists())
         return False
 
     with pytest.raises(StartDeclined):

@@ -12,7 +12,7 @@ from greenroom.clock import SystemClock
 from greenroom.domain.limits import Limits
 from tests.waiting import PATIENCE_S, wait_until
 
-LIMITS = Limits(house_pause_s_min=0.01, house_pause_s_max=0.02)
+LIMITS = Limits(child_restart_delay_s_min=0.01, child_restart_delay_s_max=0.02)
 
 
 class SupervisedChild:

@@ -54,7 +54,7 @@ def test_task_output_and_claim_file(server: TinyServer, tmp_path: Path) -> None:
     assert connection_file.TASK_PRINTED == call.participant_file().state
     assert "POST leave" not in server.request_keys()
     body = dict(server.requests)["POST claim"]
-    assert body["hand_over"] is True
+    assert body["detached"] is True
     assert 20.0 < body["wait_s"] <= 25.0
     assert dict(server.requests)["POST join"]["if_vacant"] is True
 
@@ -95,7 +95,7 @@ def test_closed_participant_is_replaced(server: TinyServer, tmp_path: Path) -> N
     )
     second = WaitCall(server.url, tmp_path)
     assert 75 == second.wait(timeout=0.0)
-    assert [second.participant_file().connection_id] == [path.stem for path in second.files("sittings")]
+    assert [second.participant_file().connection_id] == [path.stem for path in second.files("connections")]
     assert old != second.participant_file().connection_id
 
 
@@ -108,7 +108,7 @@ def test_taken_role_is_conflict_without_take_over(server: TinyServer, tmp_path: 
     call = WaitCall(server.url, tmp_path)
     with pytest.raises(Conflict, match="conn_9, since noon"):
         call.wait()
-    assert [] == call.files("sittings")
+    assert [] == call.files("connections")
     assert 0 == WaitCall(server.url, tmp_path).wait(take_over=True)
 
 
@@ -118,7 +118,7 @@ def test_superseded_wait_is_told_to_stop(server: TinyServer, tmp_path: Path) -> 
     with pytest.raises(Superseded) as caught:
         call.wait()
     assert "again" not in str(caught.value)
-    assert [] == call.files("sittings")
+    assert [] == call.files("connections")
 
 
 def test_superseded_join_has_no_retry_advice(server: TinyServer, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_unprinted_task_is_given_back(server: TinyServer, tmp_path: Path) -> Non
     assert 1 == call.wait()
     assert "POST leave" == server.request_keys()[-1]
     assert [] == call.files("claims")
-    assert [] == call.files("sittings")
+    assert [] == call.files("connections")
     assert "released" in call.err.getvalue()
 
 
@@ -165,7 +165,7 @@ def test_unwritten_claim_is_not_printed(server: TinyServer, tmp_path: Path) -> N
 def test_unwritten_participant_is_left(server: TinyServer, tmp_path: Path, has_task: bool) -> None:
     if not has_task:
         server.answers["POST claim"] = lambda server, body: empty_response()
-    (tmp_path / "sittings").write_text("in the way")
+    (tmp_path / "connections").write_text("in the way")
     call = WaitCall(server.url, tmp_path)
     with pytest.raises(ConfigurationError, match="--data-dir"):
         call.wait(timeout=0.0)
@@ -178,7 +178,8 @@ def test_killed_wait_does_not_block_next(server: TinyServer, tmp_path: Path) -> 
     killed.wait(timeout=0.0)
     killed.record_ended_process()
     write_record(
-        killed.files("sittings")[0], msgspec.structs.replace(killed.participant_file(), state=connection_file.WAITING)
+        killed.files("connections")[0],
+        msgspec.structs.replace(killed.participant_file(), state=connection_file.WAITING),
     )
     old = killed.participant_file().connection_id
     second = WaitCall(server.url, tmp_path)
@@ -196,7 +197,7 @@ def test_signal_ends_wait_with_leave(server: TinyServer, tmp_path: Path, number:
     assert 130 == call.wait()
     assert "POST leave" == server.request_keys()[-1]
     assert "next, to wait again: greenroom wait-for-task demo --role builder" in call.err.getvalue()
-    assert [] == call.files("sittings")
+    assert [] == call.files("connections")
     assert before == signal.getsignal(number)
 
 
@@ -242,6 +243,6 @@ def test_heartbeats_while_waiting(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST heartbeat"] = beat
     server.answers["POST claim"] = wait_for_beat
     assert 0 == WaitCall(server.url, tmp_path).wait()
-    assert str(paths.participants(tmp_path, server.url, "demo", "builder")) == str(
-        next((tmp_path / "sittings").rglob("*.json")).parent
+    assert str(paths.connections(tmp_path, server.url, "demo", "builder")) == str(
+        next((tmp_path / "connections").rglob("*.json")).parent
     )

@@ -210,7 +210,7 @@ def test_file_paths(tmp_path: Path) -> None:
     assert tmp_path / "claims" / "127.0.0.1_6464" / "demo" / "builder" / "task_1.1.json" == claim_file.path_of(
         tmp_path, make_claim()
     )
-    assert tmp_path / "sittings" / "127.0.0.1_6464" / "demo" / "builder" == paths.participants(
+    assert tmp_path / "connections" / "127.0.0.1_6464" / "demo" / "builder" == paths.connections(
         tmp_path, URL, "demo", "builder"
     )
 

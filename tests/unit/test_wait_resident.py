@@ -31,10 +31,10 @@ def test_claim_uses_daemon_connection(server: TinyServer, tmp_path: Path) -> Non
     assert 0 == call.wait(take_over=True)
     assert ["POST claim"] == server.request_keys(), "no join, no beat, no leave"
     sent = dict(server.requests)["POST claim"]
-    assert ("conn_kept", False) == (sent["connection_id"], sent["hand_over"])
+    assert ("conn_kept", False) == (sent["connection_id"], sent["detached"])
     assert "build it" in call.out.getvalue()
     assert ["conn_kept"] == [claim.connection_id for claim in call.claims()]
-    assert [] == call.files("sittings")
+    assert [] == call.files("connections")
 
 
 def test_timeout_sends_no_leave(server: TinyServer, tmp_path: Path) -> None:

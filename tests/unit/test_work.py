@@ -40,9 +40,9 @@ LIMITS = Limits(
     heartbeat_ttl_s=60.0,
     stop_grace_s=PATIENCE_S,
     takeover_grace_s=PATIENCE_S,
-    restart_pause_s_min=0.01,
-    restart_pause_s_max=0.02,
-    park_pause_s=0.2,
+    restart_backoff_s_min=0.01,
+    restart_backoff_s_max=0.02,
+    crash_loop_probe_after_s=0.2,
     retry_pause_s=0.02,
 )
 ECHO = "print('made of', input())"
@@ -244,7 +244,7 @@ def test_failed_start_is_no_failure(server: TinyServer, tmp_path: Path) -> None:
     assert 1 == len(work_call.bodies("POST complete"))
     leaves = [(body["cause"], "cannot be started" in (body["reason"] or "")) for body in work_call.bodies("POST leave")]
     assert [("stopped", True)] * 5 + [("left", False)] == leaves
-    assert "parked" not in work_call.err.getvalue()
+    assert "crash_looping" not in work_call.err.getvalue()
 
 
 def result_script(**result: str) -> str:

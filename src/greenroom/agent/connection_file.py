@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
+from greenroom.settings import paths
 from greenroom.settings.files import read_record, write_record
 
 WAITING = "waiting"
@@ -26,6 +27,15 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     connection_id: str
     process: ProcessIdentity
     state: str
+
+
+def folder_of(data_dir: Path, url: str, room: str, role: str) -> Path:
+    """The folder of a role's connection files. The first call after an upgrade gives the files their present place."""
+    former, present = data_dir / paths.FORMER_CONNECTIONS, data_dir / "connections"
+    if former.is_dir() and not present.exists():
+        with contextlib.suppress(OSError):  # another process may do the same at the same moment
+            former.rename(present)
+    return paths.connections(data_dir, url, room, role)
 
 
 def path_of(folder: Path, connection_id: str) -> Path:

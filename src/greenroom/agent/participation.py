@@ -45,7 +45,7 @@ class Participation:
         entropy: Entropy,
         *,
         if_vacant: bool = True,
-        hand_over: bool = False,
+        detached: bool = False,
         on_beat: Callable[[HeartbeatReply | JoinReply, float], None] | None = None,
         on_end: Callable[[str], None] | None = None,
     ) -> None:
@@ -80,7 +80,7 @@ class Participation:
             self._heartbeat.beat_now,
             clock,
             entropy,
-            hand_over=hand_over,
+            detached=detached,
             spread_retries=self._heartbeat.spread_retries,
         )
 

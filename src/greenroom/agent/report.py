@@ -29,7 +29,6 @@ from greenroom.domain.errors import (
 )
 from greenroom.domain.participant import SUPERSEDED as SEAT_SUPERSEDED
 from greenroom.domain.task import Note, Task
-from greenroom.settings import paths
 from greenroom.settings.files import write_text
 from greenroom.settings.resolve import Settings
 
@@ -254,7 +253,7 @@ class TaskReport:
         if self._is_run_for_task(claim) or not claim.is_open:
             return
         claim_file.finish(self._settings.data_dir, claim)
-        folder = paths.participants(self._settings.data_dir, claim.url, claim.room, claim.role)
+        folder = connection_file.folder_of(self._settings.data_dir, claim.url, claim.room, claim.role)
         # The server has the result, and that is what counts: an error with a local file must not look like a failure.
         with contextlib.suppress(OSError):
             self._draft(claim).unlink(missing_ok=True)

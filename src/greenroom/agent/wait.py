@@ -24,7 +24,6 @@ from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.domain.ids import check_name, is_name
 from greenroom.entropy import SystemEntropy
-from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import ClaimedTask
 
@@ -53,7 +52,7 @@ class WaitCommand:
         self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
         self._guide = Instructions(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
-        self._folder = paths.participants(settings.data_dir, settings.url, self._room, self._role)
+        self._folder = connection_file.folder_of(settings.data_dir, settings.url, self._room, self._role)
         self._seat: Participation | None = None
 
     def run(self) -> int:
@@ -77,7 +76,7 @@ class WaitCommand:
             ) from error
 
     def _wait(self) -> int:
-        kept_since = self._clock.wall() - self._settings.limits.attempt_token_kept_s
+        kept_since = self._clock.wall() - self._settings.limits.attempt_token_grace_s
         claim_file.remove_expired(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
         for deserted in connection_file.find_deserted(self._folder):
             self._leave_for(deserted)
@@ -123,7 +122,7 @@ class WaitCommand:
             self._clock,
             self._entropy,
             if_vacant=if_vacant,
-            hand_over=True,
+            detached=True,
         )
         return self._seat
 

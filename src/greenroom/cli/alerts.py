@@ -40,7 +40,7 @@ def collect_alerts(
     An alert of the server is shown as it is, unless an entry that is derived here covers it.
     """
     for loop in late_loops:
-        yield AlertEntry(kind="healer_late", where="server", detail=f"loop {loop} is late", next="greenroom doctor")
+        yield AlertEntry(kind="loop_late", where="server", detail=f"loop {loop} is late", next="greenroom doctor")
     derived = [
         *quarantined_tasks(rooms),
         *disconnected_machines(rooms, machines),
@@ -84,7 +84,7 @@ def alert_keys(need: AlertEntry, rooms: tuple[RoomView, ...]) -> Iterator[str]:
 
 def quarantined_tasks(rooms: tuple[RoomView, ...]) -> Iterator[AlertEntry]:
     for room, task in tasks_in_status(rooms, QUARANTINED):
-        detail = f"{task.id}: {task.reason or f'failed {task.deaths} times'}"
+        detail = f"{task.id}: {task.reason or f'failed {task.failures} times'}"
         yield AlertEntry(
             kind=QUARANTINED, where=role_path(room, task), detail=detail, next=f"greenroom task show {task.id}"
         )

@@ -1,7 +1,7 @@
 """Runs a child process of `greenroom up` and restarts it whenever it exits.
 
-Options: `house_pause_s_min` and `house_pause_s_max` bound the delay before a restart. It doubles with each exit, and
-starts over after a run of at least `HEALTHY_S`.
+Options: `child_restart_delay_s_min` and `child_restart_delay_s_max` bound the delay before a restart. It doubles
+with each exit, and starts over after a run of at least `HEALTHY_S`.
 
 Limits: only an exit is noticed. A child that hangs is not restarted.
 """
@@ -85,16 +85,16 @@ class ChildProcess:
             self._thread.join()
 
     def _supervise(self) -> None:
-        delay_s = self._limits.house_pause_s_min
+        delay_s = self._limits.child_restart_delay_s_min
         hopeless_codes = self._hopeless_at_first
         while not self._is_stopping.is_set():
             try:
                 process = self._spawn()
             except OSError as error:
                 self._report(
-                    f"{self.name} cannot be started: {error}; retrying in {self._limits.house_pause_s_max:g} s"
+                    f"{self.name} cannot be started: {error}; retrying in {self._limits.child_restart_delay_s_max:g} s"
                 )
-                self._is_stopping.wait(self._limits.house_pause_s_max)
+                self._is_stopping.wait(self._limits.child_restart_delay_s_max)
                 continue
             if process is None:
                 return
@@ -111,13 +111,13 @@ class ChildProcess:
                 return
             hopeless_codes = frozenset()  # it ran once, so it can run again
             if self._clock.monotonic() - started_at >= HEALTHY_S:
-                delay_s = self._limits.house_pause_s_min
+                delay_s = self._limits.child_restart_delay_s_min
             self._report(
                 f"{self.name} (process {process.pid}) exited: {describe_exit(code)}; restarting in {delay_s:g} s"
             )
             if self._is_stopping.wait(delay_s):
                 return
-            delay_s = min(2 * delay_s, self._limits.house_pause_s_max)
+            delay_s = min(2 * delay_s, self._limits.child_restart_delay_s_max)
 
     def _spawn(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:

@@ -42,7 +42,7 @@ def check_sizes(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         what="runs", level=OK, detail=f"{format_size(runs)} in records of runs whose exit is not reported yet"
     )
-    claims = disk_usage(folder / "claims") + disk_usage(folder / "sittings")
+    claims = disk_usage(folder / "claims") + disk_usage(folder / "connections")
     old_files = "The next wait-for-task of a role deletes its old files. Those of servers that are gone may be deleted."
     yield size_finding("claims", claims, CLAIMS_BYTES_WARN, " in claim and connection files of agents", old_files)
 
@@ -61,7 +61,7 @@ def check_outbox(settings: Settings, reports_at: Sequence[float], now: float) ->
     old_s = max(0.0, now - min(reports_at))
     count = f"{len(reports_at)} unsent {'report' if len(reports_at) == 1 else 'reports'}"
     size = format_size(disk_usage(paths.outbox(settings.data_dir)))
-    capacity = f"{size}; at most {settings.limits.facts_waiting_max} are kept"
+    capacity = f"{size}; at most {settings.limits.reports_waiting_max} are kept"
     detail = f"{count}, the oldest from {format_duration(old_s)} ago ({capacity})"
     if read_holder(paths.daemon_lock(settings.data_dir))[0] is None:
         yield Finding(what="outbox", level=WARNING, detail=detail, next="greenroom daemon start sends them")

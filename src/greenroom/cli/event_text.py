@@ -27,7 +27,7 @@ def format_history(events: Iterable[Event], names: MachineNames) -> Iterator[str
     machine: str | None = None
     for event in events:
         data = event.data
-        if event.type == "role.wished":
+        if event.type == "agent.configured":
             if machine is not None and data.get("machine") != machine:
                 data = data | {"moved_from": machine}
             machine = data.get("machine")
@@ -90,7 +90,7 @@ def format_exited(data: EventData, cause: str, names: MachineNames) -> str:
         how = f"killed by signal {data['signal']}{format_reason(cause, 'exited')}"
     elif data.get("code") is not None and f"code {data['code']}" not in cause:
         how = f"exit code {data['code']}{format_reason(cause, 'exited')}"
-    probe = ", probe run" if data.get("trial") else ""
+    probe = ", probe run" if data.get("probe") else ""
     hold = f"; no restart before {format_clock_time(data['until'])}" if data.get("until") else ""
     outcome = "command failed" if has_started(data) else "no command is running"
     return f"{outcome}{format_run(data)}{probe}: {how}{hold}"
@@ -102,11 +102,11 @@ def has_started(data: EventData) -> bool:
 
 def format_crash_looping(data: EventData, cause: str, names: MachineNames) -> str:
     probe = ", then one probe run" if data.get("until") else ""
-    return f"crash-looping, held {format_until(data)}{probe}{format_reason(cause, 'parked')}"
+    return f"crash-looping, held {format_until(data)}{probe}{format_reason(cause, 'crash_looping')}"
 
 
 def format_recovered(data: EventData, cause: str, names: MachineNames) -> str:
-    return f"recovered: its probe run completed the task{format_reason(cause, 'unparked')}"
+    return f"recovered: its probe run completed the task{format_reason(cause, 'recovered')}"
 
 
 def format_paused(data: EventData, cause: str, names: MachineNames) -> str:
@@ -141,7 +141,7 @@ def task_formatter(how: str) -> Callable[[EventData, str, MachineNames], str]:
 
     def sentence(data: EventData, cause: str, names: MachineNames) -> str:
         attempt = f" (attempt {data['attempt']})" if data.get("attempt") else ""
-        count = data.get("deaths")
+        count = data.get("failures")
         failures = f", {count} failure{'' if count == 1 else 's'}" if count else ""
         return f"{data.get('task')} {how}{attempt}{failures}{format_reason(cause)}"
 
@@ -168,11 +168,11 @@ FORMATTERS: dict[str, Callable[[EventData, str, MachineNames], str]] = {
     "room.created": room_formatter("created"),
     "room.changed": room_formatter("changed"),
     "room.closed": room_formatter("closed"),
-    "role.wished": format_configured,
+    "agent.configured": format_configured,
     "agent.started": format_started,
     "agent.exited": format_exited,
-    "agent.parked": format_crash_looping,
-    "agent.unparked": format_recovered,
+    "agent.crash_looping": format_crash_looping,
+    "agent.recovered": format_recovered,
     "agent.paused": format_paused,
     "participant.joined": participant_formatter("joined"),
     "participant.left": participant_formatter("left"),
@@ -198,8 +198,8 @@ FORMATTERS: dict[str, Callable[[EventData, str, MachineNames], str]] = {
     "task.quarantined": task_formatter("was quarantined"),
     "task.closed": task_formatter("was closed"),
     "task.sent_back": task_formatter("was sent back"),
-    "attention.raised": alert_formatter("raised"),
-    "attention.resolved": alert_formatter("resolved"),
+    "alert.raised": alert_formatter("raised"),
+    "alert.resolved": alert_formatter("resolved"),
 }
 
 

@@ -25,7 +25,7 @@ COLOURS = {
     "starting": "yellow",
     "stopping": "yellow",
     "backing_off": "yellow",
-    "parked": "red",
+    "crash_looping": "red",
     "paused": "magenta",
     "unknown": "yellow",
     "not": "red",

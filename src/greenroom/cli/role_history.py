@@ -98,7 +98,7 @@ def read_recent_events(session: ApiClient, room: RoomView) -> Iterator[Event]:
 
 def concerns_role(event: Event, role: str, its_tasks: set[object]) -> bool:
     """Whether an event concerns a role: its own, the room's, or an alert about the role or its tasks."""
-    if event.type.startswith("attention."):
+    if event.type.startswith("alert."):
         subject = str(event.data.get("key", "")).partition(":")[2]
         return subject in its_tasks or subject.rpartition("/")[2] == role
     return event.data.get("role") == role or event.type.startswith("room.")
@@ -118,7 +118,7 @@ def read_machines(session: ApiClient, machine: str | None) -> dict[str, MachineV
 
 def assigned_machines(events: list[Event], machine: str | None) -> set[str]:
     """The ids of the machines that the role is or was assigned to, as far as its events go back."""
-    assigned = (event.data.get("machine") for event in events if event.type == "role.wished")
+    assigned = (event.data.get("machine") for event in events if event.type == "agent.configured")
     return {name for name in (machine, *assigned) if name is not None}
 
 

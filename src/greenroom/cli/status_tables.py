@@ -105,7 +105,7 @@ def tasks_table(title: str, tasks: tuple[Task, ...] | list[Task]) -> Table:
 
 
 def task_row(task: Task) -> tuple[str, ...]:
-    return (task.id, task.target_role, task.status, str(task.attempt), str(task.deaths), first_line(task.text, 60))
+    return (task.id, task.target_role, task.status, str(task.attempt), str(task.failures), first_line(task.text, 60))
 
 
 def machines_table(machines: tuple[MachineView, ...] | list[MachineView], names_shown: int | None = None) -> Table:

@@ -48,20 +48,31 @@ SHELL = "shell"
 
 AGENT_HEARTBEAT_LIMITS = ("heartbeat_interval_s", "heartbeat_ttl_s")
 DAEMON_HEARTBEAT_LIMITS = ("daemon_heartbeat_interval_s", "daemon_heartbeat_ttl_s")
-RESTART_LIMITS = ("restart_pause_s_min", "restart_pause_s_max", "restart_reset_s", "park_after_ends", "park_window_s")
+RESTART_LIMITS = (
+    "restart_backoff_s_min",
+    "restart_backoff_s_max",
+    "restart_reset_s",
+    "crash_loop_after_failures",
+    "crash_loop_window_s",
+)
 LIMITS_BY_STATUS: dict[str, tuple[str, ...]] = {
-    WORKING: ("task_lost_after_s", "task_deaths_max", "work_lease_s"),
+    WORKING: ("task_lost_after_s", "task_failures_max", "work_lease_s"),
     STARTING: ("start_timeout_s",),
     STOPPING: ("stop_grace_s", "takeover_grace_s"),
     BACKING_OFF: RESTART_LIMITS,
-    CRASH_LOOPING: ("park_after_ends", "park_window_s", "park_pause_s", "task_deaths_max"),
-    PAUSED: ("restart_pause_s_max",),
+    CRASH_LOOPING: (
+        "crash_loop_after_failures",
+        "crash_loop_window_s",
+        "crash_loop_probe_after_s",
+        "task_failures_max",
+    ),
+    PAUSED: ("restart_backoff_s_max",),
     UNKNOWN: ("task_lost_after_s",),
     OFFLINE: ("task_lost_after_s",),
     VACANT: ("task_pending_timeout_s",),
 }
 """The limits that matter in each status, besides those of heartbeats."""
-DAEMON_LIMITS = (*RESTART_LIMITS, "park_pause_s", "stop_grace_s")
+DAEMON_LIMITS = (*RESTART_LIMITS, "crash_loop_probe_after_s", "stop_grace_s")
 """Limits that a machine's daemon applies, with the values of its own environment."""
 COMMON_LIMITS = (*AGENT_HEARTBEAT_LIMITS, *DAEMON_HEARTBEAT_LIMITS, "sweep_interval_s")
 LIMIT_NAMES = tuple(dict.fromkeys((*COMMON_LIMITS, *(name for names in LIMITS_BY_STATUS.values() for name in names))))
@@ -155,7 +166,7 @@ def format_role(evidence: RoleHistory, now: float) -> Iterator[str]:
     because = f": {first_line(role.status_reason, REASON_CHARACTERS)}" if role.status_reason else ""
     yield f"{evidence.room}/{role.name} is {format_status(role, now)}{until}{because}"
     by = f", by {role.desired_by}" if role.desired_by else ""
-    at = f" at {format_clock_time(role.wished_at)}" if role.wished_at else ""
+    at = f" at {format_clock_time(role.configured_at)}" if role.configured_at else ""
     why = f": {role.desired_reason}" if role.desired_reason else ""
     machine_name = evidence.machine_names.get(role.machine or "", role.machine)
     where = f" on {machine_name} with {role.harness}" if role.machine else ""
@@ -189,7 +200,7 @@ def format_tasks(evidence: RoleHistory) -> Iterator[str]:
         released = f", released: {task.released_cause}" if task.released_cause and not task.claimed_by else ""
         reason = QUEUED_REASON if task.status == QUEUED else task.reason
         why = f": {first_line(reason, REASON_CHARACTERS)}" if reason else ""
-        failures = f"{task.deaths} failure{'' if task.deaths == 1 else 's'}"
+        failures = f"{task.failures} failure{'' if task.failures == 1 else 's'}"
         yield f"  task {task.id} is {task.status} (attempt {task.attempt}, {failures}{held}{released}){why}"
         if task.attempt and evidence.role.kind == REMOTE:
             folder = f"logs/{evidence.room}/{task.target_role}/{task.id}.{task.attempt}/"

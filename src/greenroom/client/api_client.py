@@ -146,7 +146,7 @@ class ApiClient:
         self, room: str, role: str, connection_id: str, wait_s: float = 0.0, detached: bool = False
     ) -> replies.ClaimedTask | None:
         """Claim the role's next task, and wait up to `wait_s` seconds for one; None if there was none."""
-        body = requests.ClaimBody(role=role, connection_id=connection_id, wait_s=wait_s, hand_over=detached)
+        body = requests.ClaimBody(role=role, connection_id=connection_id, wait_s=wait_s, detached=detached)
         path = f"/rooms/{_(room)}/tasks/claim"
         return self._exchange("POST", path, body, self._read_claim, wait_s=wait_s)
 
@@ -213,12 +213,12 @@ class ApiClient:
         return self._post(f"/machines/{_(machine)}/heartbeat", body, replies.MachineHeartbeatReply)
 
     def post_reports(self, machine: str, body: requests.ReportBatch) -> replies.ReportsReply:
-        return self._post(f"/machines/{_(machine)}/facts", body, replies.ReportsReply)
+        return self._post(f"/machines/{_(machine)}/reports", body, replies.ReportsReply)
 
     def assignments(self, machine: str, after: int | None = None, wait_s: float = 0.0) -> replies.Assignments:
         """Return the machine's assignments; with `after`, wait up to `wait_s` seconds for a version newer than that."""
         query: Query = {"after": after, "wait_s": wait_s if after is not None else None}
-        return self._get(f"/machines/{_(machine)}/wishes", replies.Assignments, query, wait_s=wait_s)
+        return self._get(f"/machines/{_(machine)}/assignments", replies.Assignments, query, wait_s=wait_s)
 
     def machines(self, after: str | None = None, limit: int | None = None) -> list[replies.MachineView]:
         return self._get("/machines", list[replies.MachineView], {"after": after, "limit": limit})
@@ -253,7 +253,7 @@ class ApiClient:
         return follow_events(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
 
     def alerts(self) -> list[Alert]:
-        return self._get("/attention", list[Alert])
+        return self._get("/alert", list[Alert])
 
     def server_limits(self) -> dict[str, float]:
         """Return the durations and limits of the server, by name; another version may have other names."""

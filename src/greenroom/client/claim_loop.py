@@ -36,7 +36,7 @@ class ClaimLoop:
         clock: Clock,
         entropy: Entropy,
         *,
-        hand_over: bool = False,
+        detached: bool = False,
         limits: Limits | None = None,
         interval_s: float | None = None,
         ttl_s: float | None = None,
@@ -49,11 +49,11 @@ class ClaimLoop:
         self._on_seat_lost = on_absent
         self._clock = clock
         self._entropy = entropy
-        self._hand_over = hand_over
+        self._detached = detached
         interval_s = interval_s or limits.heartbeat_interval_s
         self._ttl_s = ttl_s or limits.heartbeat_ttl_s
         self._standing = make_long_poll_policy(limits, interval_s)
-        self._is_crowded = spread_retries
+        self._spread_retries = spread_retries
         self._step_s = limits.wait_step_s
         self._wakeup = threading.Event()
         self._is_ended = False
@@ -96,7 +96,7 @@ class ClaimLoop:
                 self._wakeup.wait(max(0.0, min(left_s, self._step_s)))
                 was_away = True
                 continue
-            if was_away and self._is_crowded():
+            if was_away and self._spread_retries():
                 was_away = False
                 self._pause_fully(self._standing.record_return(self._entropy.fraction()), ends_at)
                 continue
@@ -121,14 +121,14 @@ class ClaimLoop:
 
     def _send_claim(self, wait_s: float, ends_at: float | None) -> ClaimedTask | None:
         try:
-            task = self._session.claim(self.room, self._role, self._connection_id, wait_s, self._hand_over)
+            task = self._session.claim(self.room, self._role, self._connection_id, wait_s, self._detached)
         except RejoinRequired:
             self._on_seat_lost()
             self._pause(self._standing.pause_s_max * self._entropy.fraction())
         except Unavailable:
-            is_crowded = self._is_crowded()
-            pause_s = self._standing.record_failure(is_crowded, self._entropy.fraction())
-            if is_crowded:
+            spread_retries = self._spread_retries()
+            pause_s = self._standing.record_failure(spread_retries, self._entropy.fraction())
+            if spread_retries:
                 self._pause_fully(pause_s, ends_at)
             else:
                 self._pause(pause_s)

@@ -32,7 +32,7 @@ class BeatAnswer(Protocol):
     def next_in_s(self) -> float: ...
 
     @property
-    def crowded(self) -> bool: ...
+    def spread_retries(self) -> bool: ...
 
 
 class HeartbeatNotice(NamedTuple):
@@ -152,7 +152,7 @@ class Heartbeat:
         else:
             if call != JOIN and answer.status == OK:
                 self._slept_s -= slept_s
-            self._presence.spread_retries = answer.crowded
+            self._presence.spread_retries = answer.spread_retries
             self._apply(
                 sent_at, lambda now: self._presence.record_answer(sent_at, answer.status, answer.next_in_s, now)
             )

@@ -58,14 +58,14 @@ def resolve_pause(
 ) -> RunOutcome | None:
     """Return the pause that a command itself asked for at its end; None if it asked for none.
 
-    A rate limit without a time, or with one that is past, ends after `restart_pause_s_max`: otherwise the agent would
+    A rate limit without a time, or with one that is past, ends after `restart_backoff_s_max`: otherwise the agent would
     meet it again and again without a pause.
     """
     if own_result is None or own_result.status not in (command_result.RATE_LIMITED, command_result.LOGIN_REQUIRED):
         return None
     until = own_result.until
     if own_result.status == command_result.RATE_LIMITED and (until is None or parse_instant(until) <= now):
-        until = format_instant(now + limits.restart_pause_s_max)
+        until = format_instant(now + limits.restart_backoff_s_max)
     cause = (
         "A login is needed"
         if own_result.status == command_result.LOGIN_REQUIRED

@@ -31,7 +31,7 @@ def adopt_runs(book: RunRecords, outbox: Outbox, clock: Clock) -> list[RunRecord
         if earlier is not None:
             # It had ended when the next one started; the report of that may have been lost while the disk was full.
             end_leftover_run(earlier, book, outbox, clock, is_over=True)
-        if run.wish is None or run.claimed is None:
+        if run.spec is None or run.claimed is None:
             end_leftover_run(run, book, outbox, clock)
         else:
             newest[run.room, run.role] = run
@@ -46,7 +46,7 @@ def end_leftover_run(run: RunRecord, book: RunRecords, outbox: Outbox, clock: Cl
     if was_alive:
         log.warning("leftover processes killed: %s, attempt %d: not adopted", run.task, run.attempt)
     ending = "the run was killed when the daemon started again" if was_alive else "how the run ended was not recorded"
-    fact = AgentReport(
+    report = AgentReport(
         id=run_report_id("exit", run),
         kind="exited",
         room=run.room,
@@ -56,9 +56,9 @@ def end_leftover_run(run: RunRecord, book: RunRecords, outbox: Outbox, clock: Cl
         attempt=run.attempt,
         signal=SIGKILL_NUMBER if was_alive else None,
         intended=is_over,
-        trial=run.trial,
-        generation=run.wish.generation if run.wish is not None else None,
+        probe=run.probe,
+        generation=run.spec.generation if run.spec is not None else None,
         at=format_instant(clock.wall()),
         detail=f"The daemon of this machine was killed; {ending}.",
     )
-    outbox.add(fact, on_safe=lambda: book.remove(run))
+    outbox.add(report, on_safe=lambda: book.remove(run))

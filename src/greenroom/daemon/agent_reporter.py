@@ -38,7 +38,7 @@ class AgentReporter:
     def __init__(
         self,
         premises: DaemonContext,
-        wish: Assignment,
+        spec: Assignment,
         connection_id: str,
         history: RestartHistory,
         on_end_safe: Callable[[], None] = lambda: None,
@@ -46,7 +46,7 @@ class AgentReporter:
         self.history = history
         self._when_over = on_end_safe
         self._premises = premises
-        self._wish = wish
+        self._spec = spec
         self._connection_id = connection_id
 
     def report_start(self, run: RunRecord | None) -> None:
@@ -55,19 +55,19 @@ class AgentReporter:
 
     def report_run_end(self, run: RunRecord, outcome: RunOutcome) -> threading.Event:
         """Report the end of a run that is no failure."""
-        facts = [self._exit_report(run, outcome.detail, outcome.exit, intended=True)]
+        reports = [self._exit_report(run, outcome.detail, outcome.exit, intended=True)]
         if outcome.kind in (DONE, SELF_REPORTED):
             self._record_success()
-            if run.trial:
+            if run.probe:
                 # The run says so, not the history: a daemon that was killed here may have cleared the history.
-                facts.append(self._make_report("unparked", run, detail="the probe run did its task"))
-        return self._report_end(run, *facts)
+                reports.append(self._make_report("recovered", run, detail="the probe run did its task"))
+        return self._report_end(run, *reports)
 
     def record_recovery(self) -> None:
         """Record that it has run for `restart_reset_s`, which counts as recovered."""
         if self.history.is_probe_run:
             # Before the history is cleared: nothing else says that this was a probe run.
-            self._premises.outbox.add(self._make_report("unparked", None, detail="the probe run lasted long enough"))
+            self._premises.outbox.add(self._make_report("recovered", None, detail="the probe run lasted long enough"))
         self._record_success()
 
     def report_intended_end(self, detail: str, exit: ExitStatus | None = None) -> threading.Event:
@@ -79,26 +79,28 @@ class AgentReporter:
         self._count_once(run, restart_policy.record_failure, detail)
         until = self._hold_until()
         # A failed probe run waits for a user; a failure that starts a crash loop does not. So read it after the count.
-        on_trial = run.trial if run is not None else self.history.needs_user
-        facts = [self._exit_report(run, detail, exit, intended=False, until=until, trial=on_trial)]
-        if self.history.rest == CRASH_LOOPING:
-            facts.append(self._make_report("parked", run, until=until, detail=self.history.reason))
-        return self._report_end(run, *facts)
+        is_probe_run = run.probe if run is not None else self.history.needs_user
+        reports = [self._exit_report(run, detail, exit, intended=False, until=until, probe=is_probe_run)]
+        if self.history.hold == CRASH_LOOPING:
+            reports.append(self._make_report("crash_looping", run, until=until, detail=self.history.reason))
+        return self._report_end(run, *reports)
 
     def report_not_started(self, detail: str, run: RunRecord | None = None) -> threading.Event:
         """Record and report that it could not be started at all. Its task is released, without a failure."""
         self._count_once(None, restart_policy.record_failed_start, detail)
-        on_trial = run.trial if run is not None else self.history.is_probe_run
-        facts = [self._exit_report(run, detail, None, intended=True)] if run is not None else []
-        facts.append(self._exit_report(None, detail, None, intended=False, until=self._hold_until(), trial=on_trial))
-        return self._report_end(run, *facts)
+        is_probe_run = run.probe if run is not None else self.history.is_probe_run
+        reports = [self._exit_report(run, detail, None, intended=True)] if run is not None else []
+        reports.append(
+            self._exit_report(None, detail, None, intended=False, until=self._hold_until(), probe=is_probe_run)
+        )
+        return self._report_end(run, *reports)
 
     def report_pause(self, run: RunRecord | None, outcome: RunOutcome) -> threading.Event:
         """Record and report the pause that the agent itself asked for: until an instant, or until a user acts."""
         now, wall = self._premises.clock.boottime(), self._premises.clock.wall()
         until = None if outcome.until is None else now + parse_instant(outcome.until) - wall
         self._record_history(
-            restart_policy.record_pause(self.history, self._wish.generation, now, until, outcome.detail)
+            restart_policy.record_pause(self.history, self._spec.generation, now, until, outcome.detail)
         )
         return self._report_end(
             run,
@@ -113,7 +115,7 @@ class AgentReporter:
     def record_yield(self) -> None:
         """Record that another participant has the role. Nothing is reported."""
         now, limits = self._premises.clock.boottime(), self._premises.limits
-        self._record_history(restart_policy.record_yield(self.history, self._wish.generation, now, limits))
+        self._record_history(restart_policy.record_yield(self.history, self._spec.generation, now, limits))
 
     def has_counted_end(self, run: RunRecord | None) -> bool:
         """Whether the history has already counted this end of a run, or of the participant if `run` is None.
@@ -121,39 +123,39 @@ class AgentReporter:
         A daemon may be killed after it has written the history and before the report is in the outbox; the next one
         handles the same end again.
         """
-        return self.history.last_end == self._id_of("exit", run)
+        return self.history.last_failure_id == self._id_of("exit", run)
 
     def _count_once(self, run: RunRecord | None, end: FailureTransition, detail: str) -> None:
         """Record an unintended end, once."""
         if not self.has_counted_end(run):
             self._record_history(
-                msgspec.structs.replace(self._next_history(end, detail), last_end=self._id_of("exit", run))
+                msgspec.structs.replace(self._next_history(end, detail), last_failure_id=self._id_of("exit", run))
             )
 
     def _next_history(self, end: FailureTransition, detail: str) -> RestartHistory:
         premises = self._premises
         now, fraction = premises.clock.boottime(), premises.entropy.fraction()
-        return end(self.history, self._wish.generation, now, fraction, premises.limits, detail)
+        return end(self.history, self._spec.generation, now, fraction, premises.limits, detail)
 
     def _record_success(self) -> None:
-        self._record_history(restart_policy.record_success(self.history, self._wish.generation))
+        self._record_history(restart_policy.record_success(self.history, self._spec.generation))
 
     def _record_history(self, history: RestartHistory) -> None:
         self.history = history
-        self._premises.restart_states.record(self._wish.room, self._wish.role, history)
+        self._premises.restart_states.record(self._spec.room, self._spec.role, history)
 
     def _hold_until(self) -> str | None:
         """The instant (ISO) until which the restart is held; None if it waits for a user."""
-        clock, until = self._premises.clock, self.history.rests_until
+        clock, until = self._premises.clock, self.history.hold_until
         return None if until is None else format_instant(clock.wall() + until - clock.boottime())
 
-    def _report_end(self, run: RunRecord | None, *facts: AgentReport) -> threading.Event:
+    def _report_end(self, run: RunRecord | None, *reports: AgentReport) -> threading.Event:
         """Add the reports about the end of a run, or of the participant if `run` is None, to the outbox together.
 
         Once they are safe, the record of the run is removed.
         """
         on_safe = self._when_over if run is None else partial(self._premises.run_records.remove, run)
-        return self._premises.outbox.add(*facts, on_safe=on_safe)
+        return self._premises.outbox.add(*reports, on_safe=on_safe)
 
     def _exit_report(self, run: RunRecord | None, detail: str, exit: ExitStatus | None, **more: Any) -> AgentReport:
         code, signal = (exit.code, exit.signal) if exit is not None else (None, None)
@@ -164,7 +166,7 @@ class AgentReporter:
 
     def _make_report(
         self,
-        kind: Literal["started", "exited", "parked", "paused", "unparked"],
+        kind: Literal["started", "exited", "crash_looping", "paused", "recovered"],
         run: RunRecord | None,
         detail: str | None = None,
         **more: Any,
@@ -172,12 +174,12 @@ class AgentReporter:
         return AgentReport(
             id=self._id_of("exit" if kind == "exited" else kind, run),
             kind=kind,
-            room=self._wish.room,
-            role=self._wish.role,
+            room=self._spec.room,
+            role=self._spec.role,
             connection_id=self._connection_id,
             task=run.task if run is not None else None,
             attempt=run.attempt if run is not None else None,
-            generation=self._wish.generation,
+            generation=self._spec.generation,
             at=format_instant(self._premises.clock.wall()),
             detail=None if detail is None else truncate_detail(detail),
             **more,

@@ -35,9 +35,9 @@ class DaemonContext:
     beat_now: Callable[[], None]
     must_spread_retries: Callable[[], bool] = lambda: False
 
-    def resolve_recipe(self, wish: Assignment) -> RunRecipe:
+    def resolve_recipe(self, spec: Assignment) -> RunRecipe:
         """Resolve how this machine runs an agent spec now. Raises ConfigurationError that names what is missing."""
-        recipe = self.harness_policy.resolve_recipe(wish)
+        recipe = self.harness_policy.resolve_recipe(spec)
         check_program(recipe.command, recipe.workdir, child_environment(self.environ, recipe.env))
         return recipe
 

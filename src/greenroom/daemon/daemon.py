@@ -72,7 +72,7 @@ class Daemon:
         house = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
         introduce = MachineRegistration(machine, house, settings.labels(), environ)
         self._server_link = ServerLink(settings.url, read_token, machine, introduce, limits)
-        outbox = Outbox(paths.outbox(settings.data_dir), limits.facts_waiting_max)
+        outbox = Outbox(paths.outbox(settings.data_dir), limits.reports_waiting_max)
         self._outbox_sender = OutboxSender(
             outbox,
             self._post_reports,
@@ -81,7 +81,7 @@ class Daemon:
             self._beat_now,
             partial(self._stop_on_failure, "the outbox sender"),
         )
-        self._fact_session = self._server_link.open_session()
+        self._report_session = self._server_link.open_session()
         book = RunRecords(paths.runs(settings.data_dir))
         histories = RestartStates(paths.restart_state(settings.data_dir), boot_id(), clock, limits)
         self._context = DaemonContext(
@@ -186,29 +186,29 @@ class Daemon:
     def _list_present(self) -> list[RoleRunner]:
         return [seat for seat in self._supervisor.runners() if seat.has_joined]
 
-    def _make_role_runner(self, wish: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> RoleRunner:
-        if self._context.harness_policy.names_resident(wish):
-            return ResidentRunner(self._context, self._residents, wish, history, on_end)
-        return TaskRunner(self._context, wish, history, on_end)
+    def _make_role_runner(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> RoleRunner:
+        if self._context.harness_policy.names_resident(spec):
+            return ResidentRunner(self._context, self._residents, spec, history, on_end)
+        return TaskRunner(self._context, spec, history, on_end)
 
     def _task_runner_of(self, run: RunRecord) -> TaskRunner:
-        assert run.wish is not None
+        assert run.spec is not None
         history = restart_policy.history_of_generation(
-            self._context.restart_states.get(run.room, run.role), run.wish.generation
+            self._context.restart_states.get(run.room, run.role), run.spec.generation
         )
         end = partial(self._supervisor.remove_ended, run.room, run.role)
-        return TaskRunner(self._context, run.wish, history, end, run)
+        return TaskRunner(self._context, run.spec, history, end, run)
 
     def _resident_runner_of(self, resident: Resident) -> ResidentRunner:
         history = restart_policy.history_of_generation(
-            self._context.restart_states.get(*resident.key), resident.wish.generation
+            self._context.restart_states.get(*resident.key), resident.spec.generation
         )
         end = partial(self._supervisor.remove_ended, *resident.key)
-        return ResidentRunner(self._context, self._residents, resident.wish, history, end, resident)
+        return ResidentRunner(self._context, self._residents, resident.spec, history, end, resident)
 
-    def _apply_assignments(self, wishes: Assignments) -> None:
+    def _apply_assignments(self, assignments: Assignments) -> None:
         """Pass the assignments to the supervisor, and beat at once: a change may mean that a role was taken over."""
-        self._supervisor.replace_assignments(wishes)
+        self._supervisor.replace_assignments(assignments)
         self._beat_now()
 
     def _beat_now(self) -> None:
@@ -248,8 +248,8 @@ class Daemon:
             self.error = self._heartbeat.last_error
             self._ending.request(FAILED)
 
-    def _post_reports(self, facts: list[AgentReport]) -> None:
-        self._fact_session.post_reports(self._machine.id, ReportBatch(incarnation=self._incarnation, facts=facts))
+    def _post_reports(self, reports: list[AgentReport]) -> None:
+        self._report_session.post_reports(self._machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))
 
     def _stop_on_failure(self, part: str) -> None:
         log.critical("daemon stopping: %s: its thread failed", part)

@@ -70,38 +70,38 @@ class HarnessPolicy:
         }
         return {name: error for name, error in errors.items() if error is not None}
 
-    def names_resident(self, wish: Assignment) -> bool:
+    def names_resident(self, spec: Assignment) -> bool:
         """Whether the agent spec names a resident harness, and so not one run for each task."""
-        harness = self._harnesses.get(wish.harness or "")
+        harness = self._harnesses.get(spec.harness or "")
         return harness is not None and harness.resident
 
-    def resolve_recipe(self, wish: Assignment) -> RunRecipe:
+    def resolve_recipe(self, spec: Assignment) -> RunRecipe:
         """Resolve how an agent spec is run. Raises ConfigurationError that names what is not defined or not allowed."""
-        harness = self._harnesses.get(wish.harness or "")
+        harness = self._harnesses.get(spec.harness or "")
         if harness is None:
             choose = f"Choose one of {', '.join(self.harness_names)}, or define" if self.harness_names else "Define"
             raise ConfigurationError(
-                f"This machine's configuration defines no harness {wish.harness!r}.",
+                f"This machine's configuration defines no harness {spec.harness!r}.",
                 f"{choose} it in [daemon.harnesses] and restart the daemon.",
             )
-        if not (ids.is_name(wish.room_name) and ids.is_name(wish.role) and wish.role in wish.roles):
+        if not (ids.is_name(spec.room_name) and ids.is_name(spec.role) and spec.role in spec.roles):
             raise ConfigurationError(
-                f"The agent spec for {wish.role!r} in {wish.room_name!r} is invalid: its names, or its list of roles.",
+                f"The agent spec for {spec.role!r} in {spec.room_name!r} is invalid: its names, or its list of roles.",
                 "Check which server this daemon uses: greenroom daemon status.",
             )
         return RunRecipe(
-            command=insert_model(harness.command, wish),
-            workdir=self._default_workdir(wish) if wish.workdir is None else self._resolve_workdir(wish.workdir),
-            env=dict(harness.env) | ({MODEL_VARIABLE: wish.model} if wish.model else {}),
-            then=harness.then or default_receiver(wish.roles, wish.role),
+            command=insert_model(harness.command, spec),
+            workdir=self._default_workdir(spec) if spec.workdir is None else self._resolve_workdir(spec.workdir),
+            env=dict(harness.env) | ({MODEL_VARIABLE: spec.model} if spec.model else {}),
+            then=harness.then or default_receiver(spec.roles, spec.role),
             timeout_s=harness.task_timeout_s,
             result=harness.result,
             is_resident=harness.resident,
         )
 
-    def _default_workdir(self, wish: Assignment) -> Path:
+    def _default_workdir(self, spec: Assignment) -> Path:
         """The role's own directory, for an agent spec that names none."""
-        own = self._work_area / wish.room_name / wish.role
+        own = self._work_area / spec.room_name / spec.role
         try:
             own.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -141,16 +141,16 @@ def workdir_error(workdir: str, why: str) -> ConfigurationError:
     )
 
 
-def insert_model(command: tuple[str, ...], wish: Assignment) -> tuple[str, ...]:
+def insert_model(command: tuple[str, ...], spec: Assignment) -> tuple[str, ...]:
     """Replace `{model}` in the command by the spec's model. Raises ConfigurationError if that is missing or invalid."""
-    if wish.model and not MODEL_NAME.fullmatch(wish.model):
+    if spec.model and not MODEL_NAME.fullmatch(spec.model):
         raise ConfigurationError(
-            f"{wish.model!r} is not a valid model name.",
+            f"{spec.model!r} is not a valid model name.",
             "Use ASCII letters, digits and . _ : / @ + -; begin with a letter or a digit.",
         )
-    if not wish.model and any(MODEL in word for word in command):
+    if not spec.model and any(MODEL in word for word in command):
         raise ConfigurationError(
-            f"The harness {wish.harness!r} needs a model.",
-            f"Set one: greenroom agent set {wish.room_name}/{wish.role} --model MODEL.",
+            f"The harness {spec.harness!r} needs a model.",
+            f"Set one: greenroom agent set {spec.room_name}/{spec.role} --model MODEL.",
         )
-    return tuple(word.replace(MODEL, wish.model or "") for word in command)
+    return tuple(word.replace(MODEL, spec.model or "") for word in command)

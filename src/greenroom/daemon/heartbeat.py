@@ -100,7 +100,7 @@ class MachineHeartbeats:
 
         Participants that the server has removed join again, superseded ones stop, draining ones take no new task.
         """
-        self._on_version_seen(reply.wishes_version)
+        self._on_version_seen(reply.assignments_version)
         # A participant that joined after the heartbeat was sent is not the one that the verdict is about.
         named_seats = {
             (seat.room, seat.role): seat
@@ -147,6 +147,6 @@ class MachineHeartbeats:
         body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
         return session.machine_beat(self._desk.machine.id, body)
 
-    def _post(self, facts: list[AgentReport]) -> None:
+    def _post(self, reports: list[AgentReport]) -> None:
         assert self._session is not None
-        self._session.post_reports(self._desk.machine.id, ReportBatch(incarnation=self._incarnation, facts=facts))
+        self._session.post_reports(self._desk.machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))

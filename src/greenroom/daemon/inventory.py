@@ -67,7 +67,7 @@ def read_daemon_files(settings: Settings) -> DaemonFiles:
 def recorded_run(run: RunRecord) -> RecordedRun:
     folder = Path(run.folder) if run.folder else None
     return RecordedRun(
-        role_path=format_role_path(run.wish, run.room, run.role),
+        role_path=format_role_path(run.spec, run.room, run.role),
         task=run.task,
         attempt=run.attempt,
         began_at=run.began_at,
@@ -79,7 +79,7 @@ def recorded_run(run: RunRecord) -> RecordedRun:
 def recorded_resident(resident: Resident) -> RecordedRun:
     folder = Path(resident.folder)
     return RecordedRun(
-        role_path=format_role_path(resident.wish, *resident.key),
+        role_path=format_role_path(resident.spec, *resident.key),
         task=None,
         attempt=None,
         began_at=resident.began_at,
@@ -88,8 +88,8 @@ def recorded_resident(resident: Resident) -> RecordedRun:
     )
 
 
-def format_role_path(wish: Assignment | None, room: str, role: str) -> str:
-    return f"{wish.room_name if wish is not None else room}/{role}"
+def format_role_path(spec: Assignment | None, room: str, role: str) -> str:
+    return f"{spec.room_name if spec is not None else room}/{role}"
 
 
 def running_pid(identity: ProcessIdentity | None) -> int | None:

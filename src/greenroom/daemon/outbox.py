@@ -1,7 +1,7 @@
 """The outbox: reports that the server does not have yet, kept on disk in their order.
 
 Reports that belong together are one entry, in one file.
-Option: at most `facts_waiting_max` reports are kept. Limits: when it is full, the oldest report is dropped; reports
+Option: at most `reports_waiting_max` reports are kept. Limits: when it is full, the oldest report is dropped; reports
 that only memory holds, since the disk is full, are lost with the process.
 """
 
@@ -25,9 +25,9 @@ FILE_NAME_DIGITS = 12
 class PendingEntry:
     """Reports that belong together. `is_sent` is set when the server has all of them, or has rejected them for good."""
 
-    def __init__(self, number: int, facts: Sequence[AgentReport], is_safe: bool = False) -> None:
+    def __init__(self, number: int, reports: Sequence[AgentReport], is_safe: bool = False) -> None:
         self.number = number
-        self.unsent = {fact.id: fact for fact in facts}
+        self.unsent = {report.id: report for report in reports}
         self.is_sent = threading.Event()
         self.is_safe = is_safe
         self._callbacks: list[Callable[[], None]] = []
@@ -62,19 +62,19 @@ class Outbox:
         self._number = 0
         self._read_folder()
 
-    def add(self, *facts: AgentReport, on_safe: Callable[[], None] = lambda: None) -> threading.Event:
+    def add(self, *reports: AgentReport, on_safe: Callable[[], None] = lambda: None) -> threading.Event:
         """Add reports that belong together; the returned event is set when the server has them.
 
         A report that is already in the outbox is not added again. `on_safe` is called once the reports cannot be lost
         with this process.
         """
         with self._changed:
-            new = self._filter_new(facts)
+            new = self._filter_new(reports)
             if new:
                 self._number += 1
                 waiting = self._add(PendingEntry(self._number, new))
             else:
-                waiting = self._waiting[facts[-1].id]
+                waiting = self._waiting[reports[-1].id]
             waiting.call_when_safe(on_safe)
             self.write_unsaved()
             self._drop_excess()
@@ -91,16 +91,16 @@ class Outbox:
         with self._changed:
             return id in self._waiting
 
-    def remove_confirmed(self, facts: Iterable[AgentReport]) -> None:
+    def remove_confirmed(self, reports: Iterable[AgentReport]) -> None:
         """Remove reports that the server has, or has rejected for good.
 
         Of reports that belong together, some may be removed before the others. If the daemon is killed then, the next
         one sends all of them again, which is harmless: the server recognises each by its id.
         """
         with self._changed:
-            for fact in facts:
-                if fact.id in self._waiting:
-                    self._remove(fact.id)
+            for report in reports:
+                if report.id in self._waiting:
+                    self._remove(report.id)
             self._changed.notify_all()
 
     def write_unsaved(self) -> None:
@@ -128,8 +128,8 @@ class Outbox:
         with self._changed:
             self._changed.notify_all()
 
-    def _filter_new(self, facts: Iterable[AgentReport]) -> list[AgentReport]:
-        return [fact for fact in facts if fact.id not in self._waiting]
+    def _filter_new(self, reports: Iterable[AgentReport]) -> list[AgentReport]:
+        return [report for report in reports if report.id not in self._waiting]
 
     def _add(self, waiting: PendingEntry) -> PendingEntry:
         self._waiting |= dict.fromkeys(waiting.unsent, waiting)

@@ -1,6 +1,6 @@
 """The outbox sender: posts the daemon's reports in order, until the server has them.
 
-Options: at most `facts_per_post_max` reports in one request; a failed request is retried after a random pause of at
+Options: at most `reports_per_post_max` reports in one request; a failed request is retried after a random pause of at
 most `retry_pause_s`. Metrics: none. Limits: a report that the server rejects for good is logged and dropped.
 """
 
@@ -39,10 +39,10 @@ class OutboxSender:
         self._limits = limits
         self._entropy = entropy
         self._on_forgotten = on_rejected
-        self._on_death = on_failure
-        self._batch_size = limits.facts_per_post_max
+        self._on_failure = on_failure
+        self._batch_size = limits.reports_per_post_max
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -72,13 +72,13 @@ class OutboxSender:
                     self._pause()
         finally:
             if not self._closing.is_set():
-                self._on_death()
+                self._on_failure()
 
     def _send_batch(self, post: PostReports) -> bool:
         """Send one batch; False when the outbox is empty."""
         batch = self._outbox.oldest(self._batch_size)
         if not batch:
-            self._batch_size = self._limits.facts_per_post_max
+            self._batch_size = self._limits.reports_per_post_max
             return False
         try:
             post(batch)

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from greenroom.daemon.record_conversion import decode_record
+
 log = logging.getLogger("greenroom.daemon.record_files")
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -22,7 +24,7 @@ def read_each(folder: Path, shape: type[Record]) -> Iterator[tuple[Path, Record 
     for path in sorted(folder.glob("*.json")):
         found: Record | OSError | msgspec.MsgspecError
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=shape)
+            found = decode_record(path.read_bytes(), shape)
         except FileNotFoundError:
             continue
         except (OSError, msgspec.MsgspecError) as error:

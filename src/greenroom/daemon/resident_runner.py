@@ -42,13 +42,13 @@ class ResidentRunner(RoleRunner):
         self,
         premises: DaemonContext,
         book: ResidentRecords,
-        wish: Assignment,
+        spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: Resident | None = None,
     ) -> None:
         adopted_id = adopted.connection_id if adopted is not None else None
-        super().__init__(premises, wish, history, on_end, adopted_id, lambda: book.remove(self.connection_id))
+        super().__init__(premises, spec, history, on_end, adopted_id, lambda: book.remove(self.connection_id))
         self._book = book
         self._adopted = adopted
         self._task: TaskRef | None = None
@@ -151,10 +151,10 @@ class ResidentRunner(RoleRunner):
         self._end_participant(lambda: self._reporter.report_failure(detail, None, ended))
 
 
-def record_resident(premises: DaemonContext, book: ResidentRecords, wish: Assignment, connection_id: str) -> Resident:
+def record_resident(premises: DaemonContext, book: ResidentRecords, spec: Assignment, connection_id: str) -> Resident:
     """Record the process that is about to be started. Raises ConfigurationError if that fails."""
-    folder = premises.run_logs.prepare_folder(wish.room_name, wish.role, connection_id, 1)
-    resident = Resident(connection_id=connection_id, wish=wish, folder=str(folder), began_at=premises.clock.wall())
+    folder = premises.run_logs.prepare_folder(spec.room_name, spec.role, connection_id, 1)
+    resident = Resident(connection_id=connection_id, spec=spec, folder=str(folder), began_at=premises.clock.wall())
     try:
         book.write(resident)
     except OSError as error:
@@ -179,8 +179,8 @@ def resident_environment(url: str, resident: Resident, token: str) -> dict[str, 
     folder = Path(resident.folder)
     return {
         "GREENROOM_URL": url,
-        "GREENROOM_ROOM": resident.wish.room,
-        "GREENROOM_ROLE": resident.wish.role,
+        "GREENROOM_ROOM": resident.spec.room,
+        "GREENROOM_ROLE": resident.spec.role,
         "GREENROOM_TOKEN": token,
         "GREENROOM_DATA_DIR": str(folder / DATA_FOLDER),
         command_result.RESULT_VARIABLE: str(folder / RESULT_FILE),

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from greenroom.clock import Clock
+from greenroom.daemon.record_conversion import decode_record
 from greenroom.daemon.record_files import set_aside
 from greenroom.domain import restart_policy
 from greenroom.domain.limits import Limits
@@ -118,7 +119,7 @@ class RestartStates:
 
     def _read(self) -> dict[RoleKey, RestartHistory]:
         try:
-            page = msgspec.json.decode(self._path.read_bytes(), type=RestartStateFile)
+            page = decode_record(self._path.read_bytes(), RestartStateFile)
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.MsgspecError) as error:
@@ -133,15 +134,15 @@ class RestartStates:
         now = self._clock.boottime()
         booted_at = page.booted_at if page.boot == self._boot else self._current_booted_at()
         history = shift_history(written, -booted_at)
-        rests_until = history.rests_until
-        if rests_until is not None and written.rests_until is not None:
-            was_left_s = written.rests_until - page.written_at
-            rests_until = min(rests_until, now + was_left_s, now + hold_s_max(history.rest, self._limits))
+        hold_until = history.hold_until
+        if hold_until is not None and written.hold_until is not None:
+            was_left_s = written.hold_until - page.written_at
+            hold_until = min(hold_until, now + was_left_s, now + hold_s_max(history.hold, self._limits))
         return msgspec.structs.replace(
             history,
-            ends=tuple(min(at, now) for at in history.ends),
-            last_end_at=None if history.last_end_at is None else min(history.last_end_at, now),
-            rests_until=rests_until,
+            failures=tuple(min(at, now) for at in history.failures),
+            last_failure_at=None if history.last_failure_at is None else min(history.last_failure_at, now),
+            hold_until=hold_until,
         )
 
 
@@ -149,16 +150,16 @@ def shift_history(history: RestartHistory, by_s: float) -> RestartHistory:
     """The history with all instants moved by `by_s` seconds."""
     return msgspec.structs.replace(
         history,
-        ends=tuple(at + by_s for at in history.ends),
-        last_end_at=None if history.last_end_at is None else history.last_end_at + by_s,
-        rests_until=None if history.rests_until is None else history.rests_until + by_s,
+        failures=tuple(at + by_s for at in history.failures),
+        last_failure_at=None if history.last_failure_at is None else history.last_failure_at + by_s,
+        hold_until=None if history.hold_until is None else history.hold_until + by_s,
     )
 
 
-def hold_s_max(rest: str | None, limits: Limits) -> float:
+def hold_s_max(hold: str | None, limits: Limits) -> float:
     """The longest restart hold in seconds that the rule allows; a pause that the agent asked for has no limit."""
-    if rest == restart_policy.CRASH_LOOPING:
-        return limits.park_pause_s
-    if rest == restart_policy.YIELDED:
+    if hold == restart_policy.CRASH_LOOPING:
+        return limits.crash_loop_probe_after_s
+    if hold == restart_policy.YIELDED:
         return limits.daemon_heartbeat_interval_s
-    return float("inf") if rest == restart_policy.PAUSED else limits.restart_pause_s_max
+    return float("inf") if hold == restart_policy.PAUSED else limits.restart_backoff_s_max

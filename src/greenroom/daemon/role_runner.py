@@ -41,26 +41,26 @@ class RoleRunner(ABC):
     def __init__(
         self,
         premises: DaemonContext,
-        wish: Assignment,
+        spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: str | None,
         when_over: Callable[[], None] = lambda: None,
     ) -> None:
-        self.spec = wish
-        self.room, self.role = wish.room, wish.role
+        self.spec = spec
+        self.room, self.role = spec.room, spec.role
         self.connection_id = adopted or premises.new_id("conn")
         self._context = premises
         self._on_end = on_end
         self._membership = RoleMembership(self.room, self.role, self.connection_id, is_taken=adopted is not None)
-        self._reporter = AgentReporter(premises, wish, self.connection_id, history, when_over)
+        self._reporter = AgentReporter(premises, spec, self.connection_id, history, when_over)
         self._session = premises.server_link.open_session()
         self._current_run: RunRecord | None = None
         self._stop_reason: str | None = None
         self._is_superseded = False
         self._has_reported_end = False
         self._look = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{wish.room_name}/{wish.role}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{spec.room_name}/{spec.role}", daemon=True)
 
     @property
     def has_joined(self) -> bool:

@@ -29,7 +29,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `identity` is None until the command was started. `claimed` is the task as it was claimed, without its text, which
     is in the `folder`, and without its token, which is not needed any more. A record of an earlier version has neither
-    `claimed` nor `wish`, and cannot be adopted. `trial`: it is the probe run of a crash-looping role.
+    `claimed` nor `spec`, and cannot be adopted. `probe`: it is the probe run of a crash-looping role.
     """
 
     task: str
@@ -37,14 +37,14 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     room: str
     role: str
     connection_id: str
-    wish: Assignment | None = None
+    spec: Assignment | None = None
     claimed: ClaimedTask | None = None
     then: str = ""
     result: str | None = None
     timeout_s: float | None = None
     began_at: float = 0.0
     folder: str = ""
-    trial: bool = False
+    probe: bool = False
     identity: ProcessIdentity | None = None
 
 
@@ -94,17 +94,17 @@ class RunRecords:
 class Resident(msgspec.Struct, frozen=True, kw_only=True):
     """The record of one resident process.
 
-    `wish` is its agent spec, `folder` holds its output, `began_at` is in seconds of the wall clock.
+    `spec` is its agent spec, `folder` holds its output, `began_at` is in seconds of the wall clock.
     """
 
     connection_id: str
-    wish: Assignment
+    spec: Assignment
     folder: str
     began_at: float
 
     @property
     def key(self) -> RoleKey:
-        return (self.wish.room, self.wish.role)
+        return (self.spec.room, self.spec.role)
 
     @property
     def marker_variables(self) -> dict[str, str]:
@@ -148,8 +148,8 @@ class ResidentRecords:
         if end_leftover(read_shim(Path(resident.folder)), resident.marker_variables):
             log.warning(
                 "leftover processes killed: %s/%s, participant %s: not adopted",
-                resident.wish.room_name,
-                resident.wish.role,
+                resident.spec.room_name,
+                resident.spec.role,
                 resident.connection_id,
             )
         self.remove(resident.connection_id)

@@ -1,6 +1,6 @@
 """Watches the assignments of the daemon's machine, by long polls.
 
-Options: a poll waits up to the shorter of `wishes_wait_max_s` and `claim_wait_max_s`, and ends within
+Options: a poll waits up to the shorter of `assignments_wait_max_s` and `claim_wait_max_s`, and ends within
 `daemon_heartbeat_interval_s`; a failed one is retried after a random pause. Metrics: none. Limits: a change that is
 replaced before the next poll is never seen, since only the newest assignments are read.
 """
@@ -39,17 +39,19 @@ class SpecWatch:
     ) -> None:
         self._open_session = open_session
         self._machine = machine
-        self._standing = make_long_poll_policy(limits, limits.daemon_heartbeat_interval_s, limits.wishes_wait_max_s)
-        self._is_crowded = must_spread_retries
+        self._standing = make_long_poll_policy(
+            limits, limits.daemon_heartbeat_interval_s, limits.assignments_wait_max_s
+        )
+        self._spread_retries = must_spread_retries
         self._entropy = entropy
-        self._on_wishes = on_assignments
+        self._on_assignments = on_assignments
         self._on_forgotten = on_rejected
-        self._on_death = on_failure
+        self._on_failure = on_failure
         self._session: ApiClient | None = None
         self._version: int | None = None
         self._wakeup = threading.Event()
         self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="wishes", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="assignments", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -85,14 +87,14 @@ class SpecWatch:
                 self.poll()
         finally:
             if not self._is_stopped:
-                self._on_death()
+                self._on_failure()
 
     def poll(self) -> None:
         """Poll once, and hand a new version to `on_assignments`."""
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
-            wishes = session.assignments(self._machine, after, self._standing.wait_s(self._entropy.fraction()))
+            assignments = session.assignments(self._machine, after, self._standing.wait_s(self._entropy.fraction()))
         except Unavailable:
             self._pause()
         except GreenroomError as error:
@@ -103,13 +105,13 @@ class SpecWatch:
             self._pause()
         else:
             self._standing.record_answer()
-            if wishes.version != after:
-                self._version = wishes.version
-                self._on_wishes(wishes)
+            if assignments.version != after:
+                self._version = assignments.version
+                self._on_assignments(assignments)
 
     def _pause(self) -> None:
         """Wait for a random pause, or until `notice_version` or `renew_connection` is called.
 
         The pause keeps daemons from returning all at once.
         """
-        self._wakeup.wait(self._standing.record_failure(self._is_crowded(), self._entropy.fraction()))
+        self._wakeup.wait(self._standing.record_failure(self._spread_retries(), self._entropy.fraction()))

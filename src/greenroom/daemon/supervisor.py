@@ -2,8 +2,8 @@
 
 Only the supervisor starts or stops an agent on this machine, and it does neither before it has the first assignments.
 The decisions are those of `domain.restart_policy`.
-Options: the restart settings (`restart_pause_s_min`, `restart_pause_s_max`, `restart_reset_s`, `park_after_ends`,
-`park_window_s`, `park_pause_s`). Metrics: none; each change of a role's status is logged once.
+Options: the restart settings (`restart_backoff_s_min`, `restart_backoff_s_max`, `restart_reset_s`,
+`crash_loop_after_failures`, `crash_loop_window_s`, `crash_loop_probe_after_s`). Metrics: none; each change of a role's status is logged once.
 """
 
 import logging
@@ -53,8 +53,8 @@ class Supervisor(Generic[RunnerT]):
         self._make_seat = make_runner
         self._histories = histories
         self._clock = clock
-        self._on_death = on_failure
-        self._wishes: dict[RoleKey, Assignment] | None = None
+        self._on_failure = on_failure
+        self._assignments: dict[RoleKey, Assignment] | None = None
         self._seats: dict[RoleKey, RunnerT] = {}
         self._asked_to_stop: set[RoleKey] = set()
         self._logged_steps: dict[RoleKey, RestartStep] = {}
@@ -73,12 +73,12 @@ class Supervisor(Generic[RunnerT]):
         with self._changed:
             self._seats[runner.spec.room, runner.spec.role] = runner
 
-    def replace_assignments(self, wishes: Assignments) -> None:
+    def replace_assignments(self, assignments: Assignments) -> None:
         """Replace all assignments, from any thread."""
         with self._changed:
-            self._wishes = {(wish.room, wish.role): wish for wish in wishes.wishes}
-            self._histories.retain(self._wishes.keys() | self._seats.keys())
-            self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._wishes}
+            self._assignments = {(spec.room, spec.role): spec for spec in assignments.assignments}
+            self._histories.retain(self._assignments.keys() | self._seats.keys())
+            self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._assignments}
             self._changed.notify_all()
 
     def remove_ended(self, room: str, role: str) -> None:
@@ -86,8 +86,8 @@ class Supervisor(Generic[RunnerT]):
         with self._changed:
             del self._seats[room, role]
             self._asked_to_stop.discard((room, role))
-            if self._wishes is not None:
-                self._histories.retain(self._wishes.keys() | self._seats.keys())
+            if self._assignments is not None:
+                self._histories.retain(self._assignments.keys() | self._seats.keys())
             self._changed.notify_all()
 
     def runners(self) -> list[RunnerT]:
@@ -110,34 +110,34 @@ class Supervisor(Generic[RunnerT]):
         """Reconcile every role; the seconds until the next step, unless something changes before."""
         self._histories.write_if_stale()
         with self._changed:
-            if self._is_stopping or self._wishes is None:
+            if self._is_stopping or self._assignments is None:
                 return STEP_EVERY_S_MAX
             now = self._clock.boottime()
-            keys = list({**self._wishes, **self._seats})
-            return min([STEP_EVERY_S_MAX, *(self._reconcile(key, self._wishes.get(key), now) for key in keys)])
+            keys = list({**self._assignments, **self._seats})
+            return min([STEP_EVERY_S_MAX, *(self._reconcile(key, self._assignments.get(key), now) for key in keys)])
 
-    def _reconcile(self, key: RoleKey, wish: Assignment | None, now: float) -> float:
+    def _reconcile(self, key: RoleKey, spec: Assignment | None, now: float) -> float:
         """Reconcile one role; the seconds until it has to be looked at again."""
         seat = self._seats.get(key)
-        desired = wish is not None and wish.desired == RUNNING
-        generation = wish.generation if wish is not None else 0
+        desired = spec is not None and spec.desired == RUNNING
+        generation = spec.generation if spec is not None else 0
         history = self._histories.get(*key)
         seat_generation = seat.spec.generation if seat is not None else None
         step = restart_policy.decide_step(desired, generation, seat_generation, history, now)
         if seat is None or step.action == restart_policy.STOP:
-            spec = wish or (seat.spec if seat is not None else None)
+            spec = spec or (seat.spec if seat is not None else None)
             self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
         if step.action == restart_policy.JOIN:
-            assert wish is not None
-            self._start_runner(key, wish, restart_policy.history_of_generation(history, generation))
+            assert spec is not None
+            self._start_runner(key, spec, restart_policy.history_of_generation(history, generation))
         elif step.action == restart_policy.STOP and key not in self._asked_to_stop:
             assert seat is not None
             self._asked_to_stop.add(key)
             seat.stop(step.reason)
         return STEP_EVERY_S_MAX if step.until is None else max(0.0, step.until - now)
 
-    def _start_runner(self, key: RoleKey, wish: Assignment, history: RestartHistory) -> None:
-        seat = self._seats[key] = self._make_seat(wish, history, partial(self.remove_ended, *key))
+    def _start_runner(self, key: RoleKey, spec: Assignment, history: RestartHistory) -> None:
+        seat = self._seats[key] = self._make_seat(spec, history, partial(self.remove_ended, *key))
         seat.start()
 
     def _log_step(self, key: RoleKey, room_name: str, step: RestartStep, now: float) -> None:
@@ -157,4 +157,4 @@ class Supervisor(Generic[RunnerT]):
                         self._changed.wait(wait_s)
         finally:
             if not self._is_stopping:
-                self._on_death()
+                self._on_failure()

@@ -40,17 +40,17 @@ class TaskRunner(RoleRunner):
     def __init__(
         self,
         premises: DaemonContext,
-        wish: Assignment,
+        spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: RunRecord | None = None,
     ) -> None:
-        super().__init__(premises, wish, history, on_end, adopted.connection_id if adopted is not None else None)
+        super().__init__(premises, spec, history, on_end, adopted.connection_id if adopted is not None else None)
         self._adopted = adopted
         self._claim = ClaimLoop(
             premises.server_link.open_session(),
-            wish.room,
-            wish.role,
+            spec.room,
+            spec.role,
             self.connection_id,
             lambda: self.has_joined and premises.is_connected(),
             premises.beat_now,
@@ -139,8 +139,8 @@ class TaskRunner(RoleRunner):
             room=self.room,
             role=self.role,
             connection_id=self.connection_id,
-            wish=self.spec,
-            trial=self.history.is_probe_run,
+            spec=self.spec,
+            probe=self.history.is_probe_run,
         )
         run, plan = prepare_run(premises, run, task)
         errand = TaskRun(
@@ -213,17 +213,17 @@ def end_task_run(errand: TaskRun, reason: str, is_lost: bool) -> None:
 
 def prepare_run(premises: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:
     """Resolve how this machine runs a task, and record the run. Raises ConfigurationError if it cannot be run."""
-    assert run.wish is not None
-    wish = run.wish
-    recipe = premises.resolve_recipe(wish)
-    variables = task_environment(premises.server_link.url, wish.room_name, wish.role, task, run.connection_id)
+    assert run.spec is not None
+    spec = run.spec
+    recipe = premises.resolve_recipe(spec)
+    variables = task_environment(premises.server_link.url, spec.room_name, spec.role, task, run.connection_id)
     plan = RunSpec(
         command=recipe.command,
         cwd=recipe.workdir,
         env=child_environment(premises.environ, {**recipe.env, **variables}),
         receiver=recipe.then,
-        folder=premises.run_logs.prepare_folder(wish.room_name, wish.role, task.id, task.attempt),
-        timeout_s=wish.task_timeout_s or recipe.timeout_s,
+        folder=premises.run_logs.prepare_folder(spec.room_name, spec.role, task.id, task.attempt),
+        timeout_s=spec.task_timeout_s or recipe.timeout_s,
         result=recipe.result,
     )
     run = msgspec.structs.replace(

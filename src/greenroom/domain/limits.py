@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     task_pending_timeout_s: float = 300.0
     takeover_grace_s: float = 10.0
     work_lease_s: float = 3600.0
-    task_deaths_max: int = 3
+    task_failures_max: int = 3
     max_handoffs: int = 30
     # Clients and processes.
     request_timeout_s: float = 5.0
@@ -63,23 +63,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     wait_step_s: float = 1.0
     first_contact_s: float = 10.0
     stop_grace_s: float = 5.0
-    restart_pause_s_min: float = 1.0
-    restart_pause_s_max: float = 300.0
+    restart_backoff_s_min: float = 1.0
+    restart_backoff_s_max: float = 300.0
     restart_reset_s: float = 600.0
-    park_after_ends: int = 3
-    park_window_s: float = 300.0
-    park_pause_s: float = 300.0
+    crash_loop_after_failures: int = 3
+    crash_loop_window_s: float = 300.0
+    crash_loop_probe_after_s: float = 300.0
     start_timeout_s: float = 60.0
-    clone_told_s: float = 3600.0
-    house_pause_s_min: float = 0.2
-    house_pause_s_max: float = 5.0
+    duplicate_machine_alert_s: float = 3600.0
+    child_restart_delay_s_min: float = 0.2
+    child_restart_delay_s_max: float = 5.0
     # Waiting and streaming.
     claim_wait_max_s: float = 25.0
-    wishes_wait_max_s: float = 25.0
+    assignments_wait_max_s: float = 25.0
     stream_comment_s: float = 10.0
     stream_page: int = 500
     feed_events_kept: int = 10_000
-    healer_late_s: float = 15.0
+    loop_late_after_s: float = 15.0
     # Sizes.
     text_bytes_max: int = 1024 * 1024
     body_bytes_max: int = 7 * 1024 * 1024
@@ -88,8 +88,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     run_logs_bytes_max: int = 1024 * 1024 * 1024
     page_default: int = 100
     page_max: int = 1000
-    facts_per_post_max: int = REPORTS_PER_POST_MAX
-    facts_waiting_max: int = 10_000
+    reports_per_post_max: int = REPORTS_PER_POST_MAX
+    reports_waiting_max: int = 10_000
     # The store.
     writer_queue_max: int = 10_000
     writer_batch_max: int = 256
@@ -100,13 +100,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sweep_looks_max: int = 250
     # Retention.
     idempotency_kept_s: float = 86_400.0
-    attempt_token_kept_s: float = 86_400.0
+    attempt_token_grace_s: float = 86_400.0
     run_logs_kept: int = 50
     events_kept_s: float = 2_592_000.0
     events_kept_max: int = 100_000
-    sittings_kept_s: float = 2_592_000.0
-    sittings_remembered_max: int = 100_000
-    facts_kept_s: float = 2_592_000.0
+    participants_kept_s: float = 2_592_000.0
+    participants_remembered_max: int = 100_000
+    reports_kept_s: float = 2_592_000.0
     incarnations_kept_s: float = 2_592_000.0
     retention_interval_s: float = 60.0
     retention_rows_max: int = 500
@@ -146,13 +146,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 "work_lease_s",
                 "an acknowledged task is not held longer than a started one",
             ),
-            ("restart_pause_s_min", "restart_pause_s_max", "the shortest pause is not longer than the longest"),
+            ("restart_backoff_s_min", "restart_backoff_s_max", "the shortest pause is not longer than the longest"),
             (
                 "stop_grace_s",
                 "takeover_grace_s",
                 "an agent whose role was taken over has time to stop before its task is claimed",
             ),
-            ("house_pause_s_min", "house_pause_s_max", "the shortest pause is not longer than the longest"),
+            (
+                "child_restart_delay_s_min",
+                "child_restart_delay_s_max",
+                "the shortest pause is not longer than the longest",
+            ),
             ("page_default", "page_max", "the default page is a permitted page"),
         )
 

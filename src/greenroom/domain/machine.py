@@ -11,7 +11,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     daemon_connected: bool
     harnesses: tuple[str, ...]
     labels: dict[str, str]
-    wishes_version: int
+    assignments_version: int
     incarnation: str | None = None
     incarnation_epoch: int = 0
     last_seen_at: str | None = None

@@ -19,7 +19,7 @@ VERDICTS = frozenset({OK, REJOIN_REQUIRED, SUPERSEDED, DRAIN})
 
 # Kinds of lease: renewed by beats; after a detached claim, until the first call; working without beats.
 BEAT = "beat"
-DETACHED = "handed"
+DETACHED = "detached"
 WORK = "work"
 
 # What a join does.

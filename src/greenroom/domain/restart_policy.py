@@ -4,8 +4,8 @@ A daemon joins each role whose agent spec says `running`, and runs the role's co
 follows the same rules for the one role that it works in. Users change agent specs; only this policy decides a start,
 and a new generation of a spec always begins with an empty history. It decides; the caller acts.
 
-Options: `restart_pause_s_min`, `restart_pause_s_max` and `restart_reset_s` for the backoff; `park_after_ends`,
-`park_window_s` and `park_pause_s` for crash-looping.
+Options: `restart_backoff_s_min`, `restart_backoff_s_max` and `restart_reset_s` for the backoff;
+`crash_loop_after_failures`, `crash_loop_window_s` and `crash_loop_probe_after_s` for crash-looping.
 """
 
 import msgspec
@@ -20,7 +20,7 @@ KEEP = "keep"
 
 # Why an agent that should run is not restarted yet.
 BACKING_OFF = "backing_off"
-CRASH_LOOPING = "parked"
+CRASH_LOOPING = "crash_looping"
 PAUSED = "paused"
 YIELDED = "yielded"
 
@@ -32,32 +32,32 @@ REASON_CHARACTERS_MAX = 300
 class RestartHistory(msgspec.Struct, frozen=True):
     """What happened to an agent under one generation of its spec. Instants are seconds of the clock that is given.
 
-    `ends` are the failures inside the crash-loop window, `in_a_row` counts the failures and failed starts that double
-    the backoff, `rest` is why it is or was last held back from a restart, and `reason` explains that to users.
-    Crash-looping or a pause without `rests_until` lasts until a user starts the agent again. `owes_trial`: it was
+    `failures` are those inside the crash-loop window, `consecutive` counts the failures and failed starts that double
+    the backoff, `hold` is why it is or was last held back from a restart, and `reason` explains that to users.
+    Crash-looping or a pause without `hold_until` lasts until a user starts the agent again. `owes_probe_run`: it was
     crash-looping before another hold began, and still needs its probe run. `last_end` identifies the failure counted
     last, so that no caller counts it twice.
     """
 
     generation: int = 0
-    ends: tuple[float, ...] = ()
-    in_a_row: int = 0
-    last_end_at: float | None = None
-    rest: str | None = None
-    rests_until: float | None = None
+    failures: tuple[float, ...] = ()
+    consecutive: int = 0
+    last_failure_at: float | None = None
+    hold: str | None = None
+    hold_until: float | None = None
     reason: str = ""
-    owes_trial: bool = False
-    last_end: str | None = None
+    owes_probe_run: bool = False
+    last_failure_id: str | None = None
 
     @property
     def is_probe_run(self) -> bool:
         """Return whether the next run, or the current one, is the probe run."""
-        return self.rest == CRASH_LOOPING or self.owes_trial
+        return self.hold == CRASH_LOOPING or self.owes_probe_run
 
     @property
     def needs_user(self) -> bool:
         """Return whether the agent is not restarted until a user starts it again."""
-        return self.rest in (CRASH_LOOPING, PAUSED) and self.rests_until is None
+        return self.hold in (CRASH_LOOPING, PAUSED) and self.hold_until is None
 
 
 class RestartStep(msgspec.Struct, frozen=True):
@@ -86,9 +86,9 @@ def decide_step(
         return RestartStep(KEEP, "desired state is stopped")
     history = history_of_generation(history, desired_generation)
     if history.needs_user:
-        return RestartStep(WAIT, f"{history.rest} until a user starts it again: {history.reason}")
-    if history.rests_until is not None and now < history.rests_until:
-        return RestartStep(WAIT, hold_reason(history), history.rests_until)
+        return RestartStep(WAIT, f"{history.hold} until a user starts it again: {history.reason}")
+    if history.hold_until is not None and now < history.hold_until:
+        return RestartStep(WAIT, hold_reason(history), history.hold_until)
     return RestartStep(
         JOIN, "crash-looping; this is the probe run" if history.is_probe_run else "desired state is running"
     )
@@ -96,11 +96,11 @@ def decide_step(
 
 def hold_reason(history: RestartHistory) -> str:
     """Return why the agent is not restarted yet, for users, and what comes next."""
-    if history.rest == CRASH_LOOPING:
+    if history.hold == CRASH_LOOPING:
         return f"crash-looping, one probe run follows: {history.reason}"
-    if history.rest == PAUSED:
+    if history.hold == PAUSED:
         return f"paused: {history.reason}"
-    if history.rest == YIELDED:
+    if history.hold == YIELDED:
         return history.reason
     return f"backing off: {history.reason}"
 
@@ -122,18 +122,22 @@ def record_failure(
         return history
     if history.is_probe_run:
         summary = f"its probe run failed too: {first_line(reason)}"
-        return msgspec.structs.replace(history, last_end_at=now, rest=CRASH_LOOPING, rests_until=None, reason=summary)
-    ends = (*(at for at in history.ends if now - at < limits.park_window_s), now)
-    in_a_row = count_consecutive(history, now, limits) + 1
-    counted = msgspec.structs.replace(history, ends=ends, in_a_row=in_a_row, last_end_at=now)
-    if len(ends) >= limits.park_after_ends:
-        summary = f"{format_failures(len(ends))} within {limits.park_window_s:g} s, the last: {first_line(reason)}"
         return msgspec.structs.replace(
-            counted, rest=CRASH_LOOPING, rests_until=now + limits.park_pause_s, reason=summary
+            history, last_failure_at=now, hold=CRASH_LOOPING, hold_until=None, reason=summary
         )
-    summary = f"{format_failures(in_a_row)}{' in a row, the last' if in_a_row > 1 else ''}: {first_line(reason)}"
-    until = now + backoff_s(in_a_row, fraction, limits)
-    return msgspec.structs.replace(counted, rest=BACKING_OFF, rests_until=until, reason=summary)
+    ends = (*(at for at in history.failures if now - at < limits.crash_loop_window_s), now)
+    consecutive = count_consecutive(history, now, limits) + 1
+    counted = msgspec.structs.replace(history, failures=ends, consecutive=consecutive, last_failure_at=now)
+    if len(ends) >= limits.crash_loop_after_failures:
+        summary = (
+            f"{format_failures(len(ends))} within {limits.crash_loop_window_s:g} s, the last: {first_line(reason)}"
+        )
+        return msgspec.structs.replace(
+            counted, hold=CRASH_LOOPING, hold_until=now + limits.crash_loop_probe_after_s, reason=summary
+        )
+    summary = f"{format_failures(consecutive)}{' in a row, the last' if consecutive > 1 else ''}: {first_line(reason)}"
+    until = now + backoff_s(consecutive, fraction, limits)
+    return msgspec.structs.replace(counted, hold=BACKING_OFF, hold_until=until, reason=summary)
 
 
 def record_failed_start(
@@ -146,15 +150,15 @@ def record_failed_start(
     history = history_of_generation(history, generation)
     if history.needs_user:
         return history
-    in_a_row = count_consecutive(history, now, limits) + 1
+    consecutive = count_consecutive(history, now, limits) + 1
     return msgspec.structs.replace(
         history,
-        in_a_row=in_a_row,
-        last_end_at=now,
-        rest=BACKING_OFF,
-        rests_until=now + backoff_s(in_a_row, fraction, limits),
+        consecutive=consecutive,
+        last_failure_at=now,
+        hold=BACKING_OFF,
+        hold_until=now + backoff_s(consecutive, fraction, limits),
         reason=f"could not start: {first_line(reason)}",
-        owes_trial=history.is_probe_run,
+        owes_probe_run=history.is_probe_run,
     )
 
 
@@ -166,7 +170,7 @@ def record_success(history: RestartHistory, generation: int) -> RestartHistory:
     history = history_of_generation(history, generation)
     if history.is_probe_run:
         return RestartHistory(generation=generation)
-    return RestartHistory(generation=generation, ends=history.ends)
+    return RestartHistory(generation=generation, failures=history.failures)
 
 
 def record_pause(
@@ -181,10 +185,10 @@ def record_pause(
         return history
     return msgspec.structs.replace(
         history,
-        rest=PAUSED,
-        rests_until=None if until is None else max(until, now),
+        hold=PAUSED,
+        hold_until=None if until is None else max(until, now),
         reason=first_line(reason),
-        owes_trial=history.is_probe_run,
+        owes_probe_run=history.is_probe_run,
     )
 
 
@@ -199,10 +203,10 @@ def record_yield(history: RestartHistory, generation: int, now: float, limits: L
         return history
     return msgspec.structs.replace(
         history,
-        rest=YIELDED,
-        rests_until=now + limits.daemon_heartbeat_interval_s,
+        hold=YIELDED,
+        hold_until=now + limits.daemon_heartbeat_interval_s,
         reason="another agent has the role; this one joins again when the role is vacant",
-        owes_trial=history.is_probe_run,
+        owes_probe_run=history.is_probe_run,
     )
 
 
@@ -211,18 +215,18 @@ def count_consecutive(history: RestartHistory, now: float, limits: Limits) -> in
 
     None do if the last one was at least `restart_reset_s` ago.
     """
-    is_well = history.last_end_at is None or now - history.last_end_at >= limits.restart_reset_s
-    return 0 if is_well else history.in_a_row
+    is_well = history.last_failure_at is None or now - history.last_failure_at >= limits.restart_reset_s
+    return 0 if is_well else history.consecutive
 
 
-def backoff_s(in_a_row: int, fraction: float, limits: Limits) -> float:
+def backoff_s(consecutive: int, fraction: float, limits: Limits) -> float:
     """Return the seconds to back off, by exponential backoff with full jitter.
 
     They lie between the shortest pause and one that doubles with each failure in a row, up to the longest.
     """
-    doubled = limits.restart_pause_s_min * 2.0 ** min(in_a_row, DOUBLINGS_MAX)
-    ceiling = min(limits.restart_pause_s_max, doubled)
-    return limits.restart_pause_s_min + (ceiling - limits.restart_pause_s_min) * fraction
+    doubled = limits.restart_backoff_s_min * 2.0 ** min(consecutive, DOUBLINGS_MAX)
+    ceiling = min(limits.restart_backoff_s_max, doubled)
+    return limits.restart_backoff_s_min + (ceiling - limits.restart_backoff_s_min) * fraction
 
 
 def format_failures(count: int) -> str:

@@ -9,14 +9,14 @@ STOPPED = "stopped"
 
 # Why an agent is not restarted, as its daemon reports it: a failure; too many failures; its harness cannot work yet.
 BACKING_OFF = "backing_off"
-CRASH_LOOPING = "parked"
+CRASH_LOOPING = "crash_looping"
 PAUSED = "paused"
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A persistent place in a room, with its agent spec.
 
-    The spec is desired state and not a command; `generation` rises with each change of it. `rests_as`, `rests_until`
+    The spec is desired state and not a command; `generation` rises with each change of it. `hold`, `hold_until`
     and `last_exit` are its daemon's last report about its agent under that generation: why and until when it is not
     restarted, and how it last ended. One that crash-loops or is paused without an end needs a user. A role that was
     removed from its room (`removed_at`) is kept, so that its epoch goes on rising if it is added again.
@@ -34,12 +34,12 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     desired: str = RUNNING
     desired_by: str | None = None
     desired_reason: str | None = None
-    wished_at: str | None = None
+    configured_at: str | None = None
     generation: int = 0
     epoch: int = 0
     last_seen_at: str | None = None
-    rests_as: str | None = None
-    rests_until: str | None = None
+    hold: str | None = None
+    hold_until: str | None = None
     last_exit: str | None = None
     removed_at: str | None = None
 
@@ -51,7 +51,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs_user(self) -> bool:
         """Return whether its agent is not restarted until a user acts."""
-        return self.rests_as in (CRASH_LOOPING, PAUSED) and self.rests_until is None
+        return self.hold in (CRASH_LOOPING, PAUSED) and self.hold_until is None
 
     @property
     def is_drained(self) -> bool:

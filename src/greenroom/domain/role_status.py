@@ -29,7 +29,7 @@ class RoleObservation(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a role at one moment, which is `now`. `role_path` is the role as users write it: ROOM/ROLE.
 
     `machine` is the one that its agent spec names; `previous_machine` is the one that its participant still runs on
-    although the spec names another. `on_trial`: its daemon runs it although it is crash-looping (a probe run).
+    although the spec names another. `is_probe_run`: its daemon runs it although it is crash-looping (a probe run).
     `starts_until` and `stops_until` are when a start or a stop should be complete at the latest.
     """
 
@@ -67,10 +67,10 @@ def decide_present_status(role: roles.Role, signs: RoleObservation) -> RoleStatu
         return transient_status(
             STOPPING, reason, signs.stops_until, "the agent there should have stopped by now", signs
         )
-    on_trial = f"probe run after crash-looping: {role.last_exit}" if signs.is_probe_run else None
+    is_probe_run = f"probe run after crash-looping: {role.last_exit}" if signs.is_probe_run else None
     if signs.working:
-        return RoleStatus(WORKING, on_trial)
-    return RoleStatus(WAITING, signs.waits_for or on_trial, signs.waits_until)
+        return RoleStatus(WORKING, is_probe_run)
+    return RoleStatus(WAITING, signs.waits_for or is_probe_run, signs.waits_until)
 
 
 def decide_absent_status(role: roles.Role, signs: RoleObservation) -> RoleStatus:
@@ -81,15 +81,15 @@ def decide_absent_status(role: roles.Role, signs: RoleObservation) -> RoleStatus
         return RoleStatus(VACANT, "no agent is present; a user runs this agent")
     if signs.machine is None:
         return RoleStatus(VACANT, "no machine is set for this agent")
-    if role.rests_as is not None and role.needs_user:
-        return RoleStatus(role.rests_as, restart_advice(role, signs.role_path))
+    if role.hold is not None and role.needs_user:
+        return RoleStatus(role.hold, restart_advice(role, signs.role_path))
     if not signs.machine_connected:
         return RoleStatus(OFFLINE, f"machine {signs.machine} is not connected")
-    if role.rests_as is not None and role.rests_until is not None and role.rests_until > signs.now:
-        return RoleStatus(role.rests_as, role.last_exit, role.rests_until)
+    if role.hold is not None and role.hold_until is not None and role.hold_until > signs.now:
+        return RoleStatus(role.hold, role.last_exit, role.hold_until)
     if signs.machine_silent:
         return silent_machine_status(signs.machine)
-    action = "start a probe run" if role.rests_as == roles.CRASH_LOOPING else "start the agent"
+    action = "start a probe run" if role.hold == roles.CRASH_LOOPING else "start the agent"
     reason = f"machine {signs.machine} is about to {action}"
     return transient_status(STARTING, reason, signs.starts_until, "it should have started by now", signs)
 

@@ -123,7 +123,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     attempt: int = 0
     claimed_by: str | None = None
-    deaths: int = 0
+    failures: int = 0
     text: str
     created_at: str
     acknowledged_at: str | None = None
@@ -211,8 +211,8 @@ def decide_release(
     It goes to `pending`, or to `quarantined` after too many failures. A failed probe run of a crash-looping agent does
     not count against the task.
     """
-    failures = task.deaths + (is_failure(cause, machine_connected) and not is_probe_run)
-    if failures >= failures_max and failures > task.deaths:
+    failures = task.failures + (is_failure(cause, machine_connected) and not is_probe_run)
+    if failures >= failures_max and failures > task.failures:
         return next_state(task.status, "quarantine"), failures
     return next_state(task.status, "release"), failures
 

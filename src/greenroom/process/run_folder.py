@@ -16,6 +16,9 @@ Kind = TypeVar("Kind")
 
 STREAMS = ("stdout", "stderr")
 
+FORMER_SHIM_FILE = "wrapper.json"
+"""What `shim.json` was called in versions before store schema 4, whose runs may still be adopted."""
+
 
 class ExitRecord(msgspec.Struct, frozen=True):
     """What the shim recorded at the end. `refused` is the keyword for why the command was never started."""
@@ -30,7 +33,7 @@ def prepare_folder(folder: Path, command: Sequence[str], stdin: bytes) -> None:
     if any("\0" in word for word in command):
         raise ValueError("a word of it contains U+0000, which no command can take")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in ("wrapper.json", "command.json", "exit.json"):
+    for name in ("shim.json", FORMER_SHIM_FILE, "command.json", "exit.json"):
         (folder / name).unlink(missing_ok=True)
     for name in STREAMS:
         for _, path in stream_files(folder / name):
@@ -38,7 +41,7 @@ def prepare_folder(folder: Path, command: Sequence[str], stdin: bytes) -> None:
     for name, content in (
         ("command", b"\0".join(map(os.fsencode, command))),
         ("stdin", stdin),
-        ("wrapper.log", b""),
+        ("shim.log", b""),
     ):
         path = folder / name
         path.unlink(missing_ok=True)
@@ -48,7 +51,7 @@ def prepare_folder(folder: Path, command: Sequence[str], stdin: bytes) -> None:
 
 def read_shim(folder: Path) -> ProcessIdentity | None:
     """The shim of the command; None if it was never started, or is not recorded."""
-    return _read(folder / "wrapper.json", ProcessIdentity)
+    return _read(folder / "shim.json", ProcessIdentity) or _read(folder / FORMER_SHIM_FILE, ProcessIdentity)
 
 
 def read_command(folder: Path) -> ProcessIdentity | None:

@@ -22,7 +22,7 @@ RETRY_MS = 250
 LOOK_MS = 50
 KILL_ROUNDS_MAX = 100
 EXIT = "exit.json"
-PROGRAM = "wrapper.pyc"
+PROGRAM = "shim.pyc"
 FOLDER_REMOVED = (errno.ENOENT, errno.ENOTDIR)
 """Errors that mean that the folder was removed: then nothing more has to be written to it."""
 
@@ -221,7 +221,7 @@ def check_directory(directory: str) -> None:
 def record_and_open(folder: str, bytes_max: int) -> list[StreamCopier]:
     """Record this process, and create the files of the streams. Raises Refused."""
     try:
-        write_atomically(folder, "wrapper.json", encode_identity(os.getpid()))
+        write_atomically(folder, "shim.json", encode_identity(os.getpid()))
         return [StreamCopier(f"{folder}/{name}", bytes_max) for name in ("stdout", "stderr")]
     except OSError as error:
         raise NotStarted("disk", error.errno, "") from error

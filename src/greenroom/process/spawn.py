@@ -86,7 +86,7 @@ def start_shim(
     try:
         run_folder.prepare_folder(folder, command, stdin)
         (folder / shim.PROGRAM).write_bytes(SHIM_PROGRAM)
-        with open(folder / "wrapper.log", "ab") as log:
+        with open(folder / "shim.log", "ab") as log:
             leader = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(folder.absolute() / shim.PROGRAM), *arguments],
                 cwd=cwd,
@@ -147,7 +147,7 @@ def await_start(
         raise start_error(command, cwd, f"the shim did not start it within {START_S_MAX:g} s")
     keyword, _, rest = os.fsdecode(received).rstrip("\n").rpartition("\n")[2].partition(" ")
     number, _, detail = rest.partition(" ")
-    log = folder / "wrapper.log"
+    log = folder / "shim.log"
     if keyword == BEGUN:
         return
     if keyword == "moved":

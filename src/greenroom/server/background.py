@@ -3,7 +3,7 @@
 The sweep runs on the event loop that answers heartbeats. If that loop stalls, heartbeats wait unread, and the sweep
 comes late too. A sweep that comes more than a tenth of a lease late extends all leases instead of ending any.
 
-Settings: `sweep_interval_s` (seconds between rounds), `healer_late_s` (seconds after which a loop is reported late).
+Settings: `sweep_interval_s` (seconds between rounds), `loop_late_after_s` (seconds after which a loop is late).
 Metrics: `greenroom_sweeps_total`, `greenroom_sweep_seconds_total`, `greenroom_sweep_last_seconds`,
 `greenroom_transitions_total`, and those of `loop`.
 Limit: events that come faster than the feed keeps them are not counted.
@@ -32,9 +32,9 @@ class BackgroundLoops:
 
     def __init__(self, world: ServiceContext, broadcast: Broadcast, closing: Flag, counters: Counters) -> None:
         limits, clock = world.limits, world.clock
-        self.sweep: Final = LoopHealth(SWEEP, limits.sweep_interval_s, clock, limits.healer_late_s)
-        self.feed: Final = LoopHealth(FEED, limits.sweep_interval_s, clock, limits.healer_late_s)
-        self.record: Final = LoopHealth(RECORD, limits.sweep_interval_s, clock, limits.healer_late_s)
+        self.sweep: Final = LoopHealth(SWEEP, limits.sweep_interval_s, clock, limits.loop_late_after_s)
+        self.feed: Final = LoopHealth(FEED, limits.sweep_interval_s, clock, limits.loop_late_after_s)
+        self.record: Final = LoopHealth(RECORD, limits.sweep_interval_s, clock, limits.loop_late_after_s)
         self._world = world
         self._broadcast = broadcast
         self._closing = closing

@@ -6,7 +6,7 @@ change in between is missed. It ends at the latest when the server stops or the 
 Neither uvicorn nor Litestar cancels the handler of a client that has disconnected. So each poll watches its connection
 (`watch_disconnect`), and a claim checks it before it assigns a task.
 
-Settings: `claim_wait_max_s`, `wishes_wait_max_s`. Metric: `greenroom_waits`.
+Settings: `claim_wait_max_s`, `assignments_wait_max_s`. Metric: `greenroom_waits`.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ async def wait_for_task(server: ServerContext, request: Request[ClaimBody]) -> C
 async def wait_for_assignments(server: ServerContext, request: Request[None]) -> Assignments:
     """Return a machine's assignments, waiting up to the query's `wait_s` seconds for another version than `after`."""
     limits, known_version = server.world.limits, request.query.after
-    wait_s = 0.0 if known_version is None else min(request.query.wait_s, limits.wishes_wait_max_s)
+    wait_s = 0.0 if known_version is None else min(request.query.wait_s, limits.assignments_wait_max_s)
     watching, timer = server.subscribe(notifications.assignments_key(request.machine)), server.timer(wait_s)
     with watching as woken, timer as timeout, count_long_poll(server), watch_disconnect(request.raw) as disconnected:
         while True:

@@ -45,7 +45,7 @@ def accept_reports(
             f"Machine {machine.name} has a newer incarnation.", "Stop this daemon: a newer one runs this machine."
         )
     accepted = 0
-    for report in request.facts:
+    for report in request.reports:
         if machines.record_report(tx, machine.id, report.id):
             accepted += accept_report(world, tx, caller, machine, report)
     return ReportsReply(status="ok", accepted=accepted)
@@ -86,8 +86,8 @@ def accept_report(
 def fill_defaults(role: Role, participant: Participant | None, report: AgentReport) -> AgentReport:
     """The report with defaults for absent fields: the newest participant of a crash-looping role is its probe run."""
     is_newest = participant is not None and participant.status != CLOSED and participant.epoch == role.epoch
-    probe = (role.rests_as == CRASH_LOOPING and is_newest) if report.trial is None else report.trial
-    return msgspec.structs.replace(report, intended=bool(report.intended), trial=probe)
+    probe = (role.hold == CRASH_LOOPING and is_newest) if report.probe is None else report.probe
+    return msgspec.structs.replace(report, intended=bool(report.intended), probe=probe)
 
 
 def should_run_on(room: Room, role: Role, machine: Machine) -> bool:
@@ -108,7 +108,7 @@ def apply_restart_hold(
 ) -> None:
     """Set or clear the restart hold of a role.
 
-    `had_ended`: the participant had ended before this report. Then an `exited` does not replace the `parked` or
+    `had_ended`: the participant had ended before this report. Then an `exited` does not replace the `crash_looping` or
     `paused` hold that it led to.
     """
     role = rooms.get_role(tx, room.id, report.role)
@@ -119,13 +119,13 @@ def apply_restart_hold(
             tx, room, role, report.kind, until, get_first_line(report) or role.last_exit or report.kind
         )
     elif report.kind == "exited" and not report.intended:
-        if report.trial:
-            # The `parked` report that follows has the reason for which the role waits for a user.
-            restart_holds.set_hold(tx, room, role, CRASH_LOOPING, until or role.rests_until, describe_exit(report))
-        elif not (had_ended and role.rests_as in HOLD_KINDS):
-            latest = format_instant(parse_instant(tx.now.instant) + world.limits.restart_pause_s_max)
+        if report.probe:
+            # The `crash_looping` report that follows has the reason for which the role waits for a user.
+            restart_holds.set_hold(tx, room, role, CRASH_LOOPING, until or role.hold_until, describe_exit(report))
+        elif not (had_ended and role.hold in HOLD_KINDS):
+            latest = format_instant(parse_instant(tx.now.instant) + world.limits.restart_backoff_s_max)
             restart_holds.set_hold(tx, room, role, BACKING_OFF, until or latest, describe_exit(report))
-    elif report.kind == "unparked" and role.rests_as == CRASH_LOOPING:
+    elif report.kind == "recovered" and role.hold == CRASH_LOOPING:
         restart_holds.clear_hold(tx, room, role, "the probe run succeeded")
 
 
@@ -138,7 +138,7 @@ def release_attempt(world: ServiceContext, tx: Transaction, role: Role, report: 
         # To find the fault a user needs the command's last output, which is in the detail.
         cause = describe_exit(report) if report.intended else report.detail or describe_exit(report)
         task_transitions.release(
-            world, tx, task, STOPPED if report.intended else EXITED, cause, is_probe=bool(report.trial)
+            world, tx, task, STOPPED if report.intended else EXITED, cause, is_probe=bool(report.probe)
         )
 
 
@@ -154,7 +154,7 @@ def end_participant(
     if participant is not None and participant.status != CLOSED and participant.epoch >= role.epoch:
         cause = describe_exit(report)
         participant_transitions.close_participant(
-            world, tx, participant, end_cause, cause, release_as=end_cause, is_probe=bool(report.trial)
+            world, tx, participant, end_cause, cause, release_as=end_cause, is_probe=bool(report.probe)
         )
 
 

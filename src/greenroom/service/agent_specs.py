@@ -40,7 +40,7 @@ def list_assignments(world: ServiceContext, reader: Reader, caller: Principal, m
                 task_timeout_s=role.task_timeout_s,
             )
             assignments.append(assignment)
-    return Assignments(version=machine.wishes_version, wishes=tuple(assignments))
+    return Assignments(version=machine.assignments_version, assignments=tuple(assignments))
 
 
 def raise_assignments_version(world: ServiceContext, tx: Transaction, machine_id: str) -> None:
@@ -48,13 +48,13 @@ def raise_assignments_version(world: ServiceContext, tx: Transaction, machine_id
     machine = machines.get(tx, machine_id)
     if machine is None:
         return
-    version = machine.wishes_version + 1
-    machines.save(tx, machine, msgspec.structs.replace(machine, wishes_version=version))
+    version = machine.assignments_version + 1
+    machines.save(tx, machine, msgspec.structs.replace(machine, assignments_version=version))
 
     def notify() -> None:
         lease = world.leases.machines.get(machine_id)
         if lease is not None:
-            lease.wishes_version = version
+            lease.assignments_version = version
         world.notifications.notify(assignments_key(machine_id))
 
     tx.on_commit(notify)

@@ -31,7 +31,7 @@ def raise_alert(tx: Transaction, key: str, text: str, room: str | None = None, s
     alert = Alert(key=key, room=room, text=text, subjects=subjects, raised_at=tx.now.instant)
     if alerts.add(tx, alert):
         data = {"key": key, "text": text, "count": len(subjects)}
-        tx.record_event(room_stream(room) if room else SERVER_STREAM, "attention.raised", key, data)
+        tx.record_event(room_stream(room) if room else SERVER_STREAM, "alert.raised", key, data)
 
 
 def resolve_alert(tx: Transaction, key: str, cause: str) -> None:
@@ -39,7 +39,7 @@ def resolve_alert(tx: Transaction, key: str, cause: str) -> None:
     alert = alerts.get(tx, key)
     if alert is not None and alerts.remove(tx, key):
         data = {"key": key, "text": alert.text}
-        tx.record_event(room_stream(alert.room) if alert.room else SERVER_STREAM, "attention.resolved", cause, data)
+        tx.record_event(room_stream(alert.room) if alert.room else SERVER_STREAM, "alert.resolved", cause, data)
 
 
 def record_silence(world: ServiceContext, sender: str) -> None:

@@ -83,13 +83,13 @@ class ServiceContext:
         """Read the clocks, outside of a transaction."""
         return now(self.clock)
 
-    def get_lease_length_s(self, sitting: Participant) -> float:
+    def get_lease_length_s(self, participant: Participant) -> float:
         """The length of a participant's lease in seconds: that of its machine, or by the kind of its own lease."""
-        if sitting.machine is not None:
+        if participant.machine is not None:
             return self.limits.daemon_heartbeat_ttl_s
-        if sitting.lease == DETACHED:
+        if participant.lease == DETACHED:
             return self.limits.task_acknowledged_timeout_s
-        return self.limits.work_lease_s if sitting.lease == WORK else self.limits.heartbeat_ttl_s
+        return self.limits.work_lease_s if participant.lease == WORK else self.limits.heartbeat_ttl_s
 
     @property
     def should_spread_retries(self) -> bool:

@@ -34,7 +34,7 @@ def run_once(
         status, body = mutation()
         idempotency_keys.add(tx, caller.subject, route, key, digest, status, body.decode())
         return status, body
-    authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_kept_s)
+    authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_grace_s)
     known_digest, status, text, _ = kept
     if known_digest != digest:
         raise Unusable(

@@ -77,9 +77,9 @@ def renew_machine(
         status=OK,
         daemon_connected=True,
         next_in_s=world.draw_machine_heartbeat_interval_s(),
-        wishes_version=lease.wishes_version,
+        assignments_version=lease.assignments_version,
         agents=tuple(verdicts),
-        crowded=world.should_spread_retries,
+        spread_retries=world.should_spread_retries,
     )
 
 
@@ -106,7 +106,7 @@ def process_heartbeat(
             status=SUPERSEDED,
             daemon_connected=machine.daemon_connected,
             next_in_s=world.draw_machine_heartbeat_interval_s(),
-            wishes_version=machine.wishes_version,
+            assignments_version=machine.assignments_version,
         )
     if request.leaving:
         return disconnect_leaving(world, tx, machine)
@@ -135,9 +135,9 @@ def process_heartbeat(
         status=OK,
         daemon_connected=True,
         next_in_s=world.draw_machine_heartbeat_interval_s(),
-        wishes_version=machine.wishes_version,
+        assignments_version=machine.assignments_version,
         agents=tuple(restore_held_agent(world, tx, caller, machine, agent) for agent in request.agents),
-        crowded=world.should_spread_retries,
+        spread_retries=world.should_spread_retries,
     )
 
 
@@ -150,7 +150,7 @@ def disconnect_leaving(world: ServiceContext, tx: Transaction, machine: Machine)
         status=OK,
         daemon_connected=False,
         next_in_s=world.draw_machine_heartbeat_interval_s(),
-        wishes_version=machine.wishes_version,
+        assignments_version=machine.assignments_version,
     )
 
 
@@ -161,9 +161,9 @@ def disconnect_machine(
     machines.save(tx, machine, msgspec.structs.replace(machine, daemon_connected=False, last_seen_at=seen_at))
     data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "daemon_connected": False}
     tx.record_event(machine_stream(machine.id), "machine.disconnected", cause, data)
-    for sitting in stored_participants.list_present_on_machine(tx, machine.id):
+    for participant in stored_participants.list_present_on_machine(tx, machine.id):
         participant_transitions.expire_participant(
-            world, tx, sitting, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant
+            world, tx, participant, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant
         )
     tx.on_commit(partial(world.leases.drop_machine, machine.id))
 
@@ -199,15 +199,17 @@ def restore_held_agent(
 def end_missing_participants(world: ServiceContext, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
     """End the machine's participants that a newly started daemon does not hold: their processes no longer run."""
     held_keys = {(agent.room, agent.role, agent.connection_id) for agent in held}
-    for sitting in stored_participants.list_open_on_machine(tx, machine.id):
-        room = stored.get(tx, sitting.room)
-        role = stored.get_role(tx, sitting.room, sitting.role)
+    for participant in stored_participants.list_open_on_machine(tx, machine.id):
+        room = stored.get(tx, participant.room)
+        role = stored.get_role(tx, participant.room, participant.role)
         if room is None or role is None:
             continue  # Its room or role was deleted; only late results are still accepted for it.
-        if not held_keys & {(room_key, sitting.role, sitting.connection_id) for room_key in (room.id, room.name)}:
+        if not held_keys & {
+            (room_key, participant.role, participant.connection_id) for room_key in (room.id, room.name)
+        }:
             cause = f"the daemon of machine {machine.name} was restarted without it"
             participant_transitions.close_participant(
-                world, tx, sitting, "exited", cause, release_as="exited", is_probe=role.rests_as == CRASH_LOOPING
+                world, tx, participant, "exited", cause, release_as="exited", is_probe=role.hold == CRASH_LOOPING
             )
 
 
@@ -218,7 +220,11 @@ def grant_machine_lease(world: ServiceContext, machine: Machine) -> None:
     same = before if before is not None and before.connection == machine.incarnation else None
     length_s = world.limits.daemon_heartbeat_ttl_s
     lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
-    lease.wishes_version, lease.last_heartbeat_at, lease.seen_at = machine.wishes_version, now.monotonic, now.instant
+    lease.assignments_version, lease.last_heartbeat_at, lease.seen_at = (
+        machine.assignments_version,
+        now.monotonic,
+        now.instant,
+    )
     lease.connected_at = same.connected_at if same is not None else now.instant
     world.leases.grant_machine(machine.id, lease)
     alerts.clear_silence(world, machine.id)
@@ -253,12 +259,12 @@ def stop_watching(world: ServiceContext, machine: str) -> None:
 
 
 def resolve_overdue_clone_alerts(world: ServiceContext, now: float) -> None:
-    """Resolve the alerts of machines whose older daemon has been silent for `clone_told_s` seconds."""
+    """Resolve the alerts of machines whose older daemon has been silent for `duplicate_machine_alert_s` seconds."""
     clones = world.sweep.older_daemon_seen_at
     for machine, heard_at in list(clones.items()):
-        if now - heard_at >= world.limits.clone_told_s:
+        if now - heard_at >= world.limits.duplicate_machine_alert_s:
             clones[machine] = now  # If the write fails, it is retried after the same time.
-            cause = f"no heartbeat of an older daemon for {world.limits.clone_told_s:g} s"
+            cause = f"no heartbeat of an older daemon for {world.limits.duplicate_machine_alert_s:g} s"
             world.store.write(partial(resolve_clone_alert, world, machine=machine, cause=cause))
 
 

@@ -46,7 +46,7 @@ def register(
             daemon_connected=False,
             harnesses=tuple(request.harnesses),
             labels=request.labels,
-            wishes_version=1,
+            assignments_version=1,
             created_at=tx.now.instant,
         )
         machines.add(tx, machine)
@@ -97,8 +97,10 @@ def delete(world: ServiceContext, tx: Transaction, caller: Principal, machine_id
         )
     lease = world.leases.machines.get(machine.id)
     seen_at = lease.seen_at if lease is not None and lease.seen_at else tx.now.instant
-    for sitting in participants.list_present_on_machine(tx, machine.id):
-        participant_transitions.expire_participant(world, tx, sitting, f"machine {machine.name} was deleted", seen_at)
+    for participant in participants.list_present_on_machine(tx, machine.id):
+        participant_transitions.expire_participant(
+            world, tx, participant, f"machine {machine.name} was deleted", seen_at
+        )
     machine_heartbeats.resolve_clone_alert(world, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
     retention.schedule_deletion(tx, machine_stream(machine.id))

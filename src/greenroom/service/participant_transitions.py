@@ -139,14 +139,14 @@ def request_heartbeat(world: ServiceContext, tx: Transaction, held: Task) -> Non
         request_daemon_heartbeat(world, tx, holder)
 
 
-def request_daemon_heartbeat(world: ServiceContext, tx: Transaction, sitting: Participant) -> None:
+def request_daemon_heartbeat(world: ServiceContext, tx: Transaction, participant: Participant) -> None:
     """Make the daemon of a participant send a heartbeat at once.
 
     A daemon long-polls its assignments, and sends a heartbeat when they change. An agent that beats for itself does so
     often while it works.
     """
-    if sitting.machine is not None:
-        agent_specs.raise_assignments_version(world, tx, sitting.machine)
+    if participant.machine is not None:
+        agent_specs.raise_assignments_version(world, tx, participant.machine)
 
 
 def set_lease_kind(world: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
@@ -209,9 +209,9 @@ def start_release_timer(world: ServiceContext, task: str) -> None:
     world.leases.timers[task] = sweep_policy.task_release_at(world.clock.monotonic(), world.limits)
 
 
-def record_last_seen(tx: Transaction, sitting: Participant, at: str) -> None:
+def record_last_seen(tx: Transaction, participant: Participant, at: str) -> None:
     """Save on the role when its last participant, which is gone now, was seen."""
-    role = rooms.get_role(tx, sitting.room, sitting.role)
+    role = rooms.get_role(tx, participant.room, participant.role)
     assert role is not None
     rooms.save_role(tx, role, msgspec.structs.replace(role, last_seen_at=at))
     if role.needs_user:
@@ -225,12 +225,12 @@ def update_hold_alert_of(tx: Transaction, role: Role, cause: str) -> None:
     restart_holds.update_hold_alert(tx, room, role, cause)
 
 
-def record_participant(tx: Transaction, type: str, cause: str, sitting: Participant) -> None:
+def record_participant(tx: Transaction, type: str, cause: str, participant: Participant) -> None:
     """Record the event of a participant."""
     data = {
-        "role": sitting.role,
-        "connection_id": sitting.connection_id,
-        "epoch": sitting.epoch,
-        "machine": sitting.machine,
+        "role": participant.role,
+        "connection_id": participant.connection_id,
+        "epoch": participant.epoch,
+        "machine": participant.machine,
     }
-    tx.record_event(room_stream(sitting.room), type, cause, data)
+    tx.record_event(room_stream(participant.room), type, cause, data)

@@ -69,7 +69,7 @@ def join(
         epoch=present.epoch,
         ready_until=get_ready_until(world, tx, present),
         next_in_s=world.draw_heartbeat_interval_s(),
-        crowded=world.should_spread_retries,
+        spread_retries=world.should_spread_retries,
         task=TaskRef(held[0].id, held[0].attempt) if held else None,
     )
 
@@ -102,7 +102,7 @@ def renew_participant(
         next_in_s=world.draw_heartbeat_interval_s(),
         task=task,
         notes=notes,
-        crowded=world.should_spread_retries,
+        spread_retries=world.should_spread_retries,
     )
 
 

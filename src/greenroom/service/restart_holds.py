@@ -17,12 +17,12 @@ from greenroom.service.state.lease_table import role_key
 from greenroom.store import participants, rooms
 from greenroom.store.transaction import Transaction
 
-NO_HOLD: Final[dict[str, str | None]] = {"rests_as": None, "rests_until": None, "last_exit": None}
+NO_HOLD: Final[dict[str, str | None]] = {"hold": None, "hold_until": None, "last_exit": None}
 
 
-def set_hold(tx: Transaction, room: Room, role: Role, rests_as: str, until: str | None, why: str) -> None:
+def set_hold(tx: Transaction, room: Room, role: Role, hold: str, until: str | None, why: str) -> None:
     """Set a restart hold until an instant; without one, a crash-looping or paused agent waits for a user."""
-    save_hold(tx, room, role, {"rests_as": rests_as, "rests_until": until, "last_exit": why}, why)
+    save_hold(tx, room, role, {"hold": hold, "hold_until": until, "last_exit": why}, why)
 
 
 def clear_hold(tx: Transaction, room: Room, role: Role, cause: str) -> None:
@@ -33,7 +33,7 @@ def clear_hold(tx: Transaction, room: Room, role: Role, cause: str) -> None:
 def record_success(tx: Transaction, room: Room, held: Task) -> None:
     """Clear the hold of a crash-looping role whose agent completed a task: its daemon's probe run succeeded."""
     role = rooms.get_role(tx, held.room, held.target_role)
-    if role is None or role.rests_as != CRASH_LOOPING or held.claimed_by is None:
+    if role is None or role.hold != CRASH_LOOPING or held.claimed_by is None:
         return
     holder = participants.get(tx, held.room, held.target_role, held.claimed_by)
     if holder is not None and holder.machine is not None:
@@ -53,18 +53,18 @@ def hold_after_join(role: Role, by_daemon: bool) -> Role:
 
     Crash-looping stays set during the probe run. A join by a user's own agent clears nothing.
     """
-    on_trial = role.rests_as == CRASH_LOOPING
-    return msgspec.structs.replace(role, **NO_HOLD) if by_daemon and not on_trial else role
+    is_probe_run = role.hold == CRASH_LOOPING
+    return msgspec.structs.replace(role, **NO_HOLD) if by_daemon and not is_probe_run else role
 
 
 def update_hold_alert(tx: Transaction, room: Room, role: Role, cause: str) -> None:
     """Raise the alert that a role's agent needs a user, if it does; otherwise resolve it, with the cause."""
     should_run = room.status == OPEN and role.removed_at is None and role.is_run_by_daemon and role.desired == RUNNING
     needs_user = should_run and role.needs_user and participants.get_present(tx, room.id, role.name) is None
-    for rests_as in (CRASH_LOOPING, PAUSED):
-        key = f"{rests_as}:{role_key(room.id, role.name)}"
-        if needs_user and role.rests_as == rests_as:
+    for hold in (CRASH_LOOPING, PAUSED):
+        key = f"{hold}:{role_key(room.id, role.name)}"
+        if needs_user and role.hold == hold:
             role_path = f"{room.name}/{role.name}"
-            alerts.raise_alert(tx, key, f"{role_path} is {rests_as}: {restart_advice(role, role_path)}.", room.id)
+            alerts.raise_alert(tx, key, f"{role_path} is {hold}: {restart_advice(role, role_path)}.", room.id)
         else:
             alerts.resolve_alert(tx, key, cause)

@@ -3,8 +3,8 @@
 The sweep drives it. A round runs every step of STEPS until that has nothing left to delete. Progress is found in the
 store, so a restarted server continues.
 
-Options: `retention_interval_s`, `retention_rows_max`, `events_kept_s`, `events_kept_max`, `sittings_kept_s`,
-`facts_kept_s`, `incarnations_kept_s`, `idempotency_kept_s`.
+Options: `retention_interval_s`, `retention_rows_max`, `events_kept_s`, `events_kept_max`, `participants_kept_s`,
+`reports_kept_s`, `incarnations_kept_s`, `idempotency_kept_s`.
 Limits: a batch begins with few rows and grows as long as it stays fast; under a full writer queue a round pauses until
 the next sweep; a step that fails is skipped until the next round.
 """
@@ -132,16 +132,16 @@ def trim_long_streams(world: ServiceContext, tx: Transaction, limit: int) -> int
 
 
 def delete_old_participants(world: ServiceContext, tx: Transaction, limit: int) -> int:
-    """Delete participants that ended longer than `sittings_kept_s` ago."""
+    """Delete participants that ended longer than `participants_kept_s` ago."""
     state = world.retention
-    before = instant_before(tx, world.limits.sittings_kept_s)
+    before = instant_before(tx, world.limits.participants_kept_s)
     count, state.after_participant = retention.delete_unneeded_participants(tx, before, state.after_participant, limit)
     return count
 
 
 def delete_old_reports(world: ServiceContext, tx: Transaction, limit: int) -> int:
-    """Delete the ids of reports that were accepted longer than `facts_kept_s` ago."""
-    return retention.delete_reports(tx, instant_before(tx, world.limits.facts_kept_s), limit)
+    """Delete the ids of reports that were accepted longer than `reports_kept_s` ago."""
+    return retention.delete_reports(tx, instant_before(tx, world.limits.reports_kept_s), limit)
 
 
 def delete_old_incarnations(world: ServiceContext, tx: Transaction, limit: int) -> int:
@@ -160,11 +160,11 @@ def instant_before(tx: Transaction, seconds: float) -> str:
 
 
 STEPS: dict[str, Step] = {
-    "answers": delete_old_answers,
+    "idempotency_keys": delete_old_answers,
     "events": delete_old_events,
     "long streams": trim_long_streams,
-    "sittings": delete_old_participants,
-    "facts": delete_old_reports,
+    "participants": delete_old_participants,
+    "reports": delete_old_reports,
     "incarnations": delete_old_incarnations,
     "deleted": delete_remains,
 }

@@ -101,7 +101,7 @@ def save_new_generation(
     updated = msgspec.structs.replace(
         updated,
         generation=role.generation + 1,
-        wished_at=tx.now.instant,
+        configured_at=tx.now.instant,
         **restart_holds.NO_HOLD,
     )
     stored.save_role(tx, role, updated)
@@ -126,7 +126,7 @@ def record_agent_spec(tx: Transaction, caller: Principal, room: Room, role: Role
         "generation": role.generation,
         "by": role.desired_by,
     }
-    tx.record_event(room_stream(room.id), "role.wished", reason or caller.subject, data)
+    tx.record_event(room_stream(room.id), "agent.configured", reason or caller.subject, data)
 
 
 def get_role_view(world: ServiceContext, tx: Transaction, role: Role) -> RoleView:

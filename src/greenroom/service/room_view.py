@@ -19,7 +19,7 @@ from greenroom.wire.replies import ParticipantView, RoleView, RoomView
 
 def build_room_view(world: ServiceContext, reader: Reader, room: Room) -> RoomView:
     """The view of a room: its roles with their status, the present participants, and the open tasks."""
-    present = {sitting.role: sitting for sitting in participants.list_present_in_room(reader, room.id)}
+    present = {participant.role: participant for participant in participants.list_present_in_room(reader, room.id)}
     open_tasks = tasks.list_open_in_room(reader, room.id, world.limits.page_max)
     # A client chooses its connection_id freely: only together with the role does it identify a participant.
     working = {(task.target_role, task.claimed_by) for task in tasks.list_held_in_room(reader, room.id)}
@@ -28,13 +28,13 @@ def build_room_view(world: ServiceContext, reader: Reader, room: Room) -> RoomVi
     views = []
     participant_views = []
     for role in roles:
-        sitting = present.get(role.name)
+        participant = present.get(role.name)
         machine = machines_by_id.get(role.machine) if role.machine else None
-        is_working = sitting is not None and (role.name, sitting.connection_id) in working
-        status = build_role_status(world, effective_spec(room, role), sitting, machine, is_working)
-        views.append(build_role_view(world, role, sitting, status))
-        if sitting is not None:
-            participant_views.append(build_participant_view(world, sitting, status.status))
+        is_working = participant is not None and (role.name, participant.connection_id) in working
+        status = build_role_status(world, effective_spec(room, role), participant, machine, is_working)
+        views.append(build_role_view(world, role, participant, status))
+        if participant is not None:
+            participant_views.append(build_participant_view(world, participant, status.status))
     return RoomView(
         id=room.id,
         name=room.name,
@@ -53,27 +53,29 @@ def effective_spec(room: Room, role: Role) -> Role:
     """The role with its effective agent spec: in a closed room every agent is desired to be stopped."""
     if room.status == OPEN:
         return role
-    return msgspec.structs.replace(role, desired=STOPPED, desired_reason="the room is closed", wished_at=room.closed_at)
+    return msgspec.structs.replace(
+        role, desired=STOPPED, desired_reason="the room is closed", configured_at=room.closed_at
+    )
 
 
 def build_role_status(
-    world: ServiceContext, role: Role, sitting: Participant | None, machine: Machine | None, working: bool
+    world: ServiceContext, role: Role, participant: Participant | None, machine: Machine | None, working: bool
 ) -> statuses.RoleStatus:
     """The status of a role, from its stored state and the lease table."""
     cached_room = world.room_cache.find(role.room)
     waits_for, waits_until = takeovers.describe_hold(world, role.room, role.name)
-    participant_machine = sitting.machine if sitting is not None else None
+    participant_machine = participant.machine if participant is not None else None
     assigned_machine = role.machine if role.is_run_by_daemon else None
     signs = statuses.RoleObservation(
         role_path=f"{cached_room.name if cached_room is not None else role.room}/{role.name}",
         now=world.now().instant,
-        present=sitting is not None,
+        present=participant is not None,
         working=working,
-        is_probe_run=participant_machine is not None and role.rests_as == CRASH_LOOPING,
+        is_probe_run=participant_machine is not None and role.hold == CRASH_LOOPING,
         machine=machine.name if machine is not None else role.machine,
         previous_machine=participant_machine if participant_machine != assigned_machine else None,
         machine_connected=machine is not None and machine.daemon_connected,
-        machine_silent=missed_heartbeat(world, participant_machine if sitting is not None else assigned_machine),
+        machine_silent=missed_heartbeat(world, participant_machine if participant is not None else assigned_machine),
         starts_until=start_deadline(world, role),
         stops_until=stop_deadline(world, role) if participant_machine is not None else None,
         waits_for=waits_for,
@@ -89,13 +91,13 @@ def start_deadline(world: ServiceContext, role: Role) -> str | None:
     was seen.
     """
     lease = world.leases.machines.get(role.machine or "")
-    since = (role.wished_at, lease.connected_at if lease is not None else None, role.rests_until, role.last_seen_at)
+    since = (role.configured_at, lease.connected_at if lease is not None else None, role.hold_until, role.last_seen_at)
     return add_seconds(max(filter(None, since), default=None), world.limits.start_timeout_s)
 
 
 def stop_deadline(world: ServiceContext, role: Role) -> str | None:
     """When a daemon should have stopped its agent: it learns of the spec with its next heartbeat at the latest."""
-    return add_seconds(role.wished_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
+    return add_seconds(role.configured_at, world.limits.daemon_heartbeat_interval_s + world.limits.stop_grace_s)
 
 
 def add_seconds(instant: str | None, seconds: float) -> str | None:
@@ -113,7 +115,7 @@ def missed_heartbeat(world: ServiceContext, machine: str | None) -> bool:
 
 
 def build_role_view(
-    world: ServiceContext, role: Role, sitting: Participant | None, status: statuses.RoleStatus
+    world: ServiceContext, role: Role, participant: Participant | None, status: statuses.RoleStatus
 ) -> RoleView:
     """The view of a role. `last_seen_at` of a present participant is that of its last heartbeat."""
     return RoleView(
@@ -131,17 +133,17 @@ def build_role_view(
         task_timeout_s=role.task_timeout_s,
         desired_by=role.desired_by,
         desired_reason=role.desired_reason,
-        wished_at=role.wished_at,
-        last_seen_at=get_last_seen(world, role, sitting),
+        configured_at=role.configured_at,
+        last_seen_at=get_last_seen(world, role, participant),
     )
 
 
-def get_last_seen(world: ServiceContext, role: Role, sitting: Participant | None) -> str | None:
+def get_last_seen(world: ServiceContext, role: Role, participant: Participant | None) -> str | None:
     """When a participant of the role was last seen, from memory or else from the store."""
-    if sitting is None:
+    if participant is None:
         return role.last_seen_at
-    if sitting.machine is not None:
-        lease = world.leases.machines.get(sitting.machine)
+    if participant.machine is not None:
+        lease = world.leases.machines.get(participant.machine)
         return lease.seen_at if lease is not None else role.last_seen_at
     own_lease = world.leases.participants.get(role_key(role.room, role.name))
     if own_lease is None:
@@ -150,17 +152,17 @@ def get_last_seen(world: ServiceContext, role: Role, sitting: Participant | None
     return format_instant(world.clock.wall() - max(0.0, world.clock.monotonic() - beaten_at))
 
 
-def build_participant_view(world: ServiceContext, sitting: Participant, status: str) -> ParticipantView:
+def build_participant_view(world: ServiceContext, participant: Participant, status: str) -> ParticipantView:
     """The view of a present participant; `ready_until` is when its lease ends without another heartbeat."""
-    own_lease = world.leases.participants.get(role_key(sitting.room, sitting.role))
-    lease = own_lease if sitting.machine is None else world.leases.machines.get(sitting.machine)
+    own_lease = world.leases.participants.get(role_key(participant.room, participant.role))
+    lease = own_lease if participant.machine is None else world.leases.machines.get(participant.machine)
     left_s = lease.deadline - world.clock.monotonic() if lease is not None else None
     return ParticipantView(
-        role=sitting.role,
-        connection_id=sitting.connection_id,
-        epoch=sitting.epoch,
+        role=participant.role,
+        connection_id=participant.connection_id,
+        epoch=participant.epoch,
         status=status,
         ready_until=format_instant(world.clock.wall() + left_s) if left_s is not None else None,
-        machine=sitting.machine,
-        joined_at=sitting.joined_at,
+        machine=participant.machine,
+        joined_at=participant.joined_at,
     )

@@ -99,8 +99,8 @@ def delete(world: ServiceContext, tx: Transaction, caller: Principal, room_name:
             f"Close it first (`greenroom room close {room.name}`), which checks that it has no open task.",
         )
     cause = f"room {room.name} was deleted"
-    for sitting in participants.list_present_in_room(tx, room.id):
-        participant_transitions.close_participant(world, tx, sitting, "left", cause, release_as="left")
+    for participant in participants.list_present_in_room(tx, room.id):
+        participant_transitions.close_participant(world, tx, participant, "left", cause, release_as="left")
     for alert in stored_alerts.list_in_room(tx, room.id):
         alerts.resolve_alert(tx, alert.key, cause)
     roles = rooms.list_roles(tx, room.id)

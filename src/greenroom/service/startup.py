@@ -37,7 +37,7 @@ def start_context(store: Store, clock: Clock, entropy: Entropy, limits: Limits) 
         limits=limits,
         store=store,
         room_cache=RoomCache(),
-        leases=LeaseTable(limits.sweep_interval_s, limits.sittings_remembered_max),
+        leases=LeaseTable(limits.sweep_interval_s, limits.participants_remembered_max),
         event_buffer=EventBuffer(limits.feed_events_kept, store.read(event_log.get_last_pos)),
         notifications=Notifications(),
         tokens=TokenSigner(secret),
@@ -67,16 +67,16 @@ def restore_state(world: ServiceContext, reader: Reader) -> None:
     alerts.restore_mass_silence(world, reader)
     now = world.clock.monotonic()
     holders = {(task.room, task.target_role, task.claimed_by): task for task in tasks.list_all_held(reader)}
-    for sitting in participants.list_newest_closed(reader, world.limits.sittings_remembered_max):
-        world.leases.record_closed(role_key(sitting.room, sitting.role), sitting.connection_id)
-    for sitting in participants.list_all_present(reader):
-        key = role_key(sitting.room, sitting.role)
-        length_s = world.get_lease_length_s(sitting)
-        world.leases.grant(key, sitting.connection_id, length_s, sitting.machine, now)
-        held = holders.pop((sitting.room, sitting.role, sitting.connection_id), None)
+    for participant in participants.list_newest_closed(reader, world.limits.participants_remembered_max):
+        world.leases.record_closed(role_key(participant.room, participant.role), participant.connection_id)
+    for participant in participants.list_all_present(reader):
+        key = role_key(participant.room, participant.role)
+        length_s = world.get_lease_length_s(participant)
+        world.leases.grant(key, participant.connection_id, length_s, participant.machine, now)
+        held = holders.pop((participant.room, participant.role, participant.connection_id), None)
         if held is not None:
             ref = TaskRef(held.id, held.attempt)
-            world.leases.set_task(key, sitting.connection_id, ref, task_notes.list_for_holder(reader, held))
+            world.leases.set_task(key, participant.connection_id, ref, task_notes.list_for_holder(reader, held))
     for task in holders.values():
         world.leases.timers[task.id] = now + world.limits.task_lost_after_s
     for machine in machines.list_all(reader):
@@ -84,7 +84,7 @@ def restore_state(world: ServiceContext, reader: Reader) -> None:
             lease = MachineLease(
                 machine.incarnation, world.limits.daemon_heartbeat_ttl_s, now + world.limits.daemon_heartbeat_ttl_s
             )
-            lease.wishes_version, lease.last_heartbeat_at = machine.wishes_version, now
+            lease.assignments_version, lease.last_heartbeat_at = machine.assignments_version, now
             lease.seen_at, lease.connected_at = machine.last_seen_at or "", world.now().instant
             world.leases.grant_machine(machine.id, lease)
     takeovers.restore_holds(world, reader)

@@ -127,15 +127,15 @@ def expire_participant_lease(world: ServiceContext, tx: Transaction, key: str) -
         return
     tx.on_rollback(partial(world.leases.unmark, lease))
     room, _, role = key.partition("/")
-    sitting = participants.get(tx, room, role, lease.connection)
-    if sitting is None or sitting.status != PRESENT:
+    participant = participants.get(tx, room, role, lease.connection)
+    if participant is None or participant.status != PRESENT:
         tx.on_commit(partial(world.leases.revoke, key, lease.connection))
         return
     silent_s = tx.now.monotonic - (lease.deadline - lease.length_s)
     reason = "no heartbeat" if lease.machine is None else "not named by its machine's daemon"
     seen_at = format_instant(parse_instant(tx.now.instant) - silent_s)
     participant_transitions.expire_participant(
-        world, tx, sitting, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at
+        world, tx, participant, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at
     )
     if lease.machine is None:
         tx.on_commit(partial(alerts.record_silence, world, key))

@@ -82,7 +82,7 @@ def retry(world: ServiceContext, tx: Transaction, caller: Principal, task_id: st
         task,
         "retry",
         task_transitions.get_opening_state(tx, room),
-        deaths=0,
+        failures=0,
         handoffs=0,
         reason=None,
         released_cause=None,

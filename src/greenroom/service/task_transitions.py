@@ -39,9 +39,9 @@ ALERT_PREFIXES = {QUARANTINED: "quarantined", PENDING_REVIEW: "review"}
 """The states that only a user can end, with the prefix of the key of their alert."""
 
 
-def list_held(reader: Reader, sitting: Participant) -> list[Task]:
+def list_held(reader: Reader, participant: Participant) -> list[Task]:
     """The tasks that a participant holds: one or none."""
-    held = tasks.get_held_by(reader, sitting.room, sitting.role, sitting.connection_id)
+    held = tasks.get_held_by(reader, participant.room, participant.role, participant.connection_id)
     return [held] if held is not None else []
 
 
@@ -200,17 +200,17 @@ def release(
     `kind` is the kind of end (EXITED, LOST, ...); `cause` is the text for users.
     """
     assert held.claimed_by is not None
-    status, deaths = decide_release(held, kind, machine_connected, world.limits.task_deaths_max, is_probe)
+    status, failures = decide_release(held, kind, machine_connected, world.limits.task_failures_max, is_probe)
     is_quarantined = status == QUARANTINED
     after = apply_move(
         tx,
         held,
         "quarantine" if is_quarantined else "release",
-        deaths=deaths,
+        failures=failures,
         claimed_by=None,
         released_cause=kind,
         released_at=tx.now.instant,
-        reason=f"{deaths} attempts failed: {cause}" if is_quarantined else held.reason,
+        reason=f"{failures} attempts failed: {cause}" if is_quarantined else held.reason,
     )
     record_task(tx, "task.quarantined" if is_quarantined else "task.released", cause, after)
     clear_task_after_commit(world, tx, held)
@@ -281,6 +281,6 @@ def record_task(tx: Transaction, type: str, cause: str, task: Task, **more: obje
         "status": task.status,
         "attempt": task.attempt,
         "connection_id": task.claimed_by or task.last_holder,
-        "deaths": task.deaths,
+        "failures": task.failures,
     }
     tx.record_event(room_stream(task.room), type, cause, data | more)

@@ -46,7 +46,7 @@ def claim(
         held = task_transitions.claim(world, tx, pending, request.connection_id, caller.subject)
         if held is None:
             raise not_present_error(SUPERSEDED, role)
-    if request.hand_over and participant.lease == BEAT:
+    if request.detached and participant.lease == BEAT:
         participant_transitions.set_lease_kind(world, tx, room.id, role.name, request.connection_id, DETACHED)
     values: dict[str, Any] = msgspec.structs.asdict(task_results.with_details(tx, held))
     return ClaimedTask(**values, token=world.tokens.make_attempt_token(held))
@@ -101,7 +101,7 @@ def submit_result(
     task, role = authorization.get_workable_task(tx, caller, task_id, request.connection_id, request.attempt)
     holds_task = authorization.holds_or_may_resume(tx, task, role, request.connection_id, request.attempt)
     if not holds_task:
-        authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_kept_s)
+        authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_grace_s)
     validation.check_text(world, "text", text)
     connection_id, attempt = request.connection_id, request.attempt
     if task_results.is_accepted_attempt(tx, task, connection_id, attempt):
@@ -137,7 +137,7 @@ def decline(world: ServiceContext, tx: Transaction, caller: Principal, task_id: 
     task, _ = authorization.get_workable_task(tx, caller, task_id, request.connection_id, request.attempt)
     holder = (task.last_holder, task.attempt)
     if (task.status, task.reason) == (QUARANTINED, reason) and holder == (request.connection_id, request.attempt):
-        authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_kept_s)
+        authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_grace_s)
         return task_results.with_details(tx, task)
     held = get_held_task(world, tx, caller, task_id, request, "quarantine")
     quarantined = task_transitions.apply_move(

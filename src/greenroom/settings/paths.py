@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = "greenroom"
+FORMER_CONNECTIONS = "sittings"
+"""What the folder of connection files was called in versions before store schema 4."""
 UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -56,7 +58,7 @@ def machine(data_dir: Path) -> Path:
 
 def restart_state(data_dir: Path) -> Path:
     """The restart state of this machine's agents, for the next daemon."""
-    return data_dir / "histories.json"
+    return data_dir / "restart_state.json"
 
 
 def database(data_dir: Path) -> Path:
@@ -72,9 +74,9 @@ def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: in
     return claims(data_dir, url, room, role) / f"{task}.{attempt}.json"
 
 
-def participants(data_dir: Path, url: str, room: str, role: str) -> Path:
+def connections(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of the files by which the next `wait-for-task` of a role goes on as the same participant."""
-    return data_dir / "sittings" / server_folder_name(url) / room / role
+    return data_dir / "connections" / server_folder_name(url) / room / role
 
 
 def runs(data_dir: Path) -> Path:

@@ -20,7 +20,7 @@ class AlertColumns(TypedColumns):
     raised_at: Named[str] = Column(TEXT)
 
 
-alerts = Table("attentions", metadata, AlertColumns, **STRICT)
+alerts = Table("alerts", metadata, AlertColumns, **STRICT)
 
 FIELDS = Alert.__struct_fields__
 _alert = select(*(alerts.c[name] for name in FIELDS))

@@ -23,7 +23,7 @@ class IdempotencyKeyColumns(TypedColumns):
     at: Named[str] = Column(TEXT)
 
 
-idempotency_keys = Table("answers", metadata, IdempotencyKeyColumns, Index(None, "at"), **STRICT)
+idempotency_keys = Table("idempotency_keys", metadata, IdempotencyKeyColumns, Index(None, "at"), **STRICT)
 
 _by_key = (
     idempotency_keys.c.subject == bindparam("subject"),

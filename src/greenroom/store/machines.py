@@ -21,7 +21,7 @@ class MachineColumns(TypedColumns):
     daemon_connected: Named[int] = Column(INTEGER)
     harnesses: Named[str] = Column(TEXT)
     labels: Named[str] = Column(TEXT)
-    wishes_version: Named[int] = Column(INTEGER)
+    assignments_version: Named[int] = Column(INTEGER)
     incarnation: Named[str | None] = Column(TEXT, nullable=True)
     incarnation_epoch: Named[int] = Column(INTEGER)
     last_seen_at: Named[str | None] = Column(TEXT, nullable=True)
@@ -47,7 +47,7 @@ class ReportColumns(TypedColumns):
 
 machines = Table("machines", metadata, MachineColumns, **STRICT)
 incarnations = Table("incarnations", metadata, IncarnationColumns, Index(None, "at"), **STRICT)
-reports = Table("facts", metadata, ReportColumns, Index(None, "at"), **STRICT)
+reports = Table("reports", metadata, ReportColumns, Index(None, "at"), **STRICT)
 
 FIELDS = Machine.__struct_fields__
 CHANGES = tuple(name for name in FIELDS if name not in ("id", "created_at"))
@@ -161,6 +161,6 @@ def add_incarnation(tx: Transaction, machine: str, incarnation: str, epoch: int)
     tx.execute_deferred(ADD_INCARNATION, machine=machine, incarnation=incarnation, epoch=epoch, at=tx.now.instant)
 
 
-def record_report(tx: Transaction, machine: str, fact: str) -> bool:
+def record_report(tx: Transaction, machine: str, report: str) -> bool:
     """Record the id of a report; False when it was recorded before."""
-    return tx.execute(ADD_REPORT, machine=machine, id=fact, at=tx.now.instant) == 1
+    return tx.execute(ADD_REPORT, machine=machine, id=report, at=tx.now.instant) == 1

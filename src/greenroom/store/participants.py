@@ -25,24 +25,24 @@ class ParticipantColumns(TypedColumns):
 
 
 participants = Table(
-    "sittings",
+    "participants",
     metadata,
     ParticipantColumns,
     CheckConstraint(f"status IN ('{PRESENT}', '{ABSENT}', '{CLOSED}')", name="status"),
-    CheckConstraint("lease IN ('beat', 'handed', 'work')", name="lease"),
+    CheckConstraint("lease IN ('beat', 'detached', 'work')", name="lease"),
     **STRICT,
 )
-Index("ix_sittings_epoch", participants.c.room, participants.c.role, participants.c.epoch, unique=True)
+Index("ix_participants_epoch", participants.c.room, participants.c.role, participants.c.epoch, unique=True)
 Index(
-    "ix_sittings_present",
+    "ix_participants_present",
     participants.c.room,
     participants.c.role,
     unique=True,
     sqlite_where=participants.c.status == PRESENT,
     postgresql_where=participants.c.status == PRESENT,
 )
-Index("ix_sittings_machine", participants.c.machine, participants.c.status)
-Index("ix_sittings_ended", participants.c.ended_at, participants.c.room, participants.c.role, participants.c.epoch)
+Index("ix_participants_machine", participants.c.machine, participants.c.status)
+Index("ix_participants_ended", participants.c.ended_at, participants.c.room, participants.c.role, participants.c.epoch)
 
 FIELDS = Participant.__struct_fields__
 CHANGES = ("status", "lease", "machine", "ended_at", "end_cause")

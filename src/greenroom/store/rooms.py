@@ -41,7 +41,7 @@ class RoomColumns(TypedColumns):
 
 
 class RoleColumns(TypedColumns):
-    """`rests_as`, `rests_until` and `last_exit` are the daemon's last report of an agent that it does not run now.
+    """`hold`, `hold_until` and `last_exit` are the daemon's last report of an agent that it does not run now.
 
     A role with `removed_at` was removed from its room. Its row stays to keep its numbers, in case it is added again.
     """
@@ -58,12 +58,12 @@ class RoleColumns(TypedColumns):
     desired: Named[str] = Column(TEXT)
     desired_by: Named[str | None] = Column(TEXT, nullable=True)
     desired_reason: Named[str | None] = Column(TEXT, nullable=True)
-    wished_at: Named[str | None] = Column(TEXT, nullable=True)
+    configured_at: Named[str | None] = Column(TEXT, nullable=True)
     generation: Named[int] = Column(INTEGER)
     epoch: Named[int] = Column(INTEGER)
     last_seen_at: Named[str | None] = Column(TEXT, nullable=True)
-    rests_as: Named[str | None] = Column(TEXT, nullable=True)
-    rests_until: Named[str | None] = Column(TEXT, nullable=True)
+    hold: Named[str | None] = Column(TEXT, nullable=True)
+    hold_until: Named[str | None] = Column(TEXT, nullable=True)
     last_exit: Named[str | None] = Column(TEXT, nullable=True)
     removed_at: Named[str | None] = Column(TEXT, nullable=True)
 
@@ -77,7 +77,7 @@ roles = Table(
     RoleColumns,
     CheckConstraint("kind IN ('remote', 'custom')", name="kind"),
     CheckConstraint("desired IN ('running', 'stopped')", name="desired"),
-    CheckConstraint("rests_as IN ('backing_off', 'parked', 'paused')", name="rests_as"),
+    CheckConstraint("hold IN ('backing_off', 'crash_looping', 'paused')", name="hold"),
     **STRICT,
 )
 Index("ix_roles_machine", roles.c.machine)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The number of the newest revision in `migrations/`. An older store is upgraded, a newer one is refused."""
 
 TEXT: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")

@@ -15,7 +15,7 @@ class SecretColumns(TypedColumns):
     value: Named[str] = Column(TEXT)
 
 
-secrets = Table("keys", metadata, SecretColumns, **STRICT)
+secrets = Table("secrets", metadata, SecretColumns, **STRICT)
 
 ADD = Statement(
     upsert(secrets)

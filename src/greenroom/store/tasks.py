@@ -47,7 +47,7 @@ class TaskColumns(TypedColumns):
     status: Named[str] = Column(TEXT)
     attempt: Named[int] = Column(INTEGER)
     claimed_by: Named[str | None] = Column(TEXT, nullable=True)
-    deaths: Named[int] = Column(INTEGER)
+    failures: Named[int] = Column(INTEGER)
     text: Named[str] = Column(TEXT)
     created_at: Named[str] = Column(TEXT)
     acknowledged_at: Named[str | None] = Column(TEXT, nullable=True)
@@ -86,7 +86,7 @@ CHANGES = (
     "status",
     "attempt",
     "claimed_by",
-    "deaths",
+    "failures",
     "acknowledged_at",
     "started_at",
     "completed_at",

@@ -71,7 +71,7 @@ class Writer:
         self._batch_max = batch_max
         self.publish = publish
         self._deliver = deliver
-        self._on_death = on_failure
+        self._on_failure = on_failure
         self._queue: deque[Job[Any]] = deque()
         self._queue_changed = threading.Condition()
         self._refusal: str | None = "The store's writer has not been started."
@@ -168,7 +168,7 @@ class Writer:
         except BaseException:
             logger.critical("thread failed: writer", exc_info=True)
             self._fail_jobs(jobs)
-            self._on_death("writer")
+            self._on_failure("writer")
 
     def _next_jobs(self) -> list[Job[Any]]:
         """Wait for mutations and take up to `batch_max` of them. Empty when the writer closes and all are written."""

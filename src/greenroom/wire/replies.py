@@ -16,7 +16,7 @@ class TaskRef(msgspec.Struct, frozen=True):
 class JoinReply(msgspec.Struct, frozen=True, kw_only=True):
     """`room` is the room's id, which stays valid when the room is renamed.
 
-    `crowded` asks for longer pauses before retries: so many clients beat that they would otherwise return all at once.
+    `spread_retries` asks for longer pauses before retries: so many clients beat that they would return all at once.
     """
 
     status: str
@@ -25,7 +25,7 @@ class JoinReply(msgspec.Struct, frozen=True, kw_only=True):
     ready_until: str | None
     next_in_s: float
     task: TaskRef | None
-    crowded: bool = False
+    spread_retries: bool = False
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class HeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
     next_in_s: float
     task: TaskRef | None = None
     notes: tuple[str, ...] = ()
-    crowded: bool = False
+    spread_retries: bool = False
 
 
 class LeaveReply(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     task_timeout_s: float | None = None
     desired_by: str | None
     desired_reason: str | None
-    wished_at: str | None = None
+    configured_at: str | None = None
     last_seen_at: str | None
 
 
@@ -127,9 +127,9 @@ class MachineHeartbeatReply(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     daemon_connected: bool
     next_in_s: float
-    wishes_version: int
+    assignments_version: int
     agents: tuple[AgentVerdict, ...] = ()
-    crowded: bool = False
+    spread_retries: bool = False
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +153,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):
     version: int
-    wishes: tuple[Assignment, ...]
+    assignments: tuple[Assignment, ...]
 
 
 class ReportsReply(msgspec.Struct, frozen=True, kw_only=True):

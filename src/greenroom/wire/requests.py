@@ -85,7 +85,7 @@ class ClaimBody(Strict, frozen=True):
     role: Name
     connection_id: ConnectionId
     wait_s: Seconds = 0.0
-    hand_over: bool = False
+    detached: bool = False
 
 
 class AttemptRef(Strict, frozen=True):
@@ -199,13 +199,13 @@ class MachineHeartbeat(Lenient, frozen=True):
 class AgentReport(Lenient, frozen=True):
     """A daemon's report of what happened to an agent. `until` is when an agent that is not restarted may be restarted.
 
-    `trial`: it was the probe run of a crash-looping role, and its failure does not count against its task; if left out,
+    `probe`: it was the probe run of a crash-looping role, and its failure does not count against its task; if left out,
     the server takes it to be one if the role is crash-looping. `generation` is that of the agent spec at the time: a
     report on an earlier generation does not describe the role any more.
     """
 
     id: ConnectionId
-    kind: Literal["started", "exited", "parked", "paused", "unparked"]
+    kind: Literal["started", "exited", "crash_looping", "paused", "recovered"]
     room: Annotated[str, Meta(max_length=128, pattern=NO_NUL)]
     role: Annotated[str, Meta(max_length=64, pattern=NO_NUL)]
     connection_id: ConnectionId
@@ -214,7 +214,7 @@ class AgentReport(Lenient, frozen=True):
     code: Integer | None = None
     signal: Integer | None = None
     intended: bool | None = False
-    trial: bool | None = None
+    probe: bool | None = None
     generation: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
     at: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
     until: Annotated[str, Meta(max_length=40, pattern=NO_NUL)] | None = None
@@ -223,4 +223,4 @@ class AgentReport(Lenient, frozen=True):
 
 class ReportBatch(Lenient, frozen=True):
     incarnation: ConnectionId
-    facts: Annotated[list[AgentReport], Meta(max_length=REPORTS_PER_POST_MAX)]
+    reports: Annotated[list[AgentReport], Meta(max_length=REPORTS_PER_POST_MAX)]

@@ -44,7 +44,7 @@ def each_attempt_has_one_result(observed: Observation) -> Iterator[str]:
 def numbers_only_rise(observed: Observation) -> Iterator[str]:
     """I4: epochs, generations, attempts and the log's numbers only rise; streams and a task's attempts have no gap."""
     last: dict[tuple[str, ...], int] = {}
-    named = {"participant.joined": "epoch", "role.wished": "generation", "task.claimed": "attempt"}
+    named = {"participant.joined": "epoch", "agent.configured": "generation", "task.claimed": "attempt"}
     for event in observed.events:
         numbered = [("pos",), ("seq", event["stream"])]
         numbers = [event["pos"], event["seq"]]
@@ -170,9 +170,9 @@ def takeovers_were_requested(observed: Observation) -> Iterator[str]:
     configured_at: dict[tuple[str, str], int] = {}
     joined_at: dict[tuple[str, str], int] = {}
     superseded_at: dict[tuple[str, str], int] = {}
-    for event in observed.of("role.wished", "participant.superseded", "participant.joined"):
+    for event in observed.of("agent.configured", "participant.superseded", "participant.joined"):
         role = role_of(event)
-        if event["type"] == "role.wished":
+        if event["type"] == "agent.configured":
             configured_at[role] = event["pos"]
         elif event["type"] == "participant.superseded":
             superseded_at[role] = event["pos"]
@@ -187,9 +187,9 @@ def restarts_stay_in_budget(observed: Observation) -> Iterator[str]:
     """I11: no run of a role begins before its backoff is over, and a window has no more failures than the budget."""
     failed_at: dict[tuple[str, str], list[float]] = {}
     held_until: dict[tuple[str, str], float] = {}
-    for event in observed.of("agent.exited", "agent.started", "role.wished"):
+    for event in observed.of("agent.exited", "agent.started", "agent.configured"):
         role = role_of(event)
-        if event["type"] == "role.wished":  # a new spec resets the budget
+        if event["type"] == "agent.configured":  # a new spec resets the budget
             failed_at.pop(role, None), held_until.pop(role, None)
         elif event["type"] == "agent.started":
             early_s = held_until.get(role, 0.0) - seconds(event["data"]["at"])

@@ -108,7 +108,7 @@ def moved(observed: Observation, pos: int, second: float) -> Observation:
 
 def superseded(by: str | None, is_requested: bool = False) -> Observation:
     """A participant of a machine, or a user (None), supersedes the present one."""
-    observed = with_event(unchanged(), 40, "role.wished", generation=1) if is_requested else unchanged()
+    observed = with_event(unchanged(), 40, "agent.configured", generation=1) if is_requested else unchanged()
     observed = with_event(observed, 41, "participant.superseded", machine="m0", epoch=2)
     return with_event(observed, 41, "participant.joined", connection_id="conn-3", machine=by, epoch=3)
 

@@ -23,10 +23,10 @@ PAUSE_S = 4.0
 @pytest.fixture
 def durations() -> Mapping[str, str]:
     return DURATIONS | {
-        "GREENROOM_PARK_AFTER_ENDS": str(FAILURES),
-        "GREENROOM_PARK_WINDOW_S": str(WINDOW_S),
-        "GREENROOM_PARK_PAUSE_S": str(PAUSE_S),
-        "GREENROOM_TASK_DEATHS_MAX": str(FAILURES),
+        "GREENROOM_CRASH_LOOP_AFTER_FAILURES": str(FAILURES),
+        "GREENROOM_CRASH_LOOP_WINDOW_S": str(WINDOW_S),
+        "GREENROOM_CRASH_LOOP_PROBE_AFTER_S": str(PAUSE_S),
+        "GREENROOM_TASK_FAILURES_MAX": str(FAILURES),
     }
 
 
@@ -39,7 +39,7 @@ def test_failing_agent_crash_loops_and_recovers(build_fleet: BuildFleet) -> None
     good = fleet.send("r0", "for:0.2")
     fleet.installation.wait_for_task(hopeless, "quarantined")
     probe_run = fleet.diaries.wait_for(good)
-    [crash_loop] = fleet.events_of("agent.parked", role="r0")
+    [crash_loop] = fleet.events_of("agent.crash_looping", role="r0")
     crash_looping_at, until = seconds(crash_loop["data"]["at"]), seconds(crash_loop["data"]["until"])
     assert until - crash_looping_at <= PAUSE_S
     assert probe_run.began_at >= until - ROUNDING_S, "a crash-looping role runs nothing"
@@ -48,8 +48,10 @@ def test_failing_agent_crash_loops_and_recovers(build_fleet: BuildFleet) -> None
     )
     assert {"r0": [1], "r1": [1]} == fleet.finish("done")
     fleet.installation.wait_for_status("r0", "waiting")
-    wait_until(lambda: fleet.installation.api.count("agent.unparked", role="r0"), "the recovery is reported")
-    assert [1, 1] == [fleet.installation.api.count(kind, role="r0") for kind in ("agent.parked", "agent.unparked")]
+    wait_until(lambda: fleet.installation.api.count("agent.recovered", role="r0"), "the recovery is reported")
+    assert [1, 1] == [
+        fleet.installation.api.count(kind, role="r0") for kind in ("agent.crash_looping", "agent.recovered")
+    ]
     assert [neighbour] == [
         run._replace(last_at=neighbour.last_at, end=None) for run in fleet.diaries.runs(neighbour.task)
     ]

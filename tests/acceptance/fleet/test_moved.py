@@ -39,7 +39,7 @@ def test_move_from_running_machine_and_back(fleet: MachineFleet) -> None:
     assert not is_alive(new_run.pid)
     accepted = fleet.finish("done")
     assert [[third_run.attempt], [1], [1], [1]] == [accepted[role] for role in fleet.roles]
-    assert 0 == fleet.installation.task(old_run.task)["deaths"]
+    assert 0 == fleet.installation.task(old_run.task)["failures"]
     fleet.check()
 
 

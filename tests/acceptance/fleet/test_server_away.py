@@ -83,7 +83,9 @@ class TestTenMinutes:
     @pytest.fixture
     def durations(self) -> Mapping[str, str]:
         """The defaults, except for how often an agent of a test may fail."""
-        return {name: DURATIONS[name] for name in ("GREENROOM_PARK_AFTER_ENDS", "GREENROOM_TASK_DEATHS_MAX")}
+        return {
+            name: DURATIONS[name] for name in ("GREENROOM_CRASH_LOOP_AFTER_FAILURES", "GREENROOM_TASK_FAILURES_MAX")
+        }
 
     def test_server_away_with_default_durations(self, build_fleet: BuildFleet) -> None:
         fleet = build_fleet()

@@ -39,7 +39,7 @@ def test_takeover_waits_until_run_is_stopped(fleet: MachineFleet) -> None:
     message = ("--task", run.task, "--attempt", "2", f"did {run.task} in attempt 2")
     fleet.installation.run("task-complete", *message)
     assert [2] == fleet.finish("done")[run.role]
-    assert 0 == fleet.installation.task(run.task)["deaths"]
+    assert 0 == fleet.installation.task(run.task)["failures"]
     fleet.check()
 
 
@@ -76,5 +76,5 @@ def test_note_cancellation_and_timeout_reach_the_run(build_fleet: BuildFleet) ->
     fleet.assign("r2", fleet.machines[0])
     fleet.diaries.open_gate("done")
     assert [1] == fleet.finish()["r0"]
-    assert fleet.installation.task(task)["deaths"] >= 1
+    assert fleet.installation.task(task)["failures"] >= 1
     fleet.check()

@@ -61,13 +61,13 @@ async def machine_heartbeat(server: ServerContext, request: Request[MachineHeart
     return reply
 
 
-@calls.custom(HttpMethod.GET, f"{MACHINE}/wishes", None, Assignments, AssignmentsQuery)
+@calls.custom(HttpMethod.GET, f"{MACHINE}/assignments", None, Assignments, AssignmentsQuery)
 async def list_assignments(server: ServerContext, request: Request[None]) -> object:
     """List a machine's assignments, waiting up to `wait_s` seconds for another version than `after`."""
     return await long_poll.wait_for_assignments(server, request)
 
 
-@calls.mutation(HttpMethod.POST, f"{MACHINE}/facts", ReportBatch, ReportsReply)
+@calls.mutation(HttpMethod.POST, f"{MACHINE}/reports", ReportBatch, ReportsReply)
 def post_reports(world: ServiceContext, transaction: Transaction, request: Request[ReportBatch]) -> object:
     """Report what happened to a machine's agents; a report that is sent again is applied once."""
     return agent_reports.accept_reports(world, transaction, request.principal, request.machine, request.body)

@@ -46,7 +46,7 @@ class MachineLease(Lease, gc=False):
     `last_heartbeat_at` (monotonic seconds) and `seen_at` (an instant) are the time of its last heartbeat.
     """
 
-    wishes_version: int = 0
+    assignments_version: int = 0
     last_heartbeat_at: float = 0.0
     seen_at: str = ""
     connected_at: str = ""

@@ -84,4 +84,4 @@ def claim_key(room: str, role: str) -> str:
 
 def assignments_key(machine: str) -> str:
     """The key for daemons: the assignments of the machine changed."""
-    return f"wishes:{machine}"
+    return f"assignments:{machine}"

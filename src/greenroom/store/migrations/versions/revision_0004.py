@@ -1,0 +1,209 @@
+"""Gives tables, columns, stored values, events and kept answers the names of the glossary.
+
+Self-contained: it does not import the current tables.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql, sqlite
+
+revision = "0004"
+down_revision = "0003"
+
+TEXT: Final = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+INTEGER: Final = sa.BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+STRICT: Final[dict[str, Any]] = {"sqlite_strict": True}
+
+EVENTS_READ: Final = 5000
+"""At most so many events are held in memory at once."""
+
+EVENT_TYPES: Final = {
+    "agent.parked": "agent.crash_looping",
+    "agent.unparked": "agent.recovered",
+    "attention.raised": "alert.raised",
+    "attention.resolved": "alert.resolved",
+    "role.wished": "agent.configured",
+}
+FIELDS: Final = {
+    "crowded": "spread_retries",
+    "deaths": "failures",
+    "trial": "probe",
+    "wished_at": "configured_at",
+    "wishes_version": "assignments_version",
+}
+STATUSES: Final = {"parked": "crash_looping", "unparked": "recovered"}
+"""Values of the fields `status` and `kind`."""
+
+ALERT_KEYS: Final = {"parked": "crash_looping", "cloned": "machine_cloned"}
+"""What stands before the colon of an alert's key."""
+
+
+def upgrade() -> None:
+    rename_columns()
+    rename_tables()
+    convert_alerts()
+    convert_events()
+    convert_answers()
+
+
+def rename_columns() -> None:
+    op.execute("ALTER TABLE tasks RENAME COLUMN deaths TO failures")
+    op.execute("ALTER TABLE machines RENAME COLUMN wishes_version TO assignments_version")
+    op.execute("ALTER TABLE roles RENAME COLUMN wished_at TO configured_at")
+    op.execute("ALTER TABLE roles RENAME COLUMN rests_until TO hold_until")
+    op.execute("ALTER TABLE roles RENAME COLUMN rests_as TO hold")
+    with op.batch_alter_table("roles") as roles:
+        roles.drop_constraint("ck_roles_rests_as", type_="check")
+    op.execute("UPDATE roles SET hold = 'crash_looping' WHERE hold = 'parked'")
+    with op.batch_alter_table("roles") as roles:
+        roles.create_check_constraint("ck_roles_hold", "hold IN ('backing_off', 'crash_looping', 'paused')")
+
+
+def texts(*names: str, nullable: bool = False) -> Iterator[sa.Column[str]]:
+    return (sa.Column(name, TEXT, nullable=nullable) for name in names)
+
+
+def integers(*names: str) -> Iterator[sa.Column[int]]:
+    return (sa.Column(name, INTEGER, nullable=False) for name in names)
+
+
+def rename_tables() -> None:
+    """Copy each table into one of the new name: its constraints are named after it."""
+    move(
+        "answers",
+        "idempotency_keys",
+        *texts("subject", "route", "key", "digest"),
+        *integers("status"),
+        *texts("body", "at"),
+        sa.PrimaryKeyConstraint("subject", "route", "key", name="pk_idempotency_keys"),
+    )
+    op.create_index("ix_idempotency_keys_at", "idempotency_keys", ["at"])
+    move(
+        "attentions",
+        "alerts",
+        *texts("key"),
+        *texts("room", nullable=True),
+        *texts("text", "subjects", "raised_at"),
+        sa.PrimaryKeyConstraint("key", name="pk_alerts"),
+    )
+    move("keys", "secrets", *texts("name", "value"), sa.PrimaryKeyConstraint("name", name="pk_secrets"))
+    move("facts", "reports", *texts("machine", "id", "at"), sa.PrimaryKeyConstraint("machine", "id", name="pk_reports"))
+    op.create_index("ix_reports_at", "reports", ["at"])
+    # The value has to be allowed before the rows are copied.
+    with op.batch_alter_table("sittings") as sittings:
+        sittings.drop_constraint("ck_sittings_lease", type_="check")
+    op.execute("UPDATE sittings SET lease = 'detached' WHERE lease = 'handed'")
+    for index in ("epoch", "present", "machine", "ended"):
+        op.drop_index(f"ix_sittings_{index}", "sittings")
+    move(
+        "sittings",
+        "participants",
+        *texts("room", "role", "connection_id"),
+        *integers("epoch"),
+        *texts("status", "lease"),
+        *texts("machine", nullable=True),
+        *texts("joined_at"),
+        *texts("ended_at", "end_cause", nullable=True),
+        sa.PrimaryKeyConstraint("room", "role", "connection_id", name="pk_participants"),
+        sa.CheckConstraint("status IN ('present', 'absent', 'closed')", name="ck_participants_status"),
+        sa.CheckConstraint("lease IN ('beat', 'detached', 'work')", name="ck_participants_lease"),
+    )
+    present = sa.text("status = 'present'")
+    op.create_index("ix_participants_epoch", "participants", ["room", "role", "epoch"], unique=True)
+    op.create_index(
+        "ix_participants_present",
+        "participants",
+        ["room", "role"],
+        unique=True,
+        sqlite_where=present,
+        postgresql_where=present,
+    )
+    op.create_index("ix_participants_machine", "participants", ["machine", "status"])
+    op.create_index("ix_participants_ended", "participants", ["ended_at", "room", "role", "epoch"])
+
+
+def move(old: str, new: str, *parts: Any) -> None:
+    """Create the table `new` of these columns and constraints, copy all rows of `old` and drop that."""
+    op.create_table(new, *parts, **STRICT)
+    names = ", ".join(f'"{part.name}"' for part in parts if isinstance(part, sa.Column))
+    op.execute(f"INSERT INTO {new} ({names}) SELECT {names} FROM {old}")
+    op.drop_table(old)
+
+
+def convert_alerts() -> None:
+    for old, new in ALERT_KEYS.items():
+        # `substr` counts from 1; the colon stays.
+        op.execute(f"UPDATE alerts SET key = '{new}' || substr(key, {len(old) + 1}) WHERE key LIKE '{old}:%'")
+
+
+def convert_events() -> None:
+    connection = op.get_bind()
+    fields = " OR ".join(f"data LIKE '%\"{name}\"%'" for name in FIELDS)
+    types = ", ".join(f"'{name}'" for name in EVENT_TYPES)
+    select = sa.text(
+        f"SELECT pos, type, cause, data FROM events WHERE pos > :after AND (type IN ({types}) OR {fields})"
+        f" ORDER BY pos LIMIT {EVENTS_READ}"
+    )
+    update = sa.text("UPDATE events SET type = :type, cause = :cause, data = :data WHERE pos = :pos")
+    after = 0
+    while rows := connection.execute(select, {"after": after}).all():
+        connection.execute(
+            update,
+            [
+                {
+                    "pos": pos,
+                    "type": EVENT_TYPES.get(type_, type_),
+                    "cause": converted_key(STATUSES.get(cause, cause)),
+                    "data": converted_text(data),
+                }
+                for pos, type_, cause, data in rows
+            ],
+        )
+        after = rows[-1][0]
+
+
+def convert_answers() -> None:
+    """A request that is repeated gets the answer of the first one, with the names of today."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.text('SELECT subject, route, "key", body FROM idempotency_keys')).all()
+    update = sa.text(
+        'UPDATE idempotency_keys SET body = :body WHERE subject = :subject AND route = :route AND "key" = :key'
+    )
+    for subject, route, key, body in rows:
+        new = converted_text(body)
+        if new != body:
+            connection.execute(update, {"subject": subject, "route": route, "key": key, "body": new})
+
+
+def converted_text(text: str) -> str:
+    """A JSON document with the names of today; any other text as it is."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    new = converted(document)
+    return text if new == document else json.dumps(new, ensure_ascii=False, separators=(",", ":"))
+
+
+def converted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [converted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    new = {FIELDS.get(name, name): converted(item) for name, item in value.items()}
+    for name in ("status", "kind"):
+        if isinstance(new.get(name), str):
+            new[name] = STATUSES.get(new[name], new[name])
+    if isinstance(new.get("key"), str):
+        new["key"] = converted_key(new["key"])
+    return new
+
+
+def converted_key(key: str) -> str:
+    """The key of an alert with the kind of today."""
+    kind, colon, subject = key.partition(":")
+    return f"{ALERT_KEYS.get(kind, kind)}{colon}{subject}" if colon else key
