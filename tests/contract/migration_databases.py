@@ -19,6 +19,9 @@ from greenroom.store.postgres import engine as postgres
 from greenroom.store.store import DATABASE_NAME, Store
 
 FIRST: Final = "0001"
+THIRD: Final = "0003"
+THIRD_ROWS_FILE: Final = Path(__file__).with_name("store_0003.sql")
+"""The same for schema 3, the last one with the names from before the glossary."""
 FIRST_ROWS_FILE: Final = Path(__file__).with_name("store_0001.sql")
 """Statements that insert the rows of a store of the first version, written by that version: rows in every table."""
 
@@ -69,6 +72,21 @@ class MigrationDatabase(NamedTuple):
                 connection.exec_driver_sql(line, execution_options={"no_parameters": True})
         if self.kind == "sqlite":
             self.execute((f"DROP TABLE {revisions.name}", "PRAGMA user_version = 1"))
+
+    def create_third_version(self) -> None:
+        """Create a store as the last version with schema 3 did, with work open and agents that are held back."""
+        with self.begin() as connection:
+            connection.execute(CreateTable(revisions))
+            command.upgrade(alembic_upgrade.create_config(connection), THIRD)
+            for line in THIRD_ROWS_FILE.read_text("utf-8").splitlines():
+                connection.exec_driver_sql(line, execution_options={"no_parameters": True})
+            if self.kind == "postgresql":
+                for table in inspect(connection).get_table_names():
+                    numbered = f"SELECT setval(pg_get_serial_sequence('{table}', 'num'), max(num)) FROM {table}"
+                    if any(column["name"] == "num" for column in inspect(connection).get_columns(table)):
+                        connection.exec_driver_sql(numbered)
+        if self.kind == "sqlite":
+            self.execute((f"PRAGMA user_version = {int(THIRD)}",))
 
     def upgrade_to(self, version: int) -> None:
         """Upgrade a store of the first version to `version`, as that former version did."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,34 @@ def catalogue_of(database: MigrationDatabase) -> set[str]:
         return catalogue(connection)
 
 
+TABLES = {
+    "answers": "idempotency_keys",
+    "attentions": "alerts",
+    "facts": "reports",
+    "keys": "secrets",
+    "sittings": "participants",
+}
+COLUMNS = {
+    "deaths": "failures",
+    "rests_until": "hold_until",
+    "wished_at": "configured_at",
+    "wishes_version": "assignments_version",
+}
+"""What revision 0004 renamed."""
+
+
+def present_names(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the names of today; of events and answers only what every upgrade leaves as it is."""
+    rewritten = {"body"} if "digest" in row else {"type", "cause", "data"} if "pos" in row else set()
+    return {COLUMNS.get(name, name): value for name, value in row.items() if name not in rewritten}
+
+
+def kept_columns(after: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows after an upgrade, with the columns that they had before it."""
+    columns = present_names(before[0]).keys() if before else ()
+    return [{column: row[column] for column in columns} for row in after]
+
+
 def test_upgrade_keeps_all_rows(old: MigrationDatabase) -> None:
     before = old.all_rows()
     assert [name for name, rows in before.items() if not rows] == []
@@ -50,8 +79,7 @@ def test_upgrade_keeps_all_rows(old: MigrationDatabase) -> None:
 
     after = old.all_rows()
     for name, rows in before.items():
-        columns = rows[0].keys()
-        assert [{column: row[column] for column in columns} for row in after[name]] == rows
+        assert kept_columns(after[TABLES.get(name, name)], rows) == [present_names(row) for row in rows]
 
 
 def test_upgrade_fills_new_task_columns(old: MigrationDatabase) -> None:
@@ -72,7 +100,7 @@ def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
     assert old.stamp()[-1] == "0002"
     old.execute(
         (
-            "UPDATE roles SET hold_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
+            "UPDATE roles SET rests_until = '2026-01-01T00:00:00.000Z' WHERE name = 'till'",
             "INSERT INTO events SELECT max(pos) + 1, 'room:' || (SELECT id FROM rooms WHERE name = 'shop'), 1000,"
             " 'room.closed', '2026-02-02T00:00:00.000Z', 'operator', '{}' FROM events",
             "UPDATE rooms SET status = 'closed' WHERE name = 'shop'",
@@ -84,7 +112,7 @@ def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
 
     after = old.all_rows()
     for name, rows in before.items():
-        assert [{column: row[column] for column in rows[0]} if rows else {} for row in after[name]] == rows
+        assert kept_columns(after[TABLES.get(name, name)], rows) == [present_names(row) for row in rows]
     holds = {role["name"]: (role["hold"], role["configured_at"], role["task_timeout_s"]) for role in after["roles"]}
     assert holds.pop("till") == ("backing_off", None, None)
     assert set(holds.values()) == {(None, None, None)}

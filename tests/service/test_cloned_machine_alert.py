@@ -104,5 +104,5 @@ def test_alert_over_http() -> None:
             server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation}).json["status"]
             for incarnation in ("i1", "i2", "i1")
         ]
-        raised = [each["key"] for each in server.get("/api/v1/alert").json]
+        raised = [each["key"] for each in server.get("/api/v1/alerts").json]
     assert (answers, raised) == (["ok", "ok", "superseded"], [ALERT_KEY])

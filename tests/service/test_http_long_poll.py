@@ -215,7 +215,7 @@ def test_disconnected_old_daemon_is_no_clone(tmp_path: Path) -> None:
         for incarnation in ("i1", "i2"):
             server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation})
         server.run(send_and_disconnect(server, delivery, "/api/v1/machines/m1/heartbeat", {"incarnation": "i1"}))
-        assert [] == server.get("/api/v1/alert").json
+        assert [] == server.get("/api/v1/alerts").json
 
 
 async def send_and_disconnect(

@@ -54,7 +54,7 @@ def test_quarantined_task_goes_to_another_role(server: InProcessServer) -> None:
     server.send_message()
     task = server.claim().json
     server.act_on_task(task, "decline", reason="no key")
-    [alert] = [each for each in server.get("/api/v1/alert").json if each["key"].startswith("quarantined:")]
+    [alert] = [each for each in server.get("/api/v1/alerts").json if each["key"].startswith("quarantined:")]
     assert f"quarantined:{task['id']}" == alert["key"]
 
     closed = act_as_user(server, task["id"], "retry", to="reviewer").json
@@ -62,7 +62,7 @@ def test_quarantined_task_goes_to_another_role(server: InProcessServer) -> None:
     assert "closed" == closed["status"]
     sent = server.get(f"/api/v1/tasks/{closed['next_task']}").json
     assert ("pending", "reviewer", task["id"]) == (sent["status"], sent["target_role"], sent["request"])
-    assert [] == server.get("/api/v1/alert").json
+    assert [] == server.get("/api/v1/alerts").json
 
 
 @pytest.mark.parametrize("verb", ["queue", "retry", "accept", "send-back", "reset", "cancel"])

@@ -106,7 +106,7 @@ class FakeApi:
             ("GET", "/api/v1/rooms"): [ROOM_ENTRY],
             ("GET", "/api/v1/rooms/room_1"): ROOM,
             ("GET", "/api/v1/rooms/shop"): ROOM,
-            ("GET", "/api/v1/alert"): [],
+            ("GET", "/api/v1/alerts"): [],
             ("GET", "/api/v1/machines"): [MACHINE],
             ("GET", "/api/v1/machines/m1"): MACHINE,
             ("GET", "/api/v1/machines/m1/events"): [],

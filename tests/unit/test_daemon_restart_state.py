@@ -132,7 +132,7 @@ def test_unreadable_file_is_set_aside(tmp_path: Path, garbage: bytes, caplog: py
     histories = open_histories(tmp_path, make_clock(1000.0))
     assert histories.get("room_1", "builder") == RestartHistory()
     assert "set aside" in caplog.text
-    assert (tmp_path / "histories.unreadable").read_bytes() == garbage
+    assert (tmp_path / "restart_state.unreadable").read_bytes() == garbage
     histories.record("room_1", "builder", make_history(CRASH_LOOPING, None))
     assert open_histories(tmp_path, make_clock(1001.0)).get("room_1", "builder").is_probe_run
 

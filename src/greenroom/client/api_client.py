@@ -253,7 +253,7 @@ class ApiClient:
         return follow_events(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
 
     def alerts(self) -> list[Alert]:
-        return self._get("/alert", list[Alert])
+        return self._get("/alerts", list[Alert])
 
     def server_limits(self) -> dict[str, float]:
         """Return the durations and limits of the server, by name; another version may have other names."""

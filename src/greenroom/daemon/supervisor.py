@@ -3,7 +3,8 @@
 Only the supervisor starts or stops an agent on this machine, and it does neither before it has the first assignments.
 The decisions are those of `domain.restart_policy`.
 Options: the restart settings (`restart_backoff_s_min`, `restart_backoff_s_max`, `restart_reset_s`,
-`crash_loop_after_failures`, `crash_loop_window_s`, `crash_loop_probe_after_s`). Metrics: none; each change of a role's status is logged once.
+`crash_loop_after_failures`, `crash_loop_window_s`, `crash_loop_probe_after_s`).
+Metrics: none; each change of a role's status is logged once.
 """
 
 import logging

@@ -10,7 +10,7 @@ from greenroom.store.transaction import Reader
 calls = EndpointTable()
 
 
-@calls.query(f"{API_PREFIX}/alert", list[Alert])
+@calls.query(f"{API_PREFIX}/alerts", list[Alert])
 def list_alerts(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """List the open alerts (what needs a user now), oldest first."""
     return alerts.list_alerts(world, reader, request.principal)

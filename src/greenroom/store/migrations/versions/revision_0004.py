@@ -53,6 +53,7 @@ def upgrade() -> None:
 def rename_columns() -> None:
     op.execute("ALTER TABLE tasks RENAME COLUMN deaths TO failures")
     op.execute("ALTER TABLE machines RENAME COLUMN wishes_version TO assignments_version")
+    rename_not_null_constraints()
     op.execute("ALTER TABLE roles RENAME COLUMN wished_at TO configured_at")
     op.execute("ALTER TABLE roles RENAME COLUMN rests_until TO hold_until")
     op.execute("ALTER TABLE roles RENAME COLUMN rests_as TO hold")
@@ -61,6 +62,22 @@ def rename_columns() -> None:
     op.execute("UPDATE roles SET hold = 'crash_looping' WHERE hold = 'parked'")
     with op.batch_alter_table("roles") as roles:
         roles.create_check_constraint("ck_roles_hold", "hold IN ('backing_off', 'crash_looping', 'paused')")
+
+
+def rename_not_null_constraints() -> None:
+    """PostgreSQL 18 names these constraints after the column of the time when the table was created."""
+    if op.get_bind().dialect.name != "postgresql":
+        return
+    for table, old, new in (
+        ("machines", "wishes_version", "assignments_version"),
+        ("tasks", "deaths", "failures"),
+    ):
+        former, present = f"{table}_{old}_not_null", f"{table}_{new}_not_null"
+        found = sa.text(
+            "SELECT 1 FROM pg_catalog.pg_constraint WHERE conname = :name AND conrelid = to_regclass(:table)"
+        )
+        if op.get_bind().execute(found, {"name": former, "table": table}).first():
+            op.execute(f"ALTER TABLE {table} RENAME CONSTRAINT {former} TO {present}")
 
 
 def texts(*names: str, nullable: bool = False) -> Iterator[sa.Column[str]]:
