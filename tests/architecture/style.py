@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 
 from tests.architecture.tree import Source
+from tests.architecture.vocabulary import check_file_is_noun, check_words
 
 Check = Callable[[Source], Iterator[str]]
 
@@ -231,4 +232,6 @@ PYTHON_CHECKS: tuple[Check, ...] = (
     check_dynamic_imports,
     check_wait_timeouts,
     check_no_duration_asserts,
+    check_file_is_noun,
+    check_words,
 )

@@ -4,6 +4,7 @@ import pytest
 
 from tests.architecture.style import PYTHON_CHECKS, Check, check_local_paths_and_registries
 from tests.architecture.tree import ROOT, published_sources, python_sources
+from tests.architecture.vocabulary import repeated_class_names
 
 
 @pytest.mark.parametrize("check", PYTHON_CHECKS, ids=lambda check: check.__name__)
@@ -12,6 +13,10 @@ def test_python_style(check: Check) -> None:
     assert len(sources) > 20, "too few sources were found"
 
     assert [] == [violation for source in sources for violation in check(source)]
+
+
+def test_class_names_are_unique() -> None:
+    assert [] == repeated_class_names(python_sources())
 
 
 def test_no_local_paths_or_registries() -> None:

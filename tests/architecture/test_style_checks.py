@@ -2,13 +2,38 @@
 
 import pytest
 
-from tests.architecture import style
+from tests.architecture import style, vocabulary
 from tests.architecture.tree import Source
 
 LONG_BODY = "    pass\n" * style.FUNCTION_LINES_MAX
 SHORT_BODY = "    pass\n" * (style.FUNCTION_LINES_MAX - 1)
 
 CASES: tuple[tuple[style.Check, Source, Source], ...] = (
+    (
+        vocabulary.check_words,
+        Source("src/greenroom/server/auth.py", "told = [value for name, value in headers]\n"),
+        Source("src/greenroom/server/auth.py", "tokens = [value for name, value in headers]\n"),
+    ),
+    (
+        vocabulary.check_words,
+        Source("src/greenroom/service/roles.py", "def is_wished_here() -> bool: ...\n"),
+        Source("src/greenroom/service/roles.py", "def is_assigned_here() -> bool: ...\n"),
+    ),
+    (
+        vocabulary.check_words,
+        Source("src/greenroom/cli/why.py", '"""Tells whoever asks."""\n'),
+        Source("tests/unit/test_why.py", '"""Tells whoever asks."""\n'),
+    ),
+    (
+        vocabulary.check_words,
+        Source("src/greenroom/settings/paths.py", 'CONNECTIONS = "sittings"\n'),
+        Source("src/greenroom/settings/paths.py", 'FORMER_CONNECTIONS = "sittings"\n'),
+    ),
+    (
+        vocabulary.check_file_is_noun,
+        Source("src/greenroom/service/mending.py", ""),
+        Source("src/greenroom/service/repairs.py", ""),
+    ),
     (
         style.check_file_length,
         Source("src/greenroom/long.py", "\n" * (style.FILE_LINES_MAX + 1)),
@@ -152,3 +177,12 @@ def test_valid_source_is_accepted(check: style.Check, _invalid: Source, valid: S
 
 def test_every_check_has_a_case() -> None:
     assert {*style.PYTHON_CHECKS, style.check_local_paths_and_registries} == {check for check, _, _ in CASES}
+
+
+def test_repeated_class_name_is_reported() -> None:
+    sources = [
+        Source("src/greenroom/a.py", "class Seat: ...\n"),
+        Source("tests/b.py", "class Seat: ...\nclass Row: ...\n"),
+    ]
+
+    assert ["Seat: src/greenroom/a.py, tests/b.py"] == vocabulary.repeated_class_names(sources)

@@ -84,6 +84,21 @@ def test_killed_child_is_restarted(supervised_children: list[SupervisedChild]) -
     assert supervised.permanent_codes == []
 
 
+def test_pid_is_known_after_start(supervised_children: list[SupervisedChild], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` prints the pid right after the start; it once printed `kill -9 None`."""
+    command = SupervisedChild.command
+
+    def slow_command(child: SupervisedChild) -> list[str]:
+        threading.Event().wait(0.3)
+        return command(child)
+
+    monkeypatch.setattr(SupervisedChild, "command", slow_command)
+    child = SupervisedChild("input()")
+    supervised_children.append(child)
+
+    assert child.child.pid is not None
+
+
 def test_permanent_failure_is_not_restarted(supervised_children: list[SupervisedChild]) -> None:
     supervised_children.append(supervised := SupervisedChild("raise SystemExit(78)"))
     supervised.wait_for_permanent_failure()

@@ -55,6 +55,7 @@ class ChildProcess:
         self._hopeless_at_first = permanent_codes
         self._stays_down = final_codes
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_tried = threading.Event()
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
@@ -65,7 +66,9 @@ class ChildProcess:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
+        """Start the process, and return once the first attempt to start it was made."""
         self._thread.start()
+        self._has_tried.wait()
 
     def stop(self, timeout_s: float) -> None:
         """Stop the process: SIGTERM, then SIGKILL after `timeout_s`. Does nothing if it does not run."""
@@ -91,11 +94,13 @@ class ChildProcess:
             try:
                 process = self._spawn()
             except OSError as error:
+                self._has_tried.set()
                 self._report(
                     f"{self.name} cannot be started: {error}; retrying in {self._limits.child_restart_delay_s_max:g} s"
                 )
                 self._is_stopping.wait(self._limits.child_restart_delay_s_max)
                 continue
+            self._has_tried.set()
             if process is None:
                 return
             started_at = self._clock.monotonic()

@@ -236,8 +236,14 @@ class LocalServices:
             "",
             "Try a failure; what you kill is restarted by itself:",
             *align_columns(
-                (f"kill -9 {self._server.pid}", "the server"),
-                (f"kill -9 {self._daemon.pid}", "the daemon; its agents keep running without it"),
+                *(
+                    (f"kill -9 {child.pid}", what)
+                    for child, what in (
+                        (self._server, "the server"),
+                        (self._daemon, "the daemon; its agents keep running without it"),
+                    )
+                    if child.pid is not None
+                ),
             ),
             "",
             "Ctrl-C stops everything.",
