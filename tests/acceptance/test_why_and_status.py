@@ -122,14 +122,14 @@ def test_why_of_failures_crash_loop_and_probe_run(installation: Installation, ma
         "crash_looping", until=instant_in(3000), detail="2 unintended ends within 300 s, the last: exit code 3"
     )
     output = installation.run("why", ROLE).out
-    assert re.search(f"{ROLE} is parked, probe run in [45][0-9] min ", output), output
+    assert re.search(f"{ROLE} is crash_looping, probe run in [45][0-9] min ", output), output
     assert f"command failed for {task} (attempt 2): exit code 3 no such brick" in output
     assert ", then one probe run: 2 unintended ends within 300 s" in output
     assert "crash_loop_probe_after_s = 300 " in output
 
     machine.report("crash_looping", detail="the probe run failed: exit code 3")
     output = installation.run("why", ROLE).out
-    assert f"{ROLE} is parked, until a user restarts it: the probe run failed" in output
+    assert f"{ROLE} is crash_looping, until a user restarts it: the probe run failed" in output
     assert "alert raised: " in output
     assert output.endswith(f"next: fix the cause, then: greenroom agent restart {ROLE}\n")
     [alert] = [

@@ -20,7 +20,7 @@ JOIN: Final = {"connection_id": "c1"}
 LATE_RESULT: Final = {"connection_id": "c1", "attempt": 1, "text": "something else"}
 
 
-class Row(NamedTuple):
+class ScopeRow(NamedTuple):
     """One request, and the status of its answer for each scope."""
 
     call: str
@@ -33,96 +33,96 @@ class Row(NamedTuple):
 ROWS: Final = (
     #                                                                     none oper mach agen atte fini o.ag o.ma
     # Rooms.
-    Row("create_room",   "POST /api/v1/rooms", {"name": "n", "roles": ["a"]},
+    ScopeRow("create_room",   "POST /api/v1/rooms", {"name": "n", "roles": ["a"]},
                                                                          "401 201 403 403 403 403 403 403"),
-    Row("list_rooms",    "GET /api/v1/rooms", None,                      "401 200 403 403 403 403 403 403"),
-    Row("show_room",     f"GET {R}", None,                               "401 200 200 200 200 403 403 403"),
-    Row("change_room",   f"PATCH {R}", {"max_requests": 20},             "401 200 403 403 403 403 403 403"),
-    Row("close_room",    "POST /api/v1/rooms/empty/close", {},           "401 200 403 403 403 403 403 403"),
-    Row("delete_room",   "DELETE /api/v1/rooms/closed", None,            "401 204 403 403 403 403 403 403"),
-    Row("send_message",  f"POST {R}/messages", {"sender": "user", "text": "do it"},
+    ScopeRow("list_rooms",    "GET /api/v1/rooms", None,                      "401 200 403 403 403 403 403 403"),
+    ScopeRow("show_room",     f"GET {R}", None,                               "401 200 200 200 200 403 403 403"),
+    ScopeRow("change_room",   f"PATCH {R}", {"max_requests": 20},             "401 200 403 403 403 403 403 403"),
+    ScopeRow("close_room",    "POST /api/v1/rooms/empty/close", {},           "401 200 403 403 403 403 403 403"),
+    ScopeRow("delete_room",   "DELETE /api/v1/rooms/closed", None,            "401 204 403 403 403 403 403 403"),
+    ScopeRow("send_message",  f"POST {R}/messages", {"sender": "user", "text": "do it"},
                                                                          "401 201 403 403 403 403 403 403"),
-    Row("send_message",  f"POST {R}/messages", {"sender": "builder", "text": "I see", "connection_id": "c1"},
+    ScopeRow("send_message",  f"POST {R}/messages", {"sender": "builder", "text": "I see", "connection_id": "c1"},
                                                                          "401 201 201 201 201 403 403 403"),
-    Row("list_messages", f"GET {R}/messages", None,                      "401 200 200 200 200 403 403 403"),
-    Row("room_events",   f"GET {R}/events", None,                        "401 200 200 200 200 403 403 403"),
-    Row("set_agent",     f"PUT {R}/roles/builder/agent", {"kind": "custom"},
+    ScopeRow("list_messages", f"GET {R}/messages", None,                      "401 200 200 200 200 403 403 403"),
+    ScopeRow("room_events",   f"GET {R}/events", None,                        "401 200 200 200 200 403 403 403"),
+    ScopeRow("set_agent",     f"PUT {R}/roles/builder/agent", {"kind": "custom"},
                                                                          "401 200 403 403 403 403 403 403"),
-    Row("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
-    Row("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 200 403 403 403 403 403"),
-    Row("make_agent_token", f"POST {R}/roles/reviewer/token", None,      "401 200 403 403 403 403 403 403"),
+    ScopeRow("restart_agent", f"POST {R}/roles/builder/agent/restart", {},    "401 200 403 403 403 403 403 403"),
+    ScopeRow("make_agent_token", f"POST {R}/roles/builder/token", None,       "401 200 200 403 403 403 403 403"),
+    ScopeRow("make_agent_token", f"POST {R}/roles/reviewer/token", None,      "401 200 403 403 403 403 403 403"),
     # Presence.
-    Row("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
-    Row("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
+    ScopeRow("join",          f"POST {R}/participants/builder/join", JOIN,    "401 200 200 200 403 403 403 403"),
+    ScopeRow("heartbeat",     f"POST {R}/participants/builder/heartbeat", JOIN,
                                                                          "401 200 200 200 403 403 403 403"),
-    Row("leave",         f"POST {R}/participants/builder/leave", JOIN,   "401 200 200 200 403 403 403 403"),
+    ScopeRow("leave",         f"POST {R}/participants/builder/leave", JOIN,   "401 200 200 200 403 403 403 403"),
     # Another role of the same room.
-    Row("join",          f"POST {R}/participants/reviewer/join", JOIN,   "401 200 403 403 403 403 403 403"),
-    Row("heartbeat",     f"POST {R}/participants/reviewer/heartbeat", JOIN,
+    ScopeRow("join",          f"POST {R}/participants/reviewer/join", JOIN,   "401 200 403 403 403 403 403 403"),
+    ScopeRow("heartbeat",     f"POST {R}/participants/reviewer/heartbeat", JOIN,
                                                                          "401 200 403 403 403 403 403 403"),
-    Row("leave",         f"POST {R}/participants/reviewer/leave", JOIN,  "401 200 403 403 403 403 403 403"),
+    ScopeRow("leave",         f"POST {R}/participants/reviewer/leave", JOIN,  "401 200 403 403 403 403 403 403"),
     # What agents do with tasks.
-    Row("claim_task",    f"POST {R}/tasks/claim", BUILDER,               "401 200 200 200 403 403 403 403"),
-    Row("list_tasks",    f"GET {R}/tasks", None,                         "401 200 200 200 200 403 403 403"),
-    Row("show_task",     "GET /api/v1/tasks/{held}", None,               "401 200 200 200 200 403 403 403"),
-    Row("start_task",    "POST /api/v1/tasks/{held}/start", ATTEMPT,     "401 200 200 200 200 403 403 403"),
-    Row("progress_task", "POST /api/v1/tasks/{held}/progress", {**ATTEMPT, "text": "half way"},
+    ScopeRow("claim_task",    f"POST {R}/tasks/claim", BUILDER,               "401 200 200 200 403 403 403 403"),
+    ScopeRow("list_tasks",    f"GET {R}/tasks", None,                         "401 200 200 200 200 403 403 403"),
+    ScopeRow("show_task",     "GET /api/v1/tasks/{held}", None,               "401 200 200 200 200 403 403 403"),
+    ScopeRow("start_task",    "POST /api/v1/tasks/{held}/start", ATTEMPT,     "401 200 200 200 200 403 403 403"),
+    ScopeRow("progress_task", "POST /api/v1/tasks/{held}/progress", {**ATTEMPT, "text": "half way"},
                                                                          "401 200 200 200 200 403 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/{held}/complete", ATTEMPT,  "401 200 200 200 200 403 403 403"),
-    Row("hand_off_task", "POST /api/v1/tasks/{held}/handoff", {**ATTEMPT, "to": "reviewer", "text": "yours"},
+    ScopeRow("complete_task", "POST /api/v1/tasks/{held}/complete", ATTEMPT,  "401 200 200 200 200 403 403 403"),
+    ScopeRow("hand_off_task", "POST /api/v1/tasks/{held}/handoff", {**ATTEMPT, "to": "reviewer", "text": "yours"},
                                                                          "401 200 200 200 200 403 403 403"),
-    Row("decline_task",  "POST /api/v1/tasks/{held}/decline", {**ATTEMPT, "reason": "no"},
+    ScopeRow("decline_task",  "POST /api/v1/tasks/{held}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 200 200 200 200 403 403 403"),
     # The same with a task that is over: the same call is answered again, another text is a late result.
-    Row("show_task",     "GET /api/v1/tasks/{completed}", None,          "401 200 200 200 200 403 403 403"),
-    Row("start_task",    "POST /api/v1/tasks/{completed}/start", ATTEMPT,
+    ScopeRow("show_task",     "GET /api/v1/tasks/{completed}", None,          "401 200 200 200 200 403 403 403"),
+    ScopeRow("start_task",    "POST /api/v1/tasks/{completed}/start", ATTEMPT,
                                                                          "401 409 409 409 403 403 403 403"),
-    Row("progress_task", "POST /api/v1/tasks/{completed}/progress", {**ATTEMPT, "text": "half way"},
+    ScopeRow("progress_task", "POST /api/v1/tasks/{completed}/progress", {**ATTEMPT, "text": "half way"},
                                                                          "401 409 409 409 403 403 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/{completed}/complete", ATTEMPT,
+    ScopeRow("complete_task", "POST /api/v1/tasks/{completed}/complete", ATTEMPT,
                                                                          "401 200 200 200 403 200 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/{cancelled}/complete", LATE_RESULT,
+    ScopeRow("complete_task", "POST /api/v1/tasks/{cancelled}/complete", LATE_RESULT,
                                                                          "401 409 409 409 403 409 403 403"),
-    Row("hand_off_task", "POST /api/v1/tasks/{cancelled}/handoff", {**LATE_RESULT, "to": "reviewer"},
+    ScopeRow("hand_off_task", "POST /api/v1/tasks/{cancelled}/handoff", {**LATE_RESULT, "to": "reviewer"},
                                                                          "401 409 409 409 403 409 403 403"),
-    Row("decline_task",  "POST /api/v1/tasks/{cancelled}/decline", {**ATTEMPT, "reason": "no"},
+    ScopeRow("decline_task",  "POST /api/v1/tasks/{cancelled}/decline", {**ATTEMPT, "reason": "no"},
                                                                          "401 409 409 409 403 403 403 403"),
     # What users do with tasks.
-    Row("cancel_task",   "POST /api/v1/tasks/{held}/cancel", {},         "401 200 403 403 403 403 403 403"),
-    Row("reset_task",    "POST /api/v1/tasks/{held}/reset", {},          "401 200 403 403 403 403 403 403"),
-    Row("retry_task",    "POST /api/v1/tasks/{quarantined}/retry", {},   "401 200 403 403 403 403 403 403"),
-    Row("accept_task",   "POST /api/v1/tasks/{review}/accept", {},       "401 200 403 403 403 403 403 403"),
-    Row("send_back_task", "POST /api/v1/tasks/{review}/send-back", {},   "401 200 403 403 403 403 403 403"),
-    Row("queue_task",    "POST /api/v1/tasks/{item}/queue", {},          "401 200 403 403 403 403 403 403"),
-    Row("note_task",     "POST /api/v1/tasks/{held}/note", {"text": "mind the step"},
+    ScopeRow("cancel_task",   "POST /api/v1/tasks/{held}/cancel", {},         "401 200 403 403 403 403 403 403"),
+    ScopeRow("reset_task",    "POST /api/v1/tasks/{held}/reset", {},          "401 200 403 403 403 403 403 403"),
+    ScopeRow("retry_task",    "POST /api/v1/tasks/{quarantined}/retry", {},   "401 200 403 403 403 403 403 403"),
+    ScopeRow("accept_task",   "POST /api/v1/tasks/{review}/accept", {},       "401 200 403 403 403 403 403 403"),
+    ScopeRow("send_back_task", "POST /api/v1/tasks/{review}/send-back", {},   "401 200 403 403 403 403 403 403"),
+    ScopeRow("queue_task",    "POST /api/v1/tasks/{item}/queue", {},          "401 200 403 403 403 403 403 403"),
+    ScopeRow("note_task",     "POST /api/v1/tasks/{held}/note", {"text": "mind the step"},
                                                                          "401 200 403 403 403 403 403 403"),
-    Row("add_to_backlog", f"POST {R}/backlog", {"text": "later"},        "401 201 403 403 403 403 403 403"),
+    ScopeRow("add_to_backlog", f"POST {R}/backlog", {"text": "later"},        "401 201 403 403 403 403 403 403"),
     # Machines.
-    Row("list_machines", "GET /api/v1/machines", None,                   "401 200 403 403 403 403 403 403"),
-    Row("show_machine",  "GET /api/v1/machines/m1", None,                "401 200 200 403 403 403 403 403"),
-    Row("register_machine", "PUT /api/v1/machines/m1", {"name": "m1", "harnesses": ["shell"]},
+    ScopeRow("list_machines", "GET /api/v1/machines", None,                   "401 200 403 403 403 403 403 403"),
+    ScopeRow("show_machine",  "GET /api/v1/machines/m1", None,                "401 200 200 403 403 403 403 403"),
+    ScopeRow("register_machine", "PUT /api/v1/machines/m1", {"name": "m1", "harnesses": ["shell"]},
                                                                          "401 200 200 403 403 403 403 403"),
-    Row("delete_machine", "DELETE /api/v1/machines/idle", None,          "401 204 403 403 403 403 403 403"),
-    Row("machine_heartbeat", "POST /api/v1/machines/m1/heartbeat", {"incarnation": "i1"},
+    ScopeRow("delete_machine", "DELETE /api/v1/machines/idle", None,          "401 204 403 403 403 403 403 403"),
+    ScopeRow("machine_heartbeat", "POST /api/v1/machines/m1/heartbeat", {"incarnation": "i1"},
                                                                          "401 200 200 403 403 403 403 403"),
-    Row("list_assignments",   "GET /api/v1/machines/m1/assignments", None,         "401 200 200 403 403 403 403 403"),
-    Row("post_reports",    "POST /api/v1/machines/m1/reports", {"incarnation": "i1", "reports": []},
+    ScopeRow("list_assignments",   "GET /api/v1/machines/m1/assignments", None,         "401 200 200 403 403 403 403 403"),
+    ScopeRow("post_reports",    "POST /api/v1/machines/m1/reports", {"incarnation": "i1", "reports": []},
                                                                          "401 200 200 403 403 403 403 403"),
-    Row("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
-    Row("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
+    ScopeRow("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),
+    ScopeRow("make_machine_token", "POST /api/v1/machines/m1/token", None,    "401 200 403 403 403 403 403 403"),
     # The server.
-    Row("list_alerts", "GET /api/v1/alerts", None,                 "401 200 403 403 403 403 403 403"),
-    Row("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
-    Row("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
-    Row("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
-    Row("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
-    Row("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),
+    ScopeRow("list_alerts", "GET /api/v1/alerts", None,                 "401 200 403 403 403 403 403 403"),
+    ScopeRow("all_events",    "GET /api/v1/events", None,                     "401 200 403 403 403 403 403 403"),
+    ScopeRow("show_limits",   "GET /api/v1/limits", None,                     "401 200 200 200 200 200 200 200"),
+    ScopeRow("show_metrics",  "GET /metrics", None,                           "401 200 403 403 403 403 403 403"),
+    ScopeRow("healthz",       "GET /healthz", None,                           "200 200 200 200 200 200 200 200"),
+    ScopeRow("readyz",        "GET /readyz", None,                            "200 200 200 200 200 200 200 200"),
     # What does not exist: only an operator gets a 404.
-    Row("show_room",     "GET /api/v1/rooms/nowhere", None,              "401 404 403 403 403 403 403 403"),
-    Row("show_task",     "GET /api/v1/tasks/task_none", None,            "401 404 403 403 403 403 403 403"),
-    Row("show_machine",  "GET /api/v1/machines/unknown", None,           "401 404 403 403 403 403 403 403"),
-    Row("join",          f"POST {R}/participants/unknown/join", JOIN,    "401 404 403 403 403 403 403 403"),
-    Row("complete_task", "POST /api/v1/tasks/task_none/complete", ATTEMPT,
+    ScopeRow("show_room",     "GET /api/v1/rooms/nowhere", None,              "401 404 403 403 403 403 403 403"),
+    ScopeRow("show_task",     "GET /api/v1/tasks/task_none", None,            "401 404 403 403 403 403 403 403"),
+    ScopeRow("show_machine",  "GET /api/v1/machines/unknown", None,           "401 404 403 403 403 403 403 403"),
+    ScopeRow("join",          f"POST {R}/participants/unknown/join", JOIN,    "401 404 403 403 403 403 403 403"),
+    ScopeRow("complete_task", "POST /api/v1/tasks/task_none/complete", ATTEMPT,
                                                                          "401 404 403 403 403 403 403 403"),
 )
 # fmt: on
@@ -180,7 +180,7 @@ class PopulatedServer:
                 assert 200 == server.post(f"{path}/decline", {**ATTEMPT, "reason": "no"}).status
         return {**task_ids, "item": item}
 
-    def send(self, row: Row, scope: str) -> AsgiResponse:
+    def send(self, row: ScopeRow, scope: str) -> AsgiResponse:
         method, _, path = row.request.partition(" ")
         # The finished attempt calls about its own task: about the cancelled one where the table names that.
         token = self.tokens["cancelled" if scope == "finished" and "{cancelled}" in path else scope]
@@ -211,14 +211,14 @@ def select_cells(refused: bool) -> list[Any]:
 
 
 @pytest.mark.parametrize(("row", "scope", "status"), select_cells(refused=False))
-def test_allowed_calls(populated: PopulatedServer, row: Row, scope: str, status: int) -> None:
+def test_allowed_calls(populated: PopulatedServer, row: ScopeRow, scope: str, status: int) -> None:
     answer = populated.send(row, scope)
 
     assert status == answer.status, answer.body
 
 
 @pytest.mark.parametrize(("row", "scope", "status"), select_cells(refused=True))
-def test_refused_calls_change_nothing(shared: PopulatedServer, row: Row, scope: str, status: int) -> None:
+def test_refused_calls_change_nothing(shared: PopulatedServer, row: ScopeRow, scope: str, status: int) -> None:
     before = last_position(shared)
     answer = shared.send(row, scope)
 

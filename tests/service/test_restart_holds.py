@@ -107,7 +107,9 @@ def test_reports_become_events_once_in_order(service: InProcessService) -> None:
         make_report("crash_looping", until=instant_in(service, 300), detail="too often"),
     )
     assert (send_reports(service, *reports), send_reports(service, *reports)) == (2, 0)
-    agent_events = [event for event in service.events() if event.type.startswith("agent.")]
+    agent_events = [
+        event for event in service.events() if event.type.startswith("agent.") and event.type != "agent.configured"
+    ]
     assert [(event.type, event.cause) for event in agent_events] == [
         ("agent.exited", "exited"),
         ("agent.crash_looping", "too often"),
@@ -161,7 +163,7 @@ def test_probe_failure_spares_task_and_raises_alert(service: InProcessService) -
     alert_event = next(
         event for event in service.events() if event.type == "alert.raised" and "crash_looping" in event.cause
     )
-    assert alert_event.data["text"].startswith("r/builder is parked: it failed again in its probe run; ")
+    assert alert_event.data["text"].startswith("r/builder is crash-looping: it failed again in its probe run; ")
 
 
 def test_probe_failure_reported_without_task(service: InProcessService) -> None:

@@ -85,7 +85,7 @@ def test_decision_table(
             "crash-looping, one probe run follows: 3 failures within 300 s, the last: exit code 3",
             400.0,
         ),
-        (PROBE_FAILED, "parked until a user starts it again: its probe run failed too", None),
+        (PROBE_FAILED, "crash-looping until a user starts it again: its probe run failed too", None),
         (LOGGED_OUT, "paused until a user starts it again: the login is missing", None),
         (record_pause(NEW, 2, 99.0, 160.0, "too many requests"), "paused: too many requests", 160.0),
         (

@@ -11,6 +11,7 @@ Options: `restart_backoff_s_min`, `restart_backoff_s_max` and `restart_reset_s` 
 import msgspec
 
 from greenroom.domain.limits import Limits
+from greenroom.domain.role import HOLD_WORDS
 
 # The next step for a role.
 JOIN = "sit"
@@ -86,7 +87,9 @@ def decide_step(
         return RestartStep(KEEP, "desired state is stopped")
     history = history_of_generation(history, desired_generation)
     if history.needs_user:
-        return RestartStep(WAIT, f"{history.hold} until a user starts it again: {history.reason}")
+        return RestartStep(
+            WAIT, f"{HOLD_WORDS.get(history.hold or '', history.hold)} until a user starts it again: {history.reason}"
+        )
     if history.hold_until is not None and now < history.hold_until:
         return RestartStep(WAIT, hold_reason(history), history.hold_until)
     return RestartStep(

@@ -12,6 +12,9 @@ BACKING_OFF = "backing_off"
 CRASH_LOOPING = "crash_looping"
 PAUSED = "paused"
 
+HOLD_WORDS = {BACKING_OFF: "backing off", CRASH_LOOPING: "crash-looping", PAUSED: "paused"}
+"""How a hold reads in a sentence."""
+
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A persistent place in a room, with its agent spec.

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from greenroom.domain.role import CRASH_LOOPING, PAUSED, RUNNING, Role
+from greenroom.domain.role import CRASH_LOOPING, HOLD_WORDS, PAUSED, RUNNING, Role
 from greenroom.domain.role_status import restart_advice
 from greenroom.domain.room import OPEN, Room
 from greenroom.domain.task import Task
@@ -65,6 +65,8 @@ def update_hold_alert(tx: Transaction, room: Room, role: Role, cause: str) -> No
         key = f"{hold}:{role_key(room.id, role.name)}"
         if needs_user and role.hold == hold:
             role_path = f"{room.name}/{role.name}"
-            alerts.raise_alert(tx, key, f"{role_path} is {hold}: {restart_advice(role, role_path)}.", room.id)
+            alerts.raise_alert(
+                tx, key, f"{role_path} is {HOLD_WORDS[hold]}: {restart_advice(role, role_path)}.", room.id
+            )
         else:
             alerts.resolve_alert(tx, key, cause)
