@@ -55,13 +55,13 @@ def open_context() -> Iterator[ServiceContext]:
             yield start_context(store, clock, SystemEntropy(), DEFAULT_LIMITS)
 
 
-def measure_rate(world: ServiceContext, in_flight: int) -> float:
+def measure_rate(context: ServiceContext, in_flight: int) -> float:
     """Mutations per second of `in_flight` streams, each of which sends its next one as soon as the last is durable."""
     names = [f"room{number}" for number in range(in_flight)]
     for name in names:
-        world.store.run(partial(open_room, world, name))
+        context.store.run(partial(open_room, context, name))
     began_at = time.perf_counter()
-    streams = [MessageStream(world, name, began_at + SECONDS) for name in names]
+    streams = [MessageStream(context, name, began_at + SECONDS) for name in names]
     for stream in streams:
         stream.submit()
     for stream in streams:
@@ -73,24 +73,24 @@ def measure_rate(world: ServiceContext, in_flight: int) -> float:
     return sum(stream.count for stream in streams) / passed_s
 
 
-def open_room(world: ServiceContext, name: str, tx: Transaction) -> None:
-    rooms.create(world, tx, OPERATOR_PRINCIPAL, CreateRoom(name=name, roles=["builder"]))
+def open_room(context: ServiceContext, name: str, tx: Transaction) -> None:
+    rooms.create(context, tx, OPERATOR_PRINCIPAL, CreateRoom(name=name, roles=["builder"]))
 
 
 class MessageStream:
     """Sends one message after another in one room."""
 
-    def __init__(self, world: ServiceContext, room: str, ends_at: float) -> None:
+    def __init__(self, context: ServiceContext, room: str, ends_at: float) -> None:
         self.count = 0
         self.ended = threading.Event()
         self.failure: BaseException | None = None
-        self._world = world
+        self._context = context
         self._room = room
         self._ends_at = ends_at
 
     def submit(self) -> None:
-        self._world.store.write(
-            lambda tx: messages.send(self._world, tx, OPERATOR_PRINCIPAL, self._room, MESSAGE)
+        self._context.store.write(
+            lambda tx: messages.send(self._context, tx, OPERATOR_PRINCIPAL, self._room, MESSAGE)
         ).add_done_callback(self._done)
 
     def _done(self, future: Future[MessageReply]) -> None:

@@ -105,7 +105,7 @@ ROWS: Final = (
     ScopeRow("delete_machine", "DELETE /api/v1/machines/idle", None,          "401 204 403 403 403 403 403 403"),
     ScopeRow("machine_heartbeat", "POST /api/v1/machines/m1/heartbeat", {"incarnation": "i1"},
                                                                          "401 200 200 403 403 403 403 403"),
-    ScopeRow("list_assignments",   "GET /api/v1/machines/m1/assignments", None,         "401 200 200 403 403 403 403 403"),
+    ScopeRow("list_assignments", "GET /api/v1/machines/m1/assignments", None,      "401 200 200 403 403 403 403 403"),
     ScopeRow("post_reports",    "POST /api/v1/machines/m1/reports", {"incarnation": "i1", "reports": []},
                                                                          "401 200 200 403 403 403 403 403"),
     ScopeRow("machine_events", "GET /api/v1/machines/m1/events", None,        "401 200 200 403 403 403 403 403"),

@@ -88,12 +88,12 @@ def test_unknown_page_cursor_is_rejected() -> None:
     """The first page again would make a client page for ever."""
     service = InProcessService()
     service.create_room()
-    world, caller = service.context, service.principal
+    context, caller = service.context, service.principal
     for read in (
-        lambda reader: rooms.list_all(world, reader, caller, "gone", 10),
-        lambda reader: machines.list_all(world, reader, caller, "gone", 10),
-        lambda reader: messages.list_all(world, reader, caller, "r", "gone", 10),
-        lambda reader: tasks.list_all(world, reader, caller, "r", None, "gone", 10),
+        lambda reader: rooms.list_all(context, reader, caller, "gone", 10),
+        lambda reader: machines.list_all(context, reader, caller, "gone", 10),
+        lambda reader: messages.list_all(context, reader, caller, "r", "gone", 10),
+        lambda reader: tasks.list_all(context, reader, caller, "r", None, "gone", 10),
     ):
         with pytest.raises(Unusable, match="gone"):
             service.store.read(read)

@@ -91,14 +91,16 @@ def older_participant_rejoins(patch: Patch) -> None:
 
 
 def leave_ignores_connection(patch: Patch) -> None:
-    def leave(world: Any, tx: Any, caller: Any, room: str, role: str, request: Any) -> Any:
+    def leave(context: Any, tx: Any, caller: Any, room: str, role: str, request: Any) -> Any:
         present = [
             each
-            for each in stored_participants.list_present_in_room(tx, world.directory.find(room).id)
+            for each in stored_participants.list_present_in_room(tx, context.directory.find(room).id)
             if each.role == role
         ]
         for each in present:
-            participant_transitions.close_participant(world, tx, each, request.cause, "left", release_as=request.cause)
+            participant_transitions.close_participant(
+                context, tx, each, request.cause, "left", release_as=request.cause
+            )
         return LeaveReply(OK)
 
     patch.setattr(participants, "leave", leave)
@@ -128,7 +130,7 @@ def resume_despite_newer_participant(patch: Patch) -> None:
 
 def skip_release(end: Callable[..., Any]) -> Callable[..., Any]:
     def keep(*arguments: Any, **options: Any) -> Any:
-        release, task_transitions.release = task_transitions.release, lambda world, tx, task, *rest, **more: task
+        release, task_transitions.release = task_transitions.release, lambda context, tx, task, *rest, **more: task
         try:
             return end(*arguments, **options)
         finally:
@@ -144,15 +146,15 @@ def sweep_expires_after_stall(patch: Patch) -> None:
 def restart_loses_timers(patch: Patch) -> None:
     original = startup.restore_state
 
-    def fill(world: Any, reader: Any) -> None:
-        original(world, reader)
-        world.leases.timers.clear()
+    def fill(context: Any, reader: Any) -> None:
+        original(context, reader)
+        context.leases.timers.clear()
 
     patch.setattr(startup, "restore_state", fill)
 
 
 def absence_without_timer(patch: Patch) -> None:
-    patch.setattr(participant_transitions, "start_release_timer", lambda world, task: None)
+    patch.setattr(participant_transitions, "start_release_timer", lambda context, task: None)
 
 
 def sweep_too_early(patch: Patch) -> None:
@@ -166,7 +168,7 @@ def sweep_never_expires(patch: Patch) -> None:
 
 
 def completion_promotes_no_task(patch: Patch) -> None:
-    patch.setattr(task_transitions, "promote", lambda world, tx, room, cause: [])
+    patch.setattr(task_transitions, "promote", lambda context, tx, room, cause: [])
 
 
 def attempt_not_incremented(patch: Patch) -> None:
@@ -189,7 +191,7 @@ def takeover_hold_never_ends(patch: Patch) -> None:
 
 
 def restart_loses_takeover_holds(patch: Patch) -> None:
-    patch.setattr(takeovers, "restore_holds", lambda world, reader: None)
+    patch.setattr(takeovers, "restore_holds", lambda context, reader: None)
 
 
 def retry_ignores_request_limit(patch: Patch) -> None:
@@ -210,7 +212,7 @@ def send_back_drops_result(patch: Patch) -> None:
 
 
 def acceptance_keeps_holder(patch: Patch) -> None:
-    patch.setattr(task_results, "free_holder", lambda world, tx, held: None)
+    patch.setattr(task_results, "free_holder", lambda context, tx, held: None)
 
 
 def note_delayed_to_next_claim(patch: Patch) -> None:
@@ -257,9 +259,9 @@ def probe_failure_counted(patch: Patch) -> None:
 
 
 def old_exit_ends_present_participant(patch: Patch) -> None:
-    def end_sitting(world: Any, tx: Any, role: Any, known: Any, how: str, report: Any) -> None:
+    def end_sitting(context: Any, tx: Any, role: Any, known: Any, how: str, report: Any) -> None:
         present = stored_participants.get_present(tx, role.room, role.name)
-        original(world, tx, role, present, how, report)
+        original(context, tx, role, present, how, report)
 
     original = agent_reports.end_participant
     patch.setattr(agent_reports, "end_participant", end_sitting)

@@ -245,10 +245,10 @@ class SelfHealing(RuleBasedStateMachine):
     @invariant()
     def memory_agrees_with_the_store(self) -> None:
         room = self.server.show_room()
-        world = self.server.context
+        context = self.server.context
         for role in ROLES:
             shown = next((each for each in room.participants if each.role == role), None)
-            lease = world.leases.participants.get(role_key(room.id, role))
+            lease = context.leases.participants.get(role_key(room.id, role))
             assert (shown.connection_id if shown else None) == (lease.connection if lease else None)
             assert self.models[role].is_present == (shown is not None)
             if shown is not None and lease is not None:
@@ -262,13 +262,13 @@ class SelfHealing(RuleBasedStateMachine):
     @invariant()
     def held_tasks_have_holder_or_timer(self) -> None:
         room = self.server.show_room()
-        world = self.server.context
+        context = self.server.context
         present = {(each.role, each.connection_id) for each in room.participants}
         for task in room.tasks:
             if task.status in HELD_STATES and (task.target_role, task.claimed_by) not in present:
-                assert task.id in world.leases.timers, f"{task.id} has neither a holder nor a timer"
+                assert task.id in context.leases.timers, f"{task.id} has neither a holder nor a timer"
             else:
-                assert task.id not in world.leases.timers, f"a timer runs for {task.id}, which is {task.status}"
+                assert task.id not in context.leases.timers, f"a timer runs for {task.id}, which is {task.status}"
 
     @invariant()
     def request_limit_is_kept_and_used(self) -> None:

@@ -33,7 +33,7 @@ from greenroom.settings import paths
 from greenroom.settings.resolve import NAMED_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
-DONE_AS_WISHED, INTERRUPTED = 0, 130
+DRAINED_EXIT, INTERRUPTED = 0, 130
 FOR_EVER = float("inf")
 GENERATION = 0
 """An agent that a user runs has no agent spec: calling the command again starts with an empty history."""
@@ -79,7 +79,7 @@ class WorkCommand:
             if error.code != DRAINED:
                 raise
             self._print(f"{error.detail} It has left.")
-            return DONE_AS_WISHED
+            return DRAINED_EXIT
 
     def _find_then(self) -> str:
         """Return the receiver of the output. Raises Unusable for a role that the room does not have."""

@@ -58,12 +58,12 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     """Start everything and keep it running until a signal; then stop the daemon with its agents, then the server."""
     check_not_running(settings.data_dir)
     paths.server_url(settings.data_dir).unlink(missing_ok=True)  # left by an earlier server
-    house = LocalServices(arguments, settings, out, err)
-    with house.shutdown.handle_signals():
-        opening = threading.Thread(target=house.start, name="opening", daemon=True)
+    services = LocalServices(arguments, settings, out, err)
+    with services.shutdown.handle_signals():
+        opening = threading.Thread(target=services.start, name="opening", daemon=True)
         opening.start()
-        code = house.shutdown.wait()
-        house.stop()
+        code = services.shutdown.wait()
+        services.stop()
         opening.join()
     return code
 

@@ -15,24 +15,24 @@ log = logging.getLogger("greenroom.daemon.adoption")
 SIGKILL_NUMBER = 9
 
 
-def adopt_runs(book: RunRecords, outbox: Outbox, clock: Clock) -> list[RunRecord]:
+def adopt_runs(records: RunRecords, outbox: Outbox, clock: Clock) -> list[RunRecord]:
     """The runs of an earlier daemon that this one adopts, at most one of each role.
 
     The others are ended, and their ends are reported.
     """
-    book.remove_drafts()
+    records.remove_drafts()
     newest: dict[tuple[str, str], RunRecord] = {}
-    for run in sorted(book.read_all(), key=lambda run: run.began_at):
+    for run in sorted(records.read_all(), key=lambda run: run.began_at):
         if outbox.holds(run_report_id("exit", run)):
             # The daemon was killed after it had reported the end and before it removed the record: count the end once.
-            book.remove(run)
+            records.remove(run)
             continue
         earlier = newest.pop((run.room, run.role), None)
         if earlier is not None:
             # It had ended when the next one started; the report of that may have been lost while the disk was full.
-            end_leftover_run(earlier, book, outbox, clock, is_over=True)
+            end_leftover_run(earlier, records, outbox, clock, is_over=True)
         if run.spec is None or run.claimed is None:
-            end_leftover_run(run, book, outbox, clock)
+            end_leftover_run(run, records, outbox, clock)
         else:
             newest[run.room, run.role] = run
     for run in newest.values():
@@ -40,7 +40,7 @@ def adopt_runs(book: RunRecords, outbox: Outbox, clock: Clock) -> list[RunRecord
     return list(newest.values())
 
 
-def end_leftover_run(run: RunRecord, book: RunRecords, outbox: Outbox, clock: Clock, is_over: bool = False) -> None:
+def end_leftover_run(run: RunRecord, records: RunRecords, outbox: Outbox, clock: Clock, is_over: bool = False) -> None:
     """Kill what is left of a run that is not adopted, and report its end."""
     was_alive = end_leftover(run.identity, run_marks(run.task, run.attempt, run.connection_id))
     if was_alive:
@@ -61,4 +61,4 @@ def end_leftover_run(run: RunRecord, book: RunRecords, outbox: Outbox, clock: Cl
         at=format_instant(clock.wall()),
         detail=f"The daemon of this machine was killed; {ending}.",
     )
-    outbox.add(report, on_safe=lambda: book.remove(run))
+    outbox.add(report, on_safe=lambda: records.remove(run))

@@ -37,7 +37,7 @@ class AgentReporter:
 
     def __init__(
         self,
-        premises: DaemonContext,
+        context: DaemonContext,
         spec: Assignment,
         connection_id: str,
         history: RestartHistory,
@@ -45,7 +45,7 @@ class AgentReporter:
     ) -> None:
         self.history = history
         self._when_over = on_end_safe
-        self._premises = premises
+        self._premises = context
         self._spec = spec
         self._connection_id = connection_id
 
@@ -133,9 +133,9 @@ class AgentReporter:
             )
 
     def _next_history(self, end: FailureTransition, detail: str) -> RestartHistory:
-        premises = self._premises
-        now, fraction = premises.clock.boottime(), premises.entropy.fraction()
-        return end(self.history, self._spec.generation, now, fraction, premises.limits, detail)
+        context = self._premises
+        now, fraction = context.clock.boottime(), context.entropy.fraction()
+        return end(self.history, self._spec.generation, now, fraction, context.limits, detail)
 
     def _record_success(self) -> None:
         self._record_history(restart_policy.record_success(self.history, self._spec.generation))

@@ -69,8 +69,8 @@ class Daemon:
         self._ending = shutdown
         self._incarnation = format_id("inc", entropy.random_bytes(ID_BYTES))
         self._has_started_parts = False
-        house = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
-        introduce = MachineRegistration(machine, house, settings.labels(), environ)
+        policy = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
+        introduce = MachineRegistration(machine, policy, settings.labels(), environ)
         self._server_link = ServerLink(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.reports_waiting_max)
         self._outbox_sender = OutboxSender(
@@ -82,17 +82,17 @@ class Daemon:
             partial(self._stop_on_failure, "the outbox sender"),
         )
         self._report_session = self._server_link.open_session()
-        book = RunRecords(paths.runs(settings.data_dir))
-        histories = RestartStates(paths.restart_state(settings.data_dir), boot_id(), clock, limits)
+        records = RunRecords(paths.runs(settings.data_dir))
+        restart_states = RestartStates(paths.restart_state(settings.data_dir), boot_id(), clock, limits)
         self._context = DaemonContext(
             server_link=self._server_link,
-            harness_policy=house,
+            harness_policy=policy,
             outbox=outbox,
-            run_records=book,
+            run_records=records,
             run_logs=RunLogs(
-                paths.logs(settings.data_dir), limits.run_logs_kept, limits.run_logs_bytes_max, book.folders_in_use
+                paths.logs(settings.data_dir), limits.run_logs_kept, limits.run_logs_bytes_max, records.folders_in_use
             ),
-            restart_states=histories,
+            restart_states=restart_states,
             clock=clock,
             entropy=entropy,
             limits=limits,
@@ -103,7 +103,7 @@ class Daemon:
         )
         self._residents = ResidentRecords(paths.residents(settings.data_dir))
         self._supervisor: Supervisor[RoleRunner] = Supervisor(
-            self._make_role_runner, histories, clock, partial(self._stop_on_failure, "the supervisor")
+            self._make_role_runner, restart_states, clock, partial(self._stop_on_failure, "the supervisor")
         )
         self._spec_watch = self._make_watch(entropy)
         self._beat = MachineHeartbeats(
@@ -159,12 +159,12 @@ class Daemon:
 
     def _adopt(self) -> None:
         """Adopt the runs of an earlier daemon, before the first heartbeat, which names their participants."""
-        premises = self._context
-        runs = adoption.adopt_runs(premises.run_records, premises.outbox, premises.clock)
+        context = self._context
+        runs = adoption.adopt_runs(context.run_records, context.outbox, context.clock)
         seats: list[RoleRunner] = [self._task_runner_of(run) for run in runs]
         residents = self._residents.adopt(
             {(run.room, run.role) for run in runs},
-            lambda seat: premises.outbox.holds(participant_report_id("exit", seat)),
+            lambda seat: context.outbox.holds(participant_report_id("exit", seat)),
         )
         seats += [self._resident_runner_of(resident) for resident in residents]
         for seat in seats:

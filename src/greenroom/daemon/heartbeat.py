@@ -36,13 +36,13 @@ class MachineHeartbeats:
 
     def __init__(
         self,
-        desk: ServerLink,
+        server_link: ServerLink,
         incarnation: str,
         list_held: Callable[[], Sequence[HeldRole]],
         on_version_seen: Callable[[int], None],
         send_all_reports: Callable[[Callable[[list[AgentReport]], object]], None],
     ) -> None:
-        self._desk = desk
+        self._desk = server_link
         self._incarnation = incarnation
         self._list_held = list_held
         self._on_version_seen = on_version_seen

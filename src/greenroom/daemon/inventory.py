@@ -58,7 +58,7 @@ def read_daemon_files(settings: Settings) -> DaemonFiles:
         runs=(*runs, *residents),
         reports_written_at=tuple(
             modified_times(
-                path for path, letter in readable_records(paths.outbox(folder), OutboxEntry) for _ in letter.reports
+                path for path, entry in readable_records(paths.outbox(folder), OutboxEntry) for _ in entry.reports
             )
         ),
     )

@@ -152,13 +152,13 @@ class Outbox:
     def _read_folder(self) -> None:
         """Read the reports that an earlier daemon could not send."""
         remove_drafts(self._folder)
-        for path, letter in read_valid(self._folder, OutboxEntry):
+        for path, entry in read_valid(self._folder, OutboxEntry):
             try:
                 number = int(path.stem)
             except ValueError as error:
                 set_aside(path, error)
                 continue
-            new = self._filter_new(letter.reports)
+            new = self._filter_new(entry.reports)
             if new:
                 self._add(PendingEntry(number, new, is_safe=True))
             else:

@@ -40,16 +40,16 @@ class ResidentRunner(RoleRunner):
 
     def __init__(
         self,
-        premises: DaemonContext,
-        book: ResidentRecords,
+        context: DaemonContext,
+        records: ResidentRecords,
         spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: Resident | None = None,
     ) -> None:
         adopted_id = adopted.connection_id if adopted is not None else None
-        super().__init__(premises, spec, history, on_end, adopted_id, lambda: book.remove(self.connection_id))
-        self._book = book
+        super().__init__(context, spec, history, on_end, adopted_id, lambda: records.remove(self.connection_id))
+        self._book = records
         self._adopted = adopted
         self._task: TaskRef | None = None
         self._task_since = 0.0
@@ -105,12 +105,12 @@ class ResidentRunner(RoleRunner):
 
     def _watch(self, group: ProcessGroup, began_at: float) -> str | None:
         """Wait until the process has ended or has to be stopped; the reason if its task took too long, else None."""
-        premises, limit_s = self._context, self.spec.task_timeout_s
-        well_at = premises.clock.monotonic() + premises.limits.restart_reset_s
-        well_at -= max(0.0, premises.clock.wall() - began_at)
+        context, limit_s = self._context, self.spec.task_timeout_s
+        well_at = context.clock.monotonic() + context.limits.restart_reset_s
+        well_at -= max(0.0, context.clock.wall() - began_at)
         is_well = False
         while group.wait(POLL_EVERY_S) is None and self._stop_reason is None:
-            now = premises.clock.monotonic()
+            now = context.clock.monotonic()
             if not is_well and now >= well_at:
                 is_well = True
                 self._reporter.record_recovery()
@@ -140,33 +140,33 @@ class ResidentRunner(RoleRunner):
 
     def _record_unintended_end(self, resident: Resident, ended: ExitStatus | None, too_long: str | None) -> None:
         """Record and report an unintended end: a pause if the process itself reported one, else a failure."""
-        premises, result = self._context, read_resident_result(resident)
-        outcome = None if too_long else resolve_pause(result, ended, premises.clock.wall(), premises.limits)
+        context, result = self._context, read_resident_result(resident)
+        outcome = None if too_long else resolve_pause(result, ended, context.clock.wall(), context.limits)
         if outcome is not None:
             log.warning("agent paused: %s: %s", self._thread.name, outcome.detail)
             self._end_participant(lambda: self._reporter.report_pause(None, outcome))
             return
-        detail = too_long or describe_end(premises, resident, result, ended)
+        detail = too_long or describe_end(context, resident, result, ended)
         log.warning("process ended: %s: %s", self._thread.name, detail)
         self._end_participant(lambda: self._reporter.report_failure(detail, None, ended))
 
 
-def record_resident(premises: DaemonContext, book: ResidentRecords, spec: Assignment, connection_id: str) -> Resident:
+def record_resident(context: DaemonContext, records: ResidentRecords, spec: Assignment, connection_id: str) -> Resident:
     """Record the process that is about to be started. Raises ConfigurationError if that fails."""
-    folder = premises.run_logs.prepare_folder(spec.room_name, spec.role, connection_id, 1)
-    resident = Resident(connection_id=connection_id, spec=spec, folder=str(folder), began_at=premises.clock.wall())
+    folder = context.run_logs.prepare_folder(spec.room_name, spec.role, connection_id, 1)
+    resident = Resident(connection_id=connection_id, spec=spec, folder=str(folder), began_at=context.clock.wall())
     try:
-        book.write(resident)
+        records.write(resident)
     except OSError as error:
         raise ConfigurationError(f"The process cannot be recorded: {error}.", "Free space on the disk.") from error
     return resident
 
 
-def start_resident(premises: DaemonContext, resident: Resident, recipe: RunRecipe, token: str) -> ProcessGroup:
+def start_resident(context: DaemonContext, resident: Resident, recipe: RunRecipe, token: str) -> ProcessGroup:
     """Start the process. Raises ConfigurationError if it cannot be started."""
-    variables = resident_environment(premises.server_link.url, resident, token)
-    env = child_environment(premises.environ, {**recipe.env, **variables})
-    folder, bytes_max = Path(resident.folder), premises.limits.run_output_bytes_max
+    variables = resident_environment(context.server_link.url, resident, token)
+    env = child_environment(context.environ, {**recipe.env, **variables})
+    folder, bytes_max = Path(resident.folder), context.limits.run_output_bytes_max
     return ProcessGroup.spawn(recipe.command, recipe.workdir, env, b"", folder, resident.marker_variables, bytes_max)
 
 
@@ -195,9 +195,9 @@ def read_resident_result(resident: Resident) -> CommandResult | None:
 
 
 def describe_end(
-    premises: DaemonContext, resident: Resident, said: CommandResult | None, ended: ExitStatus | None
+    context: DaemonContext, resident: Resident, said: CommandResult | None, ended: ExitStatus | None
 ) -> str:
     """Why it ended, as text: its own reason, its exit status and the end of its standard error."""
     reason = said.reason if said is not None else ""
-    printed = read_tail(Path(resident.folder) / "stderr", premises.limits.stderr_bytes_kept)
+    printed = read_tail(Path(resident.folder) / "stderr", context.limits.stderr_bytes_kept)
     return "\n".join(line for line in (reason, str(ended or ""), printed) if line).strip()

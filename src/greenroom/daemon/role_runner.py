@@ -40,7 +40,7 @@ class RoleRunner(ABC):
 
     def __init__(
         self,
-        premises: DaemonContext,
+        context: DaemonContext,
         spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
@@ -49,12 +49,12 @@ class RoleRunner(ABC):
     ) -> None:
         self.spec = spec
         self.room, self.role = spec.room, spec.role
-        self.connection_id = adopted or premises.new_id("conn")
-        self._context = premises
+        self.connection_id = adopted or context.new_id("conn")
+        self._context = context
         self._on_end = on_end
         self._membership = RoleMembership(self.room, self.role, self.connection_id, is_taken=adopted is not None)
-        self._reporter = AgentReporter(premises, spec, self.connection_id, history, when_over)
-        self._session = premises.server_link.open_session()
+        self._reporter = AgentReporter(context, spec, self.connection_id, history, when_over)
+        self._session = context.server_link.open_session()
         self._current_run: RunRecord | None = None
         self._stop_reason: str | None = None
         self._is_superseded = False

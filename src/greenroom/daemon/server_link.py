@@ -140,23 +140,23 @@ class MachineRegistration:
     """
 
     def __init__(
-        self, machine: MachineIdentity, house: HarnessPolicy, labels: Mapping[str, str], environ: Mapping[str, str]
+        self, machine: MachineIdentity, policy: HarnessPolicy, labels: Mapping[str, str], environ: Mapping[str, str]
     ) -> None:
         self._machine = machine
-        self._house = house
+        self._policy = policy
         self._labels = dict(labels)
         self._environ = environ
         self._logged_missing: frozenset[str] = frozenset()
 
     def __call__(self) -> PutMachine:
-        missing = self._house.find_missing_programs(self._environ)
+        missing = self._policy.find_missing_programs(self._environ)
         for name in missing.keys() - self._logged_missing:
             log.warning("harness not offered: %s: %s", name, missing[name])
         self._logged_missing = frozenset(missing)
-        found_clis = [cli.name for cli in filter_unused(find_agent_clis(self._environ), self._house.commands)]
+        found_clis = [cli.name for cli in filter_unused(find_agent_clis(self._environ), self._policy.commands)]
         found_label = {FOUND_LABEL: ", ".join(found_clis)} if found_clis else {}
         return PutMachine(
             name=self._machine.name,
-            harnesses=[name for name in self._house.harness_names if name not in missing],
+            harnesses=[name for name in self._policy.harness_names if name not in missing],
             labels={**self._labels, **default_labels(), **found_label},
         )

@@ -47,12 +47,12 @@ class Supervisor(Generic[RunnerT]):
     def __init__(
         self,
         make_runner: Callable[[Assignment, RestartHistory, Callable[[], None]], RunnerT],
-        histories: RestartStates,
+        restart_states: RestartStates,
         clock: Clock,
         on_failure: Callable[[], None],
     ) -> None:
         self._make_seat = make_runner
-        self._histories = histories
+        self._histories = restart_states
         self._clock = clock
         self._on_failure = on_failure
         self._assignments: dict[RoleKey, Assignment] | None = None

@@ -39,26 +39,26 @@ class TaskRunner(RoleRunner):
 
     def __init__(
         self,
-        premises: DaemonContext,
+        context: DaemonContext,
         spec: Assignment,
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: RunRecord | None = None,
     ) -> None:
-        super().__init__(premises, spec, history, on_end, adopted.connection_id if adopted is not None else None)
+        super().__init__(context, spec, history, on_end, adopted.connection_id if adopted is not None else None)
         self._adopted = adopted
         self._claim = ClaimLoop(
-            premises.server_link.open_session(),
+            context.server_link.open_session(),
             spec.room,
             spec.role,
             self.connection_id,
-            lambda: self.has_joined and premises.is_connected(),
-            premises.beat_now,
-            premises.clock,
-            premises.entropy,
-            interval_s=premises.limits.daemon_heartbeat_interval_s,
-            ttl_s=premises.limits.daemon_heartbeat_ttl_s,
-            spread_retries=premises.must_spread_retries,
+            lambda: self.has_joined and context.is_connected(),
+            context.beat_now,
+            context.clock,
+            context.entropy,
+            interval_s=context.limits.daemon_heartbeat_interval_s,
+            ttl_s=context.limits.daemon_heartbeat_ttl_s,
+            spread_retries=context.must_spread_retries,
         )
         self._errand: TaskRun | None = None
         self._began_at = 0.0
@@ -132,7 +132,7 @@ class TaskRunner(RoleRunner):
 
     def _run_task(self, task: ClaimedTask) -> RunOutcome:
         """Run the command for one task. The run is on record from before its start until its end is reported."""
-        premises = self._context
+        context = self._context
         run = self._current_run = RunRecord(
             task=task.id,
             attempt=task.attempt,
@@ -142,13 +142,13 @@ class TaskRunner(RoleRunner):
             spec=self.spec,
             probe=self.history.is_probe_run,
         )
-        run, plan = prepare_run(premises, run, task)
+        run, plan = prepare_run(context, run, task)
         errand = TaskRun(
             self._session,
             task,
             self.connection_id,
             plan,
-            premises.clock,
+            context.clock,
             lambda identity: self._record_start(run, identity),
         )
         return self._finish_run(errand, run, errand.run)
@@ -211,18 +211,18 @@ def end_task_run(errand: TaskRun, reason: str, is_lost: bool) -> None:
         errand.stop(reason)
 
 
-def prepare_run(premises: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:
+def prepare_run(context: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:
     """Resolve how this machine runs a task, and record the run. Raises ConfigurationError if it cannot be run."""
     assert run.spec is not None
     spec = run.spec
-    recipe = premises.resolve_recipe(spec)
-    variables = task_environment(premises.server_link.url, spec.room_name, spec.role, task, run.connection_id)
+    recipe = context.resolve_recipe(spec)
+    variables = task_environment(context.server_link.url, spec.room_name, spec.role, task, run.connection_id)
     plan = RunSpec(
         command=recipe.command,
         cwd=recipe.workdir,
-        env=child_environment(premises.environ, {**recipe.env, **variables}),
+        env=child_environment(context.environ, {**recipe.env, **variables}),
         receiver=recipe.then,
-        folder=premises.run_logs.prepare_folder(spec.room_name, spec.role, task.id, task.attempt),
+        folder=context.run_logs.prepare_folder(spec.room_name, spec.role, task.id, task.attempt),
         timeout_s=spec.task_timeout_s or recipe.timeout_s,
         result=recipe.result,
     )
@@ -232,18 +232,18 @@ def prepare_run(premises: DaemonContext, run: RunRecord, task: ClaimedTask) -> t
         then=plan.receiver,
         result=plan.result,
         timeout_s=plan.timeout_s,
-        began_at=premises.clock.wall(),
+        began_at=context.clock.wall(),
         folder=str(plan.folder),
     )
     try:
-        premises.run_records.write(run)
+        context.run_records.write(run)
     except OSError as error:
         raise ConfigurationError(f"The run cannot be recorded: {error}.", "Free space on the disk.") from error
     return run, plan
 
 
 def resume_task_run(
-    premises: DaemonContext, session: ApiClient, run: RunRecord, on_started: Callable[[ProcessIdentity], None]
+    context: DaemonContext, session: ApiClient, run: RunRecord, on_started: Callable[[ProcessIdentity], None]
 ) -> TaskRun:
     """The errand of a run that an earlier daemon started. The plan has no command: it was started already."""
     assert run.claimed is not None
@@ -258,4 +258,4 @@ def resume_task_run(
         result=run.result,
         began_at=run.began_at,
     )
-    return TaskRun(session, run.claimed, run.connection_id, plan, premises.clock, on_started)
+    return TaskRun(session, run.claimed, run.connection_id, plan, context.clock, on_started)

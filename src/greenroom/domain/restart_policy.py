@@ -10,8 +10,8 @@ Options: `restart_backoff_s_min`, `restart_backoff_s_max` and `restart_reset_s` 
 
 import msgspec
 
+from greenroom.domain import role as roles
 from greenroom.domain.limits import Limits
-from greenroom.domain.role import HOLD_WORDS
 
 # The next step for a role.
 JOIN = "sit"
@@ -19,10 +19,10 @@ STOP = "stop"
 WAIT = "wait"
 KEEP = "keep"
 
-# Why an agent that should run is not restarted yet.
-BACKING_OFF = "backing_off"
-CRASH_LOOPING = "crash_looping"
-PAUSED = "paused"
+# Why an agent that should run is not restarted yet. `yielded`: the role was taken over, and is joined once vacant.
+BACKING_OFF = roles.BACKING_OFF
+CRASH_LOOPING = roles.CRASH_LOOPING
+PAUSED = roles.PAUSED
 YIELDED = "yielded"
 
 DOUBLINGS_MAX = 30
@@ -88,7 +88,7 @@ def decide_step(
     history = history_of_generation(history, desired_generation)
     if history.needs_user:
         return RestartStep(
-            WAIT, f"{HOLD_WORDS.get(history.hold or '', history.hold)} until a user starts it again: {history.reason}"
+            WAIT, f"{roles.HOLD_WORDS[history.hold or PAUSED]} until a user starts it again: {history.reason}"
         )
     if history.hold_until is not None and now < history.hold_until:
         return RestartStep(WAIT, hold_reason(history), history.hold_until)

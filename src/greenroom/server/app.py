@@ -27,11 +27,11 @@ def build_reference_app(server: ServerContext, hosts: AllowedHosts) -> ASGIApp:
     litestar = Litestar(
         [*(operation.litestar_route(server) for operation in OPERATIONS), described],
         exception_handlers={Exception: problems.handle_exception},
-        request_max_body_size=server.world.limits.body_bytes_max,
+        request_max_body_size=server.service.limits.body_bytes_max,
         openapi_config=None,
         logging_config=None,
     )
-    return DrainBody(AuthMiddleware(litestar, hosts, server.world.tokens), server.world.limits)
+    return DrainBody(AuthMiddleware(litestar, hosts, server.service.tokens), server.service.limits)
 
 
 def build_app(server: ServerContext, hosts: AllowedHosts) -> ASGIApp:

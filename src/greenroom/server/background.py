@@ -30,16 +30,16 @@ class BackgroundLoops:
     A third Pulse, `record`, becomes late when the store does not commit what the sweep found.
     """
 
-    def __init__(self, world: ServiceContext, broadcast: Broadcast, closing: Flag, counters: Counters) -> None:
-        limits, clock = world.limits, world.clock
+    def __init__(self, context: ServiceContext, broadcast: Broadcast, closing: Flag, counters: Counters) -> None:
+        limits, clock = context.limits, context.clock
         self.sweep: Final = LoopHealth(SWEEP, limits.sweep_interval_s, clock, limits.loop_late_after_s)
         self.feed: Final = LoopHealth(FEED, limits.sweep_interval_s, clock, limits.loop_late_after_s)
         self.record: Final = LoopHealth(RECORD, limits.sweep_interval_s, clock, limits.loop_late_after_s)
-        self._world = world
+        self._context = context
         self._broadcast = broadcast
         self._closing = closing
         self._counters = counters
-        self._counted_pos = world.event_buffer.last_pos
+        self._counted_pos = context.event_buffer.last_pos
         self._is_midway = False
 
     @property
@@ -56,10 +56,10 @@ class BackgroundLoops:
         When the server has lost its store, or may have, it writes no more, and this raises, which ends the loop:
         AlreadyRunning if another server is known to have the store, else StoreUnavailable.
         """
-        self._world.store.verify_lock()
-        if not self._world.sweep.is_recording:
+        self._context.store.verify_lock()
+        if not self._context.sweep.is_recording:
             self.record.record_round()
-        clock, counters, was_midway = self._world.clock, self._counters, self._is_midway
+        clock, counters, was_midway = self._context.clock, self._counters, self._is_midway
         began_at = clock.monotonic()
         self._is_midway = False
         run_round(self.sweep, self._run_sweep)
@@ -78,19 +78,19 @@ class BackgroundLoops:
         await asyncio.gather(self._run(self.tick_sweep, on_events=False), self._run(self.tick_feed, on_events=True))
 
     def _run_sweep(self) -> None:
-        self._is_midway = sweeper.tick(self._world)
+        self._is_midway = sweeper.tick(self._context)
 
     async def _run(self, tick: Callable[[], bool | None], on_events: bool) -> None:
         while not self._closing.is_set():
             wakeups = (self._broadcast.next_flag(),) if on_events else ()
-            await wait_any(self._closing, *wakeups, timeout_s=self._world.limits.sweep_interval_s)
+            await wait_any(self._closing, *wakeups, timeout_s=self._context.limits.sweep_interval_s)
             while tick() and not self._closing.is_set():
                 await wait_any(self._closing, timeout_s=0)  # Heartbeats that came meanwhile are answered first.
 
     def _count_events(self) -> None:
-        feed = self._world.event_buffer
+        feed = self._context.event_buffer
         while self._counted_pos < feed.last_pos:
-            events = feed.read_after(self._counted_pos, self._world.limits.stream_page)
+            events = feed.read_after(self._counted_pos, self._context.limits.stream_page)
             if not events:  # They came faster than the feed keeps them: counting continues after the gap.
                 self._counted_pos = feed.last_pos
                 break

@@ -28,16 +28,16 @@ class ServerContext:
     Create it on the event loop that it serves. `closing` is set when the server stops.
     """
 
-    def __init__(self, world: ServiceContext) -> None:
-        self.world: Final = world
+    def __init__(self, context: ServiceContext) -> None:
+        self.service: Final = context
         self.closing: Final = Flag()
         self.counters: Final = Counters()
         self._loop = asyncio.get_running_loop()
         self.broadcast: Final = Broadcast(self._loop)
-        self.background: Final = BackgroundLoops(world, self.broadcast, self.closing, self.counters)
-        self.metrics: Final = Metrics(world, self.counters, self.background)
-        self._unwatch = world.notifications.watch(notifications.EVENTS_KEY, self.broadcast.notify)
-        self._readers = ThreadPoolExecutor(world.limits.readers_max, thread_name_prefix="reader")
+        self.background: Final = BackgroundLoops(context, self.broadcast, self.closing, self.counters)
+        self.metrics: Final = Metrics(context, self.counters, self.background)
+        self._unwatch = context.notifications.watch(notifications.EVENTS_KEY, self.broadcast.notify)
+        self._readers = ThreadPoolExecutor(context.limits.readers_max, thread_name_prefix="reader")
         self._open_reads = 0
 
     async def write(self, mutation: Callable[[ServiceContext, Transaction], T | GreenroomError]) -> T:
@@ -46,14 +46,14 @@ class ServerContext:
         An error that the mutation returns is raised here, after what it wrote is committed. An error that it raises
         rolls everything back.
         """
-        result = await await_result(self.world.store.write(lambda transaction: mutation(self.world, transaction)))
+        result = await await_result(self.service.store.write(lambda transaction: mutation(self.service, transaction)))
         if isinstance(result, GreenroomError):
             raise result
         return result
 
     async def read(self, query: Callable[[ServiceContext, Reader], T]) -> T:
         """Run a query on a reader thread and return its result. Raises StoreOverloaded when the read queue is full."""
-        if self._open_reads >= self.world.limits.reads_waiting_max:
+        if self._open_reads >= self.service.limits.reads_waiting_max:
             raise StoreOverloaded(
                 f"Read queue is full ({self._open_reads} waiting).",
                 "Send the request again after a pause.",
@@ -61,7 +61,7 @@ class ServerContext:
         self._open_reads += 1
         try:
             return await self._loop.run_in_executor(
-                self._readers, self.world.store.read, lambda reader: query(self.world, reader)
+                self._readers, self.service.store.read, lambda reader: query(self.service, reader)
             )
         finally:
             self._open_reads -= 1
@@ -74,7 +74,7 @@ class ServerContext:
         def wake() -> None:
             self._loop.call_soon_threadsafe(woken.set)
 
-        unwatch = self.world.notifications.watch(key, wake)
+        unwatch = self.service.notifications.watch(key, wake)
         try:
             yield woken
         finally:

@@ -158,14 +158,14 @@ async def read_body(request: LitestarRequest[Any, Any, Any]) -> bytes:
 
 def handle_mutation(mutation: Mutation[Any]) -> Handler:
     async def answer(server: ServerContext, request: Request[Any]) -> object:
-        return await server.write(lambda world, transaction: mutation(world, transaction, request))
+        return await server.write(lambda context, transaction: mutation(context, transaction, request))
 
     return answer
 
 
 def handle_query(query: Query) -> Handler:
     async def answer(server: ServerContext, request: Request[Any]) -> object:
-        return await server.read(lambda world, reader: query(world, reader, request))
+        return await server.read(lambda context, reader: query(context, reader, request))
 
     return answer
 

@@ -64,8 +64,8 @@ class Subscriber:
                     return
                 for frame in frames:
                     yield frame
-                if self._pos is not None and self._pos >= server.world.event_buffer.last_pos:
-                    await wait_any(wakeup, server.closing, timeout_s=server.world.limits.stream_comment_s)
+                if self._pos is not None and self._pos >= server.service.event_buffer.last_pos:
+                    await wait_any(wakeup, server.closing, timeout_s=server.service.limits.stream_comment_s)
                     if not wakeup.is_set() and not server.closing.is_set():
                         if not await self._permission.is_allowed(has_events=False):
                             return
@@ -91,7 +91,7 @@ class Subscriber:
         """Return the next page from memory; None when the feed does not reach back to this reader's position."""
         if self._pos is None:
             return None
-        events = self._server.world.event_buffer.read_after(self._pos, self._server.world.limits.stream_page)
+        events = self._server.service.event_buffer.read_after(self._pos, self._server.service.limits.stream_page)
         if events is None:
             self._pos = None
             return None
@@ -102,9 +102,9 @@ class Subscriber:
 
     async def _read_store(self) -> list[Event]:
         """Return the next page from the store. What the feed had before the query is in the store by then."""
-        limit = self._server.world.limits.stream_page
-        seen = self._server.world.event_buffer.last_pos
-        events = await self._server.read(lambda world, reader: self._query_page(reader, limit))
+        limit = self._server.service.limits.stream_page
+        seen = self._server.service.event_buffer.last_pos
+        events = await self._server.read(lambda context, reader: self._query_page(reader, limit))
         if len(events) < limit:
             self._pos = seen
         return events
@@ -153,11 +153,11 @@ class StreamPermission:
         principal, stream = self._principal, self._stream
         if stream is None or (has_events and principal.is_operator):
             return principal.is_operator
-        is_allowed = may_follow(self._server.world, principal, stream)
+        is_allowed = may_follow(self._server.service, principal, stream)
         if is_allowed is not None:
             return is_allowed
         try:
-            await self._server.read(lambda world, reader: check_stream_access(world, reader, principal, stream))
+            await self._server.read(lambda context, reader: check_stream_access(context, reader, principal, stream))
         except (NotFound, Refused):
             return False
         return True

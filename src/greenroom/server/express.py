@@ -28,7 +28,7 @@ class CallFastPath:
     ) -> None:
         self._inner: Final = inner
         self._server: Final = server
-        self._plain: Final = PlainRequestCheck(hosts, server.world.tokens, server.world.limits.body_bytes_max)
+        self._plain: Final = PlainRequestCheck(hosts, server.service.tokens, server.service.limits.body_bytes_max)
         self._paths: Final = Router()
         for operation in operations:
             if operation.body is not None and not operation.streams:

@@ -33,19 +33,19 @@ def idempotent_post(mutation: Callable[[ServiceContext, Transaction, Request[Any
     async def answer(server: ServerContext, request: Request[Any]) -> object:
         key = parse_key(request.raw)
         if key is None:
-            result = await server.write(lambda world, transaction: mutation(world, transaction, request))
+            result = await server.write(lambda context, transaction: mutation(context, transaction, request))
             return encode_result(result, status)
         digest = hashlib.sha256(request.raw.body).hexdigest()
         route = f"{request.raw.method} {request.raw.path}"
         stored_status, body = await server.write(
-            lambda world, transaction: idempotency.run_once(
-                world,
+            lambda context, transaction: idempotency.run_once(
+                context,
                 transaction,
                 request.principal,
                 route,
                 key,
                 digest,
-                lambda: encode_stored(mutation(world, transaction, request), status),
+                lambda: encode_stored(mutation(context, transaction, request), status),
             )
         )
         return EncodedResponse(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)

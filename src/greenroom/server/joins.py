@@ -19,9 +19,9 @@ async def join(server: ServerContext, request: Request[Join]) -> JoinReply:
     """
     with watch_disconnect(request.raw) as disconnected:
 
-        def join_role(world: ServiceContext, transaction: Transaction) -> JoinReply:
+        def join_role(context: ServiceContext, transaction: Transaction) -> JoinReply:
             if disconnected.is_set():
                 raise Unavailable("The client disconnected before it joined.", "Nothing was done: join again.")
-            return participants.join(world, transaction, request.principal, request.room, request.role, request.body)
+            return participants.join(context, transaction, request.principal, request.room, request.role, request.body)
 
         return await server.write(join_role)

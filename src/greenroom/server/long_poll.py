@@ -30,16 +30,16 @@ async def wait_for_task(server: ServerContext, request: Request[ClaimBody]) -> C
     A client that has disconnected gets no task. A participant that loses its role while it waits gets the error of
     `tasks.claim` at once.
     """
-    limits, body = server.world.limits, request.body
-    room = server.world.room_cache.find(request.room)
+    limits, body = server.service.limits, request.body
+    room = server.service.room_cache.find(request.room)
     key = notifications.claim_key(room.id if room is not None else "", body.role)
     wait_s = min(body.wait_s, limits.claim_wait_for(limits.heartbeat_interval_s))
     with watch_disconnect(request.raw) as disconnected:
 
-        def try_claim(world: ServiceContext, transaction: Transaction) -> ClaimedTask | None:
+        def try_claim(context: ServiceContext, transaction: Transaction) -> ClaimedTask | None:
             if disconnected.is_set():
                 return None
-            return tasks.claim(world, transaction, request.principal, request.room, body)
+            return tasks.claim(context, transaction, request.principal, request.room, body)
 
         if wait_s == 0:
             return await server.write(try_claim)
@@ -57,14 +57,16 @@ async def wait_for_task(server: ServerContext, request: Request[ClaimBody]) -> C
 
 async def wait_for_assignments(server: ServerContext, request: Request[None]) -> Assignments:
     """Return a machine's assignments, waiting up to the query's `wait_s` seconds for another version than `after`."""
-    limits, known_version = server.world.limits, request.query.after
+    limits, known_version = server.service.limits, request.query.after
     wait_s = 0.0 if known_version is None else min(request.query.wait_s, limits.assignments_wait_max_s)
     watching, timer = server.subscribe(notifications.assignments_key(request.machine)), server.timer(wait_s)
     with watching as woken, timer as timeout, count_long_poll(server), watch_disconnect(request.raw) as disconnected:
         while True:
             woken.clear()
             assignments = await server.read(
-                lambda world, reader: agent_specs.list_assignments(world, reader, request.principal, request.machine)
+                lambda context, reader: agent_specs.list_assignments(
+                    context, reader, request.principal, request.machine
+                )
             )
             is_over = timeout.is_set() or disconnected.is_set() or server.closing.is_set()
             if assignments.version != known_version or is_over:

@@ -20,8 +20,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics(Collector):
     """All metrics of one server, in a registry of its own."""
 
-    def __init__(self, world: ServiceContext, counters: Counters, background: BackgroundLoops) -> None:
-        self._world = world
+    def __init__(self, context: ServiceContext, counters: Counters, background: BackgroundLoops) -> None:
+        self._context = context
         self._counters = counters
         self._background = background
         self._registry: Final = CollectorRegistry(auto_describe=False)
@@ -56,20 +56,20 @@ class Metrics(Collector):
         yield transitions
 
     def _connections(self) -> Iterator[Metric]:
-        counters, leases = self._counters, self._world.leases
+        counters, leases = self._counters, self._context.leases
         yield gauge("participants", "Present participants", len(leases.participants))
         yield gauge("machines", "Connected machines", len(leases.machines))
         yield gauge("streams", "Open event streams", counters.streams)
         yield gauge("waits", "Open long polls: claims, and waits for assignments", counters.long_polls)
 
     def _store(self) -> Iterator[Metric]:
-        writer = self._world.store.writer
+        writer = self._context.store.writer
         yield gauge("writer_queue", "Mutations that wait for their commit", writer.queued)
         yield counter("writer_batches", "Commits", writer.batches)
         yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.callback_failures)
 
     def _loops(self) -> Iterator[Metric]:
-        sweep = self._world.sweep
+        sweep = self._context.sweep
         yield counter(
             "sweep_extensions", "Times that all leases were extended because the sweep came too late", sweep.extensions
         )

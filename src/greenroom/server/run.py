@@ -66,9 +66,9 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
             on_writer_failure=failures.report,
         )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
-            world = start_context(store, clock, SystemEntropy(), limits)
-            write_private(paths.operator_token(settings.data_dir), world.tokens.make_operator_token())
-            uvloop.run(serve_requests(world, settings, listener, delivery, failures))
+            context = start_context(store, clock, SystemEntropy(), limits)
+            write_private(paths.operator_token(settings.data_dir), context.tokens.make_operator_token())
+            uvloop.run(serve_requests(context, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return CONFIGURATION
@@ -76,7 +76,7 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
 
 
 async def serve_requests(
-    world: ServiceContext,
+    context: ServiceContext,
     settings: ServerSettings,
     listener: socket.socket,
     delivery: ResultDelivery,
@@ -84,10 +84,10 @@ async def serve_requests(
 ) -> None:
     """Serve requests until a signal, the end of the process that started this one, or a loop's failure."""
     loop = asyncio.get_running_loop()
-    server, url = ServerContext(world), url_of(listener)
+    server, url = ServerContext(context), url_of(listener)
     hosts = AllowedHosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
     http_server = HttpServer(
-        build_app(server, hosts), world.limits, server.closing, lambda: announce_url(settings.data_dir, url)
+        build_app(server, hosts), context.limits, server.closing, lambda: announce_url(settings.data_dir, url)
     )
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, http_server.stop)

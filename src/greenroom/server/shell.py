@@ -29,9 +29,9 @@ class HeartbeatFastPath:
 
     def __init__(self, inner: ASGIApp, server: ServerContext, hosts: AllowedHosts) -> None:
         self._inner: Final = inner
-        self._world: Final = server.world
+        self._context: Final = server.service
         self._counters: Final = server.counters
-        self._plain: Final = PlainRequestCheck(hosts, server.world.tokens, server.world.limits.body_bytes_max)
+        self._plain: Final = PlainRequestCheck(hosts, server.service.tokens, server.service.limits.body_bytes_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith(BEAT_SUFFIX) and scope.get("method") == "POST":
@@ -61,13 +61,13 @@ class HeartbeatFastPath:
         try:
             if len(parts) == 8 and parts[:4] == ["", "api", "v1", "rooms"] and parts[5] == "participants":
                 reply = participants.renew_participant(
-                    self._world, principal, parts[4], parts[6], decode_agent_beat(body)
+                    self._context, principal, parts[4], parts[6], decode_agent_beat(body)
                 )
                 self._counters.agent_beats[reply.status] += 1
                 return encode(reply)
             if len(parts) == 6 and parts[:4] == ["", "api", "v1", "machines"]:
                 beat = decode_machine_beat(body)
-                answer = machine_heartbeats.renew_machine(self._world, principal, parts[4], beat)
+                answer = machine_heartbeats.renew_machine(self._context, principal, parts[4], beat)
                 if answer is None:
                     return None
                 self._counters.machine_beats[answer.status] += 1

@@ -32,13 +32,13 @@ HOLD_KINDS: Final = (CRASH_LOOPING, PAUSED)
 
 
 def accept_reports(
-    world: ServiceContext, tx: Transaction, caller: Principal, machine_id: str, request: ReportBatch
+    context: ServiceContext, tx: Transaction, principal: Principal, machine_id: str, request: ReportBatch
 ) -> ReportsReply:
     """Accept a daemon's reports in the order given. Reports that were accepted before change nothing.
 
     Raises Superseded for an older incarnation.
     """
-    machine = authorization.get_machine(tx, caller, machine_id)
+    machine = authorization.get_machine(tx, principal, machine_id)
     epoch = machines.get_incarnation_epoch(tx, machine.id, request.incarnation)
     if judge_incarnation(epoch, machine.incarnation_epoch) == SUPERSEDED:
         raise Superseded(
@@ -47,12 +47,12 @@ def accept_reports(
     accepted = 0
     for report in request.reports:
         if machines.record_report(tx, machine.id, report.id):
-            accepted += accept_report(world, tx, caller, machine, report)
+            accepted += accept_report(context, tx, principal, machine, report)
     return ReportsReply(status="ok", accepted=accepted)
 
 
 def accept_report(
-    world: ServiceContext, tx: Transaction, caller: Principal, machine: Machine, report: AgentReport
+    context: ServiceContext, tx: Transaction, principal: Principal, machine: Machine, report: AgentReport
 ) -> bool:
     """Accept one report; False when its role does not exist or is not the machine's: such a report is dropped."""
     room = rooms.get(tx, report.room)
@@ -60,26 +60,28 @@ def accept_report(
     if room is None or role is None:
         return False
     participant = participants.get(tx, room.id, role.name, report.connection_id)
-    is_own = participant is not None and caller.machine is not None and participant.machine == caller.machine
+    is_own = participant is not None and principal.machine is not None and participant.machine == principal.machine
     if not is_own and not callers.may_participate(
-        caller, room.id, role.name, role.machine if role.is_run_by_daemon else None
+        principal, room.id, role.name, role.machine if role.is_run_by_daemon else None
     ):
         return False
     report = fill_defaults(role, participant, report)
     data = {name: getattr(report, name) for name in AgentReport.__struct_fields__ if name not in ("id", "kind", "room")}
     tx.record_event(room_stream(room.id), f"agent.{report.kind}", report.detail or report.kind, data)
     if report.kind == "exited":
-        takeovers.record_stop(world, tx, room.id, role.name, report.connection_id, report.task)
-        release_attempt(world, tx, role, report)
+        takeovers.record_stop(context, tx, room.id, role.name, report.connection_id, report.task)
+        release_attempt(context, tx, role, report)
         if not report.intended:
-            end_participant(world, tx, role, participant, EXITED, report)
+            end_participant(context, tx, role, participant, EXITED, report)
         elif not should_run_on(room, role, machine):
-            end_participant(world, tx, role, participant, STOPPED, report)
+            end_participant(context, tx, role, participant, STOPPED, report)
     if may_change_hold(role, machine, participant, report):
         if report.kind in HOLD_KINDS:
             # A role crash-loops only after a failure: this report counts as one, unless an `exited` came before it.
-            end_participant(world, tx, role, participant, EXITED if report.kind == CRASH_LOOPING else STOPPED, report)
-        apply_restart_hold(world, tx, room, report, had_ended=participant is not None and participant.status == CLOSED)
+            end_participant(context, tx, role, participant, EXITED if report.kind == CRASH_LOOPING else STOPPED, report)
+        apply_restart_hold(
+            context, tx, room, report, had_ended=participant is not None and participant.status == CLOSED
+        )
     return True
 
 
@@ -104,7 +106,7 @@ def may_change_hold(role: Role, machine: Machine, participant: Participant | Non
 
 
 def apply_restart_hold(
-    world: ServiceContext, tx: Transaction, room: Room, report: AgentReport, had_ended: bool
+    context: ServiceContext, tx: Transaction, room: Room, report: AgentReport, had_ended: bool
 ) -> None:
     """Set or clear the restart hold of a role.
 
@@ -123,13 +125,13 @@ def apply_restart_hold(
             # The `crash_looping` report that follows has the reason for which the role waits for a user.
             restart_holds.set_hold(tx, room, role, CRASH_LOOPING, until or role.hold_until, describe_exit(report))
         elif not (had_ended and role.hold in HOLD_KINDS):
-            latest = format_instant(parse_instant(tx.now.instant) + world.limits.restart_backoff_s_max)
+            latest = format_instant(parse_instant(tx.now.instant) + context.limits.restart_backoff_s_max)
             restart_holds.set_hold(tx, room, role, BACKING_OFF, until or latest, describe_exit(report))
     elif report.kind == "recovered" and role.hold == CRASH_LOOPING:
         restart_holds.clear_hold(tx, room, role, "the probe run succeeded")
 
 
-def release_attempt(world: ServiceContext, tx: Transaction, role: Role, report: AgentReport) -> None:
+def release_attempt(context: ServiceContext, tx: Transaction, role: Role, report: AgentReport) -> None:
     """Release the attempt whose process exited, if it still holds its task. No other sign of an end is as certain."""
     task = tasks.get(tx, report.task) if report.task is not None else None
     if task is None or report.attempt is None or task.room != role.room:
@@ -138,12 +140,12 @@ def release_attempt(world: ServiceContext, tx: Transaction, role: Role, report: 
         # To find the fault a user needs the command's last output, which is in the detail.
         cause = describe_exit(report) if report.intended else report.detail or describe_exit(report)
         task_transitions.release(
-            world, tx, task, STOPPED if report.intended else EXITED, cause, is_probe=bool(report.probe)
+            context, tx, task, STOPPED if report.intended else EXITED, cause, is_probe=bool(report.probe)
         )
 
 
 def end_participant(
-    world: ServiceContext,
+    context: ServiceContext,
     tx: Transaction,
     role: Role,
     participant: Participant | None,
@@ -154,7 +156,7 @@ def end_participant(
     if participant is not None and participant.status != CLOSED and participant.epoch >= role.epoch:
         cause = describe_exit(report)
         participant_transitions.close_participant(
-            world, tx, participant, end_cause, cause, release_as=end_cause, is_probe=bool(report.probe)
+            context, tx, participant, end_cause, cause, release_as=end_cause, is_probe=bool(report.probe)
         )
 
 

@@ -19,9 +19,9 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import Assignment, Assignments
 
 
-def list_assignments(world: ServiceContext, reader: Reader, caller: Principal, machine_id: str) -> Assignments:
+def list_assignments(context: ServiceContext, reader: Reader, principal: Principal, machine_id: str) -> Assignments:
     """The assignments of a machine with their version. In a closed room `desired` is `stopped`."""
-    machine = authorization.get_machine(reader, caller, machine_id)
+    machine = authorization.get_machine(reader, principal, machine_id)
     assignments = []
     for role in stored.list_roles_on_machine(reader, machine.id):
         room = stored.get(reader, role.room)
@@ -43,7 +43,7 @@ def list_assignments(world: ServiceContext, reader: Reader, caller: Principal, m
     return Assignments(version=machine.assignments_version, assignments=tuple(assignments))
 
 
-def raise_assignments_version(world: ServiceContext, tx: Transaction, machine_id: str) -> None:
+def raise_assignments_version(context: ServiceContext, tx: Transaction, machine_id: str) -> None:
     """Raise the version of a machine's assignments, so that its daemon reads them again."""
     machine = machines.get(tx, machine_id)
     if machine is None:
@@ -52,15 +52,15 @@ def raise_assignments_version(world: ServiceContext, tx: Transaction, machine_id
     machines.save(tx, machine, msgspec.structs.replace(machine, assignments_version=version))
 
     def notify() -> None:
-        lease = world.leases.machines.get(machine_id)
+        lease = context.leases.machines.get(machine_id)
         if lease is not None:
             lease.assignments_version = version
-        world.notifications.notify(assignments_key(machine_id))
+        context.notifications.notify(assignments_key(machine_id))
 
     tx.on_commit(notify)
 
 
-def raise_assignments_versions(world: ServiceContext, tx: Transaction, roles: Iterable[Role]) -> None:
+def raise_assignments_versions(context: ServiceContext, tx: Transaction, roles: Iterable[Role]) -> None:
     """Raise the version for every machine that one of these roles is assigned to."""
     for machine in sorted({role.machine for role in roles if role.machine is not None}):
-        raise_assignments_version(world, tx, machine)
+        raise_assignments_version(context, tx, machine)

@@ -20,9 +20,9 @@ MASS_SILENCE = "mass_silence"
 ALERT_SUBJECTS_MAX = 1000
 
 
-def list_alerts(world: ServiceContext, reader: Reader, caller: Principal) -> list[Alert]:
+def list_alerts(context: ServiceContext, reader: Reader, principal: Principal) -> list[Alert]:
     """All alerts that are raised now, oldest first. Operators only."""
-    authorization.require_operator(caller)
+    authorization.require_operator(principal)
     return alerts.list_all(reader)
 
 
@@ -42,47 +42,47 @@ def resolve_alert(tx: Transaction, key: str, cause: str) -> None:
         tx.record_event(room_stream(alert.room) if alert.room else SERVER_STREAM, "alert.resolved", cause, data)
 
 
-def record_silence(world: ServiceContext, sender: str) -> None:
+def record_silence(context: ServiceContext, sender: str) -> None:
     """Record that the lease of a machine, or of an agent that beats for itself, has just expired."""
-    world.sweep.silent_since[sender] = world.clock.monotonic()
+    context.sweep.silent_since[sender] = context.clock.monotonic()
 
 
-def clear_silence(world: ServiceContext, sender: str) -> None:
+def clear_silence(context: ServiceContext, sender: str) -> None:
     """Record that a machine or agent is back, or is no longer expected."""
-    world.sweep.silent_since.pop(sender, None)
-    world.sweep.mass_silence_missing.discard(sender)
+    context.sweep.silent_since.pop(sender, None)
+    context.sweep.mass_silence_missing.discard(sender)
 
 
-def watch_mass_silence(world: ServiceContext) -> None:
+def watch_mass_silence(context: ServiceContext) -> None:
     """Raise the `mass_silence` alert if many leases expired together; resolve it once enough of them are back."""
-    healer = world.sweep
+    healer = context.sweep
     if not healer.silent_since and not healer.mass_silence_initial:
         return
-    now = world.clock.monotonic()
-    ttl_s = max(world.limits.heartbeat_ttl_s, world.limits.daemon_heartbeat_ttl_s)
+    now = context.clock.monotonic()
+    ttl_s = max(context.limits.heartbeat_ttl_s, context.limits.daemon_heartbeat_ttl_s)
     for sender, since in list(healer.silent_since.items()):
         if now - since > ttl_s:
             healer.silent_since.pop(sender, None)
     if healer.mass_silence_initial:
         if sweep_policy.is_mass_silence_over(len(healer.mass_silence_missing), healer.mass_silence_initial):
             healer.mass_silence_initial = 0
-            world.store.write(partial(resolve_alert, key=MASS_SILENCE, cause="most of them are back"))
-    elif sweep_policy.is_mass_silence(len(healer.silent_since), world.leases.heartbeat_senders):
+            context.store.write(partial(resolve_alert, key=MASS_SILENCE, cause="most of them are back"))
+    elif sweep_policy.is_mass_silence(len(healer.silent_since), context.leases.heartbeat_senders):
         healer.mass_silence_missing = set(healer.silent_since)
         healer.mass_silence_initial = len(healer.mass_silence_missing)
-        total = len(healer.mass_silence_missing) + world.leases.heartbeat_senders
+        total = len(healer.mass_silence_missing) + context.leases.heartbeat_senders
         text = (
             f"{len(healer.mass_silence_missing)} of {total} agents and machines stopped sending heartbeats at the same "
             f"time. The "
             "cause is probably this server or its network; they reconnect by themselves once it is reachable."
         )
         subjects = tuple(sorted(healer.mass_silence_missing)[:ALERT_SUBJECTS_MAX])
-        world.store.write(partial(raise_alert, key=MASS_SILENCE, text=text, subjects=subjects))
+        context.store.write(partial(raise_alert, key=MASS_SILENCE, text=text, subjects=subjects))
 
 
-def restore_mass_silence(world: ServiceContext, reader: Reader) -> None:
+def restore_mass_silence(context: ServiceContext, reader: Reader) -> None:
     """Restore after a restart which machines and agents a raised `mass_silence` alert still waits for."""
     alert = alerts.get(reader, MASS_SILENCE)
     if alert is not None:
-        world.sweep.mass_silence_missing = set(alert.subjects)
-        world.sweep.mass_silence_initial = len(alert.subjects)
+        context.sweep.mass_silence_missing = set(alert.subjects)
+        context.sweep.mass_silence_initial = len(alert.subjects)

@@ -11,42 +11,44 @@ from greenroom.store.transaction import Reader
 ROOM_STREAM = "room"
 
 
-def get_room_stream(world: ServiceContext, reader: Reader, caller: Principal, room_name: str) -> str:
+def get_room_stream(context: ServiceContext, reader: Reader, principal: Principal, room_name: str) -> str:
     """The name of a room's stream, for a caller that may read the room."""
-    return room_stream(authorization.get_readable_room(reader, caller, room_name).id)
+    return room_stream(authorization.get_readable_room(reader, principal, room_name).id)
 
 
-def get_machine_stream(world: ServiceContext, reader: Reader, caller: Principal, machine_id: str) -> str:
+def get_machine_stream(context: ServiceContext, reader: Reader, principal: Principal, machine_id: str) -> str:
     """The name of a machine's stream, for a caller that may act as the machine."""
-    return machine_stream(authorization.get_machine(reader, caller, machine_id).id)
+    return machine_stream(authorization.get_machine(reader, principal, machine_id).id)
 
 
-def may_follow(world: ServiceContext, caller: Principal, stream: str) -> bool | None:
+def may_follow(context: ServiceContext, principal: Principal, stream: str) -> bool | None:
     """Whether a caller may still read a stream, from memory; None when that needs the store (`check_stream_access`)."""
     kind, _, subject = stream.partition(":")
-    if kind != ROOM_STREAM or caller.scope == callers.ATTEMPT:
+    if kind != ROOM_STREAM or principal.scope == callers.ATTEMPT:
         return None
-    room = world.room_cache.find(subject)
+    room = context.room_cache.find(subject)
     return room is not None and callers.may_read(
-        caller, room.id, frozenset(filter(None, room.machine_by_role.values()))
+        principal, room.id, frozenset(filter(None, room.machine_by_role.values()))
     )
 
 
-def check_stream_access(world: ServiceContext, reader: Reader, caller: Principal, stream: str) -> None:
+def check_stream_access(context: ServiceContext, reader: Reader, principal: Principal, stream: str) -> None:
     """Raise Refused or NotFound if a caller may no longer read a stream, or its room or machine was deleted."""
     kind, _, subject = stream.partition(":")
     if kind == ROOM_STREAM:
-        authorization.get_readable_room(reader, caller, subject)
+        authorization.get_readable_room(reader, principal, subject)
     else:
-        authorization.get_machine(reader, caller, subject)
+        authorization.get_machine(reader, principal, subject)
 
 
-def list_events(world: ServiceContext, reader: Reader, stream: str, after: int, limit: int) -> list[Event]:
+def list_events(context: ServiceContext, reader: Reader, stream: str, after: int, limit: int) -> list[Event]:
     """Up to `limit` events of a stream after number `after`, oldest first."""
     return event_log.list_events_after(reader, stream, after, limit)
 
 
-def list_all_events(world: ServiceContext, reader: Reader, caller: Principal, after: int, limit: int) -> list[Event]:
+def list_all_events(
+    context: ServiceContext, reader: Reader, principal: Principal, after: int, limit: int
+) -> list[Event]:
     """Up to `limit` events of all streams after position `after`, in commit order. Operators only."""
-    authorization.require_operator(caller)
+    authorization.require_operator(principal)
     return event_log.list_all_after(reader, after, limit)

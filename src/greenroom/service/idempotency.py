@@ -12,9 +12,9 @@ from greenroom.store.transaction import Transaction
 
 
 def run_once(
-    world: ServiceContext,
+    context: ServiceContext,
     tx: Transaction,
-    caller: Principal,
+    principal: Principal,
     route: str,
     key: str,
     digest: str,
@@ -26,15 +26,17 @@ def run_once(
     be retried under the same key. Raises Unusable (`idempotency_mismatch`) when the key was used for another body, and
     Refused for the token of an attempt that ended too long ago.
     """
-    kept = idempotency_keys.get(tx, caller.subject, route, key)
-    if kept is not None and kept[3] < format_instant(parse_instant(tx.now.instant) - world.limits.idempotency_kept_s):
-        idempotency_keys.remove(tx, caller.subject, route, key)  # It has expired, and retention has not deleted it yet.
+    kept = idempotency_keys.get(tx, principal.subject, route, key)
+    if kept is not None and kept[3] < format_instant(parse_instant(tx.now.instant) - context.limits.idempotency_kept_s):
+        idempotency_keys.remove(
+            tx, principal.subject, route, key
+        )  # It has expired, and retention has not deleted it yet.
         kept = None
     if kept is None:
         status, body = mutation()
-        idempotency_keys.add(tx, caller.subject, route, key, digest, status, body.decode())
+        idempotency_keys.add(tx, principal.subject, route, key, digest, status, body.decode())
         return status, body
-    authorization.check_attempt_token_grace(tx, caller, world.limits.attempt_token_grace_s)
+    authorization.check_attempt_token_grace(tx, principal, context.limits.attempt_token_grace_s)
     known_digest, status, text, _ = kept
     if known_digest != digest:
         raise Unusable(

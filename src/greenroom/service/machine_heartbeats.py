@@ -44,49 +44,49 @@ CLONE_ALERT_PREFIX = "cloned:"
 
 
 def renew_machine(
-    world: ServiceContext, caller: Principal, machine_id: str, request: MachineHeartbeat
+    context: ServiceContext, principal: Principal, machine_id: str, request: MachineHeartbeat
 ) -> MachineHeartbeatReply | None:
     """Renew a machine's lease and answer a verdict for each of its agents, from memory.
 
     None when the heartbeat needs the store: then call `process_heartbeat`. Raises Refused.
     """
-    if not callers.may_act_as_machine(caller, machine_id):
+    if not callers.may_act_as_machine(principal, machine_id):
         raise authorization.forbidden_error()
-    now = world.now()
-    lease = world.leases.machines.get(machine_id)
+    now = context.now()
+    lease = context.leases.machines.get(machine_id)
     if lease is None or request.leaving:
         return None
-    find = world.room_cache.find
+    find = context.room_cache.find
     rooms = [find(agent.room) for agent in request.agents]
     agent_keys = [
         (f"{room.id if room is not None else ''}/{agent.role}", agent.connection_id)
         for agent, room in zip(request.agents, rooms, strict=True)
     ]
-    leases = world.leases.renew_machine(machine_id, request.incarnation, agent_keys, now.monotonic, now.instant)
+    leases = context.leases.renew_machine(machine_id, request.incarnation, agent_keys, now.monotonic, now.instant)
     if leases is None:
         return None
-    takeovers.release_dropped(world, machine_id, request.agents)
+    takeovers.release_dropped(context, machine_id, request.agents)
     verdicts = []
     for agent, room, (key, connection), agent_lease in zip(request.agents, rooms, agent_keys, leases, strict=True):
         if agent_lease is None or room is None:
-            verdicts.append(AgentVerdict(agent.room, agent.role, world.leases.get_verdict(key, connection)))
+            verdicts.append(AgentVerdict(agent.room, agent.role, context.leases.get_verdict(key, connection)))
         else:
             status = DRAIN if agent.role in room.draining_roles else OK
             verdicts.append(AgentVerdict(agent.room, agent.role, status, *(agent_lease.held_task or (None, ()))))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
-        next_in_s=world.draw_machine_heartbeat_interval_s(),
+        next_in_s=context.draw_machine_heartbeat_interval_s(),
         assignments_version=lease.assignments_version,
         agents=tuple(verdicts),
-        spread_retries=world.should_spread_retries,
+        spread_retries=context.should_spread_retries,
     )
 
 
 def process_heartbeat(
-    world: ServiceContext,
+    context: ServiceContext,
     tx: Transaction,
-    caller: Principal,
+    principal: Principal,
     machine_id: str,
     request: MachineHeartbeat,
     is_disconnected: Callable[[], bool] = lambda: False,
@@ -96,27 +96,27 @@ def process_heartbeat(
     `is_disconnected` returns whether the sender has closed its connection by now. A heartbeat of an older incarnation
     is answered `superseded` and changes nothing else.
     """
-    machine = authorization.get_machine(tx, caller, machine_id)
+    machine = authorization.get_machine(tx, principal, machine_id)
     epoch = machines.get_incarnation_epoch(tx, machine.id, request.incarnation)
     verdict = judge_incarnation(epoch, machine.incarnation_epoch)
     if verdict == SUPERSEDED:
         if not request.leaving and not is_disconnected():
-            record_older_incarnation(world, tx, machine, request.incarnation)
+            record_older_incarnation(context, tx, machine, request.incarnation)
         return MachineHeartbeatReply(
             status=SUPERSEDED,
             daemon_connected=machine.daemon_connected,
-            next_in_s=world.draw_machine_heartbeat_interval_s(),
+            next_in_s=context.draw_machine_heartbeat_interval_s(),
             assignments_version=machine.assignments_version,
         )
     if request.leaving:
-        return disconnect_leaving(world, tx, machine)
+        return disconnect_leaving(context, tx, machine)
     changed = msgspec.structs.replace(machine, last_seen_at=tx.now.instant)
     if verdict == "new":
         changed = msgspec.structs.replace(
             changed, incarnation=request.incarnation, incarnation_epoch=machine.incarnation_epoch + 1
         )
         machines.add_incarnation(tx, machine.id, request.incarnation, changed.incarnation_epoch)
-        end_missing_participants(world, tx, machine, request.agents)
+        end_missing_participants(context, tx, machine, request.agents)
     changed = msgspec.structs.replace(changed, daemon_connected=True)
     machines.save(tx, machine, changed)
     if verdict == "new" or not machine.daemon_connected:
@@ -129,33 +129,33 @@ def process_heartbeat(
             "slept_s": request.slept_s,
         }
         tx.record_event(machine_stream(machine.id), "machine.reconnected", cause, data)
-    tx.on_commit(partial(grant_machine_lease, world, changed))
-    tx.on_commit(partial(takeovers.release_dropped, world, machine.id, request.agents))
+    tx.on_commit(partial(grant_machine_lease, context, changed))
+    tx.on_commit(partial(takeovers.release_dropped, context, machine.id, request.agents))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=True,
-        next_in_s=world.draw_machine_heartbeat_interval_s(),
+        next_in_s=context.draw_machine_heartbeat_interval_s(),
         assignments_version=machine.assignments_version,
-        agents=tuple(restore_held_agent(world, tx, caller, machine, agent) for agent in request.agents),
-        spread_retries=world.should_spread_retries,
+        agents=tuple(restore_held_agent(context, tx, principal, machine, agent) for agent in request.agents),
+        spread_retries=context.should_spread_retries,
     )
 
 
-def disconnect_leaving(world: ServiceContext, tx: Transaction, machine: Machine) -> MachineHeartbeatReply:
+def disconnect_leaving(context: ServiceContext, tx: Transaction, machine: Machine) -> MachineHeartbeatReply:
     """Disconnect a machine at once, on the last heartbeat of a daemon that was stopped on purpose."""
     if machine.daemon_connected:
-        disconnect_machine(world, tx, machine, "its daemon was stopped", tx.now.instant)
-    tx.on_commit(partial(takeovers.release_dropped, world, machine.id, []))
+        disconnect_machine(context, tx, machine, "its daemon was stopped", tx.now.instant)
+    tx.on_commit(partial(takeovers.release_dropped, context, machine.id, []))
     return MachineHeartbeatReply(
         status=OK,
         daemon_connected=False,
-        next_in_s=world.draw_machine_heartbeat_interval_s(),
+        next_in_s=context.draw_machine_heartbeat_interval_s(),
         assignments_version=machine.assignments_version,
     )
 
 
 def disconnect_machine(
-    world: ServiceContext, tx: Transaction, machine: Machine, cause: str, seen_at: str | None
+    context: ServiceContext, tx: Transaction, machine: Machine, cause: str, seen_at: str | None
 ) -> None:
     """Record that a machine is disconnected, and expire its participants, in one transaction."""
     machines.save(tx, machine, msgspec.structs.replace(machine, daemon_connected=False, last_seen_at=seen_at))
@@ -163,13 +163,13 @@ def disconnect_machine(
     tx.record_event(machine_stream(machine.id), "machine.disconnected", cause, data)
     for participant in stored_participants.list_present_on_machine(tx, machine.id):
         participant_transitions.expire_participant(
-            world, tx, participant, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant
+            context, tx, participant, f"machine {machine.name} disconnected: {cause}", seen_at or tx.now.instant
         )
-    tx.on_commit(partial(world.leases.drop_machine, machine.id))
+    tx.on_commit(partial(context.leases.drop_machine, machine.id))
 
 
 def restore_held_agent(
-    world: ServiceContext, tx: Transaction, caller: Principal, machine: Machine, agent: HeldAgent
+    context: ServiceContext, tx: Transaction, principal: Principal, machine: Machine, agent: HeldAgent
 ) -> AgentVerdict:
     """Make an agent that a reconnecting machine holds present again, unless a newer participant has its role."""
     verdict_of = partial(AgentVerdict, room=agent.room, role=agent.role)
@@ -177,18 +177,18 @@ def restore_held_agent(
     role = stored.get_role(tx, room.id, agent.role) if room is not None else None
     if room is None or role is None:
         return verdict_of(status=REJOIN_REQUIRED)
-    if not callers.may_participate(caller, room.id, role.name, role.machine if role.is_run_by_daemon else None):
+    if not callers.may_participate(principal, room.id, role.name, role.machine if role.is_run_by_daemon else None):
         return verdict_of(status=SUPERSEDED)
     participant = stored_participants.get(tx, room.id, role.name, agent.connection_id)
     verdict = judge_call(participant, role.epoch)
     if participant is None or verdict == SUPERSEDED:
         return verdict_of(status=verdict)
     if participant.status == PRESENT:
-        present = participant_transitions.attach_to_machine(world, tx, participant, machine.id)
+        present = participant_transitions.attach_to_machine(context, tx, participant, machine.id)
     else:
-        participants.resume_lost(world, tx, participant)
+        participants.resume_lost(context, tx, participant)
         present = participant_transitions.return_participant(
-            world, tx, participant, machine.id, f"machine {machine.name} reconnected"
+            context, tx, participant, machine.id, f"machine {machine.name} reconnected"
         )
     held = task_transitions.list_held(tx, present)
     task = TaskRef(held[0].id, held[0].attempt) if held else None
@@ -196,7 +196,7 @@ def restore_held_agent(
     return verdict_of(status=DRAIN if role.is_drained else OK, task=task, notes=note_texts)
 
 
-def end_missing_participants(world: ServiceContext, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
+def end_missing_participants(context: ServiceContext, tx: Transaction, machine: Machine, held: list[HeldAgent]) -> None:
     """End the machine's participants that a newly started daemon does not hold: their processes no longer run."""
     held_keys = {(agent.room, agent.role, agent.connection_id) for agent in held}
     for participant in stored_participants.list_open_on_machine(tx, machine.id):
@@ -209,16 +209,16 @@ def end_missing_participants(world: ServiceContext, tx: Transaction, machine: Ma
         }:
             cause = f"the daemon of machine {machine.name} was restarted without it"
             participant_transitions.close_participant(
-                world, tx, participant, "exited", cause, release_as="exited", is_probe=role.hold == CRASH_LOOPING
+                context, tx, participant, "exited", cause, release_as="exited", is_probe=role.hold == CRASH_LOOPING
             )
 
 
-def grant_machine_lease(world: ServiceContext, machine: Machine) -> None:
+def grant_machine_lease(context: ServiceContext, machine: Machine) -> None:
     """Grant a machine its lease; `connected_at` is now, unless the same incarnation was connected before."""
-    now = world.now()
-    before = world.leases.machines.get(machine.id)
+    now = context.now()
+    before = context.leases.machines.get(machine.id)
     same = before if before is not None and before.connection == machine.incarnation else None
-    length_s = world.limits.daemon_heartbeat_ttl_s
+    length_s = context.limits.daemon_heartbeat_ttl_s
     lease = MachineLease(machine.incarnation or "", length_s, now.monotonic + length_s)
     lease.assignments_version, lease.last_heartbeat_at, lease.seen_at = (
         machine.assignments_version,
@@ -226,13 +226,13 @@ def grant_machine_lease(world: ServiceContext, machine: Machine) -> None:
         now.instant,
     )
     lease.connected_at = same.connected_at if same is not None else now.instant
-    world.leases.grant_machine(machine.id, lease)
-    alerts.clear_silence(world, machine.id)
+    context.leases.grant_machine(machine.id, lease)
+    alerts.clear_silence(context, machine.id)
 
 
-def record_older_incarnation(world: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
+def record_older_incarnation(context: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
     """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
-    key, clones = CLONE_ALERT_PREFIX + machine.id, world.sweep.older_daemon_seen_at
+    key, clones = CLONE_ALERT_PREFIX + machine.id, context.sweep.older_daemon_seen_at
     if stored_alerts.get(tx, key) is None:
         text = (
             f"Two daemons run for machine {machine.name} ({machine.id}); the newest keeps it, and the other is asked "
@@ -247,35 +247,35 @@ def record_older_incarnation(world: ServiceContext, tx: Transaction, machine: Ma
     tx.on_commit(partial(clones.__setitem__, machine.id, tx.now.monotonic))
 
 
-def resolve_clone_alert(world: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
+def resolve_clone_alert(context: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
     """Resolve the alert about two daemons of a machine."""
     alerts.resolve_alert(tx, CLONE_ALERT_PREFIX + machine, cause)
-    tx.on_commit(partial(stop_watching, world, machine))
+    tx.on_commit(partial(stop_watching, context, machine))
 
 
-def stop_watching(world: ServiceContext, machine: str) -> None:
+def stop_watching(context: ServiceContext, machine: str) -> None:
     """Stop watching for older daemons of a machine."""
-    world.sweep.older_daemon_seen_at.pop(machine, None)
+    context.sweep.older_daemon_seen_at.pop(machine, None)
 
 
-def resolve_overdue_clone_alerts(world: ServiceContext, now: float) -> None:
+def resolve_overdue_clone_alerts(context: ServiceContext, now: float) -> None:
     """Resolve the alerts of machines whose older daemon has been silent for `duplicate_machine_alert_s` seconds."""
-    clones = world.sweep.older_daemon_seen_at
+    clones = context.sweep.older_daemon_seen_at
     for machine, heard_at in list(clones.items()):
-        if now - heard_at >= world.limits.duplicate_machine_alert_s:
+        if now - heard_at >= context.limits.duplicate_machine_alert_s:
             clones[machine] = now  # If the write fails, it is retried after the same time.
-            cause = f"no heartbeat of an older daemon for {world.limits.duplicate_machine_alert_s:g} s"
-            world.store.write(partial(resolve_clone_alert, world, machine=machine, cause=cause))
+            cause = f"no heartbeat of an older daemon for {context.limits.duplicate_machine_alert_s:g} s"
+            context.store.write(partial(resolve_clone_alert, context, machine=machine, cause=cause))
 
 
-def restart_clone_waits(world: ServiceContext, now: float) -> None:
+def restart_clone_waits(context: ServiceContext, now: float) -> None:
     """Restart the wait at `now` after an absence of the server, which could receive no heartbeat."""
-    world.sweep.older_daemon_seen_at = dict.fromkeys(world.sweep.older_daemon_seen_at, now)
+    context.sweep.older_daemon_seen_at = dict.fromkeys(context.sweep.older_daemon_seen_at, now)
 
 
-def restore_clone_alerts(world: ServiceContext, reader: Reader) -> None:
+def restore_clone_alerts(context: ServiceContext, reader: Reader) -> None:
     """Restore the raised alerts about two daemons after a restart of the server; each wait begins again."""
-    now = world.clock.monotonic()
+    now = context.clock.monotonic()
     for alert in stored_alerts.list_all(reader):
         if alert.key.startswith(CLONE_ALERT_PREFIX):
-            world.sweep.older_daemon_seen_at[alert.key.removeprefix(CLONE_ALERT_PREFIX)] = now
+            context.sweep.older_daemon_seen_at[alert.key.removeprefix(CLONE_ALERT_PREFIX)] = now

@@ -17,15 +17,15 @@ from greenroom.wire.requests import SendMessage
 
 
 def send(
-    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, request: SendMessage
+    context: ServiceContext, tx: Transaction, principal: Principal, room_name: str, request: SendMessage
 ) -> MessageReply:
     """Send a message. One from the user opens a task for a role; one from an agent opens none.
 
     Raises Unusable for a bad sender or receiver, Superseded and RejoinRequired for an agent that may not send.
     """
-    room = authorization.get_readable_room(tx, caller, room_name)
+    room = authorization.get_readable_room(tx, principal, room_name)
     authorization.require_open_room(room)
-    validation.check_text(world, "text", request.text)
+    validation.check_text(context, "text", request.text)
     to = request.to or (room.entry_role if request.sender == USER else USER)
     if to not in (*room.roles, USER) or to == request.sender:
         raise Unusable(
@@ -33,13 +33,13 @@ def send(
         )
     task: Task | None = None
     if request.sender == USER:
-        if caller.scope != OPERATOR:
+        if principal.scope != OPERATOR:
             raise authorization.forbidden_error()
-        task = task_transitions.open_task(world, tx, room, to, request.text, "a message from the user", after=None)
+        task = task_transitions.open_task(context, tx, room, to, request.text, "a message from the user", after=None)
     else:
-        check_agent_may_send(tx, caller, room, request)
+        check_agent_may_send(tx, principal, room, request)
     message = Message(
-        id=world.new_id("msg"),
+        id=context.new_id("msg"),
         room=room.id,
         sender=request.sender,
         to=to,
@@ -49,32 +49,32 @@ def send(
     )
     messages.add(tx, message)
     data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
-    tx.record_event(room_stream(room.id), "message.sent", caller.subject, data)
+    tx.record_event(room_stream(room.id), "message.sent", principal.subject, data)
     return MessageReply(message=message, task=task)
 
 
 def list_all(
-    world: ServiceContext, reader: Reader, caller: Principal, room_name: str, after: str | None, limit: int
+    context: ServiceContext, reader: Reader, principal: Principal, room_name: str, after: str | None, limit: int
 ) -> list[Message]:
     """Up to `limit` messages of a room after the id `after`, oldest first."""
-    room = authorization.get_readable_room(reader, caller, room_name)
+    room = authorization.get_readable_room(reader, principal, room_name)
     return messages.page(reader, room.id, after, limit)
 
 
-def check_agent_may_send(tx: Transaction, caller: Principal, room: Room, request: SendMessage) -> None:
+def check_agent_may_send(tx: Transaction, principal: Principal, room: Room, request: SendMessage) -> None:
     """Raise unless the caller may send as the role and its connection is the role's present participant."""
     if rooms.get_role(tx, room.id, request.sender) is None:
         raise Unusable(
             f"Room {room.name} has no role {request.sender[:80]!r}.",
             f"Send as user or as one of {', '.join(room.roles)}.",
         )
-    if not (caller.is_operator or caller.role == request.sender or caller.machine is not None):
+    if not (principal.is_operator or principal.role == request.sender or principal.machine is not None):
         raise authorization.forbidden_error()
     if request.connection_id is None:
         raise Unusable("An agent's message needs a `connection_id`.", "Send the connection_id that you joined with.")
     _, role = (
-        authorization.get_joinable_role(tx, caller, room.id, request.sender)
-        if caller.machine
+        authorization.get_joinable_role(tx, principal, room.id, request.sender)
+        if principal.machine
         else (room, rooms.get_role(tx, room.id, request.sender))
     )
     assert role is not None

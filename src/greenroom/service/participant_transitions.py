@@ -22,12 +22,12 @@ from greenroom.wire.replies import TaskRef
 
 
 def begin_participant(
-    world: ServiceContext, tx: Transaction, role: Role, connection_id: str, machine: str | None, cause: str
+    context: ServiceContext, tx: Transaction, role: Role, connection_id: str, machine: str | None, cause: str
 ) -> Participant:
     """Create a participant with the role's next epoch, and close the one before it for good."""
     older = participants.get_newest(tx, role.room, role.name)
     if older is not None and older.status != CLOSED:
-        close_participant(world, tx, older, SUPERSEDED, f"{connection_id} joined", release_as=SUPERSEDED)
+        close_participant(context, tx, older, SUPERSEDED, f"{connection_id} joined", release_as=SUPERSEDED)
     participant = Participant(
         room=role.room,
         role=role.name,
@@ -44,12 +44,12 @@ def begin_participant(
     record_participant(tx, "participant.joined", cause, participant)
     if role.needs_user:
         update_hold_alert_of(tx, current, f"{connection_id} joined")
-    grant_after_commit(world, tx, participant)
+    grant_after_commit(context, tx, participant)
     return participant
 
 
 def return_participant(
-    world: ServiceContext, tx: Transaction, absent: Participant, machine: str | None, cause: str
+    context: ServiceContext, tx: Transaction, absent: Participant, machine: str | None, cause: str
 ) -> Participant:
     """Make an absent participant present again. If it no longer holds its task, its lease expects heartbeats again."""
     kind = absent.lease if task_transitions.list_held(tx, absent) else BEAT
@@ -60,17 +60,17 @@ def return_participant(
     role = rooms.get_role(tx, absent.room, absent.role)
     if role is not None and role.needs_user:
         update_hold_alert_of(tx, role, cause)
-    grant_after_commit(world, tx, present)
+    grant_after_commit(context, tx, present)
     return present
 
 
-def attach_to_machine(world: ServiceContext, tx: Transaction, present: Participant, machine: str) -> Participant:
+def attach_to_machine(context: ServiceContext, tx: Transaction, present: Participant, machine: str) -> Participant:
     """Tie a present participant to the lease of a connected machine."""
     if present.machine == machine:
         return present
     attached = msgspec.structs.replace(present, machine=machine)
     participants.save(tx, present, attached)
-    grant_after_commit(world, tx, attached)
+    grant_after_commit(context, tx, attached)
     return attached
 
 
@@ -83,7 +83,9 @@ def get_connected_machine(tx: Transaction, machine: str | None) -> str | None:
     return stored_machine.id if stored_machine is not None and stored_machine.daemon_connected else None
 
 
-def expire_participant(world: ServiceContext, tx: Transaction, present: Participant, cause: str, seen_at: str) -> None:
+def expire_participant(
+    context: ServiceContext, tx: Transaction, present: Participant, cause: str, seen_at: str
+) -> None:
     """Expire a participant that was last seen at `seen_at`. Its role, history and task stay, and it may rejoin."""
     participants.save(
         tx, present, msgspec.structs.replace(present, status=ABSENT, ended_at=tx.now.instant, end_cause="expired")
@@ -91,12 +93,12 @@ def expire_participant(world: ServiceContext, tx: Transaction, present: Particip
     record_participant(tx, "participant.expired", cause, present)
     record_last_seen(tx, present, seen_at)
     for task in task_transitions.list_held(tx, present):
-        tx.on_commit(partial(start_release_timer, world, task.id))
-    revoke_after_commit(world, tx, present)
+        tx.on_commit(partial(start_release_timer, context, task.id))
+    revoke_after_commit(context, tx, present)
 
 
 def close_participant(
-    world: ServiceContext,
+    context: ServiceContext,
     tx: Transaction,
     participant: Participant,
     end_cause: str,
@@ -112,44 +114,48 @@ def close_participant(
     closed = msgspec.structs.replace(participant, status=CLOSED, ended_at=tx.now.instant, end_cause=end_cause)
     participants.save(tx, participant, closed)
     released = [
-        task_transitions.release(world, tx, task, release_as, cause, is_probe=is_probe)
+        task_transitions.release(context, tx, task, release_as, cause, is_probe=is_probe)
         for task in task_transitions.list_held(tx, participant)
     ]
     task_transitions.close_lost_attempt(tx, participant, release_as)
     if end_cause == SUPERSEDED and takeover.needs_hold(participant):
         for task in released:
-            takeovers.hold_task(world, tx, task, participant)
+            takeovers.hold_task(context, tx, task, participant)
         if released:
-            request_daemon_heartbeat(world, tx, participant)  # So that it learns of the takeover before the hold ends.
+            request_daemon_heartbeat(
+                context, tx, participant
+            )  # So that it learns of the takeover before the hold ends.
     record_participant(
         tx, "participant.superseded" if end_cause == SUPERSEDED else "participant.left", cause, participant
     )
     record_last_seen(tx, participant, tx.now.instant)
     key = role_key(participant.room, participant.role)
-    tx.on_commit(partial(world.leases.record_closed, key, participant.connection_id))
-    tx.on_commit(partial(alerts.clear_silence, world, key))
-    revoke_after_commit(world, tx, participant)
+    tx.on_commit(partial(context.leases.record_closed, key, participant.connection_id))
+    tx.on_commit(partial(alerts.clear_silence, context, key))
+    revoke_after_commit(context, tx, participant)
     return released
 
 
-def request_heartbeat(world: ServiceContext, tx: Transaction, held: Task) -> None:
+def request_heartbeat(context: ServiceContext, tx: Transaction, held: Task) -> None:
     """Make the daemon of a task's holder send a heartbeat at once: the answer has news for it."""
     holder = participants.get(tx, held.room, held.target_role, held.claimed_by) if held.claimed_by is not None else None
     if holder is not None and holder.status == PRESENT:
-        request_daemon_heartbeat(world, tx, holder)
+        request_daemon_heartbeat(context, tx, holder)
 
 
-def request_daemon_heartbeat(world: ServiceContext, tx: Transaction, participant: Participant) -> None:
+def request_daemon_heartbeat(context: ServiceContext, tx: Transaction, participant: Participant) -> None:
     """Make the daemon of a participant send a heartbeat at once.
 
     A daemon long-polls its assignments, and sends a heartbeat when they change. An agent that beats for itself does so
     often while it works.
     """
     if participant.machine is not None:
-        agent_specs.raise_assignments_version(world, tx, participant.machine)
+        agent_specs.raise_assignments_version(context, tx, participant.machine)
 
 
-def set_lease_kind(world: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str, kind: str) -> None:
+def set_lease_kind(
+    context: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str, kind: str
+) -> None:
     """Change the kind of a participant's lease (HANDED, WORK or BEAT), and restart it.
 
     A lease that is of this kind already is not restarted: an operator's change to a task is no sign of life of its
@@ -161,21 +167,21 @@ def set_lease_kind(world: ServiceContext, tx: Transaction, room: str, role: str,
     changed = msgspec.structs.replace(participant, lease=kind)
     participants.save(tx, participant, changed)
     if participant.status == PRESENT:
-        grant_after_commit(world, tx, changed)
+        grant_after_commit(context, tx, changed)
 
 
-def renew_lease(world: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str) -> None:
+def renew_lease(context: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str) -> None:
     """Renew a lease as a heartbeat would: at once, or a sweep in the same batch could end it, and after the commit."""
     key = role_key(room, role)
-    renew_in_memory(world, key, connection_id)
-    tx.on_commit(partial(renew_in_memory, world, key, connection_id))
+    renew_in_memory(context, key, connection_id)
+    tx.on_commit(partial(renew_in_memory, context, key, connection_id))
 
 
-def renew_in_memory(world: ServiceContext, key: str, connection_id: str) -> None:
-    world.leases.renew(key, connection_id, world.clock.monotonic())
+def renew_in_memory(context: ServiceContext, key: str, connection_id: str) -> None:
+    context.leases.renew(key, connection_id, context.clock.monotonic())
 
 
-def grant_after_commit(world: ServiceContext, tx: Transaction, present: Participant) -> None:
+def grant_after_commit(context: ServiceContext, tx: Transaction, present: Participant) -> None:
     """After the commit, grant the lease, set the task that it holds, and wake the role's standing claims."""
     key = role_key(present.room, present.role)
     held = task_transitions.list_held(tx, present)
@@ -183,30 +189,30 @@ def grant_after_commit(world: ServiceContext, tx: Transaction, present: Particip
     note_texts = task_notes.list_for_holder(tx, held[0]) if held else ()
 
     def grant_lease() -> None:
-        length_s = world.get_lease_length_s(present)
-        world.leases.grant(key, present.connection_id, length_s, present.machine, world.clock.monotonic())
-        world.leases.set_task(key, present.connection_id, task, note_texts)
-        alerts.clear_silence(world, key)
+        length_s = context.get_lease_length_s(present)
+        context.leases.grant(key, present.connection_id, length_s, present.machine, context.clock.monotonic())
+        context.leases.set_task(key, present.connection_id, task, note_texts)
+        alerts.clear_silence(context, key)
         if task is not None:
-            world.leases.stop_timer(task.id)
-        world.notifications.notify(claim_key(present.room, present.role))
+            context.leases.stop_timer(task.id)
+        context.notifications.notify(claim_key(present.room, present.role))
 
     tx.on_commit(grant_lease)
 
 
-def revoke_after_commit(world: ServiceContext, tx: Transaction, participant: Participant) -> None:
+def revoke_after_commit(context: ServiceContext, tx: Transaction, participant: Participant) -> None:
     """After the commit, remove the lease and wake the role's standing claims, which then end."""
 
     def remove_lease() -> None:
-        world.leases.revoke(role_key(participant.room, participant.role), participant.connection_id)
-        world.notifications.notify(claim_key(participant.room, participant.role))
+        context.leases.revoke(role_key(participant.room, participant.role), participant.connection_id)
+        context.notifications.notify(claim_key(participant.room, participant.role))
 
     tx.on_commit(remove_lease)
 
 
-def start_release_timer(world: ServiceContext, task: str) -> None:
+def start_release_timer(context: ServiceContext, task: str) -> None:
     """Start the release timer of a task whose holder has expired."""
-    world.leases.timers[task] = sweep_policy.task_release_at(world.clock.monotonic(), world.limits)
+    context.leases.timers[task] = sweep_policy.task_release_at(context.clock.monotonic(), context.limits)
 
 
 def record_last_seen(tx: Transaction, participant: Participant, at: str) -> None:

@@ -28,47 +28,47 @@ Step = Callable[[ServiceContext, Transaction, int], int]
 """Deletes at most about as many rows as given, and returns how many it went through; 0 when nothing is left."""
 
 
-def record_long_streams(world: ServiceContext, events: Sequence[Event]) -> None:
+def record_long_streams(context: ServiceContext, events: Sequence[Event]) -> None:
     """Record which streams now have more than `events_kept_max` events."""
-    kept_max = world.limits.events_kept_max
+    kept_max = context.limits.events_kept_max
     for event in events:
         if event.seq > kept_max:
-            world.retention.long_streams.add(event.stream)
+            context.retention.long_streams.add(event.stream)
 
 
-def restore_long_streams(world: ServiceContext, reader: Reader) -> None:
+def restore_long_streams(context: ServiceContext, reader: Reader) -> None:
     """Find the streams with more than `events_kept_max` events after a restart."""
-    world.retention.long_streams.update(retention.list_long_streams(reader, world.limits.events_kept_max))
+    context.retention.long_streams.update(retention.list_long_streams(reader, context.limits.events_kept_max))
 
 
-def continue_round(world: ServiceContext) -> None:
+def continue_round(context: ServiceContext) -> None:
     """Continue a round, or begin one when it is due."""
-    state, now = world.retention, world.clock.monotonic()
+    state, now = context.retention, context.clock.monotonic()
     if state.is_running:
         return
     if not state.steps:
         if now < state.next_round_at:
             return
-        state.next_round_at = now + world.limits.retention_interval_s
+        state.next_round_at = now + context.limits.retention_interval_s
         state.steps.extend(STEPS)
         state.after_participant = retention.BEFORE_ALL_PARTICIPANTS
-    submit_batch(world, BATCHES_PER_SWEEP)
+    submit_batch(context, BATCHES_PER_SWEEP)
 
 
-def submit_batch(world: ServiceContext, batches: int) -> None:
+def submit_batch(context: ServiceContext, batches: int) -> None:
     """Queue the next batch, and up to `batches` in all, one after the other; other writes run in between."""
-    world.retention.is_running = True
+    context.retention.is_running = True
     try:
-        batch = world.store.write(partial(delete_batch, world))
+        batch = context.store.write(partial(delete_batch, context))
     except BaseException:
-        world.retention.is_running = False
+        context.retention.is_running = False
         raise
-    batch.add_done_callback(partial(on_batch_done, world, batches - 1))
+    batch.add_done_callback(partial(on_batch_done, context, batches - 1))
 
 
-def on_batch_done(world: ServiceContext, batches: int, batch: "Future[None]") -> None:
+def on_batch_done(context: ServiceContext, batches: int, batch: "Future[None]") -> None:
     """After a batch, queue the next one if the writer's queue is short. A step that failed is skipped in this round."""
-    state = world.retention
+    state = context.retention
     state.is_running = False
     error = None if batch.cancelled() else batch.exception()
     if isinstance(error, GreenroomError):
@@ -79,29 +79,29 @@ def on_batch_done(world: ServiceContext, batches: int, batch: "Future[None]") ->
         logger.error("retention step failed: it is skipped until the next round", exc_info=error)
         if state.steps:
             state.steps.popleft()
-    elif batches > 0 and state.steps and world.store.writer.queued < world.limits.writer_batch_max:
+    elif batches > 0 and state.steps and context.store.writer.queued < context.limits.writer_batch_max:
         try:
-            submit_batch(world, batches)
+            submit_batch(context, batches)
         except GreenroomError as rejection:
             logger.warning("retention batch not queued: %s", rejection)
 
 
-def delete_batch(world: ServiceContext, tx: Transaction) -> None:
+def delete_batch(context: ServiceContext, tx: Transaction) -> None:
     """Delete one batch, step after step until it is full, and adapt the size of the next one to its duration."""
-    state = world.retention
-    rows = left = state.rows or min(FIRST_BATCH_ROWS, world.limits.retention_rows_max)
+    state = context.retention
+    rows = left = state.rows or min(FIRST_BATCH_ROWS, context.limits.retention_rows_max)
     while left > 0 and state.steps:
-        count = STEPS[state.steps[0]](world, tx, left)
+        count = STEPS[state.steps[0]](context, tx, left)
         if count == 0:
             state.steps.popleft()
         left -= count
         state.rows_processed += count
-    state.rows = next_batch_rows(rows, world.clock.monotonic() - tx.now.monotonic, world.limits.retention_rows_max)
+    state.rows = next_batch_rows(rows, context.clock.monotonic() - tx.now.monotonic, context.limits.retention_rows_max)
 
 
-def delete_remains(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_remains(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete what belonged to a deleted room or machine, one interval later: its readers can read its last events."""
-    stream = retention.get_oldest_deletion(tx, instant_before(tx, world.limits.retention_interval_s))
+    stream = retention.get_oldest_deletion(tx, instant_before(tx, context.limits.retention_interval_s))
     if stream is None:
         return 0
     kind, _, subject = stream.partition(":")
@@ -115,43 +115,43 @@ def delete_remains(world: ServiceContext, tx: Transaction, limit: int) -> int:
     return 1
 
 
-def delete_old_events(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_old_events(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete events that are older than `events_kept_s`."""
-    return retention.delete_events(tx, instant_before(tx, world.limits.events_kept_s), limit)
+    return retention.delete_events(tx, instant_before(tx, context.limits.events_kept_s), limit)
 
 
-def trim_long_streams(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def trim_long_streams(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the oldest events of streams that have more than `events_kept_max`."""
-    state = world.retention
+    state = context.retention
     for stream in [*state.long_streams][:1]:
-        count = retention.delete_events_of_stream(tx, stream, world.limits.events_kept_max, limit)
+        count = retention.delete_events_of_stream(tx, stream, context.limits.events_kept_max, limit)
         if count < limit:
             state.long_streams.discard(stream)
         return max(count, 1)
     return 0
 
 
-def delete_old_participants(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_old_participants(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete participants that ended longer than `participants_kept_s` ago."""
-    state = world.retention
-    before = instant_before(tx, world.limits.participants_kept_s)
+    state = context.retention
+    before = instant_before(tx, context.limits.participants_kept_s)
     count, state.after_participant = retention.delete_unneeded_participants(tx, before, state.after_participant, limit)
     return count
 
 
-def delete_old_reports(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_old_reports(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the ids of reports that were accepted longer than `reports_kept_s` ago."""
-    return retention.delete_reports(tx, instant_before(tx, world.limits.reports_kept_s), limit)
+    return retention.delete_reports(tx, instant_before(tx, context.limits.reports_kept_s), limit)
 
 
-def delete_old_incarnations(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_old_incarnations(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete incarnations of daemons from longer than `incarnations_kept_s` ago."""
-    return retention.delete_incarnations(tx, instant_before(tx, world.limits.incarnations_kept_s), limit)
+    return retention.delete_incarnations(tx, instant_before(tx, context.limits.incarnations_kept_s), limit)
 
 
-def delete_old_answers(world: ServiceContext, tx: Transaction, limit: int) -> int:
+def delete_old_answers(context: ServiceContext, tx: Transaction, limit: int) -> int:
     """Delete the answers kept under idempotency keys that are older than `idempotency_kept_s`."""
-    return retention.delete_idempotency_keys(tx, instant_before(tx, world.limits.idempotency_kept_s), limit)
+    return retention.delete_idempotency_keys(tx, instant_before(tx, context.limits.idempotency_kept_s), limit)
 
 
 def instant_before(tx: Transaction, seconds: float) -> str:

@@ -23,16 +23,21 @@ from greenroom.wire.requests import GiveReason, SetAgentSpec
 
 
 def set_agent_spec(
-    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, role_name: str, request: SetAgentSpec
+    context: ServiceContext,
+    tx: Transaction,
+    principal: Principal,
+    room_name: str,
+    role_name: str,
+    request: SetAgentSpec,
 ) -> RoleView:
     """Replace the agent spec of a role. Operators only.
 
     A spec that equals the present one keeps its generation, if the agent is where it should be. Raises Unusable for a
     spec that is incomplete or contradicts itself.
     """
-    authorization.require_operator(caller)
-    room, role = authorization.get_joinable_role(tx, caller, room_name, role_name)
-    machine = authorization.get_machine(tx, caller, request.machine).id if request.machine is not None else None
+    authorization.require_operator(principal)
+    room, role = authorization.get_joinable_role(tx, principal, room_name, role_name)
+    machine = authorization.get_machine(tx, principal, request.machine).id if request.machine is not None else None
     if request.kind == REMOTE and machine is None:
         raise Unusable("A remote agent needs a machine.", "Set `machine` to one of `greenroom machine list`.")
     if request.kind == REMOTE and request.harness is None:
@@ -52,22 +57,24 @@ def set_agent_spec(
         workdir=request.workdir,
         task_timeout_s=request.task_timeout_s,
         desired=request.desired,
-        desired_by=caller.subject,
+        desired_by=principal.subject,
         desired_reason=request.reason,
     )
     if is_unchanged(tx, role, updated):
-        return save_annotation(world, tx, caller, room, role, updated)
-    return save_new_generation(world, tx, caller, room, role, updated, request.reason)
+        return save_annotation(context, tx, principal, room, role, updated)
+    return save_new_generation(context, tx, principal, room, role, updated, request.reason)
 
 
 def restart(
-    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, role_name: str, request: GiveReason
+    context: ServiceContext, tx: Transaction, principal: Principal, room_name: str, role_name: str, request: GiveReason
 ) -> RoleView:
     """Restart a role's agent: a new generation of the same spec, with `desired: running`. Operators only."""
-    authorization.require_operator(caller)
-    room, role = authorization.get_joinable_role(tx, caller, room_name, role_name)
-    updated = msgspec.structs.replace(role, desired=RUNNING, desired_by=caller.subject, desired_reason=request.reason)
-    return save_new_generation(world, tx, caller, room, role, updated, request.reason or "restart")
+    authorization.require_operator(principal)
+    room, role = authorization.get_joinable_role(tx, principal, room_name, role_name)
+    updated = msgspec.structs.replace(
+        role, desired=RUNNING, desired_by=principal.subject, desired_reason=request.reason
+    )
+    return save_new_generation(context, tx, principal, room, role, updated, request.reason or "restart")
 
 
 def is_unchanged(tx: Transaction, role: Role, updated: Role) -> bool:
@@ -85,17 +92,23 @@ def is_unchanged(tx: Transaction, role: Role, updated: Role) -> bool:
 
 
 def save_annotation(
-    world: ServiceContext, tx: Transaction, caller: Principal, room: Room, role: Role, updated: Role
+    context: ServiceContext, tx: Transaction, principal: Principal, room: Room, role: Role, updated: Role
 ) -> RoleView:
     """Save only who set the spec and why, under the same generation."""
     if updated != role:
         stored.save_role(tx, role, updated)
-        record_agent_spec(tx, caller, room, updated, updated.desired_reason)
-    return get_role_view(world, tx, updated)
+        record_agent_spec(tx, principal, room, updated, updated.desired_reason)
+    return get_role_view(context, tx, updated)
 
 
 def save_new_generation(
-    world: ServiceContext, tx: Transaction, caller: Principal, room: Room, role: Role, updated: Role, reason: str | None
+    context: ServiceContext,
+    tx: Transaction,
+    principal: Principal,
+    room: Room,
+    role: Role,
+    updated: Role,
+    reason: str | None,
 ) -> RoleView:
     """Save a changed spec under a new generation, clear the restart hold, and notify both machines and the claims."""
     updated = msgspec.structs.replace(
@@ -106,16 +119,16 @@ def save_new_generation(
     )
     stored.save_role(tx, role, updated)
     if role.needs_user:
-        restart_holds.update_hold_alert(tx, room, updated, reason or f"{caller.subject} changed the agent spec")
+        restart_holds.update_hold_alert(tx, room, updated, reason or f"{principal.subject} changed the agent spec")
     for machine in sorted({name for name in (role.machine, updated.machine) if name is not None}):
-        agent_specs.raise_assignments_version(world, tx, machine)
-    record_agent_spec(tx, caller, room, updated, reason)
-    tx.on_commit(partial(world.room_cache.put, room, stored.list_roles(tx, room.id)))
-    tx.on_commit(partial(world.notifications.notify, claim_key(room.id, role.name)))
-    return get_role_view(world, tx, updated)
+        agent_specs.raise_assignments_version(context, tx, machine)
+    record_agent_spec(tx, principal, room, updated, reason)
+    tx.on_commit(partial(context.room_cache.put, room, stored.list_roles(tx, room.id)))
+    tx.on_commit(partial(context.notifications.notify, claim_key(room.id, role.name)))
+    return get_role_view(context, tx, updated)
 
 
-def record_agent_spec(tx: Transaction, caller: Principal, room: Room, role: Role, reason: str | None) -> None:
+def record_agent_spec(tx: Transaction, principal: Principal, room: Room, role: Role, reason: str | None) -> None:
     """Record the event of an agent spec."""
     data = {
         "role": role.name,
@@ -126,13 +139,13 @@ def record_agent_spec(tx: Transaction, caller: Principal, room: Room, role: Role
         "generation": role.generation,
         "by": role.desired_by,
     }
-    tx.record_event(room_stream(room.id), "agent.configured", reason or caller.subject, data)
+    tx.record_event(room_stream(room.id), "agent.configured", reason or principal.subject, data)
 
 
-def get_role_view(world: ServiceContext, tx: Transaction, role: Role) -> RoleView:
+def get_role_view(context: ServiceContext, tx: Transaction, role: Role) -> RoleView:
     """Show the role with its agent spec and status."""
     present = participants.get_present(tx, role.room, role.name)
     target = machines.get(tx, role.machine) if role.machine is not None else None
     is_working = present is not None and tasks.get_held_by(tx, role.room, role.name, present.connection_id) is not None
-    status = room_view.build_role_status(world, role, present, target, is_working)
-    return room_view.build_role_view(world, role, present, status)
+    status = room_view.build_role_status(context, role, present, target, is_working)
+    return room_view.build_role_view(context, role, present, status)

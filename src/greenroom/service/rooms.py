@@ -37,14 +37,14 @@ from greenroom.wire.requests import ChangeRoom, CreateRoom, GiveReason
 CHANGEABLE_FIELDS = ("name", "roles", "entry_role", "max_requests")
 
 
-def create(world: ServiceContext, tx: Transaction, caller: Principal, request: CreateRoom) -> RoomView:
+def create(context: ServiceContext, tx: Transaction, principal: Principal, request: CreateRoom) -> RoomView:
     """Create a room with its roles. Raises Conflict for a name in use. Operators only."""
-    authorization.require_operator(caller)
+    authorization.require_operator(principal)
     validation.require_free_name(tx, request.name)
     entry_role = request.entry_role or request.roles[0]
     check_roles(request.roles, entry_role)
     room = Room(
-        id=world.new_id("room"),
+        id=context.new_id("room"),
         name=request.name,
         status=OPEN,
         entry_role=entry_role,
@@ -55,17 +55,19 @@ def create(world: ServiceContext, tx: Transaction, caller: Principal, request: C
     roles = tuple(Role(room=room.id, name=name, position=position) for position, name in enumerate(room.roles))
     rooms.add(tx, room, roles)
     data = {"room": room.id, "name": room.name, "roles": room.roles, "entry_role": entry_role}
-    tx.record_event(room_stream(room.id), "room.created", caller.subject, data)
-    tx.on_commit(partial(world.room_cache.put, room, list(roles)))
-    return build_room_view(world, tx, room)
+    tx.record_event(room_stream(room.id), "room.created", principal.subject, data)
+    tx.on_commit(partial(context.room_cache.put, room, list(roles)))
+    return build_room_view(context, tx, room)
 
 
-def close(world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, request: GiveReason) -> RoomView:
+def close(
+    context: ServiceContext, tx: Transaction, principal: Principal, room_name: str, request: GiveReason
+) -> RoomView:
     """Close a room: it takes no new work, and its agents drain. Closing a closed room changes nothing.
 
     Raises Conflict while a task in it is not over. Operators only.
     """
-    room = authorization.get_room_for_operator(tx, caller, room_name)
+    room = authorization.get_room_for_operator(tx, principal, room_name)
     if room.status == OPEN:
         open_tasks = tasks.list_open_in_room(tx, room.id, 1)
         if open_tasks:
@@ -76,23 +78,23 @@ def close(world: ServiceContext, tx: Transaction, caller: Principal, room_name: 
         closed = msgspec.structs.replace(room, status=CLOSED, closed_at=tx.now.instant)
         rooms.save(tx, room, closed)
         data = {"room": room.id, "name": room.name}
-        tx.record_event(room_stream(room.id), "room.closed", request.reason or caller.subject, data)
+        tx.record_event(room_stream(room.id), "room.closed", request.reason or principal.subject, data)
         roles = rooms.list_roles(tx, room.id)
         for role in roles:
             if role.needs_user:
                 restart_holds.update_hold_alert(tx, closed, role, "the room was closed")
-        tx.on_commit(partial(world.room_cache.put, closed, roles))
-        agent_specs.raise_assignments_versions(world, tx, roles)
+        tx.on_commit(partial(context.room_cache.put, closed, roles))
+        agent_specs.raise_assignments_versions(context, tx, roles)
         room = closed
-    return build_room_view(world, tx, room)
+    return build_room_view(context, tx, room)
 
 
-def delete(world: ServiceContext, tx: Transaction, caller: Principal, room_name: str) -> None:
+def delete(context: ServiceContext, tx: Transaction, principal: Principal, room_name: str) -> None:
     """Delete a closed room. Its name is free at once; retention deletes its history in batches.
 
     Raises Conflict for an open room. Operators only.
     """
-    room = authorization.get_room_for_operator(tx, caller, room_name)
+    room = authorization.get_room_for_operator(tx, principal, room_name)
     if room.status == OPEN:
         raise Conflict(
             f"Room {room.name} is open.",
@@ -100,72 +102,76 @@ def delete(world: ServiceContext, tx: Transaction, caller: Principal, room_name:
         )
     cause = f"room {room.name} was deleted"
     for participant in participants.list_present_in_room(tx, room.id):
-        participant_transitions.close_participant(world, tx, participant, "left", cause, release_as="left")
+        participant_transitions.close_participant(context, tx, participant, "left", cause, release_as="left")
     for alert in stored_alerts.list_in_room(tx, room.id):
         alerts.resolve_alert(tx, alert.key, cause)
     roles = rooms.list_roles(tx, room.id)
     rooms.remove(tx, room.id)
     retention.schedule_deletion(tx, room_stream(room.id))
-    tx.record_event(SERVER_STREAM, "room.deleted", caller.subject, {"room": room.id, "name": room.name})
-    agent_specs.raise_assignments_versions(world, tx, roles)
+    tx.record_event(SERVER_STREAM, "room.deleted", principal.subject, {"room": room.id, "name": room.name})
+    agent_specs.raise_assignments_versions(context, tx, roles)
 
     def drop_from_memory() -> None:
-        world.room_cache.remove(room.id)
+        context.room_cache.remove(room.id)
         for role in roles:
             key = role_key(room.id, role.name)
-            world.leases.drop_closed(key)
-            alerts.clear_silence(world, key)
+            context.leases.drop_closed(key)
+            alerts.clear_silence(context, key)
 
     tx.on_commit(drop_from_memory)
 
 
-def list_all(world: ServiceContext, reader: Reader, caller: Principal, after: str | None, limit: int) -> list[Room]:
+def list_all(
+    context: ServiceContext, reader: Reader, principal: Principal, after: str | None, limit: int
+) -> list[Room]:
     """Up to `limit` rooms after the id `after`, in the order of their creation. Operators only."""
-    authorization.require_operator(caller)
+    authorization.require_operator(principal)
     return rooms.page(reader, after, limit)
 
 
-def get_room_view(world: ServiceContext, reader: Reader, caller: Principal, room_name: str) -> RoomView:
+def get_room_view(context: ServiceContext, reader: Reader, principal: Principal, room_name: str) -> RoomView:
     """Show a room at one moment, with the cursor from which its event stream continues."""
-    return build_room_view(world, reader, authorization.get_readable_room(reader, caller, room_name))
+    return build_room_view(context, reader, authorization.get_readable_room(reader, principal, room_name))
 
 
-def make_token(world: ServiceContext, reader: Reader, caller: Principal, room_name: str, role_name: str) -> TokenReply:
+def make_token(
+    context: ServiceContext, reader: Reader, principal: Principal, room_name: str, role_name: str
+) -> TokenReply:
     """Make the token of one role's agent, for an operator or for the machine that the role is assigned to."""
-    if not caller.is_operator and caller.scope != callers.MACHINE:
+    if not principal.is_operator and principal.scope != callers.MACHINE:
         raise authorization.forbidden_error()
-    room, role = authorization.get_joinable_role(reader, caller, room_name, role_name)
-    return TokenReply(world.tokens.make_agent_token(room.id, role.name))
+    room, role = authorization.get_joinable_role(reader, principal, room_name, role_name)
+    return TokenReply(context.tokens.make_agent_token(room.id, role.name))
 
 
 def change_room(
-    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, request: ChangeRoom
+    context: ServiceContext, tx: Transaction, principal: Principal, room_name: str, request: ChangeRoom
 ) -> RoomView:
     """Apply the fields that are given and leave the rest. A request that changes nothing records no event.
 
     Raises Unusable and Conflict for roles that cannot be set or removed, and for a name that is invalid or in use.
     """
-    room = authorization.get_room_for_operator(tx, caller, room_name)
+    room = authorization.get_room_for_operator(tx, principal, room_name)
     changed = apply_changes(room, request)
     if changed == room:
-        return build_room_view(world, tx, room)
+        return build_room_view(context, tx, room)
     if changed.name != room.name:
         validation.require_free_name(tx, changed.name)
     before = rooms.list_roles(tx, room.id)
     if changed.roles != room.roles:
-        set_roles(world, tx, room, changed, before)
+        set_roles(context, tx, room, changed, before)
     rooms.save(tx, room, changed)
     data = {"room": room.id} | {name: getattr(changed, name) for name in CHANGEABLE_FIELDS}
-    tx.record_event(room_stream(room.id), "room.changed", request.reason or caller.subject, data)
+    tx.record_event(room_stream(room.id), "room.changed", request.reason or principal.subject, data)
     roles = rooms.list_roles(tx, room.id)
-    tx.on_commit(partial(world.room_cache.put, changed, roles))
+    tx.on_commit(partial(context.room_cache.put, changed, roles))
     if (changed.name, changed.roles) != (room.name, room.roles):
         agent_specs.raise_assignments_versions(
-            world, tx, before
+            context, tx, before
         )  # An assignment has the room's name and its roles in order.
     if changed.status == OPEN:
-        task_transitions.promote(world, tx, changed, "the room takes more requests")
-    return build_room_view(world, tx, changed)
+        task_transitions.promote(context, tx, changed, "the room takes more requests")
+    return build_room_view(context, tx, changed)
 
 
 def apply_changes(room: Room, request: ChangeRoom) -> Room:
@@ -180,11 +186,11 @@ def apply_changes(room: Room, request: ChangeRoom) -> Room:
     return changed
 
 
-def set_roles(world: ServiceContext, tx: Transaction, room: Room, changed: Room, before: list[Role]) -> None:
+def set_roles(context: ServiceContext, tx: Transaction, room: Room, changed: Room, before: list[Role]) -> None:
     """Remove roles, add roles, and set the order of all."""
     for role in before:
         if role.name not in changed.roles:
-            remove_role(world, tx, room, role)
+            remove_role(context, tx, room, role)
     known = {role.name: role for role in before}
     for position, name in enumerate(changed.roles):
         existing = known.get(name)
@@ -194,7 +200,7 @@ def set_roles(world: ServiceContext, tx: Transaction, room: Room, changed: Room,
             rooms.save_role(tx, existing, msgspec.structs.replace(existing, position=position))
 
 
-def remove_role(world: ServiceContext, tx: Transaction, room: Room, role: Role) -> None:
+def remove_role(context: ServiceContext, tx: Transaction, room: Room, role: Role) -> None:
     """Remove a role and its agent spec. Raises Conflict if it has a present participant or a task that is not over."""
     present = participants.get_present(tx, room.id, role.name)
     if present is not None:
@@ -212,8 +218,8 @@ def remove_role(world: ServiceContext, tx: Transaction, room: Room, role: Role) 
     rooms.save_role(tx, role, removed)
     if role.needs_user:
         restart_holds.update_hold_alert(tx, room, removed, "the role was removed")
-    tx.on_commit(partial(alerts.clear_silence, world, role_key(room.id, role.name)))
-    tx.on_commit(partial(world.notifications.notify, claim_key(room.id, role.name)))
+    tx.on_commit(partial(alerts.clear_silence, context, role_key(room.id, role.name)))
+    tx.on_commit(partial(context.notifications.notify, claim_key(room.id, role.name)))
 
 
 def add_role(tx: Transaction, room: Room, name: str, position: int) -> None:

@@ -31,7 +31,7 @@ def start_context(store: Store, clock: Clock, entropy: Entropy, limits: Limits) 
     """
     secret = store.run(lambda tx: secrets.get_or_create(tx, "tokens", entropy.random_bytes(SECRET_BYTES)))
     now = clock.monotonic()
-    world = ServiceContext(
+    context = ServiceContext(
         clock=clock,
         entropy=entropy,
         limits=limits,
@@ -43,17 +43,17 @@ def start_context(store: Store, clock: Clock, entropy: Entropy, limits: Limits) 
         tokens=TokenSigner(secret),
         sweep=SweepState(next_round_at=now + limits.sweep_interval_s, next_promotion_at=now),
     )
-    store.read(lambda reader: restore_state(world, reader))
+    store.read(lambda reader: restore_state(context, reader))
 
     def publish(events: Sequence[Event]) -> None:
-        world.unattended.apply_events(events, world.leases.participants, clock.monotonic())
-        retention.record_long_streams(world, events)
-        world.event_buffer.publish(events)
-        world.notifications.notify(EVENTS_KEY)
+        context.unattended.apply_events(events, context.leases.participants, clock.monotonic())
+        retention.record_long_streams(context, events)
+        context.event_buffer.publish(events)
+        context.notifications.notify(EVENTS_KEY)
 
     store.set_publisher(publish)
     store.run(record_start)
-    return world
+    return context
 
 
 def record_start(tx: Transaction) -> None:
@@ -61,45 +61,45 @@ def record_start(tx: Transaction) -> None:
     tx.record_event(SERVER_STREAM, "server.started", "start", {})
 
 
-def restore_state(world: ServiceContext, reader: Reader) -> None:
+def restore_state(context: ServiceContext, reader: Reader) -> None:
     """Restore the memory from the store."""
-    restore_room_cache(world, reader)
-    alerts.restore_mass_silence(world, reader)
-    now = world.clock.monotonic()
+    restore_room_cache(context, reader)
+    alerts.restore_mass_silence(context, reader)
+    now = context.clock.monotonic()
     holders = {(task.room, task.target_role, task.claimed_by): task for task in tasks.list_all_held(reader)}
-    for participant in participants.list_newest_closed(reader, world.limits.participants_remembered_max):
-        world.leases.record_closed(role_key(participant.room, participant.role), participant.connection_id)
+    for participant in participants.list_newest_closed(reader, context.limits.participants_remembered_max):
+        context.leases.record_closed(role_key(participant.room, participant.role), participant.connection_id)
     for participant in participants.list_all_present(reader):
         key = role_key(participant.room, participant.role)
-        length_s = world.get_lease_length_s(participant)
-        world.leases.grant(key, participant.connection_id, length_s, participant.machine, now)
+        length_s = context.get_lease_length_s(participant)
+        context.leases.grant(key, participant.connection_id, length_s, participant.machine, now)
         held = holders.pop((participant.room, participant.role, participant.connection_id), None)
         if held is not None:
             ref = TaskRef(held.id, held.attempt)
-            world.leases.set_task(key, participant.connection_id, ref, task_notes.list_for_holder(reader, held))
+            context.leases.set_task(key, participant.connection_id, ref, task_notes.list_for_holder(reader, held))
     for task in holders.values():
-        world.leases.timers[task.id] = now + world.limits.task_lost_after_s
+        context.leases.timers[task.id] = now + context.limits.task_lost_after_s
     for machine in machines.list_all(reader):
         if machine.daemon_connected and machine.incarnation is not None:
             lease = MachineLease(
-                machine.incarnation, world.limits.daemon_heartbeat_ttl_s, now + world.limits.daemon_heartbeat_ttl_s
+                machine.incarnation, context.limits.daemon_heartbeat_ttl_s, now + context.limits.daemon_heartbeat_ttl_s
             )
             lease.assignments_version, lease.last_heartbeat_at = machine.assignments_version, now
-            lease.seen_at, lease.connected_at = machine.last_seen_at or "", world.now().instant
-            world.leases.grant_machine(machine.id, lease)
-    takeovers.restore_holds(world, reader)
-    unattended_roles.restore_unattended(world, reader)
-    machine_heartbeats.restore_clone_alerts(world, reader)
-    retention.restore_long_streams(world, reader)
+            lease.seen_at, lease.connected_at = machine.last_seen_at or "", context.now().instant
+            context.leases.grant_machine(machine.id, lease)
+    takeovers.restore_holds(context, reader)
+    unattended_roles.restore_unattended(context, reader)
+    machine_heartbeats.restore_clone_alerts(context, reader)
+    retention.restore_long_streams(context, reader)
 
 
-def restore_room_cache(world: ServiceContext, reader: Reader) -> None:
+def restore_room_cache(context: ServiceContext, reader: Reader) -> None:
     """Restore the cache of rooms and roles."""
     roles_of: dict[str, list[Role]] = {}
     for role in rooms.list_all_roles(reader):
         roles_of.setdefault(role.room, []).append(role)
     after = None
-    while page := rooms.page(reader, after, world.limits.page_max):
+    while page := rooms.page(reader, after, context.limits.page_max):
         for room in page:
-            world.room_cache.put(room, roles_of.get(room.id, []))
+            context.room_cache.put(room, roles_of.get(room.id, []))
         after = page[-1].id

@@ -32,125 +32,127 @@ from greenroom.store import machines, participants, rooms, tasks
 from greenroom.store.transaction import Transaction
 
 
-def tick(world: ServiceContext) -> bool:
+def tick(context: ServiceContext) -> bool:
     """Run one round or the next part of one: extend all leases after an absence of the server, else record what ended.
 
     True when only a part of the round is done: call it again as soon as the waiting heartbeats are answered.
     """
-    now = world.clock.monotonic()
-    healer, limits = world.sweep, world.limits
+    now = context.clock.monotonic()
+    healer, limits = context.sweep, context.limits
     was_absent = sweep_policy.must_extend_leases(healer.next_round_at, now, limits)
     healer.next_round_at = now + limits.sweep_interval_s
     if was_absent:
-        world.leases.extend_all(now, limits.task_lost_after_s)
-        world.takeover_holds.extend_all(now, limits.takeover_grace_s)
-        world.unattended.restart_waits(now)
-        machine_heartbeats.restart_clone_waits(world, now)
+        context.leases.extend_all(now, limits.task_lost_after_s)
+        context.takeover_holds.extend_all(now, limits.takeover_grace_s)
+        context.unattended.restart_waits(now)
+        machine_heartbeats.restart_clone_waits(context, now)
         healer.extensions += 1
         return False
-    takeovers.release_due(world, now)
-    retention.continue_round(world)
+    takeovers.release_due(context, now)
+    retention.continue_round(context)
     if healer.is_recording:
         return False
-    leases = world.leases
+    leases = context.leases
     if leases.check_leases(now, limits.sweep_looks_max, limits.sweep_batch_max):
         return True
     due = sweep_policy.SweepBatch(
         participants=tuple(leases.take_due_participants(now)),
         machines=tuple(leases.due_machines(now)),
         tasks=tuple(leases.due_timers(now)),
-        unattended=tuple(world.unattended.list_overdue(now, limits.task_pending_timeout_s)),
-        attended=tuple(world.unattended.list_resolvable()),
+        unattended=tuple(context.unattended.list_overdue(now, limits.task_pending_timeout_s)),
+        attended=tuple(context.unattended.list_resolvable()),
     )
     plan = sweep_policy.select_batch(due, limits.sweep_batch_max)
-    alerts.watch_mass_silence(world)
-    machine_heartbeats.resolve_overdue_clone_alerts(world, now)
+    alerts.watch_mass_silence(context)
+    machine_heartbeats.resolve_overdue_clone_alerts(context, now)
     if plan or now >= healer.next_promotion_at:
         if now >= healer.next_promotion_at:
             healer.next_promotion_at = now + limits.heartbeat_interval_s
         healer.is_recording = True
         try:
-            world.store.write(partial(cleanup_stale_agents, world, plan)).add_done_callback(partial(on_recorded, world))
+            context.store.write(partial(cleanup_stale_agents, context, plan)).add_done_callback(
+                partial(on_recorded, context)
+            )
         except BaseException:
             healer.is_recording = False
             raise
     return False
 
 
-def on_recorded(world: ServiceContext, _: object) -> None:
+def on_recorded(context: ServiceContext, _: object) -> None:
     """Allow the next round to record, whether or not the transaction of this one was committed."""
-    world.sweep.is_recording = False
+    context.sweep.is_recording = False
 
 
-def cleanup_stale_agents(world: ServiceContext, plan: sweep_policy.SweepBatch, tx: Transaction) -> None:
+def cleanup_stale_agents(context: ServiceContext, plan: sweep_policy.SweepBatch, tx: Transaction) -> None:
     """Record what a round found: machines and participants without heartbeats, lost tasks, unattended roles.
 
     Also promotes queued tasks where a room has free places.
     """
     for machine in plan.machines:
-        expire_machine(world, tx, machine)
+        expire_machine(context, tx, machine)
     for key in plan.participants:
-        expire_participant_lease(world, tx, key)
+        expire_participant_lease(context, tx, key)
     for task in plan.tasks:
-        release_lost_task(world, tx, task)
+        release_lost_task(context, tx, task)
     for key in plan.unattended:
-        unattended_roles.raise_unattended_alert(world, tx, key)
+        unattended_roles.raise_unattended_alert(context, tx, key)
     for key in plan.attended:
-        unattended_roles.resolve_unattended_alert(world, tx, key)
+        unattended_roles.resolve_unattended_alert(context, tx, key)
     for room_id in tasks.list_rooms_with_queued_tasks(tx):
         room = rooms.get(tx, room_id)
         if room is not None and room.status == OPEN:
-            task_transitions.promote(world, tx, room, "the room had a free place")
+            task_transitions.promote(context, tx, room, "the room had a free place")
 
 
-def expire_machine(world: ServiceContext, tx: Transaction, machine_id: str) -> None:
+def expire_machine(context: ServiceContext, tx: Transaction, machine_id: str) -> None:
     """Disconnect a machine whose lease expired, and expire its participants, in one transaction."""
-    lease = world.leases.mark_machine(machine_id, tx.now.monotonic)
+    lease = context.leases.mark_machine(machine_id, tx.now.monotonic)
     if lease is None:
         return
-    tx.on_rollback(partial(world.leases.unmark, lease))
+    tx.on_rollback(partial(context.leases.unmark, lease))
     machine = machines.get(tx, machine_id)
     if machine is None or not machine.daemon_connected:
-        tx.on_commit(partial(world.leases.drop_machine, machine_id))
+        tx.on_commit(partial(context.leases.drop_machine, machine_id))
         return
     silent_s = tx.now.monotonic - lease.last_heartbeat_at
     cause = f"no heartbeat of its daemon for {silent_s:.1f} s (limit {lease.length_s:g} s)"
-    machine_heartbeats.disconnect_machine(world, tx, machine, cause, lease.seen_at or machine.last_seen_at)
-    tx.on_commit(partial(alerts.record_silence, world, machine.id))
-    world.sweep.disconnected += 1
+    machine_heartbeats.disconnect_machine(context, tx, machine, cause, lease.seen_at or machine.last_seen_at)
+    tx.on_commit(partial(alerts.record_silence, context, machine.id))
+    context.sweep.disconnected += 1
 
 
-def expire_participant_lease(world: ServiceContext, tx: Transaction, key: str) -> None:
+def expire_participant_lease(context: ServiceContext, tx: Transaction, key: str) -> None:
     """Expire a participant whose lease ended, unless it was renewed in the meantime."""
-    lease = world.leases.mark_participant(key, tx.now.monotonic)
+    lease = context.leases.mark_participant(key, tx.now.monotonic)
     if lease is None:
         return
-    tx.on_rollback(partial(world.leases.unmark, lease))
+    tx.on_rollback(partial(context.leases.unmark, lease))
     room, _, role = key.partition("/")
     participant = participants.get(tx, room, role, lease.connection)
     if participant is None or participant.status != PRESENT:
-        tx.on_commit(partial(world.leases.revoke, key, lease.connection))
+        tx.on_commit(partial(context.leases.revoke, key, lease.connection))
         return
     silent_s = tx.now.monotonic - (lease.deadline - lease.length_s)
     reason = "no heartbeat" if lease.machine is None else "not named by its machine's daemon"
     seen_at = format_instant(parse_instant(tx.now.instant) - silent_s)
     participant_transitions.expire_participant(
-        world, tx, participant, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at
+        context, tx, participant, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at
     )
     if lease.machine is None:
-        tx.on_commit(partial(alerts.record_silence, world, key))
-    world.sweep.expired += 1
+        tx.on_commit(partial(alerts.record_silence, context, key))
+    context.sweep.expired += 1
 
 
-def release_lost_task(world: ServiceContext, tx: Transaction, task_id: str) -> None:
+def release_lost_task(context: ServiceContext, tx: Transaction, task_id: str) -> None:
     """Release a task whose holder did not return before its release timer ran out."""
     task = tasks.get(tx, task_id)
-    deadline = world.leases.timers.get(task_id)
+    deadline = context.leases.timers.get(task_id)
     if deadline is None or deadline > tx.now.monotonic:
         return
     if task is not None and task.status in HELD_STATES and task.claimed_by is not None:
         holder = participants.get(tx, task.room, task.target_role, task.claimed_by)
         if holder is None or holder.status != PRESENT:
-            task_transitions.release_lost(world, tx, task, holder)
-            world.sweep.released += 1
-    tx.on_commit(partial(world.leases.stop_timer, task_id))
+            task_transitions.release_lost(context, tx, task, holder)
+            context.sweep.released += 1
+    tx.on_commit(partial(context.leases.stop_timer, task_id))

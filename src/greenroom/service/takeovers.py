@@ -20,56 +20,56 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.requests import HeldAgent
 
 
-def hold_task(world: ServiceContext, tx: Transaction, task: Task, older: Participant) -> None:
+def hold_task(context: ServiceContext, tx: Transaction, task: Task, older: Participant) -> None:
     """Hold a task that is being taken over, before the commit: a claim may follow in the same batch."""
-    hold = takeover.make_hold(task.id, older, tx.now.monotonic, world.limits)
-    world.takeover_holds.add(hold)
-    tx.on_rollback(partial(world.takeover_holds.remove, hold))
+    hold = takeover.make_hold(task.id, older, tx.now.monotonic, context.limits)
+    context.takeover_holds.add(hold)
+    tx.on_rollback(partial(context.takeover_holds.remove, hold))
 
 
-def restore_holds(world: ServiceContext, reader: Reader) -> None:
+def restore_holds(context: ServiceContext, reader: Reader) -> None:
     """Restore the holds after a restart: every task that was taken over and not claimed since is held again."""
-    now = world.clock.monotonic()
+    now = context.clock.monotonic()
     for task in tasks.list_all_pending(reader):
         if task.released_cause == SUPERSEDED and task.last_holder is not None:
             older = participants.get(reader, task.room, task.target_role, task.last_holder)
             if older is not None:
-                world.takeover_holds.add(takeover.make_hold(task.id, older, now, world.limits))
+                context.takeover_holds.add(takeover.make_hold(task.id, older, now, context.limits))
 
 
 def record_stop(
-    world: ServiceContext, tx: Transaction, room: str, role: str, connection: str, task: str | None = None
+    context: ServiceContext, tx: Transaction, room: str, role: str, connection: str, task: str | None = None
 ) -> None:
     """After the commit, release the holds for a connection that has stopped.
 
     `task` limits this to one task, whose run has stopped; None when the connection has stopped as a whole.
     """
-    tx.on_commit(lambda: wake_claims(world, world.takeover_holds.release_for(room, role, connection, task)))
+    tx.on_commit(lambda: wake_claims(context, context.takeover_holds.release_for(room, role, connection, task)))
 
 
-def release_dropped(world: ServiceContext, machine: str, held: Iterable[HeldAgent]) -> None:
+def release_dropped(context: ServiceContext, machine: str, held: Iterable[HeldAgent]) -> None:
     """Release the holds for agents that a heartbeat of their machine no longer names."""
-    if world.takeover_holds:
-        rooms = ((world.room_cache.find(agent.room), agent) for agent in held)
+    if context.takeover_holds:
+        rooms = ((context.room_cache.find(agent.room), agent) for agent in held)
         named = {(room.id, agent.role, agent.connection_id) for room, agent in rooms if room is not None}
-        wake_claims(world, world.takeover_holds.release_dropped(machine, named))
+        wake_claims(context, context.takeover_holds.release_dropped(machine, named))
 
 
-def release_due(world: ServiceContext, now: float) -> None:
+def release_due(context: ServiceContext, now: float) -> None:
     """Release the holds whose time is over."""
-    wake_claims(world, world.takeover_holds.release_due(now))
+    wake_claims(context, context.takeover_holds.release_due(now))
 
 
-def wake_claims(world: ServiceContext, released: Iterable[TakeoverHold]) -> None:
+def wake_claims(context: ServiceContext, released: Iterable[TakeoverHold]) -> None:
     """Wake the standing claims of the roles whose tasks were released."""
     for hold in released:
-        world.notifications.notify(claim_key(hold.room, hold.role))
+        context.notifications.notify(claim_key(hold.room, hold.role))
 
 
-def describe_hold(world: ServiceContext, room: str, role: str) -> tuple[str | None, str | None]:
+def describe_hold(context: ServiceContext, room: str, role: str) -> tuple[str | None, str | None]:
     """Why a role's claim waits, as a text for users, and until when at most; (None, None) if no hold is the reason."""
-    hold = world.takeover_holds.get_longest(room, role)
+    hold = context.takeover_holds.get_longest(room, role)
     if hold is None:
         return None, None
-    until = format_instant(world.clock.wall() + hold.until - world.clock.monotonic())
+    until = format_instant(context.clock.wall() + hold.until - context.clock.monotonic())
     return f"its task was taken over from {hold.connection}, whose run is being stopped", until

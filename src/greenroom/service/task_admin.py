@@ -35,9 +35,9 @@ from greenroom.store.transaction import Transaction
 from greenroom.wire.requests import Accept, AddNote, AddToBacklog, GiveReason, Retry, SendBack
 
 
-def cancel(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: GiveReason) -> Task:
+def cancel(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: GiveReason) -> Task:
     """Close a task that is not over. Its holder's next heartbeat no longer names the task, so the holder stops."""
-    task, _ = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, _ = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "cancel")
     reason = request.reason or "cancelled"
     held = task.status in HELD_STATES
@@ -52,31 +52,31 @@ def cancel(world: ServiceContext, tx: Transaction, caller: Principal, task_id: s
     )
     task_transitions.record_task(tx, "task.closed", reason, closed)
     if held:
-        task_results.free_holder(world, tx, task)
-        participant_transitions.request_heartbeat(world, tx, task)
-    return task_results.with_details(tx, task_transitions.promote_into_place(world, tx, closed))
+        task_results.free_holder(context, tx, task)
+        participant_transitions.request_heartbeat(context, tx, task)
+    return task_results.with_details(tx, task_transitions.promote_into_place(context, tx, closed))
 
 
-def reset(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: GiveReason) -> Task:
+def reset(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: GiveReason) -> Task:
     """Release a task from its holder; the next claim begins a new attempt."""
-    task, _ = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, _ = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "release")
-    released = task_transitions.release(world, tx, task, RESET, request.reason or "reset by a user")
-    task_results.expect_heartbeats(world, tx, task)
-    participant_transitions.request_heartbeat(world, tx, task)
+    released = task_transitions.release(context, tx, task, RESET, request.reason or "reset by a user")
+    task_results.expect_heartbeats(context, tx, task)
+    participant_transitions.request_heartbeat(context, tx, task)
     return task_results.with_details(tx, released)
 
 
-def retry(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: Retry) -> Task:
+def retry(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: Retry) -> Task:
     """Retry a quarantined task in its own role or in another one; it is queued when the room is full.
 
     Its failures and the hand-offs of its request are counted from 0 again.
     """
-    task, room = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, room = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "retry")
     authorization.require_open_room(room)
     if request.to is not None and request.to != task.target_role:
-        return retry_in_other_role(world, tx, task, room, request.to, request.reason)
+        return retry_in_other_role(context, tx, task, room, request.to, request.reason)
     retried = task_transitions.apply_move(
         tx,
         task,
@@ -89,17 +89,19 @@ def retry(world: ServiceContext, tx: Transaction, caller: Principal, task_id: st
         promoted=None,
     )
     task_transitions.record_task(tx, "task.released", request.reason or "retried by a user", retried)
-    task_transitions.wake_role(world, tx, retried)
+    task_transitions.wake_role(context, tx, retried)
     return task_results.with_details(tx, retried)
 
 
 def retry_in_other_role(
-    world: ServiceContext, tx: Transaction, task: Task, room: Room, role: str, reason: str | None
+    context: ServiceContext, tx: Transaction, task: Task, room: Room, role: str, reason: str | None
 ) -> Task:
     """Close a quarantined task and open a task with its text for another role, in the same request."""
     check_role(room, role)
     reason_text = f"sent to {role}" + (f": {reason}" if reason else "")
-    opened = task_transitions.open_in_other_role(world, tx, room, role, task, f"sent from {task.target_role} by a user")
+    opened = task_transitions.open_in_other_role(
+        context, tx, room, role, task, f"sent from {task.target_role} by a user"
+    )
     closed = task_transitions.apply_move(
         tx, task, "retry", CLOSED, reason=reason_text, next_task=opened.id, completed_at=tx.now.instant, promoted=None
     )
@@ -107,18 +109,18 @@ def retry_in_other_role(
     return task_results.with_details(tx, closed)
 
 
-def accept(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: Accept) -> Task:
+def accept(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: Accept) -> Task:
     """Accept the result that waits for a review, or a late result: then the task is completed as if it were in time.
 
     Raises Conflict when there is no such result, or when the task's request continues with another open task.
     """
-    task, room = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, room = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "accept")
-    cause = request.reason or f"accepted by {caller.subject}"
+    cause = request.reason or f"accepted by {principal.subject}"
     late = find_late_result(tx, task, request.attempt)
     if late is None:
         done = task_transitions.apply_move(tx, task, "accept", completed_at=tx.now.instant)
-        return task_results.finish_task(world, tx, task, done, "task.completed", cause)
+        return task_results.finish_task(context, tx, task, done, "task.completed", cause)
     if late.to != USER:
         check_role(room, late.to)
         authorization.require_open_room(room)
@@ -128,8 +130,10 @@ def accept(world: ServiceContext, tx: Transaction, caller: Principal, task_id: s
             f"The request of task {task.id} continues with {open_task.id}, which is {open_task.status}.",
             f"Wait for the result of {open_task.id}, or cancel it first (`greenroom task cancel {open_task.id}`).",
         )
-    participant_transitions.request_heartbeat(world, tx, task)
-    return task_results.accept_late_result(world, tx, room, task_results.demote_reviewed_result(tx, task), late, cause)
+    participant_transitions.request_heartbeat(context, tx, task)
+    return task_results.accept_late_result(
+        context, tx, room, task_results.demote_reviewed_result(tx, task), late, cause
+    )
 
 
 def find_late_result(tx: Transaction, task: Task, attempt: int | None) -> LateResult | None:
@@ -154,18 +158,18 @@ def find_late_result(tx: Transaction, task: Task, attempt: int | None) -> LateRe
     return newest
 
 
-def send_back(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: SendBack) -> Task:
+def send_back(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: SendBack) -> Task:
     """Send a reviewed task back to be done again, or a waiting task to the backlog.
 
     The reason becomes a note, which the next holder of the task gets.
     """
-    task, room = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, room = get_task_and_room(context, tx, principal, task_id, request.reason)
     is_pending_again = (request.to or (PENDING if task.status == PENDING_REVIEW else BACKLOG)) == PENDING
     next_state(task.status, "send_back", PENDING if is_pending_again else BACKLOG)
     if is_pending_again:
         authorization.require_open_room(room)
     if request.reason:
-        task_notes.add_note(world, tx, task, caller.subject, request.reason)
+        task_notes.add_note(context, tx, task, principal.subject, request.reason)
     check_late_result_space(tx, task)
     sent_back = task_transitions.apply_move(
         tx,
@@ -177,10 +181,10 @@ def send_back(world: ServiceContext, tx: Transaction, caller: Principal, task_id
         released_at=task_results.get_attempt_end(tx, task),
         promoted=None,
     )
-    task_transitions.record_task(tx, "task.sent_back", request.reason or caller.subject, sent_back)
+    task_transitions.record_task(tx, "task.sent_back", request.reason or principal.subject, sent_back)
     if is_pending_again:
-        task_transitions.wake_role(world, tx, sent_back)
-    return task_results.with_details(tx, task_transitions.promote_into_place(world, tx, sent_back))
+        task_transitions.wake_role(context, tx, sent_back)
+    return task_results.with_details(tx, task_transitions.promote_into_place(context, tx, sent_back))
 
 
 def check_late_result_space(tx: Transaction, task: Task) -> None:
@@ -193,53 +197,55 @@ def check_late_result_space(tx: Transaction, task: Task) -> None:
         )
 
 
-def queue_task(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: GiveReason) -> Task:
+def queue_task(
+    context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: GiveReason
+) -> Task:
     """Move a backlog item to pending, or to queued when the room is full."""
-    task, room = get_task_and_room(world, tx, caller, task_id, request.reason)
+    task, room = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "queue")
     authorization.require_open_room(room)
     queued = task_transitions.apply_move(tx, task, "queue", task_transitions.get_opening_state(tx, room), promoted=None)
-    task_transitions.record_task(tx, "task.queued", request.reason or caller.subject, queued)
-    task_transitions.wake_role(world, tx, queued)
+    task_transitions.record_task(tx, "task.queued", request.reason or principal.subject, queued)
+    task_transitions.wake_role(context, tx, queued)
     return task_results.with_details(tx, queued)
 
 
-def add_note(world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, request: AddNote) -> Task:
+def add_note(context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, request: AddNote) -> Task:
     """Add a note to a task. Its holder gets it with the next heartbeat, a later holder with the claim.
 
     Raises Conflict for a task that is over.
     """
-    task, _ = get_task_and_room(world, tx, caller, task_id, None)
-    validation.check_text(world, "text", request.text)
+    task, _ = get_task_and_room(context, tx, principal, task_id, None)
+    validation.check_text(context, "text", request.text)
     if task.status not in OPEN_STATES:
         raise Conflict(
             f"Task {task.id} is {task.status}; no agent would read a note on it.",
             "Send a message to the room instead (`greenroom send ROOM`).",
         )
-    task_notes.add_note(world, tx, task, caller.subject, request.text)
-    participant_transitions.request_heartbeat(world, tx, task)
+    task_notes.add_note(context, tx, task, principal.subject, request.text)
+    participant_transitions.request_heartbeat(context, tx, task)
     return task_results.with_details(tx, task)
 
 
 def add_to_backlog(
-    world: ServiceContext, tx: Transaction, caller: Principal, room_name: str, request: AddToBacklog
+    context: ServiceContext, tx: Transaction, principal: Principal, room_name: str, request: AddToBacklog
 ) -> Task:
     """Add a task to a room's backlog. Work on it begins when it is queued, and its result waits for a review."""
-    room = authorization.get_room_for_operator(tx, caller, room_name)
+    room = authorization.get_room_for_operator(tx, principal, room_name)
     authorization.require_open_room(room)
-    validation.check_text(world, "text", request.text)
+    validation.check_text(context, "text", request.text)
     role = request.to or room.entry_role
     check_role(room, role)
-    return task_transitions.open_in_backlog(world, tx, room, role, request.text, caller.subject)
+    return task_transitions.open_in_backlog(context, tx, room, role, request.text, principal.subject)
 
 
 def get_task_and_room(
-    world: ServiceContext, tx: Transaction, caller: Principal, task_id: str, reason: str | None
+    context: ServiceContext, tx: Transaction, principal: Principal, task_id: str, reason: str | None
 ) -> tuple[Task, Room]:
     """The task that an operator names, and its room; also checks the text of the reason."""
-    task = authorization.get_task_for_operator(tx, caller, task_id)
+    task = authorization.get_task_for_operator(tx, principal, task_id)
     if reason is not None:
-        validation.check_text(world, "reason", reason)
+        validation.check_text(context, "reason", reason)
     room = rooms.get(tx, task.room)
     assert room is not None
     return task, room

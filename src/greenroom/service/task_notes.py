@@ -14,7 +14,7 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
 
 
-def add_note(world: ServiceContext, tx: Transaction, task: Task, author: str, text: str) -> None:
+def add_note(context: ServiceContext, tx: Transaction, task: Task, author: str, text: str) -> None:
     """Add a note to a task. After the commit, the next heartbeat of the task's holder is answered with it.
 
     Raises Conflict when the task has its maximum of notes.
@@ -30,7 +30,7 @@ def add_note(world: ServiceContext, tx: Transaction, task: Task, author: str, te
     tx.record_event(room_stream(task.room), "task.noted", author, data)
     if task.status in HELD_STATES and task.claimed_by is not None:
         ref, key = TaskRef(task.id, task.attempt), role_key(task.room, task.target_role)
-        tx.on_commit(partial(world.leases.set_task, key, task.claimed_by, ref, list_for_holder(tx, task)))
+        tx.on_commit(partial(context.leases.set_task, key, task.claimed_by, ref, list_for_holder(tx, task)))
 
 
 def list_for_holder(reader: Reader, task: Task) -> tuple[str, ...]:

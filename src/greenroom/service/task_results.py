@@ -43,7 +43,7 @@ NOT_KEPT = (
 
 
 def accept_result(
-    world: ServiceContext, tx: Transaction, room: Room, held: Task, to: str, text: str, cause: str
+    context: ServiceContext, tx: Transaction, room: Room, held: Task, to: str, text: str, cause: str
 ) -> Task:
     """Accept the result of the attempt that holds the task.
 
@@ -53,7 +53,7 @@ def accept_result(
     end_fields: dict[str, Any] = (
         {"claimed_by": None, "released_at": tx.now.instant} if needs_review else {"completed_at": tx.now.instant}
     )
-    fields = send_result(world, tx, room, held, to, text, cause)
+    fields = send_result(context, tx, room, held, to, text, cause)
     done = task_transitions.apply_move(
         tx,
         held,
@@ -64,14 +64,14 @@ def accept_result(
         **end_fields,
     )
     restart_holds.record_success(tx, room, held)
-    return finish_task(world, tx, held, done, "task.handed_in" if needs_review else "task.completed", cause)
+    return finish_task(context, tx, held, done, "task.handed_in" if needs_review else "task.completed", cause)
 
 
 def accept_late_result(
-    world: ServiceContext, tx: Transaction, room: Room, task: Task, late: LateResult, cause: str
+    context: ServiceContext, tx: Transaction, room: Room, task: Task, late: LateResult, cause: str
 ) -> Task:
     """Accept a late result: the task is completed as if that attempt had handed it in."""
-    fields = send_result(world, tx, room, task, late.to, late.text, cause)
+    fields = send_result(context, tx, room, task, late.to, late.text, cause)
     done = task_transitions.apply_move(
         tx,
         task,
@@ -82,22 +82,22 @@ def accept_late_result(
         released_at=get_attempt_end(tx, task),
         **fields,
     )
-    return finish_task(world, tx, task, done, "task.completed", cause)
+    return finish_task(context, tx, task, done, "task.completed", cause)
 
 
 def send_result(
-    world: ServiceContext, tx: Transaction, room: Room, task: Task, to: str, text: str, cause: str
+    context: ServiceContext, tx: Transaction, room: Room, task: Task, to: str, text: str, cause: str
 ) -> dict[str, Any]:
     """Send a result as a message and open the next role's task; returns the changed fields of the task itself."""
     role = task.target_role
     next_task = (
         None
         if to == USER
-        else task_transitions.open_task(world, tx, room, to, text, f"handed on by {role}", after=task)
+        else task_transitions.open_task(context, tx, room, to, text, f"handed on by {role}", after=task)
     )
     next_id = next_task.id if next_task is not None else None
     message = Message(
-        id=world.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=next_id, at=tx.now.instant
+        id=context.new_id("msg"), room=room.id, sender=role, to=to, text=text, task=next_id, at=tx.now.instant
     )
     messages.add(tx, message)
     data = {"message": message.id, "sender": message.sender, "to": to, "task": message.task}
@@ -105,12 +105,12 @@ def send_result(
     return {"result": text, "handed_to": to, "next_task": next_id}
 
 
-def finish_task(world: ServiceContext, tx: Transaction, before: Task, done: Task, event: str, cause: str) -> Task:
+def finish_task(context: ServiceContext, tx: Transaction, before: Task, done: Task, event: str, cause: str) -> Task:
     """Record that a task has its result, free its holder, and promote the next queued task."""
     task_transitions.record_task(tx, event, cause, done, accepted_attempt=done.accepted_attempt)
     if before.status in HELD_STATES:
-        free_holder(world, tx, before)
-    return with_details(tx, task_transitions.promote_into_place(world, tx, done))
+        free_holder(context, tx, before)
+    return with_details(tx, task_transitions.promote_into_place(context, tx, done))
 
 
 def get_attempt_end(tx: Transaction, task: Task) -> str | None:
@@ -118,16 +118,16 @@ def get_attempt_end(tx: Transaction, task: Task) -> str | None:
     return tx.now.instant if is_active(task) else task.released_at
 
 
-def free_holder(world: ServiceContext, tx: Transaction, held: Task) -> None:
+def free_holder(context: ServiceContext, tx: Transaction, held: Task) -> None:
     """Take a task from the participant that holds it: its heartbeats no longer name the task and must continue."""
-    task_transitions.clear_task_after_commit(world, tx, held)
-    expect_heartbeats(world, tx, held)
+    task_transitions.clear_task_after_commit(context, tx, held)
+    expect_heartbeats(context, tx, held)
 
 
-def expect_heartbeats(world: ServiceContext, tx: Transaction, held: Task) -> None:
+def expect_heartbeats(context: ServiceContext, tx: Transaction, held: Task) -> None:
     """Set the lease of the participant that held a task back to that of a waiting one, which sends heartbeats."""
     assert held.claimed_by is not None
-    participant_transitions.set_lease_kind(world, tx, held.room, held.target_role, held.claimed_by, BEAT)
+    participant_transitions.set_lease_kind(context, tx, held.room, held.target_role, held.claimed_by, BEAT)
 
 
 # Results that do not count.

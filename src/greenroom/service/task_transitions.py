@@ -49,51 +49,53 @@ def list_held(reader: Reader, participant: Participant) -> list[Task]:
 
 
 def open_task(
-    world: ServiceContext, tx: Transaction, room: Room, role: str, text: str, cause: str, after: Task | None
+    context: ServiceContext, tx: Transaction, room: Room, role: str, text: str, cause: str, after: Task | None
 ) -> Task:
     """Open a task for a role: the first of a new request, or the next one of the request of `after`.
 
     It is quarantined if the request has more than `max_handoffs` hand-offs.
     """
     if after is None:
-        return save_new_task(world, tx, new_task(world, tx, room, role, text, get_opening_state(tx, room)), cause)
+        return save_new_task(context, tx, new_task(context, tx, room, role, text, get_opening_state(tx, room)), cause)
     # The next task takes the place of the one before it, if that has one in the room.
     status = PENDING if after.status in OCCUPYING_STATES else get_opening_state(tx, room)
     following = msgspec.structs.replace(
-        new_task(world, tx, room, role, text, status),
+        new_task(context, tx, room, role, text, status),
         request=after.request,
         origin=after.origin,
         handoffs=after.handoffs + 1,
     )
-    if following.handoffs > world.limits.max_handoffs:
-        reason = f"going in circles: {following.handoffs} hand-offs in one request (limit {world.limits.max_handoffs})"
+    if following.handoffs > context.limits.max_handoffs:
+        reason = (
+            f"going in circles: {following.handoffs} hand-offs in one request (limit {context.limits.max_handoffs})"
+        )
         following = msgspec.structs.replace(following, status=next_state(PENDING, "quarantine"), reason=reason)
-    return save_new_task(world, tx, following, cause)
+    return save_new_task(context, tx, following, cause)
 
 
-def open_in_backlog(world: ServiceContext, tx: Transaction, room: Room, role: str, text: str, cause: str) -> Task:
+def open_in_backlog(context: ServiceContext, tx: Transaction, room: Room, role: str, text: str, cause: str) -> Task:
     """Open a request in the backlog: no agent works on it until a user queues it."""
-    blank_task = new_task(world, tx, room, role, text, BACKLOG)
-    return save_new_task(world, tx, msgspec.structs.replace(blank_task, origin=FROM_BACKLOG), cause)
+    blank_task = new_task(context, tx, room, role, text, BACKLOG)
+    return save_new_task(context, tx, msgspec.structs.replace(blank_task, origin=FROM_BACKLOG), cause)
 
 
 def open_in_other_role(
-    world: ServiceContext, tx: Transaction, room: Room, role: str, given_up: Task, cause: str
+    context: ServiceContext, tx: Transaction, room: Room, role: str, given_up: Task, cause: str
 ) -> Task:
     """Open a task with the text and notes of another one, for another role in the same request.
 
     Its failures and hand-offs begin at 0.
     """
-    blank_task = new_task(world, tx, room, role, given_up.text, get_opening_state(tx, room))
+    blank_task = new_task(context, tx, room, role, given_up.text, get_opening_state(tx, room))
     blank_task = msgspec.structs.replace(blank_task, request=given_up.request, origin=given_up.origin)
-    opened = save_new_task(world, tx, blank_task, cause)
+    opened = save_new_task(context, tx, blank_task, cause)
     task_notes.copy_notes(tx, given_up.id, opened.id)
     return opened
 
 
-def new_task(world: ServiceContext, tx: Transaction, room: Room, role: str, text: str, status: str) -> Task:
+def new_task(context: ServiceContext, tx: Transaction, room: Room, role: str, text: str, status: str) -> Task:
     """A new task that begins a request of its own."""
-    task_id = world.new_id("task")
+    task_id = context.new_id("task")
     return Task(
         id=task_id,
         room=room.id,
@@ -105,7 +107,7 @@ def new_task(world: ServiceContext, tx: Transaction, room: Room, role: str, text
     )
 
 
-def save_new_task(world: ServiceContext, tx: Transaction, task: Task, cause: str) -> Task:
+def save_new_task(context: ServiceContext, tx: Transaction, task: Task, cause: str) -> Task:
     """Save a new task, record its events, raise its alert if it is quarantined, and wake its role if it is pending."""
     tasks.add(tx, task)
     record_task(tx, "task.opened", cause, task)
@@ -113,7 +115,7 @@ def save_new_task(world: ServiceContext, tx: Transaction, task: Task, cause: str
         record_task(tx, "task.quarantined", task.reason or "", task)
         update_alert(tx, None, task)
     if task.status == PENDING:
-        wake_role(world, tx, task)
+        wake_role(context, tx, task)
     return task
 
 
@@ -148,7 +150,7 @@ def update_alert(tx: Transaction, before: Task | None, after: Task) -> None:
         alerts.raise_alert(tx, f"{ALERT_PREFIXES[after.status]}:{after.id}", text, after.room, (after.id,))
 
 
-def promote(world: ServiceContext, tx: Transaction, room: Room, cause: str) -> list[Task]:
+def promote(context: ServiceContext, tx: Transaction, room: Room, cause: str) -> list[Task]:
     """Move queued tasks to pending, oldest first, while the room has free places; returns those tasks."""
     promoted: list[Task] = []
     while (queued := tasks.get_oldest_queued(tx, room.id)) is not None:
@@ -156,23 +158,25 @@ def promote(world: ServiceContext, tx: Transaction, room: Room, cause: str) -> l
             break
         pending = apply_move(tx, queued, "promote")
         record_task(tx, "task.promoted", cause, pending)
-        wake_role(world, tx, pending)
+        wake_role(context, tx, pending)
         promoted.append(pending)
     return promoted
 
 
-def promote_into_place(world: ServiceContext, tx: Transaction, task: Task, cause: str = "a place became free") -> Task:
+def promote_into_place(
+    context: ServiceContext, tx: Transaction, task: Task, cause: str = "a place became free"
+) -> Task:
     """Promote queued tasks into the place that a task left; returns that task, with the first of them in `promoted`."""
     room = rooms.get(tx, task.room)
     assert room is not None
-    promoted = promote(world, tx, room, cause)
+    promoted = promote(context, tx, room, cause)
     updated = msgspec.structs.replace(task, promoted=promoted[0].id if promoted else None)
     if updated != task:
         tasks.save(tx, task, updated)
     return updated
 
 
-def claim(world: ServiceContext, tx: Transaction, pending: Task, connection_id: str, cause: str) -> Task | None:
+def claim(context: ServiceContext, tx: Transaction, pending: Task, connection_id: str, cause: str) -> Task | None:
     """Give a pending task to a participant, as a new attempt; None if that is not present in the task's role."""
     next_state(pending.status, "claim")
     if pending.last_holder is not None:
@@ -182,12 +186,12 @@ def claim(world: ServiceContext, tx: Transaction, pending: Task, connection_id: 
     if held is None:
         return None
     record_task(tx, "task.claimed", cause, held)
-    hold_after_commit(world, tx, held, note_texts=())  # The answer to the claim has all earlier notes.
+    hold_after_commit(context, tx, held, note_texts=())  # The answer to the claim has all earlier notes.
     return held
 
 
 def release(
-    world: ServiceContext,
+    context: ServiceContext,
     tx: Transaction,
     held: Task,
     kind: str,
@@ -200,7 +204,7 @@ def release(
     `kind` is the kind of end (EXITED, LOST, ...); `cause` is the text for users.
     """
     assert held.claimed_by is not None
-    status, failures = decide_release(held, kind, machine_connected, world.limits.task_failures_max, is_probe)
+    status, failures = decide_release(held, kind, machine_connected, context.limits.task_failures_max, is_probe)
     is_quarantined = status == QUARANTINED
     after = apply_move(
         tx,
@@ -213,21 +217,21 @@ def release(
         reason=f"{failures} attempts failed: {cause}" if is_quarantined else held.reason,
     )
     record_task(tx, "task.quarantined" if is_quarantined else "task.released", cause, after)
-    clear_task_after_commit(world, tx, held)
+    clear_task_after_commit(context, tx, held)
     if is_quarantined:
-        return promote_into_place(world, tx, after, cause)
-    wake_role(world, tx, after)
+        return promote_into_place(context, tx, after, cause)
+    wake_role(context, tx, after)
     return after
 
 
-def release_lost(world: ServiceContext, tx: Transaction, task: Task, holder: Participant | None) -> None:
+def release_lost(context: ServiceContext, tx: Transaction, task: Task, holder: Participant | None) -> None:
     """Release a task whose holder did not return. It counts as a failure only if the holder's machine is connected.
 
     That is the machine of the participant: its role may be assigned to another machine by now.
     """
     machine = machines.get(tx, holder.machine) if holder is not None and holder.machine is not None else None
-    cause = f"no heartbeat of its holder for {world.limits.task_lost_after_s:g} s after its lease expired"
-    release(world, tx, task, LOST, cause, machine_connected=machine is not None and machine.daemon_connected)
+    cause = f"no heartbeat of its holder for {context.limits.task_lost_after_s:g} s after its lease expired"
+    release(context, tx, task, LOST, cause, machine_connected=machine is not None and machine.daemon_connected)
 
 
 def close_lost_attempt(tx: Transaction, ended: Participant, cause: str) -> None:
@@ -237,39 +241,39 @@ def close_lost_attempt(tx: Transaction, ended: Participant, cause: str) -> None:
         tasks.save(tx, lost, msgspec.structs.replace(lost, released_cause=cause, released_at=tx.now.instant))
 
 
-def resume(world: ServiceContext, tx: Transaction, lost: Task, cause: str) -> Task:
+def resume(context: ServiceContext, tx: Transaction, lost: Task, cause: str) -> Task:
     """Give a lost task back to the participant that held it, under the same attempt."""
     resumed = apply_move(
         tx, lost, "resume", resumed_state(lost), claimed_by=lost.last_holder, released_cause=None, released_at=None
     )
     record_task(tx, "task.resumed", cause, resumed)
-    hold_after_commit(world, tx, resumed, note_texts=task_notes.list_for_holder(tx, resumed))
+    hold_after_commit(context, tx, resumed, note_texts=task_notes.list_for_holder(tx, resumed))
     return resumed
 
 
 # Effects after the commit.
 
 
-def hold_after_commit(world: ServiceContext, tx: Transaction, held: Task, note_texts: tuple[str, ...]) -> None:
+def hold_after_commit(context: ServiceContext, tx: Transaction, held: Task, note_texts: tuple[str, ...]) -> None:
     """After the commit, the holder's heartbeats name the task and deliver the notes, and its release timer stops."""
     assert held.claimed_by is not None
     ref = TaskRef(held.id, held.attempt)
     tx.on_commit(
-        partial(world.leases.set_task, role_key(held.room, held.target_role), held.claimed_by, ref, note_texts)
+        partial(context.leases.set_task, role_key(held.room, held.target_role), held.claimed_by, ref, note_texts)
     )
-    tx.on_commit(partial(world.leases.stop_timer, held.id))
+    tx.on_commit(partial(context.leases.stop_timer, held.id))
 
 
-def clear_task_after_commit(world: ServiceContext, tx: Transaction, held: Task) -> None:
+def clear_task_after_commit(context: ServiceContext, tx: Transaction, held: Task) -> None:
     """After the commit, the holder's heartbeats no longer name the task, and its release timer stops."""
     assert held.claimed_by is not None
-    tx.on_commit(partial(world.leases.set_task, role_key(held.room, held.target_role), held.claimed_by, None))
-    tx.on_commit(partial(world.leases.stop_timer, held.id))
+    tx.on_commit(partial(context.leases.set_task, role_key(held.room, held.target_role), held.claimed_by, None))
+    tx.on_commit(partial(context.leases.stop_timer, held.id))
 
 
-def wake_role(world: ServiceContext, tx: Transaction, task: Task) -> None:
+def wake_role(context: ServiceContext, tx: Transaction, task: Task) -> None:
     """After the commit, wake the standing claims of the task's role."""
-    tx.on_commit(partial(world.notifications.notify, claim_key(task.room, task.target_role)))
+    tx.on_commit(partial(context.notifications.notify, claim_key(task.room, task.target_role)))
 
 
 def record_task(tx: Transaction, type: str, cause: str, task: Task, **more: object) -> None:

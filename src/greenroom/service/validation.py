@@ -7,15 +7,15 @@ from greenroom.store import rooms
 from greenroom.store.transaction import Reader
 
 
-def check_text(world: ServiceContext, field: str, text: str) -> None:
+def check_text(context: ServiceContext, field: str, text: str) -> None:
     """Raise Unusable for a text that is longer than `text_bytes_max` bytes or cannot be stored.
 
     `field` names the field in the error.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
-    if size > world.limits.text_bytes_max:
+    if size > context.limits.text_bytes_max:
         raise Unusable(
-            f"{field} has {size} bytes; the limit is {world.limits.text_bytes_max}.",
+            f"{field} has {size} bytes; the limit is {context.limits.text_bytes_max}.",
             "Send the beginning, and name in it where the full text is, for example a file in the repository.",
         )
     if "\0" in text:

@@ -11,6 +11,6 @@ calls = EndpointTable()
 
 
 @calls.query(f"{API_PREFIX}/alerts", list[Alert])
-def list_alerts(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+def list_alerts(context: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """List the open alerts (what needs a user now), oldest first."""
-    return alerts.list_alerts(world, reader, request.principal)
+    return alerts.list_alerts(context, reader, request.principal)

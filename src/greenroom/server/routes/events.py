@@ -17,7 +17,7 @@ calls = EndpointTable()
 async def room_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a room, ordered by `seq`."""
     stream = await server.read(
-        lambda world, reader: event_log.get_room_stream(world, reader, request.principal, request.room)
+        lambda context, reader: event_log.get_room_stream(context, reader, request.principal, request.room)
     )
     return await answer_stream_or_page(server, request, stream)
 
@@ -26,7 +26,7 @@ async def room_events(server: ServerContext, request: Request[None]) -> object:
 async def machine_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a machine, ordered by `seq`."""
     stream = await server.read(
-        lambda world, reader: event_log.get_machine_stream(world, reader, request.principal, request.machine)
+        lambda context, reader: event_log.get_machine_stream(context, reader, request.principal, request.machine)
     )
     return await answer_stream_or_page(server, request, stream)
 
@@ -42,9 +42,9 @@ async def answer_stream_or_page(server: ServerContext, request: Request[None], s
     """Answer with a stream if the client accepts one, else with one page. `stream` is None for all streams."""
     if accepts_stream(request):
         return stream_response(server, request, stream)
-    after, limit = request.query.after, request.page_size(server.world.limits)
+    after, limit = request.query.after, request.page_size(server.service.limits)
     if stream is None:
         return await server.read(
-            lambda world, reader: event_log.list_all_events(world, reader, request.principal, after, limit)
+            lambda context, reader: event_log.list_all_events(context, reader, request.principal, after, limit)
         )
-    return await server.read(lambda world, reader: event_log.list_events(world, reader, stream, after, limit))
+    return await server.read(lambda context, reader: event_log.list_events(context, reader, stream, after, limit))

@@ -34,14 +34,14 @@ async def readyz(server: ServerContext, request: Request[None]) -> object:
     """Report whether the server can take requests: it is not stopping, and its store commits."""
     if server.closing.is_set():
         raise Unavailable("The server is stopping.", "Retry when it runs again.")
-    await server.write(lambda world, transaction: None)
+    await server.write(lambda context, transaction: None)
     return Health(status="ok")
 
 
 @calls.query(f"{API_PREFIX}/limits", Limits)
-def show_limits(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+def show_limits(context: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Show the durations and limits that this server uses, by name."""
-    return world.limits
+    return context.limits
 
 
 @calls.custom(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")

@@ -21,39 +21,39 @@ MACHINE = f"{MACHINES}/{{machine}}"
 
 
 @calls.query(MACHINES, list[MachineView], ListQuery)
-def list_machines(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+def list_machines(context: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """List the machines."""
-    return machines.list_all(world, reader, request.principal, request.query.after, request.page_size(world.limits))
+    return machines.list_all(context, reader, request.principal, request.query.after, request.page_size(context.limits))
 
 
 @calls.query(MACHINE, MachineView)
-def show_machine(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+def show_machine(context: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Show a machine with the agents on it."""
-    return machines.get_machine_view(world, reader, request.principal, request.machine)
+    return machines.get_machine_view(context, reader, request.principal, request.machine)
 
 
 @calls.mutation(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
-def register_machine(world: ServiceContext, transaction: Transaction, request: Request[PutMachine]) -> object:
+def register_machine(context: ServiceContext, transaction: Transaction, request: Request[PutMachine]) -> object:
     """Register a machine, or update its name, harnesses and labels."""
-    return machines.register(world, transaction, request.principal, request.machine, request.body)
+    return machines.register(context, transaction, request.principal, request.machine, request.body)
 
 
 @calls.mutation(HttpMethod.DELETE, MACHINE, None, None)
-def delete_machine(world: ServiceContext, transaction: Transaction, request: Request[None]) -> object:
+def delete_machine(context: ServiceContext, transaction: Transaction, request: Request[None]) -> object:
     """Delete a machine that no role is assigned to any more."""
-    machines.delete(world, transaction, request.principal, request.machine)
+    machines.delete(context, transaction, request.principal, request.machine)
     return None
 
 
 @calls.custom(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
 async def machine_heartbeat(server: ServerContext, request: Request[MachineHeartbeat]) -> object:
     """Renew the leases of a machine and its agents; a disconnected machine is answered once its reconnect is stored."""
-    reply = machine_heartbeats.renew_machine(server.world, request.principal, request.machine, request.body)
+    reply = machine_heartbeats.renew_machine(server.service, request.principal, request.machine, request.body)
     if reply is None:
         with watch_disconnect(request.raw) as disconnected:
             reply = await server.write(
-                lambda world, tx: machine_heartbeats.process_heartbeat(
-                    world, tx, request.principal, request.machine, request.body, disconnected.is_set
+                lambda context, tx: machine_heartbeats.process_heartbeat(
+                    context, tx, request.principal, request.machine, request.body, disconnected.is_set
                 )
             )
     server.counters.machine_beats[reply.status] += 1
@@ -68,12 +68,12 @@ async def list_assignments(server: ServerContext, request: Request[None]) -> obj
 
 
 @calls.mutation(HttpMethod.POST, f"{MACHINE}/reports", ReportBatch, ReportsReply)
-def post_reports(world: ServiceContext, transaction: Transaction, request: Request[ReportBatch]) -> object:
+def post_reports(context: ServiceContext, transaction: Transaction, request: Request[ReportBatch]) -> object:
     """Report what happened to a machine's agents; a report that is sent again is applied once."""
-    return agent_reports.accept_reports(world, transaction, request.principal, request.machine, request.body)
+    return agent_reports.accept_reports(context, transaction, request.principal, request.machine, request.body)
 
 
 @calls.query_post(f"{MACHINE}/token", TokenReply)
-def make_machine_token(world: ServiceContext, reader: Reader, request: Request[None]) -> object:
+def make_machine_token(context: ServiceContext, reader: Reader, request: Request[None]) -> object:
     """Make the token of a machine's daemon; operator only."""
-    return machines.make_token(world, request.principal, request.machine)
+    return machines.make_token(context, request.principal, request.machine)

@@ -26,12 +26,12 @@ async def join(server: ServerContext, request: Request[Join]) -> object:
 @calls.custom(HttpMethod.POST, f"{PARTICIPANT}/heartbeat", HeartbeatBody, HeartbeatReply)
 async def heartbeat(server: ServerContext, request: Request[HeartbeatBody]) -> object:
     """Renew a participant's lease; the answer is a verdict."""
-    reply = participants.renew_participant(server.world, request.principal, request.room, request.role, request.body)
+    reply = participants.renew_participant(server.service, request.principal, request.room, request.role, request.body)
     server.counters.agent_beats[reply.status] += 1
     return reply
 
 
 @calls.mutation(HttpMethod.POST, f"{PARTICIPANT}/leave", Leave, LeaveReply)
-def leave(world: ServiceContext, transaction: Transaction, request: Request[Leave]) -> object:
+def leave(context: ServiceContext, transaction: Transaction, request: Request[Leave]) -> object:
     """Leave a role for good; a task that the participant holds is released at once."""
-    return participants.leave(world, transaction, request.principal, request.room, request.role, request.body)
+    return participants.leave(context, transaction, request.principal, request.room, request.role, request.body)

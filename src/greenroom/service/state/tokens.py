@@ -55,15 +55,15 @@ class TokenSigner:
             return cached
         if len(token) > TOKEN_CHARACTERS_MAX or not token.isascii() or SEPARATOR not in token:
             return None
-        caller = self._verify(token)
-        if caller is not None:
-            self._cache(token, caller)
-        return caller
+        principal = self._verify(token)
+        if principal is not None:
+            self._cache(token, principal)
+        return principal
 
-    def _cache(self, token: str, caller: Principal) -> None:
+    def _cache(self, token: str, principal: Principal) -> None:
         if len(self._verified) >= TOKENS_CACHED_MAX:
             self._verified.clear()
-        self._verified[token] = caller
+        self._verified[token] = principal
 
     def _verify(self, token: str) -> Principal | None:
         prefix, *fields, mac = token.split(SEPARATOR)
