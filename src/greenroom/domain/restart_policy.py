@@ -13,7 +13,7 @@ import msgspec
 from greenroom.domain.limits import Limits
 
 # The next step for a role.
-JOIN = "sit"
+JOIN = "join"
 STOP = "stop"
 WAIT = "wait"
 KEEP = "keep"
