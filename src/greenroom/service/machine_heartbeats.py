@@ -40,7 +40,7 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
-CLONE_ALERT_PREFIX = "cloned:"
+CLONE_ALERT_PREFIX = "machine_cloned:"
 
 
 def renew_machine(
