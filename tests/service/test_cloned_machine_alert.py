@@ -6,7 +6,7 @@ from greenroom.domain.event import Event
 from tests.service.in_process_server import InProcessServer
 from tests.service.in_process_service import InProcessService
 
-ALERT_KEY = "cloned:m1"
+ALERT_KEY = "machine_cloned:m1"
 
 
 @pytest.fixture

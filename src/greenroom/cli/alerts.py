@@ -15,7 +15,7 @@ LATE_RESULT = "late_result"
 # Kinds of alerts that the server raises: the part of a key before its colon.
 UNATTENDED = "unattended"
 REVIEW = "review"
-MACHINE_CLONED = "cloned"
+MACHINE_CLONED = "machine_cloned"
 ROLE_ALERT_KINDS = (UNATTENDED, CRASH_LOOPING, PAUSED)
 
 

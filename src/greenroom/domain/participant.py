@@ -23,8 +23,8 @@ DETACHED = "detached"
 WORK = "work"
 
 # What a join does.
-JOIN_NEW = "sit_new"
-REJOIN = "sit_again"
+JOIN_NEW = "join_new"
+REJOIN = "rejoin"
 ALREADY_PRESENT = "stay"
 REJECT = "refuse"
 

@@ -14,7 +14,7 @@ from greenroom.domain import role as roles
 from greenroom.domain.limits import Limits
 
 # The next step for a role.
-JOIN = "sit"
+JOIN = "join"
 STOP = "stop"
 WAIT = "wait"
 KEEP = "keep"
@@ -87,9 +87,8 @@ def decide_step(
         return RestartStep(KEEP, "desired state is stopped")
     history = history_of_generation(history, desired_generation)
     if history.needs_user:
-        return RestartStep(
-            WAIT, f"{roles.HOLD_WORDS[history.hold or PAUSED]} until a user starts it again: {history.reason}"
-        )
+        words = roles.HOLD_WORDS[history.hold or PAUSED]
+        return RestartStep(WAIT, f"{words} until a user starts it again: {history.reason}")
     if history.hold_until is not None and now < history.hold_until:
         return RestartStep(WAIT, hold_reason(history), history.hold_until)
     return RestartStep(

@@ -7,7 +7,7 @@ is answered after the commit.
 Two daemons that run for one machine are detected here, too. The newest incarnation owns the machine. A heartbeat of an
 older incarnation on a connection that is still open is not a delayed one of a daemon that has ended: a second daemon is
 running, mostly because a disk was copied. The alert for it stays until no older incarnation was heard for
-`clone_told_s` seconds; a restart of the server begins that time again.
+`duplicate_machine_alert_s` seconds; a restart of the server begins that time again.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
-CLONE_ALERT_PREFIX = "cloned:"
+CLONE_ALERT_PREFIX = "machine_cloned:"
 
 
 def renew_machine(
