@@ -1,6 +1,7 @@
 """Runs the rounds of periodic loops and tracks their health; tunes Python's garbage collector for long processes.
 
-Metrics, per loop: `greenroom_loop_age_seconds` (`Pulse.age_s`) and `greenroom_loop_failures_total` (`Pulse.failures`).
+Metrics, per loop: `greenroom_loop_age_seconds` (`LoopHealth.age_s`) and `greenroom_loop_failures_total`
+(`LoopHealth.failures`).
 Limit: the age is measured by the monotonic clock, so the time that the machine sleeps does not make a loop late.
 """
 

@@ -16,7 +16,7 @@ from typing import TextIO
 from greenroom.agent.instructions import Instructions
 from greenroom.agent.interrupts import Interrupted, interruptible
 from greenroom.agent.participation import DRAINED, Participation, new_connection_id
-from greenroom.client.api_client import ApiClient, Cause
+from greenroom.client.api_client import NO_LIMIT_S, ApiClient, Cause
 from greenroom.client.run_outcome import DONE, FAILED, NOT_STARTED, PAUSED, SELF_REPORTED, STOPPED, RunOutcome
 from greenroom.client.run_spec import RunSpec, default_receiver, task_environment
 from greenroom.client.task_run import TaskRun
@@ -34,7 +34,6 @@ from greenroom.settings.resolve import NAMED_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
 DRAINED_EXIT, INTERRUPTED = 0, 130
-FOR_EVER = float("inf")
 GENERATION = 0
 """An agent that a user runs has no agent spec: calling the command again starts with an empty history."""
 REASON_MAX = 16 * 1024
@@ -69,7 +68,7 @@ class WorkCommand:
                 self._join_and_work(self._limits.first_contact_s)
                 while True:
                     self._wait_for_restart()
-                    self._join_and_work(FOR_EVER)
+                    self._join_and_work(NO_LIMIT_S)
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
             self._print(f"interrupted; next, to work again: {self._restart_command()}")
@@ -148,7 +147,7 @@ class WorkCommand:
         """
         is_failure = outcome.kind == FAILED and not self._history.is_probe_run
         self._history = self._history_after(outcome)
-        seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], FOR_EVER)
+        seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], NO_LIMIT_S)
         self._seat = None
 
     def _history_after(self, outcome: RunOutcome) -> RestartHistory:

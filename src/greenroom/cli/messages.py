@@ -8,7 +8,7 @@ from greenroom.cli.connection import NEWEST, open_reporting_session, open_sessio
 from greenroom.cli.event_text import format_event_line
 from greenroom.cli.status_tables import QUEUED_REASON, advise_on_queue
 from greenroom.cli.terminal import escape_control, format_clock_time, print_json, print_json_line, print_lines
-from greenroom.client.api_client import ApiClient
+from greenroom.client.api_client import NO_LIMIT_S, ApiClient
 from greenroom.domain.event import Event
 from greenroom.domain.ids import USER
 from greenroom.domain.message import Message
@@ -17,7 +17,6 @@ from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import SendMessage
 
 MESSAGE_SENT = "message.sent"
-UNLIMITED_S = float("inf")
 
 
 class StreamNames:
@@ -81,7 +80,7 @@ def read_messages(session: ApiClient, room: str, after: str | None) -> list[Mess
 
 def follow_messages(settings: Settings, room: str, err: TextIO) -> Iterator[Message]:
     """Yield every message of the room, then each new one as it is sent; reconnects after interruptions."""
-    session = open_session(settings, patience_s=UNLIMITED_S)
+    session = open_session(settings, patience_s=NO_LIMIT_S)
     cursor = open_session(settings).snapshot(room).cursor
     last: str | None = None
     for message in read_messages(session, room, last):

@@ -33,6 +33,8 @@ Query = dict[str, str | int | float | None]
 Cause = Literal["left", "exited", "stopped"]
 
 BASE = "/api/v1"
+NO_LIMIT_S = float("inf")
+"""A patience that never ends."""
 
 
 class ApiClient:

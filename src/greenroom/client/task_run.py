@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from greenroom.client import command_result, task_notes
-from greenroom.client.api_client import ApiClient
+from greenroom.client.api_client import NO_LIMIT_S, ApiClient
 from greenroom.client.command_result import CommandResult, read_result
 from greenroom.client.run_outcome import (
     DONE,
@@ -39,7 +39,6 @@ from greenroom.process.run_folder import fits_in, read_tail, read_text
 from greenroom.process.spawn import StartDeclined
 
 STEP_S = 0.2
-NO_LIMIT_S = float("inf")
 NOTHING_WRITTEN = "(The command exited with code 0 and wrote nothing.)"
 
 

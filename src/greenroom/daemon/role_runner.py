@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from greenroom.client.api_client import ApiClient
-from greenroom.client.task_run import NO_LIMIT_S
+from greenroom.client.api_client import NO_LIMIT_S, ApiClient
 from greenroom.daemon.agent_reporter import AgentReporter
 from greenroom.daemon.context import DaemonContext
 from greenroom.daemon.harness import RunRecipe

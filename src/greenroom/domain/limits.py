@@ -14,8 +14,8 @@ from greenroom.domain.errors import ConfigurationError
 VARIABLE_PREFIX = "GREENROOM_"
 SPREAD_RETRIES_CLIENTS = 200
 SPREAD_RETRIES_ROLES = 1000
-"""With more beating clients than CROWD, or more roles with a present participant than SEATS_CROWD, the server asks for
-retries that are spread over half an interval instead of 2 s.
+"""With more beating clients than SPREAD_RETRIES_CLIENTS, or more roles with a present participant than
+SPREAD_RETRIES_ROLES, the server asks for retries that are spread over half an interval instead of 2 s.
 """
 
 # What one request may carry. The bounds in `wire.requests`, and so in the OpenAPI document, come from these.

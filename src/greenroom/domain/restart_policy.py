@@ -36,8 +36,8 @@ class RestartHistory(msgspec.Struct, frozen=True):
     `failures` are those inside the crash-loop window, `consecutive` counts the failures and failed starts that double
     the backoff, `hold` is why it is or was last held back from a restart, and `reason` explains that to users.
     Crash-looping or a pause without `hold_until` lasts until a user starts the agent again. `owes_probe_run`: it was
-    crash-looping before another hold began, and still needs its probe run. `last_end` identifies the failure counted
-    last, so that no caller counts it twice.
+    crash-looping before another hold began, and still needs its probe run. `last_failure_id` is that of the failure
+    counted last, so that no caller counts it twice.
     """
 
     generation: int = 0

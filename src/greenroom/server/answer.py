@@ -22,7 +22,7 @@ class EncodedResponse(NamedTuple):
 
 
 def encode_result(result: object, status: int) -> EncodedResponse:
-    """Encode the result of a call: an Answer stays as it is, None becomes 204, anything else JSON with `status`."""
+    """Encode the result of a call: a response stays as it is, None becomes 204, anything else JSON with `status`."""
     if isinstance(result, EncodedResponse):
         return result
     if result is None:

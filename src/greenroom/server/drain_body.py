@@ -1,8 +1,8 @@
 """Reads the rest of a request's body before an error is sent.
 
 A connection that is closed while more data arrives is reset, and a client that is still sending then never reads the
-error. So the rest of the body is read and discarded first, for at most `request_timeout_s` seconds and UNREAD_BYTES_MAX
-bytes.
+error. So the rest of the body is read and discarded first, for at most `request_timeout_s` seconds and
+DRAINED_BYTES_MAX bytes.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class IncomingBody:
         return message
 
     async def drain(self, wait_s: float) -> None:
-        """Read and discard the rest of the body, for at most `wait_s` seconds and UNREAD_BYTES_MAX bytes."""
+        """Read and discard the rest of the body, for at most `wait_s` seconds and DRAINED_BYTES_MAX bytes."""
         bytes_left = DRAINED_BYTES_MAX
         try:
             async with asyncio.timeout(wait_s):

@@ -66,7 +66,7 @@ class Metrics(Collector):
         writer = self._context.store.writer
         yield gauge("writer_queue", "Mutations that wait for their commit", writer.queued)
         yield counter("writer_batches", "Commits", writer.batches)
-        yield counter("writer_failures", "Effects, publications and deliveries that raised", writer.callback_failures)
+        yield counter("writer_failures", "Callbacks, publications and deliveries that raised", writer.callback_failures)
 
     def _loops(self) -> Iterator[Metric]:
         sweep = self._context.sweep

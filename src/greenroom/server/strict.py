@@ -20,7 +20,7 @@ NOTHING: Final = b"{}"
 
 
 def decode_json(body: bytes, kind: type[T]) -> T:
-    """Decode a body; an empty one is decoded as `{}`. Raises errors that `problems.of` converts."""
+    """Decode a body; an empty one is decoded as `{}`. Raises errors that `problems.convert_error` converts."""
     return msgspec.json.decode(body or NOTHING, type=kind)
 
 

@@ -156,7 +156,7 @@ def request_daemon_heartbeat(context: ServiceContext, tx: Transaction, participa
 def set_lease_kind(
     context: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str, kind: str
 ) -> None:
-    """Change the kind of a participant's lease (HANDED, WORK or BEAT), and restart it.
+    """Change the kind of a participant's lease (DETACHED, WORK or BEAT), and restart it.
 
     A lease that is of this kind already is not restarted: an operator's change to a task is no sign of life of its
     holder.

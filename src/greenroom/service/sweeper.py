@@ -6,7 +6,8 @@ that no heartbeat waits long for it. The sweep only records: it stops and starts
 
 Options: `sweep_interval_s`, `sweep_looks_max` (leases checked in one part), `sweep_batch_max` (changes in one
 transaction), `task_lost_after_s`, `task_pending_timeout_s`.
-Metrics: `greenroom_sweep_extensions`, `greenroom_expired`, `greenroom_disconnected`, `greenroom_released`.
+Metrics: `greenroom_sweep_extensions_total`, `greenroom_expired_total`, `greenroom_disconnected_total`,
+`greenroom_released_total`.
 Limits: it cannot distinguish a stopped agent from one behind a broken network, so it only marks it absent. A round that
 comes more than a tenth of a lease late extends every lease instead of ending any.
 """

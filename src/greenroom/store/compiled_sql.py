@@ -19,7 +19,8 @@ from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import NullType, TypeEngine
 
 upsert: Final = insert
-"""INSERT with `on_conflict_do_update` or `_nothing`. PostgreSQL's construct, because it also compiles for SQLite."""
+"""INSERT with `on_conflict_do_update` or `on_conflict_do_nothing`. PostgreSQL's construct, because it also compiles
+for SQLite."""
 
 PLAIN_TYPES: Final = (String, Integer, Float, NullType)
 

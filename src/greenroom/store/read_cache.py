@@ -3,8 +3,9 @@
 Only this process writes, so a cached row stays valid until the writer writes to its table: the first such statement
 discards the table's rows. A rollback discards all rows, since some may have been read inside the undone mutation.
 
-Limits: at most WRITER_ROWS_KEPT_MAX results and WRITER_TEXT_KEPT_MAX characters for each table, then the table's cache
-is cleared; at most STREAMS_COUNTED_MAX streams. Writes that bypass the server (an UPDATE by hand) are not seen.
+Limits: at most WRITER_CACHED_RESULTS_MAX results and WRITER_CACHED_CHARACTERS_MAX characters for each table, then the
+table's cache is cleared; at most WRITER_CACHED_STREAMS_MAX streams. Writes that bypass the server (an UPDATE
+by hand) are not seen.
 """
 
 from collections.abc import Hashable
@@ -65,6 +66,6 @@ class ReadCache:
         self._text_lengths.clear()
 
     def trim_streams(self) -> None:
-        """Clear the stream numbers if there are more than STREAMS_COUNTED_MAX. Called between two batches."""
+        """Clear the stream numbers if there are more than WRITER_CACHED_STREAMS_MAX. Called between two batches."""
         if len(self.last_seqs) > WRITER_CACHED_STREAMS_MAX:
             self.last_seqs.clear()

@@ -1,7 +1,7 @@
 """Runs the one writer thread, which commits all queued mutations in groups (group commit).
 
 Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit.
-Metrics: `greenroom_writer_queue`, `greenroom_writer_batches`, `greenroom_writer_failures`.
+Metrics: `greenroom_writer_queue`, `greenroom_writer_batches_total`, `greenroom_writer_failures_total`.
 Limits: one thread and one process write. When the thread fails the store takes no more mutations until a restart.
 """
 

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=WheelEntry)
 
 
 class Bucket(Generic[F]):
-    """The leases of one bucket, in chains of at most SHEET_LEASES; `chains` has the first lease of each chain.
+    """The leases of one bucket, in chains of at most CHAIN_LENGTH_MAX; `chains` has the first lease of each chain.
 
     Lists of leases would be traversed by Python's cycle collector, which delays every heartbeat by 30 ms at a million
     leases; chains are not.
@@ -78,7 +78,7 @@ class TimingWheel(Generic[F]):
             self._due.extend(self._buckets.pop(number).chains)
 
     def take_due(self) -> list[F]:
-        """Take the leases of one chain out of the open buckets: at most SHEET_LEASES, or none."""
+        """Take the leases of one chain out of the open buckets: at most CHAIN_LENGTH_MAX, or none."""
         leases: list[F] = []
         lease = self._due.popleft() if self._due else None
         while lease is not None:

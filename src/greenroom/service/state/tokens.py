@@ -20,7 +20,7 @@ TOKEN_CHARACTERS_MAX = 512
 class TokenSigner:
     """Makes and verifies tokens. Verified tokens are cached, so that a heartbeat costs one look-up in a dict.
 
-    At CACHED_MAX tokens the cache is cleared.
+    At TOKENS_CACHED_MAX tokens the cache is cleared.
     """
 
     def __init__(self, secret: bytes) -> None:

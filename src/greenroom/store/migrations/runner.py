@@ -1,7 +1,7 @@
 """Reads the schema revision of a database, then creates the tables, upgrades the database or refuses it.
 
 Importing Alembic would take a third of the server's start time and a sixth of its memory. So a plain query reads the
-revision, and `migrations.upgrading` is imported only when there is something to upgrade.
+revision, and `migrations.alembic_upgrade` is imported only when there is something to upgrade.
 """
 
 import logging
