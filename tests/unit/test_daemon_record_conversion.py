@@ -8,13 +8,14 @@ import pytest
 from greenroom.agent import connection_file
 from greenroom.clock import MovedClock
 from greenroom.daemon.outbox import Outbox
-from greenroom.daemon.record_conversion import converted, decode_record, rename_former_files
+from greenroom.daemon.record_conversion import converted, decode_record
 from greenroom.daemon.restart_state import RestartStates
 from greenroom.daemon.run_records import Resident, RunRecord
 from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.domain.restart_policy import CRASH_LOOPING
 from greenroom.process.run_folder import read_shim
 from greenroom.settings import paths
+from greenroom.settings.files import rename_former
 
 # As the last version with store schema 3 wrote them.
 SPEC = (
@@ -43,7 +44,7 @@ RESIDENT = '{"connection_id":"c1","wish":' + SPEC + ',"folder":"/x","began_at":5
 
 def test_restart_state_is_kept(tmp_path: Path) -> None:
     (tmp_path / "histories.json").write_text(HISTORIES)
-    rename_former_files(tmp_path)
+    rename_former(tmp_path / paths.FORMER_RESTART_STATE, paths.restart_state(tmp_path))
     clock = MovedClock(wall=1100.0, monotonic=1100.0)
 
     history = RestartStates(paths.restart_state(tmp_path), "boot 1", clock, DEFAULT_LIMITS).get("room_1", "builder")
@@ -57,7 +58,7 @@ def test_present_restart_state_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "histories.json").write_text(HISTORIES)
     (tmp_path / "restart_state.json").write_text("present")
 
-    rename_former_files(tmp_path)
+    rename_former(tmp_path / paths.FORMER_RESTART_STATE, paths.restart_state(tmp_path))
 
     assert (tmp_path / "restart_state.json").read_text() == "present"
 

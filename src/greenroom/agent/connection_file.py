@@ -9,7 +9,7 @@ import msgspec
 
 from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
 from greenroom.settings import paths
-from greenroom.settings.files import read_record, write_record
+from greenroom.settings.files import read_record, rename_former, write_record
 
 WAITING = "waiting"
 PAUSED = "paused"
@@ -31,10 +31,8 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def folder_of(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of a role's connection files. The first call after an upgrade gives the files their present place."""
-    former, present = data_dir / paths.FORMER_CONNECTIONS, data_dir / "connections"
-    if former.is_dir() and not present.exists():
-        with contextlib.suppress(OSError):  # another process may do the same at the same moment
-            former.rename(present)
+    with contextlib.suppress(OSError):  # without them a new participant is made
+        rename_former(data_dir / paths.FORMER_CONNECTIONS, paths.all_connections(data_dir))
     return paths.connections(data_dir, url, room, role)
 
 

@@ -4,7 +4,6 @@ Files are converted as they are read and written with the present names. Limits:
 what this one writes, so a downgrade loses restart states, run records and unsent reports.
 """
 
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -26,9 +25,6 @@ FIELDS: Final = {
 VALUES: Final = {"parked": "crash_looping", "unparked": "recovered"}
 """Values of the fields `hold` and `kind`."""
 
-FORMER_FILES: Final = {"histories.json": "restart_state.json"}
-"""Files of the data directory that have another name now."""
-
 
 def decode_record(data: bytes, shape: type[Shape]) -> Shape:
     """Decode a JSON document. Raises msgspec.MsgspecError for anything that is not of this shape."""
@@ -46,10 +42,3 @@ def converted(value: Any) -> Any:
         if isinstance(new.get(name), str):
             new[name] = VALUES.get(new[name], new[name])
     return new
-
-
-def rename_former_files(data_dir: Path) -> None:
-    """Give files of an earlier version their present names, unless those exist. Raises OSError."""
-    for former, present in FORMER_FILES.items():
-        if (data_dir / former).exists() and not (data_dir / present).exists():
-            (data_dir / former).rename(data_dir / present)

@@ -18,12 +18,12 @@ from greenroom.clock import SystemClock
 from greenroom.daemon.daemon import Daemon
 from greenroom.daemon.inventory import DaemonFiles, RecordedRun, read_daemon_files
 from greenroom.daemon.machine_identity import MachineIdentity, read_or_create_identity
-from greenroom.daemon.record_conversion import rename_former_files
 from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
 from greenroom.file_lock import acquire_lock, read_holder
 from greenroom.process.shutdown import DONE, FAILED, INTERRUPTED, Shutdown
 from greenroom.settings import paths
+from greenroom.settings.files import rename_former
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
 from greenroom.wire.replies import AgentOnMachine
 
@@ -97,7 +97,7 @@ def run(
 
     with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.handle_signals():
         lock.write_info(settings.url)
-        rename_former_files(settings.data_dir)
+        rename_former(settings.data_dir / paths.FORMER_RESTART_STATE, paths.restart_state(settings.data_dir))
         machine = read_or_create_identity(paths.machine(settings.data_dir), entropy, machine_name)
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
         daemon.start()

@@ -41,6 +41,16 @@ def read_record(path: Path, shape: type[Record]) -> Record | None:
         return None
 
 
+def rename_former(former: Path, present: Path) -> None:
+    """Give a file or folder of an earlier version its present name, unless that exists. Raises OSError.
+
+    Another process may do the same at the same moment.
+    """
+    if not present.exists():
+        with contextlib.suppress(FileNotFoundError):
+            former.rename(present)
+
+
 def _make_folder(folder: Path) -> None:
     """Create a folder and its parents, all of mode 0700; `Path.mkdir` would set the mode of the last one only."""
     if not folder.is_dir():

@@ -6,7 +6,8 @@ from pathlib import Path
 
 FOLDER = "greenroom"
 FORMER_CONNECTIONS = "sittings"
-"""What the folder of connection files was called in versions before store schema 4."""
+FORMER_RESTART_STATE = "histories.json"
+"""What `all_connections` and `restart_state` were called in versions before store schema 4."""
 UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -74,9 +75,14 @@ def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: in
     return claims(data_dir, url, room, role) / f"{task}.{attempt}.json"
 
 
+def all_connections(data_dir: Path) -> Path:
+    """The folder of all connection files."""
+    return data_dir / "connections"
+
+
 def connections(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of the files by which the next `wait-for-task` of a role goes on as the same participant."""
-    return data_dir / "connections" / server_folder_name(url) / room / role
+    return all_connections(data_dir) / server_folder_name(url) / room / role
 
 
 def runs(data_dir: Path) -> Path:
