@@ -197,7 +197,7 @@ def first_assignments_not_awaited(patch: Patch) -> None:
 
 
 def adoption_ignored(patch: Patch) -> None:
-    patch.setattr(Supervisor, "adopt", lambda self, seat: None)
+    patch.setattr(Supervisor, "adopt", lambda self, runner: None)
 
 
 def stop_requested_only_once(patch: Patch) -> None:

@@ -28,7 +28,7 @@ class AdoptedTaskRun(ScriptedTaskRun):
         return run_marks("task_1", 1, CONNECTION)
 
     def run(self) -> RunOutcome:
-        outcome = self.errand.adopt()
+        outcome = self.task_run.adopt()
         assert [] == self.transport.steps, "every step of the script was used"
         return outcome
 
@@ -72,11 +72,11 @@ def test_adopted_run_gets_each_note_once(tmp_path: Path) -> None:
     group = scripted.begin()
 
     def note(identity: ProcessIdentity) -> None:
-        assert ["and round"] == scripted.errand.deliver_notes(("make it blue", "and round"))
-        assert [] == scripted.errand.deliver_notes(("make it blue", "and round"))
+        assert ["and round"] == scripted.task_run.deliver_notes(("make it blue", "and round"))
+        assert [] == scripted.task_run.deliver_notes(("make it blue", "and round"))
         (tmp_path / "go").touch()
 
-    scripted.errand._on_started = note
+    scripted.task_run._on_started = note
     assert DONE == scripted.run().kind
     assert "make it blue\nand round\n" == scripted.plan.notes.read_text()
     group.stop(0)

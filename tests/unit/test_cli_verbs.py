@@ -88,7 +88,7 @@ def test_text_argument_position() -> None:
 
 
 def test_role_address_and_alias() -> None:
-    assert RoleAddress("shop", "builder") == parse(["why", "shop/builder"])[1].seat
+    assert RoleAddress("shop", "builder") == parse(["why", "shop/builder"])[1].role_address
     assert "wait-for-task" == parse(["get-next-task", "shop", "--role", "b"])[0].name
 
 

@@ -184,7 +184,7 @@ def test_no_run_starts_after_suspend() -> None:
 
 
 def test_permanent_error_ends_heartbeat() -> None:
-    error = Conflict("The seat is taken.", "Take over.")
+    error = Conflict("The role is taken.", "Take over.")
     manual = ManualHeartbeat([error], [])
     manual.move_clock(100.0)
     assert [words.STOP_REFUSED] == manual.kinds()

@@ -65,10 +65,10 @@ class ScriptedTaskRun:
             **plan,
         )
         session = ApiClient("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
-        self.errand = TaskRun(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
+        self.task_run = TaskRun(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
 
     def run(self) -> RunOutcome:
-        outcome = self.errand.run()
+        outcome = self.task_run.run()
         assert not any(is_alive(identity) for identity in self.started)
         assert [] == self.transport.steps, "every step of the script was used"
         return outcome
@@ -127,7 +127,7 @@ def test_failure_detail_has_end_of_stderr(tmp_path: Path) -> None:
 
 def test_failed_start_is_not_begun(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "", HELD)
-    scripted.errand._plan = RunSpec(
+    scripted.task_run._plan = RunSpec(
         command=("/no/such/program",), cwd=tmp_path, env={}, receiver="user", folder=tmp_path / "run"
     )
     outcome = scripted.run()
@@ -214,7 +214,7 @@ def test_done_result_keeps_failed_exit_code(tmp_path: Path) -> None:
 def test_limit_and_missing_login_pause(tmp_path: Path, status: str, until: str | None, code: int) -> None:
     script = RESULT_SCRIPT.format(result=f'{{"status": "{status}", "reason": "too much"}}', code=code)
     scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD)
-    scripted.errand._clock = scripted.clock
+    scripted.task_run._clock = scripted.clock
     outcome = scripted.run()
     assert (PAUSED, until, code) == (outcome.kind, outcome.until, outcome.exit.code if outcome.exit else None)
     assert outcome.detail.endswith(": too much")
@@ -258,7 +258,7 @@ def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, GATED_SCRIPT)
 
     def doubt_again() -> Response:
-        scripted.errand.check_ownership()
+        scripted.task_run.check_ownership()
         raise unreachable()
 
     def open_gate() -> Response:
@@ -266,7 +266,7 @@ def test_doubted_run_goes_on_while_owned(tmp_path: Path) -> None:
         return json_response(make_task(status="pending", released_cause="lost", claimed_by=None))
 
     scripted.transport.steps += [HELD, doubt_again, open_gate, HELD, FINISHED]
-    scripted.errand.check_ownership()
+    scripted.task_run.check_ownership()
     assert DONE == scripted.run().kind
 
 
@@ -288,7 +288,7 @@ def test_cancelled_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
         return json_response(make_task(status="closed", claimed_by=None, reason="no more"))
 
     scripted.transport.steps += [HELD, cancelled, problem_response("superseded")]
-    scripted.errand.check_ownership()
+    scripted.task_run.check_ownership()
     outcome = scripted.run()
     assert OWNERSHIP_LOST == outcome.kind
     assert "cancelled (no more)" in outcome.detail
@@ -307,13 +307,13 @@ def test_stop_ends_run_with_children(tmp_path: Path) -> None:
         while not (line := scripted.plan.stdout.read_text()).endswith("\n"):
             threading.Event().wait(0.01)
         children.append(identity_of(int(line)))
-        scripted.errand.stop("by wish")
+        scripted.task_run.stop("on request")
 
     stopper = threading.Thread(target=stop_after_child_started)
-    scripted.errand._on_started = lambda identity: stopper.start()
+    scripted.task_run._on_started = lambda identity: stopper.start()
     outcome = scripted.run()
     stopper.join(PATIENCE_S)
-    assert (STOPPED, "by wish") == (outcome.kind, outcome.detail)
+    assert (STOPPED, "on request") == (outcome.kind, outcome.detail)
     assert children[0] is not None
     assert not is_alive(children[0])
 
@@ -322,7 +322,7 @@ def test_stop_ends_wait_for_server(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "print('done')")
 
     def stop() -> Response:
-        scripted.errand.stop("by wish")
+        scripted.task_run.stop("on request")
         raise unreachable()
 
     scripted.transport.steps += [HELD, HELD, unreachable(), stop]
@@ -332,7 +332,7 @@ def test_stop_ends_wait_for_server(tmp_path: Path) -> None:
 
 def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "print('done')")
-    scripted.errand._clock = scripted.clock
+    scripted.task_run._clock = scripted.clock
 
     def suspend_then_answer() -> Response:
         scripted.clock.sleep(8 * 3600.0)
@@ -345,7 +345,7 @@ def test_start_answer_older_than_lease_is_repeated(tmp_path: Path) -> None:
 
 def test_suspend_before_command_prevents_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')", HELD, problem_response("superseded"))
-    scripted.errand._clock = scripted.clock
+    scripted.task_run._clock = scripted.clock
     begin = run_folder.prepare_folder
 
     def suspend_then_begin(folder: Path, command: Sequence[str], stdin: bytes) -> None:
@@ -362,7 +362,7 @@ def test_stop_before_command_prevents_start(tmp_path: Path, method: str, kind: s
     scripted = ScriptedTaskRun(tmp_path, "open('began', 'w')")
 
     def end_then_answer() -> Response:
-        getattr(scripted.errand, method)("no more")
+        getattr(scripted.task_run, method)("no more")
         return HELD
 
     scripted.transport.steps.append(end_then_answer)
@@ -379,7 +379,7 @@ def test_suspended_time_is_no_run_time(tmp_path: Path) -> None:
         "print('done')"
     )
     scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, json_response(COMPLETED), timeout_s=600.0)
-    scripted.errand._clock = scripted.clock
+    scripted.task_run._clock = scripted.clock
 
     def suspend() -> None:
         while not is_running.exists():
@@ -398,10 +398,10 @@ def test_superseded_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
     def supersede_after_output() -> None:
         while not scripted.plan.stdout.read_bytes():
             threading.Event().wait(0.01)
-        scripted.errand.supersede("Somebody else has it.")
+        scripted.task_run.supersede("Somebody else has it.")
 
     thread = threading.Thread(target=supersede_after_output)
-    scripted.errand._on_started = lambda identity: thread.start()
+    scripted.task_run._on_started = lambda identity: thread.start()
     scripted.transport.steps += [HELD, problem_response("superseded")]
     outcome = scripted.run()
     thread.join(PATIENCE_S)
@@ -445,9 +445,9 @@ while "blue" not in notes.read_text():
     scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED)
 
     def note(identity: ProcessIdentity) -> None:
-        scripted.errand.deliver_notes(("make it blue",))
+        scripted.task_run.deliver_notes(("make it blue",))
 
-    scripted.errand._on_started = note
+    scripted.task_run._on_started = note
     assert DONE == scripted.run().kind
     assert "build it\n" == scripted.calls()[-1][1]["text"]
     assert "make it blue\n" == scripted.plan.notes.read_text()

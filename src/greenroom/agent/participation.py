@@ -202,9 +202,9 @@ def join_role(
     """
     if carried is not None:
         with contextlib.suppress(Superseded):
-            seat = seat_of(carried, not take_over)
-            seat.join()
-            return seat
-    seat = seat_of(new_connection_id(entropy), not take_over)
-    seat.join()
-    return seat
+            participation = seat_of(carried, not take_over)
+            participation.join()
+            return participation
+    participation = seat_of(new_connection_id(entropy), not take_over)
+    participation.join()
+    return participation

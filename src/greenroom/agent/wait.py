@@ -53,7 +53,7 @@ class WaitCommand:
         self._guide = Instructions(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._folder = connection_file.folder_of(settings.data_dir, settings.url, self._room, self._role)
-        self._seat: Participation | None = None
+        self._participation: Participation | None = None
 
     def run(self) -> int:
         try:
@@ -83,22 +83,22 @@ class WaitCommand:
         carried = connection_file.take_reusable(self._folder, kept_since)
         if carried is not None:
             connection_file.record_state(self._folder, carried, connection_file.WAITING)
-        seat = join_role(self._make_seat, carried, self._take_over, self._entropy)
-        self._print(f"waiting as {self._role} in {self._room} ({seat.connection_id})")
-        connection_file.record_state(self._folder, seat.connection_id, connection_file.WAITING)
-        task = seat.next_task(self._timeout_s)
+        participation = join_role(self._make_seat, carried, self._take_over, self._entropy)
+        self._print(f"waiting as {self._role} in {self._room} ({participation.connection_id})")
+        connection_file.record_state(self._folder, participation.connection_id, connection_file.WAITING)
+        task = participation.next_task(self._timeout_s)
         if task is None:
-            seat.stop()
-            connection_file.record_state(self._folder, seat.connection_id, connection_file.PAUSED)
+            participation.stop()
+            connection_file.record_state(self._folder, participation.connection_id, connection_file.PAUSED)
             self._print(f"no task yet; call again to go on waiting: {self._guide.wait_command(self._room, self._role)}")
             return NOTHING_YET
-        return self._deliver(seat, task)
+        return self._deliver(participation, task)
 
-    def _deliver(self, seat: Participation, task: ClaimedTask) -> int:
+    def _deliver(self, participation: Participation, task: ClaimedTask) -> int:
         """Give the task to the agent: first what its later commands need, then the text."""
         try:
-            self._handing.store_claim(task, seat.connection_id)
-            connection_file.record_state(self._folder, seat.connection_id, connection_file.TASK_PRINTED)
+            self._handing.store_claim(task, participation.connection_id)
+            connection_file.record_state(self._folder, participation.connection_id, connection_file.TASK_PRINTED)
             self._handing.print_task(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
@@ -108,12 +108,12 @@ class WaitCommand:
             )
             self._handing.discard_output()
             return FAILED
-        seat.stop()
+        participation.stop()
         return DONE
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Participation:
         self._end_participation(False)  # The previous participant, which the server has closed.
-        self._seat = Participation(
+        self._participation = Participation(
             self._connect,
             self._room,
             self._role,
@@ -124,16 +124,18 @@ class WaitCommand:
             if_vacant=if_vacant,
             detached=True,
         )
-        return self._seat
+        return self._participation
 
     def _end_participation(self, is_unsure: bool) -> None:
         """Stop the participant; keep its file for the next call only if the server may have it and did not answer."""
-        if self._seat is not None:
-            self._seat.stop()
-            connection_file.remove(self._folder, self._seat.connection_id)
+        if self._participation is not None:
+            self._participation.stop()
+            connection_file.remove(self._folder, self._participation.connection_id)
             if is_unsure:
                 with contextlib.suppress(OSError):
-                    connection_file.record_state(self._folder, self._seat.connection_id, connection_file.PAUSED)
+                    connection_file.record_state(
+                        self._folder, self._participation.connection_id, connection_file.PAUSED
+                    )
 
     def _leave_for(self, deserted: str) -> None:
         """Leave for a process that was killed while it waited on this computer.
@@ -157,9 +159,9 @@ class WaitCommand:
     def _give_up(self, reason: str) -> None:
         """Leave, and remove what was stored for later commands."""
         self._handing.remove_claim()
-        if self._seat is not None:
-            connection_file.remove(self._folder, self._seat.connection_id)
-            if not self._seat.leave(reason=reason):
+        if self._participation is not None:
+            connection_file.remove(self._folder, self._participation.connection_id)
+            if not self._participation.leave(reason=reason):
                 ttl_s = self._settings.limits.heartbeat_ttl_s
                 self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 

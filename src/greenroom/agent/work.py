@@ -54,8 +54,8 @@ class WorkCommand:
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._guide = Instructions(settings)
         self._then: str | None = arguments.then
-        self._seat: Participation | None = None
-        self._errand: TaskRun | None = None
+        self._participation: Participation | None = None
+        self._task_run: TaskRun | None = None
         self._task: ClaimedTask | None = None
         self._claimed_at = 0.0
         self._history = RestartHistory()
@@ -114,7 +114,7 @@ class WorkCommand:
 
     def _join_and_work(self, patience_s: float) -> None:
         """Join, and run tasks until a run fails: that ends the participant, and with it the attempt."""
-        self._seat = seat = Participation(
+        self._participation = participation = Participation(
             self._connect,
             self._room,
             self._role,
@@ -125,21 +125,23 @@ class WorkCommand:
             on_beat=self._check_answer,
             on_end=self._handle_end,
         )
-        seat.join(patience_s)
-        self._print(f"working as {self._role} in {self._room} ({seat.connection_id}); output goes to {self._then}")
+        participation.join(patience_s)
+        self._print(
+            f"working as {self._role} in {self._room} ({participation.connection_id}); output goes to {self._then}"
+        )
         while True:
-            task = seat.next_task()
+            task = participation.next_task()
             assert task is not None
-            outcome = self._carry_out(seat, task)
+            outcome = self._carry_out(participation, task)
             self._print(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
             if outcome.kind in (DONE, SELF_REPORTED):
                 self._history = restart_policy.record_success(self._history, GENERATION)
             elif outcome.kind in (FAILED, PAUSED, NOT_STARTED):
-                self._close(seat, outcome)
+                self._close(participation, outcome)
                 return
 
-    def _close(self, seat: Participation, outcome: RunOutcome) -> None:
+    def _close(self, participation: Participation, outcome: RunOutcome) -> None:
         """End the participant after a run that did not complete its task, and record how long to wait before the next.
 
         The server counts failures, so one is reported until it is received; that of a probe run does not count against
@@ -147,8 +149,8 @@ class WorkCommand:
         """
         is_failure = outcome.kind == FAILED and not self._history.is_probe_run
         self._history = self._history_after(outcome)
-        seat.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], NO_LIMIT_S)
-        self._seat = None
+        participation.leave("exited" if is_failure else "stopped", outcome.detail[:REASON_MAX], NO_LIMIT_S)
+        self._participation = None
 
     def _history_after(self, outcome: RunOutcome) -> RestartHistory:
         now, fraction = self._clock.boottime(), self._entropy.fraction()
@@ -158,9 +160,9 @@ class WorkCommand:
         record = restart_policy.record_failure if outcome.kind == FAILED else restart_policy.record_failed_start
         return record(self._history, GENERATION, now, fraction, self._limits, outcome.detail)
 
-    def _carry_out(self, seat: Participation, task: ClaimedTask) -> RunOutcome:
+    def _carry_out(self, participation: Participation, task: ClaimedTask) -> RunOutcome:
         folder = paths.run(self._settings.data_dir, task.id, task.attempt)
-        task_variables = task_environment(self._settings.url, self._room, self._role, task, seat.connection_id)
+        task_variables = task_environment(self._settings.url, self._room, self._role, task, participation.connection_id)
         plan = RunSpec(
             command=self._command,
             cwd=Path.cwd(),
@@ -170,16 +172,16 @@ class WorkCommand:
             ends_with_parent=True,
         )
         session = self._connect()
-        errand = TaskRun(session, task, seat.connection_id, plan, self._clock)
+        task_run = TaskRun(session, task, participation.connection_id, plan, self._clock)
         self._print(f"{task.id} (attempt {task.attempt}): running {self._command[0]}")
-        self._task, self._claimed_at, self._errand = task, self._clock.boottime(), errand
+        self._task, self._claimed_at, self._task_run = task, self._clock.boottime(), task_run
         outcome = None
         try:
-            with seat.faster_beats():
-                outcome = errand.run()
+            with participation.faster_beats():
+                outcome = task_run.run()
             return outcome
         finally:
-            self._errand = None
+            self._task_run = None
             session.close()
             # The output of a run that was stopped, for example by a signal, was not sent anywhere.
             if has_output(plan) if outcome is None or outcome.kind == STOPPED else outcome.keeps_files:
@@ -189,17 +191,17 @@ class WorkCommand:
 
     def _check_answer(self, answer: HeartbeatReply | JoinReply, sent_at: float) -> None:
         """Stop a run that the server's answer does not confirm; only a beat sent after the claim is a proof."""
-        errand, task = self._errand, self._task
-        if errand is None or task is None or sent_at <= self._claimed_at:
+        task_run, task = self._task_run, self._task
+        if task_run is None or task is None or sent_at <= self._claimed_at:
             return
         if answer.task is None or (answer.task.id, answer.task.attempt) != (task.id, task.attempt):
-            errand.check_ownership()
+            task_run.check_ownership()
         elif isinstance(answer, HeartbeatReply):
-            self._pass_notes(errand, task, answer.notes)
+            self._pass_notes(task_run, task, answer.notes)
 
-    def _pass_notes(self, errand: TaskRun, task: ClaimedTask, texts: Sequence[str]) -> None:
+    def _pass_notes(self, task_run: TaskRun, task: ClaimedTask, texts: Sequence[str]) -> None:
         try:
-            new = errand.deliver_notes(texts)
+            new = task_run.deliver_notes(texts)
         except OSError as error:
             self._print(f"{task.id}: a note could not be written for the command: {error}")
             return
@@ -208,18 +210,18 @@ class WorkCommand:
 
     def _handle_end(self, why: str) -> None:
         """Stop a run whose participant has ended. A drained one may finish."""
-        errand = self._errand
-        if errand is None or why == STOP_DRAINED:
+        task_run = self._task_run
+        if task_run is None or why == STOP_DRAINED:
             return
         if why == STOP_SUPERSEDED:
-            errand.supersede("Another agent has taken over the role.")
+            task_run.supersede("Another agent has taken over the role.")
         else:
-            errand.stop("The server refused this agent.")
+            task_run.stop("The server refused this agent.")
 
     def _leave(self, reason: str) -> None:
-        if self._seat is not None:
+        if self._participation is not None:
             cause: Cause = "left" if self._task is None else "stopped"
-            if not self._seat.leave(cause, reason[:REASON_MAX]):
+            if not self._participation.leave(cause, reason[:REASON_MAX]):
                 ttl_s = self._limits.heartbeat_ttl_s
                 self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 

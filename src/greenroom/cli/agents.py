@@ -52,23 +52,23 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 
 
 def restart(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    room, name = arguments.seat
+    room, name = arguments.role_address
     return print_role(open_session(settings).restart(room, name, arguments.reason), arguments, out, err)
 
 
 def make_agent_token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    reply = open_session(settings).room_token(*arguments.seat)
+    reply = open_session(settings).room_token(*arguments.role_address)
     if arguments.json:
         print_json(out, reply)
     else:
         print(reply.token, file=out)
-    print(f"This token is valid for {arguments.seat} only. Pass it to the agent as GREENROOM_TOKEN.", file=err)
+    print(f"This token is valid for {arguments.role_address} only. Pass it to the agent as GREENROOM_TOKEN.", file=err)
     return 0
 
 
 def update_spec(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any]) -> int:
     """Change fields of one role's agent spec and keep the others."""
-    room, name = arguments.seat
+    room, name = arguments.role_address
     session = open_session(settings)
     present = find_role(session.snapshot(room), name)
     body = {field: getattr(present, field) for field in SPEC_FIELDS} | changes | {"reason": arguments.reason}
@@ -84,7 +84,7 @@ def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -
         spec = (value or "-" for value in (role.machine, role.harness, role.model, role.workdir, timeout))
         row = (role.name, role.kind, role.desired, role.status, *spec, str(role.generation))
         print_table(out, Table("", heads, [row]))
-    print(f"next, to see the effect: greenroom why {arguments.seat}", file=err)
+    print(f"next, to see the effect: greenroom why {arguments.role_address}", file=err)
     return 0
 
 

@@ -50,10 +50,10 @@ class RoleHistory(msgspec.Struct, frozen=True, kw_only=True):
     machine_names: dict[str, str]
 
 
-def read_role_history(session: ApiClient, seat: RoleAddress) -> RoleHistory:
+def read_role_history(session: ApiClient, role_address: RoleAddress) -> RoleHistory:
     """Read everything about a role. Raises NotFound."""
-    room = session.snapshot(seat.room)
-    role = find_role(room, seat.role)
+    room = session.snapshot(role_address.room)
+    role = find_role(room, role_address.role)
     tasks = tuple(task for task in room.tasks if task.target_role == role.name)
     events = read_role_events(session, room, role.name)
     machines = read_machines(session, role.machine)

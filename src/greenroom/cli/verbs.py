@@ -85,7 +85,7 @@ def parse_limit(typed: str) -> float:
 
 ROOM = argument("room", metavar="ROOM", help="the room's name or id")
 OPTIONAL_ROOM = argument("room", metavar="ROOM", nargs="?", help="the room's name or id (default: all rooms)")
-ROLE_ADDRESS = argument("seat", metavar="ROOM/ROLE", type=parse_role_address, help="one role of one room")
+ROLE_ADDRESS = argument("role_address", metavar="ROOM/ROLE", type=parse_role_address, help="one role of one room")
 TASK = argument("task", metavar="TASK", help="the task's id")
 REASON = argument("--reason", help="the reason, which is kept on record")
 TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` or no text reads standard input")

@@ -120,7 +120,7 @@ def read_limits_in_force(session: ApiClient) -> LimitsInForce:
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     session = open_session(settings)
-    evidence = read_role_history(session, arguments.seat)
+    evidence = read_role_history(session, arguments.role_address)
     limits = read_limits_in_force(session)
     now = SystemClock().wall()
     if arguments.json:

@@ -161,16 +161,16 @@ class Daemon:
         """Adopt the runs of an earlier daemon, before the first heartbeat, which names their participants."""
         context = self._context
         runs = adoption.adopt_runs(context.run_records, context.outbox, context.clock)
-        seats: list[RoleRunner] = [self._task_runner_of(run) for run in runs]
+        runners: list[RoleRunner] = [self._task_runner_of(run) for run in runs]
         residents = self._residents.adopt(
             {(run.room, run.role) for run in runs},
-            lambda seat: context.outbox.holds(participant_report_id("exit", seat)),
+            lambda runner: context.outbox.holds(participant_report_id("exit", runner)),
         )
-        seats += [self._resident_runner_of(resident) for resident in residents]
-        for seat in seats:
-            self._supervisor.adopt(seat)
-        for seat in seats:
-            seat.start()
+        runners += [self._resident_runner_of(resident) for resident in residents]
+        for runner in runners:
+            self._supervisor.adopt(runner)
+        for runner in runners:
+            runner.start()
 
     def _start_parts(self) -> None:
         """Start the other parts: the machine is registered, and the reports of an earlier daemon are sent."""
@@ -184,7 +184,7 @@ class Daemon:
         log.info("machine connected: %s: registered with %s", self._machine.id, self._server_link.url)
 
     def _list_present(self) -> list[RoleRunner]:
-        return [seat for seat in self._supervisor.runners() if seat.has_joined]
+        return [runner for runner in self._supervisor.runners() if runner.has_joined]
 
     def _make_role_runner(self, spec: Assignment, history: RestartHistory, on_end: Callable[[], None]) -> RoleRunner:
         if self._context.harness_policy.names_resident(spec):
@@ -221,8 +221,8 @@ class Daemon:
 
     def _handle_notice(self, notice: HeartbeatNotice) -> None:
         if notice.kind == heartbeat_policy.RENEW_CLAIM:
-            for seat in self._supervisor.runners():
-                seat.renew_connections()
+            for runner in self._supervisor.runners():
+                runner.renew_connections()
             self._spec_watch.renew_connection()
         elif notice.kind == heartbeat_policy.NOTICE_REJOINED:
             log.warning(

@@ -102,35 +102,35 @@ class MachineHeartbeats:
         """
         self._on_version_seen(reply.assignments_version)
         # A participant that joined after the heartbeat was sent is not the one that the verdict is about.
-        named_seats = {
-            (seat.room, seat.role): seat
-            for seat in self._list_held()
-            if self._named_connections.get((seat.room, seat.role)) == seat.connection_id
+        named_roles = {
+            (held_role.room, held_role.role): held_role
+            for held_role in self._list_held()
+            if self._named_connections.get((held_role.room, held_role.role)) == held_role.connection_id
         }
         to_rejoin = []
         for verdict in reply.agents:
-            seat = named_seats.get((verdict.room, verdict.role))
-            if seat is None:
+            held_role = named_roles.get((verdict.room, verdict.role))
+            if held_role is None:
                 continue
             if verdict.status == SUPERSEDED:
-                seat.yield_role()
+                held_role.yield_role()
             elif verdict.status == REJOIN_REQUIRED:
-                to_rejoin.append(seat)
+                to_rejoin.append(held_role)
             else:
                 if verdict.status == DRAIN:
-                    seat.drain()
-                seat.compare_task(verdict.task, asked_at, verdict.notes)
+                    held_role.drain()
+                held_role.compare_task(verdict.task, asked_at, verdict.notes)
         self._rejoin(to_rejoin)
 
-    def _rejoin(self, seats: Sequence[HeldRole]) -> None:
+    def _rejoin(self, held_roles: Sequence[HeldRole]) -> None:
         joined = 0
-        for seat in seats:
+        for held_role in held_roles:
             assert self._session is not None
             try:
-                seat.rejoin(self._session)
+                held_role.rejoin(self._session)
                 joined += 1
             except GreenroomError as error:
-                log.info("rejoin failed, retrying: %s/%s: %s", seat.room, seat.role, error)
+                log.info("rejoin failed, retrying: %s/%s: %s", held_role.room, held_role.role, error)
                 if isinstance(error, Unavailable):
                     break  # More such calls would delay the next heartbeat, whose answer names the others again.
         if joined:
@@ -139,7 +139,8 @@ class MachineHeartbeats:
     def _inventory(self) -> list[HeldAgent]:
         """Every participant of this machine, as the heartbeat names it."""
         return [
-            HeldAgent(room=seat.room, role=seat.role, connection_id=seat.connection_id) for seat in self._list_held()
+            HeldAgent(room=held_role.room, role=held_role.role, connection_id=held_role.connection_id)
+            for held_role in self._list_held()
         ]
 
     def _send(self, session: ApiClient, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:

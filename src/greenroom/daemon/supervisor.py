@@ -51,12 +51,12 @@ class Supervisor(Generic[RunnerT]):
         clock: Clock,
         on_failure: Callable[[], None],
     ) -> None:
-        self._make_seat = make_runner
+        self._make_runner = make_runner
         self._histories = restart_states
         self._clock = clock
         self._on_failure = on_failure
         self._assignments: dict[RoleKey, Assignment] | None = None
-        self._seats: dict[RoleKey, RunnerT] = {}
+        self._runners: dict[RoleKey, RunnerT] = {}
         self._asked_to_stop: set[RoleKey] = set()
         self._logged_steps: dict[RoleKey, RestartStep] = {}
         self._changed = threading.Condition()
@@ -72,40 +72,40 @@ class Supervisor(Generic[RunnerT]):
         The caller starts it, and has it call `remove_ended` when it has ended.
         """
         with self._changed:
-            self._seats[runner.spec.room, runner.spec.role] = runner
+            self._runners[runner.spec.room, runner.spec.role] = runner
 
     def replace_assignments(self, assignments: Assignments) -> None:
         """Replace all assignments, from any thread."""
         with self._changed:
             self._assignments = {(spec.room, spec.role): spec for spec in assignments.assignments}
-            self._histories.retain(self._assignments.keys() | self._seats.keys())
+            self._histories.retain(self._assignments.keys() | self._runners.keys())
             self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._assignments}
             self._changed.notify_all()
 
     def remove_ended(self, room: str, role: str) -> None:
         """Remove the role runner, which has ended, from any thread."""
         with self._changed:
-            del self._seats[room, role]
+            del self._runners[room, role]
             self._asked_to_stop.discard((room, role))
             if self._assignments is not None:
-                self._histories.retain(self._assignments.keys() | self._seats.keys())
+                self._histories.retain(self._assignments.keys() | self._runners.keys())
             self._changed.notify_all()
 
     def runners(self) -> list[RunnerT]:
         """The role runners that have not ended."""
         with self._changed:
-            return list(self._seats.values())
+            return list(self._runners.values())
 
     def stop(self, reason: str, timeout_s: float) -> bool:
         """Stop every agent and start no more; True when all role runners ended within `timeout_s`."""
         with self._changed:
             self._is_stopping = True
-            seats = list(self._seats.values())
+            runners_to_stop = list(self._runners.values())
             self._changed.notify_all()
-        for seat in seats:
-            seat.stop(reason)
+        for runner in runners_to_stop:
+            runner.stop(reason)
         with self._changed:
-            return self._changed.wait_for(lambda: not self._seats, timeout_s)
+            return self._changed.wait_for(lambda: not self._runners, timeout_s)
 
     def step(self) -> float:
         """Reconcile every role; the seconds until the next step, unless something changes before."""
@@ -114,32 +114,32 @@ class Supervisor(Generic[RunnerT]):
             if self._is_stopping or self._assignments is None:
                 return STEP_EVERY_S_MAX
             now = self._clock.boottime()
-            keys = list({**self._assignments, **self._seats})
+            keys = list({**self._assignments, **self._runners})
             return min([STEP_EVERY_S_MAX, *(self._reconcile(key, self._assignments.get(key), now) for key in keys)])
 
     def _reconcile(self, key: RoleKey, spec: Assignment | None, now: float) -> float:
         """Reconcile one role; the seconds until it has to be looked at again."""
-        seat = self._seats.get(key)
+        runner = self._runners.get(key)
         desired = spec is not None and spec.desired == RUNNING
         generation = spec.generation if spec is not None else 0
         history = self._histories.get(*key)
-        seat_generation = seat.spec.generation if seat is not None else None
-        step = restart_policy.decide_step(desired, generation, seat_generation, history, now)
-        if seat is None or step.action == restart_policy.STOP:
-            spec = spec or (seat.spec if seat is not None else None)
+        held_generation = runner.spec.generation if runner is not None else None
+        step = restart_policy.decide_step(desired, generation, held_generation, history, now)
+        if runner is None or step.action == restart_policy.STOP:
+            spec = spec or (runner.spec if runner is not None else None)
             self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
         if step.action == restart_policy.JOIN:
             assert spec is not None
             self._start_runner(key, spec, restart_policy.history_of_generation(history, generation))
         elif step.action == restart_policy.STOP and key not in self._asked_to_stop:
-            assert seat is not None
+            assert runner is not None
             self._asked_to_stop.add(key)
-            seat.stop(step.reason)
+            runner.stop(step.reason)
         return STEP_EVERY_S_MAX if step.until is None else max(0.0, step.until - now)
 
     def _start_runner(self, key: RoleKey, spec: Assignment, history: RestartHistory) -> None:
-        seat = self._seats[key] = self._make_seat(spec, history, partial(self.remove_ended, *key))
-        seat.start()
+        runner = self._runners[key] = self._make_runner(spec, history, partial(self.remove_ended, *key))
+        runner.start()
 
     def _log_step(self, key: RoleKey, room_name: str, step: RestartStep, now: float) -> None:
         """Log why a role is started, stopped or waits, once for each reason."""

@@ -60,7 +60,7 @@ class TaskRunner(RoleRunner):
             ttl_s=context.limits.daemon_heartbeat_ttl_s,
             spread_retries=context.must_spread_retries,
         )
-        self._errand: TaskRun | None = None
+        self._task_run: TaskRun | None = None
         self._began_at = 0.0
         self._lock = threading.Lock()
 
@@ -79,14 +79,14 @@ class TaskRunner(RoleRunner):
     def compare_task(self, task: TaskRef | None, asked_at: float, notes: Sequence[str] = ()) -> None:
         """Check the run against the task that the server named, and deliver the notes that are new."""
         with self._lock:
-            errand, run, began_at = self._errand, self._current_run, self._began_at
-        if errand is None or run is None or began_at >= asked_at:
+            task_run, run, began_at = self._task_run, self._current_run, self._began_at
+        if task_run is None or run is None or began_at >= asked_at:
             return
         if task is None or (task.id, task.attempt) != (run.task, run.attempt):
-            errand.check_ownership()
+            task_run.check_ownership()
             return
         try:
-            for note in errand.deliver_notes(notes):
+            for note in task_run.deliver_notes(notes):
                 log.info("note delivered: %s, %s: %s", self._thread.name, run.task, note)
         except OSError as error:
             log.error("note not delivered: %s, %s: %s", self._thread.name, run.task, error)
@@ -96,9 +96,9 @@ class TaskRunner(RoleRunner):
         super()._stop(reason, is_lost)
         self._claim.stop()
         with self._lock:
-            errand = self._errand
-        if errand is not None:
-            end_task_run(errand, reason, is_lost)
+            task_run = self._task_run
+        if task_run is not None:
+            end_task_run(task_run, reason, is_lost)
 
     # The thread.
 
@@ -143,7 +143,7 @@ class TaskRunner(RoleRunner):
             probe=self.history.is_probe_run,
         )
         run, plan = prepare_run(context, run, task)
-        errand = TaskRun(
+        task_run = TaskRun(
             self._session,
             task,
             self.connection_id,
@@ -151,25 +151,27 @@ class TaskRunner(RoleRunner):
             context.clock,
             lambda identity: self._record_start(run, identity),
         )
-        return self._finish_run(errand, run, errand.run)
+        return self._finish_run(task_run, run, task_run.run)
 
     def _resume_run(self, run: RunRecord) -> RunOutcome:
         """Go on with a run that an earlier daemon started."""
-        errand = resume_task_run(self._context, self._session, run, lambda identity: self._record_start(run, identity))
-        return self._finish_run(errand, run, errand.adopt)
+        task_run = resume_task_run(
+            self._context, self._session, run, lambda identity: self._record_start(run, identity)
+        )
+        return self._finish_run(task_run, run, task_run.adopt)
 
-    def _finish_run(self, errand: TaskRun, run: RunRecord, execute: Callable[[], RunOutcome]) -> RunOutcome:
+    def _finish_run(self, task_run: TaskRun, run: RunRecord, execute: Callable[[], RunOutcome]) -> RunOutcome:
         with self._lock:
-            self._errand, self._current_run = errand, run
+            self._task_run, self._current_run = task_run, run
             self._began_at = self._context.clock.boottime()
         reason = self._stop_reason  # read before the other, which is set first
         if self._is_superseded or reason is not None:
-            end_task_run(errand, reason or TAKEN_OVER, is_lost=self._is_superseded)
+            end_task_run(task_run, reason or TAKEN_OVER, is_lost=self._is_superseded)
         try:
             return execute()
         finally:
             with self._lock:
-                self._errand = None
+                self._task_run = None
 
     def _record_start(self, run: RunRecord, identity: ProcessIdentity) -> None:
         """Record and report that the command runs. A full disk must not stop the run, or the report of its end."""
@@ -203,12 +205,12 @@ class TaskRunner(RoleRunner):
         return False
 
 
-def end_task_run(errand: TaskRun, reason: str, is_lost: bool) -> None:
+def end_task_run(task_run: TaskRun, reason: str, is_lost: bool) -> None:
     """End a run from another thread. If the role was lost, the run hands in its output as a late result."""
     if is_lost:
-        errand.supersede(f"{TAKEN_OVER.capitalize()}.")
+        task_run.supersede(f"{TAKEN_OVER.capitalize()}.")
     else:
-        errand.stop(reason)
+        task_run.stop(reason)
 
 
 def prepare_run(context: DaemonContext, run: RunRecord, task: ClaimedTask) -> tuple[RunRecord, RunSpec]:
@@ -245,7 +247,7 @@ def prepare_run(context: DaemonContext, run: RunRecord, task: ClaimedTask) -> tu
 def resume_task_run(
     context: DaemonContext, session: ApiClient, run: RunRecord, on_started: Callable[[ProcessIdentity], None]
 ) -> TaskRun:
-    """The errand of a run that an earlier daemon started. The plan has no command: it was started already."""
+    """The task run that an earlier daemon started. The plan has no command: it was started already."""
     assert run.claimed is not None
     folder = Path(run.folder)
     plan = RunSpec(

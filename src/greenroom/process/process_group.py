@@ -83,9 +83,9 @@ class ProcessGroup:
         is left to start. Raises ConfigurationError if the command cannot be started, NotNow if `may_start` returns
         False.
         """
-        lifeline_grace_s = grace_s if ends_with_parent else None
+        parent_grace_s = grace_s if ends_with_parent else None
         start = start_shim(
-            command, cwd, env, stdin, folder, marker_variables or {}, output_bytes_max, lifeline_grace_s, may_start
+            command, cwd, env, stdin, folder, marker_variables or {}, output_bytes_max, parent_grace_s, may_start
         )
         return cls(folder, start.identity, marker_variables or {}, start)
 

@@ -158,11 +158,11 @@ class ParentDeathPipe:
 
 def main(arguments: list[str]) -> None:
     """Run the command that is in the folder's file `command`."""
-    folder, directory, bytes_max, grace_s, character_type, names, ready, lifeline = arguments
+    folder, directory, bytes_max, grace_s, character_type, names, ready, parent_descriptor = arguments
     wakeup = survive_signals()
     with suppress(OSError):
         os.unlink(f"{folder}/{PROGRAM}")  # this very program, which is loaded by now
-    for descriptor in {int(ready), int(lifeline)} - {-1}:
+    for descriptor in {int(ready), int(parent_descriptor)} - {-1}:
         os.set_inheritable(descriptor, False)
     if character_type:
         os.environ["LC_CTYPE"] = character_type
@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> None:
     try_write(folder, "command.json", encode_identity(child))
     try_send_line(int(ready), "begun")
     os.close(int(ready))
-    parent_pipe = ParentDeathPipe(int(lifeline), float(grace_s), marks)
+    parent_pipe = ParentDeathPipe(int(parent_descriptor), float(grace_s), marks)
     code = copy_until_end(child, journals, parent_pipe, wakeup)
     if code is not None:
         for journal in journals:

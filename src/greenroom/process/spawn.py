@@ -48,17 +48,17 @@ class StartDeclined(Exception):
 class ShimProcess:
     """A shim that this process started, and this process's end of the parent-death pipe, if there is one."""
 
-    def __init__(self, leader: "subprocess.Popen[bytes]", lifeline: int) -> None:
+    def __init__(self, leader: "subprocess.Popen[bytes]", parent_pipe: int) -> None:
         # It was not waited for yet, so the number is still its own, even if it has ended.
         self.identity = identity_of(leader.pid) or ProcessIdentity(leader.pid, "ended at once")
         self._leader = leader
-        self._lifeline = lifeline
+        self._parent_pipe = parent_pipe
 
     def collect(self) -> None:
         """Wait until the shim has ended, and close the pipe."""
         self._leader.wait()
-        if self._lifeline != NONE:
-            os.close(self._lifeline)
+        if self._parent_pipe != NONE:
+            os.close(self._parent_pipe)
 
 
 def start_shim(
@@ -69,18 +69,18 @@ def start_shim(
     folder: Path,
     marks: Mapping[str, str],
     output_bytes_max: int,
-    lifeline_grace_s: float | None,
+    parent_grace_s: float | None,
     may_begin: Callable[[], bool],
 ) -> ShimProcess:
     """Start a shim, and return when the command runs. Raises ConfigurationError when it cannot be started.
 
     `may_begin` is called when only the command itself is left to start. Raises NotNow if it returns False.
     """
-    lifeline_reading, lifeline = os.pipe() if lifeline_grace_s is not None else (NONE, NONE)
+    parent_pipe_reading, parent_pipe = os.pipe() if parent_grace_s is not None else (NONE, NONE)
     own_socket, shim_socket = (end.detach() for end in socket.socketpair())
     arguments = [
-        *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(lifeline_grace_s or 0.0)),
-        *(env.get("LC_CTYPE", ""), ",".join(marks), str(shim_socket), str(lifeline_reading)),
+        *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(parent_grace_s or 0.0)),
+        *(env.get("LC_CTYPE", ""), ",".join(marks), str(shim_socket), str(parent_pipe_reading)),
     ]
     start = None
     try:
@@ -95,9 +95,9 @@ def start_shim(
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
-                pass_fds=[descriptor for descriptor in (shim_socket, lifeline_reading) if descriptor != NONE],
+                pass_fds=[descriptor for descriptor in (shim_socket, parent_pipe_reading) if descriptor != NONE],
             )
-        start = ShimProcess(leader, lifeline)
+        start = ShimProcess(leader, parent_pipe)
         os.close(shim_socket)
         shim_socket = NONE
         await_start(own_socket, may_begin, command, cwd, folder)
@@ -108,13 +108,13 @@ def start_shim(
             own_socket = NONE
             end_group(start.identity, 0, marks)
             start.collect()
-        elif lifeline != NONE:
-            os.close(lifeline)
+        elif parent_pipe != NONE:
+            os.close(parent_pipe)
         if isinstance(error, OSError | ValueError):
             raise start_error(command, cwd, str(error)) from error
         raise
     finally:
-        for descriptor in {own_socket, shim_socket, lifeline_reading} - {NONE}:
+        for descriptor in {own_socket, shim_socket, parent_pipe_reading} - {NONE}:
             os.close(descriptor)
 
 

@@ -76,16 +76,16 @@ class Metrics(Collector):
         yield counter("expired", "Participants whose lease the sweep ended", sweep.expired)
         yield counter("disconnected", "Machines that the sweep marked disconnected", sweep.disconnected)
         yield counter("released", "Tasks that the sweep released since their holder stayed absent", sweep.released)
-        pulses = self._background.loops
+        loops = self._background.loops
         yield add_labelled(
             GaugeMetricFamily(
                 "greenroom_loop_age_seconds", "Seconds since the loop last finished a round", labels=["loop"]
             ),
-            ((health.name, health.age_s()) for health in pulses),
+            ((health.name, health.age_s()) for health in loops),
         )
         yield add_labelled(
             CounterMetricFamily("greenroom_loop_failures", "Rounds of a loop that raised", labels=["loop"]),
-            ((health.name, health.failures) for health in pulses),
+            ((health.name, health.failures) for health in loops),
         )
         counters = self._counters
         yield gauge("sweep_last_seconds", "Duration of the last round of the sweep", counters.sweep_last_s)
