@@ -9,9 +9,9 @@ import msgspec
 from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.entropy import SeededEntropy
-from greenroom.server.app import build_app, build_reference_app
+from greenroom.server.asgi_app import App
+from greenroom.server.auth import AllowedHosts
 from greenroom.server.context import ServerContext
-from greenroom.server.hosts import AllowedHosts
 from greenroom.service.startup import start_context
 from greenroom.store.store import Store
 from tests.service.store_factory import store_factory
@@ -103,8 +103,7 @@ class InProcessServer:
         self._runner = asyncio.Runner()
         self.context = self.run(self._create_context())
         self.hosts = AllowedHosts("127.0.0.1", 6464)
-        self.app = build_app(self.context, self.hosts)
-        self.reference = build_reference_app(self.context, self.hosts)
+        self.app = App(self.context, self.hosts)
 
     async def _create_context(self) -> ServerContext:
         return ServerContext(self.service_context)

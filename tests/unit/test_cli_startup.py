@@ -7,7 +7,6 @@ import pytest
 
 HEAVY = (
     "asyncio",
-    "litestar",
     "prometheus_client",
     "psutil",
     "rich",

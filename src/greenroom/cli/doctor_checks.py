@@ -29,7 +29,7 @@ OK = "ok"
 WARNING = "warning"
 PROBLEM = "problem"
 
-PACKAGES = ("litestar", "msgspec", "SQLAlchemy", "uvicorn", "psutil", "rich")
+PACKAGES = ("msgspec", "SQLAlchemy", "uvicorn", "psutil", "rich")
 DISK_BYTES_LOW = 1 << 30
 DISK_BYTES_NEEDED = 100 << 20
 CLOCK_SKEW_S = 5.0

@@ -1,4 +1,4 @@
-"""Reads the rest of a request's body before an error is sent.
+"""Reads the body of a request, within a limit, and what is left of it before an error is sent.
 
 A connection that is closed while more data arrives is reset, and a client that is still sending then never reads the
 error. So the rest of the body is read and discarded first, for at most `request_timeout_s` seconds and
@@ -9,46 +9,47 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
-from litestar.types import ASGIApp, Receive, Scope, Send
-
-from greenroom.domain.limits import DRAINED_BYTES_MAX, Limits
-
-
-class DrainBody:
-    """ASGI middleware in front of an app that may refuse a request without having read its body."""
-
-    def __init__(self, inner: ASGIApp, limits: Limits) -> None:
-        self._inner: Final = inner
-        self._wait_s: Final = limits.request_timeout_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = IncomingBody(scope, receive)
-
-        async def send_after_body(message: Any) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
-                await body.drain(self._wait_s)
-            await send(message)
-
-        await self._inner(scope, body.receive, send_after_body)
+from greenroom.domain.limits import DRAINED_BYTES_MAX
+from greenroom.server.headers import RequestHeaders
+from greenroom.server.request import Receive
+from greenroom.server.response import HttpError
 
 
 class IncomingBody:
     """The body of one request, and whether all of it has been received."""
 
-    def __init__(self, scope: Any, receive: Receive) -> None:
-        names = {name for name, _ in scope["headers"]}
+    def __init__(self, headers: RequestHeaders, receive: Receive) -> None:
+        self._headers: Final = headers
         self._receive: Final = receive
-        # A client that sends Expect does not send its body before the server asks for it.
-        self._has_ended = b"expect" in names or not names & {b"content-length", b"transfer-encoding"}
+        self._has_begun = False
+        self._has_ended = False
 
     async def receive(self) -> Any:
         message: Any = await self._receive()
+        self._has_begun = True
         if message["type"] != "http.request" or not message.get("more_body"):
             self._has_ended = True
         return message
 
+    async def read(self, bytes_max: int) -> bytes:
+        """Read the whole body. Raises HttpError: 413 above `bytes_max` bytes, 400 if the client disconnects first."""
+        length = self._headers.get(b"content-length")
+        if length is not None and length.isdigit() and int(length) > bytes_max:
+            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large")
+        whole = bytearray()
+        while not self._has_ended:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                raise HttpError(HTTPStatus.BAD_REQUEST, "The body broke off")
+            whole += message.get("body", b"")
+            if len(whole) > bytes_max:
+                raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large")
+        return bytes(whole)
+
     async def drain(self, wait_s: float) -> None:
         """Read and discard the rest of the body, for at most `wait_s` seconds and DRAINED_BYTES_MAX bytes."""
+        if not self._has_begun and not self._is_being_sent():
+            return
         bytes_left = DRAINED_BYTES_MAX
         try:
             async with asyncio.timeout(wait_s):
@@ -56,3 +57,8 @@ class IncomingBody:
                     bytes_left -= len((await self.receive()).get("body", b""))
         except TimeoutError:
             return
+
+    def _is_being_sent(self) -> bool:
+        """Whether the client sends a body unasked. One that sends Expect waits until the server asks for it."""
+        headers = self._headers
+        return b"expect" not in headers and (b"content-length" in headers or b"transfer-encoding" in headers)

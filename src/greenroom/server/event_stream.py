@@ -8,17 +8,17 @@ Settings: `stream_page` (events per page), `stream_comment_s` (seconds of silenc
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import msgspec
-from litestar.response import Stream
 
 from greenroom.domain.errors import NotFound, Refused, Unavailable, Unusable
 from greenroom.domain.event import Event
 from greenroom.domain.principal import Principal
-from greenroom.server.ask import Request
 from greenroom.server.context import ServerContext
+from greenroom.server.request import Request
+from greenroom.server.response import Stream
 from greenroom.server.wakeups import wait_any
 from greenroom.service.event_log import check_stream_access, may_follow
 from greenroom.store import event_log, retention
@@ -29,7 +29,7 @@ logger = logging.getLogger("greenroom.server.event_stream")
 
 EVENT_STREAM: Final = "text/event-stream"
 KEEPALIVE: Final = b": still here\n\n"
-HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+HEADERS: Final = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
 class CursorExpired(Exception):
@@ -51,7 +51,7 @@ class Subscriber:
         self._pos: int | None = None
         """The position in the feed up to which this reader has everything; None while it has to read the store."""
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         """Yield the stream until the server stops, the client disconnects, or it may not read the stream any more."""
         server = self._server
         server.counters.streams += 1

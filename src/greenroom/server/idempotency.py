@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.domain.errors import GreenroomError, Unusable
-from greenroom.server.answer import JSON, EncodedResponse, encode_result
-from greenroom.server.ask import RawRequest, Request
 from greenroom.server.context import ServerContext
+from greenroom.server.request import RawRequest, Request
+from greenroom.server.response import JSON, HttpResponse, encode_result
 from greenroom.service import idempotency
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Transaction
@@ -48,7 +48,7 @@ def idempotent_post(mutation: Callable[[ServiceContext, Transaction, Request[Any
                 lambda: encode_stored(mutation(context, transaction, request), status),
             )
         )
-        return EncodedResponse(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
+        return HttpResponse(stored_status, body, JSON if stored_status < HTTPStatus.BAD_REQUEST else CONTENT_TYPE)
 
     return answer
 

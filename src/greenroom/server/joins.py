@@ -1,9 +1,9 @@
 """Joins a client to a role, unless it has disconnected before the join is carried out."""
 
 from greenroom.domain.errors import Unavailable
-from greenroom.server.ask import Request
 from greenroom.server.context import ServerContext
 from greenroom.server.long_poll import watch_disconnect
+from greenroom.server.request import Request
 from greenroom.service import participants
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Transaction

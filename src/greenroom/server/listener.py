@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import uvicorn
-from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import Limits
+from greenroom.server.request import AsgiApp
 from greenroom.server.wakeups import Flag
 
 BACKLOG: Final = 2048
@@ -27,7 +27,7 @@ GRACEFUL_SHUTDOWN_S: Final = 5
 class HttpServer(uvicorn.Server):
     """uvicorn's server, except that stopping ends streams and long polls, and that `run` handles the signals."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, closing: Flag, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: AsgiApp, limits: Limits, closing: Flag, on_ready: Callable[[], None]) -> None:
         super().__init__(uvicorn_config(app, limits))
         self._closing = closing
         self._on_ready = on_ready
@@ -88,7 +88,7 @@ class BufferedProtocol(HttpToolsProtocol):
         super().connection_made(BufferedTransport(transport, self.loop))  # type: ignore[arg-type]
 
 
-def uvicorn_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+def uvicorn_config(app: AsgiApp, limits: Limits) -> uvicorn.Config:
     """Return uvicorn's configuration: one process, no lifespan, websockets, access log or trust in proxies' headers."""
     return uvicorn.Config(
         app,

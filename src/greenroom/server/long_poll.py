@@ -3,7 +3,7 @@
 A poll reads the state, waits for a notification, and reads again. It subscribes before the first read, so that no
 change in between is missed. It ends at the latest when the server stops or the client disconnects.
 
-Neither uvicorn nor Litestar cancels the handler of a client that has disconnected. So each poll watches its connection
+Uvicorn does not cancel the handler of a client that has disconnected. So each poll watches its connection
 (`watch_disconnect`), and a claim checks it before it assigns a task.
 
 Settings: `claim_wait_max_s`, `assignments_wait_max_s`. Metric: `greenroom_waits`.
@@ -13,8 +13,9 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from greenroom.server.ask import RawRequest, Request
 from greenroom.server.context import ServerContext
+from greenroom.server.request import RawRequest, Request
+from greenroom.server.response import wait_for_disconnect
 from greenroom.server.wakeups import Flag, wait_any
 from greenroom.service import agent_specs, tasks
 from greenroom.service.context import ServiceContext
@@ -88,15 +89,13 @@ def count_long_poll(server: ServerContext) -> Iterator[None]:
 def watch_disconnect(raw_request: RawRequest) -> Iterator[Flag]:
     """Yield a flag that is set once the client has disconnected. The request's body must have been read before."""
     disconnected = Flag()
-    watcher = asyncio.create_task(wait_for_disconnect(raw_request, disconnected))
+    watcher = asyncio.create_task(set_on_disconnect(raw_request, disconnected))
     try:
         yield disconnected
     finally:
         watcher.cancel()
 
 
-async def wait_for_disconnect(raw_request: RawRequest, disconnected: Flag) -> None:
-    """Set `disconnected` when the connection ends."""
-    while (await raw_request.receive())["type"] != "http.disconnect":
-        pass
+async def set_on_disconnect(raw_request: RawRequest, disconnected: Flag) -> None:
+    await wait_for_disconnect(raw_request.receive)
     disconnected.set()

@@ -13,9 +13,9 @@ import msgspec
 
 from greenroom import __version__
 from greenroom.domain.ids import USER
-from greenroom.server.answer import JSON
 from greenroom.server.auth import PUBLIC_PATHS
 from greenroom.server.endpoints import Endpoint
+from greenroom.server.response import JSON
 from greenroom.wire.problems import CONTENT_TYPE, Problem
 
 SCHEMA_REFERENCE: Final = "#/components/schemas/{name}"

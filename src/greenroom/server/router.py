@@ -1,10 +1,12 @@
-"""Routes the path and method of a request to its operation."""
+"""Routes the path and method of a request to its endpoint."""
 
-from typing import Any
+from collections.abc import Mapping
+from http import HTTPStatus
 
 from greenroom.server.endpoints import Endpoint
+from greenroom.server.response import HttpError
 
-RouteMatch = tuple[Endpoint, dict[str, str]]
+RouteMatch = tuple[Endpoint, Mapping[str, str]]
 
 
 class Router:
@@ -13,31 +15,39 @@ class Router:
     def __init__(self) -> None:
         self._literals: dict[str, Router] = {}
         self._parameter: tuple[str, Router] | None = None
-        self._operations: dict[str, Endpoint] = {}
+        self._endpoints: dict[str, Endpoint] = {}
 
-    def add(self, operation: Endpoint) -> None:
-        """Add an operation under its path, as in `/rooms/{room}`. Call this on the root of the tree."""
+    def add(self, endpoint: Endpoint) -> None:
+        """Add an endpoint under its path, as in `/rooms/{room}`. Call this on the root of the tree."""
         node = self
-        for segment in operation.path.split("/"):
+        for segment in filter(None, endpoint.path.split("/")):
             node = node._child(segment)
-        node._operations[operation.method.value] = operation
+        node._endpoints[endpoint.method.value] = endpoint
 
-    def find(self, scope: Any) -> RouteMatch | None:
-        """Return the operation of a request and the values of its path parameters; None if there is no such operation.
+    def find(self, method: str, path: str) -> RouteMatch:
+        """Return the endpoint and the values of its path parameters. Raises HttpError: 404, or 405 with `allow`.
 
-        A literal word takes precedence over a parameter, without backtracking.
+        A literal word takes precedence over a parameter, without backtracking. Empty segments are ignored, so a path
+        may end with a slash.
         """
-        node, values = self, {}
-        for segment in scope["path"].split("/"):
+        node, values = self, dict[str, str]()
+        for segment in path.split("/"):
+            if not segment:
+                continue
             child = node._literals.get(segment)
             if child is None:
-                if node._parameter is None or not segment:
-                    return None
+                if node._parameter is None:
+                    raise HttpError(HTTPStatus.NOT_FOUND, "Not Found")
                 name, child = node._parameter
                 values[name] = segment
             node = child
-        operation = node._operations.get(scope["method"])
-        return None if operation is None else (operation, values)
+        endpoint = node._endpoints.get(method)
+        if endpoint is not None:
+            return endpoint, values
+        if not node._endpoints:
+            raise HttpError(HTTPStatus.NOT_FOUND, "Not Found")
+        allowed = ", ".join(sorted({*node._endpoints, "OPTIONS"}))
+        raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", (("allow", allowed),))
 
     def _child(self, segment: str) -> "Router":
         if not segment.startswith("{"):

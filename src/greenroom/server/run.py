@@ -19,9 +19,9 @@ from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import Limits
 from greenroom.entropy import SystemEntropy
 from greenroom.loop import freeze_garbage_collector
-from greenroom.server.app import build_app
+from greenroom.server.asgi_app import App
+from greenroom.server.auth import AllowedHosts
 from greenroom.server.context import ServerContext
-from greenroom.server.hosts import AllowedHosts
 from greenroom.server.listener import HttpServer, listen, url_of, watch_descriptor
 from greenroom.server.logs import log_to_stderr
 from greenroom.server.settings import ServerSettings, parse_settings
@@ -87,7 +87,7 @@ async def serve_requests(
     server, url = ServerContext(context), url_of(listener)
     hosts = AllowedHosts(settings.host, listener.getsockname()[1], settings.allowed_hosts)
     http_server = HttpServer(
-        build_app(server, hosts), context.limits, server.closing, lambda: announce_url(settings.data_dir, url)
+        App(server, hosts), context.limits, server.closing, lambda: announce_url(settings.data_dir, url)
     )
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, http_server.stop)

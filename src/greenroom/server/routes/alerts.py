@@ -1,8 +1,8 @@
 """The call about alerts: what needs a user."""
 
 from greenroom.domain.alert import Alert
-from greenroom.server.ask import Request
 from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.server.request import Request
 from greenroom.service import alerts
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader

@@ -1,19 +1,18 @@
 """Calls about events: as a list or, with `Accept: text/event-stream`, as a stream."""
 
-from litestar import HttpMethod
+from http import HTTPMethod
 
 from greenroom.domain.event import Event
-from greenroom.server.ask import Request
 from greenroom.server.context import ServerContext
 from greenroom.server.endpoints import API_PREFIX, EndpointTable
 from greenroom.server.event_stream import accepts_stream, stream_response
-from greenroom.server.queries import EventsQuery
+from greenroom.server.request import EventsQuery, Request
 from greenroom.service import authorization, event_log
 
 calls = EndpointTable()
 
 
-@calls.custom(HttpMethod.GET, f"{API_PREFIX}/rooms/{{room}}/events", None, list[Event], EventsQuery, streams=True)
+@calls.custom(HTTPMethod.GET, f"{API_PREFIX}/rooms/{{room}}/events", None, list[Event], EventsQuery, streams=True)
 async def room_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a room, ordered by `seq`."""
     stream = await server.read(
@@ -22,7 +21,7 @@ async def room_events(server: ServerContext, request: Request[None]) -> object:
     return await answer_stream_or_page(server, request, stream)
 
 
-@calls.custom(HttpMethod.GET, f"{API_PREFIX}/machines/{{machine}}/events", None, list[Event], EventsQuery, streams=True)
+@calls.custom(HTTPMethod.GET, f"{API_PREFIX}/machines/{{machine}}/events", None, list[Event], EventsQuery, streams=True)
 async def machine_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of a machine, ordered by `seq`."""
     stream = await server.read(
@@ -31,7 +30,7 @@ async def machine_events(server: ServerContext, request: Request[None]) -> objec
     return await answer_stream_or_page(server, request, stream)
 
 
-@calls.custom(HttpMethod.GET, f"{API_PREFIX}/events", None, list[Event], EventsQuery, streams=True)
+@calls.custom(HTTPMethod.GET, f"{API_PREFIX}/events", None, list[Event], EventsQuery, streams=True)
 async def all_events(server: ServerContext, request: Request[None]) -> object:
     """List or stream the events of all streams, ordered by `pos`; operator only."""
     authorization.require_operator(request.principal)

@@ -1,17 +1,16 @@
 """Calls about the server itself. Health and readiness need no token, because a probe has none."""
 
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 
 import msgspec
-from litestar import HttpMethod, Response
 
 from greenroom.domain.errors import Unavailable
 from greenroom.domain.limits import Limits
 from greenroom.server import metrics
-from greenroom.server.answer import JSON
-from greenroom.server.ask import Request
 from greenroom.server.context import ServerContext
 from greenroom.server.endpoints import API_PREFIX, EndpointTable
+from greenroom.server.request import Request
+from greenroom.server.response import HttpResponse
 from greenroom.service import authorization
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader
@@ -20,16 +19,16 @@ from greenroom.wire.replies import Health
 calls = EndpointTable()
 
 
-@calls.custom(HttpMethod.GET, "/healthz", None, Health)
+@calls.custom(HTTPMethod.GET, "/healthz", None, Health)
 async def healthz(server: ServerContext, request: Request[None]) -> object:
     """Report whether the server's background loops are healthy; 503 names the late ones."""
     late = server.background.late_loops()
     health = Health(status="late" if late else "ok", late=late)
     status = HTTPStatus.SERVICE_UNAVAILABLE if late else HTTPStatus.OK
-    return Response(msgspec.json.encode(health), status_code=status, media_type=JSON)
+    return HttpResponse(status, msgspec.json.encode(health))
 
 
-@calls.custom(HttpMethod.GET, "/readyz", None, Health)
+@calls.custom(HTTPMethod.GET, "/readyz", None, Health)
 async def readyz(server: ServerContext, request: Request[None]) -> object:
     """Report whether the server can take requests: it is not stopping, and its store commits."""
     if server.closing.is_set():
@@ -44,8 +43,8 @@ def show_limits(context: ServiceContext, reader: Reader, request: Request[None])
     return context.limits
 
 
-@calls.custom(HttpMethod.GET, "/metrics", None, str, media_type="text/plain")
+@calls.custom(HTTPMethod.GET, "/metrics", None, str, media_type="text/plain")
 async def show_metrics(server: ServerContext, request: Request[None]) -> object:
     """Return the server's metrics in Prometheus' text format; operator only."""
     authorization.require_operator(request.principal)
-    return Response(server.metrics.text(), media_type=metrics.CONTENT_TYPE)
+    return HttpResponse(HTTPStatus.OK, server.metrics.text(), metrics.CONTENT_TYPE)

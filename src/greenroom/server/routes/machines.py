@@ -1,13 +1,12 @@
 """Calls about machines: their registration, and the heartbeats, assignments and reports of their daemons."""
 
-from litestar import HttpMethod
+from http import HTTPMethod
 
 from greenroom.server import long_poll
-from greenroom.server.ask import Request
 from greenroom.server.context import ServerContext
 from greenroom.server.endpoints import API_PREFIX, EndpointTable
 from greenroom.server.long_poll import watch_disconnect
-from greenroom.server.queries import AssignmentsQuery, ListQuery
+from greenroom.server.request import AssignmentsQuery, ListQuery, Request
 from greenroom.service import agent_reports, machine_heartbeats, machines
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader, Transaction
@@ -32,20 +31,20 @@ def show_machine(context: ServiceContext, reader: Reader, request: Request[None]
     return machines.get_machine_view(context, reader, request.principal, request.machine)
 
 
-@calls.mutation(HttpMethod.PUT, MACHINE, PutMachine, MachineView)
+@calls.mutation(HTTPMethod.PUT, MACHINE, PutMachine, MachineView)
 def register_machine(context: ServiceContext, transaction: Transaction, request: Request[PutMachine]) -> object:
     """Register a machine, or update its name, harnesses and labels."""
     return machines.register(context, transaction, request.principal, request.machine, request.body)
 
 
-@calls.mutation(HttpMethod.DELETE, MACHINE, None, None)
+@calls.mutation(HTTPMethod.DELETE, MACHINE, None, None)
 def delete_machine(context: ServiceContext, transaction: Transaction, request: Request[None]) -> object:
     """Delete a machine that no role is assigned to any more."""
     machines.delete(context, transaction, request.principal, request.machine)
     return None
 
 
-@calls.custom(HttpMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
+@calls.custom(HTTPMethod.POST, f"{MACHINE}/heartbeat", MachineHeartbeat, MachineHeartbeatReply)
 async def machine_heartbeat(server: ServerContext, request: Request[MachineHeartbeat]) -> object:
     """Renew the leases of a machine and its agents; a disconnected machine is answered once its reconnect is stored."""
     reply = machine_heartbeats.renew_machine(server.service, request.principal, request.machine, request.body)
@@ -61,13 +60,13 @@ async def machine_heartbeat(server: ServerContext, request: Request[MachineHeart
     return reply
 
 
-@calls.custom(HttpMethod.GET, f"{MACHINE}/assignments", None, Assignments, AssignmentsQuery)
+@calls.custom(HTTPMethod.GET, f"{MACHINE}/assignments", None, Assignments, AssignmentsQuery)
 async def list_assignments(server: ServerContext, request: Request[None]) -> object:
     """List a machine's assignments, waiting up to `wait_s` seconds for another version than `after`."""
     return await long_poll.wait_for_assignments(server, request)
 
 
-@calls.mutation(HttpMethod.POST, f"{MACHINE}/reports", ReportBatch, ReportsReply)
+@calls.mutation(HTTPMethod.POST, f"{MACHINE}/reports", ReportBatch, ReportsReply)
 def post_reports(context: ServiceContext, transaction: Transaction, request: Request[ReportBatch]) -> object:
     """Report what happened to a machine's agents; a report that is sent again is applied once."""
     return agent_reports.accept_reports(context, transaction, request.principal, request.machine, request.body)

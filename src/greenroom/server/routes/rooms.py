@@ -1,14 +1,11 @@
 """Calls about rooms, their roles and their messages."""
 
-from http import HTTPStatus
-
-from litestar import HttpMethod
+from http import HTTPMethod, HTTPStatus
 
 from greenroom.domain.message import Message
 from greenroom.domain.room import Room
-from greenroom.server.ask import Request
 from greenroom.server.endpoints import API_PREFIX, EndpointTable
-from greenroom.server.queries import ListQuery
+from greenroom.server.request import ListQuery, Request
 from greenroom.service import messages, roles, rooms
 from greenroom.service.context import ServiceContext
 from greenroom.store.transaction import Reader, Transaction
@@ -22,7 +19,7 @@ ROOM = f"{ROOMS}/{{room}}"
 ROLE = f"{ROOM}/roles/{{role}}"
 
 
-@calls.idempotent_post(HttpMethod.POST, ROOMS, CreateRoom, RoomView, HTTPStatus.CREATED)
+@calls.idempotent_post(HTTPMethod.POST, ROOMS, CreateRoom, RoomView, HTTPStatus.CREATED)
 def create_room(context: ServiceContext, transaction: Transaction, request: Request[CreateRoom]) -> object:
     """Create a room with its roles in order."""
     return rooms.create(context, transaction, request.principal, request.body)
@@ -40,26 +37,26 @@ def show_room(context: ServiceContext, reader: Reader, request: Request[None]) -
     return rooms.get_room_view(context, reader, request.principal, request.room)
 
 
-@calls.mutation(HttpMethod.PATCH, ROOM, ChangeRoom, RoomView)
+@calls.mutation(HTTPMethod.PATCH, ROOM, ChangeRoom, RoomView)
 def change_room(context: ServiceContext, transaction: Transaction, request: Request[ChangeRoom]) -> object:
     """Change a room's name, roles, entry role or number of concurrent requests; fields that are left out stay."""
     return rooms.change_room(context, transaction, request.principal, request.room, request.body)
 
 
-@calls.mutation(HttpMethod.DELETE, ROOM, None, None)
+@calls.mutation(HTTPMethod.DELETE, ROOM, None, None)
 def delete_room(context: ServiceContext, transaction: Transaction, request: Request[None]) -> object:
     """Delete a closed room with its messages, tasks and events."""
     rooms.delete(context, transaction, request.principal, request.room)
     return None
 
 
-@calls.idempotent_post(HttpMethod.POST, f"{ROOM}/close", GiveReason, RoomView)
+@calls.idempotent_post(HTTPMethod.POST, f"{ROOM}/close", GiveReason, RoomView)
 def close_room(context: ServiceContext, transaction: Transaction, request: Request[GiveReason]) -> object:
     """Close a room: it accepts no joins and no new work any more."""
     return rooms.close(context, transaction, request.principal, request.room, request.body)
 
 
-@calls.idempotent_post(HttpMethod.POST, f"{ROOM}/messages", SendMessage, MessageReply, HTTPStatus.CREATED)
+@calls.idempotent_post(HTTPMethod.POST, f"{ROOM}/messages", SendMessage, MessageReply, HTTPStatus.CREATED)
 def send_message(context: ServiceContext, transaction: Transaction, request: Request[SendMessage]) -> object:
     """Send a message in a room; a message from a user opens a task."""
     return messages.send(context, transaction, request.principal, request.room, request.body)
@@ -72,13 +69,13 @@ def list_messages(context: ServiceContext, reader: Reader, request: Request[None
     return messages.list_all(context, reader, request.principal, request.room, request.query.after, limit)
 
 
-@calls.mutation(HttpMethod.PUT, f"{ROLE}/agent", SetAgentSpec, RoleView)
+@calls.mutation(HTTPMethod.PUT, f"{ROLE}/agent", SetAgentSpec, RoleView)
 def set_agent(context: ServiceContext, transaction: Transaction, request: Request[SetAgentSpec]) -> object:
     """Set the agent spec of a role: which agent runs in it, and whether it should run."""
     return roles.set_agent_spec(context, transaction, request.principal, request.room, request.role, request.body)
 
 
-@calls.idempotent_post(HttpMethod.POST, f"{ROLE}/agent/restart", GiveReason, RoleView)
+@calls.idempotent_post(HTTPMethod.POST, f"{ROLE}/agent/restart", GiveReason, RoleView)
 def restart_agent(context: ServiceContext, transaction: Transaction, request: Request[GiveReason]) -> object:
     """Restart a role's agent, as a new generation of its agent spec."""
     return roles.restart(context, transaction, request.principal, request.room, request.role, request.body)

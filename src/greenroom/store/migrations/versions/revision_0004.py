@@ -184,16 +184,20 @@ def convert_events() -> None:
 
 
 def convert_answers() -> None:
-    """A request that is repeated gets the answer of the first one, with the names of today."""
+    """A request that is repeated gets the answer of the first one, with the names of today.
+
+    A route was kept as `HttpMethod.POST /api/v1/...`, and is `POST /api/v1/...` since.
+    """
     connection = op.get_bind()
     rows = connection.execute(sa.text('SELECT subject, route, "key", body FROM idempotency_keys')).all()
     update = sa.text(
-        'UPDATE idempotency_keys SET body = :body WHERE subject = :subject AND route = :route AND "key" = :key'
+        "UPDATE idempotency_keys SET route = :new_route, body = :new_body"
+        ' WHERE subject = :subject AND route = :route AND "key" = :key'
     )
     for subject, route, key, body in rows:
-        new = converted_text(body)
-        if new != body:
-            connection.execute(update, {"subject": subject, "route": route, "key": key, "body": new})
+        new = {"new_route": route.removeprefix("HttpMethod."), "new_body": converted_text(body)}
+        if (route, body) != tuple(new.values()):
+            connection.execute(update, {"subject": subject, "route": route, "key": key, **new})
 
 
 def converted_text(text: str) -> str:
