@@ -37,7 +37,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         print_json(out, config)
     else:
         rows = [(value.name, format_value(value), value.origin, value.variable or "-") for value in config.values]
-        print_table(out, Table("", ("SETTING", "VALUE", "ORIGIN", "VARIABLE"), rows))
+        print_table(out, Table("", ("SETTING", "VALUE", "ORIGIN", "VARIABLE"), rows, optional_columns=("VARIABLE",)))
     for warning in warnings:
         print(f"warning: {warning}", file=err)
     return 0

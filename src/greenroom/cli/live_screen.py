@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from greenroom.cli.table import GAP, Table, fit_table
+from greenroom.cli.table import GAP, Table, block_lines, column_widths, fit_table, wrap_cell
 from greenroom.cli.terminal import escape_control
 
 COLOURS = {
@@ -36,9 +36,6 @@ COLOURS = {
     "stopped": "magenta",
 }
 
-STATUS_HEAD = "STATUS"
-"""The column that is not wrapped if it fits, so that a countdown stays on the line of its status."""
-
 
 def print_table(out: TextIO, table: Table) -> None:
     console = Console(file=out)
@@ -56,23 +53,44 @@ def render_screen(headlines: Sequence[str], is_ok: bool, tables: Sequence[Table]
     return Group(header, *(part for table in tables for part in (Text(), render_table(table, width))))
 
 
-def render_table(table: Table, width: int) -> RichTable:
+def render_table(table: Table, width: int) -> RenderableType:
     """Convert a table for Rich. Cells are plain text: texts of agents are never read as markup."""
-    table = fit_table(table, width)
+    table = fit_table(escape_table(table), width)
+    widths = column_widths(table, width)
+    if widths is None:
+        return render_blocks(table, width)
     rich = RichTable(
-        title=escape_control(table.title) or None,
+        title=table.title or None,
         title_justify="left",
         title_style="bold",
         box=None,
         padding=(0, GAP, 0, 0),
+        pad_edge=False,
     )
-    for column, head in enumerate(table.headers):
-        # A column wider than half of the screen would leave the others too little, or hide them on a narrow one.
-        is_whole = head == STATUS_HEAD and 2 * max((len(row[column]) for row in table.rows), default=0) <= width
-        rich.add_column(head, header_style="dim", overflow="fold", no_wrap=is_whole)
+    for head, column_width in zip(table.headers, widths, strict=True):
+        rich.add_column(head, header_style="dim", overflow="fold", width=column_width)
     for row in table.rows:
-        rich.add_row(*(Text(escape_control(cell), style=cell_colour(cell)) for cell in row))
+        cells = zip(row, widths, strict=True)
+        rich.add_row(*(Text("\n".join(wrap_cell(cell, most)), style=cell_colour(cell)) for cell, most in cells))
     return rich
+
+
+def render_blocks(table: Table, width: int) -> RenderableType:
+    """A table as one block of lines for each row: the first cell, and below it the others, each after its head."""
+    lines = [Text(table.title, style="bold")] if table.title else []
+    for head, cell in block_lines(table):
+        if head == table.headers[0]:
+            lines.append(Text(cell, style="bold"))
+        else:
+            label = f"  {head} "
+            value = f"\n{' ' * len(label)}".join(wrap_cell(cell, width - len(label)))
+            lines.append(Text.assemble((label, "dim"), (value, cell_colour(cell))))
+    return Group(*lines)
+
+
+def escape_table(table: Table) -> Table:
+    rows = [tuple(map(escape_control, row)) for row in table.rows]
+    return table._replace(title=escape_control(table.title), rows=rows)
 
 
 def cell_colour(cell: str) -> str:

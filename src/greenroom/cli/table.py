@@ -1,6 +1,11 @@
-"""Prints tables: as aligned text, or on a terminal drawn by Rich (see `screen`)."""
+"""Prints tables: as aligned text, or on a terminal drawn by Rich (see `live_screen`).
 
-from collections.abc import Sequence
+A terminal that is too narrow for a table gets it without its optional columns, then with wrapped cells, and where a
+cell would have to be broken inside a word, as one block of lines for each row.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple, TextIO
 
@@ -8,6 +13,10 @@ from greenroom.cli.terminal import escape_control
 
 GAP = 2
 """Characters between two columns."""
+WORD = re.compile(r"\s*(?:[^\s/]+/?|/)")
+"""What a cell is broken into: words, and the parts of a path."""
+STATUS_HEAD = "STATUS"
+"""The column that is not wrapped unless it takes half of the width, so that a countdown stays beside its status."""
 
 
 class Table(NamedTuple):
@@ -52,6 +61,60 @@ def table_width(table: Table) -> int:
     """The width of the table in characters if no cell is wrapped."""
     cells = [table.headers, *table.rows]
     return sum(max(len(row[column]) for row in cells) + GAP for column in range(len(table.headers))) - GAP
+
+
+def column_widths(table: Table, width: int) -> list[int] | None:
+    """The widths of the columns in a table of at most `width` characters; None if a word would have to be broken.
+
+    The widest columns are narrowed first.
+    """
+    natural = [max(map(len, column)) for column in columns(table)]
+    narrowest = [max(map(longest_word, column)) for column in columns(table)]
+    if STATUS_HEAD in table.headers:
+        column = table.headers.index(STATUS_HEAD)
+        if 2 * natural[column] <= width:
+            narrowest[column] = natural[column]
+    available = width - GAP * (len(table.headers) - 1)
+    if sum(narrowest) > available:
+        return None
+    limit = max(natural)
+    while (
+        sum(widths := [max(least, min(most, limit)) for least, most in zip(narrowest, natural, strict=True)])
+        > available
+    ):
+        limit -= 1
+    return widths
+
+
+def columns(table: Table) -> Iterator[tuple[str, ...]]:
+    """The columns of a table, each with its head first."""
+    return zip(table.headers, *table.rows, strict=True)
+
+
+def longest_word(cell: str) -> int:
+    """The length of the longest piece of a cell that must not be broken."""
+    return max((len(word.strip()) for word in WORD.findall(cell)), default=0)
+
+
+def wrap_cell(cell: str, width: int) -> list[str]:
+    """The lines of a cell in a column `width` characters wide. A word that is longer has a line of its own."""
+    lines = [""]
+    for word in WORD.findall(cell):
+        if not lines[-1]:
+            lines[-1] = word.lstrip()
+        elif len(lines[-1]) + len(word) <= width:
+            lines[-1] += word
+        else:
+            lines.append(word.lstrip())
+    return lines
+
+
+def block_lines(table: Table) -> Iterator[tuple[str, str]]:
+    """The rows of a table as blocks: pairs of a head and its cell. Empty cells after the first are left out."""
+    for row in table.rows:
+        for column, (head, cell) in enumerate(zip(table.headers, row, strict=True)):
+            if column == 0 or cell not in ("", "-"):
+                yield head, cell
 
 
 def without_column(table: Table, head: str) -> Table:
