@@ -15,7 +15,7 @@ from tests.service.in_process_service import InProcessService
 from tests.service.store_factory import open_in_memory, store_factory
 
 USES_STORE = (InProcessService.__name__, InProcessServer.__name__)
-MEMORY_ONLY_MODULES = ("test_http_refusals", "test_http_scopes", "test_http_heartbeat")
+MEMORY_ONLY_MODULES = ("test_http_refusals", "test_http_scopes", "test_http_heartbeat", "test_http_protocol")
 """Hundreds of tests of what is decided before the store is reached: the in-memory store is enough for them."""
 
 

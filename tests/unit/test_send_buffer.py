@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from greenroom.server.listener import BufferedTransport
+from greenroom.server.http_protocol import BufferedTransport
 
 
 class RecordingTransport:

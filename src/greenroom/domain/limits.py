@@ -25,6 +25,10 @@ LABELS_MAX = 64
 AGENTS_PER_BEAT_MAX = 1000
 REPORTS_PER_POST_MAX = 1000
 REQUESTS_MAX = 1000
+HEAD_BYTES_MAX = 64 * 1024
+"""How long the first line and the headers of a request may be together."""
+HEAD_TIMEOUT_S = 30.0
+"""How long a client may take to send them."""
 DRAINED_BYTES_MAX = 64 * 1024 * 1024
 """How much of a refused body the server still receives, so that the sender gets to read the refusal."""
 

@@ -1,21 +1,17 @@
-"""The server's listening socket, the configuration of uvicorn, and the protocol that writes each response at once.
-
-uvicorn writes the head and the body of a response separately, and each write is a system call and a packet of its own.
-For many responses that costs more than all the other work, so `BufferedTransport` joins them to one write.
-"""
+"""The server's listening socket, the configuration of uvicorn, and how the server starts and stops."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import Limits
+from greenroom.server.http_protocol import HttpProtocol
 from greenroom.server.request import AsgiApp
 from greenroom.server.wakeups import Flag
 
@@ -52,48 +48,12 @@ class HttpServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class BufferedTransport:
-    """A transport that collects what one step of the event loop writes, and writes it at once."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport: Final = transport
-        self._loop: Final = loop
-        self._chunks: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        """Collect `data`. It is written after the callbacks that are ready now, and before later input is handled."""
-        if not self._chunks:
-            self._loop.call_soon(self._flush)
-        self._chunks.append(data)
-
-    def close(self) -> None:
-        """Write what was collected, then close."""
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def _flush(self) -> None:
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        if data and not self._transport.is_closing():  # The client may have disconnected meanwhile.
-            self._transport.write(data)
-
-
-class BufferedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, on a transport that collects writes."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(BufferedTransport(transport, self.loop))  # type: ignore[arg-type]
-
-
 def uvicorn_config(app: AsgiApp, limits: Limits) -> uvicorn.Config:
     """Return uvicorn's configuration: one process, no lifespan, websockets, access log or trust in proxies' headers."""
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=BufferedProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -28,8 +28,10 @@ CODE_OF_STATUS: Final = {
     400: ("invalid_request", "Correct the request and send it again; /openapi.json describes every call."),
     404: ("not_found", "Look the path up in /openapi.json."),
     405: ("method_not_allowed", "Use one of the methods in the Allow header; /openapi.json describes every call."),
+    408: ("timeout", "Send the whole request at once, on a new connection."),
     413: ("too_large", "Send a smaller body; a text may have at most 1 MiB."),
     415: ("unsupported_media_type", "Send the body as JSON with `Content-Type: application/json`."),
+    431: ("head_too_large", "Send fewer and shorter headers; a long text belongs into the body."),
 }
 
 
