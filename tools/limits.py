@@ -35,7 +35,7 @@ MEANINGS = {
     "child_restart_delay_s_max": "the longest such delay",
     "claim_wait_max_s": "how long the server lets one claim wait for a task",
     "assignments_wait_max_s": "how long the server lets one request wait for changed assignments",
-    "stream_comment_s": "after how long without an event a stream sends a comment to keep the connection open",
+    "stream_heartbeat_s": "how often a stream sends a heartbeat; a client that misses three in a row reconnects",
     "stream_page": "how many events a stream sends at a time",
     "feed_events_kept": "how many events are kept in memory for streams; older ones are read from the store",
     "loop_late_after_s": "how long a loop may take for a round until `/healthz` calls it late (at least two rounds)",

@@ -72,7 +72,7 @@ class Api:
     def events(self) -> list[dict[str, Any]]:
         """All events so far, in commit order."""
         gathered: list[dict[str, Any]] = []
-        while page := self.get(f"events?limit=1000&after={gathered[-1]['pos'] if gathered else 0}"):
+        while page := self.get(f"events?limit=1000{after_last(gathered)}"):
             gathered += page
         return gathered
 
@@ -100,6 +100,7 @@ class EventReader:
     def __init__(self, api: Api) -> None:
         self._api = api
         self.received: list[ReceivedEvent] = []
+        self._cursor: str | None = None
         self._is_closed = False
         self._connection: http.client.HTTPConnection | None = None
         self._has_opened = threading.Event()
@@ -140,13 +141,21 @@ class EventReader:
 
     def _follow(self, connection: http.client.HTTPConnection) -> None:
         headers = {"Authorization": f"Bearer {self._api.token}", "Accept": "text/event-stream"}
-        headers |= {"Last-Event-ID": str(self.received[-1].event["pos"])} if self.received else {}
+        headers |= {"Last-Event-ID": self._cursor} if self._cursor is not None else {}
         connection.request("GET", "/api/v1/events", headers=headers)
         with connection.getresponse() as response:
             self._has_opened.set()
             for line in response:
                 if line.startswith(b"data:"):
-                    self.received.append(ReceivedEvent(json.loads(line[5:]), time.monotonic(), time.time()))
+                    data = json.loads(line[5:])
+                    self._cursor = data["cursor"]
+                    if "type" in data:  # Neither a heartbeat nor a reset.
+                        self.received.append(ReceivedEvent(data, time.monotonic(), time.time()))
+
+
+def after_last(events: list[dict[str, Any]]) -> str:
+    """The query parameter by which a list of events goes on after these."""
+    return f"&after={events[-1]['cursor']}" if events else ""
 
 
 def committed_at(event: dict[str, Any]) -> float:

@@ -42,6 +42,11 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:
 
 
 @schemathesis.hook
+def map_query(context: Any, query: Any) -> Any:
+    return replace_values(query)
+
+
+@schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     return replace_values(body)
 

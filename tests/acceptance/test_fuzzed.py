@@ -82,6 +82,8 @@ def create_objects(api: Api, seed: int) -> dict[str, list[Any]]:
             if verb is not None:
                 body = {} if more is None else {"connection_id": "c1", "attempt": 1, **more}
                 api.post(f"tasks/{task}/{verb}", **body)
+    lists = ("events", "machines/m1/events", *(f"rooms/{room}/events" for room in rooms))
+    cursors = [event["cursor"] for path in lists for event in api.get(f"{path}?limit=5")]
     return {
         "room": rooms,
         "role": ["builder", "reviewer"],
@@ -93,7 +95,7 @@ def create_objects(api: Api, seed: int) -> dict[str, list[Any]]:
         "to": ["builder", "reviewer", "user"],
         "entry_role": ["builder"],
         "attempt": [1],
-        "after": tasks,
+        "after": [*tasks, *cursors],
     }
 
 

@@ -16,8 +16,8 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.process
 
 INTERVAL_S = float(SHORT_LEASES["GREENROOM_DAEMON_HEARTBEAT_INTERVAL_S"])
-NO_COMMENTS = {"GREENROOM_STREAM_COMMENT_S": "3600"}
-"""Without comments a stream wakes for events alone, so that an event without a notification is never seen."""
+NO_HEARTBEATS = {"GREENROOM_STREAM_HEARTBEAT_S": "3600"}
+"""Without heartbeats a stream wakes for events alone, so that an event without a notification is never seen."""
 
 
 def start_behind_proxy(bare: Installation, **server_settings: str) -> Proxy:
@@ -40,7 +40,7 @@ def wait_until_disconnected(installation: Installation) -> int:
 
 @pytest.mark.parametrize("outage", ["cut", "stall", "late"])
 def test_machine_and_agents_reconnect_after_outage(bare: Installation, outage: str) -> None:
-    installation, proxy = bare, start_behind_proxy(bare, **NO_COMMENTS)
+    installation, proxy = bare, start_behind_proxy(bare, **NO_HEARTBEATS)
     event_reader, journal = installation.event_reader(), AgentJournal(installation.agent_folder)
     watch = installation.start("status", "--watch", "--json")
     wait_until(lambda: shows(watch.out, True), "status --watch shows it connected")

@@ -44,7 +44,7 @@ INVALID_REQUESTS: tuple[tuple[str, str, Any, tuple[int, ...]], ...] = (
     ("POST", f"{ROOM_PATH}/tasks/claim", {"role": "builder", "connection_id": "A"}, (409,)),
     ("POST", JOIN, {"connection_id": "a b"}, (400,)),
     ("POST", JOIN, {}, (400,)),
-    ("GET", f"{ROOM_PATH}/events?after=-1", None, (400,)),
+    ("GET", f"{ROOM_PATH}/events?after=1", None, (400,)),
     ("GET", f"{ROOM_PATH}/events?limit=1001", None, (400,)),
     ("GET", f"{ROOM_PATH}/events?colour=red", None, (400,)),
     ("PUT", f"{ROOM_PATH}/roles/builder/agent", {"kind": "robot"}, (400,)),

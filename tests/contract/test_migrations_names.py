@@ -1,9 +1,12 @@
 """A store with the names from before the glossary (schema 3) is upgraded with its work open, and goes on."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
+from sqlalchemy import text
 
 from greenroom.clock import MovedClock
 from tests.contract.migration_databases import THIRD_ROWS_FILE, MigrationDatabase
@@ -20,11 +23,24 @@ SESSION_TOKEN = "gr~attempt~task_lbtcperyvl4e43mp~1~room_foic7cir5ambrhk5~taster
 SESSION_TASK = "task_lbtcperyvl4e43mp"
 RETRIED_TASK = "task_luiiz4szgatds4fb"
 
+INSERT_ANSWER = text(
+    "INSERT INTO answers (subject, route, key, digest, status, body, at)"
+    " VALUES ('operator', 'HttpMethod.POST /api/v1/rooms', 'k-room', :digest, 201, :body, '2025-10-09T08:53:20.000Z')"
+)
+CREATE_ROOM = {"name": "shop", "roles": ["oven", "till", "cellar", "taster"]}
+CREATED_ROOM = {
+    "digest": hashlib.sha256(msgspec.json.encode(CREATE_ROOM)).hexdigest(),
+    "body": '{"id":"room_foic7cir5ambrhk5","name":"shop","status":"open","cursor":1}',
+}
+"""The answer to the request that created the room, of which only the fields that matter here."""
+
 
 @pytest.fixture
 def server(create_database: Callable[[str], MigrationDatabase]) -> Iterator[InProcessServer]:
     database, clock = create_database("third"), MovedClock()
     database.create_third_version()
+    with database.begin() as connection:
+        connection.execute(INSERT_ANSWER, CREATED_ROOM)
     with InProcessServer(store=database.open(clock), clock=clock) as server:
         yield server
 
@@ -93,6 +109,14 @@ def test_repeated_request_gets_first_answer(server: InProcessServer) -> None:
 
     assert (again.status, again.json["failures"]) == (200, 0)
     assert "deaths" not in again.json
+
+
+def test_kept_room_has_opaque_cursor(server: InProcessServer) -> None:
+    again = server.post("/api/v1/rooms", CREATE_ROOM, headers={"idempotency-key": "k-room"})
+    following = server.get(f"{ROOM}/events?limit=1&after={again.json['cursor']}")
+
+    assert (again.status, again.json["name"]) == (201, "shop")
+    assert [event["seq"] for event in following.json] == [2]
 
 
 def test_daemon_goes_on(server: InProcessServer) -> None:

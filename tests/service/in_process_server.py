@@ -14,6 +14,7 @@ from greenroom.server.auth import AllowedHosts
 from greenroom.server.context import ServerContext
 from greenroom.service.startup import start_context
 from greenroom.store.store import Store
+from greenroom.wire.replies import HEARTBEAT_EVENT
 from tests.service.store_factory import store_factory
 from tests.waiting import PATIENCE_S
 
@@ -59,16 +60,18 @@ class AsgiExchange:
             await self._task
         return AsgiResponse(self.status, self.headers, b"".join(received))
 
-    async def next_event(self) -> dict[str, str]:
-        """The next event of a stream, comments skipped; an empty dict at the end of the stream."""
+    async def next_frame(self) -> dict[str, str]:
+        """The next event or heartbeat of a stream; an empty dict at the end of the stream."""
         async with asyncio.timeout(PATIENCE_S):
-            while True:
-                chunk = await self.chunks.get()
-                if chunk is None:
-                    return {}
-                if chunk.startswith(b":"):
-                    continue
-                return dict(line.split(": ", 1) for line in chunk.decode().strip().splitlines())
+            chunk = await self.chunks.get() or b""
+        return dict(line.split(": ", 1) for line in chunk.decode().strip().splitlines())
+
+    async def next_event(self) -> dict[str, str]:
+        """The next event of a stream, heartbeats skipped; an empty dict at the end of the stream."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (frame := await self.next_frame()).get("event") == HEARTBEAT_EVENT:
+                pass
+        return frame
 
     def is_done(self) -> bool:
         return self._task.done()

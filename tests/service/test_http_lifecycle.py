@@ -38,7 +38,7 @@ def test_silence_expires_participant_keeps_role(server: InProcessServer) -> None
     assert [] == room["participants"]
     assert ["builder", "reviewer"] == [role["name"] for role in room["roles"]]
     assert "participant.expired" == events[-1]["type"]
-    assert room["cursor"] == events[-1]["seq"]
+    assert room["cursor"] == events[-1]["cursor"]
 
 
 def test_machine_reconnects_with_next_beat(server: InProcessServer) -> None:

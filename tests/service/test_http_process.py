@@ -91,7 +91,7 @@ def test_clean_exit_with_open_streams_and_claims(
     create_room_and_join(join_connection, json)
     stream_connection.request("GET", "/api/v1/events", headers=server.headers(Accept="text/event-stream"))
     events = stream_connection.getresponse()
-    assert b":" == events.read(1)
+    assert b"id: " == events.read(4)
     body = '{"role":"builder","connection_id":"A","wait_s":20}'
     claim_connection.request("POST", "/api/v1/rooms/r/tasks/claim", body, json)
     wait_until_claim_waits(server)

@@ -14,7 +14,7 @@ MESSAGE = {"sender": "user", "text": "a secret"}
 
 WAIT_S = 2 * PATIENCE_S
 LONG_WAITS = Limits(
-    stream_comment_s=0.05,
+    stream_heartbeat_s=0.05,
     claim_wait_max_s=WAIT_S,
     heartbeat_interval_s=2 * WAIT_S,
     heartbeat_ttl_s=6 * WAIT_S,

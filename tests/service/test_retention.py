@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import func, select
 
 from greenroom.domain.errors import StoreUnavailable, Superseded
+from greenroom.domain.event import room_stream
 from greenroom.domain.limits import Limits
 from greenroom.service import retention
 from greenroom.service.state.lease_table import LeaseTable
 from greenroom.store import tables
 from greenroom.store.compiled_sql import Statement
+from greenroom.wire.cursor import StreamCursors
 from greenroom.wire.requests import AgentReport
 from tests.service.in_process_server import InProcessServer
 from tests.service.in_process_service import InProcessService
@@ -48,7 +50,7 @@ def test_events_expire() -> None:
     assert service.event_types()[:2] == ["server.started", "room.created"]
     pass_time_and_retain(service, DAY_S / 2)
     assert service.event_types() == ["participant.joined", "participant.left"]
-    assert service.show_room().cursor == 5
+    assert StreamCursors(room_stream(service.show_room().id)).decode(service.show_room().cursor) == 5
 
 
 def test_event_limit_is_per_stream() -> None:
@@ -67,24 +69,27 @@ def test_event_limit_is_per_stream() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/rooms/r/events", "/api/v1/events", "/api/v1/machines/m1/events"])
 def test_stream_is_reset_after_retention(path: str) -> None:
-    with InProcessServer(Limits(events_kept_max=5, feed_events_kept=2, stream_comment_s=60)) as server:
+    with InProcessServer(Limits(events_kept_max=5, feed_events_kept=2, stream_heartbeat_s=60)) as server:
         server.create_room()
         server.put("/api/v1/machines/m1", {"name": "m1", "harnesses": []})
+        server.put("/api/v1/machines/m1", {"name": "m", "harnesses": []})
+        server.join()
+        second = server.get(path).json[1]["cursor"]
         for number in range(10):
             server.join(connection=f"c{number}")
             server.put("/api/v1/machines/m1", {"name": f"m{number}", "harnesses": []})
         server.create_room("quiet")
         server.pass_time(2 * server.limits.retention_interval_s)
-        last = server.get(f"{path}?limit=1000").json[-1]["seq" if path != "/api/v1/events" else "pos"]
+        *_, before_last, last = (event["cursor"] for event in server.get(f"{path}?limit=1000").json)
 
         async def scenario() -> None:
-            for cursor in (0, 2):
-                stream = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(cursor)})
+            for cursor in (None, second):
+                stream = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": cursor})
                 reset = await stream.next_event()
-                assert ("reset", str(last)) == (reset["event"], reset["id"])
+                assert ("reset", last) == (reset["event"], reset["id"])
                 stream.disconnect()
-            newest = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": str(last - 1)})
-            assert str(last) == (await newest.next_event())["id"]
+            newest = server.send("GET", path, headers={"accept": "text/event-stream", "last-event-id": before_last})
+            assert last == (await newest.next_event())["id"]
             newest.disconnect()
 
         server.run(scenario())

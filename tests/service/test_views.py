@@ -3,9 +3,11 @@
 import pytest
 
 from greenroom.domain.errors import Unusable
+from greenroom.domain.event import room_stream
 from greenroom.domain.limits import Limits
 from greenroom.service import machines, messages, rooms, tasks
 from greenroom.wire import requests
+from greenroom.wire.cursor import StreamCursors
 from tests.service.in_process_service import InProcessService
 
 
@@ -27,13 +29,16 @@ def test_same_connection_id_in_two_roles() -> None:
 def test_change_returns_new_cursor() -> None:
     service = InProcessService()
 
-    assert 1 == service.create_room().cursor
-    assert service.show_room().cursor == 1
+    created = service.create_room()
+    cursors = StreamCursors(room_stream(created.id))
+    assert 1 == cursors.decode(created.cursor)
+    assert service.show_room().cursor == created.cursor
 
     closed = service.run_mutation(
         lambda tx: rooms.close(service.context, tx, service.principal, "r", requests.GiveReason())
     )
-    assert service.show_room().cursor == closed.cursor == 2
+    assert service.show_room().cursor == closed.cursor
+    assert 2 == cursors.decode(closed.cursor)
 
 
 def test_role_statuses_in_closed_room() -> None:

@@ -57,7 +57,7 @@ ROOM = {
     "roles": [ROLE, REVIEWER],
     "participants": [],
     "tasks": [TASK, QUARANTINED],
-    "cursor": 3,
+    "cursor": "c3",
     "created_at": AT,
 }
 ROOM_ENTRY = {name: ROOM[name] for name in ("id", "name", "status", "entry_role", "max_requests", "created_at")} | {
@@ -77,13 +77,14 @@ MESSAGE = {"id": "m", "room": "room_1", "sender": "user", "to": "builder", "text
 
 
 def make_event(seq: int, type: str, at: str = AT, **data: Any) -> dict[str, Any]:
-    return {"pos": seq, "stream": "room:room_1", "seq": seq, "type": type, "at": at, "cause": "silent", "data": data}
+    event = {"pos": seq, "stream": "room:room_1", "seq": seq, "type": type, "at": at, "cause": "silent", "data": data}
+    return event | {"cursor": f"c{seq}"}
 
 
 def event_stream(*events: dict[str, Any], error: BaseException) -> Iterator[bytes]:
     """An event stream in the server's format, and the exception it ends with."""
     for make_event in events:
-        yield from (b"id: %d" % make_event["pos"], b"data: " + json.dumps(make_event).encode(), b"")
+        yield from (b"id: " + make_event["cursor"].encode(), b"data: " + json.dumps(make_event).encode(), b"")
     raise error
 
 
@@ -137,12 +138,12 @@ class FakeApi:
                 "guidance": "Look.",
             }
             return Response(404, {"content-type": "application/problem+json"}, json.dumps(problem).encode())
-        if isinstance(reply, list) and "after=" in query and "after=0" not in query:
+        if isinstance(reply, list) and "after=" in query:
             reply = []
         return Response(200, {"content-type": "application/json"}, json.dumps(reply).encode())
 
     def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
-        self.requests.append(("STREAM", path, headers["Last-Event-ID"]))
+        self.requests.append(("STREAM", path, headers.get("Last-Event-ID")))
         stream = self.streams.pop(0)
         if isinstance(stream, BaseException):
             raise stream
@@ -364,13 +365,14 @@ def test_lists_are_read_page_by_page(api: FakeApi, capsys: pytest.CaptureFixture
     ]
 
 
+ALL_EVENTS = "/api/v1/events"
 UNREACHABLE = Unavailable("The server is away.", "Start it.", "unreachable")
-END_FRAME = [b"event: reset", b"id: 2", b"data: {}", b""]
+HEARTBEAT_FRAME = [b"event: heartbeat", b"id: c2", b'data: {"cursor":"c2"}', b""]
 
 
 def stream_from_end(error: BaseException) -> Iterator[bytes]:
-    """The stream that the server sends to a cursor beyond its last event."""
-    yield from END_FRAME
+    """The stream that the server sends to a client that begins with no event of the past."""
+    yield from HEARTBEAT_FRAME
     raise error
 
 
@@ -389,9 +391,8 @@ def test_watch_starts_now_and_reports_interruption_once(api: FakeApi, capsys: py
         "The server is away. Retrying until it is back.",
         "the connection is back",
     ] == shown.err.splitlines()
-    cursors = [cursor for kind, _, cursor in api.requests if kind == "STREAM"]
-    assert int(cursors[0]) > 2**50
-    assert ["2", "2"] == cursors[1:]
+    streams = [(path, cursor) for kind, path, cursor in api.requests if kind == "STREAM"]
+    assert [(f"{ALL_EVENTS}?newest=0", cursor) for cursor in (None, "c2", "c2")] == streams
 
 
 def test_watch_text_output(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

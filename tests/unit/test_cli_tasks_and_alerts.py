@@ -107,7 +107,7 @@ def make_room_view(*tasks: Task, **roles: str) -> RoomView:
         roles=tuple(make_role_view(name, status) for name, status in roles.items()),
         participants=(),
         tasks=tasks,
-        cursor=1,
+        cursor="c1",
         created_at=AT,
     )
 

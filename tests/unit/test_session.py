@@ -16,9 +16,8 @@ from greenroom.domain.errors import (
     Superseded,
     Unavailable,
 )
-from greenroom.domain.event import Event
 from greenroom.domain.limits import DEFAULT_LIMITS
-from greenroom.wire.replies import HeartbeatReply
+from greenroom.wire.replies import EventView, HeartbeatReply, StreamHeartbeat
 from greenroom.wire.requests import SendMessage
 from tests.unit.scripted_transport import (
     NoDelayEntropy,
@@ -181,9 +180,9 @@ CALLS: list[tuple[Callable[[ApiClient], Any], str, str]] = [
     (lambda s: s.rooms(after="r1", limit=5), "GET", "/api/v1/rooms?after=r1&limit=5"),
     (lambda s: s.messages("demo"), "GET", "/api/v1/rooms/demo/messages"),
     (lambda s: s.tasks("demo", status="pending"), "GET", "/api/v1/rooms/demo/tasks?status=pending"),
-    (lambda s: s.room_events("demo", after=3), "GET", "/api/v1/rooms/demo/events?after=3"),
-    (lambda s: s.machine_events("m1"), "GET", "/api/v1/machines/m1/events?after=0"),
-    (lambda s: s.all_events(limit=1), "GET", "/api/v1/events?after=0&limit=1"),
+    (lambda s: s.room_events("demo", after="c3"), "GET", "/api/v1/rooms/demo/events?after=c3"),
+    (lambda s: s.machine_events("m1"), "GET", "/api/v1/machines/m1/events"),
+    (lambda s: s.all_events(limit=1, newest=5), "GET", "/api/v1/events?newest=5&limit=1"),
     (lambda s: s.machines(), "GET", "/api/v1/machines"),
 ]
 
@@ -207,25 +206,46 @@ def test_late_health_is_a_reply() -> None:
     assert ("sweep",) == session_with(json_response({"status": "late", "late": ["sweep"]}, 503)).healthz().late
 
 
-def make_event(pos: int) -> Event:
-    return Event(
-        pos=pos, stream="room:r", seq=pos, type="message.sent", at="2026-11-20T23:46:34.120Z", cause="c", data={}
+def make_event(pos: int) -> EventView:
+    at = "2026-11-20T23:46:34.120Z"
+    return EventView(
+        pos=pos, stream="room:r", seq=pos, type="message.sent", at=at, cause="c", data={}, cursor=f"c{pos}"
     )
 
 
 def make_frame(pos: int) -> bytes:
-    return b"id: %d\nevent: message.sent\ndata: %s\n\n" % (pos, msgspec.json.encode(make_event(pos)))
+    return b"id: c%d\nevent: message.sent\ndata: %s\n\n" % (pos, msgspec.json.encode(make_event(pos)))
+
+
+def heartbeat_frame(cursor: str) -> bytes:
+    data = msgspec.json.encode(StreamHeartbeat(cursor=cursor, at="2026-11-20T23:46:34.120Z", version="7"))
+    return b"id: %s\nevent: heartbeat\ndata: %s\n\n" % (cursor.encode(), data)
+
+
+def sent_cursors(session: ApiClient) -> list[str | None]:
+    """The Last-Event-ID of each request."""
+    return [headers.get("Last-Event-ID") for _, _, _, headers, _ in requests_of(session)]
 
 
 def test_stream_resumes_after_interruptions() -> None:
-    first = Response(200, {}, b": still here\n\n" + make_frame(1) + make_frame(2) + b"id: 3\ndata: {broken off")
+    body = b": a comment\n\n" + heartbeat_frame("c0") + make_frame(1) + make_frame(2) + b"id: c3\ndata: {broken off"
+    first = Response(200, {}, body)
     second = Response(200, {}, make_frame(3))
-    reset = Response(200, {}, b'event: reset\nid: 9\ndata: {"cursor":9}\n\n' + make_frame(10))
+    reset = Response(200, {}, b'event: reset\nid: c9\ndata: {"cursor":"c9"}\n\n' + make_frame(10))
     session = session_with(first, unreachable(), problem_response("overloaded"), second, reset)
-    events = session.stream_events("demo", after=0)
+    events = session.stream_events("demo", after="c0")
     found = [next(events) for _ in range(5)]
     assert [make_event(1), make_event(2), make_event(3), StreamReset(), make_event(10)] == found
-    assert ["0", "2", "2", "2", "3"] == [headers["Last-Event-ID"] for _, _, _, headers, _ in requests_of(session)]
+    assert ["c0", "c2", "c2", "c2", "c3"] == sent_cursors(session)
+
+
+def test_stream_resumes_after_heartbeat() -> None:
+    """A stream that begins now has no event to resume after, and no event of an interruption is missed."""
+    quiet = Response(200, {}, heartbeat_frame("c7") + heartbeat_frame("c7"))
+    session = session_with(quiet, unreachable(), Response(200, {}, heartbeat_frame("c7") + make_frame(8)))
+    assert make_event(8) == next(session.stream_events(newest=0))
+    assert [None, "c7", "c7"] == sent_cursors(session)
+    assert "/api/v1/events?newest=0" == requests_of(session)[0][1]
 
 
 def test_stream_errors_are_raised() -> None:

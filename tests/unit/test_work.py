@@ -58,7 +58,14 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server() -> Iterator[TinyServer]:
     roles = [role(name) for name in ("planner", "builder")]
-    room = {"id": "room_1", "name": "demo", "status": "open", "entry_role": "planner", "max_requests": 1, "cursor": 1}
+    room = {
+        "id": "room_1",
+        "name": "demo",
+        "status": "open",
+        "entry_role": "planner",
+        "max_requests": 1,
+        "cursor": "c1",
+    }
     room_response = json_response(
         room | {"roles": roles, "participants": [], "tasks": [], "created_at": "2026-11-20T23:46:34.120Z"}
     )

@@ -7,10 +7,6 @@ from greenroom.client.api_client import ApiClient
 from greenroom.client.http_transport import HttpTransport, Response, Transport
 from greenroom.domain.errors import Unavailable
 from greenroom.settings.resolve import Settings
-from greenroom.wire.requests import INTEGER_MAX
-
-NEWEST = INTEGER_MAX
-"""A cursor beyond every event: a stream that starts after it begins with a reset to the newest event."""
 
 Report = Callable[[str], None]
 

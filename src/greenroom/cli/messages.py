@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import TextIO
 
-from greenroom.cli.connection import NEWEST, open_reporting_session, open_session, read_pages
+from greenroom.cli.connection import open_reporting_session, open_session, read_pages
 from greenroom.cli.event_text import format_event_line
 from greenroom.cli.status_tables import QUEUED_REASON, advise_on_queue
 from greenroom.cli.terminal import escape_control, format_clock_time, print_json, print_json_line, print_lines
@@ -107,12 +107,9 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     names = StreamNames(open_session(settings))
     names.refresh()
     session = open_reporting_session(settings, lambda line: print(line, file=err, flush=True))
-    is_expected = not arguments.from_start
-    for event in session.stream_events(arguments.room, 0 if arguments.from_start else NEWEST):
+    for event in session.stream_events(arguments.room, newest=None if arguments.from_start else 0):
         if not isinstance(event, Event):
-            if not is_expected:
-                print("some events were missed; see `greenroom status`", file=err, flush=True)
-            is_expected = False
+            print("some events were missed; see `greenroom status`", file=err, flush=True)
         elif arguments.json:
             print_json_line(out, event)
         else:

@@ -83,17 +83,17 @@ def find_role(room: RoomView, name: str) -> RoleView:
 
 def read_role_events(session: ApiClient, room: RoomView, role: str) -> list[Event]:
     """The events that concern a role, of the newest events of its room."""
-    events = list(read_recent_events(session, room))
+    events: list[Event] = list(read_recent_events(session, room))
     its_tasks = {event.data.get("task") for event in events if event.data.get("role") == role} - {None}
     return [event for event in events if concerns_role(event, role, its_tasks)]
 
 
 def read_recent_events(session: ApiClient, room: RoomView) -> Iterator[Event]:
     """The newest events of a room, at most `EVENTS_READ_MAX`, oldest first."""
-    after = max(0, room.cursor - EVENTS_READ_MAX)
-    while page := session.room_events(room.id, after, session.limits.page_max):
+    page = session.room_events(room.id, limit=session.limits.page_max, newest=EVENTS_READ_MAX)
+    while page:
         yield from page
-        after = page[-1].seq
+        page = session.room_events(room.id, page[-1].cursor, session.limits.page_max)
 
 
 def concerns_role(event: Event, role: str, its_tasks: set[object]) -> bool:
@@ -125,10 +125,10 @@ def assigned_machines(events: list[Event], machine: str | None) -> set[str]:
 def read_machine_events(session: ApiClient, machine: str, since_pos: int) -> list[Event]:
     """The events of a machine from the position of the role's first event on."""
     events: list[Event] = []
-    after = 0
+    after: str | None = None
     while page := session.machine_events(machine, after, session.limits.page_max):
         events += [event for event in page if event.pos >= since_pos]
-        after = page[-1].seq
+        after = page[-1].cursor
     return events
 
 

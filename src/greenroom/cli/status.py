@@ -13,7 +13,7 @@ from typing import TextIO
 
 import msgspec
 
-from greenroom.cli.connection import NEWEST, open_session
+from greenroom.cli.connection import open_session
 from greenroom.cli.overview import UNREACHABLE, Overview, ServerView, read_overview, without_heartbeat_times
 from greenroom.cli.status_tables import headlines, overview_tables
 from greenroom.cli.table import plain_lines, print_table
@@ -82,7 +82,7 @@ def follow_events(settings: Settings, changed: threading.Event) -> None:
     session = open_session(settings)
     while True:
         try:
-            for _ in session.stream_events(None, NEWEST):
+            for _ in session.stream_events(newest=0):
                 changed.set()
         except Unavailable:
             threading.Event().wait(RETRY_S)

@@ -20,7 +20,6 @@ from greenroom.client.sse import StreamReset, follow_events
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.alert import Alert
 from greenroom.domain.errors import Unavailable
-from greenroom.domain.event import Event
 from greenroom.domain.limits import Limits
 from greenroom.domain.message import Message
 from greenroom.domain.room import Room
@@ -236,22 +235,34 @@ class ApiClient:
 
     # Events.
 
-    def room_events(self, room: str, after: int = 0, limit: int | None = None) -> list[Event]:
-        return self._get(f"/rooms/{_(room)}/events", list[Event], {"after": after, "limit": limit})
+    # `after` is the cursor of the last event that the caller has; `newest` begins with so many of the newest instead.
 
-    def machine_events(self, machine: str, after: int = 0, limit: int | None = None) -> list[Event]:
-        return self._get(f"/machines/{_(machine)}/events", list[Event], {"after": after, "limit": limit})
+    def room_events(
+        self, room: str, after: str | None = None, limit: int | None = None, newest: int | None = None
+    ) -> list[replies.EventView]:
+        return self._list_events(f"/rooms/{_(room)}/events", after, limit, newest)
 
-    def all_events(self, after: int = 0, limit: int | None = None) -> list[Event]:
-        return self._get("/events", list[Event], {"after": after, "limit": limit})
+    def machine_events(
+        self, machine: str, after: str | None = None, limit: int | None = None, newest: int | None = None
+    ) -> list[replies.EventView]:
+        return self._list_events(f"/machines/{_(machine)}/events", after, limit, newest)
 
-    def stream_events(self, room: str | None = None, after: int = 0) -> Iterator[Event | StreamReset]:
-        """Follow the events of a room, or of everything, after that cursor, for ever and across every interruption.
+    def all_events(
+        self, after: str | None = None, limit: int | None = None, newest: int | None = None
+    ) -> list[replies.EventView]:
+        return self._list_events("/events", after, limit, newest)
+
+    def stream_events(
+        self, room: str | None = None, after: str | None = None, newest: int | None = None
+    ) -> Iterator[replies.EventView | StreamReset]:
+        """Follow the events of a room, or of everything, for ever and across every interruption.
 
         Raises Unavailable if the server cannot be reached at the start; later interruptions are retried until it is
         back. A `StreamReset` means that events were missed: read a new snapshot.
         """
         path = f"{BASE}/rooms/{_(room)}/events" if room is not None else f"{BASE}/events"
+        if newest is not None:
+            path += f"?newest={newest}"
         return follow_events(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
 
     def alerts(self) -> list[Alert]:
@@ -272,6 +283,11 @@ class ApiClient:
 
     def _post_action(self, task: str, verb: str, body: msgspec.Struct) -> Task:
         return self._create(f"/tasks/{_(task)}/{verb}", body, Task)
+
+    def _list_events(
+        self, path: str, after: str | None, limit: int | None, newest: int | None
+    ) -> list[replies.EventView]:
+        return self._get(path, list[replies.EventView], {"after": after, "newest": newest, "limit": limit})
 
     def _get(self, path: str, shape: type[Answer], query: Query | None = None, wait_s: float = 0.0) -> Answer:
         params = {name: value for name, value in (query or {}).items() if value is not None}

@@ -1,6 +1,6 @@
 """Follows a stream of server-sent events across interruptions.
 
-Options: `stream_comment_s` (three comments missing end a connection) and `retry_pause_s`.
+Options: `stream_heartbeat_s` (three heartbeats missing end a connection) and `retry_pause_s`.
 """
 
 import threading
@@ -10,13 +10,12 @@ import msgspec
 
 from greenroom.client.http_transport import Response, Transport
 from greenroom.domain.errors import Unavailable
-from greenroom.domain.event import Event
 from greenroom.domain.limits import Limits
 from greenroom.entropy import Entropy
+from greenroom.wire.replies import HEARTBEAT_EVENT, RESET_EVENT, EventView
 
-RESET = "reset"
-MISSED_COMMENTS_MAX = 3
-"""After so many missing comments the connection counts as lost."""
+MISSED_HEARTBEATS_MAX = 3
+"""After so many missing heartbeats the connection counts as lost."""
 
 
 class StreamReset(msgspec.Struct, frozen=True):
@@ -35,27 +34,32 @@ def follow_events(
     transport: Transport,
     path: str,
     headers: Mapping[str, str],
-    after: int,
+    after: str | None,
     limits: Limits,
     entropy: Entropy,
     check: Callable[[Response], object],
-) -> Iterator[Event | StreamReset]:
+) -> Iterator[EventView | StreamReset]:
     """Yield every event after the cursor, and continue after the last one when the connection breaks.
 
+    Without a cursor the stream begins as the path's query says, and continues after the cursor of its first heartbeat.
     `check` raises the error of a refusal. Unavailable is raised only before the first successful connection.
     """
-    cursor = str(after)
+    cursor = after
     has_connected = False
     while True:
-        request_headers = {**headers, "Accept": "text/event-stream", "Last-Event-ID": cursor}
+        request_headers = {**headers, "Accept": "text/event-stream"}
+        if cursor is not None:
+            request_headers["Last-Event-ID"] = cursor
         try:
-            head, lines = transport.stream(path, request_headers, MISSED_COMMENTS_MAX * limits.stream_comment_s)
+            head, lines = transport.stream(path, request_headers, MISSED_HEARTBEATS_MAX * limits.stream_heartbeat_s)
             if head.status != 200:
                 check(head)
             has_connected = True
             for frame in parse_frames(lines):
                 cursor = frame.id or cursor
-                yield StreamReset() if frame.kind == RESET else msgspec.json.decode(frame.data, type=Event)
+                if frame.kind != HEARTBEAT_EVENT:
+                    is_reset = frame.kind == RESET_EVENT
+                    yield StreamReset() if is_reset else msgspec.json.decode(frame.data, type=EventView)
         except Unavailable:
             if not has_connected:
                 raise

@@ -80,7 +80,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # Waiting and streaming.
     claim_wait_max_s: float = 25.0
     assignments_wait_max_s: float = 25.0
-    stream_comment_s: float = 10.0
+    stream_heartbeat_s: float = 10.0
     stream_page: int = 500
     feed_events_kept: int = 10_000
     loop_late_after_s: float = 15.0

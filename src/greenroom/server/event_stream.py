@@ -1,9 +1,10 @@
 """Streams events to clients as server-sent events (SSE), for as long as the client may read them.
 
 A reader is a cursor, not a queue: it takes the next page when the one before has been sent, from the event buffer in
-memory or, when it is too far behind for that, from the store. A slow reader costs other clients nothing.
+memory or, when it is too far behind for that, from the store. A slow reader costs other clients nothing. The stream
+begins with a heartbeat, so that its reader has a cursor before the first event, and has one at every interval.
 
-Settings: `stream_page` (events per page), `stream_comment_s` (seconds of silence until a comment is sent). Metric:
+Settings: `stream_page` (events per page), `stream_heartbeat_s` (seconds between heartbeats). Metric:
 `greenroom_streams`.
 """
 
@@ -13,22 +14,23 @@ from typing import Final
 
 import msgspec
 
-from greenroom.domain.errors import NotFound, Refused, Unavailable, Unusable
+from greenroom import __version__
+from greenroom.domain.errors import NotFound, Refused, Unavailable
 from greenroom.domain.event import Event
 from greenroom.domain.principal import Principal
 from greenroom.server.context import ServerContext
 from greenroom.server.request import Request
 from greenroom.server.response import Stream
-from greenroom.server.wakeups import wait_any
+from greenroom.server.wakeups import Flag, wait_any
 from greenroom.service.event_log import check_stream_access, may_follow
 from greenroom.store import event_log, retention
 from greenroom.store.transaction import Reader
-from greenroom.wire.requests import INTEGER_MAX
+from greenroom.wire.cursor import StreamCursors
+from greenroom.wire.replies import HEARTBEAT_EVENT, RESET_EVENT, CursorReset, StreamHeartbeat
 
 logger = logging.getLogger("greenroom.server.event_stream")
 
 EVENT_STREAM: Final = "text/event-stream"
-KEEPALIVE: Final = b": still here\n\n"
 HEADERS: Final = (("cache-control", "no-store"), ("x-accel-buffering", "no"))
 
 
@@ -41,13 +43,14 @@ class CursorExpired(Exception):
 
 
 class Subscriber:
-    """One reader. `cursor` is the number of the last event sent to it: `seq` of one stream, or `pos` of all streams."""
+    """One reader. `after` is the number of the last event that it has: `seq` of one stream, or `pos` of all streams."""
 
-    def __init__(self, server: ServerContext, principal: Principal, stream: str | None, cursor: int) -> None:
+    def __init__(self, server: ServerContext, principal: Principal, stream: str | None, after: int) -> None:
         self._server = server
         self._permission = StreamPermission(server, principal, stream)
         self._stream = stream
-        self._cursor = cursor
+        self._cursors = StreamCursors(stream)
+        self._after = after
         self._pos: int | None = None
         """The position in the feed up to which this reader has everything; None while it has to read the store."""
 
@@ -56,24 +59,28 @@ class Subscriber:
         server = self._server
         server.counters.streams += 1
         try:
-            yield KEEPALIVE
             while not server.closing.is_set():
-                wakeup = server.broadcast.next_flag()
-                frames = await self._next_frames()
-                if frames and not await self._permission.is_allowed(has_events=True):
-                    return
-                for frame in frames:
-                    yield frame
-                if self._pos is not None and self._pos >= server.service.event_buffer.last_pos:
-                    await wait_any(wakeup, server.closing, timeout_s=server.service.limits.stream_comment_s)
-                    if not wakeup.is_set() and not server.closing.is_set():
-                        if not await self._permission.is_allowed(has_events=False):
+                yield self._encode_heartbeat()
+                with server.timer(server.service.limits.stream_heartbeat_s) as heartbeat_due:
+                    while not heartbeat_due.is_set() and not server.closing.is_set():
+                        wakeup = server.broadcast.next_flag()
+                        frames = await self._next_frames()
+                        if frames and not await self._permission.is_allowed(has_events=True):
                             return
-                        yield KEEPALIVE
+                        for frame in frames:
+                            yield frame
+                        await self._wait_for_event(wakeup, heartbeat_due)
+                if not await self._permission.is_allowed(has_events=False):
+                    return
         except Unavailable as error:
             logger.warning("event stream ended: %s: %s", self._stream or "all events", error)
         finally:
             server.counters.streams -= 1
+
+    async def _wait_for_event(self, wakeup: Flag, heartbeat_due: Flag) -> None:
+        """Wait until there may be another event or a heartbeat is due; not at all while this reader is behind."""
+        if self._pos is not None and self._pos >= self._server.service.event_buffer.last_pos:
+            await wait_any(wakeup, heartbeat_due, self._server.closing)
 
     async def _next_frames(self) -> list[bytes]:
         try:
@@ -81,11 +88,13 @@ class Subscriber:
             if events is None:
                 events = await self._read_store()
         except CursorExpired as missed:
-            self._cursor = missed.last
-            return [f'event: reset\nid: {missed.last}\ndata: {{"cursor":{missed.last}}}\n\n'.encode()]
+            self._after = missed.last
+            cursor = self._cursors.encode(missed.last)
+            return [encode_frame(RESET_EVENT, cursor, CursorReset(cursor))]
         if events:
-            self._cursor = self._number(events[-1])
-        return [self._encode_frame(event) for event in events]
+            self._after = self._cursors.number_of(events[-1])
+        views = map(self._cursors.view, events)
+        return [encode_frame(view.type, view.cursor, view) for view in views]
 
     def _read_feed(self) -> list[Event] | None:
         """Return the next page from memory; None when the feed does not reach back to this reader's position."""
@@ -98,7 +107,7 @@ class Subscriber:
         if events:
             self._pos = events[-1].pos
         own_events = events if self._stream is None else [event for event in events if event.stream == self._stream]
-        return [event for event in own_events if self._number(event) > self._cursor]
+        return [event for event in own_events if self._cursors.number_of(event) > self._after]
 
     async def _read_store(self) -> list[Event]:
         """Return the next page from the store. What the feed had before the query is in the store by then."""
@@ -112,24 +121,22 @@ class Subscriber:
     def _query_page(self, reader: Reader, limit: int) -> list[Event]:
         """Read a page from the store. Numbers have no gaps, so if it does not begin with the next one, raise Missed."""
         if self._stream is None:
-            last, page = event_log.get_last_pos(reader), event_log.list_all_after(reader, self._cursor, limit)
+            last, page = event_log.get_last_pos(reader), event_log.list_all_after(reader, self._after, limit)
             # Retention deletes the events of some streams earlier than others', which leaves gaps below that position.
-            if self._cursor < retention.get_deleted_pos(reader):
+            if self._after < retention.get_deleted_pos(reader):
                 raise CursorExpired(last)
         else:
             last = event_log.get_last_seq(reader, self._stream)
-            page = event_log.list_events_after(reader, self._stream, self._cursor, limit)
-        next_number = self._number(page[0]) if page else last + 1
-        if next_number != self._cursor + 1:
+            page = event_log.list_events_after(reader, self._stream, self._after, limit)
+        next_number = self._cursors.number_of(page[0]) if page else last + 1
+        if next_number != self._after + 1:
             raise CursorExpired(last)
         return page
 
-    def _number(self, event: Event) -> int:
-        return event.pos if self._stream is None else event.seq
-
-    def _encode_frame(self, event: Event) -> bytes:
-        data = msgspec.json.encode(event)
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._number(event), event.type.encode(), data)
+    def _encode_heartbeat(self) -> bytes:
+        cursor = self._cursors.encode(self._after)
+        data = StreamHeartbeat(cursor=cursor, at=self._server.service.now().instant, version=__version__)
+        return encode_frame(HEARTBEAT_EVENT, cursor, data)
 
 
 class StreamPermission:
@@ -168,16 +175,11 @@ def accepts_stream(request: Request[None]) -> bool:
     return EVENT_STREAM in (request.raw.header(b"accept") or "")
 
 
-def stream_response(server: ServerContext, request: Request[None], stream: str | None) -> Stream:
-    """Answer with the events after the client's cursor, as a stream.
+def stream_response(server: ServerContext, principal: Principal, stream: str | None, after: int) -> Stream:
+    """Answer with the events after the number `after`, as a stream. `stream` is None for all streams."""
+    return Stream(Subscriber(server, principal, stream, after).frames(), media_type=EVENT_STREAM, headers=HEADERS)
 
-    The cursor is Last-Event-ID, which a browser sends when it reconnects, or else the query's `after`. Raises Unusable
-    for a Last-Event-ID that is no number. `stream` is None for all streams.
-    """
-    last_id = (request.raw.header(b"last-event-id") or "").strip()
-    if last_id and not (last_id.isascii() and last_id.isdigit() and int(last_id) <= INTEGER_MAX):
-        raise Unusable(f"Invalid Last-Event-ID {last_id[:40]!r}.", "Send the `id` of the last event, or leave it out.")
-    cursor = int(last_id) if last_id else request.query.after
-    return Stream(
-        Subscriber(server, request.principal, stream, cursor).frames(), media_type=EVENT_STREAM, headers=HEADERS
-    )
+
+def encode_frame(kind: str, cursor: str, data: msgspec.Struct) -> bytes:
+    """Encode one server-sent event. A browser sends its id, the cursor, when it reconnects."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor.encode(), kind.encode(), msgspec.json.encode(data))

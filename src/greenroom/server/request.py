@@ -33,7 +33,9 @@ JSON: Final = b"application/json"
 NOTHING: Final = b"{}"
 
 
-Cursor = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Cursor = Annotated[str, Meta(description="The `cursor` of the last event that the client has; only this list's.")]
+Newest = Annotated[int, Meta(ge=0, le=INTEGER_MAX, description="Begin with so many of the newest events.")]
+Version = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 TaskStatus = Literal[STATES]  # type: ignore[valid-type]
@@ -44,9 +46,13 @@ class NoQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class EventsQuery(NoQuery, frozen=True):
-    """`after` is the number of the last event that the client has."""
+    """`after` is the cursor of the last event that the client has; `newest` begins so many events before the end.
 
-    after: Cursor = 0
+    Without both, the answer begins at the start.
+    """
+
+    after: Cursor | None = None
+    newest: Newest | None = None
     limit: Limit | None = None
 
 
@@ -64,7 +70,7 @@ class TasksQuery(ListQuery, frozen=True):
 class AssignmentsQuery(NoQuery, frozen=True):
     """`after` is the version that the client has; the answer waits up to `wait_s` seconds for another version."""
 
-    after: Cursor | None = None
+    after: Version | None = None
     wait_s: Seconds = 0.0
 
 

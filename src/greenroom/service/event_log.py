@@ -41,6 +41,11 @@ def check_stream_access(context: ServiceContext, reader: Reader, principal: Prin
         authorization.get_machine(reader, principal, subject)
 
 
+def get_last_number(context: ServiceContext, reader: Reader, stream: str | None) -> int:
+    """The `seq` of a stream's newest event, or (None) the `pos` of the newest of all streams; 0 before the first."""
+    return event_log.get_last_pos(reader) if stream is None else event_log.get_last_seq(reader, stream)
+
+
 def list_events(context: ServiceContext, reader: Reader, stream: str, after: int, limit: int) -> list[Event]:
     """Up to `limit` events of a stream after number `after`, oldest first."""
     return event_log.list_events_after(reader, stream, after, limit)

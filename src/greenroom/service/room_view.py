@@ -14,6 +14,7 @@ from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import role_key
 from greenroom.store import event_log, machines, participants, rooms, tasks
 from greenroom.store.transaction import Reader
+from greenroom.wire.cursor import StreamCursors
 from greenroom.wire.replies import ParticipantView, RoleView, RoomView
 
 
@@ -35,6 +36,7 @@ def build_room_view(context: ServiceContext, reader: Reader, room: Room) -> Room
         views.append(build_role_view(context, role, participant, status))
         if participant is not None:
             participant_views.append(build_participant_view(context, participant, status.status))
+    stream = room_stream(room.id)
     return RoomView(
         id=room.id,
         name=room.name,
@@ -44,7 +46,7 @@ def build_room_view(context: ServiceContext, reader: Reader, room: Room) -> Room
         roles=tuple(views),
         participants=tuple(participant_views),
         tasks=tuple(open_tasks),
-        cursor=event_log.get_last_seq(reader, room_stream(room.id)),
+        cursor=StreamCursors(stream).encode(event_log.get_last_seq(reader, stream)),
         created_at=room.created_at,
     )
 

@@ -1,9 +1,16 @@
 """Defines the bodies of replies. Records of the domain are sent as they are; only what differs is defined here."""
 
+from typing import Final
+
 import msgspec
 
+from greenroom.domain.event import Event
 from greenroom.domain.message import Message
 from greenroom.domain.task import Task
+
+HEARTBEAT_EVENT: Final = "heartbeat"
+RESET_EVENT: Final = "reset"
+"""What a stream sends besides events: a heartbeat; a reset where events after the reader's cursor are missing."""
 
 
 class TaskRef(msgspec.Struct, frozen=True):
@@ -83,7 +90,7 @@ class ParticipantView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomView(msgspec.Struct, frozen=True, kw_only=True):
-    """A room at one moment; `cursor` is the `seq` of its last event, from which a stream continues."""
+    """A room at one moment; `cursor` is that of the room's last event, after which its stream continues."""
 
     id: str
     name: str
@@ -93,8 +100,28 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[RoleView, ...]
     participants: tuple[ParticipantView, ...]
     tasks: tuple[Task, ...]
-    cursor: int
+    cursor: str
     created_at: str
+
+
+class EventView(Event, frozen=True, kw_only=True):
+    """An event in a list or stream; `cursor` is what to send as `after` to get what follows there."""
+
+    cursor: str
+
+
+class StreamHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of a stream's heartbeat: the reader's cursor, the server's time and its version."""
+
+    cursor: str
+    at: str
+    version: str
+
+
+class CursorReset(msgspec.Struct, frozen=True):
+    """The data of a stream's reset: the cursor from which the stream goes on."""
+
+    cursor: str
 
 
 class AgentOnMachine(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from tests.acceptance.api import Api
+from tests.acceptance.api import Api, after_last
 from tests.acceptance.crash.api_connection import ApiConnection
 from tests.acceptance.crash.request_log import RequestLog
 
@@ -29,7 +29,7 @@ class Auditor:
     def check_log(self) -> None:
         """The quick check: the log has no gap, and has every message that was answered so far."""
         answered = [request for request in self._request_log.answered() if request.path.endswith("/messages")]
-        while page := self._api.get(f"events?limit={PAGE}&after={self.events[-1]['pos'] if self.events else 0}"):
+        while page := self._api.get(f"events?limit={PAGE}{after_last(self.events)}"):
             for event in page:
                 self._append(event)
         for request in answered[self._checked :]:

@@ -4,8 +4,12 @@ Self-contained: it does not import the current tables.
 """
 
 import json
+import struct
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from hashlib import blake2s
 from typing import Any, Final
+from zlib import crc32
 
 import sqlalchemy as sa
 from alembic import op
@@ -184,7 +188,7 @@ def convert_events() -> None:
 
 
 def convert_answers() -> None:
-    """A request that is repeated gets the answer of the first one, with the names of today.
+    """A request that is repeated gets the answer of the first one, with the names and the cursor of today.
 
     A route was kept as `HttpMethod.POST /api/v1/...`, and is `POST /api/v1/...` since.
     """
@@ -195,7 +199,7 @@ def convert_answers() -> None:
         ' WHERE subject = :subject AND route = :route AND "key" = :key'
     )
     for subject, route, key, body in rows:
-        new = {"new_route": route.removeprefix("HttpMethod."), "new_body": converted_text(body)}
+        new = {"new_route": route.removeprefix("HttpMethod."), "new_body": converted_cursor(converted_text(body))}
         if (route, body) != tuple(new.values()):
             connection.execute(update, {"subject": subject, "route": route, "key": key, **new})
 
@@ -208,6 +212,20 @@ def converted_text(text: str) -> str:
         return text
     new = converted(document)
     return text if new == document else json.dumps(new, ensure_ascii=False, separators=(",", ":"))
+
+
+def converted_cursor(text: str) -> str:
+    """The answer with an opaque cursor, if it shows a room: its cursor was the number of the room's last event."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(document, dict) or not isinstance(document.get("cursor"), int):
+        return text
+    name_hash = blake2s(f"room:{document['id']}".encode(), digest_size=4).digest()
+    content = struct.pack(">BB4sQ", 1, 1, name_hash, document["cursor"])
+    cursor = urlsafe_b64encode(content + struct.pack(">I", crc32(content))).decode()
+    return json.dumps({**document, "cursor": cursor}, ensure_ascii=False, separators=(",", ":"))
 
 
 def converted(value: Any) -> Any:
