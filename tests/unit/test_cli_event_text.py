@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.cli.event_text import format_history
-from greenroom.cli.role_history import concerns_role, find_all_gaps
+from greenroom.cli.role_history import EVENTS_READ_MAX, concerns_role, find_all_gaps, read_recent_events
 from greenroom.cli.why import LIMIT_NAMES, SERVER, LimitsInForce, limit_names_for
+from greenroom.client.api_client import ApiClient
+from greenroom.client.http_transport import Response
 from greenroom.domain.event import Event
 from greenroom.domain.limits import Limits
+from tests.unit.scripted_transport import ScriptedTransport, json_response
 from tests.unit.test_cli_role_status import make_role
 
 AT = "2026-11-20T10:00:00.000Z"
@@ -109,6 +113,19 @@ def test_only_events_of_role_are_selected() -> None:
     assert not concerns_role(make_event("alert.raised", key="crash_looping:room_1/reviewer"), "builder", tasks)
     assert not concerns_role(make_event("alert.raised", key="quarantined:task_2"), "builder", tasks)
     assert not concerns_role(make_event("task.claimed", role="reviewer"), "builder", tasks)
+
+
+def test_newest_events_are_read_page_by_page() -> None:
+    def page(*numbers: int) -> Response:
+        views = [msgspec.structs.asdict(make_event("room.changed", pos=n)) | {"cursor": f"c{n}"} for n in numbers]
+        return json_response(views)
+
+    transport = ScriptedTransport(page(4, 5), page(6), page())
+    session = ApiClient("http://there", None, Limits(page_max=200), transport)
+
+    assert [4, 5, 6] == [event.seq for event in read_recent_events(session, "room_1")]
+    queries = [path.partition("?")[2] for _, path, *_ in transport.requests]
+    assert [f"newest={EVENTS_READ_MAX}&limit=200", "after=c5&limit=200", "after=c6&limit=200"] == queries
 
 
 def test_gaps_of_role_and_machine() -> None:

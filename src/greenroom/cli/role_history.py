@@ -55,7 +55,7 @@ def read_role_history(session: ApiClient, role_address: RoleAddress) -> RoleHist
     room = session.snapshot(role_address.room)
     role = find_role(room, role_address.role)
     tasks = tuple(task for task in room.tasks if task.target_role == role.name)
-    events = read_role_events(session, room, role.name)
+    events = read_role_events(session, room.id, role.name)
     machines = read_machines(session, role.machine)
     for machine in sorted(assigned_machines(events, role.machine) & machines.keys()):
         events += read_machine_events(session, machine, events[0].pos if events else 0)
@@ -81,19 +81,19 @@ def find_role(room: RoomView, name: str) -> RoleView:
     raise NotFound(f"Room {room.name} has no role {name!r}.", suggest_name(name, [role.name for role in room.roles]))
 
 
-def read_role_events(session: ApiClient, room: RoomView, role: str) -> list[Event]:
+def read_role_events(session: ApiClient, room: str, role: str) -> list[Event]:
     """The events that concern a role, of the newest events of its room."""
     events: list[Event] = list(read_recent_events(session, room))
     its_tasks = {event.data.get("task") for event in events if event.data.get("role") == role} - {None}
     return [event for event in events if concerns_role(event, role, its_tasks)]
 
 
-def read_recent_events(session: ApiClient, room: RoomView) -> Iterator[Event]:
+def read_recent_events(session: ApiClient, room: str) -> Iterator[Event]:
     """The newest events of a room, at most `EVENTS_READ_MAX`, oldest first."""
-    page = session.room_events(room.id, limit=session.limits.page_max, newest=EVENTS_READ_MAX)
+    page = session.room_events(room, limit=session.limits.page_max, newest=EVENTS_READ_MAX)
     while page:
         yield from page
-        page = session.room_events(room.id, page[-1].cursor, session.limits.page_max)
+        page = session.room_events(room, page[-1].cursor, session.limits.page_max)
 
 
 def concerns_role(event: Event, role: str, its_tasks: set[object]) -> bool:
