@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from sqlalchemy import bindparam, update
 
-from greenroom.domain import participant, sweep_policy, task
+from greenroom.domain import agent_report, participant, sweep_policy, task
 from greenroom.domain.participant import OK, PRESENT, REJOIN
 from greenroom.domain.task import HELD_STATES, PENDING, can_resume, is_held_by
 from greenroom.service import (
@@ -237,7 +237,7 @@ def result_rejected_after_reassignment(patch: Patch) -> None:
 
 
 def outdated_report_counts(patch: Patch) -> None:
-    patch.setattr(agent_reports, "may_change_hold", lambda role, machine, known, report: True)
+    patch.setattr(agent_report, "may_change_hold", lambda report, subject: True)
 
 
 def report_accepted_twice(patch: Patch) -> None:
@@ -251,28 +251,24 @@ def report_accepted_twice(patch: Patch) -> None:
 
 
 def probe_failure_counted(patch: Patch) -> None:
-    patch.setattr(
-        agent_reports,
-        "fill_defaults",
-        lambda role, known, report: msgspec.structs.replace(report, intended=bool(report.intended)),
-    )
+    patch.setattr(agent_report, "was_probe_run", lambda report, subject: bool(report.probe))
 
 
 def old_exit_ends_present_participant(patch: Patch) -> None:
-    def end_sitting(context: Any, tx: Any, role: Any, known: Any, how: str, report: Any) -> None:
+    def load_present(context: Any, tx: Any, report: Any, room: Any, role: Any, machine: Any, known: Any) -> Any:
         present = stored_participants.get_present(tx, role.room, role.name)
-        original(context, tx, role, present, how, report)
+        return original(context, tx, report, room, role, machine, present)
 
-    original = agent_reports.end_participant
-    patch.setattr(agent_reports, "end_participant", end_sitting)
+    original = agent_reports.load_subject
+    patch.setattr(agent_reports, "load_subject", load_present)
 
 
 def exit_releases_any_task_of_role(patch: Patch) -> None:
-    patch.setattr(agent_reports, "is_held_by", lambda task, connection, attempt: task.status in HELD_STATES)
+    patch.setattr(agent_report, "is_held_by", lambda task, connection, attempt: task.status in HELD_STATES)
 
 
 def stopped_agent_stays_present(patch: Patch) -> None:
-    patch.setattr(agent_reports, "should_run_on", lambda room, role, machine: True)
+    patch.setattr(agent_report, "should_run_on_machine", lambda subject: True)
 
 
 def clone_takes_machine_back(patch: Patch) -> None:

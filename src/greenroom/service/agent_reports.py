@@ -1,34 +1,39 @@
 """Accepts the reports of daemons on their processes, once each and in order, and applies them.
 
-Every report becomes an event. Its other effects depend on its source. An `exited` releases the attempt that it names,
-if its participant still holds the task. The restart hold of a role changes only by a report on the role's newest
-participant, from the machine that the role is assigned to, under the current generation. Other implementations of a
-daemon may leave fields out: those are filled in from the state of the role.
+`domain.agent_report` decides what a report changes. This module loads the facts for that decision, and applies its
+effects in the same transaction. Other implementations of a daemon may leave fields out: those are filled in from the
+state of the role.
 """
-
-from typing import Final
 
 import msgspec
 
 from greenroom.clock import format_instant, parse_instant
 from greenroom.domain import principal as callers
+from greenroom.domain.agent_report import (
+    EXIT_REPORT,
+    ClearRestartHold,
+    CloseParticipant,
+    EndTakeoverHolds,
+    RecordReport,
+    ReleaseTask,
+    ReportEffect,
+    ReportSubject,
+    SetRestartHold,
+    decide_effects,
+)
 from greenroom.domain.errors import Superseded
 from greenroom.domain.event import room_stream
 from greenroom.domain.machine import Machine, judge_incarnation
-from greenroom.domain.participant import CLOSED, SUPERSEDED, Participant
+from greenroom.domain.participant import SUPERSEDED, Participant
 from greenroom.domain.principal import Principal
-from greenroom.domain.role import BACKING_OFF, CRASH_LOOPING, PAUSED, RUNNING, Role
-from greenroom.domain.room import OPEN, Room
-from greenroom.domain.task import EXITED, STOPPED, is_held_by
+from greenroom.domain.role import Role
+from greenroom.domain.room import Room
 from greenroom.service import authorization, participant_transitions, restart_holds, takeovers, task_transitions
 from greenroom.service.context import ServiceContext
 from greenroom.store import machines, participants, rooms, tasks
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import ReportsReply
 from greenroom.wire.requests import AgentReport, ReportBatch
-
-HOLD_KINDS: Final = (CRASH_LOOPING, PAUSED)
-"""The kinds of reports that are named like the restart hold which they set."""
 
 
 def accept_reports(
@@ -60,122 +65,79 @@ def accept_report(
     if room is None or role is None:
         return False
     participant = participants.get(tx, room.id, role.name, report.connection_id)
-    is_own = participant is not None and principal.machine is not None and participant.machine == principal.machine
-    if not is_own and not callers.may_participate(
-        principal, room.id, role.name, role.machine if role.is_run_by_daemon else None
-    ):
+    if not may_report(principal, role, participant):
         return False
-    report = fill_defaults(role, participant, report)
-    data = {name: getattr(report, name) for name in AgentReport.__struct_fields__ if name not in ("id", "kind", "room")}
-    tx.record_event(room_stream(room.id), f"agent.{report.kind}", report.detail or report.kind, data)
-    if report.kind == "exited":
-        takeovers.record_stop(context, tx, room.id, role.name, report.connection_id, report.task)
-        release_attempt(context, tx, role, report)
-        if not report.intended:
-            end_participant(context, tx, role, participant, EXITED, report)
-        elif not should_run_on(room, role, machine):
-            end_participant(context, tx, role, participant, STOPPED, report)
-    if may_change_hold(role, machine, participant, report):
-        if report.kind in HOLD_KINDS:
-            # A role crash-loops only after a failure: this report counts as one, unless an `exited` came before it.
-            end_participant(context, tx, role, participant, EXITED if report.kind == CRASH_LOOPING else STOPPED, report)
-        apply_restart_hold(
-            context, tx, room, report, had_ended=participant is not None and participant.status == CLOSED
-        )
+    subject = load_subject(context, tx, report, room, role, machine, participant)
+    for effect in decide_effects(report, subject):
+        apply_effect(context, tx, report, subject, effect)
     return True
 
 
-def fill_defaults(role: Role, participant: Participant | None, report: AgentReport) -> AgentReport:
-    """The report with defaults for absent fields: the newest participant of a crash-looping role is its probe run."""
-    is_newest = participant is not None and participant.status != CLOSED and participant.epoch == role.epoch
-    probe = (role.hold == CRASH_LOOPING and is_newest) if report.probe is None else report.probe
-    return msgspec.structs.replace(report, intended=bool(report.intended), probe=probe)
+def may_report(principal: Principal, role: Role, participant: Participant | None) -> bool:
+    """Whether a caller may report on a participant: its machine runs or ran it, or the caller may join the role."""
+    is_own = participant is not None and principal.machine is not None and participant.machine == principal.machine
+    return is_own or callers.may_participate(
+        principal, role.room, role.name, role.machine if role.is_run_by_daemon else None
+    )
 
 
-def should_run_on(room: Room, role: Role, machine: Machine) -> bool:
-    """Whether the role's agent should run on that machine. If not, even an intended exit ends its participant."""
-    should_run = room.status == OPEN and role.desired == RUNNING
-    return should_run and role.is_run_by_daemon and role.machine == machine.id
-
-
-def may_change_hold(role: Role, machine: Machine, participant: Participant | None, report: AgentReport) -> bool:
-    """Whether a report may change the restart hold of its role. One about an earlier state becomes only an event."""
-    is_assigned = role.is_run_by_daemon and role.machine == machine.id
-    is_newest = participant is not None and participant.epoch == role.epoch
-    return is_assigned and is_newest and report.generation in (None, role.generation)
-
-
-def apply_restart_hold(
-    context: ServiceContext, tx: Transaction, room: Room, report: AgentReport, had_ended: bool
-) -> None:
-    """Set or clear the restart hold of a role.
-
-    `had_ended`: the participant had ended before this report. Then an `exited` does not replace the `crash_looping` or
-    `paused` hold that it led to.
-    """
-    role = rooms.get_role(tx, room.id, report.role)
-    assert role is not None
-    until = parse_report_time(report.until)
-    if report.kind in HOLD_KINDS:
-        restart_holds.set_hold(
-            tx, room, role, report.kind, until, get_first_line(report) or role.last_exit or report.kind
-        )
-    elif report.kind == "exited" and not report.intended:
-        if report.probe:
-            # The `crash_looping` report that follows has the reason for which the role waits for a user.
-            restart_holds.set_hold(tx, room, role, CRASH_LOOPING, until or role.hold_until, describe_exit(report))
-        elif not (had_ended and role.hold in HOLD_KINDS):
-            latest = format_instant(parse_instant(tx.now.instant) + context.limits.restart_backoff_s_max)
-            restart_holds.set_hold(tx, room, role, BACKING_OFF, until or latest, describe_exit(report))
-    elif report.kind == "recovered" and role.hold == CRASH_LOOPING:
-        restart_holds.clear_hold(tx, room, role, "the probe run succeeded")
-
-
-def release_attempt(context: ServiceContext, tx: Transaction, role: Role, report: AgentReport) -> None:
-    """Release the attempt whose process exited, if it still holds its task. No other sign of an end is as certain."""
-    task = tasks.get(tx, report.task) if report.task is not None else None
-    if task is None or report.attempt is None or task.room != role.room:
-        return
-    if is_held_by(task, report.connection_id, report.attempt):
-        # To find the fault a user needs the command's last output, which is in the detail.
-        cause = describe_exit(report) if report.intended else report.detail or describe_exit(report)
-        task_transitions.release(
-            context, tx, task, STOPPED if report.intended else EXITED, cause, is_probe=bool(report.probe)
-        )
-
-
-def end_participant(
+def load_subject(
     context: ServiceContext,
     tx: Transaction,
-    role: Role,
-    participant: Participant | None,
-    end_cause: str,
     report: AgentReport,
+    room: Room,
+    role: Role,
+    machine: Machine,
+    participant: Participant | None,
+) -> ReportSubject:
+    """Load what a report is about. Only the exit of a process concerns its task."""
+    task_id = report.task if report.kind == EXIT_REPORT else None
+    return ReportSubject(
+        room=room,
+        role=role,
+        machine=machine,
+        participant=participant,
+        task=tasks.get(tx, task_id) if task_id is not None else None,
+        until=parse_report_time(report.until),
+        backoff_until=format_instant(parse_instant(tx.now.instant) + context.limits.restart_backoff_s_max),
+    )
+
+
+def apply_effect(
+    context: ServiceContext, tx: Transaction, report: AgentReport, subject: ReportSubject, effect: ReportEffect
 ) -> None:
-    """End the participant of an agent that failed, or whose daemon holds its restart."""
-    if participant is not None and participant.status != CLOSED and participant.epoch >= role.epoch:
-        cause = describe_exit(report)
-        participant_transitions.close_participant(
-            context, tx, participant, end_cause, cause, release_as=end_cause, is_probe=bool(report.probe)
-        )
+    """Apply one effect of a report."""
+    room, role, task, participant = subject.room, subject.role, subject.task, subject.participant
+    match effect:
+        case RecordReport(intended, is_probe):
+            record_report(tx, room, msgspec.structs.replace(report, intended=intended, probe=is_probe))
+        case EndTakeoverHolds():
+            takeovers.record_stop(context, tx, room.id, role.name, report.connection_id, report.task)
+        case ReleaseTask(end_cause, cause, is_probe):
+            assert task is not None
+            task_transitions.release(context, tx, task, end_cause, cause, is_probe=is_probe)
+        case CloseParticipant(end_cause, cause, is_probe):
+            assert participant is not None
+            participant_transitions.close_participant(
+                context, tx, participant, end_cause, cause, release_as=end_cause, is_probe=is_probe
+            )
+        case SetRestartHold(hold, until, cause):
+            restart_holds.set_hold(tx, room, get_changed_role(tx, role), hold, until, cause)
+        case ClearRestartHold(cause):
+            restart_holds.clear_hold(tx, room, get_changed_role(tx, role), cause)
 
 
-def describe_exit(report: AgentReport) -> str:
-    """How a process ended, as a text for users."""
-    if report.kind != "exited":
-        return get_first_line(report) or report.kind
-    if report.intended:
-        return "stopped as requested" if report.code != 0 else "exited as expected"
-    if report.signal is not None:
-        return f"killed by signal {report.signal}"
-    if report.code is not None:
-        return f"exited with code {report.code}"
-    return get_first_line(report) or "exited"
+def record_report(tx: Transaction, room: Room, report: AgentReport) -> None:
+    """Record a report as an event of its room."""
+    data = {name: getattr(report, name) for name in AgentReport.__struct_fields__ if name not in ("id", "kind", "room")}
+    tx.record_event(room_stream(room.id), f"agent.{report.kind}", report.detail or report.kind, data)
 
 
-def get_first_line(report: AgentReport) -> str | None:
-    """The first line of a report's detail; None if there is none."""
-    return report.detail.strip().partition("\n")[0] or None if report.detail else None
+def get_changed_role(tx: Transaction, role: Role) -> Role:
+    """The role as it is now: the end of its participant, an earlier effect of the report, has changed it."""
+    changed = rooms.get_role(tx, role.room, role.name)
+    assert changed is not None
+    return changed
 
 
 def parse_report_time(text: str | None) -> str | None:
