@@ -88,11 +88,12 @@ def measure_phases(context: ServiceContext, count: int, bytes_per_lease: float) 
     still = uvloop.run(run_sweep(context, lambda passed_s: passed_s >= PHASE_S, is_swept=False))
     healthy = uvloop.run(run_sweep(context, lambda passed_s: passed_s >= PHASE_S))
     expected = join_silent_agents(context, count // ONE_SILENT_IN)
-    silent = uvloop.run(run_sweep(context, lambda passed_s: context.sweep.expired >= expected))
+    silent = uvloop.run(run_sweep(context, lambda passed_s: context.sweep_counters.expired >= expected))
     grant_at_once(table, context.clock.monotonic())
     restarted = uvloop.run(run_sweep(context, lambda passed_s: passed_s >= PHASE_S))
-    if context.sweep.extensions or context.sweep.expired != expected:
-        raise RuntimeError(f"wrong result of the sweep: {context.sweep}; {expected} agents were silent")
+    counters = context.sweep_counters
+    if context.sweep.extensions or counters.expired != expected:
+        raise RuntimeError(f"wrong result of the sweep: {context.sweep}, {counters}; {expected} agents were silent")
     return LeaseFigures(
         count=count,
         bytes_per_lease=bytes_per_lease,

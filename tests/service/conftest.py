@@ -15,8 +15,14 @@ from tests.service.in_process_service import InProcessService
 from tests.service.store_factory import open_in_memory, store_factory
 
 USES_STORE = (InProcessService.__name__, InProcessServer.__name__)
-MEMORY_ONLY_MODULES = ("test_http_refusals", "test_http_scopes", "test_http_heartbeat", "test_http_protocol")
-"""Hundreds of tests of what is decided before the store is reached: the in-memory store is enough for them."""
+MEMORY_ONLY_MODULES = (
+    "test_http_refusals",
+    "test_http_scopes",
+    "test_http_heartbeat",
+    "test_http_protocol",
+    "test_threads",
+)
+"""Hundreds of tests of what is decided before the store is reached, and those that open a store of their own."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

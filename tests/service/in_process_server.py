@@ -119,6 +119,10 @@ class InProcessServer:
         self._runner.close()
         self.store.close()
 
+    @property
+    def event_loop(self) -> asyncio.AbstractEventLoop:
+        return self._runner.get_loop()
+
     def run(self, scenario: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in which several requests may be in flight."""
         return self._runner.run(scenario)

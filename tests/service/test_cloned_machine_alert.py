@@ -3,6 +3,11 @@
 import pytest
 
 from greenroom.domain.event import Event
+from greenroom.service import machine_heartbeats, sweeper
+from greenroom.service.state.cloned_machines import ClonedMachines
+from greenroom.store.transaction import Transaction
+from greenroom.wire.replies import MachineHeartbeatReply
+from greenroom.wire.requests import MachineHeartbeat
 from tests.service.in_process_server import InProcessServer
 from tests.service.in_process_service import InProcessService
 
@@ -93,7 +98,34 @@ def test_deleted_machine_resolves_alert(service: InProcessService) -> None:
     beat_in_turns(service, 20)
     service.delete_machine()
     assert clone_event_types(service) == ["machine.cloned", "alert.raised", "alert.resolved"]
-    assert service.context.sweep.older_daemon_seen_at == {}
+    assert 0 == len(service.context.cloned_machines)
+
+
+def test_wait_restarted_before_commit(service: InProcessService) -> None:
+    """The server was absent between the heartbeat of the older daemon and its commit."""
+    service.beat_machine(incarnation="i2")
+    body = MachineHeartbeat(incarnation="i1", agents=[])
+
+    def beat_before_absence(tx: Transaction) -> MachineHeartbeatReply:
+        reply = machine_heartbeats.process_heartbeat(service.context, tx, service.principal, "m1", body)
+        service.clock.advance(service.limits.daemon_heartbeat_ttl_s)
+        sweeper.tick(service.context)
+        return reply
+
+    service.run_mutation(beat_before_absence)
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised"]
+    service.pass_time(service.limits.duplicate_machine_alert_s + 2)
+    assert clone_event_types(service) == ["machine.cloned", "alert.raised", "alert.resolved"]
+
+
+def test_older_record_does_not_shorten_wait() -> None:
+    machines = ClonedMachines()
+    machines.record("m1", 10.0)
+    machines.restart_waits(100.0)
+    machines.record("m1", 10.0)
+    assert [] == machines.restart_overdue(109.0, 10.0)
+    assert ["m1"] == machines.restart_overdue(110.0, 10.0)
+    assert [] == machines.restart_overdue(119.0, 10.0)
 
 
 def test_alert_over_http() -> None:

@@ -1,5 +1,13 @@
 """Many agents lost at the same time raise one alert, which their return resolves."""
 
+from concurrent.futures import Future
+from contextlib import nullcontext
+
+import pytest
+
+from greenroom.domain.errors import StoreUnavailable
+from greenroom.service import alerts
+from greenroom.store.group_commit import Mutation
 from tests.service.in_process_service import InProcessService
 
 
@@ -55,3 +63,37 @@ def test_no_alert_for_scattered_silences() -> None:
             for number in range(silent + 1, 4):
                 service.beat(f"role{number}", f"c{number}")
     assert [] == list_alert_events(service)
+
+
+@pytest.mark.parametrize("is_queued", [True, False])
+def test_alert_is_retried_after_store_outage(is_queued: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised once the store takes it, and likewise resolved."""
+    service = join_roles(4)
+
+    def fail_write(mutation: Mutation[None]) -> Future[None]:
+        error = StoreUnavailable("The store could not commit.", "Send it again.")
+        if not is_queued:
+            raise error
+        refused: Future[None] = Future()
+        refused.set_exception(error)
+        return refused
+
+    def watch_during_outage() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(service.store, "write", fail_write)
+            with nullcontext() if is_queued else pytest.raises(StoreUnavailable):
+                alerts.watch_mass_silence(service.context)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "watch_mass_silence", lambda context: None)
+        service.pass_time(100)
+    watch_during_outage()
+    assert [] == list_alert_events(service)
+    service.pass_time(1)
+    assert ["alert.raised"] == list_alert_events(service)
+    for number in range(3):
+        service.join(f"role{number}", f"c{number}")
+    watch_during_outage()
+    assert ["alert.raised"] == list_alert_events(service)
+    service.pass_time(1)
+    assert ["alert.raised", "alert.resolved"] == list_alert_events(service)

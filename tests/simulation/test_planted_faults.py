@@ -159,7 +159,7 @@ def absence_without_timer(patch: Patch) -> None:
 
 def sweep_too_early(patch: Patch) -> None:
     original = LeaseTable.mark_participant
-    patch.setattr(LeaseTable, "take_due_participants", lambda self, now: list(self.seats))
+    patch.setattr(LeaseTable, "take_due_participants", lambda self, now: list(self.participants))
     patch.setattr(LeaseTable, "mark_participant", lambda self, key, now: original(self, key, now + 30.0))
 
 

@@ -1,11 +1,16 @@
 """The timing wheel returns each lease once for each time it was filed, never early, in parts; and the lease table."""
 
+import threading
+from typing import Any
+
 from greenroom.domain.lease import ENDLESS
 from greenroom.service.state.lease_table import LeaseTable
 from greenroom.service.state.timing_wheel import CHAIN_LENGTH_MAX, TimingWheel, WheelEntry
+from tests.waiting import wait_until
 
 NOW = 1_000.0
 TTL_S = 90.0
+NEGATIVE_WAIT_S = 0.3
 
 
 def make_wheel(*deadlines: float) -> TimingWheel[WheelEntry]:
@@ -121,3 +126,27 @@ def test_renewed_grant_is_due_once() -> None:
     leases.grant("room/role0", "c0", TTL_S, None, NOW + 0.1)
     look_until_done(leases, NOW + TTL_S + 1.0)
     assert ["room/role0"] == leases.take_due_participants(NOW + TTL_S + 1.0)
+
+
+class WatchedTimers(dict[str, float]):
+    """Release timers that, while they are read one after another, let another thread start one more."""
+
+    def __init__(self, leases: LeaseTable) -> None:
+        super().__init__(task=NOW)
+        self._leases = leases
+
+    def items(self) -> Any:
+        for item in super().items():
+            yield item
+            starting = threading.Thread(target=self._leases.start_timer, args=("other", NOW), daemon=True)
+            starting.start()
+            starting.join(NEGATIVE_WAIT_S)
+
+
+def test_timer_started_while_all_are_extended() -> None:
+    """The writer starts release timers while the event loop, after an absence, extends them."""
+    leases = make_lease_table(1)
+    leases.timers = WatchedTimers(leases)
+    leases.extend_all(NOW, TTL_S)
+    wait_until(lambda: len(leases.timers) == 2, "the timer is started once all others are extended")
+    assert NOW + TTL_S == leases.timers["task"]

@@ -69,13 +69,13 @@ class Metrics(Collector):
         yield counter("writer_failures", "Callbacks, publications and deliveries that raised", writer.callback_failures)
 
     def _loops(self) -> Iterator[Metric]:
-        sweep = self._context.sweep
+        sweep, counters = self._context.sweep, self._context.sweep_counters
         yield counter(
             "sweep_extensions", "Times that all leases were extended because the sweep came too late", sweep.extensions
         )
-        yield counter("expired", "Participants whose lease the sweep ended", sweep.expired)
-        yield counter("disconnected", "Machines that the sweep marked disconnected", sweep.disconnected)
-        yield counter("released", "Tasks that the sweep released since their holder stayed absent", sweep.released)
+        yield counter("expired", "Participants whose lease the sweep ended", counters.expired)
+        yield counter("disconnected", "Machines that the sweep marked disconnected", counters.disconnected)
+        yield counter("released", "Tasks that the sweep released since their holder stayed absent", counters.released)
         loops = self._background.loops
         yield add_labelled(
             GaugeMetricFamily(
@@ -87,10 +87,10 @@ class Metrics(Collector):
             CounterMetricFamily("greenroom_loop_failures", "Rounds of a loop that raised", labels=["loop"]),
             ((health.name, health.failures) for health in loops),
         )
-        counters = self._counters
-        yield gauge("sweep_last_seconds", "Duration of the last round of the sweep", counters.sweep_last_s)
-        yield counter("sweep_seconds", "Total duration of all rounds of the sweep", counters.sweep_s)
-        yield counter("sweeps", "Rounds of the sweep", counters.sweeps)
+        rounds = self._counters
+        yield gauge("sweep_last_seconds", "Duration of the last round of the sweep", rounds.sweep_last_s)
+        yield counter("sweep_seconds", "Total duration of all rounds of the sweep", rounds.sweep_s)
+        yield counter("sweeps", "Rounds of the sweep", rounds.sweeps)
 
 
 def counter(name: str, description: str, value: float) -> Metric:

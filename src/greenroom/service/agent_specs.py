@@ -52,9 +52,7 @@ def raise_assignments_version(context: ServiceContext, tx: Transaction, machine_
     machines.save(tx, machine, msgspec.structs.replace(machine, assignments_version=version))
 
     def notify() -> None:
-        lease = context.leases.machines.get(machine_id)
-        if lease is not None:
-            lease.assignments_version = version
+        context.leases.set_assignments_version(machine_id, version)
         context.notifications.notify(assignments_key(machine_id))
 
     tx.on_commit(notify)

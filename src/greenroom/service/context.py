@@ -1,6 +1,5 @@
 """The context of every use case: the clocks, limits, store and memory of one server."""
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from greenroom.clock import Clock, Now, now
@@ -8,53 +7,17 @@ from greenroom.domain.ids import ID_BYTES, format_id
 from greenroom.domain.limits import SPREAD_RETRIES_CLIENTS, SPREAD_RETRIES_ROLES, Limits
 from greenroom.domain.participant import DETACHED, WORK, Participant
 from greenroom.entropy import Entropy
+from greenroom.service.state.cloned_machines import ClonedMachines
 from greenroom.service.state.lease_table import LeaseTable
 from greenroom.service.state.notifications import EventBuffer, Notifications
+from greenroom.service.state.retention_state import LongStreams, RetentionState
 from greenroom.service.state.room_cache import RoomCache
+from greenroom.service.state.silent_senders import SilentSenders
+from greenroom.service.state.sweep_state import SweepCounters, SweepState
 from greenroom.service.state.takeover_holds import TakeoverHolds
 from greenroom.service.state.tokens import TokenSigner
 from greenroom.service.state.unattended_since import UnattendedRoles
-from greenroom.store.retention import BEFORE_ALL_PARTICIPANTS
 from greenroom.store.store import Store
-
-
-@dataclass
-class SweepState:
-    """The state of the sweep between its rounds, and its counters since the start of the server.
-
-    `next_round_at`: when the next round is due; `next_promotion_at`: when queued tasks are promoted next.
-    `silent_since`: the machines and agents whose lease expired lately; `mass_silence_missing`: those that a raised
-    `mass_silence` alert still waits for, `mass_silence_initial` of them at first. Times are monotonic seconds.
-    """
-
-    next_round_at: float
-    next_promotion_at: float
-    is_recording: bool = False
-    silent_since: dict[str, float] = field(default_factory=dict)
-    mass_silence_missing: set[str] = field(default_factory=set)
-    mass_silence_initial: int = 0
-    older_daemon_seen_at: dict[str, float] = field(default_factory=dict)
-    """Machines for which two daemons run, and when the older one last sent a heartbeat."""
-    extensions: int = 0
-    expired: int = 0
-    disconnected: int = 0
-    released: int = 0
-
-
-@dataclass
-class RetentionState:
-    """The state of retention between its batches. After a restart all of it is found again from the store.
-
-    `rows` is the size of the next batch, 0 before the first; `rows_processed` counts the rows processed so far.
-    """
-
-    next_round_at: float = 0.0
-    is_running: bool = False
-    rows: int = 0
-    steps: deque[str] = field(default_factory=deque)
-    after_participant: tuple[str, str, str, int] = BEFORE_ALL_PARTICIPANTS
-    long_streams: set[str] = field(default_factory=set)
-    rows_processed: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,9 +34,13 @@ class ServiceContext:
     notifications: Notifications
     tokens: TokenSigner
     sweep: SweepState = field(repr=False)
+    sweep_counters: SweepCounters = field(default_factory=SweepCounters, repr=False)
+    silent_senders: SilentSenders = field(default_factory=SilentSenders, repr=False)
+    cloned_machines: ClonedMachines = field(default_factory=ClonedMachines, repr=False)
     takeover_holds: TakeoverHolds = field(default_factory=TakeoverHolds, repr=False)
     unattended: UnattendedRoles = field(default_factory=UnattendedRoles, repr=False)
     retention: RetentionState = field(default_factory=RetentionState, repr=False)
+    long_streams: LongStreams = field(default_factory=LongStreams, repr=False)
 
     def new_id(self, prefix: str) -> str:
         """Make a random id that cannot be guessed, such as `task_hbspqg3iwdos3ziw`."""

@@ -232,7 +232,7 @@ def grant_machine_lease(context: ServiceContext, machine: Machine) -> None:
 
 def record_older_incarnation(context: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
     """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
-    key, clones = CLONE_ALERT_PREFIX + machine.id, context.sweep.older_daemon_seen_at
+    key = CLONE_ALERT_PREFIX + machine.id
     if stored_alerts.get(tx, key) is None:
         text = (
             f"Two daemons run for machine {machine.name} ({machine.id}); the newest keeps it, and the other is asked "
@@ -244,33 +244,22 @@ def record_older_incarnation(context: ServiceContext, tx: Transaction, machine: 
             machine_stream(machine.id), "machine.cloned", f"incarnation {older} still sends heartbeats", data
         )
         alerts.raise_alert(tx, key, text, subjects=(machine.id,))
-    tx.on_commit(partial(clones.__setitem__, machine.id, tx.now.monotonic))
+    tx.on_commit(partial(context.cloned_machines.record, machine.id, tx.now.monotonic))
 
 
 def resolve_clone_alert(context: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
     """Resolve the alert about two daemons of a machine."""
     alerts.resolve_alert(tx, CLONE_ALERT_PREFIX + machine, cause)
-    tx.on_commit(partial(stop_watching, context, machine))
-
-
-def stop_watching(context: ServiceContext, machine: str) -> None:
-    """Stop watching for older daemons of a machine."""
-    context.sweep.older_daemon_seen_at.pop(machine, None)
+    tx.on_commit(partial(context.cloned_machines.remove, machine))
 
 
 def resolve_overdue_clone_alerts(context: ServiceContext, now: float) -> None:
     """Resolve the alerts of machines whose older daemon has been silent for `duplicate_machine_alert_s` seconds."""
-    clones = context.sweep.older_daemon_seen_at
-    for machine, heard_at in list(clones.items()):
-        if now - heard_at >= context.limits.duplicate_machine_alert_s:
-            clones[machine] = now  # If the write fails, it is retried after the same time.
-            cause = f"no heartbeat of an older daemon for {context.limits.duplicate_machine_alert_s:g} s"
-            context.store.write(partial(resolve_clone_alert, context, machine=machine, cause=cause))
-
-
-def restart_clone_waits(context: ServiceContext, now: float) -> None:
-    """Restart the wait at `now` after an absence of the server, which could receive no heartbeat."""
-    context.sweep.older_daemon_seen_at = dict.fromkeys(context.sweep.older_daemon_seen_at, now)
+    silence_s = context.limits.duplicate_machine_alert_s
+    # If the write fails, it is retried after the same time.
+    for machine in context.cloned_machines.restart_overdue(now, silence_s):
+        cause = f"no heartbeat of an older daemon for {silence_s:g} s"
+        context.store.write(partial(resolve_clone_alert, context, machine=machine, cause=cause))
 
 
 def restore_clone_alerts(context: ServiceContext, reader: Reader) -> None:
@@ -278,4 +267,4 @@ def restore_clone_alerts(context: ServiceContext, reader: Reader) -> None:
     now = context.clock.monotonic()
     for alert in stored_alerts.list_all(reader):
         if alert.key.startswith(CLONE_ALERT_PREFIX):
-            context.sweep.older_daemon_seen_at[alert.key.removeprefix(CLONE_ALERT_PREFIX)] = now
+            context.cloned_machines.record(alert.key.removeprefix(CLONE_ALERT_PREFIX), now)

@@ -212,7 +212,7 @@ def revoke_after_commit(context: ServiceContext, tx: Transaction, participant: P
 
 def start_release_timer(context: ServiceContext, task: str) -> None:
     """Start the release timer of a task whose holder has expired."""
-    context.leases.timers[task] = sweep_policy.task_release_at(context.clock.monotonic(), context.limits)
+    context.leases.start_timer(task, sweep_policy.task_release_at(context.clock.monotonic(), context.limits))
 
 
 def record_last_seen(tx: Transaction, participant: Participant, at: str) -> None:

@@ -12,10 +12,11 @@ from greenroom.domain.limits import Limits
 from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
 from greenroom.service import alerts, machine_heartbeats, retention, takeovers, task_notes, unattended_roles
-from greenroom.service.context import ServiceContext, SweepState
+from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import LeaseTable, MachineLease, role_key
 from greenroom.service.state.notifications import EVENTS_KEY, EventBuffer, Notifications
 from greenroom.service.state.room_cache import RoomCache
+from greenroom.service.state.sweep_state import SweepState
 from greenroom.service.state.tokens import SECRET_BYTES, TokenSigner
 from greenroom.store import event_log, machines, participants, rooms, secrets, tasks
 from greenroom.store.store import Store
@@ -78,7 +79,7 @@ def restore_state(context: ServiceContext, reader: Reader) -> None:
             ref = TaskRef(held.id, held.attempt)
             context.leases.set_task(key, participant.connection_id, ref, task_notes.list_for_holder(reader, held))
     for task in holders.values():
-        context.leases.timers[task.id] = now + context.limits.task_lost_after_s
+        context.leases.start_timer(task.id, now + context.limits.task_lost_after_s)
     for machine in machines.list_all(reader):
         if machine.daemon_connected and machine.incarnation is not None:
             lease = MachineLease(

@@ -39,19 +39,19 @@ def tick(context: ServiceContext) -> bool:
     True when only a part of the round is done: call it again as soon as the waiting heartbeats are answered.
     """
     now = context.clock.monotonic()
-    healer, limits = context.sweep, context.limits
-    was_absent = sweep_policy.must_extend_leases(healer.next_round_at, now, limits)
-    healer.next_round_at = now + limits.sweep_interval_s
+    state, limits = context.sweep, context.limits
+    was_absent = sweep_policy.must_extend_leases(state.next_round_at, now, limits)
+    state.next_round_at = now + limits.sweep_interval_s
     if was_absent:
         context.leases.extend_all(now, limits.task_lost_after_s)
         context.takeover_holds.extend_all(now, limits.takeover_grace_s)
         context.unattended.restart_waits(now)
-        machine_heartbeats.restart_clone_waits(context, now)
-        healer.extensions += 1
+        context.cloned_machines.restart_waits(now)
+        state.extensions += 1
         return False
     takeovers.release_due(context, now)
     retention.continue_round(context)
-    if healer.is_recording:
+    if state.is_recording:
         return False
     leases = context.leases
     if leases.check_leases(now, limits.sweep_looks_max, limits.sweep_batch_max):
@@ -66,16 +66,16 @@ def tick(context: ServiceContext) -> bool:
     plan = sweep_policy.select_batch(due, limits.sweep_batch_max)
     alerts.watch_mass_silence(context)
     machine_heartbeats.resolve_overdue_clone_alerts(context, now)
-    if plan or now >= healer.next_promotion_at:
-        if now >= healer.next_promotion_at:
-            healer.next_promotion_at = now + limits.heartbeat_interval_s
-        healer.is_recording = True
+    if plan or now >= state.next_promotion_at:
+        if now >= state.next_promotion_at:
+            state.next_promotion_at = now + limits.heartbeat_interval_s
+        state.is_recording = True
         try:
             context.store.write(partial(cleanup_stale_agents, context, plan)).add_done_callback(
                 partial(on_recorded, context)
             )
         except BaseException:
-            healer.is_recording = False
+            state.is_recording = False
             raise
     return False
 
@@ -120,7 +120,7 @@ def expire_machine(context: ServiceContext, tx: Transaction, machine_id: str) ->
     cause = f"no heartbeat of its daemon for {silent_s:.1f} s (limit {lease.length_s:g} s)"
     machine_heartbeats.disconnect_machine(context, tx, machine, cause, lease.seen_at or machine.last_seen_at)
     tx.on_commit(partial(alerts.record_silence, context, machine.id))
-    context.sweep.disconnected += 1
+    tx.on_commit(context.sweep_counters.count_disconnected)
 
 
 def expire_participant_lease(context: ServiceContext, tx: Transaction, key: str) -> None:
@@ -142,7 +142,7 @@ def expire_participant_lease(context: ServiceContext, tx: Transaction, key: str)
     )
     if lease.machine is None:
         tx.on_commit(partial(alerts.record_silence, context, key))
-    context.sweep.expired += 1
+    tx.on_commit(context.sweep_counters.count_expired)
 
 
 def release_lost_task(context: ServiceContext, tx: Transaction, task_id: str) -> None:
@@ -155,5 +155,5 @@ def release_lost_task(context: ServiceContext, tx: Transaction, task_id: str) ->
         holder = participants.get(tx, task.room, task.target_role, task.claimed_by)
         if holder is None or holder.status != PRESENT:
             task_transitions.release_lost(context, tx, task, holder)
-            context.sweep.released += 1
+            tx.on_commit(context.sweep_counters.count_released)
     tx.on_commit(partial(context.leases.stop_timer, task_id))

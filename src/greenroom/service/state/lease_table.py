@@ -1,8 +1,8 @@
 """The lease table: which participants and machines are present, and until when. In memory only.
 
-Heartbeats come from the server's event loop, grants and ends from the store's writer after its commits. The lock covers
-a few assignments and never a statement of SQL. Only the sweep ends a lease: it marks the lease when the transaction
-that records the end begins, and from then on no heartbeat can renew it.
+Heartbeats come from the server's event loop, grants and ends from the store's writer after its commits. Only the sweep
+ends a lease: it marks the lease when the transaction that records the end begins, and from then on no heartbeat can
+renew it.
 """
 
 import sys
@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from greenroom.domain.lease import Lease, extend_deadline
 from greenroom.domain.participant import OK, REJOIN_REQUIRED, SUPERSEDED
+from greenroom.service.state.thread_rules import Guarded, Locked
 from greenroom.service.state.timing_wheel import TimingWheel, WheelEntry
 from greenroom.wire.replies import TaskRef
 
@@ -40,7 +41,7 @@ class ParticipantLease(WheelEntry, gc=False):
         return self.held_task.task if self.held_task is not None else None
 
 
-class MachineLease(Lease, gc=False):
+class MachineLease(Lease, Guarded, gc=False):
     """The lease of a connected machine; `connection` is its incarnation, `since` the instant at which it connected.
 
     `last_heartbeat_at` (monotonic seconds) and `seen_at` (an instant) are the time of its last heartbeat.
@@ -60,7 +61,7 @@ def role_key(room: str, role: str) -> str:
     return f"{room}/{role}"
 
 
-class LeaseTable:
+class LeaseTable(Locked):
     """All leases and all release timers of this server. Times are monotonic seconds.
 
     `step_s` is the width in seconds of the time steps in which participants' leases come due. The table remembers the
@@ -143,9 +144,10 @@ class LeaseTable:
 
     def set_task(self, key: str, connection: str, task: TaskRef | None, notes: tuple[str, ...] = ()) -> None:
         """Set the task that the role's connection holds, with the notes on it; None if it holds none."""
-        lease = self.participants.get(key)
-        if lease is not None and lease.connection == connection:
-            lease.held_task = HeldTask(task, notes) if task is not None else None
+        with self._lock:
+            lease = self.participants.get(key)
+            if lease is not None and lease.connection == connection:
+                lease.held_task = HeldTask(task, notes) if task is not None else None
 
     def revoke(self, key: str, connection: str) -> None:
         """Remove the lease of a role, if that connection still holds it."""
@@ -162,22 +164,24 @@ class LeaseTable:
 
     def record_closed(self, key: str, connection: str) -> None:
         """Remember that a participant is closed. Beyond `closed_max` the oldest is dropped; the store has them all."""
-        connections = self._closed.setdefault(key, set())
-        if connection in connections:
-            return
-        connections.add(connection)
-        self._closings.append((key, connection))
-        if len(self._closings) > self._closed_max:
-            oldest_key, oldest_connection = self._closings.popleft()
-            other_connections = self._closed.get(oldest_key)
-            if other_connections is not None:
-                other_connections.discard(oldest_connection)
-                if not other_connections:
-                    del self._closed[oldest_key]
+        with self._lock:
+            connections = self._closed.setdefault(key, set())
+            if connection in connections:
+                return
+            connections.add(connection)
+            self._closings.append((key, connection))
+            if len(self._closings) > self._closed_max:
+                oldest_key, oldest_connection = self._closings.popleft()
+                other_connections = self._closed.get(oldest_key)
+                if other_connections is not None:
+                    other_connections.discard(oldest_connection)
+                    if not other_connections:
+                        del self._closed[oldest_key]
 
     def drop_closed(self, key: str) -> None:
         """Drop the closed participants of a role that was deleted."""
-        self._closed.pop(key, None)
+        with self._lock:
+            self._closed.pop(key, None)
 
     def grant_machine(self, machine: str, lease: MachineLease) -> None:
         """Add or replace the lease of a connected machine."""
@@ -189,9 +193,22 @@ class LeaseTable:
         with self._lock:
             self.machines.pop(machine, None)
 
+    def set_assignments_version(self, machine: str, version: int) -> None:
+        """Set the version of a connected machine's assignments."""
+        with self._lock:
+            lease = self.machines.get(machine)
+            if lease is not None:
+                lease.assignments_version = version
+
+    def start_timer(self, task: str, deadline: float) -> None:
+        """Start the release timer of a task."""
+        with self._lock:
+            self.timers[task] = deadline
+
     def stop_timer(self, task: str) -> None:
         """Stop the release timer of a task."""
-        self.timers.pop(task, None)
+        with self._lock:
+            self.timers.pop(task, None)
 
     # The sweep.
 
@@ -218,7 +235,8 @@ class LeaseTable:
 
     def take_due_participants(self, now: float) -> list[str]:
         """The keys of the expired leases that this round found, without those renewed in the meantime."""
-        keys, self._due_keys = self._due_keys, []
+        with self._lock:
+            keys, self._due_keys = self._due_keys, []
         return [key for key in keys if (lease := self.participants.get(key)) is not None and lease.is_due(now)]
 
     def due_machines(self, now: float) -> list[str]:

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from greenroom.domain.event import Event
+from greenroom.service.state.thread_rules import Locked
 
 EVENTS_KEY = "feed"
 
 
-class Notifications:
+class Notifications(Locked):
     """Callbacks by key. A callback runs in the thread that calls `notify`, and must do no more than wake a waiter."""
 
     def __init__(self) -> None:
@@ -45,11 +46,8 @@ class Notifications:
             callback()
 
 
-class EventBuffer:
-    """A buffer of the last `kept_max` events in commit order. A reader that is further behind reads from the store.
-
-    Safe to use from several threads.
-    """
+class EventBuffer(Locked):
+    """A buffer of the last `kept_max` events in commit order. A reader that is further behind reads from the store."""
 
     def __init__(self, kept_max: int, last_pos: int) -> None:
         self._events: deque[Event] = deque(maxlen=kept_max)

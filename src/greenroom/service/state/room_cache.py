@@ -4,6 +4,7 @@ import msgspec
 
 from greenroom.domain.role import Role
 from greenroom.domain.room import CLOSED, Room
+from greenroom.service.state.thread_rules import WriterOnly
 
 
 class CachedRoom(msgspec.Struct, frozen=True):
@@ -15,8 +16,8 @@ class CachedRoom(msgspec.Struct, frozen=True):
     draining_roles: frozenset[str]
 
 
-class RoomCache:
-    """Rooms by id and by name. Changed after commits only; a reader gets one consistent version of a room."""
+class RoomCache(WriterOnly):
+    """Rooms by id and by name, as they were committed. A reader gets one consistent version of a room."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, CachedRoom] = {}

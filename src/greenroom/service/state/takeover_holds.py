@@ -11,10 +11,11 @@ import msgspec
 
 from greenroom.domain.lease import extend_deadline
 from greenroom.domain.takeover import TakeoverHold, is_stopped_by
+from greenroom.service.state.thread_rules import Locked
 
 
-class TakeoverHolds:
-    """At most one hold for each task. Safe to use from several threads."""
+class TakeoverHolds(Locked):
+    """At most one hold for each task."""
 
     def __init__(self) -> None:
         self._holds: dict[str, TakeoverHold] = {}

@@ -9,12 +9,13 @@ from collections import deque
 from typing import Final, Generic, TypeVar, cast
 
 from greenroom.domain.lease import ENDLESS, Lease
+from greenroom.service.state.thread_rules import Guarded
 
 CHAIN_LENGTH_MAX: Final = 32
 """Leases in one chain. Small, because Python frees a chain recursively, one link inside the other."""
 
 
-class WheelEntry(Lease, gc=False):
+class WheelEntry(Lease, Guarded, gc=False):
     """A lease that is filed in a calendar. `next` is the next one in its chain."""
 
     next: "WheelEntry | None" = None
@@ -23,7 +24,7 @@ class WheelEntry(Lease, gc=False):
 F = TypeVar("F", bound=WheelEntry)
 
 
-class Bucket(Generic[F]):
+class Bucket(Guarded, Generic[F]):
     """The leases of one bucket, in chains of at most CHAIN_LENGTH_MAX; `chains` has the first lease of each chain.
 
     Lists of leases would be traversed by Python's cycle collector, which delays every heartbeat by 30 ms at a million
@@ -45,11 +46,8 @@ class Bucket(Generic[F]):
         self.count += 1
 
 
-class TimingWheel(Generic[F]):
-    """Buckets of `bucket_s` seconds each. Buckets that are due stay open until all their leases are taken out.
-
-    Not safe to use from several threads: the lease table holds its lock around every call.
-    """
+class TimingWheel(Guarded, Generic[F]):
+    """Buckets of `bucket_s` seconds each. Buckets that are due stay open until all their leases are taken out."""
 
     def __init__(self, bucket_s: float) -> None:
         self._bucket_s = bucket_s

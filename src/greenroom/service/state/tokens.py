@@ -6,9 +6,11 @@ exists is refused because its subject does not exist.
 
 import base64
 import hmac
+import threading
 
 from greenroom.domain.principal import AGENT, ATTEMPT, MACHINE, OPERATOR, Principal
 from greenroom.domain.task import Task
+from greenroom.service.state.thread_rules import Locked
 
 TOKEN_PREFIX = "gr"
 SEPARATOR = "~"
@@ -17,7 +19,7 @@ TOKENS_CACHED_MAX = 100_000
 TOKEN_CHARACTERS_MAX = 512
 
 
-class TokenSigner:
+class TokenSigner(Locked):
     """Makes and verifies tokens. Verified tokens are cached, so that a heartbeat costs one look-up in a dict.
 
     At TOKENS_CACHED_MAX tokens the cache is cleared.
@@ -26,6 +28,7 @@ class TokenSigner:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._verified: dict[str, Principal] = {}
+        self._lock = threading.Lock()
 
     def make_operator_token(self) -> str:
         """The token of this server's operators."""
@@ -61,9 +64,10 @@ class TokenSigner:
         return principal
 
     def _cache(self, token: str, principal: Principal) -> None:
-        if len(self._verified) >= TOKENS_CACHED_MAX:
-            self._verified.clear()
-        self._verified[token] = principal
+        with self._lock:
+            if len(self._verified) >= TOKENS_CACHED_MAX:
+                self._verified.clear()
+            self._verified[token] = principal
 
     def _verify(self, token: str) -> Principal | None:
         prefix, *fields, mac = token.split(SEPARATOR)

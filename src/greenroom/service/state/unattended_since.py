@@ -9,14 +9,15 @@ from itertools import takewhile
 
 from greenroom.domain.event import Event
 from greenroom.domain.task import PENDING
+from greenroom.service.state.thread_rules import Locked
 
 ROOM_STREAM_PREFIX = "room:"
 TASK_EVENT_PREFIX = "task."
 PARTICIPANT_EVENT_PREFIX = "participant."
 
 
-class UnattendedRoles:
-    """Roles by the key of `role_key`: the room's id and the role's name. Safe to use from several threads."""
+class UnattendedRoles(Locked):
+    """Roles by the key of `role_key`: the room's id and the role's name."""
 
     def __init__(self) -> None:
         self._pending: dict[str, set[str]] = {}
