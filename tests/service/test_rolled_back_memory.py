@@ -160,6 +160,22 @@ def test_memory_changed_by_commit(action: str) -> None:
     assert [name for name in MEMORY if before[name] != after[name] and name != "event_buffer"]
 
 
+def test_rolled_back_call_renews_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease says that its holder is alive, and the call has shown that."""
+    service = make_service()
+    key, task = role_key(service.show_room().id, "builder"), task_of(service)
+    service.clock.advance(60)
+    before = describe_memory(service.context)
+    deadline = before["leases"]["participants"][key]["deadline"]
+
+    with rolled_back(service, monkeypatch):
+        service.start(task, "A", 1)
+
+    assert deadline + 60 == service.context.leases.participants[key].deadline
+    service.context.leases.participants[key].deadline = deadline
+    assert before == describe_memory(service.context), "nothing else has changed"
+
+
 def test_sweep_counts_what_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     service = make_service()
     before = describe(service.context.sweep_counters)

@@ -171,7 +171,10 @@ def set_lease_kind(
 
 
 def renew_lease(context: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str) -> None:
-    """Renew a lease as a heartbeat would: at once, or a sweep in the same batch could end it, and after the commit."""
+    """Renew a lease as a heartbeat would: at once, or a sweep in the same batch could end it, and after the commit.
+
+    A call that is rolled back has renewed it all the same: it, too, shows that its sender is alive.
+    """
     key = role_key(room, role)
     renew_in_memory(context, key, connection_id)
     tx.on_commit(partial(renew_in_memory, context, key, connection_id))
