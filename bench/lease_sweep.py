@@ -159,13 +159,13 @@ class TimedLoops(BackgroundLoops):
     rounds = 0
     sum_s = longest_s = 0.0
 
-    def tick_sweep(self) -> bool:
+    def tick_sweep(self) -> float:
         began_at = time.thread_time()
-        goes_on = super().tick_sweep()
+        wait_s = super().tick_sweep()
         took_s = time.thread_time() - began_at
         self.sum_s, self.longest_s = self.sum_s + took_s, max(self.longest_s, took_s)
-        self.rounds += not goes_on
-        return goes_on
+        self.rounds += wait_s > 0
+        return wait_s
 
 
 async def run_sweep(context: ServiceContext, is_over: Callable[[float], bool], is_swept: bool = True) -> SweepFigures:

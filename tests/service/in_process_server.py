@@ -136,8 +136,8 @@ class InProcessServer:
             self.run(self.tick_loops())
 
     async def tick_loops(self) -> None:
-        self.context.background.tick_sweep()
-        self.context.background.tick_feed()
+        self.context.background.sweep.run_round()
+        self.context.background.feed.run_round()
 
     def send(
         self,

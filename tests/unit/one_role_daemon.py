@@ -82,7 +82,7 @@ class OneRoleDaemon:
         self.accepts_reports = threading.Event()
         if accepts_reports:
             self.accepts_reports.set()
-        OutboxSender(outbox, self.post, LIMITS, entropy, lambda: None, lambda: None).start()
+        OutboxSender(outbox, self.post, LIMITS, clock, entropy, lambda: None, lambda: None).start()
         self.records = RunRecords(tmp_path / "runs")
         self.logs = tmp_path / "logs"
         harness = Harness(command=("sh", "-c", script), env={"OWN": "own"})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from greenroom.client.api_client import ApiClient
+from greenroom.clock import MovedClock
 from greenroom.daemon.heartbeat import MachineHeartbeats
 from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox import Outbox
@@ -98,7 +99,9 @@ def make_beat_with_outbox(
 
 
 def make_beat(outbox: Outbox, *runners: RecordingRunner) -> tuple[MachineHeartbeats, FakeSession, list[int]]:
-    sender = OutboxSender(outbox, lambda reports: None, DEFAULT_LIMITS, SeededEntropy(1), lambda: None, lambda: None)
+    sender = OutboxSender(
+        outbox, lambda reports: None, DEFAULT_LIMITS, MovedClock(), SeededEntropy(1), lambda: None, lambda: None
+    )
     link, versions = StubServerLink(), list[int]()
     beat = MachineHeartbeats(link, "inc_1", lambda: runners, versions.append, sender.send_all)
     return beat, link.session, versions
@@ -237,12 +240,12 @@ class ManualSpecWatch:
             lambda: self.link.session,
             "m1",
             DEFAULT_LIMITS,
+            MovedClock(),
             SeededEntropy(1),
             self.received.append,
             self.rejected.set,
             lambda: None,
         )
-        self.watch.renew_connection()  # makes its pauses end at once
 
 
 def make_assignments(version: int) -> Assignments:
@@ -271,9 +274,9 @@ def test_changed_assignments_version_is_read_at_once() -> None:
 def test_assignments_retry_and_refusal() -> None:
     watch = ManualSpecWatch(make_assignments(1))
     watch.link.session.errors = [Unavailable("d", "g", "unreachable"), Refused("d", "g")]
-    watch.watch.poll()
+    assert 0 < watch.watch.poll() <= DEFAULT_LIMITS.retry_pause_s
     assert not watch.rejected.is_set()
-    watch.watch.poll()
+    assert 0 < watch.watch.poll() <= DEFAULT_LIMITS.retry_pause_s
     assert watch.rejected.is_set()
-    watch.watch.poll()
+    assert watch.watch.poll() == 0.0
     assert [assignments.version for assignments in watch.received] == [1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from greenroom.clock import SystemClock
 from greenroom.daemon.outbox import Outbox, make_entry
 from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavailable, Unusable
@@ -61,7 +62,7 @@ def list_ids(outbox: Outbox) -> list[str]:
 @contextmanager
 def make_sender(receiver: ReportReceiver, outbox: Outbox) -> Iterator[OutboxSender]:
     sender = OutboxSender(
-        outbox, receiver.post, LIMITS, SeededEntropy(1), receiver.is_rejected.set, receiver.count_failure
+        outbox, receiver.post, LIMITS, SystemClock(), SeededEntropy(1), receiver.is_rejected.set, receiver.count_failure
     )
     yield sender
     assert sender.close(PATIENCE_S) == 0
@@ -283,7 +284,9 @@ def test_rejected_report_does_not_block_others(tmp_path: Path, caplog: pytest.Lo
 
 def test_close_returns_unsent_count(tmp_path: Path) -> None:
     outbox = make_outbox(tmp_path)
-    sender = OutboxSender(outbox, ReportReceiver().post, LIMITS, SeededEntropy(1), lambda: None, lambda: None)
+    sender = OutboxSender(
+        outbox, ReportReceiver().post, LIMITS, SystemClock(), SeededEntropy(1), lambda: None, lambda: None
+    )
     outbox.add(make_report("a"))
     assert sender.close(0) == 1  # it was never started
     assert list_ids(make_outbox(tmp_path)) == ["a"]

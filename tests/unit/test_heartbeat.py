@@ -262,8 +262,7 @@ def test_beats_continue_while_main_thread_is_busy() -> None:
     heartbeat.start()
     while len(beats) < 5:
         sum(range(1000))  # This thread never waits, so a heartbeat on it could not run.
-    heartbeat.stop(PATIENCE_S)
-    assert not heartbeat._thread.is_alive()
+    assert heartbeat.stop(PATIENCE_S), "its thread did not end"
 
 
 def test_signals_are_blocked_on_thread() -> None:

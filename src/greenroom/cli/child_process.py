@@ -6,6 +6,7 @@ with each exit, and starts over after a run of at least `HEALTHY_S`.
 Limits: only an exit is noticed. A child that hangs is not restarted.
 """
 
+import logging
 import signal
 import subprocess
 import threading
@@ -13,6 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from greenroom.clock import Clock
 from greenroom.domain.limits import Limits
+from greenroom.loop import Loop
+
+log = logging.getLogger("greenroom.cli.child_process")
 
 HEALTHY_S = 10.0
 """Seconds after which a run counts as healthy: the next restart uses the shortest delay."""
@@ -52,13 +56,13 @@ class ChildProcess:
         self._clock = clock
         self._report = report
         self._on_hopeless = on_permanent_failure
-        self._hopeless_at_first = permanent_codes
+        self._hopeless = permanent_codes
         self._stays_down = final_codes
+        self._delay_s = limits.child_restart_delay_s_min
         self._process: subprocess.Popen[bytes] | None = None
         self._has_tried = threading.Event()
-        self._is_stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+        self._loop = Loop(name, self._run_once, limits.child_restart_delay_s_max, clock, log)
 
     @property
     def pid(self) -> int | None:
@@ -67,13 +71,13 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start the process, and return once the first attempt to start it was made."""
-        self._thread.start()
+        self._loop.start()
         self._has_tried.wait()
 
     def stop(self, timeout_s: float) -> None:
         """Stop the process: SIGTERM, then SIGKILL after `timeout_s`. Does nothing if it does not run."""
         with self._lock:
-            self._is_stopping.set()
+            self._loop.stop()
             process = self._process
             if process is not None and process.poll() is None:
                 process.terminate()
@@ -84,49 +88,45 @@ class ChildProcess:
                 self._report(f"{self.name} did not exit within {timeout_s:g} s: it is killed")
                 process.kill()
                 process.wait()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._loop.stop(timeout_s=None)
 
-    def _supervise(self) -> None:
-        delay_s = self._limits.child_restart_delay_s_min
-        hopeless_codes = self._hopeless_at_first
-        while not self._is_stopping.is_set():
-            try:
-                process = self._spawn()
-            except OSError as error:
-                self._has_tried.set()
-                self._report(
-                    f"{self.name} cannot be started: {error}; retrying in {self._limits.child_restart_delay_s_max:g} s"
-                )
-                self._is_stopping.wait(self._limits.child_restart_delay_s_max)
-                continue
+    def _run_once(self) -> float | None:
+        """Run the child until it exits; the seconds until its restart, or None if it is not restarted."""
+        try:
+            process = self._spawn()
+        except OSError as error:
+            delay_s = self._limits.child_restart_delay_s_max
+            self._report(f"{self.name} cannot be started: {error}; retrying in {delay_s:g} s")
+            return delay_s
+        finally:
             self._has_tried.set()
-            if process is None:
-                return
-            started_at = self._clock.monotonic()
-            code = process.wait()
-            if self._is_stopping.is_set():
-                return
-            if code in self._stays_down:
-                self._report(f"{self.name} (process {process.pid}) {self._stays_down[code]}")
-                return
-            if code in hopeless_codes:
-                self._report(f"{self.name} cannot run: {describe_exit(code)}")
-                self._on_hopeless(code)
-                return
-            hopeless_codes = frozenset()  # it ran once, so it can run again
-            if self._clock.monotonic() - started_at >= HEALTHY_S:
-                delay_s = self._limits.child_restart_delay_s_min
-            self._report(
-                f"{self.name} (process {process.pid}) exited: {describe_exit(code)}; restarting in {delay_s:g} s"
-            )
-            if self._is_stopping.wait(delay_s):
-                return
-            delay_s = min(2 * delay_s, self._limits.child_restart_delay_s_max)
+        if process is None:
+            return None
+        started_at = self._clock.monotonic()
+        code = process.wait()
+        return self._delay_after(process.pid, code, self._clock.monotonic() - started_at)
+
+    def _delay_after(self, pid: int, code: int, duration_s: float) -> float | None:
+        """Report the exit of the child; the seconds until its restart, or None if it is not restarted."""
+        if self._loop.is_stopping:
+            return None
+        if code in self._stays_down:
+            self._report(f"{self.name} (process {pid}) {self._stays_down[code]}")
+            return None
+        if code in self._hopeless:
+            self._report(f"{self.name} cannot run: {describe_exit(code)}")
+            self._on_hopeless(code)
+            return None
+        self._hopeless = frozenset()  # it ran once, so it can run again
+        if duration_s >= HEALTHY_S:
+            self._delay_s = self._limits.child_restart_delay_s_min
+        delay_s, self._delay_s = self._delay_s, min(2 * self._delay_s, self._limits.child_restart_delay_s_max)
+        self._report(f"{self.name} (process {pid}) exited: {describe_exit(code)}; restarting in {delay_s:g} s")
+        return delay_s
 
     def _spawn(self) -> "subprocess.Popen[bytes] | None":
         with self._lock:
-            if self._is_stopping.is_set():
+            if self._loop.is_stopping:
                 return None
             is_restart = self._process is not None
             self._process = subprocess.Popen(

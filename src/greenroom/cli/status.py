@@ -4,6 +4,7 @@ Options of `--watch`: it reads again at every event, and at least every `REFRESH
 `READ_SHARE_MAX`). While the server is unreachable it retries every `RETRY_S` and shows the last known state.
 """
 
+import logging
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -18,9 +19,13 @@ from greenroom.cli.overview import UNREACHABLE, Overview, ServerView, read_overv
 from greenroom.cli.status_tables import headlines, overview_tables
 from greenroom.cli.table import plain_lines, print_table
 from greenroom.cli.terminal import print_json, print_json_line, print_lines
+from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock, format_instant
 from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.loop import Loop
 from greenroom.settings.resolve import Settings
+
+log = logging.getLogger("greenroom.cli.status")
 
 REFRESH_S = 0.8
 """Seconds between reads: a change by time alone, as the end of a restart hold, has no event."""
@@ -51,7 +56,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 def watch(settings: Settings, show: ShowOverview, clock: Clock) -> None:
     """Show the overview after each event, until interrupted. An unreachable server is shown as unreachable."""
     session = open_session(settings)
-    changed = start_follower(settings)
+    changed = start_follower(open_session(settings), clock)
     unknown = Overview(server=ServerView(url=settings.url, status=UNREACHABLE), needs=(), rooms=(), machines=())
     overview = unknown
     away_since: str | None = None
@@ -69,25 +74,26 @@ def watch(settings: Settings, show: ShowOverview, clock: Clock) -> None:
         changed.wait(RETRY_S if away_since else max(REFRESH_S, read_s / READ_SHARE_MAX))
 
 
-def start_follower(settings: Settings) -> threading.Event:
-    """Start a thread that follows the server's events; return the flag that it sets at each."""
+def start_follower(session: ApiClient, clock: Clock) -> threading.Event:
+    """Start a loop that follows the server's events; return the flag that it sets at each."""
     changed = threading.Event()
-    follower = threading.Thread(target=follow_events, args=(settings, changed), name="follow", daemon=True)
-    follower.start()
+    Loop("follow", lambda: follow_events(session, changed), RETRY_S, clock, log).start()
     return changed
 
 
-def follow_events(settings: Settings, changed: threading.Event) -> None:
-    """Set the flag at every event. If the server refuses the stream, return: the regular refresh remains."""
-    session = open_session(settings)
-    while True:
-        try:
-            for _ in session.stream_events(newest=0):
-                changed.set()
-        except Unavailable:
-            threading.Event().wait(RETRY_S)
-        except GreenroomError:
-            return
+def follow_events(session: ApiClient, changed: threading.Event) -> float | None:
+    """Set the flag at every event until the stream ends; the seconds until it is opened again.
+
+    None if the server refuses the stream: then only the regular refresh remains.
+    """
+    try:
+        for _ in session.stream_events(newest=0):
+            changed.set()
+    except Unavailable:
+        return RETRY_S
+    except GreenroomError:
+        return None
+    return 0.0
 
 
 @contextmanager

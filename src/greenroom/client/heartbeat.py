@@ -1,7 +1,7 @@
-"""The heartbeat thread of an agent or a daemon: it joins, beats, rejoins and reports what changed.
+"""The heartbeat loop of an agent or a daemon: it joins, beats, rejoins and reports what changed.
 
-`domain.heartbeat_policy` decides what is due; this thread does it. It has its own connection, so that no other call of
-its client can delay a beat.
+`domain.heartbeat_policy` decides what is due; this loop does it, on its own thread. It has its own connection, so that
+no other call of its client can delay a beat.
 
 Options: those of `domain.heartbeat_policy`, and `wait_step_s`. Limits: sleep is noticed at the next step, at most
 `step_s` later.
@@ -17,6 +17,7 @@ from greenroom.domain.errors import GreenroomError, RejoinRequired, Superseded, 
 from greenroom.domain.heartbeat_policy import JOIN, HeartbeatPolicy
 from greenroom.domain.participant import OK, REJOIN_REQUIRED, SUPERSEDED, VERDICTS
 from greenroom.entropy import Entropy
+from greenroom.loop import Loop, LoopLog
 
 SLEPT_S_MIN = 1.0
 """Two clocks that are read one after the other differ a little; only more than this is a sleep."""
@@ -48,6 +49,8 @@ class Heartbeat:
     `on_notice` is called with each notice; `on_answer` with each answer of `ok` or `drain` and the boot-time second at
     which its call was sent. Both run on this thread and must be short.
 
+    `log` gets the log lines of the loop, if there is one.
+
     The signals of `blocked_signals` are blocked on this thread: otherwise the kernel could deliver them here, where
     they do not interrupt the call that the main thread waits in. A client that starts processes on this thread must
     leave it empty: they would inherit the blocked signals.
@@ -64,6 +67,7 @@ class Heartbeat:
         on_answer: Callable[[Any, float], None] | None = None,
         step_s: float = 1.0,
         blocked_signals: Sequence[signal.Signals] = (),
+        log: LoopLog | None = None,
     ) -> None:
         self.last_error: GreenroomError | None = None
         self._presence = presence
@@ -76,33 +80,32 @@ class Heartbeat:
         self._step_s = step_s
         self._deaf_to = blocked_signals
         self._lock = threading.Lock()
-        self._wakeup = threading.Event()
-        self._is_stopped = False
         self._slept_s = 0.0
         self._clocks_apart_s = clock.boottime() - clock.monotonic()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._loop = Loop("heartbeat", self._tick, step_s, clock, log, on_failure=self._fail)
 
     def start(self) -> None:
-        self._thread.start()
+        blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
+        try:
+            self._loop.start()  # its thread inherits the blocked signals
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
-    def stop(self, timeout_s: float = 0.0) -> None:
-        """Beat no more. Waits at most `timeout_s` for a call in flight; its answer is ignored."""
-        self._is_stopped = True
-        self._wakeup.set()
-        if timeout_s > 0 and self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(timeout_s)
+    def stop(self, timeout_s: float = 0.0) -> bool:
+        """Beat no more. Waits at most `timeout_s` for a call in flight, whose answer is ignored; True if none is."""
+        return self._loop.stop(timeout_s)
 
     def beat_now(self) -> None:
         """Beat at once: another call has shown that the server may have removed this client."""
         with self._lock:
             self._presence.beat_now(self._clock.boottime())
-        self._wakeup.set()
+        self._loop.wake()
 
     def set_pace(self, pace_s: float | None) -> None:
         """Beat about every `pace_s` seconds from now on, so as to learn of changes sooner; None ends that."""
         with self._lock:
             self._presence.set_pace(self._clock.boottime(), pace_s)
-        self._wakeup.set()
+        self._loop.wake()
 
     def is_present(self) -> bool:
         """Return whether the last call was answered, with `ok` or `drain`."""
@@ -156,7 +159,7 @@ class Heartbeat:
             self._apply(
                 sent_at, lambda now: self._presence.record_answer(sent_at, answer.status, answer.next_in_s, now)
             )
-            if not self._is_stopped and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
+            if not self._loop.is_stopping and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
                 self._on_answer(answer, sent_at)
 
     def _apply(self, sent_at: float, transition: Callable[[float], list[str]]) -> None:
@@ -177,22 +180,19 @@ class Heartbeat:
 
     def _notify(self, kinds: list[str], silent_s: float) -> None:
         for kind in kinds:
-            if not self._is_stopped:
+            if not self._loop.is_stopping:
                 self._on_notice(HeartbeatNotice(kind, silent_s))
 
-    def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
-        try:
-            while not self._is_stopped and self.end_reason() is None:
-                self._wakeup.clear()
-                self._wakeup.wait(self.step())
-        except BaseException:
-            # If a defect ends this thread, its client must not go on as if it were present.
-            self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
-            with self._lock:
-                kinds = self._presence.record_refusal()
-            self._notify(kinds, 0.0)
-            raise
+    def _tick(self) -> float | None:
+        wait_s = self.step()
+        return wait_s if self.end_reason() is None else None
+
+    def _fail(self) -> None:
+        """End the presence: if a defect ends the loop, its client must not go on as if it were present."""
+        self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
+        with self._lock:
+            kinds = self._presence.record_refusal()
+        self._notify(kinds, 0.0)
 
 
 def check_verdict(answer: BeatAnswer) -> BeatAnswer:

@@ -77,6 +77,7 @@ class Daemon:
             outbox,
             self._post_reports,
             limits,
+            clock,
             entropy,
             self._beat_now,
             partial(self._stop_on_failure, "the outbox sender"),
@@ -105,7 +106,7 @@ class Daemon:
         self._supervisor: Supervisor[RoleRunner] = Supervisor(
             self._make_role_runner, restart_states, clock, partial(self._stop_on_failure, "the supervisor")
         )
-        self._spec_watch = self._make_watch(entropy)
+        self._spec_watch = self._make_watch(clock, entropy)
         self._beat = MachineHeartbeats(
             self._server_link,
             self._incarnation,
@@ -133,11 +134,12 @@ class Daemon:
         if self._has_started_parts:
             self._beat.send_leave()
 
-    def _make_watch(self, entropy: Entropy) -> SpecWatch:
+    def _make_watch(self, clock: Clock, entropy: Entropy) -> SpecWatch:
         return SpecWatch(
             self._server_link.open_session,
             self._machine.id,
             self._limits,
+            clock,
             entropy,
             self._apply_assignments,
             self._beat_now,
@@ -155,6 +157,7 @@ class Daemon:
             entropy,
             self._apply_answer,
             self._limits.wait_step_s,
+            log=log,
         )
 
     def _adopt(self) -> None:
@@ -252,5 +255,5 @@ class Daemon:
         self._report_session.post_reports(self._machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))
 
     def _stop_on_failure(self, part: str) -> None:
-        log.critical("daemon stopping: %s: its thread failed", part)
+        log.critical("daemon stopping: %s: its loop failed", part)
         self._ending.request(FAILED)

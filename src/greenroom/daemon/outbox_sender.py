@@ -5,13 +5,14 @@ most `retry_pause_s`. Metrics: none. Limits: a report that the server rejects fo
 """
 
 import logging
-import threading
 from collections.abc import Callable
 
+from greenroom.clock import Clock
 from greenroom.daemon.outbox import Outbox
 from greenroom.domain.errors import GreenroomError, NotFound, Refused, Superseded, Unavailable
 from greenroom.domain.limits import Limits
 from greenroom.entropy import Entropy
+from greenroom.loop import Loop
 from greenroom.wire.requests import AgentReport
 
 log = logging.getLogger("greenroom.daemon.outbox_sender")
@@ -20,9 +21,9 @@ PostReports = Callable[[list[AgentReport]], object]
 
 
 class OutboxSender:
-    """A thread that empties the outbox. A lost answer is harmless, since a report that is sent again has the same id.
+    """A loop that empties the outbox. A lost answer is harmless, since a report that is sent again has the same id.
 
-    `on_rejected` is called when the server does not accept reports of this machine, `on_failure` when the thread fails.
+    `on_rejected` is called when the server does not accept reports of this machine, `on_failure` when the loop fails.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class OutboxSender:
         outbox: Outbox,
         post: PostReports,
         limits: Limits,
+        clock: Clock,
         entropy: Entropy,
         on_rejected: Callable[[], None],
         on_failure: Callable[[], None],
@@ -39,18 +41,18 @@ class OutboxSender:
         self._limits = limits
         self._entropy = entropy
         self._on_forgotten = on_rejected
-        self._on_failure = on_failure
         self._batch_size = limits.reports_per_post_max
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
+        self._is_closing = False
+        self._loop = Loop("reports", self._tick, limits.daemon_heartbeat_interval_s, clock, log, on_failure=on_failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def close(self, timeout_s: float) -> int:
         """Send what is left, for at most `timeout_s`; the number of reports that could not be sent."""
-        self._closing.set()
+        self._is_closing = True
         self._outbox.wake()
+        self._loop.wake()
         return self._outbox.wait(lambda count: count == 0, timeout_s)
 
     def send_all(self, post: PostReports) -> None:
@@ -58,21 +60,20 @@ class OutboxSender:
         while self._send_batch(post):
             pass
 
-    def _run(self) -> None:
+    def _tick(self) -> float | None:
+        """Wait for reports and send one batch; the seconds until the next one, None when all are sent and it closes."""
+        if self._outbox.wait(lambda count: count > 0 or self._is_closing) == 0:
+            return None
+        self._outbox.write_unsaved()
         try:
-            while self._outbox.wait(lambda count: count > 0 or self._closing.is_set()):
-                self._outbox.write_unsaved()
-                try:
-                    self._send_batch(self._post)
-                except Unavailable:
-                    self._pause()
-                except (NotFound, Refused, Superseded):
-                    # The machine has to register again, or a newer daemon runs as it: the heartbeat finds out which.
-                    self._on_forgotten()
-                    self._pause()
-        finally:
-            if not self._closing.is_set():
-                self._on_failure()
+            self._send_batch(self._post)
+        except Unavailable:
+            return self._pause_s()
+        except (NotFound, Refused, Superseded):
+            # The machine has to register again, or a newer daemon runs as it: the heartbeat finds out which.
+            self._on_forgotten()
+            return self._pause_s()
+        return 0.0
 
     def _send_batch(self, post: PostReports) -> bool:
         """Send one batch; False when the outbox is empty."""
@@ -92,8 +93,5 @@ class OutboxSender:
         self._outbox.remove_confirmed(batch)
         return True
 
-    def _pause(self) -> None:
-        """Wait for a random pause, or until `close` is called."""
-        longest_s = self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s)
-        pause = threading.Event() if self._closing.is_set() else self._closing
-        pause.wait(longest_s * self._entropy.fraction())
+    def _pause_s(self) -> float:
+        return self._limits.retry_pause_for(self._limits.daemon_heartbeat_interval_s) * self._entropy.fraction()

@@ -6,24 +6,25 @@ replaced before the next poll is never seen, since only the newest assignments a
 """
 
 import logging
-import threading
 from collections.abc import Callable
 
 from greenroom.client.api_client import ApiClient
+from greenroom.clock import Clock
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.heartbeat_policy import make_long_poll_policy
 from greenroom.domain.limits import Limits
 from greenroom.entropy import Entropy
+from greenroom.loop import Loop
 from greenroom.wire.replies import Assignments
 
 log = logging.getLogger("greenroom.daemon.spec_watch")
 
 
 class SpecWatch:
-    """A thread that reads the machine's assignments, waits for a newer version, and reads them again.
+    """A loop that reads the machine's assignments, waits for a newer version, and reads them again.
 
     Every answer holds all assignments, so versions that were missed during an outage do not matter. `on_rejected` is
-    called when the server rejects the read, `on_failure` when the thread fails.
+    called when the server rejects the read, `on_failure` when the loop fails.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class SpecWatch:
         open_session: Callable[[], ApiClient],
         machine: str,
         limits: Limits,
+        clock: Clock,
         entropy: Entropy,
         on_assignments: Callable[[Assignments], None],
         on_rejected: Callable[[], None],
@@ -46,19 +48,16 @@ class SpecWatch:
         self._entropy = entropy
         self._on_assignments = on_assignments
         self._on_forgotten = on_rejected
-        self._on_failure = on_failure
         self._session: ApiClient | None = None
         self._version: int | None = None
-        self._wakeup = threading.Event()
-        self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="assignments", daemon=True)
+        self._loop = Loop("assignments", self.poll, self._standing.wait_s_max, clock, log, on_failure=on_failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """End the watch, and drop the poll that waits."""
-        self._is_stopped = True
+        self._loop.stop()
         self._drop()
 
     def notice_version(self, version: int) -> None:
@@ -75,43 +74,31 @@ class SpecWatch:
         self._drop()
 
     def _drop(self) -> None:
-        self._wakeup.set()
+        self._loop.wake()
         session = self._session
         if session is not None:
             session.drop()
 
-    def _run(self) -> None:
-        try:
-            while not self._is_stopped:
-                self._wakeup.clear()
-                self.poll()
-        finally:
-            if not self._is_stopped:
-                self._on_failure()
-
-    def poll(self) -> None:
-        """Poll once, and hand a new version to `on_assignments`."""
+    def poll(self) -> float:
+        """Poll once, and hand a new version to `on_assignments`; the seconds until the next poll."""
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
             assignments = session.assignments(self._machine, after, self._standing.wait_s(self._entropy.fraction()))
         except Unavailable:
-            self._pause()
+            return self._pause_s()
         except GreenroomError as error:
             log.warning("assignments not read, retrying: machine %s: %s", self._machine, error)
             session.close()
             self._session = None  # after the next registration, it has a new token
             self._on_forgotten()
-            self._pause()
-        else:
-            self._standing.record_answer()
-            if assignments.version != after:
-                self._version = assignments.version
-                self._on_assignments(assignments)
+            return self._pause_s()
+        self._standing.record_answer()
+        if assignments.version != after:
+            self._version = assignments.version
+            self._on_assignments(assignments)
+        return 0.0
 
-    def _pause(self) -> None:
-        """Wait for a random pause, or until `notice_version` or `renew_connection` is called.
-
-        The pause keeps daemons from returning all at once.
-        """
-        self._wakeup.wait(self._standing.record_failure(self._spread_retries(), self._entropy.fraction()))
+    def _pause_s(self) -> float:
+        """A random pause, which keeps daemons from returning all at once."""
+        return self._standing.record_failure(self._spread_retries(), self._entropy.fraction())

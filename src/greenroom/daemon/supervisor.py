@@ -18,6 +18,7 @@ from greenroom.daemon.restart_state import RestartStates, RoleKey
 from greenroom.domain import restart_policy
 from greenroom.domain.restart_policy import RestartHistory, RestartStep
 from greenroom.domain.role import RUNNING
+from greenroom.loop import Loop
 from greenroom.wire.replies import Assignment, Assignments
 
 log = logging.getLogger("greenroom.daemon.supervisor")
@@ -41,7 +42,7 @@ class Supervisor(Generic[RunnerT]):
     """Compares assignments with role runners and acts on the difference.
 
     `make_runner` gets, as its last argument, what the role runner has to call when it has ended. `on_failure` is called
-    when the supervisor's thread fails.
+    when the supervisor's loop fails.
     """
 
     def __init__(
@@ -54,17 +55,15 @@ class Supervisor(Generic[RunnerT]):
         self._make_runner = make_runner
         self._histories = restart_states
         self._clock = clock
-        self._on_failure = on_failure
         self._assignments: dict[RoleKey, Assignment] | None = None
         self._runners: dict[RoleKey, RunnerT] = {}
         self._asked_to_stop: set[RoleKey] = set()
         self._logged_steps: dict[RoleKey, RestartStep] = {}
         self._changed = threading.Condition()
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._loop = Loop("supervisor", lambda: self.step(), STEP_EVERY_S_MAX, clock, log, on_failure=on_failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def adopt(self, runner: RunnerT) -> None:
         """Add a role runner of an adopted run, before the first assignments come.
@@ -80,7 +79,7 @@ class Supervisor(Generic[RunnerT]):
             self._assignments = {(spec.room, spec.role): spec for spec in assignments.assignments}
             self._histories.retain(self._assignments.keys() | self._runners.keys())
             self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._assignments}
-            self._changed.notify_all()
+        self._loop.wake()
 
     def remove_ended(self, room: str, role: str) -> None:
         """Remove the role runner, which has ended, from any thread."""
@@ -90,6 +89,7 @@ class Supervisor(Generic[RunnerT]):
             if self._assignments is not None:
                 self._histories.retain(self._assignments.keys() | self._runners.keys())
             self._changed.notify_all()
+        self._loop.wake()
 
     def runners(self) -> list[RunnerT]:
         """The role runners that have not ended."""
@@ -99,9 +99,8 @@ class Supervisor(Generic[RunnerT]):
     def stop(self, reason: str, timeout_s: float) -> bool:
         """Stop every agent and start no more; True when all role runners ended within `timeout_s`."""
         with self._changed:
-            self._is_stopping = True
+            self._loop.stop()  # under the lock: a step that waits for it starts no agent any more
             runners_to_stop = list(self._runners.values())
-            self._changed.notify_all()
         for runner in runners_to_stop:
             runner.stop(reason)
         with self._changed:
@@ -111,7 +110,7 @@ class Supervisor(Generic[RunnerT]):
         """Reconcile every role; the seconds until the next step, unless something changes before."""
         self._histories.write_if_stale()
         with self._changed:
-            if self._is_stopping or self._assignments is None:
+            if self._loop.is_stopping or self._assignments is None:
                 return STEP_EVERY_S_MAX
             now = self._clock.boottime()
             keys = list({**self._assignments, **self._runners})
@@ -147,15 +146,3 @@ class Supervisor(Generic[RunnerT]):
             self._logged_steps[key] = step
             until = "" if step.until is None else f" (until {format_instant(self._clock.wall() + step.until - now)})"
             log.info("agent status: %s/%s: %s%s", room_name, key[1], step.reason, until)
-
-    def _run(self) -> None:
-        try:
-            while not self._is_stopping:
-                # Step and wait under one lock: a change between the two would not end the wait.
-                with self._changed:
-                    wait_s = self.step()
-                    if not self._is_stopping:
-                        self._changed.wait(wait_s)
-        finally:
-            if not self._is_stopping:
-                self._on_failure()

@@ -10,14 +10,17 @@ Limit: events that come faster than the feed keeps them are not counted.
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from greenroom.loop import LoopHealth, run_round
+from greenroom.loop import Loop, LoopHealth
 from greenroom.server.counters import Counters
 from greenroom.server.wakeups import Broadcast, Flag, wait_any
 from greenroom.service import sweeper
 from greenroom.service.context import ServiceContext
+
+log = logging.getLogger("greenroom.server.background")
 
 SWEEP: Final = "sweep"
 FEED: Final = "feed"
@@ -25,16 +28,26 @@ RECORD: Final = "record"
 
 
 class BackgroundLoops:
-    """The sweep and the feed loop, each with its Pulse.
+    """The sweep and the feed loop, and the health `record`: late when the store does not commit what the sweep found.
 
-    A third Pulse, `record`, becomes late when the store does not commit what the sweep found.
+    When the server has lost its store, or may have, it writes no more, and the sweep ends: with AlreadyRunning if
+    another server is known to have the store, else with StoreUnavailable.
     """
 
     def __init__(self, context: ServiceContext, broadcast: Broadcast, closing: Flag, counters: Counters) -> None:
         limits, clock = context.limits, context.clock
-        self.sweep: Final = LoopHealth(SWEEP, limits.sweep_interval_s, clock, limits.loop_late_after_s)
-        self.feed: Final = LoopHealth(FEED, limits.sweep_interval_s, clock, limits.loop_late_after_s)
-        self.record: Final = LoopHealth(RECORD, limits.sweep_interval_s, clock, limits.loop_late_after_s)
+        period_s, late_after_s = limits.sweep_interval_s, limits.loop_late_after_s
+        self.sweep: Final = Loop(
+            SWEEP,
+            self.tick_sweep,
+            period_s,
+            clock,
+            log,
+            late_after_min_s=late_after_s,
+            check=context.store.verify_lock,
+        )
+        self.feed: Final = Loop(FEED, self.tick_feed, period_s, clock, log, late_after_min_s=late_after_s)
+        self.record: Final = LoopHealth(RECORD, period_s, clock, late_after_s)
         self._context = context
         self._broadcast = broadcast
         self._closing = closing
@@ -50,44 +63,24 @@ class BackgroundLoops:
         """Return the names of the loops that have not finished a round for too long."""
         return tuple(health.name for health in self.loops if health.is_late())
 
-    def tick_sweep(self) -> bool:
-        """Run one round of the sweep, or a part of it. Returns True when the rest has to follow at once.
+    async def run(self) -> None:
+        """Run both loops until the server stops. Raises what ended one of them."""
+        await asyncio.gather(run_loop(self.sweep, self._wait_for_sweep), run_loop(self.feed, self._wait_for_events))
 
-        When the server has lost its store, or may have, it writes no more, and this raises, which ends the loop:
-        AlreadyRunning if another server is known to have the store, else StoreUnavailable.
-        """
-        self._context.store.verify_lock()
+    def tick_sweep(self) -> float:
+        """Run one round of the sweep, or a part of it; the seconds until the next one, 0 if the rest has to follow."""
         if not self._context.sweep.is_recording:
             self.record.record_round()
-        clock, counters, was_midway = self._context.clock, self._counters, self._is_midway
-        began_at = clock.monotonic()
-        self._is_midway = False
-        run_round(self.sweep, self._run_sweep)
-        took_s = clock.monotonic() - began_at
-        counters.sweeps += not was_midway
-        counters.sweep_last_s = took_s + (counters.sweep_last_s if was_midway else 0.0)
-        counters.sweep_s += took_s
-        return self._is_midway
+        was_midway, self._is_midway = self._is_midway, False
+        began_at = self._context.clock.monotonic()
+        try:
+            self._is_midway = sweeper.tick(self._context)
+        finally:
+            self._count_sweep(self._context.clock.monotonic() - began_at, was_midway)
+        return 0.0 if self._is_midway else self.sweep.period_s
 
-    def tick_feed(self) -> None:
+    def tick_feed(self) -> float:
         """Read the feed to its end, as every reader of events does, and count the events by type."""
-        run_round(self.feed, self._count_events)
-
-    async def run(self) -> None:
-        """Run both loops until the server stops."""
-        await asyncio.gather(self._run(self.tick_sweep, on_events=False), self._run(self.tick_feed, on_events=True))
-
-    def _run_sweep(self) -> None:
-        self._is_midway = sweeper.tick(self._context)
-
-    async def _run(self, tick: Callable[[], bool | None], on_events: bool) -> None:
-        while not self._closing.is_set():
-            wakeups = (self._broadcast.next_flag(),) if on_events else ()
-            await wait_any(self._closing, *wakeups, timeout_s=self._context.limits.sweep_interval_s)
-            while tick() and not self._closing.is_set():
-                await wait_any(self._closing, timeout_s=0)  # Heartbeats that came meanwhile are answered first.
-
-    def _count_events(self) -> None:
         feed = self._context.event_buffer
         while self._counted_pos < feed.last_pos:
             events = feed.read_after(self._counted_pos, self._context.limits.stream_page)
@@ -96,3 +89,27 @@ class BackgroundLoops:
                 break
             self._counters.transitions.update(event.type for event in events)
             self._counted_pos = events[-1].pos
+        return self.feed.period_s
+
+    async def _wait_for_sweep(self, seconds: float) -> None:
+        await wait_any(self._closing, timeout_s=seconds)  # Also between two parts: heartbeats that came are answered.
+        if self._closing.is_set():
+            self.sweep.stop()
+
+    async def _wait_for_events(self, seconds: float) -> None:
+        await wait_any(self._closing, self._broadcast.next_flag(), timeout_s=seconds)
+        if self._closing.is_set():
+            self.feed.stop()
+
+    def _count_sweep(self, took_s: float, was_midway: bool) -> None:
+        counters = self._counters
+        counters.sweeps += not was_midway
+        counters.sweep_last_s = took_s + (counters.sweep_last_s if was_midway else 0.0)
+        counters.sweep_s += took_s
+
+
+async def run_loop(loop: Loop, wait: Callable[[float], Awaitable[None]]) -> None:
+    """Run a loop on this event loop; the first round comes after its period. `wait` may return before its seconds."""
+    await wait(loop.period_s)
+    for pause_s in loop.rounds():
+        await wait(pause_s)
