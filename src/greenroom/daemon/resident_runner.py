@@ -15,7 +15,7 @@ from greenroom.client.command_result import CommandResult, read_result
 from greenroom.client.run_outcome import resolve_pause
 from greenroom.daemon.context import DaemonContext
 from greenroom.daemon.harness import RunRecipe
-from greenroom.daemon.role_runner import POLL_EVERY_S, RoleRunner
+from greenroom.daemon.role_runner import POLL_EVERY_S, MembershipEvent, RoleRunner
 from greenroom.daemon.run_records import Resident, ResidentRecords
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unavailable
 from greenroom.domain.restart_policy import RestartHistory
@@ -128,7 +128,7 @@ class ResidentRunner(RoleRunner):
         try:
             self._join(self._session)
         except Superseded:
-            self._is_superseded = True
+            self._membership.apply(MembershipEvent.TAKEN_OVER)
         except Unavailable:
             return True
         except GreenroomError as error:

@@ -3,13 +3,26 @@
 `task_runner.TaskRunner` and `resident_runner.ResidentRunner` define the work; `RoleMembership` is the membership as the
 server has it. A role runner ends with its participant; the next participant of the role gets a new runner. A runner can
 also adopt the participant of an earlier daemon.
+
+The states of a membership in a role, the full table of which is `TRANSITIONS`. Heartbeats name the participant in those
+with a star.
+
+    joining ------ joined -----> running* --- report --> reporting* -- in outbox --> reported
+       |                          ^    |                     ^                           |
+    no answer                  joined  |                     +--------- joined ----------+
+       +-------> unanswered ------+  taken over
+                                       +--> yielding* -- in outbox, leave --> yielded
+
+A participant that has not joined yet has yielded as soon as the role is taken over. From each of the other states,
+`leave` leads to `left`; the server is called from running, reporting and unanswered only.
 """
 
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeVar
 
 from greenroom.client.api_client import NO_LIMIT_S, ApiClient
 from greenroom.daemon.agent_reporter import AgentReporter
@@ -28,6 +41,56 @@ ReplyT = TypeVar("ReplyT")
 POLL_EVERY_S = 0.2
 
 TAKEN_OVER = "another participant took over the role"
+
+
+class MembershipState(Enum):
+    """The state of a participant's membership in its role, as far as this daemon knows."""
+
+    JOINING = "joining"
+    UNANSWERED = "unanswered"
+    """A join was not answered: the server may have the participant."""
+    RUNNING = "running"
+    REPORTING = "reporting"
+    """It has ended, and the report of that is not in the outbox yet."""
+    REPORTED = "reported"
+    """It has ended, and the report of that ends the membership."""
+    YIELDING = "yielding"
+    """Another participant has the role, and the work of this one still has to end."""
+    YIELDED = "yielded"
+    LEFT = "left"
+
+
+class MembershipEvent(Enum):
+    """What happens to a membership. Heartbeats bring the first three, in any state."""
+
+    JOINED = "joined"
+    NO_ANSWER = "no answer to a join"
+    TAKEN_OVER = "taken over"
+    REPORT = "report"
+    IN_OUTBOX = "report in the outbox"
+    LEAVE = "leave"
+
+
+JOINING, UNANSWERED, RUNNING, REPORTING, REPORTED, YIELDING, YIELDED, LEFT = MembershipState
+
+# fmt: off
+TRANSITIONS: Final[Mapping[MembershipState, tuple[MembershipState | None, ...]]] = {
+    # state     joined     no answer   taken over  report     in outbox  leave
+    JOINING:    (RUNNING,   UNANSWERED, YIELDED,    None,      None,      LEFT),
+    UNANSWERED: (RUNNING,   UNANSWERED, YIELDED,    None,      None,      LEFT),
+    RUNNING:    (RUNNING,   RUNNING,    YIELDING,   REPORTING, None,      LEFT),
+    REPORTING:  (REPORTING, REPORTING,  REPORTING,  REPORTING, REPORTED,  LEFT),
+    REPORTED:   (REPORTING, REPORTED,   REPORTED,   None,      None,      LEFT),
+    YIELDING:   (YIELDING,  YIELDING,   YIELDING,   YIELDING,  YIELDED,   YIELDED),
+    YIELDED:    (YIELDED,   YIELDED,    YIELDED,    None,      None,      YIELDED),
+    LEFT:       (LEFT,      LEFT,       LEFT,       None,      None,      None),
+}
+# fmt: on
+"""The next state by state and event, in the order of `MembershipEvent`; None where the event is a defect."""
+
+
+class IllegalTransition(Exception):
+    """An event that cannot happen in the present state: a defect of this daemon."""
 
 
 class RoleRunner(ABC):
@@ -56,9 +119,7 @@ class RoleRunner(ABC):
         self._session = context.server_link.open_session()
         self._current_run: RunRecord | None = None
         self._stop_reason: str | None = None
-        self._is_superseded = False
-        self._has_reported_end = False
-        self._look = threading.Event()
+        self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{spec.room_name}/{spec.role}", daemon=True)
 
     @property
@@ -81,8 +142,7 @@ class RoleRunner(ABC):
 
         Ignored for a participant that this daemon has reported as ended: the server answers `superseded` for it too.
         """
-        if self.has_joined and not self._has_reported_end:
-            self._is_superseded = True
+        if self._membership.apply(MembershipEvent.TAKEN_OVER) in (RUNNING, YIELDING):
             self._stop(TAKEN_OVER, is_lost=True)
 
     def renew_connections(self) -> None:
@@ -114,7 +174,7 @@ class RoleRunner(ABC):
     def _stop(self, reason: str, is_lost: bool) -> None:
         """Make the thread leave soon. `is_lost`: another participant has the role already."""
         self._stop_reason = self._stop_reason or reason
-        self._look.set()
+        self._is_stopping.set()
 
     # The thread.
 
@@ -122,7 +182,7 @@ class RoleRunner(ABC):
         try:
             self._work()
         except Superseded:
-            self._is_superseded = True
+            self._membership.apply(MembershipEvent.TAKEN_OVER)
         except ConfigurationError as error:
             log.warning("agent cannot run: %s: %s", self._thread.name, error)
             self._report_not_started(str(error), self._current_run)
@@ -144,10 +204,10 @@ class RoleRunner(ABC):
             try:
                 return ask()
             except Unavailable:
-                self._look.wait(self._context.retry_pause_s())
+                self._is_stopping.wait(self._context.retry_pause_s())
             except Conflict as error:
                 # Another participant has the role, or the room was closed: the supervisor tries again later.
-                self._is_superseded = True
+                self._membership.apply(MembershipEvent.TAKEN_OVER)
                 self.stop(str(error))
         return None
 
@@ -177,9 +237,9 @@ class RoleRunner(ABC):
         this participant until the report is in the outbox: the first heartbeat of a daemon ends all participants that
         it does not name, without a cause.
         """
-        self._has_reported_end = True
+        self._membership.apply(MembershipEvent.REPORT)
         is_sent = tell()
-        self._membership.has_joined = False
+        self._membership.apply(MembershipEvent.IN_OUTBOX)
         self._wait_until_sent(is_sent)
 
     def _wait_until_sent(self, is_sent: threading.Event) -> None:
@@ -189,26 +249,43 @@ class RoleRunner(ABC):
 
     def _leave(self) -> None:
         try:
-            if self._is_superseded:
-                self._membership.has_joined = False
+            if self._membership.leave(self._session, self._stop_reason) is YIELDED:
                 self._reporter.record_yield()
-            else:
-                self._membership.leave(self._session, self._stop_reason)
         finally:
             self._session.close()
             self._on_end()
 
 
 class RoleMembership:
-    """The membership of one participant in a role, as the server has it.
+    """The membership of one participant in a role, by its state; used by the runner's thread and by the heartbeat's.
 
     `is_taken`: it has joined, as far as the server answered, and has not left since.
     """
 
     def __init__(self, room: str, role: str, connection_id: str, is_taken: bool = False) -> None:
         self.room, self.role, self.connection_id = room, role, connection_id
-        self.has_joined = is_taken
-        self._may_have_joined = False
+        self._state = RUNNING if is_taken else JOINING
+        self._lock = threading.Lock()
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether heartbeats name the participant."""
+        return self._state in (RUNNING, REPORTING, YIELDING)
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another participant has the role."""
+        return self._state in (YIELDING, YIELDED)
+
+    def apply(self, event: MembershipEvent) -> MembershipState:
+        """Go to the next state; the state before. Raises IllegalTransition where `TRANSITIONS` has none."""
+        with self._lock:
+            before = self._state
+            after = TRANSITIONS[before][list(MembershipEvent).index(event)]
+            if after is None:
+                raise IllegalTransition(f"{self.room}/{self.role}: {event.value} while {before.value}")
+            self._state = after
+            return before
 
     def join(self, session: ApiClient) -> JoinReply:
         """Join if the role is vacant, or rejoin with the same connection id.
@@ -218,23 +295,22 @@ class RoleMembership:
         try:
             reply = session.join(self.room, self.role, self.connection_id, if_vacant=not self.has_joined)
         except Unavailable:
-            self._may_have_joined = True
+            self.apply(MembershipEvent.NO_ANSWER)
             raise
         if reply.status == SUPERSEDED:
             raise Superseded(TAKEN_OVER, "The daemon joins again when the role is vacant.")
-        self.has_joined, self._may_have_joined = True, False
+        self.apply(MembershipEvent.JOINED)
         return reply
 
-    def leave(self, session: ApiClient, reason: str | None) -> None:
-        """Leave, unless the server already ended this participant.
+    def leave(self, session: ApiClient, reason: str | None) -> MembershipState:
+        """Leave, unless the server already ended this participant; the last state: left or yielded.
 
         A join whose answer was lost may have been committed. No heartbeat would name that participant, and the next one
         would find the role taken until the lease expires. So leave then, too.
         """
-        if not self.has_joined and not self._may_have_joined:
-            return
-        self.has_joined = False
-        try:
-            session.with_patience(NO_LIMIT_S).leave(self.room, self.role, self.connection_id, "stopped", reason)
-        except GreenroomError as error:
-            log.warning("leave failed: %s/%s: %s", self.room, self.role, error)
+        if self.apply(MembershipEvent.LEAVE) in (UNANSWERED, RUNNING, REPORTING):
+            try:
+                session.with_patience(NO_LIMIT_S).leave(self.room, self.role, self.connection_id, "stopped", reason)
+            except GreenroomError as error:
+                log.warning("leave failed: %s/%s: %s", self.room, self.role, error)
+        return self._state

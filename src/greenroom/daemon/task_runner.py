@@ -165,8 +165,9 @@ class TaskRunner(RoleRunner):
             self._task_run, self._current_run = task_run, run
             self._began_at = self._context.clock.boottime()
         reason = self._stop_reason  # read before the other, which is set first
-        if self._is_superseded or reason is not None:
-            end_task_run(task_run, reason or TAKEN_OVER, is_lost=self._is_superseded)
+        is_lost = self._membership.is_superseded
+        if is_lost or reason is not None:
+            end_task_run(task_run, reason or TAKEN_OVER, is_lost)
         try:
             return execute()
         finally:
