@@ -51,13 +51,13 @@ class ChildProcess:
         self.name = name
         self._command = command
         self._environ = dict(environ)
-        self._inherited = inherited_fd
+        self._inherited_fd = inherited_fd
         self._limits = limits
         self._clock = clock
         self._report = report
-        self._on_hopeless = on_permanent_failure
-        self._hopeless = permanent_codes
-        self._stays_down = final_codes
+        self._on_permanent_failure = on_permanent_failure
+        self._permanent_codes = permanent_codes
+        self._final_codes = final_codes
         self._delay_s = limits.child_restart_delay_s_min
         self._process: subprocess.Popen[bytes] | None = None
         self._has_tried = threading.Event()
@@ -104,20 +104,20 @@ class ChildProcess:
             return None
         started_at = self._clock.monotonic()
         code = process.wait()
-        return self._delay_after(process.pid, code, self._clock.monotonic() - started_at)
+        return self._restart_delay_after(process.pid, code, self._clock.monotonic() - started_at)
 
-    def _delay_after(self, pid: int, code: int, duration_s: float) -> float | None:
+    def _restart_delay_after(self, pid: int, code: int, duration_s: float) -> float | None:
         """Report the exit of the child; the seconds until its restart, or None if it is not restarted."""
         if self._loop.is_stopping:
             return None
-        if code in self._stays_down:
-            self._report(f"{self.name} (process {pid}) {self._stays_down[code]}")
+        if code in self._final_codes:
+            self._report(f"{self.name} (process {pid}) {self._final_codes[code]}")
             return None
-        if code in self._hopeless:
+        if code in self._permanent_codes:
             self._report(f"{self.name} cannot run: {describe_exit(code)}")
-            self._on_hopeless(code)
+            self._on_permanent_failure(code)
             return None
-        self._hopeless = frozenset()  # it ran once, so it can run again
+        self._permanent_codes = frozenset()  # it ran once, so it can run again
         if duration_s >= HEALTHY_S:
             self._delay_s = self._limits.child_restart_delay_s_min
         delay_s, self._delay_s = self._delay_s, min(2 * self._delay_s, self._limits.child_restart_delay_s_max)
@@ -133,7 +133,7 @@ class ChildProcess:
                 list(self._command()),
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[self._inherited],
+                pass_fds=[self._inherited_fd],
                 start_new_session=True,
             )
         if is_restart:

@@ -58,7 +58,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        presence: HeartbeatPolicy,
+        policy: HeartbeatPolicy,
         send_beat: Callable[[float], BeatAnswer],
         send_join: Callable[[], BeatAnswer],
         on_notice: Callable[[HeartbeatNotice], None],
@@ -70,7 +70,7 @@ class Heartbeat:
         log: LoopLog | None = None,
     ) -> None:
         self.last_error: GreenroomError | None = None
-        self._presence = presence
+        self._policy = policy
         self._send_beat = send_beat
         self._send_join = send_join
         self._on_notice = on_notice
@@ -78,14 +78,14 @@ class Heartbeat:
         self._clock = clock
         self._entropy = entropy
         self._step_s = step_s
-        self._deaf_to = blocked_signals
+        self._blocked_signals = blocked_signals
         self._lock = threading.Lock()
         self._slept_s = 0.0
         self._clocks_apart_s = clock.boottime() - clock.monotonic()
         self._loop = Loop("heartbeat", self._tick, step_s, clock, log, on_failure=self._fail)
 
     def start(self) -> None:
-        blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, self._deaf_to)
+        blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, self._blocked_signals)
         try:
             self._loop.start()  # its thread inherits the blocked signals
         finally:
@@ -98,45 +98,45 @@ class Heartbeat:
     def beat_now(self) -> None:
         """Beat at once: another call has shown that the server may have removed this client."""
         with self._lock:
-            self._presence.beat_now(self._clock.boottime())
+            self._policy.beat_now(self._clock.boottime())
         self._loop.wake()
 
     def set_pace(self, pace_s: float | None) -> None:
         """Beat about every `pace_s` seconds from now on, so as to learn of changes sooner; None ends that."""
         with self._lock:
-            self._presence.set_pace(self._clock.boottime(), pace_s)
+            self._policy.set_pace(self._clock.boottime(), pace_s)
         self._loop.wake()
 
     def is_present(self) -> bool:
         """Return whether the last call was answered, with `ok` or `drain`."""
         with self._lock:
-            return self._presence.is_present()
+            return self._policy.is_present()
 
     def spread_retries(self) -> bool:
         """Return whether the server has reported many beating clients."""
         with self._lock:
-            return self._presence.spread_retries
+            return self._policy.spread_retries
 
     def may_start_run(self) -> bool:
         """Return whether a run may begin: only on an `ok` younger than the TTL."""
         with self._lock:
-            return self._presence.may_start_run(self._clock.boottime())
+            return self._policy.may_start_run(self._clock.boottime())
 
     def end_reason(self) -> str | None:
         """Return why there are no more beats: `superseded`, or `refused` (see `last_error`); None if there are."""
         with self._lock:
-            return self._presence.end_reason
+            return self._policy.end_reason
 
     def step(self) -> float:
         """Do what is due; return the seconds until the next step."""
         self._notice_sleep()
         with self._lock:
             sent_at = self._clock.boottime()
-            is_due, call = self._presence.is_due(sent_at), self._presence.next_call
+            is_due, call = self._policy.is_due(sent_at), self._policy.next_call
         if is_due:
             self._send(call, sent_at)
         with self._lock:
-            return self._presence.wait_s(self._clock.boottime(), self._step_s)
+            return self._policy.wait_s(self._clock.boottime(), self._step_s)
 
     def _send(self, call: str, sent_at: float) -> None:
         slept_s = self._slept_s
@@ -144,27 +144,25 @@ class Heartbeat:
             answer = check_verdict(self._send_join() if call == JOIN else self._send_beat(slept_s))
         except Unavailable as error:
             self.last_error = error
-            self._apply(sent_at, lambda now: self._presence.record_failure(now, self._entropy.fraction()))
+            self._apply(sent_at, lambda now: self._policy.record_failure(now, self._entropy.fraction()))
         except (Superseded, RejoinRequired) as error:
             self.last_error = error
             verdict = SUPERSEDED if isinstance(error, Superseded) else REJOIN_REQUIRED
-            self._apply(sent_at, lambda now: self._presence.record_answer(sent_at, verdict, 0.0, now))
+            self._apply(sent_at, lambda now: self._policy.record_answer(sent_at, verdict, 0.0, now))
         except GreenroomError as error:
             self.last_error = error
-            self._apply(sent_at, lambda now: self._presence.record_refusal())
+            self._apply(sent_at, lambda now: self._policy.record_refusal())
         else:
             if call != JOIN and answer.status == OK:
                 self._slept_s -= slept_s
-            self._presence.spread_retries = answer.spread_retries
-            self._apply(
-                sent_at, lambda now: self._presence.record_answer(sent_at, answer.status, answer.next_in_s, now)
-            )
+            self._policy.spread_retries = answer.spread_retries
+            self._apply(sent_at, lambda now: self._policy.record_answer(sent_at, answer.status, answer.next_in_s, now))
             if not self._loop.is_stopping and answer.status not in (SUPERSEDED, REJOIN_REQUIRED):
                 self._on_answer(answer, sent_at)
 
     def _apply(self, sent_at: float, transition: Callable[[float], list[str]]) -> None:
         with self._lock:
-            silent_s = self._presence.silent_s(sent_at)
+            silent_s = self._policy.silent_s(sent_at)
             kinds = transition(self._clock.boottime())
         self._notify(kinds, silent_s)
 
@@ -175,7 +173,7 @@ class Heartbeat:
             self._slept_s += slept_s
             with self._lock:
                 now = self._clock.boottime()
-                kinds, silent_s = self._presence.record_wake(now), self._presence.silent_s(now)
+                kinds, silent_s = self._policy.record_wake(now), self._policy.silent_s(now)
             self._notify(kinds, silent_s)
 
     def _notify(self, kinds: list[str], silent_s: float) -> None:
@@ -191,7 +189,7 @@ class Heartbeat:
         """End the presence: if a defect ends the loop, its client must not go on as if it were present."""
         self.last_error = GreenroomError("The heartbeat stopped by a defect of Greenroom.", "Report it as a bug.")
         with self._lock:
-            kinds = self._presence.record_refusal()
+            kinds = self._policy.record_refusal()
         self._notify(kinds, 0.0)
 
 

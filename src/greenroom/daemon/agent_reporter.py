@@ -44,14 +44,14 @@ class AgentReporter:
         on_end_safe: Callable[[], None] = lambda: None,
     ) -> None:
         self.history = history
-        self._when_over = on_end_safe
-        self._premises = context
+        self._on_end_safe = on_end_safe
+        self._context = context
         self._spec = spec
         self._connection_id = connection_id
 
     def report_start(self, run: RunRecord | None) -> None:
         """Report that its command runs. The same report of a daemon that adopts the run changes nothing."""
-        self._premises.outbox.add(self._make_report("started", run))
+        self._context.outbox.add(self._make_report("started", run))
 
     def report_run_end(self, run: RunRecord, outcome: RunOutcome) -> threading.Event:
         """Report the end of a run that is no failure."""
@@ -67,7 +67,7 @@ class AgentReporter:
         """Record that it has run for `restart_reset_s`, which counts as recovered."""
         if self.history.is_probe_run:
             # Before the history is cleared: nothing else says that this was a probe run.
-            self._premises.outbox.add(self._make_report("recovered", None, detail="the probe run lasted long enough"))
+            self._context.outbox.add(self._make_report("recovered", None, detail="the probe run lasted long enough"))
         self._record_success()
 
     def report_intended_end(self, detail: str, exit: ExitStatus | None = None) -> threading.Event:
@@ -97,7 +97,7 @@ class AgentReporter:
 
     def report_pause(self, run: RunRecord | None, outcome: RunOutcome) -> threading.Event:
         """Record and report the pause that the agent itself asked for: until an instant, or until a user acts."""
-        now, wall = self._premises.clock.boottime(), self._premises.clock.wall()
+        now, wall = self._context.clock.boottime(), self._context.clock.wall()
         until = None if outcome.until is None else now + parse_instant(outcome.until) - wall
         self._record_history(
             restart_policy.record_pause(self.history, self._spec.generation, now, until, outcome.detail)
@@ -114,7 +114,7 @@ class AgentReporter:
 
     def record_yield(self) -> None:
         """Record that another participant has the role. Nothing is reported."""
-        now, limits = self._premises.clock.boottime(), self._premises.limits
+        now, limits = self._context.clock.boottime(), self._context.limits
         self._record_history(restart_policy.record_yield(self.history, self._spec.generation, now, limits))
 
     def has_counted_end(self, run: RunRecord | None) -> bool:
@@ -133,7 +133,7 @@ class AgentReporter:
             )
 
     def _next_history(self, end: FailureTransition, detail: str) -> RestartHistory:
-        context = self._premises
+        context = self._context
         now, fraction = context.clock.boottime(), context.entropy.fraction()
         return end(self.history, self._spec.generation, now, fraction, context.limits, detail)
 
@@ -142,11 +142,11 @@ class AgentReporter:
 
     def _record_history(self, history: RestartHistory) -> None:
         self.history = history
-        self._premises.restart_states.record(self._spec.room, self._spec.role, history)
+        self._context.restart_states.record(self._spec.room, self._spec.role, history)
 
     def _hold_until(self) -> str | None:
         """The instant (ISO) until which the restart is held; None if it waits for a user."""
-        clock, until = self._premises.clock, self.history.hold_until
+        clock, until = self._context.clock, self.history.hold_until
         return None if until is None else format_instant(clock.wall() + until - clock.boottime())
 
     def _report_end(self, run: RunRecord | None, *reports: AgentReport) -> threading.Event:
@@ -154,8 +154,8 @@ class AgentReporter:
 
         Once they are safe, the record of the run is removed.
         """
-        on_safe = self._when_over if run is None else partial(self._premises.run_records.remove, run)
-        return self._premises.outbox.add(*reports, on_safe=on_safe)
+        on_safe = self._on_end_safe if run is None else partial(self._context.run_records.remove, run)
+        return self._context.outbox.add(*reports, on_safe=on_safe)
 
     def _exit_report(self, run: RunRecord | None, detail: str, exit: ExitStatus | None, **more: Any) -> AgentReport:
         code, signal = (exit.code, exit.signal) if exit is not None else (None, None)
@@ -180,7 +180,7 @@ class AgentReporter:
             task=run.task if run is not None else None,
             attempt=run.attempt if run is not None else None,
             generation=self._spec.generation,
-            at=format_instant(self._premises.clock.wall()),
+            at=format_instant(self._context.clock.wall()),
             detail=None if detail is None else truncate_detail(detail),
             **more,
         )

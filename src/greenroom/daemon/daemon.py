@@ -66,7 +66,7 @@ class Daemon:
         self._limits = limits
         self._machine = machine
         self._machine_path = paths.machine(settings.data_dir)
-        self._ending = shutdown
+        self._shutdown = shutdown
         self._incarnation = format_id("inc", entropy.random_bytes(ID_BYTES))
         self._has_started_parts = False
         policy = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
@@ -196,18 +196,18 @@ class Daemon:
 
     def _task_runner_of(self, run: RunRecord) -> TaskRunner:
         assert run.spec is not None
-        history = restart_policy.history_of_generation(
-            self._context.restart_states.get(run.room, run.role), run.spec.generation
-        )
-        end = partial(self._supervisor.remove_ended, run.room, run.role)
-        return TaskRunner(self._context, run.spec, history, end, run)
+        return TaskRunner(self._context, run.spec, *self._adopted_history(run.spec), run)
 
     def _resident_runner_of(self, resident: Resident) -> ResidentRunner:
+        spec = resident.spec
+        return ResidentRunner(self._context, self._residents, spec, *self._adopted_history(spec), resident)
+
+    def _adopted_history(self, spec: Assignment) -> tuple[RestartHistory, Callable[[], None]]:
+        """The history of an adopted agent, and what its role runner has to call when it has ended."""
         history = restart_policy.history_of_generation(
-            self._context.restart_states.get(*resident.key), resident.spec.generation
+            self._context.restart_states.get(spec.room, spec.role), spec.generation
         )
-        end = partial(self._supervisor.remove_ended, *resident.key)
-        return ResidentRunner(self._context, self._residents, resident.spec, history, end, resident)
+        return history, partial(self._supervisor.remove_ended, spec.room, spec.role)
 
     def _apply_assignments(self, assignments: Assignments) -> None:
         """Pass the assignments to the supervisor, and beat at once: a change may mean that a role was taken over."""
@@ -246,14 +246,14 @@ class Daemon:
                 self._machine.id,
                 self._machine_path,
             )
-            self._ending.request(CONFLICT)
+            self._shutdown.request(CONFLICT)
         elif notice.kind == heartbeat_policy.STOP_REFUSED:
             self.error = self._heartbeat.last_error
-            self._ending.request(FAILED)
+            self._shutdown.request(FAILED)
 
     def _post_reports(self, reports: list[AgentReport]) -> None:
         self._report_session.post_reports(self._machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))
 
     def _stop_on_failure(self, part: str) -> None:
         log.critical("daemon stopping: %s: its loop failed", part)
-        self._ending.request(FAILED)
+        self._shutdown.request(FAILED)

@@ -42,7 +42,7 @@ class MachineHeartbeats:
         on_version_seen: Callable[[int], None],
         send_all_reports: Callable[[Callable[[list[AgentReport]], object]], None],
     ) -> None:
-        self._desk = server_link
+        self._server_link = server_link
         self._incarnation = incarnation
         self._list_held = list_held
         self._on_version_seen = on_version_seen
@@ -59,7 +59,7 @@ class MachineHeartbeats:
         Unavailable, and so retried: a server that was set up again may accept the machine later.
         """
         try:
-            session, self._session = self._session, self._desk.register()
+            session, self._session = self._session, self._server_link.register()
             if session is not None:
                 session.close()
             held = self._inventory()
@@ -70,12 +70,12 @@ class MachineHeartbeats:
         except Unavailable as error:
             if not self._has_registered and str(error) != self._last_error:
                 self._last_error = str(error)  # the user who started it needs the reason, once
-                log.warning("server unreachable, retrying: %s: %s", self._desk.url, error)
+                log.warning("server unreachable, retrying: %s: %s", self._server_link.url, error)
             raise
         except GreenroomError as error:
             if not self._has_registered:
                 raise
-            log.warning("registration rejected, retrying: machine %s: %s", self._desk.machine.id, error)
+            log.warning("registration rejected, retrying: machine %s: %s", self._server_link.machine.id, error)
             raise Unavailable(error.detail, error.guidance) from error
         self._has_registered = True
         return reply
@@ -93,7 +93,7 @@ class MachineHeartbeats:
         if self._session is not None:
             body = MachineHeartbeat(incarnation=self._incarnation, leaving=True)
             with suppress(GreenroomError):
-                self._session.machine_beat(self._desk.machine.id, body)
+                self._session.machine_beat(self._server_link.machine.id, body)
 
     def apply_verdicts(self, reply: MachineHeartbeatReply, asked_at: float) -> None:
         """Apply the verdicts of the heartbeat that was sent at `asked_at`, in boot-time seconds.
@@ -146,8 +146,10 @@ class MachineHeartbeats:
     def _send(self, session: ApiClient, slept_s: float, held: list[HeldAgent]) -> MachineHeartbeatReply:
         self._named_connections = {(agent.room, agent.role): agent.connection_id for agent in held}
         body = MachineHeartbeat(incarnation=self._incarnation, agents=held, slept_s=slept_s)
-        return session.machine_beat(self._desk.machine.id, body)
+        return session.machine_beat(self._server_link.machine.id, body)
 
     def _post(self, reports: list[AgentReport]) -> None:
         assert self._session is not None
-        self._session.post_reports(self._desk.machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))
+        self._session.post_reports(
+            self._server_link.machine.id, ReportBatch(incarnation=self._incarnation, reports=reports)
+        )

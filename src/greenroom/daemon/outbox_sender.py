@@ -40,7 +40,7 @@ class OutboxSender:
         self._post = post
         self._limits = limits
         self._entropy = entropy
-        self._on_forgotten = on_rejected
+        self._on_rejected = on_rejected
         self._batch_size = limits.reports_per_post_max
         self._is_closing = False
         self._loop = Loop("reports", self._tick, limits.daemon_heartbeat_interval_s, clock, log, on_failure=on_failure)
@@ -71,7 +71,7 @@ class OutboxSender:
             return self._pause_s()
         except (NotFound, Refused, Superseded):
             # The machine has to register again, or a newer daemon runs as it: the heartbeat finds out which.
-            self._on_forgotten()
+            self._on_rejected()
             return self._pause_s()
         return 0.0
 

@@ -49,7 +49,7 @@ class ResidentRunner(RoleRunner):
     ) -> None:
         adopted_id = adopted.connection_id if adopted is not None else None
         super().__init__(context, spec, history, on_end, adopted_id, lambda: records.remove(self.connection_id))
-        self._book = records
+        self._records = records
         self._adopted = adopted
         self._task: TaskRef | None = None
         self._task_since = 0.0
@@ -100,7 +100,7 @@ class ResidentRunner(RoleRunner):
         token = self._retry_until_answered(lambda: self._session.room_token(self.room, self.role))
         if token is None:
             return None, None
-        resident = record_resident(self._context, self._book, self.spec, self.connection_id)
+        resident = record_resident(self._context, self._records, self.spec, self.connection_id)
         return resident, start_resident(self._context, resident, recipe, token.token)
 
     def _watch(self, group: ProcessGroup, began_at: float) -> str | None:

@@ -13,8 +13,8 @@ with a star.
        +-------> unanswered ------+  taken over
                                        +--> yielding* -- in outbox, leave --> yielded
 
-A participant that has not joined yet has yielded as soon as the role is taken over. From each of the other states,
-`leave` leads to `left`; the server is called from running, reporting and unanswered only.
+From joining and unanswered, `taken over` leads to yielded at once. `leave` leads to left from every state in which the
+role was not taken over; the server is called only from running, reporting and unanswered.
 """
 
 import logging
@@ -75,7 +75,7 @@ JOINING, UNANSWERED, RUNNING, REPORTING, REPORTED, YIELDING, YIELDED, LEFT = Mem
 
 # fmt: off
 TRANSITIONS: Final[Mapping[MembershipState, tuple[MembershipState | None, ...]]] = {
-    # state     joined     no answer   taken over  report     in outbox  leave
+    # state      joined     no answer   taken over  report     in outbox  leave
     JOINING:    (RUNNING,   UNANSWERED, YIELDED,    None,      None,      LEFT),
     UNANSWERED: (RUNNING,   UNANSWERED, YIELDED,    None,      None,      LEFT),
     RUNNING:    (RUNNING,   RUNNING,    YIELDING,   REPORTING, None,      LEFT),
@@ -96,7 +96,7 @@ class IllegalTransition(Exception):
 class RoleRunner(ABC):
     """A thread that holds a role until it is stopped or superseded, or its work fails.
 
-    `adopted` is the connection id of an earlier daemon's participant that this runner adopts. `when_over` is called
+    `adopted` is the connection id of an earlier daemon's participant that this runner adopts. `on_end_safe` is called
     once the report that the participant has ended cannot be lost any more.
     """
 
@@ -107,7 +107,7 @@ class RoleRunner(ABC):
         history: RestartHistory,
         on_end: Callable[[], None],
         adopted: str | None,
-        when_over: Callable[[], None] = lambda: None,
+        on_end_safe: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.room, self.role = spec.room, spec.role
@@ -115,7 +115,7 @@ class RoleRunner(ABC):
         self._context = context
         self._on_end = on_end
         self._membership = RoleMembership(self.room, self.role, self.connection_id, is_taken=adopted is not None)
-        self._reporter = AgentReporter(context, spec, self.connection_id, history, when_over)
+        self._reporter = AgentReporter(context, spec, self.connection_id, history, on_end_safe)
         self._session = context.server_link.open_session()
         self._current_run: RunRecord | None = None
         self._stop_reason: str | None = None

@@ -41,7 +41,7 @@ class ServerLink:
         self.machine = machine
         self.limits = limits
         self._read_token = read_token
-        self._introduce = build_registration
+        self._build_registration = build_registration
         self._token: str | None = None
 
     def open_session(self) -> ApiClient:
@@ -58,7 +58,7 @@ class ServerLink:
         session = self._open(token)
         try:
             try:
-                session.register(self.machine.id, self._introduce())
+                session.register(self.machine.id, self._build_registration())
             except Unauthorized as error:
                 raise self._unauthorized_error(error, token) from error
             except Refused as error:

@@ -41,16 +41,16 @@ class SpecWatch:
     ) -> None:
         self._open_session = open_session
         self._machine = machine
-        self._standing = make_long_poll_policy(
+        self._poll_policy = make_long_poll_policy(
             limits, limits.daemon_heartbeat_interval_s, limits.assignments_wait_max_s
         )
         self._spread_retries = must_spread_retries
         self._entropy = entropy
         self._on_assignments = on_assignments
-        self._on_forgotten = on_rejected
+        self._on_rejected = on_rejected
         self._session: ApiClient | None = None
         self._version: int | None = None
-        self._loop = Loop("assignments", self.poll, self._standing.wait_s_max, clock, log, on_failure=on_failure)
+        self._loop = Loop("assignments", self.poll, self._poll_policy.wait_s_max, clock, log, on_failure=on_failure)
 
     def start(self) -> None:
         self._loop.start()
@@ -84,16 +84,16 @@ class SpecWatch:
         after = self._version
         session = self._session = self._session or self._open_session()
         try:
-            assignments = session.assignments(self._machine, after, self._standing.wait_s(self._entropy.fraction()))
+            assignments = session.assignments(self._machine, after, self._poll_policy.wait_s(self._entropy.fraction()))
         except Unavailable:
             return self._pause_s()
         except GreenroomError as error:
             log.warning("assignments not read, retrying: machine %s: %s", self._machine, error)
             session.close()
             self._session = None  # after the next registration, it has a new token
-            self._on_forgotten()
+            self._on_rejected()
             return self._pause_s()
-        self._standing.record_answer()
+        self._poll_policy.record_answer()
         if assignments.version != after:
             self._version = assignments.version
             self._on_assignments(assignments)
@@ -101,4 +101,4 @@ class SpecWatch:
 
     def _pause_s(self) -> float:
         """A random pause, which keeps daemons from returning all at once."""
-        return self._standing.record_failure(self._spread_retries(), self._entropy.fraction())
+        return self._poll_policy.record_failure(self._spread_retries(), self._entropy.fraction())

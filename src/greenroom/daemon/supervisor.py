@@ -53,7 +53,7 @@ class Supervisor(Generic[RunnerT]):
         on_failure: Callable[[], None],
     ) -> None:
         self._make_runner = make_runner
-        self._histories = restart_states
+        self._restart_states = restart_states
         self._clock = clock
         self._assignments: dict[RoleKey, Assignment] | None = None
         self._runners: dict[RoleKey, RunnerT] = {}
@@ -77,7 +77,7 @@ class Supervisor(Generic[RunnerT]):
         """Replace all assignments, from any thread."""
         with self._changed:
             self._assignments = {(spec.room, spec.role): spec for spec in assignments.assignments}
-            self._histories.retain(self._assignments.keys() | self._runners.keys())
+            self._restart_states.retain(self._assignments.keys() | self._runners.keys())
             self._logged_steps = {key: step for key, step in self._logged_steps.items() if key in self._assignments}
         self._loop.wake()
 
@@ -87,7 +87,7 @@ class Supervisor(Generic[RunnerT]):
             del self._runners[room, role]
             self._asked_to_stop.discard((room, role))
             if self._assignments is not None:
-                self._histories.retain(self._assignments.keys() | self._runners.keys())
+                self._restart_states.retain(self._assignments.keys() | self._runners.keys())
             self._changed.notify_all()
         self._loop.wake()
 
@@ -108,7 +108,7 @@ class Supervisor(Generic[RunnerT]):
 
     def step(self) -> float:
         """Reconcile every role; the seconds until the next step, unless something changes before."""
-        self._histories.write_if_stale()
+        self._restart_states.write_if_stale()
         with self._changed:
             if self._loop.is_stopping or self._assignments is None:
                 return STEP_EVERY_S_MAX
@@ -121,7 +121,7 @@ class Supervisor(Generic[RunnerT]):
         runner = self._runners.get(key)
         desired = spec is not None and spec.desired == RUNNING
         generation = spec.generation if spec is not None else 0
-        history = self._histories.get(*key)
+        history = self._restart_states.get(*key)
         held_generation = runner.spec.generation if runner is not None else None
         step = restart_policy.decide_step(desired, generation, held_generation, history, now)
         if runner is None or step.action == restart_policy.STOP:
