@@ -93,11 +93,11 @@ def test_accepted_late_result_stops_newer_run(installation: Installation) -> Non
     wait_until_late(installation, task)
     wait_until(lambda: has_written(installation.data_dir / "runs" / f"{task}.2" / "stdout"), "the next attempt writes")
     shown = installation.run("status").out
-    assert f"{task}: 1 late result" in shown
+    assert f"Task {task} for builder has 1 late result" in shown
     assert f"greenroom task show {task}" in shown
     assert f"greenroom task accept {task} --attempt 1" in installation.run("task", "show", task).out
     installation.run("task", "accept", task, "--attempt", "1")
-    assert ["1 late result"] != [need["detail"] for need in installation.run("status", "--json").data["needs"]]
+    assert "late_result" not in [need["kind"] for need in installation.run("status", "--json").data["needs"]]
     wait_until(lambda: not runs_of(installation, task, 2), "the newer run is stopped")
     done = installation.task(task)
     assert ("completed", 1, HALF + "\n") == (done["status"], done["accepted_attempt"], done["result"])

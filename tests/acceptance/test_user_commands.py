@@ -84,7 +84,7 @@ def test_notes_and_send_back_reason_reach_agent(installation: Installation) -> N
     assert [] == installation.task(task)["late_results"]
 
     needs = installation.run("status", "--json").data["needs"]
-    assert [f"greenroom task show {task}"] == [need["next"] for need in needs if task in need["detail"]]
+    assert [f"greenroom task show {task}"] == [need["next"] for need in needs if task == need["task"]]
     assert f"greenroom backlog send-back {task}" in installation.run("task", "show", task).out
     assert [(task, "pending_review")] == [(each["id"], each["status"]) for each in backlog(installation)]
     installation.run("backlog", "send-back", task, "--reason", "I said blue")
@@ -95,7 +95,7 @@ def test_notes_and_send_back_reason_reach_agent(installation: Installation) -> N
     done = installation.task(task)
     assert ("completed", "it is blue", 2) == (done["status"], done["result"], done["accepted_attempt"])
     assert [] == backlog(installation)
-    assert [] == [need for need in installation.run("status", "--json").data["needs"] if task in need["detail"]]
+    assert [] == [need for need in installation.run("status", "--json").data["needs"] if task == need["task"]]
 
 
 def backlog(installation: Installation) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ FORMER_NAMES = (
 SESSION_TOKEN = "gr~attempt~task_lbtcperyvl4e43mp~1~room_foic7cir5ambrhk5~taster~wed6O5snKiiboYe8DN2rw0tY4hQmvwj7"
 """Of the task that `wait-for-task` printed in the version that wrote the store."""
 SESSION_TASK = "task_lbtcperyvl4e43mp"
+ROLE_ALERTS, TASK_ALERTS = ("crash_looping", "paused", "unattended"), ("quarantined", "review", "late_result")
 RETRIED_TASK = "task_luiiz4szgatds4fb"
 
 INSERT_ANSWER = text(
@@ -72,18 +73,35 @@ def test_answers_have_present_names_only(server: InProcessServer) -> None:
 
 def test_held_roles_and_alerts_stay(server: InProcessServer) -> None:
     roles = {role["name"]: role for role in server.get(ROOM).json["roles"]}
-    keys = {alert["key"].partition(":")[0] for alert in server.get("/api/v1/alerts").json}
+    keys = {alert["kind"] for alert in server.get("/api/v1/alerts").json}
 
     assert roles["oven"]["status"] == "crash_looping"
     assert roles["till"]["status"] == "working"
     assert {"crash_looping", "machine_cloned"} <= keys
 
 
+def test_alerts_and_their_events_have_ids(server: InProcessServer) -> None:
+    rows = server.get("/api/v1/alerts").json
+    events = [event for event in server.get("/api/v1/events?limit=1000").json if event["type"].startswith("alert.")]
+    open_ids: set[str] = set()
+    for event in events:
+        data = event["data"]
+        assert "key" not in data
+        assert data["id"].startswith(f"{data['kind']}:")
+        assert ("role" in data, "task" in data) == (data["kind"] in ROLE_ALERTS, data["kind"] in TASK_ALERTS)
+        update = open_ids.add if event["type"] == "alert.raised" else open_ids.discard
+        update(data["id"])
+
+    assert {"crash_looping:room_foic7cir5ambrhk5/oven", "machine_cloned:m1"} <= open_ids
+    assert open_ids == {row["id"] for row in rows if row["kind"] != "late_result"}
+    assert "greenroom why shop/oven" in {row["next"] for row in rows}
+
+
 def test_hold_is_ended_by_restart(server: InProcessServer) -> None:
     restarted = server.post(f"{ROOM}/roles/oven/agent/restart", {}).json
 
     assert restarted["status"] == "starting"
-    assert "crash_looping" not in {alert["key"].partition(":")[0] for alert in server.get("/api/v1/alerts").json}
+    assert "crash_looping" not in {alert["kind"] for alert in server.get("/api/v1/alerts").json}
 
 
 def test_printed_command_still_works(server: InProcessServer) -> None:

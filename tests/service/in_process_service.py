@@ -15,6 +15,7 @@ from greenroom.entropy import SeededEntropy
 from greenroom.service import (
     agent_reports,
     agent_specs,
+    alerts,
     machine_heartbeats,
     machines,
     messages,
@@ -31,6 +32,7 @@ from greenroom.store.compiled_sql import Statement
 from greenroom.store.transaction import Transaction
 from greenroom.wire import requests
 from greenroom.wire.replies import (
+    AlertView,
     Assignments,
     ClaimedTask,
     HeartbeatReply,
@@ -267,6 +269,9 @@ class InProcessService:
         statement = Statement(select(func.count()).select_from(counted_table).where(where))
         row = self.store.read(lambda reader: reader.row(statement, value=value))
         return int(row[0]) if row else 0
+
+    def list_alerts(self) -> list[AlertView]:
+        return self.store.read(lambda reader: alerts.list_alerts(self.context, reader, self.principal))
 
     def events(self) -> list[Event]:
         return self.store.read(lambda reader: event_log.list_all_after(reader, 0, 1_000_000))

@@ -24,7 +24,7 @@ def service() -> InProcessService:
 
 def list_clone_events(service: InProcessService) -> list[Event]:
     """The events about the cloned machine, in order."""
-    return [event for event in service.events() if event.type == "machine.cloned" or event.data.get("key") == ALERT_KEY]
+    return [event for event in service.events() if event.type == "machine.cloned" or event.data.get("id") == ALERT_KEY]
 
 
 def clone_event_types(service: InProcessService) -> list[str]:
@@ -136,5 +136,5 @@ def test_alert_over_http() -> None:
             server.post("/api/v1/machines/m1/heartbeat", {"incarnation": incarnation}).json["status"]
             for incarnation in ("i1", "i2", "i1")
         ]
-        raised = [each["key"] for each in server.get("/api/v1/alerts").json]
+        raised = [each["id"] for each in server.get("/api/v1/alerts").json]
     assert (answers, raised) == (["ok", "ok", "superseded"], [ALERT_KEY])

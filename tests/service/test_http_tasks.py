@@ -54,8 +54,8 @@ def test_quarantined_task_goes_to_another_role(server: InProcessServer) -> None:
     server.send_message()
     task = server.claim().json
     server.act_on_task(task, "decline", reason="no key")
-    [alert] = [each for each in server.get("/api/v1/alerts").json if each["key"].startswith("quarantined:")]
-    assert f"quarantined:{task['id']}" == alert["key"]
+    [alert] = [each for each in server.get("/api/v1/alerts").json if each["kind"] == "quarantined"]
+    assert f"quarantined:{task['id']}" == alert["id"]
 
     closed = act_as_user(server, task["id"], "retry", to="reviewer").json
 

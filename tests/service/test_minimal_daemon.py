@@ -71,7 +71,7 @@ class MinimalDaemon:
         for event in self.service.events():
             if event.type.startswith("alert."):
                 update = raised.add if event.type == "alert.raised" else raised.discard
-                update(event.data["key"].partition(":")[0])
+                update(event.data["kind"])
         return raised
 
 

@@ -73,8 +73,8 @@ def list_alert_kinds(service: InProcessService) -> list[str]:
     """The kinds of alerts that are raised for the role, without those about tasks."""
     raised_by_kind: dict[str, bool] = {}
     for event in service.events():
-        if event.type.startswith("alert.") and event.data["key"].startswith(("crash_looping:", "paused:")):
-            raised_by_kind[event.data["key"].partition(":")[0]] = event.type == "alert.raised"
+        if event.type.startswith("alert.") and event.data["kind"] in ("crash_looping", "paused"):
+            raised_by_kind[event.data["kind"]] = event.type == "alert.raised"
     return [kind for kind, is_raised in raised_by_kind.items() if is_raised]
 
 

@@ -21,7 +21,7 @@ from tests.service.in_process_service import InProcessService
 DAY_S = 86400.0
 MEMORY = (
     *("room_cache", "leases", "event_buffer", "sweep", "sweep_counters", "silent_senders", "cloned_machines"),
-    *("takeover_holds", "unattended", "retention", "long_streams"),
+    *("takeover_holds", "unattended", "late_loops", "retention", "long_streams"),
 )
 """The fields of the context that follow from the store. The cache of tokens does not: any of its tokens is valid."""
 

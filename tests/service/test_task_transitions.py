@@ -12,6 +12,7 @@ from greenroom.domain.task import (
     CLOSED,
     COMPLETED,
     IN_PROGRESS,
+    OPEN_STATES,
     PENDING,
     PENDING_REVIEW,
     QUARANTINED,
@@ -247,7 +248,8 @@ def check_complete(service: InProcessService, task: Task) -> None:
     assert "kept as a late result" in refused.value.guidance
     assert ["done"] == [late.text for late in service.show_task(task.id).late_results]
     after = read_all_rows(service.store)
-    assert ["counters", "events", "late_results", "streams"] == sorted(
+    alerted = ["alerts"] if task.status in OPEN_STATES else []
+    assert [*alerted, "counters", "events", "late_results", "streams"] == sorted(
         name for name in before if before[name] != after[name]
     )
 

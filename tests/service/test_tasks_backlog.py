@@ -27,9 +27,9 @@ def open_alert_keys(service: InProcessService) -> list[str]:
     keys: list[str] = []
     for event in service.events():
         if event.type == "alert.raised":
-            keys.append(event.data["key"])
+            keys.append(event.data["id"])
         elif event.type == "alert.resolved":
-            keys.remove(event.data["key"])
+            keys.remove(event.data["id"])
     return keys
 
 

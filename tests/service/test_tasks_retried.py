@@ -19,7 +19,7 @@ def fail_until_quarantined(service: InProcessService) -> str:
 
 
 def list_alert_events(service: InProcessService) -> list[tuple[str, str]]:
-    return [(e.type, e.data["key"]) for e in service.events() if e.type.startswith("alert.")]
+    return [(e.type, e.data["id"]) for e in service.events() if e.type.startswith("alert.")]
 
 
 def test_third_failure_quarantines_and_retry_resets() -> None:

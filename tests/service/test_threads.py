@@ -11,6 +11,7 @@ import pytest
 from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.server.wakeups import ResultDelivery
+from greenroom.service.state.late_loops import LateLoops
 from greenroom.service.state.retention_state import BatchProgress, LongStreams, RetentionState
 from greenroom.service.state.room_cache import RoomCache
 from greenroom.service.state.sweep_state import SweepCounters, SweepState
@@ -22,7 +23,7 @@ from tests.architecture.tree import Source
 from tests.service.in_process_server import InProcessServer
 
 LOOP, WRITER = "MainThread", "writer"
-LOOP_ONLY = (SweepState, RetentionState)
+LOOP_ONLY = (SweepState, RetentionState, LateLoops)
 WRITER_ONLY = (SweepCounters, BatchProgress, LongStreams, RoomCache)
 LIMITS = Limits(
     claim_wait_max_s=0.05, assignments_wait_max_s=0.05, events_kept_max=3, retention_interval_s=10, events_kept_s=86400
@@ -83,6 +84,8 @@ def run_server(tmp_path: Path, threads: Threads, deliver: Deliver | None = None)
         for _ in range(4):
             server.pass_time(100)
             server.send_message()  # When it is answered, what the sweep and retention wrote before it is committed.
+        server.context.background.record.late_after_s = -1.0
+        server.pass_time(2)  # The loop is late at two looks, which is recorded.
         counters = server.service_context.sweep_counters
         assert (counters.expired, counters.disconnected, counters.released) == (1, 1, 1)
 

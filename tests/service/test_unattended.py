@@ -2,9 +2,7 @@
 
 import pytest
 
-from greenroom.domain.alert import Alert
-from greenroom.domain.principal import OPERATOR_PRINCIPAL
-from greenroom.service import alerts
+from greenroom.wire.replies import AlertView
 from tests.service.in_process_service import InProcessService
 
 
@@ -15,8 +13,8 @@ def service() -> InProcessService:
     return new_service
 
 
-def list_alerts(service: InProcessService) -> list[Alert]:
-    return service.store.read(lambda reader: alerts.list_alerts(service.context, reader, OPERATOR_PRINCIPAL))
+def list_alerts(service: InProcessService) -> list[AlertView]:
+    return service.list_alerts()
 
 
 def alert_event_types(service: InProcessService) -> list[str]:
@@ -35,7 +33,7 @@ def test_one_alert_and_no_start(service: InProcessService) -> None:
     before = service.event_types()
     service.pass_time(2)
     [alert] = list_alerts(service)
-    assert (alert.key, alert.room) == (alert_key(service), service.show_room().id)
+    assert (alert.id, alert.room, alert.role, alert.task) == (alert_key(service), "r", "builder", task.id)
     for named in (task.id, "builder", "room r"):
         assert named in alert.text
     service.send_message()
@@ -61,7 +59,7 @@ def test_short_joins_do_not_prevent_alert(service: InProcessService) -> None:
         service.join("builder", f"c{number}")
         service.leave("builder", f"c{number}")
     service.pass_time(1)
-    assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
+    assert [alert_key(service)] == [alert.id for alert in list_alerts(service)]
 
 
 def test_claim_restarts_wait(service: InProcessService) -> None:
@@ -74,7 +72,7 @@ def test_claim_restarts_wait(service: InProcessService) -> None:
     service.pass_time(20)
     assert list_alerts(service) == []
     service.pass_time(service.limits.task_pending_timeout_s)
-    assert [alert_key(service)] == [alert.key for alert in list_alerts(service)]
+    assert [alert_key(service)] == [alert.id for alert in list_alerts(service)]
 
 
 def test_end_of_waiting_tasks_resolves_alert(service: InProcessService) -> None:
@@ -99,14 +97,14 @@ def test_presence_restarts_wait(service: InProcessService) -> None:
     service.pass_time(200)
     assert list_alerts(service) == []
     service.pass_time(150)
-    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
+    assert [alert.id for alert in list_alerts(service)] == [alert_key(service)]
 
 
 def test_silent_agent_leaves_role_unattended(service: InProcessService) -> None:
     service.join("builder", "a")
     service.send_message()
     service.pass_time(service.limits.heartbeat_ttl_s + service.limits.task_pending_timeout_s + 2)
-    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
+    assert [alert.id for alert in list_alerts(service)] == [alert_key(service)]
 
 
 def test_held_task_does_not_count(service: InProcessService) -> None:
@@ -124,13 +122,13 @@ def test_server_restart_keeps_alerts_restarts_wait(service: InProcessService) ->
     service.pass_time(200)
     service.restart_server()
     service.pass_time(200)
-    assert [alert.key for alert in list_alerts(service)] == [alert_key(service, "reviewer")]
+    assert [alert.id for alert in list_alerts(service)] == [alert_key(service, "reviewer")]
     service.pass_time(110)
-    assert {alert.key for alert in list_alerts(service)} == {alert_key(service, "reviewer"), alert_key(service)}
+    assert {alert.id for alert in list_alerts(service)} == {alert_key(service, "reviewer"), alert_key(service)}
     service.restart_server()
     service.join("reviewer", "a")
     service.pass_time(1)
-    assert [alert.key for alert in list_alerts(service)] == [alert_key(service)]
+    assert [alert.id for alert in list_alerts(service)] == [alert_key(service)]
     assert alert_event_types(service) == ["alert.raised", "alert.raised", "alert.resolved"]
 
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from greenroom.domain.errors import Conflict
 from greenroom.domain.limits import Limits
-from greenroom.domain.task import HELD_STATES, Task
+from greenroom.domain.task import HELD_STATES, OPEN_STATES, Task
 from greenroom.service import alerts
 from greenroom.service.state.lease_table import role_key
 from tests.service.in_process_service import InProcessService
@@ -251,11 +251,17 @@ class WorkIsKept(RuleBasedStateMachine):
     @invariant()
     def alerts_match_waiting_tasks(self) -> None:
         server = self.server
-        raised = server.store.read(lambda reader: alerts.list_alerts(server.context, reader, server.principal))
-        alerted = {each.key for each in raised if each.key.startswith(("quarantined:", "review:"))}
         kinds = {"quarantined": "quarantined", "pending_review": "review"}
+        raised = server.store.read(lambda reader: alerts.list_alerts(server.context, reader, server.principal))
+        alerted = {each.id for each in raised if each.kind in kinds.values()}
+        assert len(raised) == len({each.id for each in raised}), "an alert is listed twice"
         waiting = {f"{kinds[each.status]}:{each.id}" for each in server.show_room().tasks if each.status in kinds}
         assert waiting == alerted
+        for each in raised:
+            if each.kind == "late_result":
+                task = server.show_task(each.subject)
+                assert task.status in OPEN_STATES, "a decision about the task was made since"
+                assert task.late_results
 
 
 TestWorkIsKept = WorkIsKept.TestCase

@@ -108,10 +108,14 @@ def test_agent_text_stays_on_one_line() -> None:
 
 def test_only_events_of_role_are_selected() -> None:
     tasks: set[object] = {"task_1"}
-    assert concerns_role(make_event("alert.raised", key="crash_looping:room_1/builder"), "builder", tasks)
-    assert concerns_role(make_event("alert.raised", key="quarantined:task_1"), "builder", tasks)
-    assert not concerns_role(make_event("alert.raised", key="crash_looping:room_1/reviewer"), "builder", tasks)
-    assert not concerns_role(make_event("alert.raised", key="quarantined:task_2"), "builder", tasks)
+    assert concerns_role(
+        make_event("alert.raised", id="crash_looping:room_1/builder", role="builder"), "builder", tasks
+    )
+    assert concerns_role(make_event("alert.raised", id="quarantined:task_1", task="task_1"), "builder", tasks)
+    assert not concerns_role(
+        make_event("alert.raised", id="crash_looping:room_1/reviewer", role="reviewer"), "builder", tasks
+    )
+    assert not concerns_role(make_event("alert.raised", id="quarantined:task_2", task="task_2"), "builder", tasks)
     assert not concerns_role(make_event("task.claimed", role="reviewer"), "builder", tasks)
 
 

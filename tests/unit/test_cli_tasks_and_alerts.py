@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from greenroom.cli import connection, errors, main
-from greenroom.cli.alerts import alert_entry, collect_alerts
+from greenroom.cli.alerts import alerts_table
 from greenroom.client import api_client
-from greenroom.domain.alert import Alert
 from greenroom.domain.task import LateResult, Note, Task
-from greenroom.wire.replies import RoleView, RoomView
+from greenroom.wire.replies import AlertView, RoleView, RoomView
 from tests.unit.scripted_transport import ScriptedTransport, json_response, make_task
 
 AT = "2026-11-20T10:00:00.000Z"
@@ -112,34 +111,20 @@ def make_room_view(*tasks: Task, **roles: str) -> RoomView:
     )
 
 
-def make_alert(key: str, room: str | None = "room_1") -> Alert:
-    return Alert(key=key, room=room, text="look at it", raised_at=AT)
+def make_alert(kind: str, subject: str, next: str, **fields: Any) -> AlertView:
+    blank = {"room": None, "role": None, "request": None, "task": None, "text": "look at it", "actions": ()}
+    values = {"subject": subject, "subjects": (subject,), "next": next, "raised_at": AT} | blank | fields
+    return AlertView(id=f"{kind}:{subject}", kind=kind, **values)
 
 
-def test_each_alert_has_one_command() -> None:
-    late = make_task(attempt=2, late_results=(LateResult(attempt=1, connection_id="c", to="user", text="x", at=AT),))
-    tasks = (
-        late,
-        make_task(id="task_2", status="quarantined", failures=3),
-        make_task(id="task_3", status="pending_review"),
-        make_task(id="task_4", status="pending", target_role="reviewer"),
-    )
-    room = make_room_view(*tasks, builder="working", reviewer="vacant", painter="crash_looping")
-    keys = ("mass_silence", "quarantined:task_2", "review:task_3", "unattended:room_1/reviewer")
-    alerts = list(
-        collect_alerts((), tuple(map(make_alert, (*keys, "unattended:room_1/painter"))), (room,), (), (late,))
+def test_alerts_are_shown_as_the_server_says() -> None:
+    alerts = (
+        make_alert("crash_looping", "room_1/painter", "greenroom why shop/painter", room="shop", role="painter"),
+        make_alert("mass_silence", "server", "greenroom doctor", text="3 of 4 agents\nstopped"),
+        make_alert("review", "task_1", "greenroom task show task_1", room="shop"),
     )
     assert [
-        ("mass_silence", "shop", "greenroom doctor"),
-        ("unattended:room_1/painter", "shop/painter", "greenroom why shop/painter"),
-        ("quarantined", "shop/builder", "greenroom task show task_2"),
-        ("vacant", "shop/reviewer", "greenroom wait-for-task shop --role reviewer"),
-        ("pending_review", "shop/builder", "greenroom task show task_3"),
-        ("late_result", "shop/builder", "greenroom task show task_1"),
-    ] == [(alert.kind, alert.where, alert.next) for alert in alerts]
-    assert "task_1: 1 late result" == alerts[-1].detail
-
-
-def test_alert_of_unlisted_task_is_shown() -> None:
-    alert = alert_entry(make_alert("quarantined:task_9", None), ())
-    assert ("server", "greenroom task show task_9") == (alert.where, alert.next)
+        ("shop/painter", "look at it", "greenroom why shop/painter"),
+        ("server", "3 of 4 agents stopped", "greenroom doctor"),
+        ("shop", "look at it", "greenroom task show task_1"),
+    ] == list(alerts_table(alerts).rows)

@@ -98,9 +98,8 @@ def read_recent_events(session: ApiClient, room: str) -> Iterator[Event]:
 
 def concerns_role(event: Event, role: str, its_tasks: set[object]) -> bool:
     """Whether an event concerns a role: its own, the room's, or an alert about the role or its tasks."""
-    if event.type.startswith("alert."):
-        subject = str(event.data.get("key", "")).partition(":")[2]
-        return subject in its_tasks or subject.rpartition("/")[2] == role
+    if event.type.startswith("alert.") and event.data.get("task") in its_tasks:
+        return True
     return event.data.get("role") == role or event.type.startswith("room.")
 
 

@@ -5,6 +5,7 @@ A role's status is formatted as the server reports it; nothing is derived again 
 
 from collections import Counter
 
+from greenroom.cli.alerts import alerts_table
 from greenroom.cli.overview import UNREACHABLE, Overview, ServerView
 from greenroom.cli.table import Table
 from greenroom.cli.terminal import first_line, format_clock_time, format_duration, seconds_until
@@ -31,8 +32,6 @@ TASK_HEADS = ("TASK", "ROLE", "STATUS", "ATTEMPT", "FAILURES", "TEXT")
 NO_OPEN_ROOMS = "No open rooms. Create one: greenroom room create NAME --roles A,B"
 MACHINE_HEADS = ("MACHINE", "ID", "STATUS", "SEEN", "HARNESSES", "LABELS", "AGENTS")
 REASON_CHARACTERS = 160
-ALERT_CHARACTERS = 300
-"""An alert may be longer than other texts: what a user can do stands at its end."""
 NAMES_SHOWN = 4
 """At most so many of a machine's harnesses, labels and agents are named in `status`; `machine list` names all."""
 
@@ -66,8 +65,7 @@ def overview_tables(overview: Overview, now: float) -> list[Table]:
     """All tables of an overview: what needs the user, the machines, then each room with its roles and open tasks."""
     tables = []
     if overview.needs:
-        rows = [(need.where, first_line(need.detail, ALERT_CHARACTERS), need.next) for need in overview.needs]
-        tables.append(Table("Needs you", ("WHERE", "WHAT", "NEXT"), rows))
+        tables.append(alerts_table(overview.needs))
     if overview.machines:
         tables.append(machines_table(overview.machines, NAMES_SHOWN))
     names = {machine.id: machine.name for machine in overview.machines}

@@ -18,7 +18,6 @@ import msgspec
 from greenroom.client.http_transport import UNREACHABLE, HttpTransport, Response, Transport
 from greenroom.client.sse import StreamReset, follow_events
 from greenroom.clock import Clock, SystemClock
-from greenroom.domain.alert import Alert
 from greenroom.domain.errors import Unavailable
 from greenroom.domain.limits import Limits
 from greenroom.domain.message import Message
@@ -265,8 +264,8 @@ class ApiClient:
             path += f"?newest={newest}"
         return follow_events(self._transport, path, self._headers, after, self.limits, self._entropy, self._check)
 
-    def alerts(self) -> list[Alert]:
-        return self._get("/alerts", list[Alert])
+    def alerts(self) -> list[replies.AlertView]:
+        return self._get("/alerts", list[replies.AlertView])
 
     def server_limits(self) -> dict[str, float]:
         """Return the durations and limits of the server, by name; another version may have other names."""

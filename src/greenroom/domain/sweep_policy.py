@@ -17,17 +17,18 @@ SILENT_MIN = 3
 class SweepBatch(msgspec.Struct, frozen=True):
     """What one round of the sweep records: keys of roles (of `participants`), ids of machines, ids of tasks.
 
-    `unattended` are roles that have work and no participant, `attended` those for which that is over.
+    `unattended` are roles that have had work and no participant for too long, `covered` those of them with an alert
+    that may be over, or may be another one by now.
     """
 
     participants: tuple[str, ...] = ()
     machines: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     unattended: tuple[str, ...] = ()
-    attended: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.participants, self.machines, self.tasks, self.unattended, self.attended))
+        return any((self.participants, self.machines, self.tasks, self.unattended, self.covered))
 
 
 def must_extend_leases(planned_at: float, now: float, limits: Limits) -> bool:
@@ -45,7 +46,7 @@ def select_batch(due: SweepBatch, batch_max: int) -> SweepBatch:
     """
     remaining = batch_max
     chosen: dict[str, tuple[str, ...]] = {}
-    for name in ("machines", "participants", "tasks", "attended", "unattended"):
+    for name in ("machines", "participants", "tasks", "covered", "unattended"):
         chosen[name] = getattr(due, name)[:remaining]
         remaining -= len(chosen[name])
     return SweepBatch(**chosen)

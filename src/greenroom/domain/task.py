@@ -184,6 +184,11 @@ def is_active(task: Task) -> bool:
     return held or (task.last_holder is not None and can_resume(task, task.last_holder, task.attempt))
 
 
+def may_have_late_results(task: Task) -> bool:
+    """Return whether an attempt of the task is over, so that its result may have come too late."""
+    return task.attempt > 1 or (task.attempt == 1 and task.status not in HELD_STATES)
+
+
 def is_completed_by(task: Task, connection_id: str, attempt: int) -> bool:
     """Return whether that participant and attempt are those whose result was accepted."""
     over = task.status in (COMPLETED, PENDING_REVIEW)

@@ -17,7 +17,7 @@ from typing import Final
 from greenroom.loop import Loop, LoopHealth
 from greenroom.server.counters import Counters
 from greenroom.server.wakeups import Broadcast, Flag, wait_any
-from greenroom.service import sweeper
+from greenroom.service import loop_alerts, sweeper
 from greenroom.service.context import ServiceContext
 
 log = logging.getLogger("greenroom.server.background")
@@ -80,7 +80,17 @@ class BackgroundLoops:
         return 0.0 if self._is_midway else self.sweep.period_s
 
     def tick_feed(self) -> float:
-        """Read the feed to its end, as every reader of events does, and count the events by type."""
+        """Read the feed to its end, as every reader of events does, and count the events by type.
+
+        Also update the alerts about late loops.
+        """
+        try:
+            self._count_events()
+        finally:
+            loop_alerts.watch_loops(self._context, self.late_loops())
+        return self.feed.period_s
+
+    def _count_events(self) -> None:
         feed = self._context.event_buffer
         while self._counted_pos < feed.last_pos:
             events = feed.read_after(self._counted_pos, self._context.limits.stream_page)
@@ -89,7 +99,6 @@ class BackgroundLoops:
                 break
             self._counters.transitions.update(event.type for event in events)
             self._counted_pos = events[-1].pos
-        return self.feed.period_s
 
     async def _wait_for_sweep(self, seconds: float) -> None:
         await wait_any(self._closing, timeout_s=seconds)  # Also between two parts: heartbeats that came are answered.

@@ -8,42 +8,80 @@ thresholds. It cannot distinguish a fault of the server or its network from clie
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from typing import Any
 
 from greenroom.domain import sweep_policy
-from greenroom.domain.alert import Alert
+from greenroom.domain.alert import LOOP_LATE, MASS_SILENCE, Alert, alert_key
 from greenroom.domain.event import SERVER_STREAM, room_stream
 from greenroom.domain.principal import Principal
 from greenroom.service import authorization
+from greenroom.service.alert_content import CHECK_COMMAND, AlertFacts, describe, list_actions, next_command
+from greenroom.service.alert_facts import read_facts
 from greenroom.service.context import ServiceContext
 from greenroom.service.state.silent_senders import MassSilence
 from greenroom.store import alerts
 from greenroom.store.group_commit import Mutation
 from greenroom.store.transaction import Reader, Transaction
+from greenroom.wire.replies import AlertView
 
-MASS_SILENCE = "mass_silence"
+MASS_SILENCE_KEY = alert_key(MASS_SILENCE, "server")
 ALERT_SUBJECTS_MAX = 1000
 
 
-def list_alerts(context: ServiceContext, reader: Reader, principal: Principal) -> list[Alert]:
-    """All alerts that are raised now, oldest first. Operators only."""
+def list_alerts(context: ServiceContext, reader: Reader, principal: Principal) -> list[AlertView]:
+    """All alerts that are raised now, oldest first. Operators only.
+
+    Those about late loops come from memory: while a loop is late, the store may not be writable.
+    """
     authorization.require_operator(principal)
-    return alerts.list_all(reader)
+    stored = [alert for alert in alerts.list_all(reader) if alert.kind != LOOP_LATE]
+    raised = sorted([*stored, *context.late_loops.alerts], key=lambda alert: (alert.raised_at, alert.key))
+    return [build_alert_view(context, reader, alert) for alert in raised]
 
 
-def raise_alert(tx: Transaction, key: str, text: str, room: str | None = None, subjects: tuple[str, ...] = ()) -> None:
-    """Raise an alert and record its event, unless an alert with this key is raised already."""
-    alert = Alert(key=key, room=room, text=text, subjects=subjects, raised_at=tx.now.instant)
+def build_alert_view(context: ServiceContext, reader: Reader, alert: Alert) -> AlertView:
+    """The view of an alert, with the names, the task and the actions of this moment."""
+    facts = read_facts(context, reader, alert)
+    task = facts.task if facts is not None else None
+    role = facts.role if facts is not None else None
+    room = facts.room if facts is not None else None
+    return AlertView(
+        id=alert.key,
+        kind=alert.kind,
+        subject=alert.subject,
+        subjects=alert.subjects or (alert.subject,),
+        room=room.name if room is not None else None,
+        role=role.name if role is not None else task.target_role if task is not None else None,
+        request=task.request if task is not None else None,
+        task=task.id if task is not None else None,
+        text=describe(facts) if facts is not None else alert.text,
+        actions=list_actions(facts) if facts is not None else (),
+        next=next_command(facts) if facts is not None else CHECK_COMMAND,
+        raised_at=alert.raised_at,
+    )
+
+
+def raise_alert(tx: Transaction, facts: AlertFacts, subjects: tuple[str, ...] = ()) -> None:
+    """Raise the alert of these facts and record its event, unless it is raised already."""
+    room = facts.room.id if facts.room is not None else facts.task.room if facts.task is not None else None
+    key = alert_key(facts.kind, facts.subject)
+    alert = Alert(key=key, room=room, text=describe(facts), subjects=subjects, raised_at=tx.now.instant)
     if alerts.add(tx, alert):
-        data = {"key": key, "text": text, "count": len(subjects)}
-        tx.record_event(room_stream(room) if room else SERVER_STREAM, "alert.raised", key, data)
+        record_alert(tx, "alert.raised", key, alert, count=len(subjects))
 
 
 def resolve_alert(tx: Transaction, key: str, cause: str) -> None:
     """Resolve the alert with this key and record its event, if it is raised."""
     alert = alerts.get(tx, key)
     if alert is not None and alerts.remove(tx, key):
-        data = {"key": key, "text": alert.text}
-        tx.record_event(room_stream(alert.room) if alert.room else SERVER_STREAM, "alert.resolved", cause, data)
+        record_alert(tx, "alert.resolved", cause, alert)
+
+
+def record_alert(tx: Transaction, type: str, cause: str, alert: Alert, **more: object) -> None:
+    """Record the event of an alert on the stream of its room, or else on the server's."""
+    data: dict[str, Any] = {"id": alert.key, "kind": alert.kind, "role": alert.role, "task": alert.task}
+    present = {name: value for name, value in data.items() if value is not None} | {"text": alert.text}
+    tx.record_event(room_stream(alert.room) if alert.room else SERVER_STREAM, type, cause, present | more)
 
 
 def record_silence(context: ServiceContext, sender: str) -> None:
@@ -75,12 +113,9 @@ def raise_mass_silence(context: ServiceContext) -> None:
     """Raise the alert about all senders that are silent now. If that fails, the next round of the sweep retries it."""
     missing = context.silent_senders.begin_mass_silence()
     total = len(missing) + context.leases.heartbeat_senders
-    text = (
-        f"{len(missing)} of {total} agents and machines stopped sending heartbeats at the same time. The "
-        "cause is probably this server or its network; they reconnect by themselves once it is reachable."
-    )
+    facts = AlertFacts(kind=MASS_SILENCE, subject="server", silent=len(missing), senders=total)
     subjects = tuple(sorted(missing)[:ALERT_SUBJECTS_MAX])
-    raise_it = partial(raise_alert, key=MASS_SILENCE, text=text, subjects=subjects)
+    raise_it = partial(raise_alert, facts=facts, subjects=subjects)
     write_or_undo(context, raise_it, context.silent_senders.end_mass_silence)
 
 
@@ -88,7 +123,7 @@ def resolve_mass_silence(context: ServiceContext, over: MassSilence) -> None:
     """Resolve the alert. If that fails, the next round of the sweep retries it."""
     context.silent_senders.end_mass_silence()
     restore = partial(context.silent_senders.restore_mass_silence, over.missing, over.initial)
-    write_or_undo(context, partial(resolve_alert, key=MASS_SILENCE, cause="most of them are back"), restore)
+    write_or_undo(context, partial(resolve_alert, key=MASS_SILENCE_KEY, cause="most of them are back"), restore)
 
 
 def write_or_undo(context: ServiceContext, mutation: Mutation[None], undo: Callable[[], None]) -> None:
@@ -107,6 +142,6 @@ def write_or_undo(context: ServiceContext, mutation: Mutation[None], undo: Calla
 
 def restore_mass_silence(context: ServiceContext, reader: Reader) -> None:
     """Restore after a restart which machines and agents a raised `mass_silence` alert still waits for."""
-    alert = alerts.get(reader, MASS_SILENCE)
+    alert = alerts.get(reader, MASS_SILENCE_KEY)
     if alert is not None:
         context.silent_senders.restore_mass_silence(alert.subjects, len(alert.subjects))

@@ -8,6 +8,7 @@ from greenroom.domain.limits import SPREAD_RETRIES_CLIENTS, SPREAD_RETRIES_ROLES
 from greenroom.domain.participant import DETACHED, WORK, Participant
 from greenroom.entropy import Entropy
 from greenroom.service.state.cloned_machines import ClonedMachines
+from greenroom.service.state.late_loops import LateLoops
 from greenroom.service.state.lease_table import LeaseTable
 from greenroom.service.state.notifications import EventBuffer, Notifications
 from greenroom.service.state.retention_state import LongStreams, RetentionState
@@ -39,6 +40,7 @@ class ServiceContext:
     cloned_machines: ClonedMachines = field(default_factory=ClonedMachines, repr=False)
     takeover_holds: TakeoverHolds = field(default_factory=TakeoverHolds, repr=False)
     unattended: UnattendedRoles = field(default_factory=UnattendedRoles, repr=False)
+    late_loops: LateLoops = field(default_factory=LateLoops, repr=False)
     retention: RetentionState = field(default_factory=RetentionState, repr=False)
     long_streams: LongStreams = field(default_factory=LongStreams, repr=False)
 

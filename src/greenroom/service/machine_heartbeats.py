@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from greenroom.domain import principal as callers
+from greenroom.domain.alert import MACHINE_CLONED, alert_key
 from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
 from greenroom.domain.participant import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge_call
@@ -30,6 +31,7 @@ from greenroom.service import (
     task_notes,
     task_transitions,
 )
+from greenroom.service.alert_content import AlertFacts
 from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import MachineLease
 from greenroom.store import alerts as stored_alerts
@@ -39,8 +41,6 @@ from greenroom.store import rooms as stored
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import HeldAgent, MachineHeartbeat
-
-CLONE_ALERT_PREFIX = "machine_cloned:"
 
 
 def renew_machine(
@@ -232,24 +232,19 @@ def grant_machine_lease(context: ServiceContext, machine: Machine) -> None:
 
 def record_older_incarnation(context: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
     """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
-    key = CLONE_ALERT_PREFIX + machine.id
+    key = alert_key(MACHINE_CLONED, machine.id)
     if stored_alerts.get(tx, key) is None:
-        text = (
-            f"Two daemons run for machine {machine.name} ({machine.id}); the newest keeps it, and the other is asked "
-            "to stop. If a disk or a data directory was copied, remove the file `machine.json` from the data directory "
-            "of the copy and start its daemon again: it then registers as a machine of its own."
-        )
         data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "older": older}
         tx.record_event(
             machine_stream(machine.id), "machine.cloned", f"incarnation {older} still sends heartbeats", data
         )
-        alerts.raise_alert(tx, key, text, subjects=(machine.id,))
+        alerts.raise_alert(tx, AlertFacts(kind=MACHINE_CLONED, subject=machine.id, machine=machine))
     tx.on_commit(partial(context.cloned_machines.record, machine.id, tx.now.monotonic))
 
 
 def resolve_clone_alert(context: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
     """Resolve the alert about two daemons of a machine."""
-    alerts.resolve_alert(tx, CLONE_ALERT_PREFIX + machine, cause)
+    alerts.resolve_alert(tx, alert_key(MACHINE_CLONED, machine), cause)
     tx.on_commit(partial(context.cloned_machines.remove, machine))
 
 
@@ -265,6 +260,5 @@ def resolve_overdue_clone_alerts(context: ServiceContext, now: float) -> None:
 def restore_clone_alerts(context: ServiceContext, reader: Reader) -> None:
     """Restore the raised alerts about two daemons after a restart of the server; each wait begins again."""
     now = context.clock.monotonic()
-    for alert in stored_alerts.list_all(reader):
-        if alert.key.startswith(CLONE_ALERT_PREFIX):
-            context.cloned_machines.record(alert.key.removeprefix(CLONE_ALERT_PREFIX), now)
+    for alert in stored_alerts.list_of_kind(reader, MACHINE_CLONED):
+        context.cloned_machines.record(alert.subject, now)

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 
-from greenroom.domain.role import CRASH_LOOPING, HOLD_WORDS, PAUSED, RUNNING, Role
-from greenroom.domain.role_status import restart_advice
+from greenroom.domain.alert import alert_key
+from greenroom.domain.role import CRASH_LOOPING, PAUSED, RUNNING, Role
 from greenroom.domain.room import OPEN, Room
 from greenroom.domain.task import Task
 from greenroom.service import alerts
+from greenroom.service.alert_content import AlertFacts
 from greenroom.service.state.lease_table import role_key
 from greenroom.store import participants, rooms
 from greenroom.store.transaction import Transaction
@@ -62,11 +63,8 @@ def update_hold_alert(tx: Transaction, room: Room, role: Role, cause: str) -> No
     should_run = room.status == OPEN and role.removed_at is None and role.is_run_by_daemon and role.desired == RUNNING
     needs_user = should_run and role.needs_user and participants.get_present(tx, room.id, role.name) is None
     for hold in (CRASH_LOOPING, PAUSED):
-        key = f"{hold}:{role_key(room.id, role.name)}"
+        subject = role_key(room.id, role.name)
         if needs_user and role.hold == hold:
-            role_path = f"{room.name}/{role.name}"
-            alerts.raise_alert(
-                tx, key, f"{role_path} is {HOLD_WORDS[hold]}: {restart_advice(role, role_path)}.", room.id
-            )
+            alerts.raise_alert(tx, AlertFacts(kind=hold, subject=subject, room=room, role=role))
         else:
-            alerts.resolve_alert(tx, key, cause)
+            alerts.resolve_alert(tx, alert_key(hold, subject), cause)

@@ -11,7 +11,15 @@ from greenroom.domain.event import SERVER_STREAM, Event
 from greenroom.domain.limits import Limits
 from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
-from greenroom.service import alerts, machine_heartbeats, retention, takeovers, task_notes, unattended_roles
+from greenroom.service import (
+    alerts,
+    loop_alerts,
+    machine_heartbeats,
+    retention,
+    takeovers,
+    task_notes,
+    unattended_roles,
+)
 from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import LeaseTable, MachineLease, role_key
 from greenroom.service.state.notifications import EVENTS_KEY, EventBuffer, Notifications
@@ -66,6 +74,7 @@ def restore_state(context: ServiceContext, reader: Reader) -> None:
     """Restore the memory from the store."""
     restore_room_cache(context, reader)
     alerts.restore_mass_silence(context, reader)
+    loop_alerts.restore_late_loops(context, reader)
     now = context.clock.monotonic()
     holders = {(task.room, task.target_role, task.claimed_by): task for task in tasks.list_all_held(reader)}
     for participant in participants.list_newest_closed(reader, context.limits.participants_remembered_max):

@@ -61,7 +61,7 @@ def tick(context: ServiceContext) -> bool:
         machines=tuple(leases.due_machines(now)),
         tasks=tuple(leases.due_timers(now)),
         unattended=tuple(context.unattended.list_overdue(now, limits.task_pending_timeout_s)),
-        attended=tuple(context.unattended.list_resolvable()),
+        covered=tuple(context.unattended.list_changed()),
     )
     plan = sweep_policy.select_batch(due, limits.sweep_batch_max)
     alerts.watch_mass_silence(context)
@@ -98,8 +98,9 @@ def cleanup_stale_agents(context: ServiceContext, plan: sweep_policy.SweepBatch,
         release_lost_task(context, tx, task)
     for key in plan.unattended:
         unattended_roles.raise_unattended_alert(context, tx, key)
-    for key in plan.attended:
-        unattended_roles.resolve_unattended_alert(context, tx, key)
+    for key in plan.covered:
+        unattended_roles.update_unattended_alert(context, tx, key)
+    unattended_roles.resolve_machine_alerts(tx)
     for room_id in tasks.list_rooms_with_queued_tasks(tx):
         room = rooms.get(tx, room_id)
         if room is not None and room.status == OPEN:

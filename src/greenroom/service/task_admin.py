@@ -62,6 +62,7 @@ def reset(context: ServiceContext, tx: Transaction, principal: Principal, task_i
     task, _ = get_task_and_room(context, tx, principal, task_id, request.reason)
     next_state(task.status, "release")
     released = task_transitions.release(context, tx, task, RESET, request.reason or "reset by a user")
+    task_transitions.resolve_late_result_alert(tx, task, "the task was reset by a user")
     task_results.expect_heartbeats(context, tx, task)
     participant_transitions.request_heartbeat(context, tx, task)
     return task_results.with_details(tx, released)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from greenroom.domain.alert import LATE_RESULT
 from greenroom.domain.errors import GreenroomError, InvalidTransition, NotKept, Superseded
 from greenroom.domain.event import room_stream
 from greenroom.domain.ids import USER
@@ -19,6 +20,7 @@ from greenroom.domain.task import (
     FROM_BACKLOG,
     HELD_STATES,
     LATE_RESULTS_MAX,
+    OPEN_STATES,
     PENDING_REVIEW,
     TRANSITIONS,
     LateResult,
@@ -26,7 +28,8 @@ from greenroom.domain.task import (
     allowed_moves,
     is_active,
 )
-from greenroom.service import participant_transitions, restart_holds, task_transitions
+from greenroom.service import alerts, participant_transitions, restart_holds, task_transitions
+from greenroom.service.alert_content import AlertFacts
 from greenroom.service.context import ServiceContext
 from greenroom.store import messages, participants, task_attempts
 from greenroom.store.transaction import Reader, Transaction
@@ -142,6 +145,8 @@ def reject_result(tx: Transaction, task: Task, attempt: int, connection_id: str,
 def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to: str, text: str) -> str:
     """Keep a late result; returns KEPT, KEPT_IN_PLACE or NOT_KEPT. A result that is sent again is kept once.
 
+    Raises the alert about it, unless the task is over: then a decision or another result has settled it.
+
     At LATE_RESULTS_MAX a new result replaces only the oldest one of its own attempt, never one of another attempt.
     """
     late_results = task_attempts.list_late_results(tx, task.id)
@@ -157,6 +162,9 @@ def keep_late(tx: Transaction, task: Task, attempt: int, connection_id: str, to:
     task_attempts.add_late_result(tx, task.id, late)
     data = {"task": task.id, "role": task.target_role, "attempt": attempt, "connection_id": connection_id, "to": to}
     tx.record_event(room_stream(task.room), "task.late_result", "a result of an attempt that no longer counts", data)
+    if task.status in OPEN_STATES:
+        kept_results = task_attempts.list_late_results(tx, task.id)
+        alerts.raise_alert(tx, AlertFacts(kind=LATE_RESULT, subject=task.id, task=task, late_results=kept_results))
     return KEPT_IN_PLACE if in_place else KEPT
 
 

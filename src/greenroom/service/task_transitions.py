@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from greenroom.domain import alert as alert_kinds
+from greenroom.domain.alert import alert_key
 from greenroom.domain.event import room_stream
 from greenroom.domain.participant import Participant
 from greenroom.domain.room import Room
@@ -24,10 +26,12 @@ from greenroom.domain.task import (
     decide_release,
     free_slots,
     initial_state,
+    may_have_late_results,
     next_state,
     resumed_state,
 )
 from greenroom.service import alerts, task_notes
+from greenroom.service.alert_content import AlertFacts
 from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import role_key
 from greenroom.service.state.notifications import claim_key
@@ -35,8 +39,10 @@ from greenroom.store import machines, rooms, task_attempts, tasks
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
 
-ALERT_PREFIXES = {QUARANTINED: "quarantined", PENDING_REVIEW: "review"}
-"""The states that only a user can end, with the prefix of the key of their alert."""
+ALERT_KINDS = {QUARANTINED: alert_kinds.QUARANTINED, PENDING_REVIEW: alert_kinds.REVIEW}
+"""The states that only a user can end, with the kind of their alert."""
+DECISIONS = ("accept", "cancel", "complete", "queue", "retry", "send_back")
+"""The moves that decide about a task, and so about the late results that it has by then."""
 
 
 def list_held(reader: Reader, participant: Participant) -> list[Task]:
@@ -136,18 +142,22 @@ def apply_move(tx: Transaction, before: Task, trigger: str, to: str | None = Non
     tasks.save(tx, before, after)
     if after.status != before.status:
         update_alert(tx, before, after)
+    if trigger in DECISIONS and may_have_late_results(before):
+        resolve_late_result_alert(tx, before, f"the task is {after.status}")
     return after
 
 
 def update_alert(tx: Transaction, before: Task | None, after: Task) -> None:
     """Raise the alert for a task that waits for a user from now on, and resolve that of a task that no longer does."""
-    if before is not None and before.status in ALERT_PREFIXES:
-        alerts.resolve_alert(tx, f"{ALERT_PREFIXES[before.status]}:{before.id}", f"the task is {after.status}")
-    if after.status in ALERT_PREFIXES:
-        state = "was quarantined" if after.status == QUARANTINED else "is done, and its result waits for a review"
-        reason_text = f": {after.reason}" if after.reason else ""
-        text = f"Task {after.id} for {after.target_role} {state}{reason_text}"
-        alerts.raise_alert(tx, f"{ALERT_PREFIXES[after.status]}:{after.id}", text, after.room, (after.id,))
+    if before is not None and before.status in ALERT_KINDS:
+        alerts.resolve_alert(tx, alert_key(ALERT_KINDS[before.status], before.id), f"the task is {after.status}")
+    if after.status in ALERT_KINDS:
+        alerts.raise_alert(tx, AlertFacts(kind=ALERT_KINDS[after.status], subject=after.id, task=after))
+
+
+def resolve_late_result_alert(tx: Transaction, task: Task, cause: str) -> None:
+    """Resolve the alert that a task has late results: a later decision about the task covers them."""
+    alerts.resolve_alert(tx, alert_key(alert_kinds.LATE_RESULT, task.id), cause)
 
 
 def promote(context: ServiceContext, tx: Transaction, room: Room, cause: str) -> list[Task]:

@@ -31,6 +31,9 @@ ADD = Statement(
 GET = Statement(_alert.where(alerts.c.key == bindparam("key")))
 OF_ROOM = Statement(_alert.where(alerts.c.room == bindparam("room")).order_by(alerts.c.key))
 ALL = Statement(_alert.order_by(alerts.c.raised_at, alerts.c.key))
+OF_KIND = Statement(
+    _alert.where(alerts.c.key >= bindparam("first"), alerts.c.key < bindparam("end")).order_by(alerts.c.key)
+)
 REMOVE = Statement(delete(alerts).where(alerts.c.key == bindparam("key")))
 
 
@@ -59,6 +62,11 @@ def get(reader: Reader, key: str) -> Alert | None:
 def list_in_room(reader: Reader, room: str) -> list[Alert]:
     """The raised alerts of a room."""
     return [_read(row) for row in reader.rows(OF_ROOM, room=room)]
+
+
+def list_of_kind(reader: Reader, kind: str) -> list[Alert]:
+    """The raised alerts of a kind."""
+    return [_read(row) for row in reader.rows(OF_KIND, first=f"{kind}:", end=f"{kind};")]
 
 
 def list_all(reader: Reader) -> list[Alert]:

@@ -1,6 +1,6 @@
 """Defines the bodies of replies. Records of the domain are sent as they are; only what differs is defined here."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -192,6 +192,36 @@ class ReportsReply(msgspec.Struct, frozen=True, kw_only=True):
 
 class TokenReply(msgspec.Struct, frozen=True):
     token: str
+
+
+class AlertAction(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that a user may make about an alert: its method, path and body (None for a GET), and a label for it."""
+
+    verb: str
+    label: str
+    method: str
+    path: str
+    body: dict[str, Any] | None
+
+
+class AlertView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that needs a user. `id` is `KIND:SUBJECT`, and stays when a room is renamed; `room` is a room's name.
+
+    `subjects` has at most 1000 entries. `next` is the command to begin with: that of the first action, if there is one.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    subjects: tuple[str, ...]
+    room: str | None
+    role: str | None
+    request: str | None
+    task: str | None
+    text: str
+    actions: tuple[AlertAction, ...]
+    next: str
+    raised_at: str
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

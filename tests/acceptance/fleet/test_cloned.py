@@ -42,7 +42,7 @@ def test_copied_machine(fleet: MachineFleet) -> None:
         )
         assert 1 == fleet.installation.api.count("machine.cloned")
         wait_until(
-            lambda: fleet.installation.api.count("alert.raised", key=f"machine_cloned:{machine.name}"),
+            lambda: fleet.installation.api.count("alert.raised", id=f"machine_cloned:{machine.name}"),
             "the alert is raised",
         )
         fleet.finish("done")

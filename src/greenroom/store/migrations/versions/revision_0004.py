@@ -44,6 +44,8 @@ STATUSES: Final = {"parked": "crash_looping", "unparked": "recovered"}
 
 ALERT_KEYS: Final = {"parked": "crash_looping", "cloned": "machine_cloned"}
 """What stands before the colon of an alert's key."""
+ROLE_ALERTS: Final = ("crash_looping", "paused", "unattended")
+TASK_ALERTS: Final = ("quarantined", "review")
 
 
 def upgrade() -> None:
@@ -156,9 +158,19 @@ def move(old: str, new: str, *parts: Any) -> None:
 
 
 def convert_alerts() -> None:
+    """Give all keys the form KIND:SUBJECT, and raise an alert for each open task with late results, as from now on."""
+    op.execute("UPDATE alerts SET key = 'mass_silence:server' WHERE key = 'mass_silence'")
     for old, new in ALERT_KEYS.items():
         # `substr` counts from 1; the colon stays.
         op.execute(f"UPDATE alerts SET key = '{new}' || substr(key, {len(old) + 1}) WHERE key LIKE '{old}:%'")
+    op.execute(
+        "INSERT INTO alerts (key, room, text, subjects, raised_at)"
+        " SELECT 'late_result:' || tasks.id, tasks.room,"
+        " 'Task ' || tasks.id || ' for ' || tasks.target_role || ' has late results', '[]', max(late_results.at)"
+        " FROM tasks JOIN late_results ON late_results.task = tasks.id"
+        " WHERE tasks.status NOT IN ('completed', 'closed')"
+        " GROUP BY tasks.id, tasks.room, tasks.target_role"
+    )
 
 
 def convert_events() -> None:
@@ -179,7 +191,7 @@ def convert_events() -> None:
                     "pos": pos,
                     "type": EVENT_TYPES.get(type_, type_),
                     "cause": converted_key(STATUSES.get(cause, cause)),
-                    "data": converted_text(data),
+                    "data": converted_alert(data) if type_.startswith("attention.") else converted_text(data),
                 }
                 for pos, type_, cause, data in rows
             ],
@@ -237,12 +249,22 @@ def converted(value: Any) -> Any:
     for name in ("status", "kind"):
         if isinstance(new.get(name), str):
             new[name] = STATUSES.get(new[name], new[name])
-    if isinstance(new.get("key"), str):
-        new["key"] = converted_key(new["key"])
     return new
+
+
+def converted_alert(text: str) -> str:
+    """The data of an event about an alert: its id and kind, and the role or the task that it is about."""
+    data = converted(json.loads(text))
+    id_ = converted_key(data.pop("key"))
+    kind, _, subject = id_.partition(":")
+    named = {"role": subject.partition("/")[2]} if kind in ROLE_ALERTS else {}
+    named |= {"task": subject} if kind in TASK_ALERTS else {}
+    return json.dumps({"id": id_, "kind": kind} | named | data, ensure_ascii=False, separators=(",", ":"))
 
 
 def converted_key(key: str) -> str:
     """The key of an alert with the kind of today."""
+    if key == "mass_silence":
+        return "mass_silence:server"
     kind, colon, subject = key.partition(":")
     return f"{ALERT_KEYS.get(kind, kind)}{colon}{subject}" if colon else key
