@@ -77,6 +77,18 @@ def test_retry_resolves_it(service: InProcessService) -> None:
     assert [] == service.list_alerts()
 
 
+def test_queueing_resolves_it(service: InProcessService) -> None:
+    item = service.add_to_backlog()
+    service.queue(item.id)
+    claim_task(service)
+    service.reset(item.id)
+    service.send_back(item.id)
+    hand_in_late(service, item.id)
+    assert ["late_result"] == [alert.kind for alert in service.list_alerts()]
+    service.queue(item.id)
+    assert [] == service.list_alerts()
+
+
 def test_progress_and_release_do_not_resolve_it(service: InProcessService) -> None:
     task = make_late_result(service)
     service.progress(task, "A", 2)

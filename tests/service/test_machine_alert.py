@@ -105,6 +105,7 @@ def test_end_of_waiting_resolves_it(service: InProcessService, end: str, restart
     wait_for_alert(service)
     if restarted:
         service.restart_server()
+        service.pass_time(1)
     END_WAITING[end](service, task)
     service.pass_time(1)
     assert [] == alert_ids(service)

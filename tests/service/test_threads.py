@@ -81,11 +81,11 @@ def run_server(tmp_path: Path, threads: Threads, deliver: Deliver | None = None)
         for _ in range(2):
             server.send_message()
         assert 200 == server.claim().status
+        server.context.background.record.late_after_s = -1.0
+        server.pass_time(2)  # Late at two looks, which is recorded.
         for _ in range(4):
             server.pass_time(100)
             server.send_message()  # When it is answered, what the sweep and retention wrote before it is committed.
-        server.context.background.record.late_after_s = -1.0
-        server.pass_time(2)  # The loop is late at two looks, which is recorded.
         counters = server.service_context.sweep_counters
         assert (counters.expired, counters.disconnected, counters.released) == (1, 1, 1)
 

@@ -1,6 +1,5 @@
 """What the commands for users request from the server and what they print; the transport answers from a table."""
 
-import io
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ import pytest
 
 from greenroom.cli import connection, errors, main, status
 from greenroom.cli.overview import Overview, ServerView
-from greenroom.cli.table import Table, print_table
 from greenroom.client import api_client
 from greenroom.client.http_transport import Response
 from greenroom.clock import MovedClock
@@ -484,18 +482,3 @@ def test_status_watch_shows_changes_and_outages(api: FakeApi, monkeypatch: pytes
         ("ok", "waiting"),
     ] == [(overview.server.status, overview.rooms[0].roles[0].status) for overview in shown]
     assert shown[2].server.since is not None
-
-
-class TerminalOutput(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_terminal_table_escapes_markup() -> None:
-    output = TerminalOutput()
-
-    print_table(output, Table("Tasks", ("ID", "TEXT"), [("task_1", "[bold]x[/bold] \x1b[2J")]))
-
-    text = output.getvalue()
-    assert "[bold]x[/bold] \\x1b[2J" in text
-    assert "TEXT" in text

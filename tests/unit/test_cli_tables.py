@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from greenroom.cli.live_screen import render_table
-from greenroom.cli.table import GAP, Table, column_widths, longest_word, wrap_cell
+from greenroom.cli.table import GAP, Table, column_widths, longest_word, print_table, wrap_cell
 
 words = st.text("abcdefghij_-.", min_size=1, max_size=12)
 cells = st.lists(words, min_size=1, max_size=6).map(" ".join)
@@ -69,3 +69,18 @@ def test_too_narrow_terminal_shows_each_row_as_block() -> None:
     assert ["Open tasks", "task_1234567890", "  TEXT fix the", "       till"] == [
         line.rstrip() for line in draw(table, 16).splitlines()
     ]
+
+
+class TerminalOutput(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_terminal_table_escapes_markup() -> None:
+    output = TerminalOutput()
+
+    print_table(output, Table("Tasks", ("ID", "TEXT"), [("task_1", "[bold]x[/bold] \x1b[2J")]))
+
+    text = output.getvalue()
+    assert "[bold]x[/bold] \\x1b[2J" in text
+    assert "TEXT" in text
