@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 
+from greenroom.exit_codes import ExitCode
 from tests.architecture.tree import Source
 from tests.architecture.vocabulary import check_file_is_noun, check_words
 
@@ -38,6 +39,9 @@ LIMIT_NAME = re.compile(r"DEADLINE|PATIENCE|GIVES_UP|WITHIN|SLACK|ALLOWANCE")
 NEGATIVE_WAIT_S_MAX = 3
 """Seconds for which a test may check that something does not happen."""
 CLOCK_READ = re.compile(r"(?:\btime\.(?:monotonic|time|perf_counter)|SystemClock)\(\)(?:\.\w+\(\))?$")
+EXIT_CODES_MODULE = "src/greenroom/exit_codes.py"
+DISTINCT_EXIT_CODES = {code.value for code in ExitCode if code > ExitCode.CONFLICT}
+"""Those that stand for nothing but an exit code; a 0 or a 3 may be any number."""
 HOME_FOLDERS = re.compile(r"(?<![\w.~-])/(?:home/(?!you\b)\w|Users/(?!you\b)\w|root/)")
 
 
@@ -115,6 +119,14 @@ def check_dynamic_imports(source: Source) -> Iterator[str]:
             and INTERNAL_MODULES.match(node.value)
         ):
             yield f"{source.path}:{node.lineno}: {node.value!r} is internal; import the `run` module of its package"
+
+
+def check_exit_codes(source: Source) -> Iterator[str]:
+    """Exit codes have one place, with their meanings."""
+    if source.path.startswith("src/") and source.path != EXIT_CODES_MODULE:
+        for node in ast.walk(ast.parse(source.text)):
+            if isinstance(node, ast.Constant) and type(node.value) is int and node.value in DISTINCT_EXIT_CODES:
+                yield f"{source.path}:{node.lineno}: {node.value}; use greenroom.exit_codes"
 
 
 def check_local_paths_and_registries(source: Source) -> Iterator[str]:
@@ -230,6 +242,7 @@ PYTHON_CHECKS: tuple[Check, ...] = (
     check_async_only_in_server,
     check_domain_imports,
     check_dynamic_imports,
+    check_exit_codes,
     check_wait_timeouts,
     check_no_duration_asserts,
     check_file_is_noun,

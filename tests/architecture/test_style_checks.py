@@ -150,6 +150,11 @@ CASES: tuple[tuple[style.Check, Source, Source], ...] = (
         ),
     ),
     (
+        style.check_exit_codes,
+        Source("src/greenroom/agent/wait.py", "NOTHING_YET = 75\n"),
+        Source("src/greenroom/exit_codes.py", "NOTHING_YET = 75\n"),
+    ),
+    (
         style.check_local_paths_and_registries,
         Source("docs/start.md", "cd " + "/home" + "/ada/greenroom\n"),
         Source("docs/start.md", "cd /home/you/greenroom\n"),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.cli import connection, errors, main
+from greenroom.cli import connection, main
 from greenroom.cli.verbs import VERBS
 from greenroom.client import api_client
 from greenroom.client.http_transport import Response
+from greenroom.exit_codes import ExitCode
 from greenroom.settings import resolve
 from tests.unit.scripted_transport import json_response, problem_response, unreachable
 
@@ -59,19 +60,19 @@ LOCAL_COMMANDS = {"up", "server", "daemon start", "daemon stop", "daemon status"
 """Commands whose use of a server is tested by their own tests."""
 
 CODES = {
-    "silence": errors.UNREACHABLE,
-    "invalid_request": errors.USAGE,
-    "too_large": errors.USAGE,
-    "not_found": errors.NOT_FOUND,
-    "conflict": errors.CONFLICT,
-    "superseded": errors.CONFLICT,
-    "room_closed": errors.CONFLICT,
-    "invalid_transition": errors.CONFLICT,
-    "unauthorized": errors.NOT_ALLOWED,
-    "forbidden": errors.NOT_ALLOWED,
-    "idempotency_mismatch": errors.FAILED,
-    "internal": errors.FAILED,
-    "store_unavailable": errors.FAILED,
+    "silence": ExitCode.UNREACHABLE,
+    "invalid_request": ExitCode.USAGE,
+    "too_large": ExitCode.USAGE,
+    "not_found": ExitCode.NOT_FOUND,
+    "conflict": ExitCode.CONFLICT,
+    "superseded": ExitCode.CONFLICT,
+    "room_closed": ExitCode.CONFLICT,
+    "invalid_transition": ExitCode.CONFLICT,
+    "unauthorized": ExitCode.NOT_ALLOWED,
+    "forbidden": ExitCode.NOT_ALLOWED,
+    "idempotency_mismatch": ExitCode.FAILED,
+    "internal": ExitCode.FAILED,
+    "store_unavailable": ExitCode.FAILED,
 }
 ACCEPTED = {("login", "not_found"), ("login", "forbidden")}
 """A login requests something that does not exist: both responses, `not_found` and `forbidden`, prove a known token."""
@@ -123,15 +124,15 @@ def test_exit_codes(name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsy
     transport = SingleAnswerTransport(code)
     for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
-    expected = errors.DONE if (name, code) in ACCEPTED else CODES[code]
+    expected = ExitCode.DONE if (name, code) in ACCEPTED else CODES[code]
     if code == "forbidden" and CLAIM[0] in ARGUMENTS[name]:
-        expected = errors.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
+        expected = ExitCode.CONFLICT  # an attempt's token is valid for its attempt only, so the attempt must have ended
     assert expected == main.main([*name.split(), *ARGUMENTS[name]])
     captured = capsys.readouterr()
     assert transport.requests, "the server was asked"
-    assert ("error: " in captured.err) == (expected != errors.DONE)
+    assert ("error: " in captured.err) == (expected != ExitCode.DONE)
     assert "Traceback" not in captured.err
-    if expected == errors.CONFLICT:
+    if expected == ExitCode.CONFLICT:
         assert "call again" not in captured.out + captured.err
 
 
@@ -140,7 +141,7 @@ def test_invalid_configuration_exit_code(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GREENROOM_HEARTBEAT_TTL_S", "2")
-    assert errors.CONFIGURATION == main.main([*name.split(), *ARGUMENTS.get(name, ())])
+    assert ExitCode.CONFIGURATION == main.main([*name.split(), *ARGUMENTS.get(name, ())])
     assert "heartbeat_ttl_s" in capsys.readouterr().err
 
 
@@ -152,7 +153,7 @@ def test_invalid_text_is_rejected_before_sending(
     transport = SingleAnswerTransport("silence")
     for module in (api_client, connection):
         monkeypatch.setattr(module, "HttpTransport", lambda *_: transport)
-    assert errors.USAGE == main.main([*name.split(), *ARGUMENTS[name][:-1], text])
+    assert ExitCode.USAGE == main.main([*name.split(), *ARGUMENTS[name][:-1], text])
     assert [] == transport.requests
     assert "error: The text" in capsys.readouterr().err
 

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from greenroom.cli import connection, errors, main, status
+from greenroom.cli import connection, main, status
 from greenroom.cli.overview import Overview, ServerView
 from greenroom.client import api_client
 from greenroom.client.http_transport import Response
 from greenroom.clock import MovedClock
 from greenroom.domain.errors import Unavailable
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import resolve_settings
 from tests.unit.test_cli_tasks_and_alerts import make_alert
 
@@ -232,7 +233,7 @@ def test_foreign_texts_are_escaped(api: FakeApi, capsys: pytest.CaptureFixture[s
 
 
 def test_send_prints_role_and_task(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:
-    run_cli(capsys, "send", "shop", "build", "it", "--to", "builder", code=errors.USAGE)
+    run_cli(capsys, "send", "shop", "build", "it", "--to", "builder", code=ExitCode.USAGE)
     shown = run_cli(capsys, "send", "shop", "build it", "--to", "builder")
 
     assert "sent to builder: task_1 is pending\n" == shown
@@ -245,7 +246,7 @@ def test_send_explains_queued_request(api: FakeApi, capsys: pytest.CaptureFixtur
     queued = TASK | {"status": "queued", "target_role": "builder"}
     api.answers["POST", "/api/v1/rooms/shop/messages"] = {"message": MESSAGE, "task": queued}
     api.answers["GET", "/api/v1/rooms/shop"] = ROOM | {"roles": [ROLE | {"status": "waiting"}], "tasks": [queued]}
-    assert errors.DONE == main.main(["send", "shop", "build it"])
+    assert ExitCode.DONE == main.main(["send", "shop", "build it"])
     assert "greenroom room change shop --max-requests N" in capsys.readouterr().err
     output = run_cli(capsys, "why", "shop/builder")
     assert "task_1 is queued (attempt 0, 0 failures): it starts when an earlier request ends" in output
@@ -285,7 +286,7 @@ def test_agent_task_timeout_set_and_removed(
 
     run_cli(capsys, "agent", "stop", "shop/builder")
     assert 5.0 == api.requests[-1][2]["task_timeout_s"]
-    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=errors.USAGE)
+    run_cli(capsys, "agent", "set", "shop/builder", "--task-timeout", "soon", code=ExitCode.USAGE)
 
 
 def test_agent_set_machine_makes_kind_remote(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

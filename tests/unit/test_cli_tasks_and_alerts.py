@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from greenroom.cli import connection, errors, main
+from greenroom.cli import connection, main
 from greenroom.cli.alerts import alerts_table
 from greenroom.client import api_client
 from greenroom.domain.task import LateResult, Note, Task
+from greenroom.exit_codes import ExitCode
 from greenroom.wire.replies import AlertView, RoleView, RoomView
 from tests.unit.scripted_transport import ScriptedTransport, json_response, make_task
 
@@ -53,7 +54,7 @@ def transport(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DefaultTaskTra
 def test_commands_reach_their_routes(
     transport: DefaultTaskTransport, typed: str, route: str, body: dict[str, Any]
 ) -> None:
-    assert errors.DONE == main.main(typed.split())
+    assert ExitCode.DONE == main.main(typed.split())
     [(method, path, sent, headers, _)] = transport.requests
     assert ("POST", f"/api/v1/{route}", body) == (method, path, sent)
     assert headers["Idempotency-Key"]
@@ -61,11 +62,11 @@ def test_commands_reach_their_routes(
 
 def test_room_change_sends_named_fields(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
     transport.steps = [json_response(make_room_view())]
-    assert errors.DONE == main.main(["room", "change", "shop", "--roles", "b, a", "--max-requests", "2"])
+    assert ExitCode.DONE == main.main(["room", "change", "shop", "--roles", "b, a", "--max-requests", "2"])
     [(method, path, sent, *_)] = transport.requests
     assert ("PATCH", "/api/v1/rooms/shop") == (method, path)
     assert {"name": None, "roles": ["b", "a"], "entry_role": None, "max_requests": 2, "reason": None} == sent
-    assert errors.USAGE == main.main(["room", "change", "shop"])
+    assert ExitCode.USAGE == main.main(["room", "change", "shop"])
     assert "--entry-role" in capsys.readouterr().err
 
 
@@ -73,7 +74,7 @@ def test_task_show_has_notes_and_actions(transport: DefaultTaskTransport, capsys
     notes = (Note(attempt=1, by="operator", text="bl\x1bue", at=AT),)
     late = (LateResult(attempt=1, connection_id="c", to="user", text="half", at=AT),)
     transport.steps = [json_response(make_task(status="quarantined", attempt=2, notes=notes, late_results=late))]
-    assert errors.DONE == main.main(["task", "show", "task_1"])
+    assert ExitCode.DONE == main.main(["task", "show", "task_1"])
     shown = capsys.readouterr().out
     assert f"note by operator, at {AT}, during attempt 1:\nbl\\x1bue\n" in shown
     assert "greenroom task retry task_1" in shown
@@ -83,7 +84,7 @@ def test_task_show_has_notes_and_actions(transport: DefaultTaskTransport, capsys
 def test_backlog_list_statuses(transport: DefaultTaskTransport, capsys: pytest.CaptureFixture[str]) -> None:
     done, backlog = make_task(status="pending_review"), make_task(id="task_2", status="backlog")
     transport.steps = [json_response([done]), json_response([]), json_response([backlog]), json_response([])]
-    assert errors.DONE == main.main(["backlog", "list", "shop", "--json"])
+    assert ExitCode.DONE == main.main(["backlog", "list", "shop", "--json"])
     assert ["task_1", "task_2"] == [task["id"] for task in json.loads(capsys.readouterr().out)]
     assert ["status=pending_review", "status=backlog"] == [
         path.partition("?")[2].partition("&")[0] for _, path, *_ in transport.requests if "after" not in path

@@ -2,10 +2,11 @@
 
 import pytest
 
-from greenroom.cli import errors, reference
+from greenroom.cli import reference
 from greenroom.cli.main import import_function, main
 from greenroom.cli.parser import build_full_parser, parse
 from greenroom.cli.verbs import GROUPS, VERBS, RoleAddress, Verb, all_arguments
+from greenroom.exit_codes import ExitCode
 from tests.architecture.tree import ROOT
 
 
@@ -53,7 +54,7 @@ def test_reference_is_current() -> None:
     ],
 )
 def test_usage_error_has_suggestion(typed: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert errors.USAGE == main(typed.split())
+    assert ExitCode.USAGE == main(typed.split())
 
     captured = capsys.readouterr()
     assert message in captured.err
@@ -61,7 +62,7 @@ def test_usage_error_has_suggestion(typed: str, message: str, capsys: pytest.Cap
 
 
 def test_no_arguments_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert errors.USAGE == main([])
+    assert ExitCode.USAGE == main([])
     assert "wait-for-task" in capsys.readouterr().out
 
 

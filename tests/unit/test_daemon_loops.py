@@ -16,7 +16,8 @@ from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.daemon.supervisor import Supervisor
 from greenroom.entropy import SeededEntropy
-from greenroom.process.shutdown import CONFLICT, FAILED, Shutdown
+from greenroom.exit_codes import ExitCode
+from greenroom.process.shutdown import Shutdown
 from greenroom.wire.requests import AgentReport
 from tests.unit.agent_commands import make_settings
 from tests.waiting import PATIENCE_S
@@ -70,12 +71,12 @@ def test_failed_thread_ends_daemon(
     daemon = Daemon(
         make_settings(UNREACHABLE_URL, tmp_path), machine, lambda: "t", {}, SystemClock(), SeededEntropy(1), ending
     )
-    watchdog = threading.Timer(PATIENCE_S, ending.request, [CONFLICT])
+    watchdog = threading.Timer(PATIENCE_S, ending.request, [ExitCode.CONFLICT])
     watchdog.start()
     start(daemon)
     code = ending.wait()
     watchdog.cancel()
-    assert code == FAILED, "the daemon did not exit, although one of its threads had failed"
+    assert code == ExitCode.FAILED, "the daemon did not exit, although one of its threads had failed"
     assert daemon.error is not None or [record.levelno for record in caplog.records][-1:] == [logging.CRITICAL]
     daemon._outbox_sender.close(0)
     for thread in set(threading.enumerate()) - before - {watchdog}:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.cli import errors
 from greenroom.cli.child_process import ChildProcess
 from greenroom.cli.up import READY_S_MAX, WAIT_REPORT_INTERVAL_S, LocalServices
 from greenroom.clock import MovedClock
+from greenroom.exit_codes import ExitCode
 from greenroom.settings import paths
 from tests.unit.agent_commands import make_settings
 
@@ -78,5 +78,5 @@ def test_hanging_start_is_given_up(up_start: UpStart) -> None:
     assert "up: starting the server" == lines[0]
     assert READY_S_MAX / WAIT_REPORT_INTERVAL_S - 1 == sum("still starting" in line for line in lines)
     assert "After 300 s the server has not reported its address." in up_start.err.getvalue()
-    assert errors.FAILED == up_start.services.shutdown.wait()
+    assert ExitCode.FAILED == up_start.services.shutdown.wait()
     assert "" == up_start.out.getvalue()

@@ -12,11 +12,12 @@ import pytest
 
 from greenroom.agent import work
 from greenroom.agent.work import make_environment
-from greenroom.cli.errors import FAILED, exit_code
+from greenroom.cli.errors import exit_code
 from greenroom.client.http_transport import Response
 from greenroom.clock import SystemClock, format_instant, parse_instant
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Superseded, Unusable
 from greenroom.domain.limits import Limits
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.harness import DaemonSettings
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import TaskRef
@@ -185,7 +186,7 @@ def test_crash_loop_then_failed_probe_run_needs_user(server: TinyServer, tmp_pat
     work_call = WorkCall(server, tmp_path)
     with pytest.raises(GreenroomError, match="until a user starts it again: its probe run failed too") as caught:
         work_call.work("import sys; sys.exit(3)")
-    assert FAILED == exit_code(caught.value)
+    assert ExitCode.FAILED == exit_code(caught.value)
     assert "then run: greenroom work demo --role builder" in caught.value.guidance
     lines = work_call.err.getvalue().splitlines()
     assert 1 == len([line for line in lines if line.startswith("crash-looping, one probe run follows: 3 ")])
@@ -211,7 +212,7 @@ def test_missing_login_needs_user(server: TinyServer, tmp_path: Path) -> None:
     work_call = WorkCall(server, tmp_path)
     with pytest.raises(GreenroomError, match=r"paused until a user starts it again: .*the key is void") as caught:
         work_call.work(result_script(status="login_required", reason="the key is void"))
-    assert FAILED == exit_code(caught.value)
+    assert ExitCode.FAILED == exit_code(caught.value)
     assert "then run: greenroom work demo --role builder" in caught.value.guidance
     assert ["stopped"] == [body["cause"] for body in work_call.bodies("POST leave")]
 

@@ -29,10 +29,9 @@ from greenroom.domain.errors import (
 )
 from greenroom.domain.participant import SUPERSEDED as SEAT_SUPERSEDED
 from greenroom.domain.task import Note, Task
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.files import write_text
 from greenroom.settings.resolve import Settings
-
-DONE, FAILED, USAGE, SUPERSEDED, UNREACHABLE = 0, 1, 2, 4, 69
 
 
 def run_started(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -99,7 +98,7 @@ class TaskReport:
             claim = claim_file.resolve_claim(self._settings.data_dir, self._settings.url, self._wanted, os.environ)
         except Unusable as error:
             print(f"error: {error.detail}\n{error.guidance}", file=self._err)
-            return USAGE
+            return ExitCode.USAGE
         if not claim.is_open and self._result is None:
             return self._reject_finished(claim)
         limits = self._settings.limits
@@ -119,7 +118,7 @@ class TaskReport:
         if self._result is not None:
             self._finish(claim)
         self._print_task(claim, task)
-        return DONE
+        return ExitCode.DONE
 
     def _print_task(self, claim: Claim, task: Task) -> None:
         following = self._next_commands(claim)
@@ -170,7 +169,7 @@ class TaskReport:
             f"Stop working on it. next, for another task: {self._guide.wait_command(claim.room, claim.role)}",
             file=self._err,
         )
-        return SUPERSEDED
+        return ExitCode.CONFLICT
 
     def _reject(self, claim: Claim, error: GreenroomError, is_kept: bool) -> int:
         """Print that the agent must stop working on a task that another attempt has, or that is over."""
@@ -194,7 +193,7 @@ class TaskReport:
             print(f"{kept} Stop working on this task.", file=self._err)
         if not self._is_run_for_task(claim):
             self._acknowledge_stop(claim)
-        return SUPERSEDED
+        return ExitCode.CONFLICT
 
     def _acknowledge_stop(self, claim: Claim) -> None:
         """Report to the server that a superseded agent was notified to stop: its task waits for that.
@@ -234,7 +233,7 @@ class TaskReport:
             print(f"Your text is saved in {path}. next, when the server is back: {again} - < {path}", file=self._err)
         else:
             print(f"next, when the server is back: {again}", file=self._err)
-        return UNREACHABLE if error.code == http_transport.UNREACHABLE else FAILED
+        return ExitCode.UNREACHABLE if error.code == http_transport.UNREACHABLE else ExitCode.FAILED
 
     def _save_text(self, claim: Claim) -> Path | None:
         """Save the text for another try; return None if there is none, or if it cannot be saved."""

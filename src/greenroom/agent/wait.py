@@ -24,10 +24,9 @@ from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
 from greenroom.domain.ids import check_name, is_name
 from greenroom.entropy import SystemEntropy
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import ClaimedTask
-
-DONE, FAILED, NOTHING_YET, INTERRUPTED = 0, 1, 75, 130
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -62,7 +61,7 @@ class WaitCommand:
         except Interrupted as signal:
             self._give_up(f"interrupted by {signal}")
             self._print(f"interrupted; next, to wait again: {self._guide.wait_command(self._room, self._role)}")
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         except GreenroomError as error:
             self._end_participation(isinstance(error, Unavailable))
             raise
@@ -91,7 +90,7 @@ class WaitCommand:
             participation.stop()
             connection_file.record_state(self._folder, participation.connection_id, connection_file.PAUSED)
             self._print(f"no task yet; call again to go on waiting: {self._guide.wait_command(self._room, self._role)}")
-            return NOTHING_YET
+            return ExitCode.NOTHING_YET
         return self._deliver(participation, task)
 
     def _deliver(self, participation: Participation, task: ClaimedTask) -> int:
@@ -107,9 +106,9 @@ class WaitCommand:
                 f"next, to get it again: {self._guide.wait_command(self._room, self._role)}"
             )
             self._handing.discard_output()
-            return FAILED
+            return ExitCode.FAILED
         participation.stop()
-        return DONE
+        return ExitCode.DONE
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Participation:
         self._end_participation(False)  # The previous participant, which the server has closed.
@@ -200,7 +199,7 @@ class ResidentWait:
         except Interrupted as signal:
             self._handing.remove_claim()
             self._print(f"interrupted by {signal}; next, to wait again: {again}")
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
 
     def _wait(self, again: str) -> int:
         claim = ClaimLoop(
@@ -217,7 +216,7 @@ class ResidentWait:
         task = claim.next_task(self._timeout_s)
         if task is None:
             self._print(f"no task yet; call again to go on waiting: {again}")
-            return NOTHING_YET
+            return ExitCode.NOTHING_YET
         try:
             self._handing.store_claim(task, self._connection_id)
             self._handing.print_task(task)
@@ -225,8 +224,8 @@ class ResidentWait:
             self._handing.remove_claim()
             self._print(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
             self._handing.discard_output()
-            return FAILED
-        return DONE
+            return ExitCode.FAILED
+        return ExitCode.DONE
 
     def _print(self, line: str) -> None:
         with contextlib.suppress(OSError):

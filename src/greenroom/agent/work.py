@@ -28,12 +28,12 @@ from greenroom.domain.ids import USER
 from greenroom.domain.limits import VARIABLE_PREFIX
 from greenroom.domain.restart_policy import RestartHistory, RestartStep
 from greenroom.entropy import SystemEntropy
+from greenroom.exit_codes import ExitCode
 from greenroom.process.command import check_program
 from greenroom.settings import paths
 from greenroom.settings.resolve import NAMED_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
-DRAINED_EXIT, INTERRUPTED = 0, 130
 GENERATION = 0
 """An agent that a user runs has no agent spec: calling the command again starts with an empty history."""
 REASON_MAX = 16 * 1024
@@ -72,13 +72,13 @@ class WorkCommand:
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
             self._print(f"interrupted; next, to work again: {self._restart_command()}")
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         except GreenroomError as error:
             self._leave(error.detail)
             if error.code != DRAINED:
                 raise
             self._print(f"{error.detail} It has left.")
-            return DRAINED_EXIT
+            return ExitCode.DONE
 
     def _find_then(self) -> str:
         """Return the receiver of the output. Raises Unusable for a role that the room does not have."""

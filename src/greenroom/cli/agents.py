@@ -15,6 +15,7 @@ from greenroom.cli.status_tables import machines_table
 from greenroom.cli.table import Table, print_table
 from greenroom.cli.terminal import format_duration, print_json
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, STOPPED
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings, is_loopback
 from greenroom.wire.replies import RoleView
 from greenroom.wire.requests import SetAgentSpec
@@ -63,7 +64,7 @@ def make_agent_token(arguments: Namespace, settings: Settings, out: TextIO, err:
     else:
         print(reply.token, file=out)
     print(f"This token is valid for {arguments.role_address} only. Pass it to the agent as GREENROOM_TOKEN.", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def update_spec(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any]) -> int:
@@ -85,7 +86,7 @@ def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -
         row = (role.name, role.kind, role.desired, role.status, *spec, str(role.generation))
         print_table(out, Table("", heads, [row]))
     print(f"next, to see the effect: greenroom why {arguments.role_address}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -97,7 +98,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         print_table(out, machines_table(machines)._replace(title=""))
     else:
         print("No machines registered. On a machine that should run agents: greenroom daemon start", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def make_machine_token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -109,7 +110,7 @@ def make_machine_token(arguments: Namespace, settings: Settings, out: TextIO, er
     print("On that machine, store it in a file that only its owner can read, and start the daemon:", file=err)
     options = f"--machine {arguments.machine} --url {remote_url(settings)} --token - < FILE"
     print(f"  greenroom daemon start {options}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def remote_url(settings: Settings) -> str:

@@ -6,6 +6,7 @@ from typing import TextIO
 import shtab
 
 from greenroom.cli.parser import PROGRAM, build_full_parser
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 
 
@@ -13,4 +14,4 @@ def run(arguments: Namespace, settings: Settings | None, out: TextIO, err: TextI
     parser = build_full_parser()
     parser.prog = PROGRAM
     print(shtab.complete(parser, shell=arguments.shell), file=out)
-    return 0
+    return ExitCode.DONE

@@ -10,6 +10,7 @@ import msgspec
 from greenroom.cli.table import Table, print_table
 from greenroom.cli.terminal import print_json
 from greenroom.domain.limits import variable_name
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.database import hide_password
 from greenroom.settings.resolve import Settings, unknown_variables
 
@@ -40,7 +41,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         print_table(out, Table("", ("SETTING", "VALUE", "ORIGIN", "VARIABLE"), rows, optional_columns=("VARIABLE",)))
     for warning in warnings:
         print(f"warning: {warning}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def list_values(settings: Settings) -> Iterator[SettingValue]:

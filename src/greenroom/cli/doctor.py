@@ -9,11 +9,11 @@ from typing import TextIO
 
 from greenroom.cli import doctor_checks, doctor_local_checks
 from greenroom.cli.doctor_checks import OK, PROBLEM, WARNING, Finding
-from greenroom.cli.errors import DONE, FAILED
 from greenroom.cli.terminal import escape_control, print_json
 from greenroom.clock import SystemClock
 from greenroom.daemon.run import read_daemon_files
 from greenroom.domain.errors import GreenroomError
+from greenroom.exit_codes import ExitCode
 from greenroom.process.agent_clis import find_agent_clis
 from greenroom.settings.resolve import Settings, resolve_settings
 
@@ -30,7 +30,7 @@ def run(arguments: Namespace, settings: None, out: TextIO, err: TextIO) -> int:
             print(f"{MARKS[finding.level]}  {finding.what}: {escape_control(finding.detail)}", file=out)
             if finding.next:
                 print(f"         -> {finding.next}", file=out)
-    return FAILED if any(finding.level == PROBLEM for finding in findings) else DONE
+    return ExitCode.FAILED if any(finding.level == PROBLEM for finding in findings) else ExitCode.DONE
 
 
 def run_configured_checks(arguments: Namespace) -> Iterator[Finding]:

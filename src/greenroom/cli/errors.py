@@ -1,31 +1,7 @@
-"""The exit codes of all verbs, and the mapping of errors to them."""
+"""Maps errors to the exit codes of commands, and formats them for users and agents."""
 
 from greenroom.domain import errors
-
-DONE = 0
-FAILED = 1
-USAGE = 2
-NOT_FOUND = 3
-CONFLICT = 4
-UNREACHABLE = 69
-NOTHING_YET = 75
-NOT_ALLOWED = 77
-CONFIGURATION = 78
-INTERRUPTED = 130
-
-MEANINGS = {
-    DONE: "done",
-    FAILED: "failed",
-    USAGE: "wrong usage",
-    NOT_FOUND: "not found",
-    CONFLICT: "conflict, or superseded: do not retry with the same arguments",
-    UNREACHABLE: "the server cannot be reached",
-    NOTHING_YET: "nothing yet: call again",
-    NOT_ALLOWED: "not allowed",
-    CONFIGURATION: "invalid configuration, or already running",
-    INTERRUPTED: "interrupted",
-}
-
+from greenroom.exit_codes import ExitCode
 
 USAGE_CODES = ("usage", "no_claim", "invalid_request", "too_large")
 """Codes of errors in what the user typed, found by this program or by the server."""
@@ -40,21 +16,21 @@ class UsageError(errors.GreenroomError):
     code = "usage"
 
 
-def exit_code(error: errors.GreenroomError) -> int:
+def exit_code(error: errors.GreenroomError) -> ExitCode:
     """The exit code for an error. The order matters: subclasses are tested before their base classes."""
     if isinstance(error, errors.NotFound):
-        return NOT_FOUND
+        return ExitCode.NOT_FOUND
     if error.code in USAGE_CODES:
-        return USAGE
+        return ExitCode.USAGE
     if isinstance(error, errors.Conflict):
-        return CONFLICT
+        return ExitCode.CONFLICT
     if isinstance(error, errors.Refused):
-        return NOT_ALLOWED
+        return ExitCode.NOT_ALLOWED
     if isinstance(error, errors.ConfigurationError):
-        return CONFIGURATION
+        return ExitCode.CONFIGURATION
     if isinstance(error, errors.Unavailable) and error.code == "unreachable":
-        return UNREACHABLE
-    return FAILED
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED
 
 
 def format_error(error: errors.GreenroomError) -> str:

@@ -17,6 +17,7 @@ from greenroom.cli.connection import open_session
 from greenroom.cli.errors import UsageError
 from greenroom.cli.terminal import print_json
 from greenroom.domain.errors import ConfigurationError, NotFound, Refused, Unauthorized
+from greenroom.exit_codes import ExitCode
 from greenroom.settings import paths, stored_tokens
 from greenroom.settings.resolve import Settings, check_token, check_url, is_local_server, is_loopback
 from greenroom.settings.stored_tokens import StoredToken
@@ -63,7 +64,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         print("note: GREENROOM_TOKEN is set and overrides the stored token.", file=err)
     if url != settings.url:
         print(f"next: export GREENROOM_URL={url}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def forget_token(url: str, arguments: Namespace, out: TextIO) -> int:
@@ -77,7 +78,7 @@ def forget_token(url: str, arguments: Namespace, out: TextIO) -> int:
         print_json(out, StoredLogin(url=url, token="none"))
     else:
         print(f"The token for {url} is removed." if was_there else f"No token is stored for {url}.", file=out)
-    return 0
+    return ExitCode.DONE
 
 
 def store_token(login: StoredToken) -> Path:

@@ -17,26 +17,27 @@ from greenroom.cli.terminal import discard_output, read_text, replace_closed_str
 from greenroom.cli.verbs import OWN_RESOLUTION, PROJECT, Verb
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings, resolve_settings
 
 Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that `argv` (by default the process's arguments) names; return its exit code (see `exits`)."""
+    """Run the verb that `argv` (by default the process's arguments) names; return its exit code (see `exit_codes`)."""
     replace_closed_streams()
     try:
         code = run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return errors.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except OSError as error:
         discard_output(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # a closed pipe, as by `head`, needs no error text
             print_error(
                 f"error: {error}\nCheck that the file or stream it names can be read and written, then try again."
             )
-        return errors.FAILED
+        return ExitCode.FAILED
     return code
 
 
@@ -58,7 +59,7 @@ def run(argv: list[str]) -> int:
             arguments.text = read_text(arguments.text, verb.text == "required", sys.stdin, sys.stderr, bytes_max)
         return import_function(verb)(arguments, settings, sys.stdout, sys.stderr)
     except SystemExit as end:  # argparse has printed its help or the error
-        return end.code if isinstance(end.code, int) else errors.USAGE
+        return end.code if isinstance(end.code, int) else ExitCode.USAGE
     except GreenroomError as error:
         sys.stdout.flush()
         print(errors.format_error(error), file=sys.stderr)

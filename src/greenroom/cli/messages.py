@@ -13,6 +13,7 @@ from greenroom.domain.event import Event
 from greenroom.domain.ids import USER
 from greenroom.domain.message import Message
 from greenroom.domain.task import QUEUED
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import SendMessage
 
@@ -52,7 +53,7 @@ def send(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     if reply.task is not None and reply.task.status == QUEUED:
         print(f"{QUEUED_REASON}; {advise_on_queue(arguments.room)}", file=err)
     print(f"next: greenroom messages {arguments.room} --follow", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -65,12 +66,12 @@ def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     messages = read_messages(open_session(settings), arguments.room, None)
     if arguments.json:
         print_json(out, messages)
-        return 0
+        return ExitCode.DONE
     for message in messages:
         print(format_message(message), file=out)
     if not messages:
         print(f"No messages yet. Send one: greenroom send {arguments.room} TEXT", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def read_messages(session: ApiClient, room: str, after: str | None) -> list[Message]:
@@ -115,4 +116,4 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         else:
             print_lines(out, [format_event_line(event, names.name_of(event.stream))])
             out.flush()
-    return 0
+    return ExitCode.DONE

@@ -3,8 +3,8 @@
 from argparse import SUPPRESS
 from collections.abc import Iterator
 
-from greenroom.cli.errors import MEANINGS
 from greenroom.cli.verbs import JSON, SECTIONS, Argument, Verb
+from greenroom.exit_codes import ExitCode
 
 HEAD = """\
 # The command line
@@ -20,7 +20,7 @@ A TEXT may be an argument, piped in, or a here-document; `-` reads standard inpu
 
 def render() -> str:
     """The whole page."""
-    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())
+    codes = "\n".join(f"| {code} | {code.meaning} |" for code in ExitCode)
     parts = [HEAD, f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}\n"]
     for title, verbs in SECTIONS:
         parts.append(f"## {title}\n")

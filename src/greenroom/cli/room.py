@@ -9,6 +9,7 @@ from greenroom.cli.status_tables import roles_table, tasks_table
 from greenroom.cli.table import Table, print_table
 from greenroom.cli.terminal import print_json
 from greenroom.clock import SystemClock
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoomView
 from greenroom.wire.requests import ChangeRoom, CreateRoom
@@ -27,7 +28,7 @@ def create(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     print_room(room, arguments, out)
     print(f"next: greenroom send {room.name} TEXT, or let an agent join:", file=err)
     print(f"      greenroom wait-for-task {room.name} --role {room.entry_role}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -40,17 +41,17 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         print_table(out, Table("", ("ROOM", "STATUS", "ROLES", "ENTRY", "ID"), rows))
     else:
         print("No rooms yet. Create one: greenroom room create NAME --roles A,B", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     print_room(open_session(settings).snapshot(arguments.room), arguments, out)
-    return 0
+    return ExitCode.DONE
 
 
 def close(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     print_room(open_session(settings).close_room(arguments.room, arguments.reason), arguments, out)
-    return 0
+    return ExitCode.DONE
 
 
 def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -64,7 +65,7 @@ def change(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
     print_room(room, arguments, out)
     if "name" in changes:
         print(f"Its participants stay. From now on the room is called {room.name}.", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -73,7 +74,7 @@ def delete(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
         print_json(out, {"room": arguments.room, "status": "deleted"})
     else:
         print(f"{arguments.room} is deleted with its tasks, messages and events", file=out)
-    return 0
+    return ExitCode.DONE
 
 
 def parse_names(typed: str) -> list[str]:

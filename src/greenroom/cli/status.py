@@ -22,6 +22,7 @@ from greenroom.cli.terminal import print_json, print_json_line, print_lines
 from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock, format_instant
 from greenroom.domain.errors import GreenroomError, Unavailable
+from greenroom.exit_codes import ExitCode
 from greenroom.loop import Loop
 from greenroom.settings.resolve import Settings
 
@@ -44,13 +45,13 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     overview = read_overview(open_session(settings))
     if arguments.json:
         print_json(out, overview)
-        return 0
+        return ExitCode.DONE
     now = SystemClock().wall()
     print_lines(out, headlines(overview, now))
     for table in overview_tables(overview, now):
         print(file=out)
         print_table(out, table)
-    return 0
+    return ExitCode.DONE
 
 
 def watch(settings: Settings, show: ShowOverview, clock: Clock) -> None:

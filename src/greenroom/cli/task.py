@@ -15,6 +15,7 @@ from greenroom.cli.table import print_table
 from greenroom.cli.terminal import print_json, print_lines
 from greenroom.client.api_client import ApiClient
 from greenroom.domain.task import BACKLOG, COMPLETED, HELD_STATES, PENDING_REVIEW, QUARANTINED, Task
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 from greenroom.wire.requests import AddToBacklog
 
@@ -30,7 +31,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         print_table(out, tasks_table("", tasks))
     else:
         print(f"No tasks found. Create one: greenroom send {arguments.room} TEXT", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def show(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -62,7 +63,7 @@ def note(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
         print(f"note added to {task.id}, which is {task.status}", file=out)
     when = "with its next heartbeat or report" if task.status in HELD_STATES else "with the task"
     print(f"Its agent gets the note {when}.", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def print_task(task: Task, arguments: Namespace, out: TextIO) -> int:
@@ -70,7 +71,7 @@ def print_task(task: Task, arguments: Namespace, out: TextIO) -> int:
         print_json(out, task)
     else:
         print_lines(out, format_task(task))
-    return 0
+    return ExitCode.DONE
 
 
 def format_task(task: Task) -> Iterator[str]:
@@ -109,7 +110,7 @@ def add(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     else:
         print(f"{task.id} for {task.target_role} is in the backlog", file=out)
     print(f"next, to queue it: greenroom backlog queue {task.id}", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def list_backlog(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -124,7 +125,7 @@ def list_backlog(arguments: Namespace, settings: Settings, out: TextIO, err: Tex
         print("      greenroom backlog accept TASK, or greenroom backlog send-back TASK --reason WHY", file=err)
     else:
         print(f"The backlog is empty. Add a task: greenroom backlog add {arguments.room} TEXT", file=err)
-    return 0
+    return ExitCode.DONE
 
 
 def queue(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:

@@ -20,16 +20,17 @@ from greenroom.cli.child_process import ChildProcess
 from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
+from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import read_holder
 from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
 from greenroom.wire.replies import RoomView
 
-PERMANENT_CODES = frozenset({errors.CONFIGURATION, errors.NOT_ALLOWED})
+PERMANENT_CODES = frozenset({ExitCode.CONFIGURATION, ExitCode.NOT_ALLOWED})
 DAEMON_FINAL_CODES = {
-    errors.DONE: "was stopped and is not restarted; to start it again: ",
-    errors.CONFLICT: "was superseded by another daemon of this machine's name; the server keeps running. Once that "
+    ExitCode.DONE: "was stopped and is not restarted; to start it again: ",
+    ExitCode.CONFLICT: "was superseded by another daemon of this machine's name; the server keeps running. Once that "
     "daemon is stopped, or registered as another machine: ",
 }
 """By exit code: why the daemon is not restarted. The command that starts it is appended."""

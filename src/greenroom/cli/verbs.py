@@ -7,6 +7,7 @@ from argparse import SUPPRESS, ArgumentTypeError
 from typing import Any, NamedTuple
 
 from greenroom.domain.task import STATES
+from greenroom.exit_codes import ExitCode
 
 PROJECT = "project"
 """The verb's settings include the project's `greenroom.toml`."""
@@ -136,11 +137,15 @@ AGENTS = (
             ROOM,
             argument("--role", required=True, help="the role to join"),
             argument(
-                "--timeout", metavar="S", type=parse_seconds, help="stop waiting after S seconds with exit code 75"
+                "--timeout",
+                metavar="S",
+                type=parse_seconds,
+                help=f"stop waiting after S seconds with exit code {ExitCode.NOTHING_YET}",
             ),
             argument("--take-over", action="store_true", help="take the role over from the agent that holds it"),
         ),
-        "Prints the task and exits with 0. Exit code 75 means that there is none yet:\ncall it again at once.",
+        f"Prints the task and exits with {ExitCode.DONE}. Exit code {ExitCode.NOTHING_YET} means that there is none "
+        "yet:\ncall it again at once.",
         aliases=("get-next-task",),
     ),
     Verb("task-started", "report that you start the task", "greenroom.agent.report:run_started", CLAIM),

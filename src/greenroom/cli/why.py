@@ -40,6 +40,7 @@ from greenroom.domain.role_status import (
 )
 from greenroom.domain.room import OPEN
 from greenroom.domain.task import QUARANTINED, QUEUED
+from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import RoleView
 
@@ -128,7 +129,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
         print_json(out, msgspec.structs.asdict(evidence) | document)
     else:
         print_lines(out, format_lines(evidence, limits, now))
-    return 0
+    return ExitCode.DONE
 
 
 def format_lines(evidence: RoleHistory, limits: LimitsInForce, now: float) -> Iterator[str]:

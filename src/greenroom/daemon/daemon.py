@@ -30,8 +30,9 @@ from greenroom.domain.heartbeat_policy import daemon_heartbeat_policy
 from greenroom.domain.ids import ID_BYTES, format_id
 from greenroom.domain.restart_policy import RestartHistory
 from greenroom.entropy import Entropy
+from greenroom.exit_codes import ExitCode
 from greenroom.process.identity import boot_id
-from greenroom.process.shutdown import CONFLICT, FAILED, Shutdown
+from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import Assignment, Assignments, MachineHeartbeatReply
@@ -246,14 +247,14 @@ class Daemon:
                 self._machine.id,
                 self._machine_path,
             )
-            self._shutdown.request(CONFLICT)
+            self._shutdown.request(ExitCode.CONFLICT)
         elif notice.kind == heartbeat_policy.STOP_REFUSED:
             self.error = self._heartbeat.last_error
-            self._shutdown.request(FAILED)
+            self._shutdown.request(ExitCode.FAILED)
 
     def _post_reports(self, reports: list[AgentReport]) -> None:
         self._report_session.post_reports(self._machine.id, ReportBatch(incarnation=self._incarnation, reports=reports))
 
     def _stop_on_failure(self, part: str) -> None:
         log.critical("daemon stopping: %s: its loop failed", part)
-        self._shutdown.request(FAILED)
+        self._shutdown.request(ExitCode.FAILED)

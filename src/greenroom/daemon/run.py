@@ -20,8 +20,9 @@ from greenroom.daemon.inventory import DaemonFiles, RecordedRun, read_daemon_fil
 from greenroom.daemon.machine_identity import MachineIdentity, read_or_create_identity
 from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
+from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import acquire_lock, read_holder
-from greenroom.process.shutdown import DONE, FAILED, INTERRUPTED, Shutdown
+from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.files import rename_former
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
@@ -33,7 +34,6 @@ __all__ = ["DaemonFiles", "MachineIdentity", "RecordedRun", "read_daemon_files"]
 LINE_CHARACTERS_MAX = 64 * 1024
 STOP_S_MAX = 30.0
 POLL_EVERY_S = 0.05
-NOT_RUNNING = 3
 
 
 class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def run(
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
         daemon.start()
         code = ending.wait(follow)
-        daemon.stop("the daemon was stopped" if code in (DONE, INTERRUPTED) else "the daemon failed")
+        daemon.stop("the daemon was stopped" if code in (ExitCode.DONE, ExitCode.INTERRUPTED) else "the daemon failed")
     if daemon.error is not None:
         raise daemon.error
     return code
@@ -115,17 +115,17 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
     pid, _ = read_holder(lock)
     if pid is None:
         print(f"No daemon runs in {settings.data_dir}.", file=err)
-        return DONE
+        return ExitCode.DONE
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = clock.monotonic() + STOP_S_MAX
     while read_holder(lock)[0] == pid:
         if clock.monotonic() >= deadline:
             print(f"The daemon (process {pid}) did not end within {STOP_S_MAX:g} s; see its output.", file=err)
-            return FAILED
+            return ExitCode.FAILED
         threading.Event().wait(POLL_EVERY_S)
     print(f"Stopped the daemon (process {pid}).", file=err)
-    return DONE
+    return ExitCode.DONE
 
 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -143,7 +143,7 @@ def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -
         except GreenroomError as error:
             print(f"The server's view of this daemon cannot be read: {error}", file=err)
     print(msgspec.json.encode(standing).decode() if arguments.json else "\n".join(format_status(standing)), file=out)
-    return DONE if standing.running else NOT_RUNNING
+    return ExitCode.DONE if standing.running else ExitCode.NOT_FOUND
 
 
 def format_status(status: DaemonStatus) -> list[str]:

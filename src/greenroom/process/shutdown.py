@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-DONE = 0
-FAILED = 1
-CONFLICT = 4
-INTERRUPTED = 130
+from greenroom.exit_codes import ExitCode
 
-CODE_OF_SIGNAL = {signal.SIGTERM: DONE, signal.SIGHUP: DONE, signal.SIGINT: INTERRUPTED}
+CODE_OF_SIGNAL = {signal.SIGTERM: ExitCode.DONE, signal.SIGHUP: ExitCode.DONE, signal.SIGINT: ExitCode.INTERRUPTED}
 
 
 class Shutdown:
@@ -45,7 +42,7 @@ class Shutdown:
             if self._wakeup_reading in ready:
                 os.read(self._wakeup_reading, 4096)
             elif not os.read(ready[0], 4096):
-                return DONE
+                return ExitCode.DONE
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 import uvloop
 
@@ -18,6 +18,7 @@ from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import Limits
 from greenroom.entropy import SystemEntropy
+from greenroom.exit_codes import ExitCode
 from greenroom.loop import freeze_garbage_collector
 from greenroom.server.asgi_app import App
 from greenroom.server.auth import AllowedHosts
@@ -34,10 +35,6 @@ from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
 logger = logging.getLogger("greenroom.server.run")
-
-DONE: Final = 0
-FAILED: Final = 1
-CONFIGURATION: Final = 78
 
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -71,7 +68,7 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
             uvloop.run(serve_requests(context, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
-        return CONFIGURATION
+        return ExitCode.CONFIGURATION
     return failures.code
 
 
@@ -111,7 +108,7 @@ class LoopFailures:
     """
 
     def __init__(self) -> None:
-        self.code = DONE
+        self.code: ExitCode = ExitCode.DONE
         self.names: list[str] = []
         self.on_report: Callable[[], object] = lambda: None
 
@@ -120,7 +117,7 @@ class LoopFailures:
         self.names.append(name)
         cause = task.exception() if task is not None and not task.cancelled() else None
         # A restart is of no use while another server has the store; after any other failure it helps.
-        self.code = CONFIGURATION if isinstance(cause, ConfigurationError) else FAILED
+        self.code = ExitCode.CONFIGURATION if isinstance(cause, ConfigurationError) else ExitCode.FAILED
         logger.critical("loop failed: %s: the server stops", name, exc_info=cause)
         self.on_report()
 
