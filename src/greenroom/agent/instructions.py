@@ -1,5 +1,6 @@
 """Delivers a claimed task to its agent: stores what later commands need, then prints the task and what to run next."""
 
+import contextlib
 import os
 import shlex
 import sys
@@ -71,6 +72,12 @@ class Instructions:
             "",
         ]
         return "\n".join(lines)
+
+
+def print_line(err: TextIO, line: str) -> None:
+    """Print a line for the agent. Without a reader of this output the heartbeat thread must go on."""
+    with contextlib.suppress(OSError):
+        print(line, file=err, flush=True)
 
 
 class TaskDelivery:

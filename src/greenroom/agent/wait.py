@@ -11,11 +11,12 @@ import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from typing import TextIO
 
 from greenroom.agent import claim_file, connection_file
 from greenroom.agent.host_limits import default_wait_s
-from greenroom.agent.instructions import Instructions, TaskDelivery
+from greenroom.agent.instructions import Instructions, TaskDelivery, print_line
 from greenroom.agent.interrupts import Interrupted, interruptible
 from greenroom.agent.participation import Participation, join_role
 from greenroom.client.api_client import ApiClient
@@ -47,7 +48,8 @@ class WaitCommand:
         self._room, self._role = arguments.room, arguments.role
         self._take_over = arguments.take_over
         self._timeout_s = default_wait_s(os.environ) if arguments.timeout is None else arguments.timeout
-        self._settings, self._err = settings, err
+        self._settings = settings
+        self._print = partial(print_line, err)
         self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
         self._guide = Instructions(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
@@ -164,10 +166,6 @@ class WaitCommand:
                 ttl_s = self._settings.limits.heartbeat_ttl_s
                 self._print(f"note: the server could not be reached; {self._role} stays present for up to {ttl_s:g} s.")
 
-    def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
-            print(line, file=self._err, flush=True)
-
 
 def resident_connection(environ: Mapping[str, str], url: str, role: str) -> str | None:
     """Return the connection under which a daemon keeps this process in that role; None if it does not.
@@ -186,7 +184,7 @@ class ResidentWait:
         self._room, self._role = arguments.room, arguments.role
         self._timeout_s = default_wait_s(os.environ) if arguments.timeout is None else arguments.timeout
         self._connection_id = connection_id
-        self._err = err
+        self._print = partial(print_line, err)
         self._guide = Instructions(settings)
         self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
         self._session = ApiClient(settings.url, settings.token, settings.limits)
@@ -226,7 +224,3 @@ class ResidentWait:
             self._handing.discard_output()
             return ExitCode.FAILED
         return ExitCode.DONE
-
-    def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError):
-            print(line, file=self._err, flush=True)

@@ -10,10 +10,11 @@ import shutil
 import threading
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from greenroom.agent.instructions import Instructions
+from greenroom.agent.instructions import Instructions, print_line
 from greenroom.agent.interrupts import Interrupted, interruptible
 from greenroom.agent.participation import DRAINED, Participation, new_connection_id
 from greenroom.client.api_client import NO_LIMIT_S, ApiClient, Cause
@@ -50,7 +51,8 @@ class WorkCommand:
     def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
         self._room, self._role = arguments.room, arguments.role
         self._command = tuple(arguments.command)
-        self._settings, self._limits, self._err = settings, settings.limits, err
+        self._settings, self._limits = settings, settings.limits
+        self._print = partial(print_line, err)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._guide = Instructions(settings)
         self._then: str | None = arguments.then
@@ -238,10 +240,6 @@ class WorkCommand:
 
     def _wait(self, seconds: float) -> None:
         threading.Event().wait(seconds)
-
-    def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # Without a reader of this output the heartbeat thread must go on.
-            print(line, file=self._err, flush=True)
 
 
 def has_output(plan: RunSpec) -> bool:

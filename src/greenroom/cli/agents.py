@@ -17,7 +17,7 @@ from greenroom.cli.terminal import format_duration, print_json
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, STOPPED
 from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings, is_loopback
-from greenroom.wire.replies import RoleView
+from greenroom.wire.replies import RoleView, TokenReply
 from greenroom.wire.requests import SetAgentSpec
 
 SPEC_FIELDS = ("kind", "machine", "harness", "model", "workdir", "desired", "task_timeout_s")
@@ -58,11 +58,7 @@ def restart(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) 
 
 
 def make_agent_token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    reply = open_session(settings).room_token(*arguments.role_address)
-    if arguments.json:
-        print_json(out, reply)
-    else:
-        print(reply.token, file=out)
+    print_token(open_session(settings).room_token(*arguments.role_address), arguments, out)
     print(f"This token is valid for {arguments.role_address} only. Pass it to the agent as GREENROOM_TOKEN.", file=err)
     return ExitCode.DONE
 
@@ -102,11 +98,7 @@ def list_all(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
 
 
 def make_machine_token(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
-    reply = open_session(settings).machine_token(arguments.machine)
-    if arguments.json:
-        print_json(out, reply)
-    else:
-        print(reply.token, file=out)
+    print_token(open_session(settings).machine_token(arguments.machine), arguments, out)
     print("On that machine, store it in a file that only its owner can read, and start the daemon:", file=err)
     options = f"--machine {arguments.machine} --url {remote_url(settings)} --token - < FILE"
     print(f"  greenroom daemon start {options}", file=err)
@@ -116,3 +108,10 @@ def make_machine_token(arguments: Namespace, settings: Settings, out: TextIO, er
 def remote_url(settings: Settings) -> str:
     """The server's address for another machine; a placeholder for a loopback address, which needs a tunnel or proxy."""
     return "http://TUNNEL-OR-PROXY" if is_loopback(settings.url) else settings.url
+
+
+def print_token(reply: TokenReply, arguments: Namespace, out: TextIO) -> None:
+    if arguments.json:
+        print_json(out, reply)
+    else:
+        print(reply.token, file=out)

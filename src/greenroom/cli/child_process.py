@@ -7,7 +7,6 @@ Limits: only an exit is noticed. A child that hangs is not restarted.
 """
 
 import logging
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from greenroom.clock import Clock
 from greenroom.domain.limits import Limits
 from greenroom.loop import Loop
+from greenroom.process.process_group import signal_name
 
 log = logging.getLogger("greenroom.cli.child_process")
 
@@ -143,9 +143,4 @@ class ChildProcess:
 
 def describe_exit(code: int) -> str:
     """Describe how a process ended: its exit code, or the signal that killed it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
+    return f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"

@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -68,26 +69,29 @@ class HttpTransport:
     def request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
     ) -> Response:
-        try:
+        with self._closed_on_error(timeout_s):
             response = self._send(method, path, body, headers, timeout_s)
             return Response(response.status, _headers_of(response), response.read())
+
+    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
+        with self._closed_on_error(silence_s):
+            response = self._send("GET", path, None, headers, silence_s)
+            head = Response(response.status, _headers_of(response), b"" if response.status == 200 else response.read())
+        return head, self._lines(response, silence_s)
+
+    @contextmanager
+    def _closed_on_error(self, timeout_s: float) -> Iterator[None]:
+        """Close the connection if the exchange inside the block fails. Raises Unavailable for an error of the network.
+
+        Also after a signal: a response that was not read would be taken for that of the next request.
+        """
+        try:
+            yield
         except BaseException as error:
-            # Also after a signal: a response that was not read would be taken for that of the next request.
             self.close()
             if isinstance(error, OSError | HTTPException):
                 raise self._unreachable(error, timeout_s) from error
             raise
-
-    def stream(self, path: str, headers: Mapping[str, str], silence_s: float) -> tuple[Response, Iterator[bytes]]:
-        try:
-            response = self._send("GET", path, None, headers, silence_s)
-            head = Response(response.status, _headers_of(response), b"" if response.status == 200 else response.read())
-        except BaseException as error:
-            self.close()
-            if isinstance(error, OSError | HTTPException):
-                raise self._unreachable(error, silence_s) from error
-            raise
-        return head, self._lines(response, silence_s)
 
     def drop(self) -> None:
         with self._lock:

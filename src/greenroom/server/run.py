@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
@@ -31,6 +30,7 @@ from greenroom.service.context import ServiceContext
 from greenroom.service.startup import start_context
 from greenroom.settings import paths
 from greenroom.settings.database import check_database_url
+from greenroom.settings.files import write_text
 from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
@@ -64,7 +64,7 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
         )
         with closing(store), closing(listen(settings.host, settings.port)) as listener:
             context = start_context(store, clock, SystemEntropy(), limits)
-            write_private(paths.operator_token(settings.data_dir), context.tokens.make_operator_token())
+            write_text(paths.operator_token(settings.data_dir), f"{context.tokens.make_operator_token()}\n")
             uvloop.run(serve_requests(context, settings, listener, delivery, failures))
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
@@ -124,16 +124,5 @@ class LoopFailures:
 
 def announce_url(data_dir: Path, url: str) -> None:
     """Write the server's URL to `server.url` in the data directory, and print it on stderr."""
-    write_private(data_dir / "server.url", url)
+    write_text(paths.server_url(data_dir), f"{url}\n")
     print(f"listening on {url}", file=sys.stderr, flush=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file atomically, readable by its owner only."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{text}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -35,6 +35,10 @@ def raise_not_found(principal: Principal, kind: str, name: str, list_with: str) 
     raise NotFound(f"There is no {kind} {name[:80]!r}.", f"List the existing ones with {list_with}.")
 
 
+def raise_room_not_found(principal: Principal, name_or_id: str) -> NoReturn:
+    raise_not_found(principal, "room", name_or_id, "`greenroom room list` (GET /api/v1/rooms)")
+
+
 def require_operator(principal: Principal) -> None:
     """Raise Refused unless the caller is an operator."""
     if not principal.is_operator:
@@ -44,17 +48,20 @@ def require_operator(principal: Principal) -> None:
 def get_room_for_operator(reader: Reader, principal: Principal, name_or_id: str) -> Room:
     """Find a room for a call that only an operator may make."""
     require_operator(principal)
+    return find_room(reader, principal, name_or_id)
+
+
+def find_room(reader: Reader, principal: Principal, name_or_id: str) -> Room:
+    """Find a room, whatever the caller may do with it. Raises NotFound."""
     room = rooms.get(reader, name_or_id)
     if room is None:
-        raise_not_found(principal, "room", name_or_id, "`greenroom room list` (GET /api/v1/rooms)")
+        raise_room_not_found(principal, name_or_id)
     return room
 
 
 def get_readable_room(reader: Reader, principal: Principal, name_or_id: str) -> Room:
     """Find a room for a caller that may read it."""
-    room = rooms.get(reader, name_or_id)
-    if room is None:
-        raise_not_found(principal, "room", name_or_id, "`greenroom room list` (GET /api/v1/rooms)")
+    room = find_room(reader, principal, name_or_id)
     if not principal.is_operator:
         machines_of_room = frozenset(
             role.machine for role in rooms.list_roles(reader, room.id) if role.machine and role.is_run_by_daemon
@@ -66,9 +73,7 @@ def get_readable_room(reader: Reader, principal: Principal, name_or_id: str) -> 
 
 def get_joinable_role(reader: Reader, principal: Principal, room_name: str, role_name: str) -> tuple[Room, Role]:
     """Find the role that the caller wants to join, leave or claim tasks for."""
-    room = rooms.get(reader, room_name)
-    if room is None:
-        raise_not_found(principal, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
+    room = find_room(reader, principal, room_name)
     role = rooms.get_role(reader, room.id, role_name)
     if role is None:
         raise_not_found(

@@ -80,7 +80,7 @@ def renew_participant(
     """Renew a participant's lease. Uses memory only, on any thread, and never answers `ok` if it renewed nothing."""
     room = context.room_cache.find(room_name)
     if room is None:
-        authorization.raise_not_found(principal, "room", room_name, "`greenroom room list` (GET /api/v1/rooms)")
+        authorization.raise_room_not_found(principal, room_name)
     if role_name not in room.machine_by_role:
         roles = ", ".join(room.machine_by_role)
         authorization.raise_not_found(

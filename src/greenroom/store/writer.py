@@ -136,14 +136,7 @@ class Writer:
 
     def stop_accepting(self, reason: str) -> None:
         """Stop taking mutations and fail all queued ones with StoreUnavailable: another server may hold the store."""
-        with self._queue_changed:
-            self._refusal = reason
-            queued_jobs = [*self._queue]
-            self._queue.clear()
-            self._queue_changed.notify()
-        self._deliver_resolutions(
-            [resolve_with_error(job, writer_stopped_error(reason)) for job in queued_jobs if job.claim()]
-        )
+        self._deliver_resolutions(self._refuse_jobs(reason))
 
     def close(self, timeout_s: float) -> None:
         """Write all queued mutations, then stop. Waits up to `timeout_s` seconds for the thread."""
@@ -215,19 +208,18 @@ class Writer:
 
     def _fail_jobs(self, jobs: Sequence[Job[Any]]) -> None:
         """Fail every queued and every running mutation, and refuse later ones."""
+        maybe_committed = writer_stopped_error(WRITER_FAILED, MAYBE_COMMITTED)
+        running = [resolve_with_error(job, maybe_committed) for job in jobs if job.future.running()]
+        self._deliver_resolutions(self._refuse_jobs(WRITER_FAILED) + running)
+
+    def _refuse_jobs(self, reason: str) -> list[Resolution]:
+        """Refuse later mutations, empty the queue, and return the failures of what was in it."""
         with self._queue_changed:
-            self._refusal = WRITER_FAILED
+            self._refusal = reason
             queued_jobs = [*self._queue]
             self._queue.clear()
-        resolutions = [
-            resolve_with_error(job, writer_stopped_error(WRITER_FAILED)) for job in queued_jobs if job.claim()
-        ]
-        resolutions += [
-            resolve_with_error(job, writer_stopped_error(WRITER_FAILED, MAYBE_COMMITTED))
-            for job in jobs
-            if job.future.running()
-        ]
-        self._deliver_resolutions(resolutions)
+            self._queue_changed.notify()
+        return [resolve_with_error(job, writer_stopped_error(reason)) for job in queued_jobs if job.claim()]
 
 
 def writer_stopped_error(detail: str, guidance: str = NOTHING_WRITTEN) -> StoreUnavailable:
