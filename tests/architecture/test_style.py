@@ -1,5 +1,9 @@
 """All sources keep the project's style rules."""
 
+import os
+import re
+import subprocess
+
 import pytest
 
 from tests.architecture.style import PYTHON_CHECKS, Check, check_local_paths_and_registries
@@ -48,3 +52,23 @@ def test_requirements_are_capped() -> None:
 
     assert len(requirements) > 10
     assert [] == [requirement for requirement in requirements if ",<" not in requirement]
+
+
+def test_hooks_run_what_lint_runs() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    listed = subprocess.run(["make", "-n", "lint"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    commands = [line for line in listed.stdout.decode().splitlines() if line.startswith(".venv/bin/")]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
+
+    assert len(commands) >= 4
+    assert commands == re.findall(r"^ +entry: (.+)$", hooks, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["docs/cli.md", "docs/pictures/status.svg", "requirements.lock"])
+def test_generated_files_are_marked(name: str) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "check-attr", "linguist-generated", "--", name]
+    answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode()
+
+    assert f"{name}: linguist-generated: set\n" == answer
