@@ -26,16 +26,3 @@ class SystemEntropy:
 
     def fraction(self) -> float:
         return random.random()
-
-
-class SeededEntropy:
-    """Returns the same values for the same seed, for tests and simulation."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def random_bytes(self, count: int) -> bytes:
-        return self._random.randbytes(count)
-
-    def fraction(self) -> float:
-        return self._random.random()

@@ -39,6 +39,7 @@ LIMIT_NAME = re.compile(r"DEADLINE|PATIENCE|GIVES_UP|WITHIN|SLACK|ALLOWANCE")
 NEGATIVE_WAIT_S_MAX = 3
 """Seconds for which a test may check that something does not happen."""
 CLOCK_READ = re.compile(r"(?:\btime\.(?:monotonic|time|perf_counter)|SystemClock)\(\)(?:\.\w+\(\))?$")
+ASYNC_PACKAGES = ("src/greenroom/server/", "src/greenroom/testing/")
 EXIT_CODES_MODULE = "src/greenroom/exit_codes.py"
 DISTINCT_EXIT_CODES = {code.value for code in ExitCode if code > ExitCode.CONFLICT}
 """Those that stand for nothing but an exit code; a 0 or a 3 may be any number."""
@@ -83,8 +84,11 @@ def check_struct_annotations(source: Source) -> Iterator[str]:
 
 
 def check_async_only_in_server(source: Source) -> Iterator[str]:
-    """`async def` is for `server` only; domain, store and service run the same in a test and in a request."""
-    if source.path.startswith("src/greenroom/") and not source.path.startswith("src/greenroom/server/"):
+    """`async def` is for `server`, and for `testing`, which runs it.
+
+    Domain, store and service run the same in a test and in a request.
+    """
+    if source.path.startswith("src/greenroom/") and not source.path.startswith(ASYNC_PACKAGES):
         for node in ast.walk(ast.parse(source.text)):
             if isinstance(node, ast.AsyncFunctionDef):
                 yield f"{source.path}:{node.lineno}: `async def {node.name}` outside of the server; make it a plain def"

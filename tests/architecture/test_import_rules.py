@@ -17,6 +17,8 @@ FORBIDDEN_IMPORTS = (
     ("floors", "store/planted.py", "import greenroom.service"),
     ("floors", "server/planted.py", "def later():\n    import greenroom.daemon"),
     ("floors", "unlisted.py", "UNLISTED = True"),
+    ("floors", "cli/planted.py", "import greenroom.testing"),
+    ("testing", "__main__.py", "from greenroom.testing import MovedClock"),
     ("nouns", "domain/room.py", "from greenroom.domain import task"),
     ("strangers", "agent/planted.py", "import greenroom.service"),
     ("strangers", "client/planted.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import sqlalchemy"),

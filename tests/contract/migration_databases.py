@@ -11,12 +11,12 @@ from alembic import command
 from sqlalchemy import Connection, MetaData, inspect
 from sqlalchemy.schema import CreateTable
 
-from greenroom.clock import MovedClock
 from greenroom.store import sqlite
 from greenroom.store.migrations import alembic_upgrade, runner
 from greenroom.store.migrations.runner import revisions
 from greenroom.store.postgres import engine as postgres
 from greenroom.store.store import DATABASE_NAME, Store
+from greenroom.testing import MovedClock
 
 FIRST: Final = "0001"
 THIRD: Final = "0003"

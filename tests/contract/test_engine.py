@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import ConfigurationError, StoreUnavailable
 from greenroom.store import event_log
 from greenroom.store.engine import Engine
@@ -18,6 +17,7 @@ from greenroom.store.schema import SCHEMA_VERSION
 from greenroom.store.sqlite import SqliteEngine, SqliteMemoryEngine
 from greenroom.store.store import DATABASE_NAME, Store
 from greenroom.store.transaction import Transaction
+from greenroom.testing import MovedClock
 from tests.contract.postgres_stores import PublishedEvents
 from tests.contract.things_table import (
     ADD,

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, update
 
-from greenroom.clock import MovedClock
 from greenroom.store.compiled_sql import Statement
 from greenroom.store.engine import RowCountMismatch
 from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
+from greenroom.testing import MovedClock
 from tests.contract.postgres_stores import open_threadless
 from tests.contract.things_table import (
     ADD,

@@ -25,13 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from greenroom import store
-from greenroom.clock import MovedClock
 from greenroom.store.compiled_sql import Statement, upsert
 from greenroom.store.migrations.runner import revisions
 from greenroom.store.postgres.engine import DIALECT as POSTGRESQL
 from greenroom.store.sqlite import DIALECT
 from greenroom.store.store import Store
 from greenroom.store.tables import TABLE_MODULES, metadata
+from greenroom.testing import MovedClock
 from tests.contract.things_table import things
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from greenroom.clock import MovedClock
+from greenroom.testing import MovedClock
 from tests.contract.migration_databases import THIRD_ROWS_FILE, MigrationDatabase
 from tests.service.in_process_server import InProcessServer
 

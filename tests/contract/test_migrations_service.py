@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.domain.principal import OPERATOR_PRINCIPAL
-from greenroom.entropy import SeededEntropy
 from greenroom.store.store import Store
+from greenroom.testing import MovedClock, SeededEntropy
 from tests.contract.migration_databases import MigrationDatabase
 from tests.service.in_process_service import InProcessService
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import ConfigurationError
 from greenroom.store.migrations.runner import CURRENT_REVISION
 from greenroom.store.schema import SCHEMA_VERSION
 from greenroom.store.store import DATABASE_NAME
+from greenroom.testing import MovedClock
 from tests.architecture.tree import ROOT
 from tests.contract.catalogue import catalogue
 from tests.contract.migration_databases import FIRST, MigrationDatabase

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from greenroom.clock import MovedClock, SystemClock
+from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError, StoreUnavailable, Unusable
 from greenroom.domain.limits import Limits
 from greenroom.store.compiled_sql import Statement
@@ -19,6 +19,7 @@ from greenroom.store.postgres.engine import DIALECT
 from greenroom.store.postgres.pipeline import PostgresSession
 from greenroom.store.store import Store
 from greenroom.store.tables import TABLE_MODULES
+from greenroom.testing import MovedClock
 from tests.contract.postgres_stores import CloseLater, PublishedEvents, database_name, open_threadless, postgres_engine
 from tests.contract.things_table import SIZE, add_thing, all_events, last_pos, tables, thing_names
 from tests.postgres import LENIENT_LIMITS, PostgresServer, make_engine, server_folder

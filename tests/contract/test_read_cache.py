@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, strategies
 from sqlalchemy import bindparam, delete, select, update
 
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import StoreUnavailable
 from greenroom.domain.limits import (
     WRITER_CACHED_CHARACTERS_MAX,
@@ -24,6 +23,7 @@ from greenroom.store.read_cache import ReadCache
 from greenroom.store.sqlite import DIALECT, SqliteEngine
 from greenroom.store.store import Store
 from greenroom.store.transaction import Transaction
+from greenroom.testing import MovedClock
 from tests.contract.things_table import (
     ADD,
     CACHED_SIZE,

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.store.store import Store
 from greenroom.store.tables import metadata
+from greenroom.testing import MovedClock
 from tests.postgres import make_engine
 from tests.service.in_process_server import InProcessServer
 from tests.service.in_process_service import InProcessService

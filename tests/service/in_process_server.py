@@ -6,14 +6,11 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
-from greenroom.entropy import SeededEntropy
-from greenroom.server.asgi_app import App
 from greenroom.server.auth import AllowedHosts
-from greenroom.server.context import ServerContext
-from greenroom.service.startup import start_context
 from greenroom.store.store import Store
+from greenroom.testing import MovedClock
+from greenroom.testing.in_process import SteppedApp
 from greenroom.wire.replies import HEARTBEAT_EVENT
 from tests.service.store_factory import store_factory
 from tests.waiting import PATIENCE_S
@@ -101,15 +98,16 @@ class InProcessServer:
         self.clock = clock or MovedClock()
         self.limits = limits or Limits(claim_wait_max_s=0.05, assignments_wait_max_s=0.05)
         self.store = store or store_factory.open(self.clock, self.limits)
-        self.service_context = start_context(self.store, self.clock, SeededEntropy(7), self.limits)
-        self.token: str | None = self.service_context.tokens.make_operator_token()
-        self._runner = asyncio.Runner()
-        self.context = self.run(self._create_context())
         self.hosts = AllowedHosts("127.0.0.1", 6464)
-        self.app = App(self.context, self.hosts)
+        self._runner = asyncio.Runner()
+        self._stepped_app = self.run(self._create_app())
+        self.service_context = self._stepped_app.service_context
+        self.context = self._stepped_app.context
+        self.app = self._stepped_app.app
+        self.token: str | None = self._stepped_app.token
 
-    async def _create_context(self) -> ServerContext:
-        return ServerContext(self.service_context)
+    async def _create_app(self) -> SteppedApp:
+        return SteppedApp(self.store, self.clock, self.limits, self.hosts, seed=7)
 
     def __enter__(self) -> Self:
         return self
@@ -129,15 +127,11 @@ class InProcessServer:
 
     def pass_time(self, seconds: float) -> None:
         """Move the clock forward and tick the background loops at every sweep interval."""
-        step = self.limits.sweep_interval_s
-        while seconds > 0:
-            self.clock.advance(min(step, seconds))
-            seconds -= step
-            self.run(self.tick_loops())
+        for step_s in self._stepped_app.split_into_steps(seconds):
+            self.run(self._stepped_app.step(step_s))
 
     async def tick_loops(self) -> None:
-        self.context.background.sweep.run_round()
-        self.context.background.feed.run_round()
+        await self._stepped_app.tick()
 
     def send(
         self,

@@ -5,13 +5,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, func, select
 
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.event import Event
 from greenroom.domain.limits import Limits
 from greenroom.domain.principal import OPERATOR_PRINCIPAL, Principal
 from greenroom.domain.task import Task
-from greenroom.entropy import SeededEntropy
 from greenroom.service import (
     agent_reports,
     agent_specs,
@@ -30,6 +28,7 @@ from greenroom.service.startup import start_context
 from greenroom.store import event_log, tables
 from greenroom.store.compiled_sql import Statement
 from greenroom.store.transaction import Transaction
+from greenroom.testing import MovedClock, SeededEntropy
 from greenroom.wire import requests
 from greenroom.wire.replies import (
     AlertView,

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.store.store import Store
+from greenroom.testing import MovedClock
 
 OpenStore = Callable[[MovedClock, Limits], Store]
 

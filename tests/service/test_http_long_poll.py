@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.server.wakeups import ResultDelivery
 from greenroom.store.store import Store
+from greenroom.testing import MovedClock
 from tests.service.in_process_server import AsgiExchange, InProcessServer
 from tests.waiting import PATIENCE_S
 

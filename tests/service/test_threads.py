@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.domain.limits import Limits
 from greenroom.server.wakeups import ResultDelivery
 from greenroom.service.state.late_loops import LateLoops
@@ -18,6 +17,7 @@ from greenroom.service.state.sweep_state import SweepCounters, SweepState
 from greenroom.service.state.thread_rules import LoopOnly, WriterOnly
 from greenroom.store.store import Store
 from greenroom.store.writer import Deliver, resolve_all
+from greenroom.testing import MovedClock
 from tests.architecture.thread_rules import changing_methods
 from tests.architecture.tree import Source
 from tests.service.in_process_server import InProcessServer

@@ -24,9 +24,9 @@ from greenroom.domain.heartbeat_policy import (
     make_long_poll_policy,
 )
 from greenroom.domain.limits import DEFAULT_LIMITS
-from greenroom.entropy import SeededEntropy
 from greenroom.service import sweeper
 from greenroom.service.state.lease_table import role_key
+from greenroom.testing import SeededEntropy
 from greenroom.wire.replies import Assignments, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import MachineHeartbeat, PutMachine
 from tests.service.in_process_service import InProcessService

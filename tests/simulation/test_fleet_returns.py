@@ -8,7 +8,7 @@ import pytest
 from greenroom.domain import heartbeat_policy
 from greenroom.domain.heartbeat_policy import LongPollPolicy, make_long_poll_policy
 from greenroom.domain.limits import DEFAULT_LIMITS, Limits
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import SeededEntropy
 from tests.simulation.simulated_fleet import INTERVAL_S, SimulatedFleet
 
 Patch = pytest.MonkeyPatch

@@ -11,12 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from greenroom.clock import MovedClock
 from greenroom.daemon.restart_state import RestartStates
 from greenroom.daemon.supervisor import Supervisor
 from greenroom.domain import restart_policy
 from greenroom.domain.limits import DEFAULT_LIMITS, Limits
 from greenroom.domain.restart_policy import RestartHistory
+from greenroom.testing import MovedClock
 from greenroom.wire.replies import Assignment, Assignments
 from tests.simulation.restart_model import EPSILON_S, RestartModel
 

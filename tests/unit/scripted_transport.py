@@ -10,7 +10,7 @@ import msgspec
 from greenroom.client.http_transport import Response
 from greenroom.domain.errors import GreenroomError, Unavailable
 from greenroom.domain.task import Task
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import SeededEntropy
 from greenroom.wire.problems import CONTENT_TYPE, STATUS_OF_CODE, make_problem
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply, TaskRef
 from tests.waiting import PATIENCE_S

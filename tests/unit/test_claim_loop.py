@@ -7,10 +7,9 @@ import pytest
 from greenroom.client.api_client import ApiClient
 from greenroom.client.claim_loop import ClaimLoop
 from greenroom.client.http_transport import Response
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import NotFound, Superseded
 from greenroom.domain.limits import DEFAULT_LIMITS
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import MovedClock, SeededEntropy
 from tests.unit.scripted_transport import (
     NoDelayEntropy,
     ScriptedTransport,

@@ -13,10 +13,10 @@ from greenroom.cli import connection, main, status
 from greenroom.cli.overview import Overview, ServerView
 from greenroom.client import api_client
 from greenroom.client.http_transport import Response
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import Unavailable
 from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import resolve_settings
+from greenroom.testing import MovedClock
 from tests.unit.test_cli_tasks_and_alerts import make_alert
 
 AT = "2026-11-20T10:00:00.000Z"

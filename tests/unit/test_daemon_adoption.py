@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from greenroom.client.run_spec import run_marks
-from greenroom.clock import MovedClock, SystemClock
+from greenroom.clock import SystemClock
 from greenroom.daemon import adoption
 from greenroom.daemon.agent_reporter import run_report_id
 from greenroom.daemon.outbox import Outbox
@@ -19,6 +19,7 @@ from greenroom.domain.restart_policy import BACKING_OFF
 from greenroom.process.identity import ProcessIdentity
 from greenroom.process.process_group import ProcessGroup
 from greenroom.process.process_tree import end_leftover
+from greenroom.testing import MovedClock
 from greenroom.wire.requests import AgentReport
 from tests.unit.fake_server import FakeServer
 from tests.unit.one_role_daemon import SPEC, OneRoleDaemon

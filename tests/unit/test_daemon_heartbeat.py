@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from greenroom.client.api_client import ApiClient
-from greenroom.clock import MovedClock
 from greenroom.daemon.heartbeat import MachineHeartbeats
 from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox import Outbox
@@ -16,7 +15,7 @@ from greenroom.daemon.server_link import ServerLink
 from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.domain.errors import NotFound, Refused, RejoinRequired, Unavailable
 from greenroom.domain.limits import DEFAULT_LIMITS
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import MovedClock, SeededEntropy
 from greenroom.wire.replies import AgentVerdict, Assignments, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import AgentReport, MachineHeartbeat, PutMachine, ReportBatch
 

@@ -15,9 +15,9 @@ from greenroom.daemon.machine_identity import MachineIdentity
 from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.daemon.supervisor import Supervisor
-from greenroom.entropy import SeededEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.process.shutdown import Shutdown
+from greenroom.testing import SeededEntropy
 from greenroom.wire.requests import AgentReport
 from tests.unit.agent_commands import make_settings
 from tests.waiting import PATIENCE_S

@@ -11,7 +11,7 @@ from greenroom.daemon.outbox import Outbox, make_entry
 from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.domain.errors import GreenroomError, NotFound, Superseded, Unavailable, Unusable
 from greenroom.domain.limits import Limits
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import SeededEntropy
 from greenroom.wire.requests import AgentReport
 from tests.waiting import PATIENCE_S
 

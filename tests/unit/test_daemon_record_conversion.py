@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from greenroom.agent import connection_file
-from greenroom.clock import MovedClock
 from greenroom.daemon.outbox import Outbox
 from greenroom.daemon.record_conversion import converted, decode_record
 from greenroom.daemon.restart_state import RestartStates
@@ -16,6 +15,7 @@ from greenroom.domain.restart_policy import CRASH_LOOPING
 from greenroom.process.run_folder import read_shim
 from greenroom.settings import paths
 from greenroom.settings.files import rename_former
+from greenroom.testing import MovedClock
 
 # As the last version with store schema 3 wrote them.
 SPEC = (

@@ -7,7 +7,7 @@ import pytest
 from greenroom.daemon.machine_identity import read_or_create_identity, record_registered, slugify_host
 from greenroom.daemon.run_records import RunRecord, RunRecords
 from greenroom.domain.errors import ConfigurationError
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import SeededEntropy
 
 RUN = RunRecord(task="task_1", attempt=2, room="room_1", role="builder", connection_id="conn_1")
 

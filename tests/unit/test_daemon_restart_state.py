@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.daemon import restart_state as module
 from greenroom.daemon.restart_state import RestartStates
 from greenroom.domain.limits import DEFAULT_LIMITS
@@ -17,6 +16,7 @@ from greenroom.domain.restart_policy import (
     record_failure,
     record_pause,
 )
+from greenroom.testing import MovedClock
 
 WALL = 1_760_000_000.0
 

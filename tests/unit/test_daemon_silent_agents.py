@@ -4,9 +4,10 @@ import threading
 from pathlib import Path
 
 from greenroom.client.task_run import STEP_S
-from greenroom.clock import MovedClock, SystemClock
+from greenroom.clock import SystemClock
 from greenroom.process.identity import is_alive
 from greenroom.process.run_folder import read_command
+from greenroom.testing import MovedClock
 from greenroom.wire.replies import TaskRef
 from tests.unit.fake_server import FakeServer
 from tests.unit.one_role_daemon import OneRoleDaemon

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.daemon import supervisor
 from greenroom.daemon.restart_state import RestartStates
 from greenroom.daemon.supervisor import STEP_EVERY_S_MAX, Supervisor
 from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.domain.restart_policy import RestartHistory, record_failure, record_pause, record_yield
+from greenroom.testing import MovedClock
 from greenroom.wire.replies import Assignment, Assignments
 from tests.waiting import PATIENCE_S
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from greenroom.client.heartbeat import Heartbeat, HeartbeatNotice
-from greenroom.clock import MovedClock, SystemClock
+from greenroom.clock import SystemClock
 from greenroom.domain import heartbeat_policy as words
 from greenroom.domain.errors import Conflict, RejoinRequired, Superseded
 from greenroom.domain.heartbeat_policy import agent_heartbeat_policy
 from greenroom.domain.limits import DEFAULT_LIMITS, Limits
 from greenroom.domain.participant import SUPERSEDED
-from greenroom.entropy import SeededEntropy
+from greenroom.testing import MovedClock, SeededEntropy
 from greenroom.wire.replies import HeartbeatReply, JoinReply
 from tests.unit.scripted_transport import ScriptedFunction, heartbeat_reply, join_reply, unreachable
 from tests.waiting import PATIENCE_S

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from greenroom.clock import MovedClock
 from greenroom.loop import Loop, LoopHealth
+from greenroom.testing import MovedClock
 from tests.waiting import PATIENCE_S
 
 NEVER_S = 10 * PATIENCE_S

@@ -7,7 +7,6 @@ import pytest
 from greenroom.client.api_client import ApiClient
 from greenroom.client.http_transport import Response
 from greenroom.client.sse import StreamReset
-from greenroom.clock import MovedClock
 from greenroom.domain.errors import (
     GreenroomError,
     InvalidTransition,
@@ -17,6 +16,7 @@ from greenroom.domain.errors import (
     Unavailable,
 )
 from greenroom.domain.limits import DEFAULT_LIMITS
+from greenroom.testing import MovedClock
 from greenroom.wire.replies import EventView, HeartbeatReply, StreamHeartbeat
 from greenroom.wire.requests import SendMessage
 from tests.unit.scripted_transport import (

@@ -22,11 +22,12 @@ from greenroom.client.run_outcome import (
 )
 from greenroom.client.run_spec import RunSpec
 from greenroom.client.task_run import NOTHING_WRITTEN, TaskRun
-from greenroom.clock import MovedClock, SystemClock
+from greenroom.clock import SystemClock
 from greenroom.domain import task as tasks
 from greenroom.domain.limits import Limits
 from greenroom.process import run_folder
 from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
+from greenroom.testing import MovedClock
 from tests.unit.scripted_transport import (
     CONNECTION,
     NoDelayEntropy,

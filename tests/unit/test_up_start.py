@@ -10,9 +10,9 @@ import pytest
 
 from greenroom.cli.child_process import ChildProcess
 from greenroom.cli.up import READY_S_MAX, WAIT_REPORT_INTERVAL_S, LocalServices
-from greenroom.clock import MovedClock
 from greenroom.exit_codes import ExitCode
 from greenroom.settings import paths
+from greenroom.testing import MovedClock
 from tests.unit.agent_commands import make_settings
 
 UP_S = 60.0
