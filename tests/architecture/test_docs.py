@@ -158,7 +158,7 @@ def test_metrics_are_documented() -> None:
 
 def commands_in(text: str) -> Iterator[str]:
     """The first one or two words after `greenroom` in each command that stands in code."""
-    parts = [found["text"] for found in BLOCK.finditer(text) if found["language"] != "toml"]
+    parts = [found["text"] for found in BLOCK.finditer(text) if found["language"] not in ("toml", "python")]
     for part in (*parts, *CODE.findall(BLOCK.sub("", text))):
         yield from (found["words"] for found in COMMAND.finditer(part))
 
