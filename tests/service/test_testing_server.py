@@ -119,3 +119,16 @@ def test_no_test_framework_is_needed() -> None:
 
     assert "uvicorn" in loaded
     assert set() == set(loaded) & {"pytest", "_pytest", "hypothesis", "schemathesis"}
+
+
+@pytest.mark.process
+def test_client_and_server_share_a_process() -> None:
+    """The client's own copy of `http.client` has no TLS; the server's libraries need one that has."""
+    code = (
+        "import sys; from greenroom.client.api_client import ApiClient; assert 'ssl' not in sys.modules\n"
+        "from greenroom import testing; from http.client import HTTPSConnection\n"
+        "with testing.server() as server: print(server.client().rooms())"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+
+    assert ("[]\n", "") == (completed.stdout, completed.stderr)
