@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .tools/bin/uv
 PEERS := .cache/peers
-FLEET := tests/acceptance/fleet
+FLEET := tests/process/fleet
 RECOVERY := .cache/recovery
 CODE := $(shell find src tests bench examples tools -name '*.py' 2>/dev/null | cut -d/ -f1 | sort -u)
 

@@ -101,7 +101,7 @@ def test_direct_time_and_randomness_are_banned(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["src/greenroom/clock.py", "src/greenroom/entropy.py", "bench/heartbeats.py", "tests/acceptance/test_up.py"]
+    "name", ["src/greenroom/clock.py", "src/greenroom/entropy.py", "bench/heartbeats.py", "tests/process/test_up.py"]
 )
 def test_permitted_time_and_randomness(name: str) -> None:
     assert 0 == run_ruff(name, "".join(BANNED)).returncode
