@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -111,6 +112,31 @@ def test_second_process_on_data_directory_exits_with_78(bare: Installation) -> N
         assert str(bare.data_dir) in second.err
     assert up.poll() is None
     assert bare.room()["name"] == ROOM
+
+
+def test_no_new_store_replaces_a_moved_one(bare: Installation) -> None:
+    """The server is killed while its data directory is away: it waits until the directory is put back."""
+    up = bare.start_up(bare.write_team())
+    bare.send("paint")
+    away = bare.data_dir.with_name("away")
+    bare.data_dir.rename(away)
+    os.kill(int((away / "server.lock").read_text().split()[0]), signal.SIGKILL)
+    wait_until(lambda: "The store that this server used before is gone" in up.err, "the restarted server refuses")
+    assert not (bare.data_dir / "greenroom.db").exists()
+    assert up.poll() is None
+    shutil.rmtree(bare.data_dir, ignore_errors=True)
+    away.rename(bare.data_dir)
+    messages = wait_until(lambda: bare.api.get(f"rooms/{ROOM}/messages"), "the server answers again")
+    assert ["paint"] == [message["text"] for message in messages if message["sender"] == "user"]
+
+
+def test_up_ends_when_its_database_is_removed(bare: Installation) -> None:
+    up = bare.start_up(bare.write_team())
+    for path in bare.data_dir.glob("greenroom.db*"):
+        path.unlink()
+    assert up.wait() == 78
+    assert "The database was lost" in up.err
+    assert [] == list(bare.data_dir.glob("greenroom.db*"))
 
 
 def test_stopped_agent_stays_stopped_after_restart_of_up(bare: Installation) -> None:

@@ -129,6 +129,51 @@ def wait_until_claim_waits(server: ServerProcess) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("names", [("greenroom.db", "greenroom.db-wal", "greenroom.db-shm"), ("greenroom.db-wal",)])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_server_ends_when_its_database_is_removed(
+    start_server: type[ServerProcess], tmp_path: Path, names: tuple[str, ...], replaced: bool
+) -> None:
+    """No later request is answered as done, and the exit code is one that is not restarted."""
+    server = start_server(tmp_path)
+    server.wait_until_ready()
+    json = server.headers(**{"Content-Type": "application/json"})
+    connection = server.connect()
+    create_room_and_join(connection, json)
+    for name in names:
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        if replaced:
+            (tmp_path / name).write_bytes(content)
+    try:
+        connection.request("POST", "/api/v1/rooms/r/messages", '{"sender":"user","text":"paint"}', json)
+        assert 503 == connection.getresponse().status
+    except OSError:
+        pass  # The server has ended already.
+    assert 78 == server.wait_for_exit()
+    connection.close()
+    log = server.stderr.read()
+    assert f"The database was lost: {tmp_path / names[0]}" in log
+    assert "Put the files back" in log
+
+
+def test_log_stays_while_the_server_writes_again_and_again(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    """SQLite removes its log with the last connection: that is no loss, and must not look like one."""
+    server = start_server(tmp_path)
+    server.wait_until_ready()
+    json = server.headers(**{"Content-Type": "application/json"})
+    connection = server.connect()
+    create_room_and_join(connection, json)
+    before = (tmp_path / "greenroom.db-wal").stat().st_ino
+    for _ in range(20):
+        connection.request("POST", "/api/v1/rooms/r/messages", '{"sender":"user","text":"' + "a" * 500_000 + '"}', json)
+        answer = connection.getresponse()
+        assert 201 == answer.status, answer.read()
+        answer.read()
+    connection.close()
+    assert before == (tmp_path / "greenroom.db-wal").stat().st_ino
+
+
 def test_second_server_on_same_directory(start_server: type[ServerProcess], tmp_path: Path) -> None:
     start_server(tmp_path).wait_until_ready()
 

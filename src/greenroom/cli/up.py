@@ -159,7 +159,9 @@ class LocalServices:
         return [sys.executable, "-m", "greenroom", *words, "--data-dir", str(self._settings.data_dir)]
 
     def _server_command(self) -> list[str]:
-        return self._command("server", "--listen", self._listen, "--follow", str(self._leash))
+        # A server that has answered had a store: if that is gone, an empty one in its place would hide it.
+        restart = ["--require-store"] if self._url else []
+        return self._command("server", "--listen", self._listen, "--follow", str(self._leash), *restart)
 
     def _daemon_command(self) -> list[str]:
         return self._command("daemon", "start", "--url", self._url, "--follow", str(self._leash), *self._config())

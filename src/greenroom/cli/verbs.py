@@ -225,6 +225,7 @@ SERVER_AND_DAEMON = (
             argument("--listen", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:6464)"),
             argument("--allow-host", metavar="NAME", action="append", help="another host name that clients use"),
             FOLLOW,
+            argument("--require-store", action="store_true", help=SUPPRESS),
             DATABASE,
         ),
         json=False,

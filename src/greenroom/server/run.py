@@ -58,6 +58,7 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
             settings.data_dir,
             clock,
             database=settings.database,
+            must_exist=settings.requires_store,
             limits=limits,
             deliver=delivery.deliver,
             on_writer_failure=failures.report,

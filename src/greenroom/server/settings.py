@@ -18,7 +18,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     With port 0 the system chooses a free one. `allowed_hosts` are further names under which clients reach this server,
     `name` or `name:port`. `follow` is a file descriptor: its end of file means that the process that started this
-    server is gone, and the server stops.
+    server is gone, and the server stops. With `requires_store` it does not start with an empty store.
     """
 
     data_dir: Path
@@ -27,6 +27,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = PORT
     allowed_hosts: tuple[str, ...] = ()
     parent_descriptor: int | None = None
+    requires_store: bool = False
 
 
 def parse_settings(flags: Mapping[str, Any], data_dir: Path, database: str | None) -> ServerSettings:
@@ -39,6 +40,7 @@ def parse_settings(flags: Mapping[str, Any], data_dir: Path, database: str | Non
         port=port,
         allowed_hosts=tuple(flags.get("allow_host") or ()),
         parent_descriptor=flags.get("follow"),
+        requires_store=bool(flags.get("require_store")),
     )
 
 

@@ -68,6 +68,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def lost_files(self) -> str | None:
+        """Which file of the database was removed or replaced, as an error text; None while all are in place."""
+        ...
+
+    @property
     def write_lock(self) -> AbstractContextManager[Any]:
         """The lock that a thread holds to write, from before the transaction until after its callbacks."""
         ...

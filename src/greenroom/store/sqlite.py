@@ -47,6 +47,10 @@ OUTAGE_CODES: Final = frozenset(
 )
 
 
+class DatabaseFileLost(Exception):
+    """The database's file, or its log, was removed or replaced: what is written now would be lost."""
+
+
 class SqliteCursor(sqlite3.Cursor):
     """A cursor that runs deferred statements at once: the database is in this process, so there is no round trip."""
 
@@ -65,6 +69,7 @@ class SqliteEngine:
     dialect: Dialect = DIALECT
     begin_write_sql = "BEGIN IMMEDIATE"
     taken_over_by = None  # greenroom.file_lock locks a file beside the database
+    lost_files: str | None = None
 
     def __init__(self) -> None:
         self.write_lock = threading.RLock()
@@ -85,6 +90,8 @@ class SqliteEngine:
 
     def is_outage(self, error: BaseException) -> bool:
         # Extended codes keep the primary code in their lowest byte.
+        if isinstance(error, DatabaseFileLost):
+            return True
         return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTAGE_CODES
 
     def _connect(self) -> sqlite3.Connection:
@@ -99,6 +106,10 @@ class SqliteFileEngine(SqliteEngine):
         super().__init__()
         self._path = path
         self._wait_s = wait_s
+        self._files: dict[Path, tuple[int, int]] = {}
+        """Device and inode of the database and its log, while this engine has them open."""
+        self._keeper: sqlite3.Connection | None = None
+        """Never closed before the engine: SQLite removes the log with the last connection."""
         self._readers = ReadPool(
             self._open_reader,
             is_usable=lambda connection: True,
@@ -124,6 +135,24 @@ class SqliteFileEngine(SqliteEngine):
         except (OSError, sqlite3.Error) as error:
             guidance = f"Nothing was changed. Check the file and its disk, or {alternative}"
             raise store_unusable_error(f"Cannot open {self._path}: {error}.", guidance) from error
+        self._keeper = self._open_reader()
+        self._keeper.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        self._files = {path: read_identity(path) for path in (self._path, Path(f"{self._path}-wal"))}
+
+    @property
+    def lost_files(self) -> str | None:  # type: ignore[override]
+        for path, identity in self._files.items():
+            try:
+                if read_identity(path) != identity:
+                    return f"The database was lost: {path} was replaced."
+            except OSError as error:
+                return f"The database was lost: {path}: {error.strerror}."
+        return None
+
+    def writer_cursor(self) -> SqliteCursor:
+        if (lost := self.lost_files) is not None:
+            raise DatabaseFileLost(lost)
+        return super().writer_cursor()
 
     def _keep_copy(self, revision: str) -> None:
         """Copy the file before it is upgraded to `revision`. The copy gets its name only when it is complete."""
@@ -154,8 +183,11 @@ class SqliteFileEngine(SqliteEngine):
             yield cursor
 
     def close(self) -> None:
+        self._files.clear()
         self._readers.close()
         self.rollback()
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _open_reader(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -209,6 +241,12 @@ class SqliteMemoryEngine(SqliteEngine):
         connection = connect(":memory:", 0.0)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
+
+
+def read_identity(path: Path) -> tuple[int, int]:
+    """The device and inode of a file. Raises OSError if there is none."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def connect(database: str, wait_s: float) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import MetaData
 
 from greenroom.clock import Clock
-from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
+from greenroom.domain.errors import AlreadyRunning, ConfigurationError, StoreUnavailable
 from greenroom.domain.event import Event
 from greenroom.domain.limits import DEFAULT_LIMITS, Limits
 from greenroom.file_lock import FileLock, acquire_lock
@@ -49,6 +49,7 @@ class Store:
         clock: Clock,
         *,
         database: str | None = None,
+        must_exist: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         publish: Publish = discard_events,
         deliver: Deliver = resolve_all,
@@ -59,8 +60,14 @@ class Store:
 
         The database is a file in that directory, or the one on PostgreSQL that the URL `database` names. Raises
         AlreadyRunning when another server holds the lock, and ConfigurationError when the directory or the database
-        cannot be used.
+        cannot be used, or when there is no database file although it `must_exist`.
         """
+        if must_exist and database is None and not (directory / DATABASE_NAME).exists():
+            raise ConfigurationError(
+                f"The store that this server used before is gone: {directory / DATABASE_NAME}.",
+                "Put the data directory back. To begin with an empty store, stop `greenroom up` and start it again.",
+                "store_lost",
+            )
         lock = acquire_lock(directory / LOCK_NAME, "server")
         try:
             engine = open_engine(directory, database, clock, limits)
@@ -161,8 +168,18 @@ class Store:
         """Check, without waiting, that this process still holds the store. If not, stop writing for good.
 
         Raises AlreadyRunning, which names the holder, when another server holds the store now. Raises StoreUnavailable
-        when another server may hold it, or has written to it meanwhile: a restarted server finds out.
+        when another server may hold it, or has written to it meanwhile: a restarted server finds out. Raises
+        ConfigurationError when a file of the database was removed or replaced.
         """
+        lost_files = self._engine.lost_files
+        if lost_files is not None:
+            self.writer.stop_accepting(lost_files)
+            raise ConfigurationError(
+                lost_files,
+                "This server has stopped: what it wrote now would be lost. Put the files back (greenroom.db and "
+                "greenroom.db-wal together), then start it again; without them it begins with an empty store.",
+                "store_lost",
+            )
         reason = self.writer.overtaken_by
         if self.lock is not None and not self.lock.is_held():
             reason = "The lock on the data directory was lost: its file was removed or replaced."

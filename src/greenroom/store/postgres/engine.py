@@ -70,6 +70,7 @@ class PostgresEngine:
         self.write_lock = threading.RLock()
         self.writer_sessions = 0
         self.taken_over_by: str | None = None
+        self.lost_files = None  # it watches its files itself
         self._address = DatabaseAddress(url)
         self._clock = clock
         self._answer_s = answer_timeout_s
