@@ -179,6 +179,23 @@ def test_missing_harness_programs_are_warned(settings: Settings) -> None:
     assert "no-such-program-at-all" in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "detail"),
+    [("#!/bin/sh\n", 0o644, "not executable"), ("#!/bin/sh\r\n", 0o755, "carriage return"), (None, 0o755, "a folder")],
+)
+def test_harness_program_that_cannot_be_run_is_not_called_missing(
+    settings: Settings, tmp_path: Path, text: str | None, mode: int, detail: str
+) -> None:
+    program = tmp_path / "agent"
+    if text is None:
+        program.mkdir()
+    else:
+        program.write_text(text, newline="")
+    program.chmod(mode)
+    finding = only_finding(check_harnesses(with_harnesses(settings, mine=Harness(command=(str(program),))), os.environ))
+    assert (WARNING, True, True) == (finding.level, detail in finding.detail, str(program) in finding.detail)
+
+
 def with_harnesses(settings: Settings, **harnesses: Harness) -> Settings:
     return msgspec.structs.replace(settings, user_daemon=DaemonSettings(harnesses=harnesses))
 

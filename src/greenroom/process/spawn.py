@@ -4,6 +4,7 @@ Over a socket pair, the shim sends `ready`, waits for the byte `g`, starts the c
 the keyword, the error number and the detail of why the command was not started.
 """
 
+import errno
 import marshal
 import os
 import select
@@ -159,6 +160,8 @@ def await_start(
         raise ConfigurationError(
             f"No file can be written in {folder}: {os.strerror(int(number))}.", "Free space there, or make it writable."
         )
+    if keyword == "program" and int(number) == errno.ENOEXEC:
+        raise start_error(command, cwd, "it is neither a binary for this system nor a script that begins with #!")
     reason = os.strerror(int(number)) if number else f"{sys.executable}, which runs the shim, failed; see {log}"
     raise start_error(command, cwd, reason)
 
