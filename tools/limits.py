@@ -49,7 +49,7 @@ MEANINGS = {
     "reports_per_post_max": "how many reports one call may carry",
     "reports_waiting_max": "how many reports a daemon keeps while the server cannot be reached",
     "writer_queue_max": "how many changes may wait to be written before more are rejected with 503",
-    "writer_batch_max": "how many changes share one commit",
+    "writer_batch_max": "how many changes share one commit; on PostgreSQL no more than 60",
     "readers_max": "how many connections read from the store at a time",
     "reads_waiting_max": "how many queries may wait for these before more are rejected with 503",
     "database_timeout_s": "how long PostgreSQL may take to answer before its connection is closed",

@@ -73,6 +73,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def savepoints_max(self) -> int | None:
+        """How many savepoints one transaction may have without slowing the database down; None for any number."""
+        ...
+
+    @property
     def write_lock(self) -> AbstractContextManager[Any]:
         """The lock that a thread holds to write, from before the transaction until after its callbacks."""
         ...

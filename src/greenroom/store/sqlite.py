@@ -70,6 +70,7 @@ class SqliteEngine:
     begin_write_sql = "BEGIN IMMEDIATE"
     taken_over_by = None  # greenroom.file_lock locks a file beside the database
     lost_files: str | None = None
+    savepoints_max = None
 
     def __init__(self) -> None:
         self.write_lock = threading.RLock()

@@ -1,6 +1,7 @@
 """Runs the one writer thread, which commits all queued mutations in groups (group commit).
 
-Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit.
+Options: `queue_max` (limit `writer_queue_max`) mutations may wait; `batch_max` (`writer_batch_max`) share one commit,
+or as many as a transaction of the engine may have savepoints, if that is less.
 Metrics: `greenroom_writer_queue`, `greenroom_writer_batches_total`, `greenroom_writer_failures_total`.
 Limits: one thread and one process write. When the thread fails the store takes no more mutations until a restart.
 """
@@ -68,7 +69,7 @@ class Writer:
         self._read_cache = ReadCache()
         self._recovery = CommitRecovery(engine, self._apply)
         self._queue_max = queue_max
-        self._batch_max = batch_max
+        self._batch_max = min(batch_max, engine.savepoints_max or batch_max)  # each mutation has a savepoint
         self.publish = publish
         self._deliver = deliver
         self._on_failure = on_failure

@@ -37,7 +37,9 @@ POSTGRES_VERSION_MIN: Final = 14
 LOCK_WAIT_S: Final = 3.0
 """Seconds to wait for a former server's session to end: PostgreSQL checks once a second whether its client exists."""
 
-
+SAVEPOINTS_MAX: Final = 60
+"""PostgreSQL keeps 64 subtransactions of a session in shared memory. If one has more, any query may become slow, since
+it has to look up on disk which of them belong to a transaction in progress."""
 BACKENDS_MAX: Final = 16
 """How many writer sessions are remembered, the current one last: one may hold the lock although its answer was lost."""
 
@@ -55,6 +57,7 @@ class PostgresEngine:
     dialect: Dialect = DIALECT
     begin_write_sql = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
     begin_read_sql = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    savepoints_max = SAVEPOINTS_MAX
 
     def __init__(
         self,
