@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from greenroom.domain.errors import AlreadyRunning, ConfigurationError
+from greenroom.private_files import make_private_folder, open_private
 
 TRIES_MAX = 10
 RETRY_EVERY_S = 0.02
@@ -58,7 +59,7 @@ def acquire_lock(path: Path, what: str) -> FileLock:
     """
     make_private_directory(path.parent)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise directory_error(path, error) from error
     for _ in range(TRIES_MAX):
@@ -87,7 +88,7 @@ def make_private_directory(directory: Path) -> None:
     its mode, since other programs may use it.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(directory)
         names = os.listdir(directory)
         if not names or any(name.endswith(".lock") for name in names):
             directory.chmod(0o700)

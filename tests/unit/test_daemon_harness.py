@@ -204,7 +204,7 @@ def test_harness_is_offered_while_program_exists(tmp_path: Path) -> None:
     program.chmod(0o644)
     missing = policy.find_missing_programs({"PATH": str(program.parent)})
     assert {"by_path", "by_its_own_path", "absolute"} == set(missing)
-    assert "Install it" in missing["absolute"].guidance
+    assert "chmod +x" in missing["absolute"].guidance
 
 
 def test_too_many_harnesses_are_rejected(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.process.command import check_program
 from greenroom.settings import paths
+from greenroom.settings.files import close_data_dir
 from greenroom.settings.resolve import NAMED_VARIABLES, Settings
 from greenroom.wire.replies import ClaimedTask, HeartbeatReply, JoinReply
 
@@ -42,6 +43,7 @@ REASON_MAX = 16 * 1024
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Work in `arguments.role` of `arguments.room` until interrupted, drained or superseded; return the exit code."""
+    close_data_dir(settings.data_dir)
     return WorkCommand(arguments, settings, err).run()
 
 

@@ -23,6 +23,7 @@ from greenroom.domain.errors import ConfigurationError, GreenroomError, Refused,
 from greenroom.file_lock import read_holder
 from greenroom.settings import paths
 from greenroom.settings.database import check_database_url, hide_password
+from greenroom.settings.files import find_own_open_to_others
 from greenroom.settings.resolve import Settings, is_loopback, unknown_variables
 
 OK = "ok"
@@ -82,7 +83,19 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
         yield Finding(what="data directory", level=WARNING, detail=detail, next=f"chmod 700 {folder}")
     else:
         yield Finding(what="data directory", level=OK, detail=f"{folder} (mode {mode:04o})")
+    if mode & 0o077:
+        yield from check_own_files(folder)
     yield check_disk(folder)
+
+
+def check_own_files(folder: Path) -> Iterator[Finding]:
+    """Check that others, who can enter the data directory, can access none of Greenroom's files in it."""
+    found = list(find_own_open_to_others(folder))
+    if found:
+        mode = stat.S_IMODE(found[0].lstat().st_mode)
+        detail = f"other users can access {len(found)} of its files and folders, such as {found[0]} (mode {mode:04o})"
+        guidance = "The next start of the server or the daemon makes them private."
+        yield Finding(what="data directory", level=WARNING, detail=detail, next=guidance)
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from greenroom.domain.task import Note, Task
+from greenroom.private_files import make_private_folder, open_private, write_private_bytes
 
 NOTES_VARIABLE = "GREENROOM_NOTES"
 NOTES_HEADING = "Notes from users on this task:"
@@ -27,9 +28,9 @@ class NotesFile:
 
     def open(self) -> None:
         """Create the file, with the notes from before the run. Raises OSError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._path.parent)
         with self._lock:
-            self._path.write_text("".join(map(format_note, self._early_texts)), "utf-8")
+            write_private_bytes(self._path, "".join(map(format_note, self._early_texts)).encode())
             self._is_open = True
 
     def reopen(self) -> None:
@@ -48,7 +49,7 @@ class NotesFile:
                 self._is_counted = True
             new = list(notes[self._count :])
             if new and self._is_open:
-                with open(self._path, "a", encoding="utf-8") as file:
+                with open(self._path, "a", encoding="utf-8", opener=open_private) as file:
                     file.write("".join(map(format_note, new)))
             elif new:
                 self._early_texts += new

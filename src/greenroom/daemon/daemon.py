@@ -70,7 +70,7 @@ class Daemon:
         self._shutdown = shutdown
         self._incarnation = format_id("inc", entropy.random_bytes(ID_BYTES))
         self._has_started_parts = False
-        policy = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), settings.data_dir / "work")
+        policy = HarnessPolicy(settings.harnesses(), settings.allowed_dirs(), paths.work(settings.data_dir))
         introduce = MachineRegistration(machine, policy, settings.labels(), environ)
         self._server_link = ServerLink(settings.url, read_token, machine, introduce, limits)
         outbox = Outbox(paths.outbox(settings.data_dir), limits.reports_waiting_max)

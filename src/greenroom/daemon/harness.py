@@ -15,6 +15,7 @@ from greenroom.client.run_spec import default_receiver
 from greenroom.domain import ids
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import HARNESSES_MAX
+from greenroom.private_files import make_private_folder
 from greenroom.process.command import find_program_error
 from greenroom.settings.harness import Harness
 from greenroom.wire.replies import Assignment
@@ -103,7 +104,7 @@ class HarnessPolicy:
         """The role's own directory, for an agent spec that names none."""
         own = self._work_area / spec.room_name / spec.role
         try:
-            own.mkdir(parents=True, exist_ok=True)
+            make_private_folder(own)
         except OSError as error:
             raise workdir_error(str(own), error.strerror or str(error)) from error
         return self._resolve_workdir(str(own))

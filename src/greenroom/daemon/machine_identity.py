@@ -1,7 +1,6 @@
 """The identity of this machine: an id that never changes, and a name, in a file of the data directory."""
 
 import base64
-import os
 import platform
 import re
 import socket
@@ -12,6 +11,7 @@ import msgspec
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.ids import check_name, is_name
 from greenroom.entropy import Entropy
+from greenroom.settings.files import write_record
 
 SUFFIX_BYTES = 3
 SUFFIX_LENGTH = 4
@@ -62,16 +62,13 @@ def default_labels() -> dict[str, str]:
 def _create(path: Path, entropy: Entropy, name: str | None) -> MachineIdentity:
     host = slugify_host(socket.gethostname())
     suffix = base64.b32encode(entropy.random_bytes(SUFFIX_BYTES)).decode().lower()[:SUFFIX_LENGTH]
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return _write(
         path, MachineIdentity(id=name or f"{host[:PREFIX_LENGTH_MAX]}-{suffix}", name=name or host, is_new=True)
     )
 
 
 def _write(path: Path, machine: MachineIdentity) -> MachineIdentity:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(msgspec.json.encode(machine))
-    os.replace(unfinished, path)
+    write_record(path, machine)
     return machine
 
 

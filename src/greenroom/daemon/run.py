@@ -24,7 +24,7 @@ from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import acquire_lock, read_holder
 from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
-from greenroom.settings.files import rename_former
+from greenroom.settings.files import close_data_dir, rename_former
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
 from greenroom.wire.replies import AgentOnMachine
 
@@ -97,6 +97,7 @@ def run(
 
     with acquire_lock(paths.daemon_lock(settings.data_dir), "daemon") as lock, ending.handle_signals():
         lock.write_info(settings.url)
+        close_data_dir(settings.data_dir)
         rename_former(settings.data_dir / paths.FORMER_RESTART_STATE, paths.restart_state(settings.data_dir))
         machine = read_or_create_identity(paths.machine(settings.data_dir), entropy, machine_name)
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)

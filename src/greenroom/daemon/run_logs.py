@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenroom.domain.errors import ConfigurationError
+from greenroom.private_files import make_private_folder
 from greenroom.process.identity import is_alive
 from greenroom.process.run_folder import read_shim
 from greenroom.settings.files import disk_usage
@@ -48,7 +49,7 @@ class RunLogs:
         """Remove what is too much for one more run of the role; the folder for that run. Raises ConfigurationError."""
         role_folder = self._folder / room / role
         try:
-            role_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(role_folder)
         except OSError as error:
             raise ConfigurationError(
                 f"No run can be kept in {role_folder}: {error.strerror}.", "Free space there, or make it writable."

@@ -12,6 +12,7 @@ import msgspec
 from greenroom.daemon.record_files import read_valid, remove_drafts, remove_record
 from greenroom.daemon.restart_state import RoleKey
 from greenroom.domain.errors import ConfigurationError
+from greenroom.private_files import make_private_folder, write_private_bytes
 from greenroom.process.identity import ProcessIdentity
 from greenroom.process.process_tree import end_leftover
 from greenroom.process.run_folder import read_shim
@@ -58,8 +59,8 @@ class RunRecords:
         """Raise ConfigurationError when no record can be written: a run without a record must not start."""
         probe = self._folder / "probe.unfinished"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            probe.write_bytes(bytes(FREE_BYTES_MIN))
+            make_private_folder(self._folder)
+            write_private_bytes(probe, bytes(FREE_BYTES_MIN))
             probe.unlink(missing_ok=True)  # another thread that checks at the same time may have removed it
         except OSError as error:
             raise ConfigurationError(

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from greenroom.private_files import make_private_folder, write_private_bytes
 from greenroom.process.identity import ProcessIdentity
 
 Kind = TypeVar("Kind")
@@ -32,7 +33,7 @@ def prepare_folder(folder: Path, command: Sequence[str], stdin: bytes) -> None:
     """Prepare the folder of a run, and remove the files of an earlier run. Raises OSError and ValueError."""
     if any("\0" in word for word in command):
         raise ValueError("a word of it contains U+0000, which no command can take")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(folder)
     for name in ("shim.json", FORMER_SHIM_FILE, "command.json", "exit.json"):
         (folder / name).unlink(missing_ok=True)
     for name in STREAMS:
@@ -45,8 +46,7 @@ def prepare_folder(folder: Path, command: Sequence[str], stdin: bytes) -> None:
     ):
         path = folder / name
         path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_bytes(content)
+        write_private_bytes(path, content)
 
 
 def read_shim(folder: Path) -> ProcessIdentity | None:

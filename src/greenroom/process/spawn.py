@@ -19,6 +19,7 @@ from pathlib import Path
 
 from greenroom.clock import SystemClock
 from greenroom.domain.errors import ConfigurationError
+from greenroom.private_files import open_private, write_private_bytes
 from greenroom.process import run_folder, shim
 from greenroom.process.identity import ProcessIdentity, identity_of
 from greenroom.process.process_tree import end_group
@@ -86,8 +87,8 @@ def start_shim(
     start = None
     try:
         run_folder.prepare_folder(folder, command, stdin)
-        (folder / shim.PROGRAM).write_bytes(SHIM_PROGRAM)
-        with open(folder / "shim.log", "ab") as log:
+        write_private_bytes(folder / shim.PROGRAM, SHIM_PROGRAM)
+        with open(folder / "shim.log", "ab", opener=open_private) as log:
             leader = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(folder.absolute() / shim.PROGRAM), *arguments],
                 cwd=cwd,

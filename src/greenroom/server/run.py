@@ -30,7 +30,7 @@ from greenroom.service.context import ServiceContext
 from greenroom.service.startup import start_context
 from greenroom.settings import paths
 from greenroom.settings.database import check_database_url
-from greenroom.settings.files import write_text
+from greenroom.settings.files import close_data_dir, write_text
 from greenroom.settings.resolve import Settings
 from greenroom.store.store import Store
 
@@ -53,6 +53,7 @@ def serve(settings: ServerSettings, limits: Limits) -> int:
     """
     log_to_stderr()
     clock, delivery, failures = SystemClock(), ResultDelivery(), LoopFailures()
+    close_data_dir(settings.data_dir)
     try:
         store = Store.open(
             settings.data_dir,

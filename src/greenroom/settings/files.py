@@ -1,24 +1,29 @@
-"""Reads and writes small files that only their owner can read, and measures the size of files and folders.
+"""Reads and writes small files that only their owner can read, closes those of a data directory to others, and measures
+the size of files and folders.
 
 Writes are atomic.
 """
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from greenroom.private_files import close_to_others, find_open_to_others, make_private_folder, open_private
+from greenroom.settings import paths
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically, readable only for its owner. Raises OSError."""
-    _make_folder(path.parent)
+    make_private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(draft, "w", encoding="utf-8", opener=_open_private) as file:
+        with open(draft, "w", encoding="utf-8", opener=open_private) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -51,15 +56,21 @@ def rename_former(former: Path, present: Path) -> None:
             former.rename(present)
 
 
-def _make_folder(folder: Path) -> None:
-    """Create a folder and its parents, all of mode 0700; `Path.mkdir` would set the mode of the last one only."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True, mode=0o700)
+def find_own_open_to_others(data_dir: Path) -> Iterator[Path]:
+    """The files and folders that Greenroom made in a data directory and that others can access.
+
+    Of `work/`, which belongs to the agents, only the folders that a daemon creates.
+    """
+    for pattern in paths.OWN_ENTRIES:
+        for entry in sorted(data_dir.glob(pattern)):
+            yield from find_open_to_others(entry)
+    yield from find_open_to_others(paths.work(data_dir), paths.WORK_LEVELS)
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def close_data_dir(data_dir: Path) -> None:
+    """Close what an earlier version left open to others in a data directory. The directory itself keeps its mode."""
+    for path in find_own_open_to_others(data_dir):
+        close_to_others(path)
 
 
 def disk_usage(path: str | os.PathLike[str]) -> int:

@@ -8,6 +8,14 @@ FOLDER = "greenroom"
 FORMER_CONNECTIONS = "sittings"
 FORMER_RESTART_STATE = "histories.json"
 """What `all_connections` and `restart_state` were called in versions before store schema 4."""
+OWN_ENTRIES = (
+    *("claims", "connections", FORMER_CONNECTIONS, "logs", "outbox", "residents", "runs"),
+    *("machine.json", "restart_state.json", FORMER_RESTART_STATE),
+    *("daemon.lock", "greenroom.db*", "operator.token", "server.lock", "server.url"),
+)
+"""What Greenroom creates in a data directory, beside the agents' `work`."""
+WORK_LEVELS = 2
+"""How many levels of folders a daemon creates in `work`: of rooms, and of roles."""
 UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
@@ -106,6 +114,11 @@ def outbox(data_dir: Path) -> Path:
 
 def logs(data_dir: Path) -> Path:
     return data_dir / "logs"
+
+
+def work(data_dir: Path) -> Path:
+    """The directories of agents whose spec names none: `ROOM/ROLE`."""
+    return data_dir / "work"
 
 
 def log(data_dir: Path, name: str) -> Path:

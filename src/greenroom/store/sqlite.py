@@ -18,6 +18,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
+from greenroom.private_files import open_private
 from greenroom.store.engine import RowCountMismatch
 from greenroom.store.migrations import runner
 from greenroom.store.migrations.runner import store_unusable_error
@@ -124,7 +125,7 @@ class SqliteFileEngine(SqliteEngine):
         alternative = "choose another --data-dir."
         try:
             # Created here with mode 0600, because SQLite would make it readable for all; -wal and -shm get its mode.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            os.close(open_private(self._path, os.O_CREAT | os.O_RDWR))
             runner.prepare_schema(
                 self,
                 tables,
@@ -160,7 +161,7 @@ class SqliteFileEngine(SqliteEngine):
         copy = self._path.with_name(f"{self._path.name}.before-{revision}")
         partial_copy = copy.with_name(f"{copy.name}.begun")
         partial_copy.unlink(missing_ok=True)
-        os.close(os.open(partial_copy, os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(open_private(partial_copy, os.O_CREAT | os.O_EXCL))
         try:
             with closing(connect(str(partial_copy), self._wait_s)) as destination:
                 self.writer_cursor().connection.backup(destination)
