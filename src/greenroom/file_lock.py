@@ -3,17 +3,21 @@
 The lock is an flock on a file that names its holder. It works between processes of one machine.
 """
 
+import errno
 import fcntl
 import os
 import threading
 from pathlib import Path
 from types import TracebackType
 
-from greenroom.domain.errors import AlreadyRunning, ConfigurationError
+from greenroom.domain.errors import AlreadyRunning, ConfigurationError, GreenroomError, Unavailable
 from greenroom.private_files import make_private_folder, open_private
 
 TRIES_MAX = 10
 RETRY_EVERY_S = 0.02
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+WAITING = "waiting for its store: "
+"""Begins the text of the lock of a server that cannot use its store yet."""
 
 
 class FileLock:
@@ -25,8 +29,9 @@ class FileLock:
 
     def write_info(self, text: str) -> None:
         """Write a text for other processes into the file, below the holder's process id."""
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n{text}\n".encode(), 0)
+        content = f"{os.getpid()}\n{text}\n".encode()
+        os.pwrite(self._descriptor, content, 0)  # over what is there: a full disk has room for that
+        os.ftruncate(self._descriptor, len(content))
 
     def is_held(self) -> bool:
         """Return whether another process would still meet this lock: False once its file was removed or replaced."""
@@ -55,7 +60,8 @@ def acquire_lock(path: Path, what: str) -> FileLock:
     """Lock the file at `path` for this process. `what` is its kind in error texts: "server" or "daemon".
 
     The file's directory is created if needed, and made private. Raises AlreadyRunning, which names the holder, when
-    the lock is held, and ConfigurationError when the directory or the file cannot be used.
+    the lock is held, ConfigurationError when the directory or the file cannot be used, and Unavailable when their disk
+    is full.
     """
     make_private_directory(path.parent)
     try:
@@ -71,7 +77,11 @@ def acquire_lock(path: Path, what: str) -> FileLock:
             threading.Event().wait(RETRY_EVERY_S)  # `read_holder` tests it, or its holder's id is not written yet
         else:
             lock = FileLock(descriptor, path)
-            lock.write_info("")
+            try:
+                lock.write_info("")
+            except OSError as error:
+                lock.release()
+                raise directory_error(path, error) from error
             return lock
     os.close(descriptor)
     pid, text = read_holder(path)
@@ -82,7 +92,7 @@ def acquire_lock(path: Path, what: str) -> FileLock:
 
 
 def make_private_directory(directory: Path) -> None:
-    """Create a directory with mode 0700. Raises ConfigurationError when that fails.
+    """Create a directory with mode 0700. Raises ConfigurationError, or Unavailable, when that fails.
 
     An existing directory gets this mode if it is empty or has a lock file in it. One with only other files in it keeps
     its mode, since other programs may use it.
@@ -96,12 +106,12 @@ def make_private_directory(directory: Path) -> None:
         raise directory_error(directory, error) from error
 
 
-def directory_error(path: Path, error: OSError) -> ConfigurationError:
+def directory_error(path: Path, error: OSError) -> GreenroomError:
     """Return the error for a data directory in which this process cannot write."""
-    return ConfigurationError(
-        f"The data directory cannot be used: {path}: {error.strerror}.",
-        "Make it writable, or choose another one with --data-dir.",
-    )
+    detail = f"The data directory cannot be used: {path}: {error.strerror}."
+    if error.errno in DISK_FULL:
+        return Unavailable(detail, "Free some space, then start again.", "disk_full")
+    return ConfigurationError(detail, "Make it writable, or choose another one with --data-dir.")
 
 
 def read_holder(path: Path) -> tuple[int | None, str]:
@@ -115,6 +125,7 @@ def read_holder(path: Path) -> tuple[int | None, str]:
         return None, ""
     except OSError:
         number, _, text = os.pread(descriptor, 4096, 0).decode("utf-8", "replace").partition("\n")
-        return (int(number), text.strip()) if number.isdigit() else (None, text.strip())
+        text = text.partition("\n")[0].strip()
+        return (int(number), text) if number.isdecimal() else (None, text)
     finally:
         os.close(descriptor)

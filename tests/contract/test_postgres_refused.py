@@ -1,10 +1,16 @@
 """Databases on PostgreSQL that cannot be used: each error says what to do, and contains no password."""
 
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import psycopg
 import pytest
 
 from greenroom.clock import SystemClock
-from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.errors import ConfigurationError, StoreUnavailable
 from greenroom.store.migrations.runner import revisions
 from greenroom.store.store import Store
 from tests.contract.postgres_stores import CloseLater, database_name, open_threadless
@@ -13,6 +19,12 @@ from tests.postgres import PostgresServer, make_engine
 
 def open_error(url: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
+        open_threadless(url)
+    return str(caught.value)
+
+
+def outage_error(url: str) -> str:
+    with pytest.raises(StoreUnavailable) as caught:
         open_threadless(url)
     return str(caught.value)
 
@@ -26,10 +38,71 @@ def test_missing_user(postgres: PostgresServer) -> None:
 
 
 def test_missing_server_without_password_in_error() -> None:
-    error = open_error("postgresql://me:hush-hush@127.0.0.1:1/greenroom?connect_timeout=2")
+    error = outage_error("postgresql://me:hush-hush@127.0.0.1:1/greenroom?connect_timeout=2")
     assert "Start PostgreSQL" in error
     assert "greenroom on 127.0.0.1:1" in error
     assert "hush" not in error
+
+
+@contextmanager
+def refusing_server(message: str) -> Iterator[str]:
+    """The URL of a server that answers each attempt to connect with PostgreSQL's error message."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        stopped = threading.Event()
+
+        def serve() -> None:
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    if stopped.is_set():
+                        return
+                    connection.recv(4096)
+                    fields = b"SFATAL\0VFATAL\0CXXXXX\0M" + message.encode() + b"\0\0"
+                    connection.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+        pool.submit(serve)
+        yield f"postgresql://me@127.0.0.1:{listener.getsockname()[1]}/greenroom?sslmode=disable&gssencmode=disable"
+        stopped.set()
+        socket.create_connection(listener.getsockname()).close()
+
+
+@pytest.mark.parametrize(
+    ("message", "guidance"),
+    [
+        ("the database system is starting up", "Wait until PostgreSQL"),
+        ("the database system is shutting down", "Wait until PostgreSQL"),
+        ("the database system is in recovery mode", "Wait until PostgreSQL"),
+        ("the database system is not yet accepting connections", "Wait until PostgreSQL"),
+        ("sorry, too many clients already", "max_connections"),
+        ("remaining connection slots are reserved for roles with the SUPERUSER attribute", "max_connections"),
+        ("could not write init file: No space left on device", "Free some space"),
+    ],
+)
+def test_refusal_that_passes_is_an_outage(message: str, guidance: str) -> None:
+    """The advice is never to create a database, whatever other words the message has."""
+    with refusing_server(message) as url:
+        error = outage_error(url)
+    assert message in error
+    assert guidance in error
+    assert "createdb" not in error
+
+
+@pytest.mark.parametrize(
+    ("message", "guidance"),
+    [
+        ('password authentication failed for user "me"', "~/.pgpass"),
+        ('Peer authentication failed for user "me"', "pg_hba.conf"),
+        ('no pg_hba.conf entry for host "10.0.0.1", user "me", database "greenroom"', "pg_hba.conf"),
+        ('database "greenroom" does not exist', "createdb"),
+        ('role "me" is not permitted to log in', "createuser"),
+        ('permission denied for database "greenroom"', "GRANT CREATE"),
+    ],
+)
+def test_refusal_that_a_person_must_mend(message: str, guidance: str) -> None:
+    with refusing_server(message) as url:
+        error = open_error(url)
+    assert message in error
+    assert guidance in error
 
 
 @pytest.mark.parametrize("bad", ["postgresql://me:hush%zz@host/db", "postgresql://me:hush@host/db?hush=1"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
+from tests.postgres import PostgresServer, server_folder
 from tests.process.agent_journal import AgentJournal
 from tests.process.installation import ROOM, Installation, interrupt
 from tests.process.processes import StartedProcess, find_processes, is_alive
@@ -161,3 +163,20 @@ def test_daemon_status_and_stop(bare: Installation) -> None:
     bare.run("daemon", "stop")
     assert daemon.wait() == 0
     assert not bare.machine()["daemon_connected"] or bare.run("daemon", "status", expect=3)
+
+
+def test_up_waits_for_its_database(bare: Installation, tmp_path: Path) -> None:
+    own_postgres = PostgresServer(server_folder(tmp_path))
+    with own_postgres.database() as url:
+        own_postgres.stop("fast")
+        arguments = ("up", "--config", str(bare.write_team()), "--listen", "127.0.0.1:0")
+        up = bare.start(*arguments, GREENROOM_DATABASE=url)
+        wait_until(lambda: up.err_lines("greenroom server: waiting for its store"), "the server waits")
+        doctor = bare.run("doctor", "--url", "http://127.0.0.1:1", expect=1)
+        assert "waiting for its store: " in doctor.out
+        own_postgres.start()
+        wait_until(lambda: "Ctrl-C stops everything" in up.out, "everything is up")
+        assert 1 == len(up.err_lines("greenroom server: waiting for its store"))
+        assert [] == [line for line in up.err.splitlines() if "exited" in line]
+        assert interrupt(up) == 130
+    own_postgres.close()

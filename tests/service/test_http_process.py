@@ -1,7 +1,9 @@
 """The server as a process: how it starts, what it writes to disk, and how it exits."""
 
+import errno
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from greenroom.cli.doctor_checks import advise_on_unreachable_server
+from greenroom.domain.errors import Unavailable
+from greenroom.file_lock import directory_error
+from greenroom.server.listener import listen
+from tests.unit.agent_commands import make_settings
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
@@ -172,6 +179,35 @@ def test_log_stays_while_the_server_writes_again_and_again(start_server: type[Se
         answer.read()
     connection.close()
     assert before == (tmp_path / "greenroom.db-wal").stat().st_ino
+
+
+def test_server_waits_while_its_disk_is_full(start_server: type[ServerProcess], tmp_path: Path) -> None:
+    """No file may grow beyond 4 KiB, until the limit is lifted; the server was not started again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        server = start_server(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    line = server.stderr.readline()
+    assert line.startswith(f"greenroom server: waiting for its store: Cannot open {tmp_path / 'greenroom.db'}")
+    assert "Free some space" in line
+    assert "waiting for its store" in advise_on_unreachable_server(make_settings("http://127.0.0.1:1", tmp_path))
+
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+    server.wait_until_ready()
+
+
+def test_data_directory_on_a_full_disk_is_no_wrong_configuration(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert isinstance(directory_error(tmp_path, full), Unavailable)
+
+
+def test_missing_address_can_be_tried_again() -> None:
+    """A network interface may come up after the server, so it ends with a code that is restarted."""
+    with pytest.raises(Unavailable, match="does not have that address now"):
+        listen("192.0.2.1", 0)
 
 
 def test_second_server_on_same_directory(start_server: type[ServerProcess], tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -28,7 +30,9 @@ ADVISORY = "FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'ad
 class PostgresServerProcess:
     """`greenroom server`, with its database set by an environment variable."""
 
-    def __init__(self, data_dir: Path, database: str, *flags: str, **variables: str) -> None:
+    def __init__(
+        self, data_dir: Path, database: str, *flags: str, pass_fds: tuple[int, ...] = (), **variables: str
+    ) -> None:
         self.data_dir = data_dir
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GREENROOM_")}
         command = [sys.executable, "-m", "greenroom", "server", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
@@ -36,6 +40,7 @@ class PostgresServerProcess:
             [*command, *flags],
             stderr=subprocess.PIPE,
             env={**environ, "GREENROOM_DATABASE": database, **variables},
+            pass_fds=pass_fds,
             encoding="utf-8",
         )
         assert self.process.stderr is not None
@@ -61,8 +66,8 @@ StartServer = Callable[..., PostgresServerProcess]
 def start_server() -> Iterator[StartServer]:
     started: list[PostgresServerProcess] = []
 
-    def start(data_dir: Path, database: str, *flags: str, **variables: str) -> PostgresServerProcess:
-        started.append(PostgresServerProcess(data_dir, database, *flags, **variables))
+    def start(data_dir: Path, database: str, *flags: str, **options: Any) -> PostgresServerProcess:
+        started.append(PostgresServerProcess(data_dir, database, *flags, **options))
         return started[-1]
 
     yield start
@@ -170,6 +175,59 @@ def test_beats_work_while_database_hangs(start_server: StartServer, tmp_path: Pa
     own_postgres.close()
 
 
+def wait_until_it_waits(server: PostgresServerProcess) -> str:
+    """Wait for the line that says what the server waits for, and return it."""
+    return next(line for line in server.stderr if "waiting for its store" in line)
+
+
+def test_server_waits_for_a_database_that_is_away(start_server: StartServer, tmp_path: Path) -> None:
+    """It says so once, listens only when it can answer, and needs nobody to start it again."""
+    own_postgres = PostgresServer(server_folder(tmp_path))
+    with own_postgres.database() as url:
+        own_postgres.stop("immediate")
+        server = start_server(tmp_path / "other", url)
+        line = wait_until_it_waits(server)
+        assert "Start PostgreSQL" in line
+        assert "createdb" not in line
+        assert not (tmp_path / "other" / "server.url").exists(), "it does not listen yet"
+        assert (
+            (tmp_path / "other" / "server.lock").read_text().startswith(f"{server.process.pid}\nwaiting for its store")
+        )
+
+        own_postgres.start()
+
+        later = []
+        for line in server.stderr:
+            later.append(line)
+            if line.startswith("listening on "):
+                break
+        assert [] == [line for line in later if "waiting" in line]
+        assert f"{server.process.pid}\n\n" == (tmp_path / "other" / "server.lock").read_text()
+    own_postgres.close()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_waiting_server_is_stopped_like_a_running_one(
+    start_server: StartServer, tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    server = start_server(tmp_path, "postgresql://me:hush-hush@127.0.0.1:1/greenroom")
+    assert "hush" not in wait_until_it_waits(server)
+    server.process.send_signal(signal_number)
+    assert (0, "") == server.wait_for_exit()
+
+
+def test_waiting_server_ends_with_its_parent(start_server: StartServer, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    server = start_server(
+        tmp_path, "postgresql://me@127.0.0.1:1/greenroom", "--follow", str(reading), pass_fds=(reading,)
+    )
+    wait_until_it_waits(server)
+    os.close(reading)
+    os.close(writing)
+    assert (0, "") == server.wait_for_exit()
+
+
 def succeeds(call: Callable[[], object]) -> bool:
     with suppress(Unavailable):
         call()
@@ -180,7 +238,6 @@ def succeeds(call: Callable[[], object]) -> bool:
 @pytest.mark.parametrize(
     ("database", "expected"),
     [
-        ("postgresql://me:hush-hush@127.0.0.1:1/greenroom", "Start PostgreSQL"),
         ("postgresql://me:hush@hush@127.0.0.1/greenroom", "%40"),
         ("postgresql://me:hush/hush@127.0.0.1/greenroom", "%2F"),
         ("host=127.0.0.1 password=hush", "not a PostgreSQL URL"),

@@ -11,6 +11,7 @@ import pytest
 from greenroom.cli.child_process import ChildProcess
 from greenroom.cli.up import READY_S_MAX, WAIT_REPORT_INTERVAL_S, LocalServices
 from greenroom.exit_codes import ExitCode
+from greenroom.file_lock import WAITING, acquire_lock
 from greenroom.settings import paths
 from greenroom.testing import MovedClock
 from tests.unit.agent_commands import make_settings
@@ -80,3 +81,14 @@ def test_hanging_start_is_given_up(up_start: UpStart) -> None:
     assert "After 300 s the server has not reported its address." in up_start.err.getvalue()
     assert ExitCode.FAILED == up_start.services.shutdown.wait()
     assert "" == up_start.out.getvalue()
+
+
+def test_server_that_waits_for_its_store_is_not_given_up(up_start: UpStart) -> None:
+    """It has printed what it waits for: `up` adds nothing, however long that takes."""
+    with acquire_lock(paths.server_lock(up_start.folder), "server") as lock:
+        lock.write_info(f"{WAITING}PostgreSQL is away.")
+        up_start.wait.due[up_start.clock.monotonic() + 3 * READY_S_MAX] = paths.server_url(up_start.folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("greenroom.client.api_client.ApiClient.healthz", lambda session: None)
+            up_start.services._wait_for_server()
+    assert [] == up_start.lines()

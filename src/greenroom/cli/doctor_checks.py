@@ -20,7 +20,7 @@ from greenroom.client.api_client import ApiClient
 from greenroom.client.http_transport import HttpTransport
 from greenroom.clock import Clock
 from greenroom.domain.errors import ConfigurationError, GreenroomError, Refused, Unauthorized, Unavailable
-from greenroom.file_lock import read_holder
+from greenroom.file_lock import WAITING, read_holder
 from greenroom.settings import paths
 from greenroom.settings.database import check_database_url, hide_password
 from greenroom.settings.files import find_own_open_to_others
@@ -176,7 +176,10 @@ def check_server(settings: Settings, clock: Clock) -> Iterator[Finding]:
 def advise_on_unreachable_server(settings: Settings) -> str:
     """What to do about a server that does not answer. Files of a server or daemon here may hold its address."""
     server_url = paths.server_url(settings.data_dir)
-    if read_holder(paths.server_lock(settings.data_dir))[0] is not None and server_url.is_file():
+    pid, text = read_holder(paths.server_lock(settings.data_dir))
+    if text.startswith(WAITING):
+        return f"The server is started (process {pid}), and {text}"
+    if pid is not None and server_url.is_file():
         address = server_url.read_text("utf-8", "replace").strip()
     else:
         _, address = read_holder(paths.daemon_lock(settings.data_dir))

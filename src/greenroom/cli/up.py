@@ -21,7 +21,7 @@ from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
 from greenroom.exit_codes import ExitCode
-from greenroom.file_lock import read_holder
+from greenroom.file_lock import WAITING, read_holder
 from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
@@ -71,9 +71,9 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 
 def check_not_running(data_dir: Path) -> None:
     """Raise AlreadyRunning, with the address, if a server runs on this data directory."""
-    pid, _ = read_holder(paths.server_lock(data_dir))
+    pid, text = read_holder(paths.server_lock(data_dir))
     if pid is not None:
-        url = read_file(paths.server_url(data_dir)) or "an address that it has not reported yet"
+        url = read_file(paths.server_url(data_dir)) or f"an address that it has not reported yet{text and f' ({text})'}"
         raise AlreadyRunning(
             f"Greenroom is already running on {data_dir}: process {pid} at {url}.",
             "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
@@ -95,8 +95,7 @@ class LocalServices:
         self._session: ApiClient | None = None
         self._listen = arguments.listen or listen_address(settings.url)
         self._is_closing = threading.Event()
-        self._started_at = self._clock.monotonic()
-        self._reports_at = self._started_at + WAIT_REPORT_INTERVAL_S
+        self._restart_timeouts()
         # The children hold the reading end, only this process the writing one: however it ends, they read end of file.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
@@ -180,6 +179,8 @@ class LocalServices:
     def _wait_for_server(self) -> ApiClient:
         """Wait until the server answers; return a session with it. A restarted server gets the same address."""
         while not (url := read_file(paths.server_url(self._settings.data_dir))):
+            if read_holder(paths.server_lock(self._settings.data_dir))[1].startswith(WAITING):
+                self._restart_timeouts()  # it has printed what it waits for, and waits as long as it takes
             self._pause("the server has not reported its address")
         parts = urlsplit(url)
         self._listen = parts.netloc
@@ -203,6 +204,10 @@ class LocalServices:
                 if impatient.machine(machine).daemon_connected:
                     return machine
             self._pause("the daemon has not registered this machine")
+
+    def _restart_timeouts(self) -> None:
+        self._started_at = self._clock.monotonic()
+        self._reports_at = self._started_at + WAIT_REPORT_INTERVAL_S
 
     def _pause(self, what: str) -> None:
         """Wait `POLL_INTERVAL_S`; report `what` is missing now and then. Raises Unavailable, Interrupted."""

@@ -1,6 +1,7 @@
 """The server's listening socket, the configuration of uvicorn, and how the server starts and stops."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Final
 
 import uvicorn
 
-from greenroom.domain.errors import ConfigurationError
+from greenroom.domain.errors import ConfigurationError, Unavailable
 from greenroom.domain.limits import Limits
 from greenroom.server.http_protocol import HttpProtocol
 from greenroom.server.request import AsgiApp
@@ -68,7 +69,11 @@ def uvicorn_config(app: AsgiApp, limits: Limits) -> uvicorn.Config:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind the address and listen. Raises ConfigurationError (`cannot_listen`) when that fails."""
+    """Bind the address and listen.
+
+    Raises ConfigurationError (`cannot_listen`) when that fails, and Unavailable while this machine does not have the
+    address: a network interface may come up later than the server.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -76,6 +81,12 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Unavailable(
+                f"Cannot listen on {host}:{port}: this machine does not have that address now.",
+                "Start again when its network is up, or choose another address with --listen HOST:PORT.",
+                "cannot_listen",
+            ) from error
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.",
             "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any free one).",

@@ -7,13 +7,13 @@ import socket
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TextIO
 
 import uvloop
 
-from greenroom.clock import SystemClock
+from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.limits import Limits
 from greenroom.entropy import SystemEntropy
@@ -25,6 +25,7 @@ from greenroom.server.context import ServerContext
 from greenroom.server.listener import HttpServer, listen, url_of, watch_descriptor
 from greenroom.server.logs import log_to_stderr
 from greenroom.server.settings import ServerSettings, parse_settings
+from greenroom.server.store_wait import StartCancelled, StoreWait, cancelled_by_signals
 from greenroom.server.wakeups import ResultDelivery
 from greenroom.service.context import ServiceContext
 from greenroom.service.startup import start_context
@@ -48,30 +49,55 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
 def serve(settings: ServerSettings, limits: Limits) -> int:
     """Run a server until it stops, and return the exit code of its process.
 
-    It is 0 after a signal or the end of the parent process, 1 when a loop failed, and 78 when the configuration or the
-    store cannot be used.
+    It is 0 after a signal or the end of the parent process, 1 when a loop failed, and 78 when a person must mend the
+    configuration or the store. While the store is unavailable, or its disk is full, the server waits.
     """
     log_to_stderr()
     clock, delivery, failures = SystemClock(), ResultDelivery(), LoopFailures()
     close_data_dir(settings.data_dir)
     try:
-        store = Store.open(
-            settings.data_dir,
-            clock,
-            database=settings.database,
-            must_exist=settings.requires_store,
-            limits=limits,
-            deliver=delivery.deliver,
-            on_writer_failure=failures.report,
-        )
-        with closing(store), closing(listen(settings.host, settings.port)) as listener:
-            context = start_context(store, clock, SystemEntropy(), limits)
-            write_text(paths.operator_token(settings.data_dir), f"{context.tokens.make_operator_token()}\n")
+        with ExitStack() as stack:
+            with cancelled_by_signals():
+                context = open_service(settings, limits, clock, delivery, failures, stack)
+                listener = stack.enter_context(closing(listen(settings.host, settings.port)))
             uvloop.run(serve_requests(context, settings, listener, delivery, failures))
+    except StartCancelled:
+        return ExitCode.DONE
     except ConfigurationError as error:
         print(f"greenroom server: {error}", file=sys.stderr)
         return ExitCode.CONFIGURATION
     return failures.code
+
+
+def open_service(
+    settings: ServerSettings,
+    limits: Limits,
+    clock: Clock,
+    delivery: ResultDelivery,
+    failures: "LoopFailures",
+    stack: ExitStack,
+) -> ServiceContext:
+    """Open the store, start the service on it and write the operator's token, once the store allows all of that.
+
+    Raises ConfigurationError, and StartCancelled if the server is to stop meanwhile. `stack` closes the store.
+    """
+    waiting = StoreWait(settings.parent_descriptor)
+    store = Store.open(
+        settings.data_dir,
+        clock,
+        database=settings.database,
+        must_exist=settings.requires_store,
+        wait=waiting.pause,
+        limits=limits,
+        deliver=delivery.deliver,
+        on_writer_failure=failures.report,
+    )
+    stack.enter_context(closing(store))
+    context = waiting.repeat(lambda: start_context(store, clock, SystemEntropy(), limits), store.lock)
+    token = f"{context.tokens.make_operator_token()}\n"
+    waiting.repeat(lambda: write_text(paths.operator_token(settings.data_dir), token), store.lock)
+    waiting.finish(store.lock)
+    return context
 
 
 async def serve_requests(

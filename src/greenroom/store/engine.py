@@ -83,7 +83,10 @@ class Engine(Protocol):
         ...
 
     def prepare_schema(self, tables: MetaData) -> None:
-        """Create the tables in an empty database or upgrade an older one; ConfigurationError if it is not usable."""
+        """Create the tables in an empty database or upgrade an older one.
+
+        Raises ConfigurationError for what a person must mend, and StoreUnavailable for what passes by itself.
+        """
         ...
 
     def writer_cursor(self) -> Cursor:

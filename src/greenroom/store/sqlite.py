@@ -4,6 +4,7 @@ Options: `readers_max` read connections; `wait_s` seconds to wait for a free one
 Limits: the file must be on a local disk, since WAL mode needs shared memory.
 """
 
+import errno
 import logging
 import os
 import sqlite3
@@ -18,6 +19,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Dialect
 
+from greenroom.domain.errors import StoreUnavailable
 from greenroom.private_files import open_private
 from greenroom.store.engine import RowCountMismatch
 from greenroom.store.migrations import runner
@@ -46,6 +48,17 @@ OUTAGE_CODES: Final = frozenset(
         sqlite3.SQLITE_READONLY,
     }
 )
+
+
+TEMPORARY_CODES: Final = OUTAGE_CODES - {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""The outages that pass without a change to the file or its permissions."""
+TEMPORARY_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DatabaseFileLost(Exception):
@@ -134,11 +147,14 @@ class SqliteFileEngine(SqliteEngine):
                 connect=lambda: connect(str(self._path), self._wait_s),
                 make_copy=self._keep_copy,
             )
+            self._keeper = self._open_reader()
+            self._keeper.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except (OSError, sqlite3.Error) as error:
+            detail = f"Cannot open {self._path}: {error}."
+            if is_temporary(error, self._path.parent):
+                raise StoreUnavailable(detail, "Free some space on its disk, or check that disk.") from error
             guidance = f"Nothing was changed. Check the file and its disk, or {alternative}"
-            raise store_unusable_error(f"Cannot open {self._path}: {error}.", guidance) from error
-        self._keeper = self._open_reader()
-        self._keeper.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            raise store_unusable_error(detail, guidance) from error
         self._files = {path: read_identity(path) for path in (self._path, Path(f"{self._path}-wal"))}
 
     @property
@@ -243,6 +259,22 @@ class SqliteMemoryEngine(SqliteEngine):
         connection = connect(":memory:", 0.0)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
+
+
+def is_temporary(error: OSError | sqlite3.Error, folder: Path) -> bool:
+    """Whether an error at the start passes without a change to the file: the disk is full, or another process reads."""
+    if isinstance(error, OSError):
+        return error.errno in TEMPORARY_ERRNOS
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in TEMPORARY_CODES or (code == sqlite3.SQLITE_CANTOPEN and is_full(folder))
+
+
+def is_full(folder: Path) -> bool:
+    """Whether no file can be created on a folder's disk: SQLite calls that a file that cannot be opened."""
+    with suppress(OSError):
+        disk = os.statvfs(folder)
+        return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
+    return False
 
 
 def read_identity(path: Path) -> tuple[int, int]:

@@ -24,6 +24,8 @@ from greenroom.store.transaction import Reader
 from greenroom.store.writer import Deliver, Publish, Writer, resolve_all
 
 T = TypeVar("T")
+Wait = Callable[[StoreUnavailable, FileLock], None]
+"""Called when a store that is being opened is unavailable, with its lock: returns when to try again, or raises."""
 
 DATABASE_NAME: Final = "greenroom.db"
 LOCK_NAME: Final = "server.lock"
@@ -32,6 +34,11 @@ CLOSE_TIMEOUT_S: Final = 30.0
 
 def discard_events(events: Sequence[Event]) -> None:
     """Discard the events."""
+
+
+def refuse_to_wait(error: StoreUnavailable, lock: FileLock) -> None:
+    """Raise the error."""
+    raise error
 
 
 class Store:
@@ -50,6 +57,7 @@ class Store:
         *,
         database: str | None = None,
         must_exist: bool = False,
+        wait: Wait = refuse_to_wait,
         limits: Limits = DEFAULT_LIMITS,
         publish: Publish = discard_events,
         deliver: Deliver = resolve_all,
@@ -60,7 +68,8 @@ class Store:
 
         The database is a file in that directory, or the one on PostgreSQL that the URL `database` names. Raises
         AlreadyRunning when another server holds the lock, and ConfigurationError when the directory or the database
-        cannot be used, or when there is no database file although it `must_exist`.
+        cannot be used, or when there is no database file although it `must_exist`. While the database is unavailable,
+        or its disk is full, `wait` decides: by default StoreUnavailable is raised.
         """
         if must_exist and database is None and not (directory / DATABASE_NAME).exists():
             raise ConfigurationError(
@@ -70,12 +79,11 @@ class Store:
             )
         lock = acquire_lock(directory / LOCK_NAME, "server")
         try:
-            engine = open_engine(directory, database, clock, limits)
+            engine = prepare_engine(lambda: open_engine(directory, database, clock, limits), tables, wait, lock)
         except BaseException:
             lock.release()
             raise
         try:
-            engine.prepare_schema(tables)
             writer = Writer(
                 engine,
                 clock,
@@ -203,6 +211,21 @@ class Store:
         self._engine.close()
         if self.lock is not None:
             self.lock.release()
+
+
+def prepare_engine(open_one: Callable[[], Engine], tables: MetaData, wait: Wait, lock: FileLock) -> Engine:
+    """An engine whose database has its schema. An engine that could not be prepared is closed."""
+    while True:
+        engine = open_one()
+        try:
+            engine.prepare_schema(tables)
+            return engine
+        except StoreUnavailable as error:
+            engine.close()
+            wait(error, lock)
+        except BaseException:
+            engine.close()
+            raise
 
 
 def open_engine(directory: Path, database: str | None, clock: Clock, limits: Limits) -> Engine:

@@ -1,15 +1,16 @@
 """Opens connections to PostgreSQL, and classifies its errors as outages or invalid statements.
 
 A connection gets the parts of the URL, and the session's name, timeouts and settings.
-Limits: the guidance for an error at the start is chosen by words of PostgreSQL's English messages; in another language
-it is the general one.
+Limits: the advice for an error at the start is chosen by words of PostgreSQL's English messages; in another language
+it is the general one, and the server waits.
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import psycopg
@@ -60,27 +61,63 @@ OUTAGE_CLASSES: Final = frozenset(
 )
 INSUFFICIENT_PRIVILEGE: Final = "42501"
 
-GUIDANCE: Final = (
-    (
-        "password",
-        "Set the right password in ~/.pgpass, PGPASSWORD or GREENROOM_DATABASE; other users can read a command line.",
-    ),
-    ("database", "Create it: createdb --encoding UTF8 --owner USER DATABASE."),
-    ("role", "Name a user that exists in PostgreSQL, or create it: createuser USER."),
-    ("pg_hba.conf", "Allow this user and host in PostgreSQL's pg_hba.conf, or use another user."),
-    (
-        "permission denied",
-        "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER; or make the user the owner.",
-    ),
-    ("read-only", "Name the primary: a standby cannot be written to."),
-    ("session is not", "Name the primary: a standby cannot be written to."),
-    ("too many", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
-    ("remaining connection", "Raise max_connections there, or lower GREENROOM_READERS_MAX here."),
-)
-"""Words in PostgreSQL's English messages, and the guidance for each. The first match is used."""
 
-DEFAULT_GUIDANCE: Final = (
-    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config.toml."
+class StartAdvice(NamedTuple):
+    """What to do about an error at the start, and whether it may pass by itself, so that a server waits for it."""
+
+    guidance: str
+    is_temporary: bool = False
+
+
+ADVICE: Final = (
+    (
+        r"password authentication failed|no password supplied",
+        StartAdvice(
+            "Set the right password in ~/.pgpass, PGPASSWORD or GREENROOM_DATABASE; other users can read a command"
+            " line."
+        ),
+    ),
+    (
+        r"database \".*\" does not exist",
+        StartAdvice("Create it: createdb --encoding UTF8 --owner USER DATABASE."),
+    ),
+    (
+        r"role \".*\" does not exist|not permitted to log in|local user with ID",
+        StartAdvice("Name a user that exists in PostgreSQL, or create it: createuser USER."),
+    ),
+    (
+        r"pg_hba\.conf|authentication failed",
+        StartAdvice("Allow this user and host in PostgreSQL's pg_hba.conf, or use another user."),
+    ),
+    (
+        r"permission denied",
+        StartAdvice(
+            "Let the user create tables: GRANT CREATE, USAGE ON SCHEMA public TO USER; or make the user the owner."
+        ),
+    ),
+    (
+        r"does not support SSL|certificate",
+        StartAdvice("Correct `sslmode` and the certificates in the URL, or what PostgreSQL offers."),
+    ),
+    (
+        r"starting up|shutting down|recovery mode|not yet accepting",
+        StartAdvice("Wait until PostgreSQL accepts connections.", is_temporary=True),
+    ),
+    (
+        r"read-only|session is not",
+        StartAdvice("Name the primary: a standby cannot be written to.", is_temporary=True),
+    ),
+    (
+        r"too many|remaining connection",
+        StartAdvice("Raise max_connections there, or lower GREENROOM_READERS_MAX here.", is_temporary=True),
+    ),
+    (r"No space left", StartAdvice("Free some space on PostgreSQL's disk.", is_temporary=True)),
+)
+"""Patterns of PostgreSQL's English messages, and the advice for each. The first match is used."""
+
+DEFAULT_ADVICE: Final = StartAdvice(
+    "Start PostgreSQL, or correct the URL: --database, GREENROOM_DATABASE, or `database` in the user's config.toml.",
+    is_temporary=True,
 )
 
 
@@ -154,10 +191,10 @@ def is_outage(error: BaseException) -> bool:
     return error.sqlstate[:2] in OUTAGE_CLASSES or error.sqlstate == INSUFFICIENT_PRIVILEGE
 
 
-def guidance_for(error: BaseException) -> str:
-    """The guidance for an error at the start."""
+def advice_for(error: BaseException) -> StartAdvice:
+    """The advice for an error at the start."""
     message = str(error)
-    return next((guidance for words, guidance in GUIDANCE if words in message), DEFAULT_GUIDANCE)
+    return next((advice for pattern, advice in ADVICE if re.search(pattern, message)), DEFAULT_ADVICE)
 
 
 def format_error(error: BaseException) -> str:

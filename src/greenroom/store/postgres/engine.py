@@ -20,7 +20,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from greenroom.clock import Clock
-from greenroom.domain.errors import AlreadyRunning
+from greenroom.domain.errors import AlreadyRunning, StoreUnavailable
 from greenroom.store.engine import CommitInDoubt
 from greenroom.store.migrations import runner
 from greenroom.store.migrations.runner import store_unusable_error
@@ -104,9 +104,10 @@ class PostgresEngine:
                 connect=lambda: self._open("upgrade", {"statement_timeout": "0", "lock_timeout": "0"}).detach(),
             )
         except (psycopg.Error, SQLAlchemyError, CommitInDoubt) as error:
-            raise store_unusable_error(
-                f"{name} cannot be used: {connection.format_error(error)}.", connection.guidance_for(error)
-            ) from error
+            detail, advice = f"{name} cannot be used: {connection.format_error(error)}.", connection.advice_for(error)
+            if isinstance(error, CommitInDoubt) or (advice.is_temporary and connection.is_outage(error)):
+                raise StoreUnavailable(detail, advice.guidance) from error
+            raise store_unusable_error(detail, advice.guidance) from error
 
     def _check_database(self, session: PostgresSession) -> None:
         """Refuse a database that cannot store what Greenroom promises to keep. Raises ConfigurationError."""
