@@ -172,3 +172,27 @@ def test_unreadable_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "greenroom.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match="not UTF-8"):
         load_project(tmp_path / "greenroom.toml")
+
+
+def test_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Some editors begin a UTF-8 file with it."""
+    path = tmp_path / "greenroom.toml"
+    path.write_bytes(b"\xef\xbb\xbf[room]\nname = 'shop'\nroles = ['builder']\n")
+    project = load_project(path)
+    assert project.room is not None
+    assert "shop" == project.room.name
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("a = " + "[" * 5_000, "is nested too deeply"),
+        ("a = " + "{b = " * 5_000, "is nested too deeply"),
+        ("a = " + "9" * 5_000, "is not TOML"),
+    ],
+)
+def test_file_that_python_cannot_read_is_told(tmp_path: Path, text: str, detail: str) -> None:
+    path = tmp_path / "greenroom.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=detail):
+        load_project(path)

@@ -185,7 +185,8 @@ def advise_on_unreachable_server(settings: Settings) -> str:
         _, address = read_holder(paths.daemon_lock(settings.data_dir))
     if address and address != settings.url:
         config = paths.user_config(os.environ)
-        return f'The server used here is at {address}: set GREENROOM_URL to that, or `url = "{address}"` in {config}'
+        in_file = "" if config is None else f', or `url = "{address}"` in {config}'
+        return f"The server used here is at {address}: set GREENROOM_URL to that{in_file}"
     if is_loopback(settings.url):
         return "Start it: greenroom up"
     return f"Check that it runs there, and that this machine reaches that address: curl {settings.url}/healthz"

@@ -3,6 +3,7 @@
 from greenroom.domain import errors
 from greenroom.exit_codes import ExitCode
 
+SHOWN_AROUND = 20
 USAGE_CODES = ("usage", "no_claim", "invalid_request", "too_large")
 """Codes of errors in what the user typed, found by this program or by the server."""
 
@@ -14,6 +15,29 @@ class UsageError(errors.GreenroomError):
     """An error in the arguments that the verb itself finds, not the parser."""
 
     code = "usage"
+
+
+def describe_foreign_error(error: UnicodeError | RecursionError) -> errors.GreenroomError:
+    """The error to show for one of Python's own that the input causes: text that is not UTF-8, or endless nesting."""
+    if isinstance(error, RecursionError):
+        return UsageError("The input is nested too deeply.", "Take some brackets out of it.")
+    if isinstance(error, UnicodeEncodeError) and error.encoding.replace("-", "") != "utf8":
+        return errors.GreenroomError(
+            f"A text cannot be written in the encoding {error.encoding}: {error.object[error.start : error.end]!a}.",
+            "Set a locale with UTF-8: LC_ALL=C.UTF-8.",
+        )
+    return UsageError(
+        f"An argument, a variable or the input is not UTF-8 text: {describe_text(error)}.",
+        "Correct it, or convert it, for example with iconv.",
+    )
+
+
+def describe_text(error: UnicodeError) -> str:
+    """The text in which the error is, as far as it can be shown."""
+    if isinstance(error, UnicodeEncodeError | UnicodeDecodeError):
+        begin = max(0, error.start - SHOWN_AROUND)
+        return repr(error.object[begin : error.end + SHOWN_AROUND])
+    return str(error)
 
 
 def exit_code(error: errors.GreenroomError) -> ExitCode:

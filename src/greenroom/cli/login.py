@@ -7,6 +7,7 @@ import getpass
 import os
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from greenroom.settings import paths, stored_tokens
 from greenroom.settings.resolve import Settings, check_token, check_url, is_local_server, is_loopback
 from greenroom.settings.stored_tokens import StoredToken
 
+BYTE_ORDER_MARK = "\ufeff"
+"""With which some editors begin a file."""
 LINE_CHARACTERS_MAX = 64 * 1024
 
 
@@ -94,9 +97,12 @@ def store_token(login: StoredToken) -> Path:
 def read_token(url: str, err: TextIO) -> str:
     """Read the token from a prompt without echo, or the first line of piped input. Raises WrongUsage if it is empty."""
     if sys.stdin.isatty():
-        token = getpass.getpass(f"Token for {url}: ", err)
+        token = ""
+        with suppress(EOFError):
+            token = getpass.getpass(f"Token for {url}: ", err)
     else:
         token = sys.stdin.readline(LINE_CHARACTERS_MAX)
-    if not token.strip():
+    token = token.removeprefix(BYTE_ORDER_MARK).strip()
+    if not token:
         raise UsageError("No token was given.", "Type it at the prompt, or pipe it in: `< operator.token`.")
-    return token.strip()
+    return token

@@ -60,10 +60,11 @@ def run(argv: list[str]) -> int:
         return import_function(verb)(arguments, settings, sys.stdout, sys.stderr)
     except SystemExit as end:  # argparse has printed its help or the error
         return end.code if isinstance(end.code, int) else ExitCode.USAGE
-    except GreenroomError as error:
+    except (GreenroomError, UnicodeError, RecursionError) as error:
         sys.stdout.flush()
-        print(errors.format_error(error), file=sys.stderr)
-        return errors.exit_code(error)
+        shown = error if isinstance(error, GreenroomError) else errors.describe_foreign_error(error)
+        print(errors.format_error(shown), file=sys.stderr)
+        return errors.exit_code(shown)
 
 
 def resolve_verb_settings(verb: Verb, arguments: Namespace) -> Settings | None:

@@ -19,7 +19,7 @@ from greenroom.cli.apply_project import apply_project, send_first_messages
 from greenroom.cli.child_process import ChildProcess
 from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
-from greenroom.domain.errors import AlreadyRunning, GreenroomError, NotFound, Unavailable
+from greenroom.domain.errors import AlreadyRunning, ConfigurationError, GreenroomError, NotFound, Unavailable
 from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import WAITING, read_holder
 from greenroom.process.shutdown import Shutdown
@@ -263,7 +263,10 @@ class LocalServices:
         exports = []
         if self._url != DEFAULT_URL:
             exports.append(("GREENROOM_URL", self._url))
-        if self._settings.data_dir != paths.default_data_dir(environ):
+        default = None
+        with suppress(ConfigurationError):  # without a home there is no default
+            default = paths.default_data_dir(environ)
+        if self._settings.data_dir != default:
             exports.append(("GREENROOM_DATA_DIR", str(self._settings.data_dir)))
         return exports
 

@@ -344,7 +344,7 @@ class ApiClient:
     def _decode(self, shape: type[Answer], response: Response) -> Answer:
         try:
             return msgspec.json.decode(response.body, type=shape)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise self._foreign_response(f"sent a body that cannot be decoded ({error})") from error
 
     def _foreign_response(self, behaviour: str) -> Unavailable:

@@ -89,7 +89,7 @@ class HttpTransport:
             yield
         except BaseException as error:
             self.close()
-            if isinstance(error, OSError | HTTPException):
+            if isinstance(error, OSError | HTTPException | UnicodeError):
                 raise self._unreachable(error, timeout_s) from error
             raise
 

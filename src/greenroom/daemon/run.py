@@ -70,9 +70,12 @@ def read_start_token(argument: str | None, stdin: TextIO, err: TextIO) -> str | 
         )
         token, origin = argument.strip(), "--token"
     elif stdin.isatty():
-        token, origin = getpass.getpass("Token: ", err).strip(), "The input"
+        token, origin = "", "The input"
+        with suppress(EOFError):
+            token = getpass.getpass("Token: ", err).strip()
     else:
-        token, origin = stdin.readline(LINE_CHARACTERS_MAX).strip(), "Standard input"
+        token = stdin.readline(LINE_CHARACTERS_MAX).removeprefix("\ufeff").strip()  # a byte order mark
+        origin = "Standard input"
     if not token:
         raise ConfigurationError(
             f"{origin} holds no token.", "Pipe the token in (`... --token - < FILE`), or leave --token out."

@@ -79,16 +79,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # a name that cannot be encoded is a TypeError
         listener.close()
-        if error.errno == errno.EADDRNOTAVAIL:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "this is no name of a host"
+        if getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
             raise Unavailable(
                 f"Cannot listen on {host}:{port}: this machine does not have that address now.",
                 "Start again when its network is up, or choose another address with --listen HOST:PORT.",
                 "cannot_listen",
             ) from error
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+            f"Cannot listen on {host}:{port}: {reason}.",
             "Stop what listens there, or choose another address with --listen HOST:PORT (port 0: any free one).",
             "cannot_listen",
         ) from error

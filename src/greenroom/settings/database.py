@@ -24,12 +24,21 @@ def check_database_url(url: str, origin: str) -> str:
             f"Write it like {EXAMPLE}, or leave it out to use SQLite in the data directory.",
         )
     _, hosts = split_authority(url)
-    if any(mark.isspace() for mark in url) or not HOSTS.fullmatch(hosts):
+    if not is_utf8(url) or any(mark.isspace() for mark in url) or not HOSTS.fullmatch(hosts):
         raise ConfigurationError(
             f"The URL of the database ({origin}) cannot be parsed.",
             f"Write it like {EXAMPLE}; in a password, write @ as %40, : as %3A, / as %2F, % as %25 and a space as %20.",
         )
     return url
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be sent as UTF-8: an argument or a variable may hold other bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def hide_password(url: str) -> str:

@@ -42,7 +42,7 @@ def read_record(path: Path, shape: type[Record]) -> Record | None:
     """The record in the file; None when the file is missing, unreadable or of another version."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=shape)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 

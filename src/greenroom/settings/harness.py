@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from greenroom.domain import ids
-from greenroom.domain.errors import Unusable
+from greenroom.domain.errors import ConfigurationError, Unusable
 from greenroom.domain.limits import LABELS_MAX
+from greenroom.settings.paths import expand_home
 from greenroom.settings.suggest import suggest_name
 from greenroom.settings.toml_file import key_error, replace_in_command, replace_in_env, resolve_path
 
@@ -56,6 +57,8 @@ def check_daemon_settings(path: Path, daemon: DaemonSettings) -> None:
         key = f"daemon.harnesses.{name}"
         check_name(path, key, "harness", name)
         check_command(path, key, harness.command, harness.env)
+        if harness.command[0].startswith("~/"):
+            check_path(path, f"{key}.command", harness.command[0])
         if harness.result is not None and harness.result not in RESULT_FORMATS:
             raise key_error(
                 path, f"{key}.result", f"unknown format `{harness.result}`",
@@ -84,11 +87,9 @@ def check_daemon_settings(path: Path, daemon: DaemonSettings) -> None:
 def check_path(path: Path, key: str, text: str) -> None:
     """Raise ConfigurationError for a text that cannot be made an absolute path."""
     try:
-        Path(text).expanduser()
-    except RuntimeError:
-        raise key_error(
-            path, key, f"`{text}`: no home directory of that user is known", "Write the absolute path."
-        ) from None
+        expand_home(text)
+    except ConfigurationError as error:
+        raise key_error(path, key, error.detail.rstrip("."), error.guidance) from None
     if "\0" in text:
         raise key_error(path, key, "a path cannot contain U+0000", "Remove it.")
 

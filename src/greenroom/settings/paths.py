@@ -1,8 +1,12 @@
 """The path of the data directory, and the names of the files in it."""
 
+import os
+import pwd
 import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from greenroom.domain.errors import ConfigurationError
 
 FOLDER = "greenroom"
 FORMER_CONNECTIONS = "sittings"
@@ -20,27 +24,69 @@ UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """The default data directory: in the XDG state directory."""
-    return xdg_folder(environ, "XDG_STATE_HOME", ".local/state") / FOLDER
+    """The default data directory: in the XDG state directory. Raises ConfigurationError when no home is known."""
+    folder = xdg_folder(environ, "XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        raise no_home_error("Name the data directory with --data-dir or GREENROOM_DATA_DIR, or set HOME.")
+    return folder / FOLDER
 
 
-def user_config(environ: Mapping[str, str]) -> Path:
-    """The settings of one user on one machine."""
-    return xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / FOLDER / "config.toml"
+def user_config(environ: Mapping[str, str]) -> Path | None:
+    """The settings of one user on one machine; None when no home is known, so that there are none."""
+    folder = xdg_folder(environ, "XDG_CONFIG_HOME", ".config")
+    return None if folder is None else folder / FOLDER / "config.toml"
 
 
-def login(environ: Mapping[str, str], url: str) -> Path:
-    """The token that the user stored for the server at this address."""
-    return user_config(environ).parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
+def login(environ: Mapping[str, str], url: str) -> Path | None:
+    """The token that the user stored for the server at this address; None when no home is known."""
+    config = user_config(environ)
+    return None if config is None else config.parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
 
 
-def xdg_folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+def xdg_folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
     """A base directory of the XDG specification. As that demands, a path that is not absolute is ignored."""
     path = environ.get(variable, "")
     if path.startswith("/"):
         return Path(path)
+    home = find_home(environ)
+    return None if home is None else home / below_home
+
+
+def find_home(environ: Mapping[str, str]) -> Path | None:
+    """The user's home: HOME if it is an absolute path, or else that of the passwd file; None when neither names one."""
     home = environ.get("HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home()) / below_home
+    if not home.startswith("/"):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return Path(home) if home.startswith("/") else None
+
+
+def expand_home(text: str) -> Path:
+    """Replace `~` or `~USER` at the beginning of a path. Raises ConfigurationError when that home is not known."""
+    name, _, rest = text.partition("/")
+    if name == "~":
+        home = find_home(os.environ)
+        if home is None:
+            raise no_home_error(f"Write {text} as an absolute path, or set HOME.")
+        return home / rest.lstrip("/")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(
+            f"{text}: no home directory of that user is known.", "Write the absolute path."
+        ) from None
+
+
+def no_home_error(guidance: str) -> ConfigurationError:
+    """The error where the user's home is needed and not known."""
+    return ConfigurationError(
+        "No home directory is known: HOME is no absolute path, and the user number "
+        f"{os.getuid()} is in no passwd file.",
+        guidance,
+        "no_home",
+    )
 
 
 def operator_token(data_dir: Path) -> Path:

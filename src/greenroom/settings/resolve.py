@@ -86,7 +86,7 @@ def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
     Raises ConfigurationError for an invalid value.
     """
     user_file = paths.user_config(environ)
-    user = read_user_config(user_file)
+    user = UserConfigFile() if user_file is None else read_user_config(user_file)
     from_user = f"user config {user_file}"
     url, url_from = first_set(
         (flags.get("url"), "flag --url"),
@@ -98,7 +98,7 @@ def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         (flags.get("data_dir"), "flag --data-dir"),
         (environ.get("GREENROOM_DATA_DIR"), "environment GREENROOM_DATA_DIR"),
         (user.data_dir, from_user),
-        (str(paths.default_data_dir(environ)), DEFAULT),
+        (DEFAULT, DEFAULT),
     )
     database_text, database_from = first_set(
         (flags.get("database"), "flag --database"),
@@ -106,7 +106,7 @@ def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         (user.database, from_user),
         (IN_DATA_DIR, DEFAULT),
     )
-    data_dir = Path(data_dir_text).expanduser().absolute()
+    data_dir = paths.default_data_dir(environ) if dir_from == DEFAULT else paths.expand_home(data_dir_text).absolute()
     url = check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
     project, project_from = find_project_in_effect(flags.get("config"), cwd)
@@ -198,11 +198,17 @@ def check_url(url: str, origin: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = usable and parts.path.isascii() and is_host(parts.hostname or "")
     except ValueError:
         usable = False
     if not usable:
         raise ConfigurationError(f"{url!r} ({origin}) is not an address of a server.", f"Write it like {DEFAULT_URL}.")
     return url.rstrip("/")
+
+
+def is_host(name: str) -> bool:
+    """Whether a name can be looked up: a name with other letters than ASCII has a form in ASCII."""
+    return name.isascii() or bool(name.encode("idna"))
 
 
 def is_loopback(url: str) -> bool:

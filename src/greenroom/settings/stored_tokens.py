@@ -22,20 +22,27 @@ class StoredToken(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_stored_token(environ: Mapping[str, str], url: str) -> str | None:
     """The token stored for exactly this address; None if there is none."""
-    login = read_record(paths.login(environ, url), StoredToken)
+    path = paths.login(environ, url)
+    login = None if path is None else read_record(path, StoredToken)
     return login.token if login is not None and login.url == url else None
 
 
 def store_token(environ: Mapping[str, str], login: StoredToken) -> Path:
-    """Write a token to a file that only its owner can read; the file's path. Raises OSError."""
+    """Write a token to a file that only its owner can read; the file's path. Raises OSError.
+
+    Raises ConfigurationError when no home is known.
+    """
     path = paths.login(environ, login.url)
+    if path is None:
+        raise paths.no_home_error("Set GREENROOM_TOKEN instead, or HOME.")
     write_record(path, login)
     return path
 
 
 def remove_stored_token(environ: Mapping[str, str], url: str) -> bool:
     """Remove the token stored for this address; False when there is none. Raises OSError."""
-    if find_stored_token(environ, url) is None:
+    path = paths.login(environ, url)
+    if path is None or find_stored_token(environ, url) is None:
         return False
-    paths.login(environ, url).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return True

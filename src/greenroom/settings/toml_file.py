@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from greenroom.domain.errors import ConfigurationError
+from greenroom.settings.paths import expand_home
 from greenroom.settings.suggest import suggest_name
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -20,14 +21,16 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 def read_toml(path: Path, kind: type[Record]) -> Record:
     """Read the file at `path` as a `kind`. Raises ConfigurationError that names the file and the key."""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8-sig"))  # some editors begin a file with a byte order mark
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read: {error.strerror}.", "Correct the path or its permissions."
         ) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigurationError(f"{path} is nested too deeply.", "Take some brackets out of it.") from None
+    except ValueError as error:  # of TOML itself, or of a number that Python does not read
         raise ConfigurationError(f"{path} is not TOML: {error}.", "Correct the file; strings need quotes.") from None
     return convert_table(path, content, kind, "")
 
@@ -76,7 +79,7 @@ def key_error(path: Path, key: str, what: str, guidance: str) -> ConfigurationEr
 
 def resolve_path(text: str, here: Path) -> str:
     """Resolve a path of the file to an absolute one."""
-    return str((here / Path(replace_placeholders(text, here)).expanduser()).absolute())
+    return str((here / expand_home(replace_placeholders(text, here))).absolute())
 
 
 def replace_in_env(env: Mapping[str, str], here: Path) -> dict[str, str]:
@@ -90,7 +93,7 @@ def replace_in_words(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
 def replace_in_command(command: tuple[str, ...], here: Path) -> tuple[str, ...]:
     """Replace the placeholders in a command, and `~/` at the start of its program."""
     program, *words = replace_in_words(command, here)
-    return (str(Path(program).expanduser()) if program.startswith("~/") else program, *words)
+    return (str(expand_home(program)) if program.startswith("~/") else program, *words)
 
 
 def replace_placeholders(text: str, here: Path) -> str:
