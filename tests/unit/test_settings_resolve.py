@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from greenroom.client.api_client import ApiClient
+from greenroom.client.http_transport import HttpTransport
 from greenroom.domain.errors import ConfigurationError
 from greenroom.file_lock import acquire_lock
 from greenroom.settings import paths, stored_tokens
+from greenroom.settings.files import write_record
 from greenroom.settings.resolve import Settings, resolve_settings, unknown_variables
-from greenroom.settings.stored_tokens import StoredToken
+from greenroom.settings.stored_tokens import StoredToken, find_stored_token, remove_stored_token, store_token
 
 
 @pytest.fixture
@@ -190,6 +193,51 @@ def test_relative_xdg_directory_is_ignored(home: dict[str, str], tmp_path: Path)
 def test_server_key_is_one_folder(url: str, key: str) -> None:
     assert key == paths.server_folder_name(url)
     assert "/" not in paths.server_folder_name(url)
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("http://me:secret@host:6464", "http://host:6464"),
+        ("https://me@host/base/", "https://host/base"),
+        ("http://me:se@cret@host", "http://host"),
+        ("http://me:secret@[::1]:80", "http://[::1]:80"),
+        ("http://host?token=secret", "http://host"),
+        ("http://host/base#secret", "http://host/base"),
+        ("http://host/a@b", "http://host/a@b"),
+    ],
+)
+def test_secrets_are_no_part_of_an_address(home: dict[str, str], written: str, url: str) -> None:
+    settings = settings_from(home | {"GREENROOM_URL": written})
+    assert url == settings.url == HttpTransport(written).url == ApiClient(written, None, settings.limits).url
+    assert "secret" not in paths.server_folder_name(written) + (paths.login(home, written) or Path()).name
+    assert (settings.former_folder is None) == (written == url)
+
+
+@pytest.mark.parametrize(
+    "written", ["http://me:sec/ret@host", "htp://me:secret@host", "me:secret@host", "http://me:secret@:1"]
+)
+def test_invalid_address_with_a_password_is_not_repeated(home: dict[str, str], written: str) -> None:
+    for use in (lambda: settings_from(home | {"GREENROOM_URL": written}), lambda: HttpTransport(written)):
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        assert ("sec" not in str(caught.value), "The address" in str(caught.value)) == (True, True)
+
+
+def test_login_of_an_earlier_version_is_found_without_its_password(home: dict[str, str]) -> None:
+    """It was stored for the address with its password, under a name that contained it."""
+    present = paths.login(home, "http://host:1")
+    assert present is not None
+    former = present.with_name("http_me_secret_host_1.json")
+    write_record(former, StoredToken(url="http://me:secret@host:1", token="t1"))
+    write_record(present.with_name("http_other_host_1.json"), StoredToken(url="http://other_host:1", token="t2"))
+    for written in ("http://me:secret@host:1", "http://host:1"):
+        assert "t1" == settings_from(home | {"GREENROOM_URL": written}).token
+    store_token(home, StoredToken(url="http://host:1", token="t3"))
+    assert (False, "t3") == (former.exists(), find_stored_token(home, "http://host:1"))
+    write_record(former, StoredToken(url="http://me:secret@host:1", token="t1"))
+    assert remove_stored_token(home, "http://host:1")
+    assert ["http_other_host_1.json"] == [path.name for path in present.parent.iterdir()]
 
 
 @pytest.mark.parametrize("token", ["two words", "a\nb", "a\x00b", "tökén", "→"])

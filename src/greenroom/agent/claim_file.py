@@ -93,7 +93,8 @@ def all_claims(data_dir: Path, url: str) -> list[Claim]:
     """Return every claim of this computer's agents on that server, the finished ones included."""
     top = paths.claims(data_dir, url, "*", "*")
     found = sorted(data_dir.glob(str((top / "*.json").relative_to(data_dir))))
-    return [claim for path in found if (claim := read_record(path, Claim)) is not None]
+    claims = [claim for path in found if (claim := read_record(path, Claim)) is not None]
+    return [msgspec.structs.replace(claim, url=url) for claim in claims]  # a former one may have a password in it
 
 
 def resolve_claim(data_dir: Path, url: str, wanted: ClaimQuery, environ: Mapping[str, str]) -> Claim:

@@ -15,6 +15,7 @@ import msgspec
 
 from greenroom.agent import claim_file, connection_file
 from greenroom.agent.claim_file import Claim, ClaimQuery
+from greenroom.agent.former_folders import move_former_folders
 from greenroom.agent.instructions import Instructions, format_note_lines
 from greenroom.client import http_transport
 from greenroom.client.api_client import ApiClient
@@ -94,6 +95,7 @@ class TaskReport:
         self._guide = Instructions(settings)
 
     def run(self, call: Callable[[ApiClient, Claim], Task]) -> int:
+        move_former_folders(self._settings)
         try:
             claim = claim_file.resolve_claim(self._settings.data_dir, self._settings.url, self._wanted, os.environ)
         except Unusable as error:

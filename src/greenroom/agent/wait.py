@@ -15,6 +15,7 @@ from functools import partial
 from typing import TextIO
 
 from greenroom.agent import claim_file, connection_file
+from greenroom.agent.former_folders import move_former_folders
 from greenroom.agent.host_limits import default_wait_s
 from greenroom.agent.instructions import Instructions, TaskDelivery, print_line
 from greenroom.agent.interrupts import Interrupted, interruptible
@@ -27,6 +28,7 @@ from greenroom.domain.ids import check_name, is_name
 from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings
+from greenroom.settings.server_address import without_secrets
 from greenroom.wire.replies import ClaimedTask
 
 
@@ -35,6 +37,7 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     check_name("role", arguments.role)
     if not is_name(arguments.room):  # a room's id is no valid new name, but it identifies a room
         check_name("room", arguments.room)
+    move_former_folders(settings)
     kept_as = resident_connection(os.environ, settings.url, arguments.role)
     if kept_as is not None:
         return ResidentWait(arguments, settings, out, err, kept_as).run()
@@ -173,7 +176,7 @@ def resident_connection(environ: Mapping[str, str], url: str, role: str) -> str 
     A process that was run for one task is kept in no role.
     """
     values = {name: environ.get(f"GREENROOM_{name}", "") for name in ("URL", "ROLE", "CONNECTION", "TOKEN", "TASK")}
-    is_this_role = values["URL"].rstrip("/") == url.rstrip("/") and values["ROLE"] == role
+    is_this_role = without_secrets(values["URL"]) == without_secrets(url) and values["ROLE"] == role
     return values["CONNECTION"] or None if is_this_role and values["TOKEN"] and not values["TASK"] else None
 
 

@@ -25,6 +25,7 @@ from greenroom.settings import paths
 from greenroom.settings.database import check_database_url, hide_password
 from greenroom.settings.files import find_own_open_to_others
 from greenroom.settings.resolve import Settings, is_loopback, unknown_variables
+from greenroom.settings.server_address import without_secrets
 
 OK = "ok"
 WARNING = "warning"
@@ -183,6 +184,7 @@ def advise_on_unreachable_server(settings: Settings) -> str:
         address = server_url.read_text("utf-8", "replace").strip()
     else:
         _, address = read_holder(paths.daemon_lock(settings.data_dir))
+    address = without_secrets(address)
     if address and address != settings.url:
         config = paths.user_config(os.environ)
         in_file = "" if config is None else f', or `url = "{address}"` in {config}'

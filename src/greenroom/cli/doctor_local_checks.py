@@ -42,7 +42,7 @@ def check_sizes(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         what="runs", level=OK, detail=f"{format_size(runs)} in records of runs whose exit is not reported yet"
     )
-    claims = disk_usage(folder / "claims") + disk_usage(paths.all_connections(folder))
+    claims = disk_usage(paths.all_claims(folder)) + disk_usage(paths.all_connections(folder))
     old_files = "The next wait-for-task of a role deletes its old files. Those of servers that are gone may be deleted."
     yield size_finding("claims", claims, CLAIMS_BYTES_WARN, " in claim and connection files of agents", old_files)
 

@@ -24,6 +24,7 @@ from greenroom.domain.message import Message
 from greenroom.domain.room import Room
 from greenroom.domain.task import Task
 from greenroom.entropy import Entropy, SystemEntropy
+from greenroom.settings.server_address import without_secrets
 from greenroom.wire import problems, replies, requests
 
 Answer = TypeVar("Answer")
@@ -55,7 +56,7 @@ class ApiClient:
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_secrets(url)
         self.limits = limits
         self.patience_s = patience_s
         interval_s = interval_s or limits.heartbeat_interval_s

@@ -17,6 +17,7 @@ from greenroom.client.deadline_socket import DeadlineSocket
 from greenroom.client.http_without_tls import HTTPConnection, HTTPException, HTTPResponse
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import ConfigurationError, Unavailable
+from greenroom.settings.server_address import describe_invalid, without_secrets
 
 UNREACHABLE = "unreachable"
 HTTPS_PORT = 443
@@ -56,8 +57,8 @@ class HttpTransport:
     """One connection, kept alive between requests, and replaced after any error on it."""
 
     def __init__(self, url: str, connect_timeout_s: float = 5.0, clock: Clock | None = None) -> None:
-        self.url = url.rstrip("/")
-        self._is_secure, self._host, self._port, self._base = _address_of(self.url)
+        self._is_secure, self._host, self._port, self._base = _address_of(url.rstrip("/"))
+        self.url = without_secrets(url)
         self._connect_timeout_s = connect_timeout_s
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
@@ -208,7 +209,8 @@ def _address_of(url: str) -> tuple[bool, str, int | None, str]:
     except ValueError:
         pass  # An invalid port or IPv6 address: reported below like the rest.
     raise ConfigurationError(
-        f"{url!r} is not the address of a server.", "Set GREENROOM_URL to one like http://127.0.0.1:6464."
+        f"{describe_invalid(url)} is not the address of a server.",
+        "Set GREENROOM_URL to one like http://127.0.0.1:6464.",
     )
 
 

@@ -26,6 +26,7 @@ from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.files import close_data_dir, rename_former
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback
+from greenroom.settings.server_address import without_secrets
 from greenroom.wire.replies import AgentOnMachine
 
 __all__ = ["DaemonFiles", "MachineIdentity", "RecordedRun", "read_daemon_files"]
@@ -134,7 +135,8 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Print whether this machine's daemon runs, and what its server shows of it."""
-    pid, url = read_holder(paths.daemon_lock(settings.data_dir))
+    pid, written_url = read_holder(paths.daemon_lock(settings.data_dir))
+    url = without_secrets(written_url)  # that of an earlier version may hold a password
     standing = DaemonStatus(running=pid is not None, pid=pid, url=url or None)
     if pid is not None:
         machine = read_or_create_identity(paths.machine(settings.data_dir), SystemEntropy())

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from greenroom.domain.errors import ConfigurationError
+from greenroom.settings.server_address import without_secrets
 
 FOLDER = "greenroom"
 FORMER_CONNECTIONS = "sittings"
@@ -40,7 +41,7 @@ def user_config(environ: Mapping[str, str]) -> Path | None:
 def login(environ: Mapping[str, str], url: str) -> Path | None:
     """The token that the user stored for the server at this address; None when no home is known."""
     config = user_config(environ)
-    return None if config is None else config.parent / "logins" / f"{UNSAFE.sub('_', url)}.json"
+    return None if config is None else config.parent / "logins" / f"{UNSAFE.sub('_', without_secrets(url))}.json"
 
 
 def xdg_folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
@@ -120,9 +121,14 @@ def database(data_dir: Path) -> Path:
     return data_dir / "greenroom.db"
 
 
+def all_claims(data_dir: Path) -> Path:
+    """The folder of all claim files."""
+    return data_dir / "claims"
+
+
 def claims(data_dir: Path, url: str, room: str, role: str) -> Path:
     """The folder of the claim files that agents of one role of one server wrote."""
-    return data_dir / "claims" / server_folder_name(url) / room / role
+    return all_claims(data_dir) / server_folder_name(url) / room / role
 
 
 def claim(data_dir: Path, url: str, room: str, role: str, task: str, attempt: int) -> Path:
@@ -173,4 +179,9 @@ def log(data_dir: Path, name: str) -> Path:
 
 def server_folder_name(url: str) -> str:
     """Convert a server's address to a folder name: `http://127.0.0.1:6464/` becomes `127.0.0.1_6464`."""
+    return former_folder_name(without_secrets(url))
+
+
+def former_folder_name(url: str) -> str:
+    """The folder name of an earlier version, which contains the user and password of an address."""
     return UNSAFE.sub("_", url.partition("://")[2].strip("/")) or "_"

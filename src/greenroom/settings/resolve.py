@@ -17,6 +17,7 @@ from greenroom.file_lock import read_holder
 from greenroom.settings import paths, stored_tokens
 from greenroom.settings.harness import DaemonSettings, Harness, check_daemon_settings, resolve_daemon_settings
 from greenroom.settings.project import Project, find_project, load_project
+from greenroom.settings.server_address import describe_invalid, without_secrets
 from greenroom.settings.suggest import suggest_name
 from greenroom.settings.toml_file import read_toml
 
@@ -54,12 +55,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `database` is None for SQLite in the data directory. It may contain a password. It is not checked here, since a
     process that does not open the database must not fail for it.
+    `url` has no user or password. If the address was written with one, `former_folder` is the folder name that an
+    earlier version made of it.
     """
 
     url: str
     token: str | None
     data_dir: Path
     database: str | None = None
+    former_folder: str | None = None
     limits: Limits
     project: Project | None
     user_daemon: DaemonSettings
@@ -107,7 +111,7 @@ def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         (IN_DATA_DIR, DEFAULT),
     )
     data_dir = paths.default_data_dir(environ) if dir_from == DEFAULT else paths.expand_home(data_dir_text).absolute()
-    url = check_url(url, url_from)
+    former_folder, url = paths.former_folder_name(url), check_url(url, url_from)
     token, token_from = find_token(url, data_dir, environ)
     project, project_from = find_project_in_effect(flags.get("config"), cwd)
     return Settings(
@@ -115,6 +119,7 @@ def resolve_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         token=token,
         data_dir=data_dir,
         database=None if database_text == IN_DATA_DIR else database_text,
+        former_folder=former_folder if former_folder != paths.server_folder_name(url) else None,
         limits=read_limits(environ),
         project=project,
         user_daemon=user.daemon,
@@ -194,7 +199,7 @@ def check_token(token: str, origin: str) -> str:
 
 
 def check_url(url: str, origin: str) -> str:
-    """Return the address without a slash at its end. Raises ConfigurationError when it is no address of a server."""
+    """Return the address without user and password. Raises ConfigurationError when it is no address of a server."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -202,8 +207,10 @@ def check_url(url: str, origin: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigurationError(f"{url!r} ({origin}) is not an address of a server.", f"Write it like {DEFAULT_URL}.")
-    return url.rstrip("/")
+        raise ConfigurationError(
+            f"{describe_invalid(url)} ({origin}) is not an address of a server.", f"Write it like {DEFAULT_URL}."
+        )
+    return without_secrets(url)
 
 
 def is_host(name: str) -> bool:
