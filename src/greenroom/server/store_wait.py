@@ -37,11 +37,11 @@ class StoreWait:
 
     def pause(self, error: StoreUnavailable, lock: FileLock) -> None:
         """Report the error, if it is the first one, and wait until it is time to try again. Raises StartCancelled."""
+        with suppress(OSError):
+            lock.write_info(f"{WAITING}{error.detail}")
         if not self._has_reported:
             self._has_reported = True
             print(f"greenroom server: {WAITING}{error} It starts by itself then.", file=sys.stderr, flush=True)
-        with suppress(OSError):
-            lock.write_info(f"{WAITING}{error.detail}")
         if self._poll.poll(RETRY_EVERY_S * 1000):
             raise StartCancelled
 
