@@ -5,12 +5,13 @@ from http import HTTPMethod, HTTPStatus
 from typing import Any, Final
 
 from greenroom.server import openapi
-from greenroom.server.auth import PUBLIC_PATHS, AllowedHosts, authenticate
+from greenroom.server.allowed_hosts import AllowedHosts
+from greenroom.server.auth import PUBLIC_PATHS, authenticate
 from greenroom.server.context import ServerContext
-from greenroom.server.drain_body import IncomingBody
 from greenroom.server.endpoints import Endpoint
-from greenroom.server.headers import RequestHeaders
 from greenroom.server.request import NoQuery, RawRequest, Receive, Request, Scope, Send, decode_query
+from greenroom.server.request_body import IncomingBody
+from greenroom.server.request_headers import RequestHeaders
 from greenroom.server.response import HttpError, HttpResponse, Stream, encode_failure, encode_result
 from greenroom.server.router import Router
 from greenroom.server.routes import OPERATIONS

@@ -13,7 +13,7 @@ from greenroom.domain.principal import Principal
 from greenroom.service import (
     alerts,
     authorization,
-    machine_heartbeats,
+    cloned_machines,
     participant_transitions,
     room_view,
     task_transitions,
@@ -101,7 +101,7 @@ def delete(context: ServiceContext, tx: Transaction, principal: Principal, machi
         participant_transitions.expire_participant(
             context, tx, participant, f"machine {machine.name} was deleted", seen_at
         )
-    machine_heartbeats.resolve_clone_alert(context, tx, machine.id, f"machine {machine.name} was deleted")
+    cloned_machines.resolve_clone_alert(context, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
     retention.schedule_deletion(tx, machine_stream(machine.id))
     tx.record_event(SERVER_STREAM, "machine.deleted", principal.subject, {"machine": machine.id, "name": machine.name})

@@ -13,8 +13,8 @@ from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
 from greenroom.service import (
     alerts,
+    cloned_machines,
     loop_alerts,
-    machine_heartbeats,
     retention,
     takeovers,
     task_notes,
@@ -99,7 +99,7 @@ def restore_state(context: ServiceContext, reader: Reader) -> None:
             context.leases.grant_machine(machine.id, lease)
     takeovers.restore_holds(context, reader)
     unattended_roles.restore_unattended(context, reader)
-    machine_heartbeats.restore_clone_alerts(context, reader)
+    cloned_machines.restore_clone_alerts(context, reader)
     retention.restore_long_streams(context, reader)
 
 

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from greenroom.domain.limits import DRAINED_BYTES_MAX
-from greenroom.server.headers import RequestHeaders
 from greenroom.server.request import Receive
+from greenroom.server.request_headers import RequestHeaders
 from greenroom.server.response import HttpError
 
 
