@@ -8,7 +8,7 @@ allowed name is allowed with any port, and a page may call the very address that
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from greenroom.domain.errors import Refused
@@ -36,14 +36,13 @@ class AllowedHosts:
 
     def check(self, headers: RequestHeaders) -> None:
         """Raise Refused (`host_refused`) unless the request's Host and Origin are allowed."""
-        hosts = headers.all(b"host")
-        if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
-            raise host_refused("host", hosts)
-        origins = headers.all(b"origin")
-        if origins:
-            own_origins = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
-            if any(origin.lower() not in self._origins | own_origins for origin in origins):
-                raise host_refused("origin", origins)
+        host = headers.get(b"host", b"").lower()
+        if not self._is_allowed(host):
+            raise host_refused("host", host)
+        if b"origin" in headers:
+            origin = headers[b"origin"].lower()
+            if origin not in self._origins and origin not in (b"http://" + host, b"https://" + host):
+                raise host_refused("origin", origin)
 
     def _is_allowed(self, host: bytes) -> bool:
         return host in self.names or PORT_SUFFIX.sub(b"", host) in self._names_on_any_port
@@ -53,8 +52,8 @@ def encode_host(name: str) -> bytes:
     return name.lower().encode("ascii" if name.isascii() else "idna")
 
 
-def host_refused(header: str, values: Sequence[bytes]) -> Refused:
-    shown = ", ".join(value[:200].decode("latin-1") for value in values) or "none"
+def host_refused(header: str, value: bytes) -> Refused:
+    shown = value[:200].decode("latin-1") or "none"
     return Refused(
         f"This server does not accept this {header} ({shown}).",
         "Use the address that the server printed at its start, or restart it with --allow-host NAME to add a name.",

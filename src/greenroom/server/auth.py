@@ -13,15 +13,15 @@ PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 def authenticate(headers: RequestHeaders, signer: TokenSigner) -> Principal:
     """Return the caller that the token in `headers` belongs to. Raises Unauthorized without a valid token."""
-    credentials = headers.all(b"authorization")
-    if not credentials:
+    credentials = headers.get(b"authorization")
+    if credentials is None:
         raise Unauthorized(
             "This request has no token.",
             "Send `Authorization: Bearer TOKEN`; the operator's token is in operator.token in the data directory.",
         )
     principal = None
-    if len(credentials) == 1 and credentials[0][: len(BEARER)].lower() == BEARER:
-        principal = signer.verify(credentials[0][len(BEARER) :].strip().decode("latin-1"))
+    if credentials[: len(BEARER)].lower() == BEARER:
+        principal = signer.verify(credentials[len(BEARER) :].strip().decode("latin-1"))
     if principal is None:
         raise Unauthorized(
             "Unknown or expired token.",

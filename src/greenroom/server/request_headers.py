@@ -1,32 +1,42 @@
-"""The headers of a request, looked up by name."""
+"""Reads the headers of a request."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Final
 
+from greenroom.server.response import HttpError
 
-class RequestHeaders:
-    """The headers of one request. Names are in lower case, values as they were received.
+RequestHeaders = Mapping[bytes, bytes]
+"""Names in lower case, and values as they were received."""
 
-    A request may repeat a header. Where it matters whether it does, use `all`.
+SINGLE_HEADERS: Final = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"last-event-id",
+        b"origin",
+        b"transfer-encoding",
+    }
+)
+"""Headers whose repetition would leave open which value counts."""
+
+
+def read_headers(pairs: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
+    """Read the headers of an ASGI scope; repeated ones are joined to a list.
+
+    Raises HttpError (400) for a repeated header of SINGLE_HEADERS.
     """
-
-    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        self._pairs: Final = pairs
-        self._by_name: Final = dict(pairs)
-        self._has_repeats: Final = len(self._by_name) < len(pairs)
-
-    def all(self, name: bytes) -> Sequence[bytes]:
-        """Return all values of a header, in the order in which they were received."""
-        if self._has_repeats:
-            return [value for header, value in self._pairs if header == name]
-        value = self._by_name.get(name)
-        return () if value is None else (value,)
-
-    def get(self, name: bytes) -> bytes | None:
-        """Return the value of a header: the first if it is repeated, None if it is missing."""
-        if self._has_repeats:
-            return next(iter(self.all(name)), None)
-        return self._by_name.get(name)
-
-    def __contains__(self, name: bytes) -> bool:
-        return name in self._by_name
+    headers = dict(pairs)
+    if len(headers) == len(pairs):
+        return headers
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            if name in SINGLE_HEADERS:
+                raise HttpError(HTTPStatus.BAD_REQUEST, f"The header {name.decode('latin-1')} is repeated.")
+            headers[name] = b", ".join(value for header, value in pairs if header == name)
+    return headers
