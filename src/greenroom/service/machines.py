@@ -15,6 +15,7 @@ from greenroom.service import (
     authorization,
     cloned_machines,
     participant_transitions,
+    revocation,
     room_view,
     task_transitions,
 )
@@ -103,6 +104,7 @@ def delete(context: ServiceContext, tx: Transaction, principal: Principal, machi
         )
     cloned_machines.resolve_clone_alert(context, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
+    revocation.revoke_tokens(context, tx, Principal(scope=callers.MACHINE, machine=machine.id))
     retention.schedule_deletion(tx, machine_stream(machine.id))
     tx.record_event(SERVER_STREAM, "machine.deleted", principal.subject, {"machine": machine.id, "name": machine.name})
     tx.on_commit(partial(context.leases.drop_machine, machine.id))
