@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from greenroom.domain.limits import Limits
-from greenroom.server.auth import AllowedHosts
+from greenroom.server.allowed_hosts import AllowedHosts
 from greenroom.store.store import Store
 from greenroom.testing import MovedClock
 from greenroom.testing.in_process import SteppedApp

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from greenroom.server.request_headers import SINGLE_HEADERS, read_headers
 from tests.service.in_process_server import InProcessServer
 
 AGENT_PATH = "/api/v1/rooms/r/participants/builder/heartbeat"
@@ -106,14 +107,23 @@ def test_chunked_body() -> None:
         assert (200, "ok") == (answer.status, answer.json["status"])
 
 
-def test_two_host_headers_are_refused() -> None:
+@pytest.mark.parametrize("name", sorted(SINGLE_HEADERS))
+def test_repeated_header_is_refused(name: bytes) -> None:
+    """Which of two values would count? So neither does, also if both are valid."""
     with make_server_with_agents() as server:
 
-        async def send_two_hosts(scope: dict[str, Any], receive: Any, send: Any) -> None:
-            scope["headers"].append((b"host", b"evil.example"))
+        async def send_twice(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            value = dict(scope["headers"]).get(name, b"")
+            scope["headers"] = [pair for pair in scope["headers"] if pair[0] != name] + 2 * [(name, value)]
             await server.app(scope, receive, send)
 
-        assert 403 == server.post(AGENT_PATH, AGENT_BEAT, application=send_two_hosts).status
+        answer = server.post(AGENT_PATH, AGENT_BEAT, application=send_twice)
+        assert (400, "invalid_request") == (answer.status, answer.json["code"])
+        assert name.decode() in answer.json["detail"]
+
+
+def test_other_headers_may_be_repeated() -> None:
+    assert {b"accept": b"a, b", b"host": b"h"} == read_headers([(b"accept", b"a"), (b"host", b"h"), (b"accept", b"b")])
 
 
 def test_disconnected_machine_beat_uses_store() -> None:

@@ -115,3 +115,45 @@ def test_open_claim_refused_when_role_moves(server: InProcessServer) -> None:
         return (await claim.response()).status
 
     assert 403 == server.run(scenario())
+
+
+def test_token_of_deleted_machine_stays_refused(server: InProcessServer) -> None:
+    """Also once another machine has its name, and after a restart of the server."""
+    old = server.post("/api/v1/machines/m2/token").json["token"]
+    machine = {"name": "m2", "harnesses": []}
+    assert 200 == server.put("/api/v1/machines/m2", machine, token=old).status
+    for number in range(2):
+        assert 204 == server.call("DELETE", "/api/v1/machines/m2").status
+        assert 401 == server.put("/api/v1/machines/m2", machine, token=old).status
+        new = server.post("/api/v1/machines/m2/token").json["token"]
+        assert 200 == server.put("/api/v1/machines/m2", machine, token=new).status, number
+        assert 401 == server.post("/api/v1/machines/m2/heartbeat", {"incarnation": "i"}, token=old).status
+        old = new
+    with InProcessServer(LONG_WAITS, server.store, server.clock) as restarted:
+        assert 200 == restarted.put("/api/v1/machines/m2", machine, token=old).status
+        assert old == restarted.post("/api/v1/machines/m2/token").json["token"]
+
+
+def test_token_of_removed_role_stays_refused(server: InProcessServer) -> None:
+    assert 201 == server.post("/api/v1/rooms", {"name": "other", "roles": ["builder", "painter"]}).status
+    path = "/api/v1/rooms/other/roles/{}/token"
+    tokens = {role: server.post(path.format(role)).json["token"] for role in ("builder", "painter")}
+    path = "/api/v1/rooms/other/participants/{}/join"
+    for changed in (["builder"], ["builder", "painter"]):
+        assert 200 == server.call("PATCH", "/api/v1/rooms/other", {"roles": changed}).status
+        assert 401 == server.post(path.format("painter"), {"connection_id": "P"}, token=tokens["painter"]).status
+    assert 200 == server.post(path.format("builder"), {"connection_id": "B"}, token=tokens["builder"]).status
+
+
+def test_stream_of_deleted_machine_ends_although_its_name_is_used_again(server: InProcessServer) -> None:
+    token = server.post("/api/v1/machines/m3/token").json["token"]
+    assert 200 == server.put("/api/v1/machines/m3", {"name": "m3", "harnesses": []}, token=token).status
+
+    async def scenario() -> list[str]:
+        stream = server.send("GET", "/api/v1/machines/m3/events", headers=STREAM, token=token)
+        assert "machine.registered" == (await stream.next_event())["event"]
+        for method, body in (("DELETE", None), ("PUT", {"name": "m3", "harnesses": []})):
+            assert (await server.send(method, "/api/v1/machines/m3", body).response()).status < 300
+        return await read_event_types(stream)
+
+    assert "machine.registered" not in server.run(scenario())

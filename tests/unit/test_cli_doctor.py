@@ -9,7 +9,7 @@ import pytest
 
 from greenroom.cli.agents import check_workdir
 from greenroom.cli.doctor_checks import OK, WARNING, Finding, advise_on_unreachable_server
-from greenroom.cli.doctor_local_checks import (
+from greenroom.cli.doctor_daemon_checks import (
     check_clis,
     check_harnesses,
     check_machine,

@@ -16,7 +16,7 @@ from greenroom.daemon.outbox_sender import OutboxSender
 from greenroom.daemon.spec_watch import SpecWatch
 from greenroom.daemon.supervisor import Supervisor
 from greenroom.exit_codes import ExitCode
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 from greenroom.testing import SeededEntropy
 from greenroom.wire.requests import AgentReport
 from tests.unit.agent_commands import make_settings

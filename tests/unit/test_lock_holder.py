@@ -8,7 +8,7 @@ import pytest
 
 from greenroom.domain.errors import AlreadyRunning
 from greenroom.file_lock import acquire_lock, read_holder
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 
 HOLD = """
 import sys

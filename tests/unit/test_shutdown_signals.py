@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE_S
 # The main thread waits and another one gets the signal, as may happen while the process starts a command.
 PROGRAM = """
 import signal, sys, threading
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 
 shutdown = Shutdown()
 with shutdown.handle_signals():

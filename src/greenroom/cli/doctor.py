@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from greenroom.cli import doctor_checks, doctor_local_checks
+from greenroom.cli import doctor_checks, doctor_daemon_checks
 from greenroom.cli.doctor_checks import OK, PROBLEM, WARNING, Finding
 from greenroom.cli.terminal import escape_control, print_json
 from greenroom.clock import SystemClock
@@ -44,16 +44,16 @@ def run_configured_checks(arguments: Namespace) -> Iterator[Finding]:
     yield Finding(what="configuration", level=OK, detail=describe_settings(settings))
     clock = SystemClock()
     yield from doctor_checks.check_data_dir(settings)
-    yield from doctor_local_checks.check_sizes(settings)
+    yield from doctor_daemon_checks.check_sizes(settings)
     yield from doctor_checks.check_database(settings)
     yield from doctor_checks.check_token(settings)
     yield from doctor_checks.check_server(settings, clock)
     found, now = read_daemon_files(settings), clock.wall()
-    yield from doctor_local_checks.check_machine(settings, found.machine)
-    yield from doctor_local_checks.check_harnesses(settings, os.environ)
-    yield from doctor_local_checks.check_clis(settings, find_agent_clis(os.environ))
-    yield from doctor_local_checks.check_runs(settings, found.runs, now)
-    yield from doctor_local_checks.check_outbox(settings, found.reports_written_at, now)
+    yield from doctor_daemon_checks.check_machine(settings, found.machine)
+    yield from doctor_daemon_checks.check_harnesses(settings, os.environ)
+    yield from doctor_daemon_checks.check_clis(settings, find_agent_clis(os.environ))
+    yield from doctor_daemon_checks.check_runs(settings, found.runs, now)
+    yield from doctor_daemon_checks.check_outbox(settings, found.reports_written_at, now)
 
 
 def describe_settings(settings: Settings) -> str:

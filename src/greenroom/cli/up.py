@@ -22,7 +22,7 @@ from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, ConfigurationError, GreenroomError, NotFound, Unavailable
 from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import WAITING, read_holder
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
 from greenroom.wire.replies import RoomView

@@ -31,8 +31,8 @@ from greenroom.domain.ids import ID_BYTES, format_id
 from greenroom.domain.restart_policy import RestartHistory
 from greenroom.entropy import Entropy
 from greenroom.exit_codes import ExitCode
+from greenroom.process.exit_signals import Shutdown
 from greenroom.process.identity import boot_id
-from greenroom.process.shutdown import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import Assignment, Assignments, MachineHeartbeatReply

@@ -22,7 +22,7 @@ from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.file_lock import acquire_lock, read_holder
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.files import close_data_dir, rename_former
 from greenroom.settings.resolve import Settings, check_token, find_token, is_loopback

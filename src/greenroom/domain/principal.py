@@ -17,6 +17,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
     task: str | None = None
     attempt: int | None = None
+    serial: int = 0
+    """How often the machine or role was deleted before the token was made."""
 
     @property
     def is_operator(self) -> bool:

@@ -5,12 +5,13 @@ from http import HTTPMethod, HTTPStatus
 from typing import Any, Final
 
 from greenroom.server import openapi
-from greenroom.server.auth import PUBLIC_PATHS, AllowedHosts, authenticate
+from greenroom.server.allowed_hosts import AllowedHosts
+from greenroom.server.auth import PUBLIC_PATHS, authenticate
 from greenroom.server.context import ServerContext
-from greenroom.server.drain_body import IncomingBody
 from greenroom.server.endpoints import Endpoint
-from greenroom.server.headers import RequestHeaders
 from greenroom.server.request import NoQuery, RawRequest, Receive, Request, Scope, Send, decode_query
+from greenroom.server.request_body import IncomingBody
+from greenroom.server.request_headers import read_headers
 from greenroom.server.response import HttpError, HttpResponse, Stream, encode_failure, encode_result
 from greenroom.server.router import Router
 from greenroom.server.routes import OPERATIONS
@@ -33,19 +34,18 @@ class App:
         self._find: Final = lru_cache(ROUTES_CACHED_MAX)(router.find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = RequestHeaders(scope["headers"])
-        body = IncomingBody(headers, receive)
+        body = IncomingBody(scope, receive)
         response: HttpResponse | Stream
         try:
-            response = await self._answer(scope, headers, body)
+            response = await self._answer(scope, body)
         except Exception as error:
             response = encode_failure(error)
         if response.status >= HTTPStatus.BAD_REQUEST:
             await body.drain(self._limits.request_timeout_s)
         await response.send(body.receive, send)
 
-    async def _answer(self, scope: Scope, headers: RequestHeaders, body: IncomingBody) -> HttpResponse | Stream:
-        path = scope["path"]
+    async def _answer(self, scope: Scope, body: IncomingBody) -> HttpResponse | Stream:
+        path, headers = scope["path"], read_headers(scope["headers"])
         self._hosts.check(headers)
         principal: Any = None if path in PUBLIC_PATHS else authenticate(headers, self._tokens)
         try:
@@ -55,7 +55,7 @@ class App:
                 return HttpResponse(HTTPStatus.NO_CONTENT, b"", headers=error.headers)
             raise
         query = decode_query(scope["query_string"], endpoint.query)
-        content = b"" if endpoint.body is None else await body.read(self._limits.body_bytes_max)
+        content = b"" if endpoint.body is None else await body.read(headers, self._limits.body_bytes_max)
         raw = RawRequest(endpoint.method, path, headers, content, body.receive)
         request = Request(principal, values, endpoint.decode_body(raw), query, raw)
         return encode_result(await endpoint.handle(self._server, request), endpoint.status)

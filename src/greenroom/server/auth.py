@@ -1,82 +1,27 @@
-"""Admits a request: checks its Host and Origin headers, then authenticates it by its bearer token.
+"""Authenticates a request by its bearer token."""
 
-A page in a user's browser can send requests to 127.0.0.1, and by DNS rebinding of its own domain even read the answers.
-Its requests still carry that domain as Host, or the page's address as Origin. Both are refused.
-
-The port of a Host proves nothing, and differs from the server's behind a forwarded port (ssh -L, a container's). So an
-allowed name is allowed with any port, and a page may call the very address that it was loaded from.
-"""
-
-import re
-from collections.abc import Iterable, Sequence
 from typing import Final
 
-from greenroom.domain.errors import Refused, Unauthorized
+from greenroom.domain.errors import Unauthorized
 from greenroom.domain.principal import Principal
-from greenroom.server.headers import RequestHeaders
+from greenroom.server.request_headers import RequestHeaders
 from greenroom.service.state.tokens import TokenSigner
 
-LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-WILDCARD_ADDRESSES: Final = ("0.0.0.0", "::", "")
-HTTP_PORT: Final = 80
-PORT_SUFFIX: Final = re.compile(rb":[0-9]{1,5}\Z")
 BEARER: Final = b"bearer "
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 
-class AllowedHosts:
-    """The names under which this server answers, as Host and Origin carry them."""
-
-    def __init__(self, host: str, port: int, allowed: Iterable[str] = ()) -> None:
-        own = () if host in WILDCARD_ADDRESSES else (f"[{host}]" if ":" in host else host,)
-        names = {f"{name}:{port}" for name in (*LOCAL_NAMES, *own)}
-        if port == HTTP_PORT:
-            names.update((*LOCAL_NAMES, *own))
-        for name in allowed:
-            names.update((name, f"{name}:{port}"))
-        self.names: Final = frozenset(map(encode_host, names))
-        self._names_on_any_port: Final = frozenset(map(encode_host, (*LOCAL_NAMES, *own, *allowed)))
-        self._origins: Final = frozenset(scheme + name for name in self.names for scheme in (b"http://", b"https://"))
-
-    def check(self, headers: RequestHeaders) -> None:
-        """Raise Refused (`host_refused`) unless the request's Host and Origin are allowed."""
-        hosts = headers.all(b"host")
-        if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
-            raise host_refused("host", hosts)
-        origins = headers.all(b"origin")
-        if origins:
-            own_origins = {scheme + hosts[0].lower() for scheme in (b"http://", b"https://")}
-            if any(origin.lower() not in self._origins | own_origins for origin in origins):
-                raise host_refused("origin", origins)
-
-    def _is_allowed(self, host: bytes) -> bool:
-        return host in self.names or PORT_SUFFIX.sub(b"", host) in self._names_on_any_port
-
-
-def encode_host(name: str) -> bytes:
-    return name.lower().encode("ascii" if name.isascii() else "idna")
-
-
-def host_refused(header: str, values: Sequence[bytes]) -> Refused:
-    shown = ", ".join(value[:200].decode("latin-1") for value in values) or "none"
-    return Refused(
-        f"This server does not accept this {header} ({shown}).",
-        "Use the address that the server printed at its start, or restart it with --allow-host NAME to add a name.",
-        "host_refused",
-    )
-
-
 def authenticate(headers: RequestHeaders, signer: TokenSigner) -> Principal:
     """Return the caller that the token in `headers` belongs to. Raises Unauthorized without a valid token."""
-    credentials = headers.all(b"authorization")
-    if not credentials:
+    credentials = headers.get(b"authorization")
+    if credentials is None:
         raise Unauthorized(
             "This request has no token.",
             "Send `Authorization: Bearer TOKEN`; the operator's token is in operator.token in the data directory.",
         )
     principal = None
-    if len(credentials) == 1 and credentials[0][: len(BEARER)].lower() == BEARER:
-        principal = signer.verify(credentials[0][len(BEARER) :].strip().decode("latin-1"))
+    if credentials[: len(BEARER)].lower() == BEARER:
+        principal = signer.verify(credentials[len(BEARER) :].strip().decode("latin-1"))
     if principal is None:
         raise Unauthorized(
             "Unknown or expired token.",

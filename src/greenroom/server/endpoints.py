@@ -13,7 +13,7 @@ import msgspec
 
 from greenroom.domain.errors import GreenroomError
 from greenroom.server.context import ServerContext
-from greenroom.server.idempotency import idempotent_post
+from greenroom.server.idempotency_header import idempotent_post
 from greenroom.server.request import NoQuery, RawRequest, Request, decode_body
 from greenroom.server.response import JSON
 from greenroom.service.context import ServiceContext

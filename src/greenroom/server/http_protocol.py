@@ -82,15 +82,16 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._has_refused:
             return
-        progress = self._progress()
+        cycle: RequestResponseCycle | None = self.cycle
+        body_bytes = 0 if cycle is None else len(cycle.body)
         self._unparsed_bytes += len(data)
         HttpToolsProtocol.data_received(self, data)
-        if self._is_complete() or self._progress() != progress:
+        if self.cycle is not cycle or self._has_progressed(body_bytes):
             self._unparsed_bytes = 0
-        if self._unparsed_bytes > HEAD_BYTES_MAX:
+            if self._head_timer is not None:
+                self._stop_head_timer()
+        elif self._unparsed_bytes > HEAD_BYTES_MAX:
             self._refuse(HEAD_TOO_LARGE)
-        elif self._unparsed_bytes == 0:
-            self._stop_head_timer()
         elif self._head_timer is None:
             self._start_head_timer()
 
@@ -102,19 +103,17 @@ class HttpProtocol(HttpToolsProtocol):
         HttpToolsProtocol.on_headers_complete(self)
         self.headers = []  # What follows are trailers; `scope` has the list of the headers.
 
-    def _progress(self) -> tuple[object, int]:
-        """What was recognised: the last head, and how much of its body waits for the app."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return (cycle, 0) if cycle is None else (cycle, len(cycle.body))
-
     def _is_in_head(self) -> bool:
         """Whether the head of the first or next request has begun, or not even that."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.scope is not self.scope
 
-    def _is_complete(self) -> bool:
-        """Whether the last request has been received to its end, and no other has begun."""
-        return not self._is_in_head() and not self.cycle.more_body
+    def _has_progressed(self, body_bytes: int) -> bool:
+        """Whether the last request has more than `body_bytes` of its body now, or is complete, and no other has begun.
+
+        The app takes nothing from the body meanwhile: it runs between two calls of `data_received`.
+        """
+        return not self._is_in_head() and (not self.cycle.more_body or len(self.cycle.body) > body_bytes)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser refused, or what `_stop_parsing` did."""

@@ -16,7 +16,7 @@ from greenroom.domain.errors import Unusable
 from greenroom.domain.limits import Limits
 from greenroom.domain.principal import Principal
 from greenroom.domain.task import STATES
-from greenroom.server.headers import RequestHeaders
+from greenroom.server.request_headers import RequestHeaders
 from greenroom.server.response import HttpError
 from greenroom.wire.requests import INTEGER_MAX, Seconds
 

@@ -24,6 +24,8 @@ def get_machine_stream(context: ServiceContext, reader: Reader, principal: Princ
 def may_follow(context: ServiceContext, principal: Principal, stream: str) -> bool | None:
     """Whether a caller may still read a stream, from memory; None when that needs the store (`check_stream_access`)."""
     kind, _, subject = stream.partition(":")
+    if not context.tokens.is_current(principal):
+        return False
     if kind != ROOM_STREAM or principal.scope == callers.ATTEMPT:
         return None
     room = context.room_cache.find(subject)

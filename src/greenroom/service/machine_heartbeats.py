@@ -3,11 +3,6 @@
 The heartbeat of a connected machine is answered from memory. A heartbeat that changes something (the machine was
 disconnected, the incarnation is new, an agent must become present again, the daemon leaves) goes through the store and
 is answered after the commit.
-
-Two daemons that run for one machine are detected here, too. The newest incarnation owns the machine. A heartbeat of an
-older incarnation on a connection that is still open is not a delayed one of a daemon that has ended: a second daemon is
-running, mostly because a disk was copied. The alert for it stays until no older incarnation was heard for
-`duplicate_machine_alert_s` seconds; a restart of the server begins that time again.
 """
 
 from collections.abc import Callable
@@ -16,7 +11,6 @@ from functools import partial
 import msgspec
 
 from greenroom.domain import principal as callers
-from greenroom.domain.alert import MACHINE_CLONED, alert_key
 from greenroom.domain.event import machine_stream
 from greenroom.domain.machine import Machine, judge_incarnation
 from greenroom.domain.participant import DRAIN, OK, PRESENT, REJOIN_REQUIRED, SUPERSEDED, judge_call
@@ -25,20 +19,19 @@ from greenroom.domain.role import CRASH_LOOPING
 from greenroom.service import (
     alerts,
     authorization,
+    cloned_machines,
     participant_transitions,
     participants,
     takeovers,
     task_notes,
     task_transitions,
 )
-from greenroom.service.alert_content import AlertFacts
 from greenroom.service.context import ServiceContext
 from greenroom.service.state.lease_table import MachineLease
-from greenroom.store import alerts as stored_alerts
 from greenroom.store import machines
 from greenroom.store import participants as stored_participants
 from greenroom.store import rooms as stored
-from greenroom.store.transaction import Reader, Transaction
+from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import AgentVerdict, MachineHeartbeatReply, TaskRef
 from greenroom.wire.requests import HeldAgent, MachineHeartbeat
 
@@ -101,7 +94,7 @@ def process_heartbeat(
     verdict = judge_incarnation(epoch, machine.incarnation_epoch)
     if verdict == SUPERSEDED:
         if not request.leaving and not is_disconnected():
-            record_older_incarnation(context, tx, machine, request.incarnation)
+            cloned_machines.record_older_incarnation(context, tx, machine, request.incarnation)
         return MachineHeartbeatReply(
             status=SUPERSEDED,
             daemon_connected=machine.daemon_connected,
@@ -228,37 +221,3 @@ def grant_machine_lease(context: ServiceContext, machine: Machine) -> None:
     lease.connected_at = same.connected_at if same is not None else now.instant
     context.leases.grant_machine(machine.id, lease)
     alerts.clear_silence(context, machine.id)
-
-
-def record_older_incarnation(context: ServiceContext, tx: Transaction, machine: Machine, older: str) -> None:
-    """Record that an older incarnation of a machine sent a heartbeat although a newer one exists."""
-    key = alert_key(MACHINE_CLONED, machine.id)
-    if stored_alerts.get(tx, key) is None:
-        data = {"machine": machine.id, "name": machine.name, "incarnation": machine.incarnation, "older": older}
-        tx.record_event(
-            machine_stream(machine.id), "machine.cloned", f"incarnation {older} still sends heartbeats", data
-        )
-        alerts.raise_alert(tx, AlertFacts(kind=MACHINE_CLONED, subject=machine.id, machine=machine))
-    tx.on_commit(partial(context.cloned_machines.record, machine.id, tx.now.monotonic))
-
-
-def resolve_clone_alert(context: ServiceContext, tx: Transaction, machine: str, cause: str) -> None:
-    """Resolve the alert about two daemons of a machine."""
-    alerts.resolve_alert(tx, alert_key(MACHINE_CLONED, machine), cause)
-    tx.on_commit(partial(context.cloned_machines.remove, machine))
-
-
-def resolve_overdue_clone_alerts(context: ServiceContext, now: float) -> None:
-    """Resolve the alerts of machines whose older daemon has been silent for `duplicate_machine_alert_s` seconds."""
-    silence_s = context.limits.duplicate_machine_alert_s
-    # If the write fails, it is retried after the same time.
-    for machine in context.cloned_machines.restart_overdue(now, silence_s):
-        cause = f"no heartbeat of an older daemon for {silence_s:g} s"
-        context.store.write(partial(resolve_clone_alert, context, machine=machine, cause=cause))
-
-
-def restore_clone_alerts(context: ServiceContext, reader: Reader) -> None:
-    """Restore the raised alerts about two daemons after a restart of the server; each wait begins again."""
-    now = context.clock.monotonic()
-    for alert in stored_alerts.list_of_kind(reader, MACHINE_CLONED):
-        context.cloned_machines.record(alert.subject, now)

@@ -13,8 +13,9 @@ from greenroom.domain.principal import Principal
 from greenroom.service import (
     alerts,
     authorization,
-    machine_heartbeats,
+    cloned_machines,
     participant_transitions,
+    revocation,
     room_view,
     task_transitions,
 )
@@ -101,8 +102,9 @@ def delete(context: ServiceContext, tx: Transaction, principal: Principal, machi
         participant_transitions.expire_participant(
             context, tx, participant, f"machine {machine.name} was deleted", seen_at
         )
-    machine_heartbeats.resolve_clone_alert(context, tx, machine.id, f"machine {machine.name} was deleted")
+    cloned_machines.resolve_clone_alert(context, tx, machine.id, f"machine {machine.name} was deleted")
     machines.remove(tx, machine.id)
+    revocation.revoke_tokens(context, tx, Principal(scope=callers.MACHINE, machine=machine.id))
     retention.schedule_deletion(tx, machine_stream(machine.id))
     tx.record_event(SERVER_STREAM, "machine.deleted", principal.subject, {"machine": machine.id, "name": machine.name})
     tx.on_commit(partial(context.leases.drop_machine, machine.id))

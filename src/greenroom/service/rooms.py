@@ -21,6 +21,7 @@ from greenroom.service import (
     authorization,
     participant_transitions,
     restart_holds,
+    revocation,
     task_transitions,
     validation,
 )
@@ -216,6 +217,7 @@ def remove_role(context: ServiceContext, tx: Transaction, room: Room, role: Role
         )
     removed = msgspec.structs.replace(role, generation=role.generation + 1, removed_at=tx.now.instant)
     rooms.save_role(tx, role, removed)
+    revocation.revoke_tokens(context, tx, Principal(scope=callers.AGENT, room=room.id, role=role.name))
     if role.needs_user:
         restart_holds.update_hold_alert(tx, room, removed, "the role was removed")
     tx.on_commit(partial(alerts.clear_silence, context, role_key(room.id, role.name)))

@@ -13,8 +13,8 @@ from greenroom.domain.role import Role
 from greenroom.entropy import Entropy
 from greenroom.service import (
     alerts,
+    cloned_machines,
     loop_alerts,
-    machine_heartbeats,
     retention,
     takeovers,
     task_notes,
@@ -26,7 +26,7 @@ from greenroom.service.state.notifications import EVENTS_KEY, EventBuffer, Notif
 from greenroom.service.state.room_cache import RoomCache
 from greenroom.service.state.sweep_state import SweepState
 from greenroom.service.state.tokens import SECRET_BYTES, TokenSigner
-from greenroom.store import event_log, machines, participants, rooms, secrets, tasks
+from greenroom.store import event_log, machines, participants, rooms, secrets, tasks, token_serials
 from greenroom.store.store import Store
 from greenroom.store.transaction import Reader, Transaction
 from greenroom.wire.replies import TaskRef
@@ -49,7 +49,7 @@ def start_context(store: Store, clock: Clock, entropy: Entropy, limits: Limits) 
         leases=LeaseTable(limits.sweep_interval_s, limits.participants_remembered_max),
         event_buffer=EventBuffer(limits.feed_events_kept, store.read(event_log.get_last_pos)),
         notifications=Notifications(),
-        tokens=TokenSigner(secret),
+        tokens=TokenSigner(secret, store.read(token_serials.list_all)),
         sweep=SweepState(next_round_at=now + limits.sweep_interval_s, next_promotion_at=now),
     )
     store.read(lambda reader: restore_state(context, reader))
@@ -99,7 +99,7 @@ def restore_state(context: ServiceContext, reader: Reader) -> None:
             context.leases.grant_machine(machine.id, lease)
     takeovers.restore_holds(context, reader)
     unattended_roles.restore_unattended(context, reader)
-    machine_heartbeats.restore_clone_alerts(context, reader)
+    cloned_machines.restore_clone_alerts(context, reader)
     retention.restore_long_streams(context, reader)
 
 

@@ -21,6 +21,7 @@ from greenroom.domain.room import OPEN
 from greenroom.domain.task import HELD_STATES
 from greenroom.service import (
     alerts,
+    cloned_machines,
     machine_heartbeats,
     participant_transitions,
     retention,
@@ -65,7 +66,7 @@ def tick(context: ServiceContext) -> bool:
     )
     plan = sweep_policy.select_batch(due, limits.sweep_batch_max)
     alerts.watch_mass_silence(context)
-    machine_heartbeats.resolve_overdue_clone_alerts(context, now)
+    cloned_machines.resolve_overdue_clone_alerts(context, now)
     if plan or now >= state.next_promotion_at:
         if now >= state.next_promotion_at:
             state.next_promotion_at = now + limits.heartbeat_interval_s

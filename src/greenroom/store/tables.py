@@ -15,6 +15,7 @@ from greenroom.store import (
     secrets,
     task_attempts,
     tasks,
+    token_serials,
 )
 
 TABLE_MODULES: Final = (
@@ -30,5 +31,6 @@ TABLE_MODULES: Final = (
     rooms,
     participants,
     tasks,
+    token_serials,
 )
 metadata: Final = schema.metadata

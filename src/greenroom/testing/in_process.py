@@ -17,8 +17,8 @@ import uvloop
 
 from greenroom.client.api_client import ApiClient
 from greenroom.domain.limits import Limits
+from greenroom.server.allowed_hosts import AllowedHosts
 from greenroom.server.asgi_app import App
-from greenroom.server.auth import AllowedHosts
 from greenroom.server.context import ServerContext
 from greenroom.server.listener import HttpServer, listen, url_of
 from greenroom.service.startup import start_context

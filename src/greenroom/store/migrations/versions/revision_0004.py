@@ -51,6 +51,7 @@ TASK_ALERTS: Final = ("quarantined", "review")
 def upgrade() -> None:
     rename_columns()
     rename_tables()
+    create_token_serials()
     convert_alerts()
     convert_events()
     convert_answers()
@@ -155,6 +156,16 @@ def move(old: str, new: str, *parts: Any) -> None:
     names = ", ".join(f'"{part.name}"' for part in parts if isinstance(part, sa.Column))
     op.execute(f"INSERT INTO {new} ({names}) SELECT {names} FROM {old}")
     op.drop_table(old)
+
+
+def create_token_serials() -> None:
+    op.create_table(
+        "token_serials",
+        *texts("subject"),
+        *integers("serial"),
+        sa.PrimaryKeyConstraint("subject", name="pk_token_serials"),
+        **STRICT,
+    )
 
 
 def convert_alerts() -> None:

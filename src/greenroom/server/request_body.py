@@ -10,35 +10,35 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from greenroom.domain.limits import DRAINED_BYTES_MAX
-from greenroom.server.headers import RequestHeaders
-from greenroom.server.request import Receive
+from greenroom.server.request import Receive, Scope
+from greenroom.server.request_headers import RequestHeaders
 from greenroom.server.response import HttpError
 
 
 class IncomingBody:
     """The body of one request, and whether all of it has been received."""
 
-    def __init__(self, headers: RequestHeaders, receive: Receive) -> None:
-        self._headers: Final = headers
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope: Final = scope
         self._receive: Final = receive
         self._has_begun = False
         self._has_ended = False
 
     async def receive(self) -> Any:
+        """Receive an ASGI message, as the app's `receive`."""
         message: Any = await self._receive()
-        self._has_begun = True
-        if message["type"] != "http.request" or not message.get("more_body"):
-            self._has_ended = True
+        self._record(message)
         return message
 
-    async def read(self, bytes_max: int) -> bytes:
+    async def read(self, headers: RequestHeaders, bytes_max: int) -> bytes:
         """Read the whole body. Raises HttpError: 413 above `bytes_max` bytes, 400 if the client disconnects first."""
-        length = self._headers.get(b"content-length")
+        length = headers.get(b"content-length")
         if length is not None and length.isdigit() and int(length) > bytes_max:
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large")
         whole = bytearray()
         while not self._has_ended:
-            message = await self.receive()
+            message = await self._receive()
+            self._record(message)
             if message["type"] != "http.request":
                 raise HttpError(HTTPStatus.BAD_REQUEST, "The body broke off")
             whole += message.get("body", b"")
@@ -58,7 +58,12 @@ class IncomingBody:
         except TimeoutError:
             return
 
+    def _record(self, message: Any) -> None:
+        self._has_begun = True
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._has_ended = True
+
     def _is_being_sent(self) -> bool:
         """Whether the client sends a body unasked. One that sends Expect waits until the server asks for it."""
-        headers = self._headers
-        return b"expect" not in headers and (b"content-length" in headers or b"transfer-encoding" in headers)
+        names = {name for name, _ in self._scope["headers"]}
+        return b"expect" not in names and not names.isdisjoint((b"content-length", b"transfer-encoding"))
