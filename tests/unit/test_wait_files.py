@@ -3,12 +3,14 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from greenroom.agent import claim_file, connection_file
 from greenroom.agent.claim_file import Claim, ClaimQuery
 from greenroom.agent.connection_file import FINISHED, PAUSED, TASK_PRINTED, WAITING, ConnectionFile
 from greenroom.domain.errors import Unusable
+from greenroom.process.agent_session import AgentSession
 from greenroom.process.identity import ProcessIdentity
 from greenroom.settings import paths
 from greenroom.settings.files import read_record, write_record, write_text
@@ -127,7 +129,7 @@ def choose(folder: Path, wanted: ClaimQuery, environ: Mapping[str, str] = NO_ENV
 
 
 def write_participant(folder: Path, connection_id: str, state: str, changed_at: float = 5000.0) -> None:
-    connection_file.record_state(folder, connection_id, state)
+    connection_file.record_state(folder, connection_id, state, None)
     os.utime(connection_file.path_of(folder, connection_id), (changed_at, changed_at))
 
 
@@ -195,7 +197,7 @@ def test_finish_known_participant(tmp_path: Path) -> None:
 
 
 def test_participant_file_has_process_identity(tmp_path: Path) -> None:
-    connection_file.record_state(tmp_path, "conn_1", PAUSED)
+    connection_file.record_state(tmp_path, "conn_1", PAUSED, None)
     assert connection_file.take_reusable(tmp_path, 0.0) is None, "the process is this one, and it is running"
     path = connection_file.path_of(tmp_path, "conn_1")
     record = read_record(path, ConnectionFile)
@@ -239,3 +241,43 @@ def test_unfinishable_claim_is_removed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(claim_file, "write_record", refuse)
     claim_file.finish(tmp_path, make_claim())
     assert [] == claim_file.all_claims(tmp_path, URL)
+
+
+SESSION = AgentSession(id="claude:one")
+
+
+def test_holder_is_participant_of_same_session(tmp_path: Path) -> None:
+    def find(session: AgentSession | None, running: bool = False) -> str | None:
+        return connection_file.find_holder(tmp_path, session, lambda identity: running)
+
+    connection_file.record_state(tmp_path, "conn_1", TASK_PRINTED, SESSION)
+    assert "conn_1" == find(SESSION)
+    assert find(AgentSession(id="claude:two")) is None
+    assert find(None) is None
+    assert find(SESSION, running=True) is None, "the other call is still printing it"
+    for state in (WAITING, PAUSED, FINISHED):
+        connection_file.record_state(tmp_path, "conn_1", state, SESSION)
+        assert find(SESSION) is None, state
+
+
+def test_files_without_session_are_read(tmp_path: Path) -> None:
+    """They were written before the session was recorded."""
+    claim = claim_file.write(tmp_path, make_claim())
+    connection_file.record_state(tmp_path, "conn_1", TASK_PRINTED, None)
+    for path in (claim, connection_file.path_of(tmp_path, "conn_1")):
+        fields = msgspec.json.decode(path.read_bytes())
+        del fields["session"]
+        path.write_bytes(msgspec.json.encode(fields))
+    assert make_claim() == read_record(claim, Claim)
+    assert connection_file.find_holder(tmp_path, SESSION, lambda identity: False) is None
+
+
+def test_claim_of_own_session_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_file, "find_session", lambda environ: SESSION)
+    own = msgspec.structs.replace(make_claim("task_2"), session=SESSION)
+    for claim in (make_claim("task_1"), own):
+        claim_file.write(tmp_path, claim)
+    assert own == choose(tmp_path, ClaimQuery())
+    claim_file.write(tmp_path, msgspec.structs.replace(make_claim("task_3"), session=SESSION))
+    with pytest.raises(Unusable, match="2 tasks are held"):
+        choose(tmp_path, ClaimQuery())

@@ -11,6 +11,7 @@ import msgspec
 
 from greenroom.domain.errors import Unusable
 from greenroom.domain.ids import is_name
+from greenroom.process.agent_session import AgentSession, find_session, is_same_session
 from greenroom.settings import paths
 from greenroom.settings.files import read_record, write_record
 
@@ -24,7 +25,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at one task, and what is needed to act for it. `room` is written as the agent wrote it.
 
     `finished`: its result was handed in; only a repetition of the same command may still use it. `notes_seen` is how
-    many of the task's notes were shown to the agent.
+    many of the task's notes were shown to the agent. `session` is the agent session that got the task, None if it is
+    not known.
     """
 
     url: str
@@ -36,6 +38,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     state: str = OPEN
     notes_seen: int = 0
+    session: AgentSession | None = None
 
     @property
     def is_open(self) -> bool:
@@ -100,8 +103,9 @@ def all_claims(data_dir: Path, url: str) -> list[Claim]:
 def resolve_claim(data_dir: Path, url: str, wanted: ClaimQuery, environ: Mapping[str, str]) -> Claim:
     """Return the claim that a command is for: by its flags, else by its environment, else the only open one.
 
-    A finished one is returned only for a command that names its task, and only if no open one matches. Raises Unusable
-    (`no_claim`), with a list of the open ones, if no claim or more than one matches.
+    Of several open ones, that of the agent session in which the command runs is returned. A finished one is returned
+    only for a command that names its task, and only if no open one matches. Raises Unusable (`no_claim`), with a list
+    of the open ones, if no claim or more than one matches.
     """
     own = claim_of_environment(environ, url)
     if own is not None and wanted.task in (None, own.task) and wanted.attempt in (None, own.attempt):
@@ -117,6 +121,9 @@ def resolve_claim(data_dir: Path, url: str, wanted: ClaimQuery, environ: Mapping
         and (task is not None or matches_role(claim, wanted, environ))
     ]
     candidates = [claim for claim in matching if claim.is_open] or (matching if task is not None else [])
+    if len(candidates) > 1:
+        session = find_session(environ)
+        candidates = [each for each in candidates if is_same_session(each.session, session)] or candidates
     if len(candidates) == 1:
         return candidates[0]
     raise no_claim_error(candidates, [claim for claim in claims if claim.is_open], data_dir)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from greenroom.process.agent_session import AgentSession, is_same_session
 from greenroom.process.identity import ProcessIdentity, identity_of, is_alive
 from greenroom.settings import paths
 from greenroom.settings.files import read_record, rename_former, write_record
@@ -21,12 +22,13 @@ class ConnectionFile(msgspec.Struct, frozen=True, kw_only=True):
     """One participant of an agent on this computer: which process waits, or waited last, for it, and how that ended.
 
     `waiting`: the process waits. `paused`: its time was over. `handed`: it printed a task, which is being worked on.
-    `finished`: that task is over.
+    `finished`: that task is over. `session` is the agent session in which the process ran, None if it is not known.
     """
 
     connection_id: str
     process: ProcessIdentity
     state: str
+    session: AgentSession | None = None
 
 
 def folder_of(data_dir: Path, url: str, room: str, role: str) -> Path:
@@ -40,13 +42,12 @@ def path_of(folder: Path, connection_id: str) -> Path:
     return folder / f"{connection_id}.json"
 
 
-def record_state(folder: Path, connection_id: str, state: str) -> None:
-    """Record that this process is in that state."""
+def record_state(folder: Path, connection_id: str, state: str, session: AgentSession | None) -> None:
+    """Record that this process, in that agent session, is in that state."""
     process = identity_of(os.getpid())
     assert process is not None
-    write_record(
-        path_of(folder, connection_id), ConnectionFile(connection_id=connection_id, process=process, state=state)
-    )
+    record = ConnectionFile(connection_id=connection_id, process=process, state=state, session=session)
+    write_record(path_of(folder, connection_id), record)
 
 
 def record_finish(folder: Path, connection_id: str) -> None:
@@ -66,6 +67,19 @@ def find_deserted(folder: Path, is_running: Callable[[ProcessIdentity], bool] = 
     """Return the participants whose process ended while it waited, without leaving."""
     known = [read_record(path, ConnectionFile) for path in folder.glob("*.json")]
     return [each.connection_id for each in known if each and each.state == WAITING and not is_running(each.process)]
+
+
+def find_holder(
+    folder: Path, session: AgentSession | None, is_running: Callable[[ProcessIdentity], bool] = is_alive
+) -> str | None:
+    """Return the participant under which that session was given a task, the newest first; None if there is none."""
+    for path in sorted(folder.glob("*.json"), key=_changed_at, reverse=True):
+        known = read_record(path, ConnectionFile)
+        if known is None or known.state != TASK_PRINTED or is_running(known.process):
+            continue
+        if is_same_session(known.session, session, is_running):
+            return known.connection_id
+    return None
 
 
 def take_reusable(folder: Path, before: float, is_running: Callable[[ProcessIdentity], bool] = is_alive) -> str | None:

@@ -12,6 +12,7 @@ from greenroom.agent import claim_file
 from greenroom.agent.claim_file import Claim
 from greenroom.domain.ids import USER
 from greenroom.domain.task import LateResult, Note
+from greenroom.process.agent_session import AgentSession
 from greenroom.settings.resolve import Settings
 from greenroom.wire.replies import ClaimedTask
 
@@ -83,8 +84,11 @@ def print_line(err: TextIO, line: str) -> None:
 class TaskDelivery:
     """One task given to the agent that called. `room` is written as the agent wrote it."""
 
-    def __init__(self, settings: Settings, room: str, role: str, out: TextIO, is_json: bool) -> None:
+    def __init__(
+        self, settings: Settings, room: str, role: str, out: TextIO, is_json: bool, session: AgentSession | None
+    ) -> None:
         self._settings = settings
+        self._session = session
         self._room, self._role = room, role
         self._out = out
         self._is_json = is_json
@@ -102,6 +106,7 @@ class TaskDelivery:
             connection_id=connection_id,
             token=task.token,
             notes_seen=len(task.notes),
+            session=self._session,
         )
         claim_file.write(self._settings.data_dir, self._claim)
 

@@ -1,6 +1,7 @@
 """`greenroom wait-for-task`: joins a role, waits for one task, prints it and exits.
 
 The task is the agent's once its claim file is written and its text is printed; any exit before that releases it.
+A session that holds a task of the role already, and has lost its context, is given that task again.
 
 In a resident process a daemon joins, beats and leaves; there the command only claims, and the participant stays when
 the command ends. A task that could not be printed does not have to be released: the next claim of the same connection
@@ -23,10 +24,12 @@ from greenroom.agent.participation import Participation, join_role
 from greenroom.client.api_client import ApiClient
 from greenroom.client.claim_loop import ClaimLoop
 from greenroom.clock import SystemClock
-from greenroom.domain.errors import ConfigurationError, GreenroomError, Unavailable
+from greenroom.domain.errors import ConfigurationError, Conflict, GreenroomError, Unavailable
 from greenroom.domain.ids import check_name, is_name
+from greenroom.domain.participant import SUPERSEDED
 from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
+from greenroom.process.agent_session import find_session
 from greenroom.settings.resolve import Settings
 from greenroom.settings.server_address import without_secrets
 from greenroom.wire.replies import ClaimedTask
@@ -53,7 +56,8 @@ class WaitCommand:
         self._timeout_s = default_wait_s(os.environ) if arguments.timeout is None else arguments.timeout
         self._settings = settings
         self._print = partial(print_line, err)
-        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
+        self._session = find_session(os.environ)
+        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json, self._session)
         self._guide = Instructions(settings)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
         self._folder = connection_file.folder_of(settings.data_dir, settings.url, self._room, self._role)
@@ -82,18 +86,22 @@ class WaitCommand:
     def _wait(self) -> int:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_grace_s
         claim_file.remove_expired(self._settings.data_dir, self._settings.url, self._room, self._role, kept_since)
+        holder = None if self._take_over else connection_file.find_holder(self._folder, self._session)
+        held = None if holder is None else self._claim_again(holder)
+        if holder is not None and held is not None:
+            return self._deliver_again(holder, held)
         for deserted in connection_file.find_deserted(self._folder):
             self._leave_for(deserted)
         carried = connection_file.take_reusable(self._folder, kept_since)
         if carried is not None:
-            connection_file.record_state(self._folder, carried, connection_file.WAITING)
+            self._record_state(carried, connection_file.WAITING)
         participation = join_role(self._make_seat, carried, self._take_over, self._entropy)
         self._print(f"waiting as {self._role} in {self._room} ({participation.connection_id})")
-        connection_file.record_state(self._folder, participation.connection_id, connection_file.WAITING)
+        self._record_state(participation.connection_id, connection_file.WAITING)
         task = participation.next_task(self._timeout_s)
         if task is None:
             participation.stop()
-            connection_file.record_state(self._folder, participation.connection_id, connection_file.PAUSED)
+            self._record_state(participation.connection_id, connection_file.PAUSED)
             self._print(f"no task yet; call again to go on waiting: {self._guide.wait_command(self._room, self._role)}")
             return ExitCode.NOTHING_YET
         return self._deliver(participation, task)
@@ -102,7 +110,7 @@ class WaitCommand:
         """Give the task to the agent: first what its later commands need, then the text."""
         try:
             self._handing.store_claim(task, participation.connection_id)
-            connection_file.record_state(self._folder, participation.connection_id, connection_file.TASK_PRINTED)
+            self._record_state(participation.connection_id, connection_file.TASK_PRINTED)
             self._handing.print_task(task)
         except OSError as error:
             self._give_up(f"the task could not be handed to its agent: {error}")
@@ -114,6 +122,41 @@ class WaitCommand:
             return ExitCode.FAILED
         participation.stop()
         return ExitCode.DONE
+
+    def _claim_again(self, holder: str) -> ClaimedTask | None:
+        """Return the task that this session's participant holds; None if it holds none any more.
+
+        The participant sends no heartbeats here: while it holds a task, its calls about that task keep it present.
+        """
+        session = self._connect().with_patience(self._settings.limits.first_contact_s)
+        with contextlib.closing(session), contextlib.suppress(Conflict):
+            reply = session.join(self._room, self._role, holder, if_vacant=True)
+            if reply.status == SUPERSEDED:
+                connection_file.remove(self._folder, holder)
+            elif reply.task is not None:
+                return session.claim(self._room, self._role, holder, 0.0, True)
+            else:
+                connection_file.record_finish(self._folder, holder)  # its task is over: the wait continues it
+        return None
+
+    def _deliver_again(self, holder: str, task: ClaimedTask) -> int:
+        """Print a task that the session holds already. If that fails, the session keeps it, and can get it again."""
+        try:
+            self._handing.store_claim(task, holder)
+            self._record_state(holder, connection_file.TASK_PRINTED)
+            self._print(f"note: this session holds {task.id} (attempt {task.attempt}) already; it is printed again.")
+            self._handing.print_task(task)
+        except OSError as error:
+            self._print(
+                f"error: {task.id} could not be printed ({error}). "
+                f"next, to get it again: {self._guide.wait_command(self._room, self._role)}"
+            )
+            self._handing.discard_output()
+            return ExitCode.FAILED
+        return ExitCode.DONE
+
+    def _record_state(self, connection_id: str, state: str) -> None:
+        connection_file.record_state(self._folder, connection_id, state, self._session)
 
     def _make_seat(self, connection_id: str, if_vacant: bool) -> Participation:
         self._end_participation(False)  # The previous participant, which the server has closed.
@@ -137,9 +180,7 @@ class WaitCommand:
             connection_file.remove(self._folder, self._participation.connection_id)
             if is_unsure:
                 with contextlib.suppress(OSError):
-                    connection_file.record_state(
-                        self._folder, self._participation.connection_id, connection_file.PAUSED
-                    )
+                    self._record_state(self._participation.connection_id, connection_file.PAUSED)
 
     def _leave_for(self, deserted: str) -> None:
         """Leave for a process that was killed while it waited on this computer.
@@ -189,7 +230,7 @@ class ResidentWait:
         self._connection_id = connection_id
         self._print = partial(print_line, err)
         self._guide = Instructions(settings)
-        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json)
+        self._handing = TaskDelivery(settings, self._room, self._role, out, arguments.json, find_session(os.environ))
         self._session = ApiClient(settings.url, settings.token, settings.limits)
 
     def run(self) -> int:
