@@ -31,7 +31,7 @@ CODEX = {"CODEX_THREAD_ID": "two"}
         (["node", "/lib/node_modules/@google/gemini-cli/bundle/main.js"], "gemini"),
         (["node", "/lib/node_modules/@openai/codex/bin/codex.js"], "codex"),
         (["bun", "opencode.mjs", "run"], "opencode"),
-        (["/bin/sh", "/home/me/bin/claude", "-p"], "claude"),
+        (["/bin/sh", "/opt/bin/claude", "-p"], "claude"),
         (["bash", "-c", "claude"], None),
         (["-bash"], None),
         (["vim", "claude"], None),
