@@ -12,7 +12,9 @@ import pytest
 
 from greenroom.cli import errors as cli_errors
 from greenroom.cli import main
+from greenroom.cli.verbs import VERBS, Verb
 from greenroom.domain import errors
+from tests.waiting import PATIENCE_S
 
 CODES = {
     errors.NotFound: 3,
@@ -110,6 +112,23 @@ def test_unreachable_server_exits_69(
     assert "cannot be reached" in error_output
     assert "log in" not in error_output
     assert "token" not in error_output
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.text is not None], ids=lambda verb: verb.name)
+def test_open_pipe_is_not_read_without_request(tmp_path: Path, verb: Verb) -> None:
+    """Harnesses start commands with a pipe as standard input that they never close."""
+    task = {"TASK": "task_1", "ATTEMPT": "1", "CONNECTION": "conn_1", "TOKEN": "t", "FIRST_CONTACT_S": "0.05"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GREENROOM_URL": "http://127.0.0.1:9"}
+    environment |= {f"GREENROOM_{name}": value for name, value in task.items()}
+    subject = {"send": ["room"], "backlog add": ["room"], "note": ["task_1"], "handoff": ["--to", "user"]}
+    command = [sys.executable, "-m", "greenroom", *verb.name.split(), *subject.get(verb.name, [])]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert (2 if verb.text == "required" else 69) == process.wait(PATIENCE_S)
+        assert ("There is no text" in process.stderr.read()) is (verb.text == "required")
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,15 +35,37 @@ def make_terminal(content: bytes = b"") -> TerminalInput:
 
 
 @pytest.mark.parametrize("piped", ["Zeile 1\nLinie \u00e9\n".encode()], indirect=True)
-@pytest.mark.parametrize("typed", [None, "-"])
-def test_piped_text_is_read_to_end(piped: io.TextIOWrapper, typed: str | None) -> None:
-    assert "Zeile 1\nLinie \u00e9" == read_text(typed, True, piped, io.StringIO(), BYTES_MAX)
+def test_piped_text_is_read_to_end(piped: io.TextIOWrapper) -> None:
+    assert "Zeile 1\nLinie \u00e9" == read_text("-", True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"unread"], indirect=True)
 def test_typed_text_leaves_stdin_unread(piped: io.TextIOWrapper) -> None:
     assert "typed" == read_text("typed", True, piped, io.StringIO(), BYTES_MAX)
     assert "unread" == piped.read()
+
+
+@pytest.mark.parametrize("piped", [b"unread"], indirect=True)
+def test_text_that_waits_unread_is_noted(piped: io.TextIOWrapper, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("unread")
+    with (tmp_path / "text").open() as file:
+        for stdin in (piped, file):
+            err = io.StringIO()
+            assert "" == read_text(None, False, stdin, err, BYTES_MAX)
+            assert "give `-`" in err.getvalue()
+            assert "unread" == stdin.read()
+            with pytest.raises(UsageError, match="There is no text") as caught:
+                read_text(None, True, stdin, err, BYTES_MAX)
+            assert "`-`" in caught.value.guidance
+
+
+@pytest.mark.parametrize("piped", [b""], indirect=True)
+def test_input_without_text_is_not_noted(piped: io.TextIOWrapper) -> None:
+    with open(os.devnull) as nothing:
+        for stdin in (piped, nothing, io.StringIO("in memory"), make_terminal(b"x")):
+            err = io.StringIO()
+            assert "" == read_text(None, False, stdin, err, BYTES_MAX)
+            assert "" == err.getvalue()
 
 
 def test_terminal_is_read_only_on_request() -> None:
@@ -55,7 +78,7 @@ def test_terminal_is_read_only_on_request() -> None:
 @pytest.mark.parametrize("piped", [b"", b" \n"], indirect=True)
 def test_required_text_must_not_be_empty(piped: io.TextIOWrapper) -> None:
     with pytest.raises(UsageError):
-        read_text(None, True, piped, io.StringIO(), BYTES_MAX)
+        read_text("-", True, piped, io.StringIO(), BYTES_MAX)
 
 
 @pytest.mark.parametrize("piped", [b"\xff\xfe"], indirect=True)

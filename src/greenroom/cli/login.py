@@ -16,7 +16,7 @@ import msgspec
 
 from greenroom.cli.connection import open_session
 from greenroom.cli.errors import UsageError
-from greenroom.cli.terminal import print_json
+from greenroom.cli.terminal import print_if_waiting, print_json
 from greenroom.domain.errors import ConfigurationError, NotFound, Refused, Unauthorized
 from greenroom.exit_codes import ExitCode
 from greenroom.settings import paths, stored_tokens
@@ -101,6 +101,7 @@ def read_token(url: str, err: TextIO) -> str:
         with suppress(EOFError):
             token = getpass.getpass(f"Token for {url}: ", err)
     else:
+        print_if_waiting(sys.stdin, err, "waiting for the token on standard input")
         token = sys.stdin.readline(LINE_CHARACTERS_MAX)
     token = token.removeprefix(BYTE_ORDER_MARK).strip()
     if not token:

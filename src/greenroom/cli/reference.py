@@ -14,7 +14,8 @@ Generated from the table in `src/greenroom/cli/verbs.py` by `greenroom.cli.refer
 Data goes to standard output, hints and errors to standard error.
 `--json` prints one document with the field names of the API; a verb that follows something prints one on each line.
 Every verb takes `--url` and `--data-dir`; `greenroom config` shows the values in force and their origins.
-A TEXT may be an argument, piped in, or a here-document; `-` reads standard input.
+A TEXT is an argument; `-` in its place reads standard input, which may be a pipe, a file or a here-document.
+Without `-` standard input is not read.
 """
 
 

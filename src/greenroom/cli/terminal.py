@@ -5,9 +5,14 @@ and servers are escaped, so that a message cannot move the reader's cursor. Stan
 closed are replaced.
 """
 
+import contextlib
+import fcntl
+import io
 import os
 import select
+import stat
 import sys
+import termios
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
@@ -58,16 +63,32 @@ def format_clock_time(instant: str | None) -> str:
 
 
 def read_text(typed: str | None, is_required: bool, stdin: TextIO, err: TextIO, bytes_max: int) -> str:
-    """The text of a verb: the argument, or standard input if that is `-`, or missing and standard input is piped.
+    """The text of a verb: the argument, or standard input if that is `-`.
+
+    Without an argument standard input is not read: it may be a pipe that is never closed, or belong to a loop of the
+    caller. A note says so if a text waits there.
 
     Raises WrongUsage if a required text is missing or blank, and for a text that no server accepts.
     """
-    text = typed
-    if typed == "-" or (typed is None and not stdin.isatty()):
-        text = read_stdin(stdin, err, bytes_max)
-    if is_required and not (text or "").strip():
-        raise UsageError("There is no text.", "Give it as the last argument, in quotes, or pipe it in.")
-    return check_text(text or "", bytes_max)
+    text = read_stdin(stdin, err, bytes_max) if typed == "-" else typed or ""
+    if is_required and not text.strip():
+        raise UsageError(
+            "There is no text.", "Give it as the last argument, in quotes; or give `-` there and pipe the text in."
+        )
+    if typed is None and count_waiting_bytes(stdin) > 0:
+        print("note: standard input was not read; to send it as the text, give `-`.", file=err, flush=True)
+    return check_text(text, bytes_max)
+
+
+def count_waiting_bytes(stdin: TextIO) -> int:
+    """How many bytes can be read from a pipe or file without waiting; 0 for anything else."""
+    try:
+        state = os.fstat(stdin.fileno())
+        if stat.S_ISFIFO(state.st_mode):
+            return int.from_bytes(fcntl.ioctl(stdin.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+        return state.st_size - os.lseek(stdin.fileno(), 0, os.SEEK_CUR) if stat.S_ISREG(state.st_mode) else 0
+    except (OSError, ValueError):  # it is closed, or has no descriptor
+        return 0
 
 
 def check_text(text: str, bytes_max: int) -> str:
@@ -88,8 +109,7 @@ def check_text(text: str, bytes_max: int) -> str:
 def read_stdin(stdin: TextIO, err: TextIO, bytes_max: int) -> str:
     """Read standard input to its end, without its last line break; prints a hint if no input comes for a while."""
     source = stdin.buffer
-    if not stdin.isatty() and not select.select([source], [], [], HINT_AFTER_S)[0]:
-        print("waiting for the text on standard input (give it as an argument to avoid this)", file=err, flush=True)
+    print_if_waiting(stdin, err, "waiting for the text on standard input (give it as an argument to avoid this)")
     content = source.read(bytes_max + 2)
     if len(content) > bytes_max + 1:
         raise UsageError(f"The text is longer than {bytes_max} bytes.", "Write it to a file and send its path.")
@@ -97,6 +117,13 @@ def read_stdin(stdin: TextIO, err: TextIO, bytes_max: int) -> str:
         return content.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError:
         raise UsageError("The text on standard input is not UTF-8.", "Convert it, for example with iconv.") from None
+
+
+def print_if_waiting(stdin: TextIO, err: TextIO, line: str) -> None:
+    """Print a line if standard input is no terminal, and no input comes for a while."""
+    with contextlib.suppress(io.UnsupportedOperation):  # it is in memory
+        if not stdin.isatty() and not select.select([stdin], [], [], HINT_AFTER_S)[0]:
+            print(line, file=err, flush=True)
 
 
 def replace_closed_streams() -> None:

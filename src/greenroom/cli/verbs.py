@@ -89,7 +89,7 @@ OPTIONAL_ROOM = argument("room", metavar="ROOM", nargs="?", help="the room's nam
 ROLE_ADDRESS = argument("role_address", metavar="ROOM/ROLE", type=parse_role_address, help="one role of one room")
 TASK = argument("task", metavar="TASK", help="the task's id")
 REASON = argument("--reason", help="the reason, which is kept on record")
-TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` or no text reads standard input")
+TEXT = argument("text", metavar="TEXT", nargs="?", help="the text; `-` reads it from standard input")
 URL = argument("--url", help="the server (default: GREENROOM_URL, the user's config, http://127.0.0.1:6464)")
 DATA_DIR = argument("--data-dir", metavar="DIR", help="the data directory (default: GREENROOM_DATA_DIR, XDG state)")
 CONFIG = argument(
