@@ -107,10 +107,9 @@ class InProcessService:
         body = requests.Join(connection_id=connection, if_vacant=if_vacant)
         return lambda tx: participants.join(self.context, tx, self.principal, room, role, body)
 
-    def beat(self, role: str, connection: str, room: str = "r") -> HeartbeatReply:
-        return participants.renew_participant(
-            self.context, self.principal, room, role, requests.HeartbeatBody(connection_id=connection)
-        )
+    def beat(self, role: str, connection: str, room: str = "r", pausing: bool = False) -> HeartbeatReply:
+        body = requests.HeartbeatBody(connection_id=connection, pausing=pausing)
+        return participants.renew_participant(self.context, self.principal, room, role, body)
 
     def leave(self, role: str, connection: str, room: str = "r", cause: str = "left") -> str:
         body = requests.Leave(connection_id=connection, cause=cause)  # type: ignore[arg-type]

@@ -23,13 +23,72 @@ def list_alert_events(service: InProcessService) -> list[str]:
     return [event.type for event in service.events() if event.type.startswith("alert.")]
 
 
+def beat_some(service: InProcessService, count: int, rounds: int) -> None:
+    for _ in range(rounds):
+        service.pass_time(30)
+        for number in range(count):
+            service.beat(f"role{number}", f"c{number}")
+
+
 def test_mass_silence_raises_one_alert() -> None:
     service = join_roles(6)
-    for _ in range(10):
-        service.pass_time(30)
-        for number in range(3):
-            service.beat(f"role{number}", f"c{number}")
+    beat_some(service, 3, rounds=6)
     assert ["alert.raised"] == list_alert_events(service)
+
+
+def test_alert_ends_when_others_are_heard() -> None:
+    """Those that are missing never come back: they have ended, and the server can be reached."""
+    service = join_roles(6)
+    beat_some(service, 3, rounds=9)
+    assert ["alert.raised", "alert.resolved"] == list_alert_events(service)
+    assert "others are heard" in next(event for event in service.events() if event.type == "alert.resolved").cause
+    beat_some(service, 3, rounds=20)
+    assert ["alert.raised", "alert.resolved"] == list_alert_events(service), "the same silence raises no other alert"
+
+
+def test_alert_stays_while_no_client_is_heard() -> None:
+    service = join_roles(6)
+    service.pass_time(3600)
+    assert ["alert.raised"] == list_alert_events(service)
+    service.restart_server()
+    service.pass_time(3600)
+    assert ["alert.raised"] == list_alert_events(service)
+
+
+def test_sessions_that_paused_are_not_silent() -> None:
+    service = join_roles(6)
+    for number in range(6):
+        service.beat(f"role{number}", f"c{number}", pausing=number < 4)
+    service.pass_time(100)
+    assert 6 == service.event_types().count("participant.expired")
+    assert [] == list_alert_events(service)
+
+
+def test_session_that_goes_on_after_a_pause_counts_again() -> None:
+    service = join_roles(4)
+    for call in (service.beat, service.join, service.claim):
+        for number in range(4):
+            service.beat(f"role{number}", f"c{number}", pausing=True)
+            call(f"role{number}", f"c{number}")
+        service.pass_time(100)
+        assert "alert.raised" == list_alert_events(service)[-1]
+        for number in range(4):
+            service.join(f"role{number}", f"c{number}")
+        service.pass_time(1)
+
+
+def test_sessions_whose_task_is_over_are_not_silent() -> None:
+    """No process beats for them: the one that got the task has exited."""
+    service = join_roles(4)
+    service.change_room(max_requests=4)
+    tasks = [service.send_message(to=f"role{number}").task for number in range(4)]
+    for number, task in enumerate(tasks):
+        service.claim(f"role{number}", f"c{number}", detached=True)
+        assert task is not None
+        service.complete(task.id, f"c{number}", 1)
+    service.pass_time(200)
+    assert 4 == service.event_types().count("participant.expired")
+    assert [] == list_alert_events(service)
 
 
 def test_alert_resolved_on_return_after_server_restart() -> None:

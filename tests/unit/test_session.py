@@ -56,7 +56,7 @@ def test_call_has_token_and_decodes_reply() -> None:
     assert heartbeat_reply() == session.beat("my room", "builder", "conn_1", 2.5)
     method, path, body, headers, timeout_s = requests_of(session)[0]
     assert ("POST", "/api/v1/rooms/my%20room/participants/builder/heartbeat") == (method, path)
-    assert {"connection_id": "conn_1", "slept_s": 2.5} == body
+    assert {"connection_id": "conn_1", "slept_s": 2.5, "pausing": False} == body
     assert "Bearer secret" == headers["Authorization"]
     assert "Idempotency-Key" not in headers
     assert DEFAULT_LIMITS.request_timeout_s == timeout_s

@@ -84,6 +84,25 @@ def test_timeout_exits_75_and_next_call_rejoins(server: TinyServer, tmp_path: Pa
     assert "POST leave" not in server.request_keys()
 
 
+def test_last_beat_of_a_wait_says_that_it_pauses(server: TinyServer, tmp_path: Path) -> None:
+    server.answers["POST claim"] = lambda server, body: empty_response()
+    assert 75 == WaitCall(server.url, tmp_path).wait(timeout=0.0)
+    key, body = server.requests[-1]
+    assert ("POST heartbeat", True) == (key, body["pausing"])
+
+
+def test_wait_ends_although_its_last_beat_is_not_answered(server: TinyServer, tmp_path: Path) -> None:
+    def hang(server: TinyServer, body: Any) -> Response:
+        server.closing.wait(PATIENCE_S)
+        return empty_response()
+
+    server.answers["POST claim"] = lambda server, body: empty_response()
+    server.answers["POST heartbeat"] = hang
+    call = WaitCall(server.url, tmp_path)
+    assert 75 == call.wait(timeout=0.0)
+    assert connection_file.PAUSED == call.participant_file().state
+
+
 def test_closed_participant_is_replaced(server: TinyServer, tmp_path: Path) -> None:
     server.answers["POST claim"] = lambda server, body: empty_response()
     first = WaitCall(server.url, tmp_path)

@@ -118,14 +118,32 @@ class Participation:
         finally:
             self._heartbeat.set_pace(None)
 
+    def pause(self) -> None:
+        """Stop, and report to the server that the silence from now on is intended, if it answers within `STOP_S_MAX`.
+
+        Without that report the silence counts as one: nothing else depends on it.
+        """
+        is_present = self._heartbeat.is_present()
+        self._stop_threads()
+        if is_present:
+            timeout = threading.Timer(STOP_S_MAX, self._call_session.give_up)
+            timeout.start()
+            with contextlib.suppress(GreenroomError):
+                self._call_session.beat(self._room_ref, self.role, self.connection_id, pausing=True)
+            timeout.cancel()
+        self.stop()
+
     def stop(self) -> None:
         """Send no more beats, claims or calls. The participant stays present until its lease ends."""
+        self._stop_threads()
+        for session in (self._call_session, self._beat_session, self._claim_session):
+            session.close()
+
+    def _stop_threads(self) -> None:
         self._claim.stop()
         self._heartbeat.stop()
         self._beat_session.drop()
         self._heartbeat.stop(STOP_S_MAX)
-        for session in (self._call_session, self._beat_session, self._claim_session):
-            session.close()
 
     def leave(self, cause: Cause = "left", reason: str | None = None, patience_s: float | None = None) -> bool:
         """Leave the role; return False if the server could not be reached, so that the lease has to expire."""

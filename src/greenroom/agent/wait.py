@@ -100,7 +100,7 @@ class WaitCommand:
         self._record_state(participation.connection_id, connection_file.WAITING)
         task = participation.next_task(self._timeout_s)
         if task is None:
-            participation.stop()
+            participation.pause()
             self._record_state(participation.connection_id, connection_file.PAUSED)
             self._print(f"no task yet; call again to go on waiting: {self._guide.wait_command(self._room, self._role)}")
             return ExitCode.NOTHING_YET

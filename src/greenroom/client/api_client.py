@@ -131,8 +131,10 @@ class ApiClient:
         body = requests.Join(connection_id=connection_id, if_vacant=if_vacant)
         return self._post(f"/rooms/{_(room)}/participants/{_(role)}/join", body, replies.JoinReply)
 
-    def beat(self, room: str, role: str, connection_id: str, slept_s: float = 0.0) -> replies.HeartbeatReply:
-        body = requests.HeartbeatBody(connection_id=connection_id, slept_s=slept_s)
+    def beat(
+        self, room: str, role: str, connection_id: str, slept_s: float = 0.0, pausing: bool = False
+    ) -> replies.HeartbeatReply:
+        body = requests.HeartbeatBody(connection_id=connection_id, slept_s=slept_s, pausing=pausing)
         return self._post(f"/rooms/{_(room)}/participants/{_(role)}/heartbeat", body, replies.HeartbeatReply)
 
     def leave(

@@ -2,7 +2,8 @@
 
 A mass silence is many clients falling silent together. The cause is then probably the server or its network.
 Options: `heartbeat_ttl_s`, `daemon_heartbeat_ttl_s` and `task_lost_after_s`. Limits: a mass silence counts only
-machines, and agents that send their own heartbeats; a silence of fewer than three clients is never one.
+machines, and agents that send their own heartbeats and did not end in order; a silence of fewer than three clients is
+never one. A fault of the network that spares one client lasts longer than the alert: other clients are heard.
 """
 
 import msgspec
@@ -60,6 +61,14 @@ def task_release_at(now: float, limits: Limits) -> float:
 def is_mass_silence(silent: int, beating: int) -> bool:
     """Return whether at least half of all beating clients fell silent within one TTL, and at least three of them."""
     return silent >= SILENT_MIN and silent >= beating
+
+
+def are_others_heard(since: float, heard_at: float, ttl_s: float) -> bool:
+    """Return whether the server still heard clients a whole lease after a mass silence began.
+
+    Then the cause is neither the server nor its network: those that are still missing have ended.
+    """
+    return heard_at >= since + ttl_s
 
 
 def is_mass_silence_over(still_gone: int, gone: int) -> bool:

@@ -1,8 +1,9 @@
 """Raises, resolves and lists alerts. An alert is raised once, however often its cause is seen.
 
 Also watches for mass silence: an alert when many machines and agents stop sending heartbeats together. It counts the
-leases that expired within the longest TTL (`heartbeat_ttl_s`, `daemon_heartbeat_ttl_s`); `domain.sweep_policy` has the
-thresholds. It cannot distinguish a fault of the server or its network from clients that all failed at once.
+leases that expired within the longest TTL (`heartbeat_ttl_s`, `daemon_heartbeat_ttl_s`), without those of agents that
+ended in order; `domain.sweep_policy` has the thresholds. It cannot distinguish a fault of the server or its network
+from clients that all failed at once, until other clients are heard for as long.
 """
 
 from collections.abc import Callable
@@ -95,7 +96,10 @@ def clear_silence(context: ServiceContext, sender: str) -> None:
 
 
 def watch_mass_silence(context: ServiceContext) -> None:
-    """Raise the `mass_silence` alert if many leases expired together; resolve it once enough of them are back."""
+    """Raise the `mass_silence` alert if many leases expired together.
+
+    Resolve it once enough of them are back, or once others are heard for as long as the longest lease.
+    """
     silent = context.silent_senders
     current = silent.mass_silence
     if not silent and current is None:
@@ -104,14 +108,16 @@ def watch_mass_silence(context: ServiceContext) -> None:
     silent.drop_until(context.clock.monotonic() - ttl_s)
     if current is not None:
         if sweep_policy.is_mass_silence_over(len(current.missing), current.initial):
-            resolve_mass_silence(context, current)
+            resolve_mass_silence(context, current, "most of them are back")
+        elif sweep_policy.are_others_heard(current.since, context.leases.heard_at, ttl_s):
+            resolve_mass_silence(context, current, "others are heard; those that are missing have ended")
     elif sweep_policy.is_mass_silence(len(silent), context.leases.heartbeat_senders):
         raise_mass_silence(context)
 
 
 def raise_mass_silence(context: ServiceContext) -> None:
     """Raise the alert about all senders that are silent now. If that fails, the next round of the sweep retries it."""
-    missing = context.silent_senders.begin_mass_silence()
+    missing = context.silent_senders.begin_mass_silence(context.clock.monotonic())
     total = len(missing) + context.leases.heartbeat_senders
     facts = AlertFacts(kind=MASS_SILENCE, subject="server", silent=len(missing), senders=total)
     subjects = tuple(sorted(missing)[:ALERT_SUBJECTS_MAX])
@@ -119,11 +125,11 @@ def raise_mass_silence(context: ServiceContext) -> None:
     write_or_undo(context, raise_it, context.silent_senders.end_mass_silence)
 
 
-def resolve_mass_silence(context: ServiceContext, over: MassSilence) -> None:
+def resolve_mass_silence(context: ServiceContext, over: MassSilence, cause: str) -> None:
     """Resolve the alert. If that fails, the next round of the sweep retries it."""
     context.silent_senders.end_mass_silence()
-    restore = partial(context.silent_senders.restore_mass_silence, over.missing, over.initial)
-    write_or_undo(context, partial(resolve_alert, key=MASS_SILENCE_KEY, cause="most of them are back"), restore)
+    restore = partial(context.silent_senders.restore_mass_silence, *over)
+    write_or_undo(context, partial(resolve_alert, key=MASS_SILENCE_KEY, cause=cause), restore)
 
 
 def write_or_undo(context: ServiceContext, mutation: Mutation[None], undo: Callable[[], None]) -> None:
@@ -144,4 +150,5 @@ def restore_mass_silence(context: ServiceContext, reader: Reader) -> None:
     """Restore after a restart which machines and agents a raised `mass_silence` alert still waits for."""
     alert = alerts.get(reader, MASS_SILENCE_KEY)
     if alert is not None:
-        context.silent_senders.restore_mass_silence(alert.subjects, len(alert.subjects))
+        now = context.clock.monotonic()
+        context.silent_senders.restore_mass_silence(alert.subjects, len(alert.subjects), now)

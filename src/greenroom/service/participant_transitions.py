@@ -159,7 +159,7 @@ def set_lease_kind(
     """Change the kind of a participant's lease (DETACHED, WORK or BEAT), and restart it.
 
     A lease that is of this kind already is not restarted: an operator's change to a task is no sign of life of its
-    holder.
+    holder. One that becomes BEAT had no process that beats, and may end in silence.
     """
     participant = participants.get(tx, room, role, connection_id)
     if participant is None or participant.status == CLOSED or participant.lease == kind:
@@ -168,6 +168,8 @@ def set_lease_kind(
     participants.save(tx, participant, changed)
     if participant.status == PRESENT:
         grant_after_commit(context, tx, changed)
+        if kind == BEAT:
+            tx.on_commit(partial(context.leases.allow_silence, role_key(room, role), connection_id))
 
 
 def renew_lease(context: ServiceContext, tx: Transaction, room: str, role: str, connection_id: str) -> None:

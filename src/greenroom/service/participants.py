@@ -89,7 +89,7 @@ def renew_participant(
     if not callers.may_participate(principal, room.id, role_name, room.machine_by_role[role_name]):
         raise authorization.forbidden_error()
     key = role_key(room.id, role_name)
-    verdict = context.leases.renew(key, request.connection_id, context.clock.monotonic())
+    verdict = context.leases.renew(key, request.connection_id, context.clock.monotonic(), request.pausing)
     in_hand = None
     if verdict == OK:
         lease = context.leases.participants.get(key)

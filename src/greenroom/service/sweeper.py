@@ -142,7 +142,7 @@ def expire_participant_lease(context: ServiceContext, tx: Transaction, key: str)
     participant_transitions.expire_participant(
         context, tx, participant, f"{reason} for {silent_s:.1f} s (limit {lease.length_s:g} s)", seen_at
     )
-    if lease.machine is None:
+    if lease.machine is None and not lease.may_be_silent:
         tx.on_commit(partial(alerts.record_silence, context, key))
     tx.on_commit(context.sweep_counters.count_expired)
 

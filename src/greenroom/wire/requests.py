@@ -69,8 +69,11 @@ class Join(Lenient, frozen=True):
 
 
 class HeartbeatBody(Lenient, frozen=True):
+    """`pausing`: the agent's process ends in order and may be called again; its silence from now on is intended."""
+
     connection_id: ConnectionId
     slept_s: Seconds = 0.0
+    pausing: bool = False
 
 
 class Leave(Strict, frozen=True):

@@ -29,11 +29,13 @@ class ParticipantLease(WheelEntry, gc=False):
     """The lease of a present participant. If a daemon beats for it (`machine`), each beat that names it renews it.
 
     `key` is the same string object as its key in the table: a copy for each of a million leases would take 80 MB.
+    `may_be_silent`: its agent ended in order and no process beats for it, so that the end of its lease is no silence.
     """
 
     machine: str | None = None
     held_task: HeldTask | None = None
     key: str = ""
+    may_be_silent: bool = False
 
     @property
     def task(self) -> TaskRef | None:
@@ -65,7 +67,7 @@ class LeaseTable(Locked):
     """All leases and all release timers of this server. Times are monotonic seconds.
 
     `step_s` is the width in seconds of the time steps in which participants' leases come due. The table remembers the
-    last `closed_max` participants that ended.
+    last `closed_max` participants that ended. `heard_at` is when a heartbeat or another call last renewed a lease.
     """
 
     def __init__(self, step_s: float, closed_max: int) -> None:
@@ -76,6 +78,7 @@ class LeaseTable(Locked):
         self._closed_max = closed_max
         self._closings: deque[tuple[str, str]] = deque()
         self._own_lease_count = 0
+        self.heard_at = 0.0
         self._wheel: TimingWheel[ParticipantLease] = TimingWheel(step_s)
         self._is_round_open = False
         self._due_keys: list[str] = []
@@ -83,12 +86,17 @@ class LeaseTable(Locked):
 
     # Heartbeats.
 
-    def renew(self, key: str, connection: str, now: float) -> str:
-        """Renew the lease of a role's participant; the verdict: OK, or that of a connection which does not hold it."""
+    def renew(self, key: str, connection: str, now: float, pausing: bool = False) -> str:
+        """Renew the lease of a role's participant; the verdict: OK, or that of a connection which does not hold it.
+
+        `pausing`: its silence from now on is intended, until the next call.
+        """
         lease = self.participants.get(key)
         if lease is not None and lease.connection == connection:
             with self._lock:
                 if lease.renew(now):
+                    lease.may_be_silent = pausing
+                    self.heard_at = now
                     return OK
         return self.get_verdict(key, connection)
 
@@ -112,6 +120,7 @@ class LeaseTable(Locked):
             if lease is None or lease.connection != incarnation or not lease.renew(now):
                 return None
             lease.last_heartbeat_at, lease.seen_at = now, instant
+            self.heard_at = now
             for key, connection in named:
                 agent_lease = self.participants.get(key)
                 if agent_lease is None or agent_lease.is_ending or agent_lease.connection != connection:
@@ -148,6 +157,13 @@ class LeaseTable(Locked):
             lease = self.participants.get(key)
             if lease is not None and lease.connection == connection:
                 lease.held_task = HeldTask(task, notes) if task is not None else None
+
+    def allow_silence(self, key: str, connection: str) -> None:
+        """Record that no process beats for a participant from now on, until its next call."""
+        with self._lock:
+            lease = self.participants.get(key)
+            if lease is not None and lease.connection == connection:
+                lease.may_be_silent = True
 
     def revoke(self, key: str, connection: str) -> None:
         """Remove the lease of a role, if that connection still holds it."""

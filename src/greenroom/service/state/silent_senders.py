@@ -8,10 +8,11 @@ from greenroom.service.state.thread_rules import Locked
 
 
 class MassSilence(NamedTuple):
-    """A raised `mass_silence` alert: the senders that are still missing, and how many were missing at first."""
+    """A raised `mass_silence` alert: the senders that are still missing, how many were missing at first, since when."""
 
     missing: frozenset[str]
     initial: int
+    since: float
 
 
 class SilentSenders(Locked):
@@ -21,6 +22,7 @@ class SilentSenders(Locked):
         self._silent_since: dict[str, float] = {}
         self._missing: set[str] = set()
         self._initial = 0
+        self._since = 0.0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -30,7 +32,7 @@ class SilentSenders(Locked):
     def mass_silence(self) -> MassSilence | None:
         """The mass silence whose alert is raised; None if there is none."""
         with self._lock:
-            return MassSilence(frozenset(self._missing), self._initial) if self._initial else None
+            return MassSilence(frozenset(self._missing), self._initial, self._since) if self._initial else None
 
     def record(self, sender: str, now: float) -> None:
         """Record that the lease of a sender has just expired."""
@@ -49,9 +51,10 @@ class SilentSenders(Locked):
             for sender in [sender for sender, since in self._silent_since.items() if since < until]:
                 del self._silent_since[sender]
 
-    def begin_mass_silence(self) -> Collection[str]:
+    def begin_mass_silence(self, now: float) -> Collection[str]:
         """Begin a mass silence of all senders that are silent now, and return them."""
         with self._lock:
+            self._since = now
             self._missing = set(self._silent_since)
             self._initial = len(self._missing)
             return frozenset(self._missing)
@@ -61,8 +64,8 @@ class SilentSenders(Locked):
         with self._lock:
             self._missing, self._initial = set(), 0
 
-    def restore_mass_silence(self, missing: Iterable[str], initial: int) -> None:
+    def restore_mass_silence(self, missing: Iterable[str], initial: int, since: float) -> None:
         """Restore a mass silence whose alert is raised, unless another one has begun."""
         with self._lock:
             if not self._initial:
-                self._missing, self._initial = set(missing), initial
+                self._missing, self._initial, self._since = set(missing), initial, since
