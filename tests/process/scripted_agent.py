@@ -4,6 +4,7 @@ It knows Greenroom only by its environment, and records its beginning and its en
 
     hold:NAME   wait until a file NAME exists in the folder
     fork        start a child that has a child, both of which ignore SIGTERM
+    escape      start an orphan in a session of its own, without environment, and record its number
     fail:N      fail in attempts 1 to N
     big         print 3 MiB
     own:ROLE    hand off to that role by running `greenroom handoff`
@@ -33,6 +34,10 @@ def main() -> int:
         elif verb == "fork":
             subprocess.Popen(["sh", "-c", STUBBORN], stdin=subprocess.DEVNULL)
             record("forked", text)
+        elif verb == "escape":
+            command = ["sh", "-c", "sleep 3600 <&- >/dev/null 2>&1 & echo $!"]
+            escaped = subprocess.run(command, start_new_session=True, env={}, stdout=subprocess.PIPE, check=True)
+            record(f"escaped as {int(escaped.stdout)}", text)
         elif verb == "fail" and int(os.environ["GREENROOM_ATTEMPT"]) <= int(value):
             print(f"the saw broke on attempt {os.environ['GREENROOM_ATTEMPT']}", file=sys.stderr)
             record("fails", text)

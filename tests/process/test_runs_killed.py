@@ -134,6 +134,23 @@ def test_stopping_working_agent_ends_run(installation: Installation) -> None:
     assert ("pending", 0, "stopped") == (stopped["status"], stopped["failures"], stopped["released_cause"])
 
 
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "completed"])
+def test_run_leaves_no_escaped_process(installation: Installation, is_stopped: bool) -> None:
+    """A helper that left the run's group, session and environment ends with the run."""
+    journal = start_builder(installation)
+    task = installation.send("escape hold:gate")
+    wait_until(lambda: [each for each in journal.lines() if each["kind"].startswith("escaped")], "a helper escaped")
+    pid = next(int(each["kind"].split()[-1]) for each in journal.lines() if each["kind"].startswith("escaped"))
+    assert is_alive(pid)
+    if is_stopped:
+        installation.run("agent", "stop", f"{ROOM}/builder")
+        installation.wait_for_status("builder", "stopped")
+    else:
+        journal.open_gate("gate")
+        wait_until(lambda: installation.task(task)["status"] != "in_progress", "the run has ended")
+    wait_until(lambda: not is_alive(pid), "the helper has ended")
+
+
 def test_specs_changed_without_daemon_are_applied(installation: Installation) -> None:
     journal = start_builder(installation)
     installation.assign("reviewer")

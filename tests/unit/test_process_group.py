@@ -23,6 +23,19 @@ def spawn(tmp_path: Path, script: str, stdin: bytes = b"") -> ProcessGroup:
     return ProcessGroup.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT, stdin, tmp_path)
 
 
+def spawn_and_kill_shim(tmp_path: Path, script: str) -> tuple[ProcessGroup, psutil.Process]:
+    """A command whose shim was killed, and the process whose number it printed. Its other processes are killed too."""
+    group = spawn(tmp_path, script)
+    leftover = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
+    others = [process for process in descendants_of(group) if process != leftover]
+    os.kill(group.identity.pid, signal.SIGKILL)
+    for process in others:
+        process.kill()
+    group.wait(PATIENCE_S)
+    wait_until(lambda: running_processes(others) == [], "the other processes have ended")
+    return group, leftover
+
+
 def descendants_of(group: ProcessGroup) -> list[psutil.Process]:
     return psutil.Process(group.identity.pid).children(recursive=True)
 
@@ -66,11 +79,9 @@ def test_stop_ends_group_that_ignores_term(tmp_path: Path) -> None:
 
 
 def test_stop_after_exit_ends_leftovers(tmp_path: Path) -> None:
-    group = spawn(tmp_path, "sleep 1000 & echo $!")
-    leftover = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
+    group, leftover = spawn_and_kill_shim(tmp_path, "sleep 1000 & echo $!; wait")
     assert not has_ended(leftover)
-    assert group.stop(PATIENCE_S) == ExitStatus(0, None)
+    assert group.stop(PATIENCE_S) == ExitStatus(None, None)
     assert has_ended(leftover)
 
 
@@ -106,19 +117,18 @@ def test_leftover_is_killed_by_identity(tmp_path: Path) -> None:
 
 
 def test_children_of_ended_leader_are_killed(tmp_path: Path) -> None:
-    group = spawn(tmp_path, "sleep 1000 & echo $!")
-    leftover = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
+    group, leftover = spawn_and_kill_shim(tmp_path, "sleep 1000 & echo $!; wait")
     assert end_leftover(group.identity)
     assert has_ended(leftover)
 
 
 def test_escaped_process_is_found_by_marks(tmp_path: Path) -> None:
     marks = {"MARK_OF_A_RUN": str(tmp_path)}
-    script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; until [ -s stdout ]; do sleep 0.01; done"
+    script = "(setsid sh -c 'echo $$; exec sleep 1000' &) ; sleep 1000"
     group = ProcessGroup.spawn(["sh", "-c", script], tmp_path, ENVIRONMENT | marks, b"", tmp_path, marks)
     escaped = psutil.Process(int(wait_until_written(tmp_path / "stdout")))
-    assert group.wait(PATIENCE_S) == ExitStatus(0, None)
+    os.killpg(group.identity.pid, signal.SIGKILL)
+    assert group.wait(PATIENCE_S) == ExitStatus(None, None)
     assert not has_ended(escaped)
     assert not end_leftover(None, {**marks, "MARK_OF_ANOTHER": ""})
     group.stop(PATIENCE_S)
@@ -138,9 +148,8 @@ def test_reused_pid_is_not_killed(tmp_path: Path) -> None:
 
 
 def test_group_of_earlier_boot_is_not_killed(tmp_path: Path) -> None:
-    unrelated = spawn(tmp_path, "sleep 1000 & echo $!")
-    wait_until_written(tmp_path / "stdout")
-    unrelated.wait(PATIENCE_S)  # no process has this pid now, but a process group still has it
+    unrelated, _ = spawn_and_kill_shim(tmp_path, "sleep 1000 & echo $!; wait")
+    # No process has this pid now, but a process group still has it.
     assert not end_leftover(ProcessIdentity(unrelated.identity.pid, "another-boot:1"))
     assert end_leftover(unrelated.identity)
 

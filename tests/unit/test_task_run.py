@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.client import task_run
@@ -39,7 +40,7 @@ from tests.unit.scripted_transport import (
     problem_response,
     unreachable,
 )
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -53,7 +54,9 @@ COMPLETED = make_task(status="completed", claimed_by=None, accepted_attempt=1)
 class ScriptedTaskRun:
     """One task run of a Python script, against a scripted server."""
 
-    def __init__(self, folder: Path, script: str, *steps: Step, then: str = "reviewer", **plan: Any) -> None:
+    def __init__(
+        self, folder: Path, script: str, *steps: Step, then: str = "reviewer", limits: Limits = LIMITS, **plan: Any
+    ) -> None:
         self.transport = ScriptedTransport(*steps)
         self.started: list[ProcessIdentity] = []
         self.clock = MovedClock()
@@ -65,7 +68,7 @@ class ScriptedTaskRun:
             folder=folder / "run",
             **plan,
         )
-        session = ApiClient("http://there", "t", LIMITS, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
+        session = ApiClient("http://there", "t", limits, self.transport, clock=self.clock, entropy=NoDelayEntropy(1))
         self.task_run = TaskRun(session, claimed_task(), CONNECTION, self.plan, SystemClock(), self.started.append)
 
     def run(self) -> RunOutcome:
@@ -90,6 +93,28 @@ def test_task_is_input_and_output_is_handed_off(tmp_path: Path) -> None:
     ]
     assert expected == scripted.calls()
     assert 1 == len(scripted.started)
+
+
+LEAVE_A_PROCESS = """
+import subprocess
+subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 1000"], start_new_session=True, env={})
+print("done")
+"""
+
+
+def test_ended_command_is_not_cut_short(tmp_path: Path) -> None:
+    limits = msgspec.structs.replace(LIMITS, stop_grace_s=1.0)
+    scripted = ScriptedTaskRun(tmp_path, LEAVE_A_PROCESS, HELD, HELD, FINISHED, limits=limits)
+
+    def supersede() -> None:
+        wait_until(lambda: (tmp_path / "run" / "exit.json").exists(), "the command has ended")
+        scripted.task_run.supersede("Another agent has taken over the role.")
+
+    thread = threading.Thread(target=supersede)
+    thread.start()
+    outcome = scripted.run()
+    thread.join()
+    assert DONE == outcome.kind
 
 
 def test_last_role_completes_request(tmp_path: Path) -> None:

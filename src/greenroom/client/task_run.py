@@ -177,6 +177,11 @@ class TaskRun:
 
     def _watch(self, group: ProcessGroup) -> RunOutcome | None:
         """Wait until the command has exited; return the outcome if it has to be stopped instead."""
+        cut_short = self._wait_for_end(group)
+        return None if cut_short is not None and group.has_command_ended() else cut_short
+
+    def _wait_for_end(self, group: ProcessGroup) -> RunOutcome | None:
+        """Wait until all processes have ended; return the outcome if the command has to be stopped before."""
         limit_s, began_at, now = self._plan.timeout_s, self._plan.began_at, self._clock.monotonic()
         ran_s = 0.0 if began_at is None else max(0.0, self._clock.wall() - began_at)
         ends_at = None if limit_s is None else now + limit_s - ran_s

@@ -166,8 +166,16 @@ def start_resident(context: DaemonContext, resident: Resident, recipe: RunRecipe
     """Start the process. Raises ConfigurationError if it cannot be started."""
     variables = resident_environment(context.server_link.url, resident, token)
     env = child_environment(context.environ, {**recipe.env, **variables})
-    folder, bytes_max = Path(resident.folder), context.limits.run_output_bytes_max
-    return ProcessGroup.spawn(recipe.command, recipe.workdir, env, b"", folder, resident.marker_variables, bytes_max)
+    return ProcessGroup.spawn(
+        recipe.command,
+        recipe.workdir,
+        env,
+        b"",
+        Path(resident.folder),
+        resident.marker_variables,
+        context.limits.run_output_bytes_max,
+        grace_s=context.limits.stop_grace_s,
+    )
 
 
 def resident_environment(url: str, resident: Resident, token: str) -> dict[str, str]:

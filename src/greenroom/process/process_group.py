@@ -78,16 +78,17 @@ class ProcessGroup:
 
         `marks` are variables of `env` that no other command has: processes that left the group and session are
         recognised by them. Input and output are files in `folder`, at most `output_bytes_max` bytes of each output
-        stream: a command that reads slowly, or never, blocks no other process. With `ends_with_parent`, none of its
-        processes outlives this process by more than `grace_s`. `may_start` is called last, when only the command itself
+        stream: a command that reads slowly, or never, blocks no other process. What the command leaves when it ends
+        has `grace_s` to end. With `ends_with_parent`, none of its processes outlives this process by more than
+        `grace_s`. `may_start` is called last, when only the command itself
         is left to start. Raises ConfigurationError if the command cannot be started, NotNow if `may_start` returns
         False.
         """
-        parent_grace_s = grace_s if ends_with_parent else None
+        marks = marker_variables or {}
         start = start_shim(
-            command, cwd, env, stdin, folder, marker_variables or {}, output_bytes_max, parent_grace_s, may_start
+            command, cwd, env, stdin, folder, marks, output_bytes_max, grace_s, ends_with_parent, may_start
         )
-        return cls(folder, start.identity, marker_variables or {}, start)
+        return cls(folder, start.identity, marks, start)
 
     @classmethod
     def adopt(cls, folder: Path, marks: Mapping[str, str]) -> "ProcessGroup | None":
@@ -111,6 +112,10 @@ class ProcessGroup:
             return None
         record = read_exit_record(self._folder) or ExitRecord(None, None)
         return ExitStatus(record.code, record.signal, record.refused)
+
+    def has_command_ended(self) -> bool:
+        """Whether the command's end is recorded; what it left may run on for a moment."""
+        return read_exit_record(self._folder) is not None
 
     def stop(self, grace_s: float) -> ExitStatus | None:
         """End the whole group: SIGTERM, `grace_s` to clean up, SIGKILL. It is no error if nothing runs.

@@ -3,7 +3,10 @@
 It is a program of its own that uses only the standard library, and runs as a copy in the folder of the run. It runs as
 long as the command, even if the process that started it ends, and there may be hundreds of it. It leads the command's
 session and process group, so that the group's number is not used again while a process is in it.
-Limits: if the shim itself is killed, the exit status of the command is lost.
+When the command has ended, the shim ends what it left, and then itself.
+Limits: if the shim itself is killed, the exit status of the command is lost, and so are those of its processes that
+left its group and session and have another environment. Other systems than Linux have no subreaper: there these are
+never found.
 """
 
 import errno
@@ -23,6 +26,7 @@ LOOK_MS = 50
 KILL_ROUNDS_MAX = 100
 EXIT = "exit.json"
 PROGRAM = "shim.pyc"
+PR_SET_CHILD_SUBREAPER = 36
 FOLDER_REMOVED = (errno.ENOENT, errno.ENOTDIR)
 """Errors that mean that the folder was removed: then nothing more has to be written to it."""
 
@@ -100,42 +104,44 @@ class StreamCopier:
         self._segments.append(segment)
 
 
-class ParentDeathPipe:
-    """The parent-death pipe: when the process that started the shim ends, all processes of the command are ended."""
+class CommandProcesses:
+    """All processes of the command: lists them, and ends them, with a grace period of `grace_s`.
 
-    def __init__(self, descriptor: int, grace_s: float, marks: list[bytes]) -> None:
-        self.descriptor = descriptor
-        self.has_parent_ended = False
+    On Linux this process adopts the orphans among them (it is their subreaper), so that no process can leave: neither
+    with another session and group, nor with another environment. Elsewhere those that left both are not found.
+    """
+
+    def __init__(self, grace_s: float, marks: list[bytes]) -> None:
+        self.adopts_orphans = become_subreaper()
+        self.is_ending = False
         self.is_grace_over = False
         self._grace_s = grace_s
         self._marks = marks
 
-    def check_parent(self) -> None:
-        """Send SIGTERM to all processes of the command, if the starter has ended, and start the grace period."""
-        if os.read(self.descriptor, 1):
-            return
-        self.has_parent_ended = True
+    def begin_end(self) -> None:
+        """Send SIGTERM to all of them, and start the grace period."""
+        self.is_ending = True
         signal.setitimer(signal.ITIMER_REAL, max(self._grace_s, 0.001))
         for number in (signal.SIGTERM, signal.SIGCONT):
             os.kill(0, number)
-            signal_all([pid for pid, group in self.list_processes().items() if group != os.getpid()], number)
+            signal_all([pid for pid, group in self.list_others().items() if group != os.getpid()], number)
 
-    def kill_all(self) -> None:
-        """Kill all processes that are left, and this one with them."""
+    def kill_others(self) -> None:
+        """Kill all that are left."""
         for _ in range(KILL_ROUNDS_MAX):
-            if not (others := self.list_processes()):
+            collect_children()
+            if not (others := self.list_others()):
                 break
             signal_all(others, signal.SIGKILL)
             select.poll().poll(LOOK_MS)
-        os.kill(0, signal.SIGKILL)
 
-    def list_processes(self) -> dict[int, int]:
-        """The other processes of the command, each with its group, by process number.
+    def list_others(self) -> dict[int, int]:
+        """Each of them with its group, by process number.
 
         These are all in the session or group of this process, all with the marks of the run, and their descendants.
         Without /proc there is no list, and only the group as a whole can be signalled.
         """
-        own_pid, parents, groups, found = os.getpid(), {}, {}, set()
+        own_pid, parents, groups, found = os.getpid(), {}, {}, {os.getpid()}
         for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()) if os.path.exists("/proc") else ():
             fields = read_stat_fields(pid)
             if fields is None or fields[0] in (b"Z", b"X"):
@@ -156,6 +162,21 @@ class ParentDeathPipe:
         return bool(self._marks) and all(mark in variables for mark in self._marks)
 
 
+class ParentDeathPipe:
+    """The parent-death pipe: when the process that started the shim ends, all processes of the command are ended."""
+
+    def __init__(self, descriptor: int, processes: CommandProcesses) -> None:
+        self.descriptor = descriptor
+        self.has_parent_ended = False
+        self._processes = processes
+
+    def check_parent(self) -> None:
+        """Begin to end all processes of the command, if the starter has ended."""
+        if not os.read(self.descriptor, 1):
+            self.has_parent_ended = True
+            self._processes.begin_end()
+
+
 def main(arguments: list[str]) -> None:
     """Run the command that is in the folder's file `command`."""
     folder, directory, bytes_max, grace_s, character_type, names, ready, parent_descriptor = arguments
@@ -169,6 +190,7 @@ def main(arguments: list[str]) -> None:
     else:
         os.environ.pop("LC_CTYPE", None)  # the interpreter sets it for itself; the command must not get it
     marks = [os.fsencode(f"{name}={os.environ.get(name, '')}") for name in names.split(",") if name]
+    processes = CommandProcesses(float(grace_s), marks)
     try:
         check_directory(directory)
         journals = record_and_open(folder, int(bytes_max))
@@ -181,16 +203,16 @@ def main(arguments: list[str]) -> None:
     try_write(folder, "command.json", encode_identity(child))
     try_send_line(int(ready), "begun")
     os.close(int(ready))
-    parent_pipe = ParentDeathPipe(int(parent_descriptor), float(grace_s), marks)
-    code = copy_until_end(child, journals, parent_pipe, wakeup)
+    parent_pipe = ParentDeathPipe(int(parent_descriptor), processes)
+    poll = EventPoll(processes, parent_pipe, wakeup)
+    code = copy_until_end(child, journals, poll)
     if code is not None:
         for journal in journals:
             journal.sync()
-        record_end(folder, encode_exit(code), parent_pipe, wakeup)
+        record_end(folder, encode_exit(code), poll)
+    end_others(poll)
     if parent_pipe.has_parent_ended:
-        while not parent_pipe.is_grace_over and parent_pipe.list_processes():
-            wait_for_event([], parent_pipe, wakeup, LOOK_MS)
-        parent_pipe.kill_all()
+        os.kill(0, signal.SIGKILL)  # also what no list shows
 
 
 def survive_signals() -> int:
@@ -250,7 +272,31 @@ def start_command(folder: str, journals: list[StreamCopier]) -> int:
     return child
 
 
-def copy_until_end(child: int, journals: list[StreamCopier], parent_pipe: ParentDeathPipe, wakeup: int) -> int | None:
+class EventPoll:
+    """Waits for output, a signal, or the end of the starter."""
+
+    def __init__(self, processes: CommandProcesses, parent_pipe: ParentDeathPipe, wakeup: int) -> None:
+        self.processes = processes
+        self._parent_pipe = parent_pipe
+        self._wakeup = wakeup
+
+    def wait_for_event(self, journals: list[StreamCopier], wait_ms: int | None) -> None:
+        """Wait at most `wait_ms`."""
+        parent_pipe, poll = self._parent_pipe, select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        if parent_pipe.descriptor >= 0 and not parent_pipe.has_parent_ended:
+            poll.register(parent_pipe.descriptor, select.POLLIN)
+        for journal in journals:
+            if journal.is_open and not journal.pending:
+                poll.register(journal.reading, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll(wait_ms)]
+        if self._wakeup in ready and signal.SIGALRM in os.read(self._wakeup, CHUNK_BYTES) and self.processes.is_ending:
+            self.processes.is_grace_over = True
+        if parent_pipe.descriptor in ready:
+            parent_pipe.check_parent()
+
+
+def copy_until_end(child: int, journals: list[StreamCopier], poll: EventPoll) -> int | None:
     """Copy the output until the command has ended and all is written; its exit code, below 0 for a signal.
 
     None if the command has to be killed, since the starter has ended and the grace period is over.
@@ -258,48 +304,77 @@ def copy_until_end(child: int, journals: list[StreamCopier], parent_pipe: Parent
     code = None
     while True:
         is_kept = not [journal for journal in journals if not journal.write()]
-        if parent_pipe.is_grace_over or (code is not None and is_kept):
+        if poll.processes.is_grace_over or (code is not None and is_kept):
             return code
-        wait_for_event(journals, parent_pipe, wakeup, None if is_kept else RETRY_MS)
+        poll.wait_for_event(journals, None if is_kept else RETRY_MS)
         for journal in journals:
             if journal.is_open and not journal.pending:
                 journal.read()
-        if code is None:
-            number, status = os.waitpid(child, os.WNOHANG)
-            if number:
-                code = os.waitstatus_to_exitcode(status)
-                for journal in journals:
-                    journal.finish()
+        ended = collect_children()
+        if child in ended:
+            code = os.waitstatus_to_exitcode(ended[child])
+            for journal in journals:
+                journal.finish()
 
 
-def wait_for_event(
-    journals: list[StreamCopier], parent_pipe: ParentDeathPipe, wakeup: int, wait_ms: int | None
-) -> None:
-    """Wait for output, a signal or the end of the starter, at most `wait_ms`."""
-    poll = select.poll()
-    poll.register(wakeup, select.POLLIN)
-    if parent_pipe.descriptor >= 0 and not parent_pipe.has_parent_ended:
-        poll.register(parent_pipe.descriptor, select.POLLIN)
-    for journal in journals:
-        if journal.is_open and not journal.pending:
-            poll.register(journal.reading, select.POLLIN)
-    ready = [descriptor for descriptor, _ in poll.poll(wait_ms)]
-    if wakeup in ready and signal.SIGALRM in os.read(wakeup, CHUNK_BYTES) and parent_pipe.has_parent_ended:
-        parent_pipe.is_grace_over = True
-    if parent_pipe.descriptor in ready:
-        parent_pipe.check_parent()
-
-
-def record_end(folder: str, text: str, parent_pipe: ParentDeathPipe, wakeup: int) -> None:
+def record_end(folder: str, text: str, poll: EventPoll) -> None:
     """Record how the command ended; retry while the disk accepts no writes."""
-    while not parent_pipe.is_grace_over:
+    while not poll.processes.is_grace_over:
         try:
             write_atomically(folder, EXIT, text)
             return
         except OSError as error:
             if error.errno in FOLDER_REMOVED:
                 return
-        wait_for_event([], parent_pipe, wakeup, RETRY_MS)
+        poll.wait_for_event([], RETRY_MS)
+
+
+def end_others(poll: EventPoll) -> None:
+    """End what the command left: SIGTERM, the grace period, SIGKILL. Where orphans are not adopted, the starter does.
+
+    If the starter has ended, SIGTERM was sent already.
+    """
+    processes = poll.processes
+    if not processes.is_ending:
+        if not processes.adopts_orphans or not has_children():
+            return
+        processes.begin_end()
+    while not processes.is_grace_over and processes.list_others():
+        poll.wait_for_event([], LOOK_MS)
+        collect_children()
+    processes.kill_others()
+
+
+def become_subreaper() -> bool:
+    """Have the kernel make this process the parent of its orphaned descendants; whether that is possible here."""
+    if sys.platform != "linux":
+        return False
+    try:
+        import ctypes  # noqa: PLC0415 (no other system needs it, and a Python may lack it)
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+        return bool(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def collect_children() -> dict[int, int]:
+    """Collect the children that have ended, adopted ones too; the wait status of each, by process number."""
+    ended = {}
+    with suppress(ChildProcessError):
+        while (child := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[child[0]] = child[1]
+    return ended
+
+
+def has_children() -> bool:
+    """Whether a child is left, running or not. A subreaper without children has no descendants."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def signal_all(pids: Iterable[int], number: int) -> None:

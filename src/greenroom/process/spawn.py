@@ -71,17 +71,18 @@ def start_shim(
     folder: Path,
     marks: Mapping[str, str],
     output_bytes_max: int,
-    parent_grace_s: float | None,
+    grace_s: float,
+    ends_with_parent: bool,
     may_begin: Callable[[], bool],
 ) -> ShimProcess:
     """Start a shim, and return when the command runs. Raises ConfigurationError when it cannot be started.
 
     `may_begin` is called when only the command itself is left to start. Raises NotNow if it returns False.
     """
-    parent_pipe_reading, parent_pipe = os.pipe() if parent_grace_s is not None else (NONE, NONE)
+    parent_pipe_reading, parent_pipe = os.pipe() if ends_with_parent else (NONE, NONE)
     own_socket, shim_socket = (end.detach() for end in socket.socketpair())
     arguments = [
-        *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(parent_grace_s or 0.0)),
+        *(str(folder.absolute()), str(cwd), str(output_bytes_max), str(grace_s)),
         *(env.get("LC_CTYPE", ""), ",".join(marks), str(shim_socket), str(parent_pipe_reading)),
     ]
     start = None
