@@ -93,5 +93,14 @@ def test_file_that_is_neither_binary_nor_script(folder: Path) -> None:
     add_file(folder, "exit 0\n")
     with pytest.raises(ConfigurationError, match="neither a binary for this system nor a script that begins with #!"):
         start_shim(
-            [str(folder / "bin" / "agent")], folder, {}, b"", folder / "run", {}, 1_000, None, may_begin=lambda: True
+            [str(folder / "bin" / "agent")],
+            folder,
+            {},
+            b"",
+            folder / "run",
+            {},
+            1_000,
+            1.0,
+            False,
+            may_begin=lambda: True,
         )

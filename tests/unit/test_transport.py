@@ -38,8 +38,8 @@ def test_dead_idle_connection_is_replaced() -> None:
 
     def answer_and_hang_up(connection: socket.socket) -> None:
         connection.recv(1000)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         connections.append(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 
     with accept_connections(answer_and_hang_up) as url:
         transport = HttpTransport(url)

@@ -71,6 +71,10 @@ class Subscriber:
                             yield frame
                         await self._wait_for_event(wakeup, heartbeat_due)
                 if not await self._permission.is_allowed(has_events=False):
+                    # The end of the right is preceded by events that may have come since the last look.
+                    while (frames := await self._next_frames()) and await self._permission.is_allowed(has_events=True):
+                        for frame in frames:
+                            yield frame
                     return
         except Unavailable as error:
             logger.warning("event stream ended: %s: %s", self._stream or "all events", error)
