@@ -26,6 +26,7 @@ MEANINGS = {
     "restart_backoff_s_min": "the shortest restart backoff of an agent after a failure",
     "restart_backoff_s_max": "the longest such backoff; it doubles up to this with each further failure",
     "restart_reset_s": "after how long without a failure the backoff is reset",
+    "pause_s_max": "the longest pause that ends by itself; an agent that reports a later end waits for a user",
     "crash_loop_after_failures": "after how many failures inside the window a role's agent is crash-looping",
     "crash_loop_window_s": "the window in which these failures are counted",
     "crash_loop_probe_after_s": "after how long a crash-looping agent gets one probe run",

@@ -38,7 +38,8 @@ def format_instant(wall_s: float) -> str:
 @lru_cache(maxsize=8)
 def format_second(second: int) -> str:
     """Format a whole second. Cached, because many instants fall into the same second."""
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+    # `strftime` does not write the year 7 as 0007 everywhere, and instants are compared as texts.
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 def parse_instant(instant: str) -> float:

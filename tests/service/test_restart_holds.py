@@ -186,6 +186,24 @@ def test_timed_pause_raises_no_alert(service: InProcessService) -> None:
     assert call_as_daemon(service, lambda: service.leave("builder", "a", cause="stopped")) == "ok"
 
 
+@pytest.mark.parametrize(
+    "until",
+    ["9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.9999Z", "0001-01-01T00:00:00Z", "-1", "NaN", "1e400", "soon", ""],
+)
+@pytest.mark.parametrize("kind", ["paused", "crash_looping", "exited"])
+def test_absurd_end_of_a_hold(service: InProcessService, kind: str, until: str) -> None:
+    """No role waits longer than a day without an alert, whatever a daemon reports."""
+    claim_new_task(service, "a")
+    send_reports(service, make_report(kind, until=until, detail="the limit is reached"))
+    view = builder_view(service)
+    latest = instant_in(service, service.limits.pause_s_max)
+    assert view.status_until is None or view.status_until < latest
+    has_alert = kind != "exited" and not until.startswith("0001")
+    assert list_alert_kinds(service) == ([kind] if has_alert else [])
+    if until.startswith("9999-12-31T23:59:59.000") and has_alert:
+        assert f"the limit is reached; its end, {until}, is too far away to wait for" in str(view.status_reason)
+
+
 def test_open_ended_pause_raises_alert(service: InProcessService) -> None:
     send_reports(service, make_report("paused", detail="not logged in"))
     advice = "not logged in; fix the cause, then run `greenroom agent restart r/builder`"

@@ -57,6 +57,10 @@ def test_no_result_without_file_and_format(tmp_path: Path) -> None:
             b'{"status":"rate_limited","until":"2026-11-21T08:00:00+01:00"}',
             CommandResult(status="rate_limited", until="2026-11-21T07:00:00.000Z"),
         ),
+        (
+            b'{"status":"rate_limited","until":"0001-01-01T00:00:00Z"}',
+            CommandResult(status="rate_limited", until="0001-01-01T00:00:00.000Z"),
+        ),
         (b'{"status":"done","text":"a\\u0000b"}', CommandResult(status="done", text="a\N{SYMBOL FOR NULL}b")),
     ],
 )
@@ -73,6 +77,10 @@ def test_result_file_statuses(tmp_path: Path, file: bytes, result: CommandResult
         (b"\xff\xfe", "is invalid"),
         (b'{"status":"finished"}', "finished"),
         (b'{"status":"done","until":"2026-11-21T07:00:00Z"}', "needs the status 'rate_limited', not 'done'"),
+        *(
+            (f'{{"status":"rate_limited","until":"{until}"}}'.encode(), "must be an instant with its zone")
+            for until in ("", "-1", "NaN", "9999-12-31T23:59:59.9999Z", "0001-01-01T00:00:00+14:00", "99999-01-01Z")
+        ),
         (b'{"status":"rate_limited","until":"tomorrow"}', "must be an instant with its zone"),
         (b'{"status":"rate_limited","until":"2026-11-21T07:00:00"}', "must be an instant with its zone"),
         (b'{"status":"rate_limited","until":1795245731}', "until"),
@@ -174,6 +182,17 @@ def test_end_of_long_output_counts(tmp_path: Path) -> None:
         file.write((RECORDS / f"{CLAUDE}-done.jsonl").read_bytes())
     result = read_result("claude-code", tmp_path / "result.json", tmp_path / "stdout")
     assert CommandResult(status="done", text="The lamp is lit.") == result
+
+
+@pytest.mark.parametrize(
+    "resets", [b"-1", b"0", b"1e400", b"1e15", b"NaN", b'"soon"', b"null", b"true", b"[]", b"{}", b"1796000000000"]
+)
+def test_absurd_end_in_printed_result_is_none(tmp_path: Path, resets: bytes) -> None:
+    raw = (RECORDS / f"{CLAUDE}-session-limit.jsonl").read_bytes()
+    assert b"1795245731" in raw
+    result = read_command_result(tmp_path, stdout=raw.replace(b"1795245731", resets), format="claude-code")
+    assert result is not None
+    assert ("rate_limited", None) == (result.status, result.until)
 
 
 def test_long_reason_is_cut(tmp_path: Path) -> None:

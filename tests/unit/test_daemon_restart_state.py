@@ -112,7 +112,7 @@ def test_clock_set_back_over_reboot_extends_no_hold(tmp_path: Path) -> None:
 
 
 def test_stored_hold_is_limited(tmp_path: Path) -> None:
-    for hold, longest in ((BACKING_OFF, 300.0), (CRASH_LOOPING, 300.0), (YIELDED, 30.0), (PAUSED, 1e6)):
+    for hold, longest in ((BACKING_OFF, 300.0), (CRASH_LOOPING, 300.0), (YIELDED, 30.0), (PAUSED, 90_000.0)):
         open_histories(tmp_path, make_clock(1000.0)).record("room_1", hold, make_history(hold, 1000.0 + 1e6))
         assert open_histories(tmp_path, make_clock(1000.0)).get("room_1", hold).hold_until == 1000.0 + longest
 

@@ -4,12 +4,14 @@ import msgspec
 import pytest
 
 from greenroom.client.api_client import ApiClient
-from greenroom.clock import SystemClock, parse_instant
+from greenroom.clock import SystemClock, format_instant, parse_instant
 from greenroom.domain.restart_policy import BACKING_OFF, CRASH_LOOPING, PAUSED, YIELDED, RestartHistory
 from greenroom.wire.replies import TaskRef
 from tests.unit.fake_server import FakeServer, FakeServerTransport
 from tests.unit.one_role_daemon import LIMITS, SPEC, OneRoleDaemon
 from tests.waiting import PATIENCE_S, wait_until
+
+IN_AN_HOUR = format_instant(int(SystemClock().wall()) + 3600.5)
 
 
 def test_tasks_run_in_turn_and_are_handed_off(tmp_path: Path) -> None:
@@ -340,8 +342,12 @@ def test_successful_probe_run_recovers(tmp_path: Path) -> None:
     assert daemon.runner.history == RestartHistory(generation=3)
 
 
-@pytest.mark.parametrize("until", ["2099-01-01T00:00:00.000Z", None])
-def test_limit_result_pauses_without_failure(tmp_path: Path, until: str | None) -> None:
+@pytest.mark.parametrize(
+    ("until", "reported"),
+    [(IN_AN_HOUR, IN_AN_HOUR), ("9999-12-31T00:00:00.000Z", None), (None, None)],
+    ids=["for an hour", "for ever", "login"],
+)
+def test_limit_result_pauses_without_failure(tmp_path: Path, until: str | None, reported: str | None) -> None:
     status = f'"rate_limited", "until": "{until}"' if until else '"login_required"'
     result = f'{{"status": {status}, "reason": "the month is over"}}'
     daemon = OneRoleDaemon(tmp_path, FakeServer("task_1", "task_2"), f"echo '{result}' > $GREENROOM_RESULT; exit 1")
@@ -349,6 +355,6 @@ def test_limit_result_pauses_without_failure(tmp_path: Path, until: str | None) 
     _, exited, paused = daemon.wait_for_reports(3)
     assert (exited.kind, exited.intended, exited.task) == ("exited", True, "task_1")
     assert (paused.kind, "the month is over" in (paused.detail or "")) == ("paused", True)
-    assert (paused.until or "")[:19] == (until or "")[:19]
+    assert (paused.until or "")[:19] == (reported or "")[:19]
     assert (daemon.runner.history.hold, daemon.runner.history.failures) == (PAUSED, ())
     assert daemon.server.bodies("leave") == []  # the report has ended the participant

@@ -59,18 +59,20 @@ def resolve_pause(
     """Return the pause that a command itself asked for at its end; None if it asked for none.
 
     A rate limit without a time, or with one that is past, ends after `restart_backoff_s_max`: otherwise the agent would
-    meet it again and again without a pause.
+    meet it again and again without a pause. One that ends after more than `pause_s_max` is for a user: its end may be a
+    mistake, and a role that waits for days must not do so unseen.
     """
     if own_result is None or own_result.status not in (command_result.RATE_LIMITED, command_result.LOGIN_REQUIRED):
         return None
-    until = own_result.until
-    if own_result.status == command_result.RATE_LIMITED and (until is None or parse_instant(until) <= now):
-        until = format_instant(now + limits.restart_backoff_s_max)
-    cause = (
-        "A login is needed"
-        if own_result.status == command_result.LOGIN_REQUIRED
-        else f"It is rate-limited until {until}"
-    )
+    until = None
+    if own_result.status == command_result.LOGIN_REQUIRED:
+        cause = "A login is needed"
+    elif own_result.until is not None and parse_instant(own_result.until) > now + limits.pause_s_max:
+        cause = f"It is rate-limited until {own_result.until}, which is too far away to wait for"
+    else:
+        is_ahead = own_result.until is not None and parse_instant(own_result.until) > now
+        until = own_result.until if is_ahead else format_instant(now + limits.restart_backoff_s_max)
+        cause = f"It is rate-limited until {until}"
     return RunOutcome(kind=PAUSED, detail=f"{cause}: {own_result.reason}".rstrip(": "), exit=ended, until=until)
 
 

@@ -157,9 +157,9 @@ def shift_history(history: RestartHistory, by_s: float) -> RestartHistory:
 
 
 def hold_s_max(hold: str | None, limits: Limits) -> float:
-    """The longest restart hold in seconds that the rule allows; a pause that the agent asked for has no limit."""
+    """The longest restart hold in seconds that the rule allows."""
     if hold == restart_policy.CRASH_LOOPING:
         return limits.crash_loop_probe_after_s
     if hold == restart_policy.YIELDED:
         return limits.daemon_heartbeat_interval_s
-    return float("inf") if hold == restart_policy.PAUSED else limits.restart_backoff_s_max
+    return limits.pause_s_max if hold == restart_policy.PAUSED else limits.restart_backoff_s_max

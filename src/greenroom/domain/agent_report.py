@@ -4,7 +4,8 @@ Every report becomes an event. An `exited` also releases the attempt that it nam
 task. The restart hold of a role changes only by a report on the role's newest participant, from the machine that the
 role is assigned to, under the current generation. The caller applies the effects in the order given.
 
-Option: `restart_backoff_s_max`, as `backoff_until`, is the end of a backoff for which a report names none.
+Options: `restart_backoff_s_max`, as `backoff_until`, is the end of a backoff for which a report names none; a report
+that names an end beyond `pause_s_max` is taken to name none.
 Limits: it believes the report. A daemon that reports a process as exited while it still runs frees its task.
 """
 
@@ -53,8 +54,8 @@ class ReportSubject(msgspec.Struct, frozen=True, kw_only=True):
     """What a report is about, as it is stored before the report.
 
     `machine` is that of the daemon which reports. `participant` and `task` are those that the report names, if they
-    exist. `until` is the report's own, None if it is absent or invalid; `backoff_until` is the end of the longest
-    backoff. Both are instants.
+    exist. `until` is the report's own, None if it is absent, invalid or too far away to wait for; `distant_until` is it
+    in the last case. `backoff_until` is the end of the longest backoff. All are instants.
     """
 
     room: Room
@@ -63,6 +64,7 @@ class ReportSubject(msgspec.Struct, frozen=True, kw_only=True):
     participant: Participant | None = None
     task: Task | None = None
     until: str | None = None
+    distant_until: str | None = None
     backoff_until: str
 
 
@@ -185,7 +187,7 @@ def decide_hold(report: Report, subject: ReportSubject, is_probe: bool) -> SetRe
     """
     role, until = subject.role, subject.until
     if report.kind in HOLD_REPORTS:
-        return SetRestartHold(report.kind, until, get_first_line(report) or role.last_exit or report.kind)
+        return SetRestartHold(report.kind, until, describe_hold_report(report, subject))
     if report.kind == EXIT_REPORT and not report.intended:
         had_ended = subject.participant is not None and subject.participant.status == CLOSED
         if is_probe:
@@ -196,6 +198,13 @@ def decide_hold(report: Report, subject: ReportSubject, is_probe: bool) -> SetRe
     elif report.kind == RECOVERY_REPORT and role.hold == CRASH_LOOPING:
         return ClearRestartHold("the probe run succeeded")
     return None
+
+
+def describe_hold_report(report: Report, subject: ReportSubject) -> str:
+    """Return why a daemon holds an agent's restart, as a text for users."""
+    reason = get_first_line(report) or subject.role.last_exit or report.kind
+    distant = subject.distant_until
+    return reason if distant is None else f"{reason}; its end, {distant}, is too far away to wait for"
 
 
 def describe_exit(report: Report) -> str:

@@ -70,6 +70,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     restart_backoff_s_min: float = 1.0
     restart_backoff_s_max: float = 300.0
     restart_reset_s: float = 600.0
+    pause_s_max: float = 90_000.0
     crash_loop_after_failures: int = 3
     crash_loop_window_s: float = 300.0
     crash_loop_probe_after_s: float = 300.0

@@ -92,14 +92,18 @@ def load_subject(
 ) -> ReportSubject:
     """Load what a report is about. Only the exit of a process concerns its task."""
     task_id = report.task if report.kind == EXIT_REPORT else None
+    now = parse_instant(tx.now.instant)
+    until = parse_report_time(report.until)
+    is_distant = until is not None and parse_instant(until) > now + context.limits.pause_s_max
     return ReportSubject(
         room=room,
         role=role,
         machine=machine,
         participant=participant,
         task=tasks.get(tx, task_id) if task_id is not None else None,
-        until=parse_report_time(report.until),
-        backoff_until=format_instant(parse_instant(tx.now.instant) + context.limits.restart_backoff_s_max),
+        until=None if is_distant else until,
+        distant_until=until if is_distant else None,
+        backoff_until=format_instant(now + context.limits.restart_backoff_s_max),
     )
 
 
