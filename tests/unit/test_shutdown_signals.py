@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from greenroom.process.shutdown import Shutdown
 from tests.waiting import PATIENCE_S
 
 # The main thread waits and another one gets the signal, as may happen while the process starts a command.
@@ -25,6 +27,16 @@ with shutdown.handle_signals():
     code = shutdown.wait()
 sys.exit(code)
 """
+
+
+def test_ignored_hangup_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Shutdown().handle_signals():
+            assert signal.SIG_IGN == signal.getsignal(signal.SIGHUP)
+        assert signal.SIG_IGN == signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGHUP", 0), ("SIGINT", 130)])

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from greenroom.process.shutdown import is_ignored
+
 Handler = Callable[[int, FrameType | None], None]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,9 +26,7 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A SIGHUP that nohup set to be ignored stays ignored. A shell makes its background jobs ignore SIGINT, which is
-    # about the terminal's Ctrl-C only; a SIGINT sent to this process is handled.
-    handled = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    handled = [number for number in SIGNALS if not is_ignored(number)]
     before = {number: signal.signal(number, _interrupt) or signal.SIG_DFL for number in handled}
     try:
         yield

@@ -12,6 +12,15 @@ from greenroom.exit_codes import ExitCode
 CODE_OF_SIGNAL = {signal.SIGTERM: ExitCode.DONE, signal.SIGHUP: ExitCode.DONE, signal.SIGINT: ExitCode.INTERRUPTED}
 
 
+def is_ignored(number: signal.Signals) -> bool:
+    """Return whether a signal is to stay ignored: a SIGHUP that `nohup` ignores.
+
+    A SIGINT that is ignored is handled: a shell makes its background jobs ignore it, which is about the terminal's
+    Ctrl-C only.
+    """
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
 class Shutdown:
     """Takes the exit code from a signal or a thread; the first counts. By a pipe: a signal handler may take no lock."""
 
@@ -46,7 +55,7 @@ class Shutdown:
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:
-        """Handle SIGTERM, SIGHUP and SIGINT as requests to end, inside the block.
+        """Handle SIGTERM, SIGHUP and SIGINT as requests to end, inside the block. `nohup` keeps its effect.
 
         Python runs signal handlers on the main thread only, but the system may deliver the signal to any thread. Then
         nothing interrupts the main thread, and the process would not end: so a byte in a pipe wakes it.
@@ -55,7 +64,7 @@ class Shutdown:
         def handle(number: int, frame: FrameType | None) -> None:
             self.request(CODE_OF_SIGNAL[signal.Signals(number)])
 
-        handlers_before = {number: signal.signal(number, handle) for number in CODE_OF_SIGNAL}
+        handlers_before = {number: signal.signal(number, handle) for number in CODE_OF_SIGNAL if not is_ignored(number)}
         wakeup_fd_before = signal.set_wakeup_fd(self._wakeup_writing, warn_on_full_buffer=False)
         try:
             yield

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 from argparse import Namespace
@@ -20,6 +19,7 @@ from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.loop import freeze_garbage_collector
 from greenroom.server.allowed_hosts import AllowedHosts
+from greenroom.process.shutdown import CODE_OF_SIGNAL, is_ignored
 from greenroom.server.asgi_app import App
 from greenroom.server.context import ServerContext
 from greenroom.server.listener import HttpServer, listen, url_of, watch_descriptor
@@ -114,8 +114,9 @@ async def serve_requests(
     http_server = HttpServer(
         App(server, hosts), context.limits, server.closing, lambda: announce_url(settings.data_dir, url)
     )
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, http_server.stop)
+    for signal_number in CODE_OF_SIGNAL:
+        if not is_ignored(signal_number):
+            loop.add_signal_handler(signal_number, http_server.stop)
     failures.on_report = lambda: loop.call_soon_threadsafe(http_server.stop)
     with delivery.attach(loop), watch_descriptor(settings.parent_descriptor, http_server.stop):
         background = asyncio.create_task(server.background.run(), name="background loops")
