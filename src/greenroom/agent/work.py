@@ -11,7 +11,6 @@ import threading
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
 from greenroom.agent.instructions import Instructions, print_line
@@ -23,7 +22,7 @@ from greenroom.client.run_spec import RunSpec, default_receiver, task_environmen
 from greenroom.client.task_run import TaskRun
 from greenroom.clock import SystemClock, format_instant, parse_instant
 from greenroom.domain import restart_policy
-from greenroom.domain.errors import GreenroomError, Unusable
+from greenroom.domain.errors import ConfigurationError, GreenroomError, Unusable
 from greenroom.domain.heartbeat_policy import STOP_DRAINED, STOP_SUPERSEDED
 from greenroom.domain.ids import USER
 from greenroom.domain.limits import VARIABLE_PREFIX
@@ -53,6 +52,7 @@ class WorkCommand:
     def __init__(self, arguments: Namespace, settings: Settings, err: TextIO) -> None:
         self._room, self._role = arguments.room, arguments.role
         self._command = tuple(arguments.command)
+        self._cwd = paths.working_directory()
         self._settings, self._limits = settings, settings.limits
         self._print = partial(print_line, err)
         self._clock, self._entropy = SystemClock(), SystemEntropy()
@@ -67,11 +67,13 @@ class WorkCommand:
     def run(self) -> int:
         try:
             with interruptible():
-                check_program(self._command, Path.cwd(), os.environ)
+                self._check_folder()
+                check_program(self._command, self._cwd, os.environ)
                 self._then = self._find_then()
                 self._join_and_work(self._limits.first_contact_s)
                 while True:
                     self._wait_for_restart()
+                    self._check_folder()
                     self._join_and_work(NO_LIMIT_S)
         except Interrupted as signal:
             self._leave(f"interrupted by {signal}")
@@ -83,6 +85,17 @@ class WorkCommand:
                 raise
             self._print(f"{error.detail} It has left.")
             return ExitCode.DONE
+        except Exception as error:
+            self._leave(f"it failed: {error!r}")
+            raise
+
+    def _check_folder(self) -> None:
+        """Raise ConfigurationError if the command's folder was removed, before a task is claimed for it."""
+        if not self._cwd.is_dir():
+            raise ConfigurationError(
+                f"The folder {self._cwd}, in which the command runs, was removed.",
+                f"Make it again or change to another one, then run: {self._restart_command()}",
+            )
 
     def _find_then(self) -> str:
         """Return the receiver of the output. Raises Unusable for a role that the room does not have."""
@@ -169,7 +182,7 @@ class WorkCommand:
         task_variables = task_environment(self._settings.url, self._room, self._role, task, participation.connection_id)
         plan = RunSpec(
             command=self._command,
-            cwd=Path.cwd(),
+            cwd=self._cwd,
             env=make_environment(os.environ, task_variables),
             receiver=str(self._then),
             folder=folder,

@@ -103,6 +103,11 @@ def server_url(data_dir: Path) -> Path:
     return data_dir / "server.url"
 
 
+def up_lock(data_dir: Path) -> Path:
+    """The lock of `greenroom up`, with the process ids of the server and the daemon that it started."""
+    return data_dir / "up.lock"
+
+
 def daemon_lock(data_dir: Path) -> Path:
     return data_dir / "daemon.lock"
 
@@ -185,3 +190,14 @@ def server_folder_name(url: str) -> str:
 def former_folder_name(url: str) -> str:
     """The folder name of an earlier version, which contains the user and password of an address."""
     return UNSAFE.sub("_", url.partition("://")[2].strip("/")) or "_"
+
+
+def working_directory() -> Path:
+    """The folder in which this process was started. Raises ConfigurationError if it was removed."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder in which this command runs cannot be used: {error.strerror}.",
+            "Change to a folder that exists (`cd`), then run it again.",
+        ) from error
