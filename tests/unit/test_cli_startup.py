@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from greenroom.cli import standard_streams
+from greenroom.cli.main import adapt_streams
+from greenroom.cli.verbs import AGENTS, VERBS, Verb
+
 HEAVY = (
     "asyncio",
     "prometheus_client",
@@ -49,6 +53,16 @@ def test_agent_commands_load_nothing_heavy(argv: tuple[str, ...]) -> None:
 
     assert "greenroom" in loaded
     assert set() == loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_only_programs_without_data_write_in_the_background(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("write_in_background", "limit_note_wait"):
+        monkeypatch.setattr(standard_streams, name, lambda name=name: calls.append(name))
+    adapt_streams(verb)
+    is_program = verb.name in ("up", "server", "daemon start")
+    assert calls == (["write_in_background"] if is_program else ["limit_note_wait"] if verb in AGENTS else [])
 
 
 @pytest.mark.parametrize("argv", [("status",), ("messages", "shop"), ("task", "list", "shop"), ("watch",)])

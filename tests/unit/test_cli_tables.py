@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from greenroom.cli.display_text import text_width
 from greenroom.cli.live_screen import render_table
-from greenroom.cli.table import GAP, Table, column_widths, longest_word, print_table, wrap_cell
+from greenroom.cli.overview import Overview, ServerView
+from greenroom.cli.status import overview_printer
+from greenroom.cli.table import GAP, Table, column_widths, longest_word, plain_lines, print_table, wrap_cell
+from greenroom.testing import MovedClock
 
 words = st.text("abcdefghij_-.", min_size=1, max_size=12)
 cells = st.lists(words, min_size=1, max_size=6).map(" ".join)
@@ -74,6 +78,34 @@ def test_too_narrow_terminal_shows_each_row_as_block() -> None:
 class TerminalOutput(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+WIDE_TABLE = Table("", ("ROLE", "TEXT", "ID"), [("日本語", "🛠 fix", "1"), ("builder", "a\nb", "2")])
+
+
+def is_aligned(lines: list[str]) -> bool:
+    """Return whether all lines end in the same terminal column."""
+    return len({text_width(line) for line in lines}) == 1
+
+
+def test_columns_stand_in_line_behind_wide_characters() -> None:
+    assert is_aligned(plain_lines(WIDE_TABLE)[1:])
+    assert is_aligned([line.rstrip() for line in draw(WIDE_TABLE, 60).splitlines()][1:])
+
+
+def test_watched_status_is_drawn_on_a_terminal() -> None:
+    output = TerminalOutput()
+    overview = Overview(server=ServerView(url="http://127.0.0.1:1", status="ok"), needs=(), rooms=(), machines=())
+    with overview_printer(output, False, MovedClock()) as show:
+        show(overview)
+    assert "http://127.0.0.1:1" in output.getvalue()
+
+
+def test_wide_words_are_wrapped_by_their_width() -> None:
+    assert ["日本", "日本", "ab"] == wrap_cell("日本 日本 ab", 6)
+    assert 4 == longest_word("日本 abc")
+    table = Table("", ("A", "TEXT"), [("x", "日本語 日本語 日本語")])
+    assert [1, 13] == column_widths(table, 16)
 
 
 def test_terminal_table_escapes_markup() -> None:

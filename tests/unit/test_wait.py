@@ -172,6 +172,32 @@ def test_unprinted_task_is_given_back(server: TinyServer, tmp_path: Path) -> Non
     assert "released" in call.err.getvalue()
 
 
+@pytest.mark.parametrize("error", [UnicodeEncodeError("latin-1", "日", 0, 1, "no"), ValueError("closed file")])
+def test_task_that_cannot_be_shown_is_given_back(server: TinyServer, tmp_path: Path, error: ValueError) -> None:
+    class NarrowOutput(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    call = WaitCall(server.url, tmp_path)
+    call.out = NarrowOutput()
+    assert 1 == call.wait()
+    assert "POST leave" == server.request_keys()[-1]
+    assert [] == call.files("claims")
+    assert "released" in call.err.getvalue()
+
+
+def test_unexpected_failure_leaves(server: TinyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("greenroom.agent.instructions.TaskDelivery.print_task", fail)
+    call = WaitCall(server.url, tmp_path)
+    with pytest.raises(RuntimeError):
+        call.wait()
+    assert "POST leave" == server.request_keys()[-1]
+    assert [] == call.files("claims")
+
+
 def test_unwritten_claim_is_not_printed(server: TinyServer, tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("in the way")
     call = WaitCall(server.url, tmp_path)

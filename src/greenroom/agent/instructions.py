@@ -1,6 +1,5 @@
 """Delivers a claimed task to its agent: stores what later commands need, then prints the task and what to run next."""
 
-import contextlib
 import os
 import shlex
 import sys
@@ -76,9 +75,8 @@ class Instructions:
 
 
 def print_line(err: TextIO, line: str) -> None:
-    """Print a line for the agent. Without a reader of this output the heartbeat thread must go on."""
-    with contextlib.suppress(OSError):
-        print(line, file=err, flush=True)
+    """Print a line for the agent."""
+    print(line, file=err, flush=True)
 
 
 class TaskDelivery:

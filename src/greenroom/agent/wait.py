@@ -82,6 +82,9 @@ class WaitCommand:
                 "Free space there or make it writable, or choose another folder with --data-dir. Then run it again: "
                 f"{self._guide.wait_command(self._room, self._role)}",
             ) from error
+        except Exception as error:
+            self._give_up(f"it failed: {error!r}")
+            raise
 
     def _wait(self) -> int:
         kept_since = self._clock.wall() - self._settings.limits.attempt_token_grace_s
@@ -112,7 +115,7 @@ class WaitCommand:
             self._handing.store_claim(task, participation.connection_id)
             self._record_state(participation.connection_id, connection_file.TASK_PRINTED)
             self._handing.print_task(task)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: the text cannot be encoded, or the output is closed
             self._give_up(f"the task could not be handed to its agent: {error}")
             self._print(
                 f"error: {task.id} could not be printed ({error}); it was released, and waits for {self._role}. "
@@ -262,7 +265,7 @@ class ResidentWait:
         try:
             self._handing.store_claim(task, self._connection_id)
             self._handing.print_task(task)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: the text cannot be encoded, or the output is closed
             self._handing.remove_claim()
             self._print(f"error: {task.id} could not be printed ({error}). next, to get it again: {again}")
             self._handing.discard_output()

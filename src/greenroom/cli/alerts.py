@@ -1,7 +1,7 @@
 """Formats what needs the user as a table. The server judges it and names the next command; nothing is derived here."""
 
+from greenroom.cli.display_text import first_line
 from greenroom.cli.table import Table
-from greenroom.cli.terminal import first_line
 from greenroom.wire.replies import AlertView
 
 ALERT_HEADS = ("WHERE", "WHAT", "NEXT")

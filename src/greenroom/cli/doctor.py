@@ -4,17 +4,18 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import TextIO
 
 from greenroom.cli import doctor_checks, doctor_daemon_checks
+from greenroom.cli.display_text import escape_control
 from greenroom.cli.doctor_checks import OK, PROBLEM, WARNING, Finding
-from greenroom.cli.terminal import escape_control, print_json
+from greenroom.cli.terminal import print_json
 from greenroom.clock import SystemClock
 from greenroom.daemon.run import read_daemon_files
 from greenroom.domain.errors import GreenroomError
 from greenroom.exit_codes import ExitCode
 from greenroom.process.agent_clis import find_agent_clis
+from greenroom.settings.paths import working_directory
 from greenroom.settings.resolve import Settings, resolve_settings
 
 MARKS = {OK: "ok     ", WARNING: "warning", PROBLEM: "problem"}
@@ -37,7 +38,7 @@ def run_configured_checks(arguments: Namespace) -> Iterator[Finding]:
     """Run the checks that depend on the settings. Invalid settings are the last finding."""
     yield from doctor_checks.check_variables(os.environ)
     try:
-        settings = resolve_settings(vars(arguments), os.environ, Path.cwd())
+        settings = resolve_settings(vars(arguments), os.environ, working_directory())
     except GreenroomError as error:
         yield Finding(what="configuration", level=PROBLEM, detail=error.detail, next=error.guidance)
         return

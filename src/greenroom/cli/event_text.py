@@ -7,7 +7,8 @@ by their fields (`format_fields`).
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from greenroom.cli.terminal import first_line, format_clock_time
+from greenroom.cli.display_text import first_line
+from greenroom.cli.terminal import format_clock_time
 from greenroom.domain.event import Event
 
 MachineNames = Mapping[str, str]

@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from greenroom.cli.display_text import escape_cell, escape_control
+from greenroom.cli.standard_streams import drawable
 from greenroom.cli.table import GAP, Table, block_lines, column_widths, fit_table, wrap_cell
-from greenroom.cli.terminal import escape_control
 
 COLOURS = {
     "ok": "green",
@@ -38,13 +39,13 @@ COLOURS = {
 
 
 def print_table(out: TextIO, table: Table) -> None:
-    console = Console(file=out)
+    console = Console(file=drawable(out))
     console.print(render_table(table, console.width))
 
 
 def live_screen(out: TextIO) -> Live:
     """A full screen that is redrawn on `update(..., refresh=True)`; the terminal is restored at the end."""
-    return Live(console=Console(file=out), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
+    return Live(console=Console(file=drawable(out)), screen=True, auto_refresh=False, vertical_overflow="ellipsis")
 
 
 def render_screen(headlines: Sequence[str], is_ok: bool, tables: Sequence[Table], width: int) -> RenderableType:
@@ -89,8 +90,8 @@ def render_blocks(table: Table, width: int) -> RenderableType:
 
 
 def escape_table(table: Table) -> Table:
-    rows = [tuple(map(escape_control, row)) for row in table.rows]
-    return table._replace(title=escape_control(table.title), rows=rows)
+    rows = [tuple(map(escape_cell, row)) for row in table.rows]
+    return table._replace(title=escape_cell(table.title), rows=rows)
 
 
 def cell_colour(cell: str) -> str:

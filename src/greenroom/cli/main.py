@@ -8,26 +8,33 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TextIO
 
-from greenroom.cli import errors
+from greenroom.cli import errors, standard_streams
 from greenroom.cli.parser import parse
-from greenroom.cli.terminal import discard_output, read_text, replace_closed_streams
-from greenroom.cli.verbs import OWN_RESOLUTION, PROJECT, Verb
+from greenroom.cli.standard_streams import discard_output
+from greenroom.cli.terminal import read_text
+from greenroom.cli.verbs import AGENTS, OWN_RESOLUTION, PROJECT, Verb
 from greenroom.domain.errors import GreenroomError
 from greenroom.domain.limits import DEFAULT_LIMITS
 from greenroom.exit_codes import ExitCode
+from greenroom.settings.paths import working_directory
 from greenroom.settings.resolve import Settings, resolve_settings
 
 Run = Callable[[Namespace, Settings | None, TextIO, TextIO], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that `argv` (by default the process's arguments) names; return its exit code (see `exit_codes`)."""
-    replace_closed_streams()
+    """Run the verb that `argv` names; return its exit code (see `exit_codes`).
+
+    By default these are the process's own arguments, and its standard streams are set up for the verb.
+    """
+    if argv is None:
+        standard_streams.set_up_streams()
+    else:
+        standard_streams.replace_closed_streams()
     try:
-        code = run(list(sys.argv[1:] if argv is None else argv))
+        code = run(sys.argv[1:]) if argv is None else run(list(argv), lambda verb: None)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
@@ -49,10 +56,19 @@ def print_error(text: str) -> None:
         discard_output(sys.stderr)
 
 
-def run(argv: list[str]) -> int:
+def adapt_streams(verb: Verb) -> None:
+    """Adapt what writes to the standard streams do to a verb: nothing that it prints may hold up its work."""
+    if verb.is_long_running:
+        standard_streams.write_in_background()
+    elif verb in AGENTS:
+        standard_streams.limit_note_wait()
+
+
+def run(argv: list[str], adapt: Callable[[Verb], None] = adapt_streams) -> int:
     """Parse the arguments, resolve the settings and call the verb's function; return the exit code."""
     try:
         verb, arguments = parse(argv)
+        adapt(verb)
         settings = resolve_verb_settings(verb, arguments)
         if verb.text is not None:
             bytes_max = (settings.limits if settings is not None else DEFAULT_LIMITS).text_bytes_max
@@ -71,7 +87,7 @@ def resolve_verb_settings(verb: Verb, arguments: Namespace) -> Settings | None:
     """Resolve the settings for a verb; None for a verb that resolves them itself. Raises ConfigurationError."""
     if verb.reads == OWN_RESOLUTION:
         return None
-    return resolve_settings(vars(arguments), os.environ, Path.cwd() if verb.reads == PROJECT else None)
+    return resolve_settings(vars(arguments), os.environ, working_directory() if verb.reads == PROJECT else None)
 
 
 def import_function(verb: Verb) -> Run:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from greenroom.cli.connection import open_reporting_session, open_session, read_pages
+from greenroom.cli.display_text import escape_control
 from greenroom.cli.event_text import format_event_line
 from greenroom.cli.status_tables import QUEUED_REASON, advise_on_queue
-from greenroom.cli.terminal import escape_control, format_clock_time, print_json, print_json_line, print_lines
+from greenroom.cli.terminal import format_clock_time, print_json, print_json_line, print_lines
 from greenroom.client.api_client import NO_LIMIT_S, ApiClient
 from greenroom.domain.event import Event
 from greenroom.domain.ids import USER

@@ -3,6 +3,7 @@
 A run builds only the parser of its verb; the whole tree is built for help, completion and documentation.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter, _SubParsersAction
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ from greenroom.settings.suggest import suggest_name
 
 PROGRAM = "greenroom"
 ABOUT = "Runs teams of AI agents in rooms. After a failure, whatever still runs reconnects and resumes its task."
+WITHOUT_COLOURS: dict[str, Any] = {"color": False} if sys.version_info >= (3, 14) else {}
+"""Python 3.14 colours help and errors; a terminal would show the escapes of these colours."""
 EPILOG = "`greenroom VERB --help` has the details. Start with `greenroom up` and `greenroom status --watch`."
 
 
@@ -76,14 +79,16 @@ def exit_with_help(argv: Sequence[str]) -> NoReturn:
 
 def build_full_parser() -> ArgumentParser:
     """The parser of all verbs."""
-    parser = ArgumentParser(prog=PROGRAM, description=ABOUT, epilog=EPILOG, allow_abbrev=False)
+    parser = ArgumentParser(prog=PROGRAM, description=ABOUT, epilog=EPILOG, allow_abbrev=False, **WITHOUT_COLOURS)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     top = parser.add_subparsers(metavar="VERB", title="verbs", required=True)
     groups: dict[str, _SubParsersAction[ArgumentParser]] = {}
     for verb in VERBS:
         group, _, last = verb.name.rpartition(" ")
         if group and group not in groups:
-            group_parser = top.add_parser(group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False)
+            group_parser = top.add_parser(
+                group, help=GROUPS[group], description=GROUPS[group], allow_abbrev=False, **WITHOUT_COLOURS
+            )
             groups[group] = group_parser.add_subparsers(metavar="VERB", title="verbs")
         branch = groups[group] if group else top
         add_arguments(branch.add_parser(last, help=verb.help, aliases=verb.aliases, **parser_options(verb)), verb)
@@ -96,6 +101,7 @@ def parser_options(verb: Verb) -> dict[str, Any]:
     return {
         "description": f"{verb.help[0].upper()}{verb.help[1:]}.{detail}",
         "formatter_class": RawDescriptionHelpFormatter,
+        **WITHOUT_COLOURS,
         "allow_abbrev": False,
     }
 

@@ -111,7 +111,7 @@ def overview_printer(out: TextIO, as_json: bool, clock: Clock) -> Iterator[ShowO
         def draw(overview: Overview) -> None:
             now, is_ok = clock.wall(), overview.server.status == "ok"
             tables = overview_tables(overview, now)
-            live.update(screen.board(headlines(overview, now), is_ok, tables, live.console.width), refresh=True)
+            live.update(screen.render_screen(headlines(overview, now), is_ok, tables, live.console.width), refresh=True)
 
         yield draw
 

@@ -6,9 +6,10 @@ A role's status is formatted as the server reports it; nothing is derived again 
 from collections import Counter
 
 from greenroom.cli.alerts import alerts_table
+from greenroom.cli.display_text import first_line
 from greenroom.cli.overview import UNREACHABLE, Overview, ServerView
 from greenroom.cli.table import Table
-from greenroom.cli.terminal import first_line, format_clock_time, format_duration, seconds_until
+from greenroom.cli.terminal import format_clock_time, format_duration, seconds_until
 from greenroom.clock import parse_instant
 from greenroom.domain.role import CUSTOM, REMOTE
 from greenroom.domain.role_status import (

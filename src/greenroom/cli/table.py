@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple, TextIO
 
-from greenroom.cli.terminal import escape_control
+from greenroom.cli.display_text import escape_cell, pad_text, text_width
 
 GAP = 2
-"""Characters between two columns."""
+"""Spaces between two columns of a table. All widths are terminal columns, see `display_text`."""
 WORD = re.compile(r"\s*(?:[^\s/]+/?|/)")
 """What a cell is broken into: words, and the parts of a path."""
 STATUS_HEAD = "STATUS"
@@ -41,15 +41,15 @@ def print_table(out: TextIO, table: Table) -> None:
 
 def plain_lines(table: Table) -> list[str]:
     """The lines of a table as aligned text."""
-    cells = [tuple(table.headers), *(tuple(escape_control(cell) for cell in row) for row in table.rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(table.headers))]
+    cells = [tuple(table.headers), *(tuple(map(escape_cell, row)) for row in table.rows)]
+    widths = [max(map(text_width, column)) for column in zip(*cells, strict=True)]
     gap = " " * GAP
-    lines = [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines = [gap.join(map(pad_text, row, widths)).rstrip() for row in cells]
     return [f"{table.title}", *lines] if table.title else lines
 
 
 def fit_table(table: Table, width: int) -> Table:
-    """The table without as many of its spare columns as are needed to fit into `width` characters."""
+    """The table without as many of its optional columns as are needed to fit into `width`."""
     for head in table.optional_columns:
         if table_width(table) <= width:
             break
@@ -58,17 +58,16 @@ def fit_table(table: Table, width: int) -> Table:
 
 
 def table_width(table: Table) -> int:
-    """The width of the table in characters if no cell is wrapped."""
-    cells = [table.headers, *table.rows]
-    return sum(max(len(row[column]) for row in cells) + GAP for column in range(len(table.headers))) - GAP
+    """The width of the table if no cell is wrapped."""
+    return sum(max(map(text_width, column)) + GAP for column in columns(table)) - GAP
 
 
 def column_widths(table: Table, width: int) -> list[int] | None:
-    """The widths of the columns in a table of at most `width` characters; None if a word would have to be broken.
+    """The widths of the columns in a table of at most `width`; None if a word would have to be broken.
 
     The widest columns are narrowed first.
     """
-    natural = [max(map(len, column)) for column in columns(table)]
+    natural = [max(map(text_width, column)) for column in columns(table)]
     narrowest = [max(map(longest_word, column)) for column in columns(table)]
     if STATUS_HEAD in table.headers:
         column = table.headers.index(STATUS_HEAD)
@@ -92,17 +91,17 @@ def columns(table: Table) -> Iterator[tuple[str, ...]]:
 
 
 def longest_word(cell: str) -> int:
-    """The length of the longest piece of a cell that must not be broken."""
-    return max((len(word.strip()) for word in WORD.findall(cell)), default=0)
+    """The width of the longest piece of a cell that must not be broken."""
+    return max((text_width(word.strip()) for word in WORD.findall(cell)), default=0)
 
 
 def wrap_cell(cell: str, width: int) -> list[str]:
-    """The lines of a cell in a column `width` characters wide. A word that is longer has a line of its own."""
+    """The lines of a cell in a column of that width. A word that is longer has a line of its own."""
     lines = [""]
     for word in WORD.findall(cell):
         if not lines[-1]:
             lines[-1] = word.lstrip()
-        elif len(lines[-1]) + len(word) <= width:
+        elif text_width(lines[-1]) + text_width(word) <= width:
             lines[-1] += word
         else:
             lines.append(word.lstrip())

@@ -1,8 +1,6 @@
 """Reads and writes for the terminal: prints answers, reads the text of a verb, formats times, durations and sizes.
 
-Data goes to standard output (`out`), hints and errors to standard error (`err`). Control characters in texts of agents
-and servers are escaped, so that a message cannot move the reader's cursor. Standard streams that the parent process has
-closed are replaced.
+Data goes to standard output (`out`), hints and errors to standard error (`err`); `standard_streams` sets both up.
 """
 
 import contextlib
@@ -14,15 +12,13 @@ import stat
 import sys
 import termios
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, TextIO
 
 import msgspec
 
+from greenroom.cli.display_text import escape_control
 from greenroom.cli.errors import UsageError
 from greenroom.clock import parse_instant
-
-ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
 
 HINT_AFTER_S = 2.0
 NUL = "\0"
@@ -44,17 +40,6 @@ def print_json_line(out: TextIO, data: Any) -> None:
 def print_lines(out: TextIO, lines: Iterable[str]) -> None:
     for line in lines:
         print(escape_control(line), file=out)
-
-
-def escape_control(text: str) -> str:
-    """Escape control characters except tabs and line breaks."""
-    return text.translate(ESCAPES)
-
-
-def first_line(text: str, width: int = 72) -> str:
-    """A text on one line, cut to `width` characters."""
-    line = " ".join(escape_control(text).split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def format_clock_time(instant: str | None) -> str:
@@ -124,24 +109,6 @@ def print_if_waiting(stdin: TextIO, err: TextIO, line: str) -> None:
     with contextlib.suppress(io.UnsupportedOperation):  # it is in memory
         if not stdin.isatty() and not select.select([stdin], [], [], HINT_AFTER_S)[0]:
             print(line, file=err, flush=True)
-
-
-def replace_closed_streams() -> None:
-    """Replace closed standard streams.
-
-    Python has None for them, and the next file or socket to be opened would get their descriptor. Standard input is
-    then empty, standard error discards, and a write to standard output fails, so that the verb reports lost data.
-    """
-    # In the order of their descriptors: each opens the lowest one that is free.
-    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY), "r", encoding="utf-8")
-    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
-    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
-
-
-def discard_output(out: TextIO) -> None:
-    """Discard what could not be written. Otherwise Python would write it again at exit, and print an error."""
-    with suppress(OSError, ValueError):  # `out` may have no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def format_duration(seconds: float) -> str:

@@ -35,7 +35,10 @@ class RoleAddress(NamedTuple):
 
 
 class Verb(NamedTuple):
-    """One verb. `text` is None, "optional" or "required"; `reads` is PROJECT, PLAIN or SELF."""
+    """One verb. `text` is None, "optional" or "required"; `reads` is PROJECT, NO_PROJECT or OWN_RESOLUTION.
+
+    A verb that `is_long_running` prints no data: its output is written in the background.
+    """
 
     name: str
     help: str
@@ -47,6 +50,7 @@ class Verb(NamedTuple):
     text: str | None = None
     reads: str = NO_PROJECT
     takes_command: bool = False
+    is_long_running: bool = False
 
 
 def argument(*names: str, **options: Any) -> Argument:
@@ -215,6 +219,7 @@ SERVER_AND_DAEMON = (
         ),
         "Ctrl-C stops everything that it started.",
         json=False,
+        is_long_running=True,
         reads=PROJECT,
     ),
     Verb(
@@ -229,6 +234,7 @@ SERVER_AND_DAEMON = (
             DATABASE,
         ),
         json=False,
+        is_long_running=True,
     ),
     Verb(
         "daemon start",
@@ -248,6 +254,7 @@ SERVER_AND_DAEMON = (
         "For a server on another machine, create a token there: greenroom machine token NAME,\n"
         "and start the daemon here: greenroom daemon start --machine NAME.",
         json=False,
+        is_long_running=True,
         reads=PROJECT,
     ),
     Verb("daemon stop", "stop this machine's daemon and its agents", "greenroom.daemon.run:stop", json=False),

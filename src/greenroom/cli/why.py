@@ -10,17 +10,11 @@ from typing import TextIO
 import msgspec
 
 from greenroom.cli.connection import open_session
+from greenroom.cli.display_text import first_line
 from greenroom.cli.event_text import format_history
 from greenroom.cli.role_history import AbsenceGap, RoleHistory, read_role_history
 from greenroom.cli.status_tables import QUEUED_REASON, advise, advise_on_queue, format_status
-from greenroom.cli.terminal import (
-    first_line,
-    format_clock_time,
-    format_duration,
-    print_json,
-    print_lines,
-    seconds_until,
-)
+from greenroom.cli.terminal import format_clock_time, format_duration, print_json, print_lines, seconds_until
 from greenroom.client.api_client import ApiClient
 from greenroom.clock import SystemClock, parse_instant
 from greenroom.domain.errors import NotFound, Refused
