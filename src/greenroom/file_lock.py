@@ -18,6 +18,8 @@ RETRY_EVERY_S = 0.02
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 WAITING = "waiting for its store: "
 """Begins the text of the lock of a server that cannot use its store yet."""
+ENDING = "it is ending"
+"""The text of a holder that has begun to end. Another process may wait for the lock."""
 
 
 class FileLock:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from greenroom.process.shutdown import Shutdown
+from greenroom.process.exit_signals import Shutdown
 from tests.waiting import PATIENCE_S
 
 # The main thread waits and another one gets the signal, as may happen while the process starts a command.

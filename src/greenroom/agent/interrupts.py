@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from greenroom.process.shutdown import is_ignored
+from greenroom.process.exit_signals import is_ignored
 
 Handler = Callable[[int, FrameType | None], None]
 

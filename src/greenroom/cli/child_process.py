@@ -46,6 +46,7 @@ class ChildProcess:
         report: Report,
         on_permanent_failure: Callable[[int], None],
         permanent_codes: frozenset[int],
+        on_start: Callable[[], None] = lambda: None,
         final_codes: Mapping[int, str] = {},
     ) -> None:
         self.name = name
@@ -56,6 +57,7 @@ class ChildProcess:
         self._clock = clock
         self._report = report
         self._on_permanent_failure = on_permanent_failure
+        self._on_start = on_start
         self._permanent_codes = permanent_codes
         self._final_codes = final_codes
         self._delay_s = limits.child_restart_delay_s_min
@@ -136,6 +138,7 @@ class ChildProcess:
                 pass_fds=[self._inherited_fd],
                 start_new_session=True,
             )
+        self._on_start()
         if is_restart:
             self._report(f"{self.name} restarted as process {self._process.pid}")
         return self._process

@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+import greenroom
 from greenroom.cli import errors
 from greenroom.cli.apply_project import apply_project, send_first_messages
 from greenroom.cli.child_process import ChildProcess
+from greenroom.cli.display_text import pad_text, text_width
 from greenroom.client.api_client import ApiClient
 from greenroom.clock import Clock, SystemClock
 from greenroom.domain.errors import AlreadyRunning, ConfigurationError, GreenroomError, NotFound, Unavailable
 from greenroom.exit_codes import ExitCode
-from greenroom.file_lock import WAITING, read_holder
+from greenroom.file_lock import ENDING, WAITING, FileLock, acquire_lock, read_holder
 from greenroom.process.exit_signals import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.resolve import DEFAULT_URL, Settings, find_token, is_loopback
@@ -57,9 +60,13 @@ class MachineFile(msgspec.Struct):
 
 def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Start everything and keep it running until a signal; then stop the daemon with its agents, then the server."""
-    check_not_running(settings.data_dir)
-    paths.server_url(settings.data_dir).unlink(missing_ok=True)  # left by an earlier server
-    services = LocalServices(arguments, settings, out, err)
+    lock, earlier = lock_data_dir(settings.data_dir, err)
+    with lock:
+        return run_services(LocalServices(arguments, settings, out, err, lock=lock, earlier=earlier))
+
+
+def run_services(services: "LocalServices") -> int:
+    """Start the services, wait for a signal or a failure, and stop them; the exit code."""
     with services.shutdown.handle_signals():
         opening = threading.Thread(target=services.start, name="opening", daemon=True)
         opening.start()
@@ -69,28 +76,58 @@ def run(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> i
     return code
 
 
-def check_not_running(data_dir: Path) -> None:
-    """Raise AlreadyRunning, with the address, if a server runs on this data directory."""
-    pid, text = read_holder(paths.server_lock(data_dir))
-    if pid is not None:
-        url = read_file(paths.server_url(data_dir)) or f"an address that it has not reported yet{text and f' ({text})'}"
-        raise AlreadyRunning(
-            f"Greenroom is already running on {data_dir}: process {pid} at {url}.",
-            "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
-        )
+def lock_data_dir(data_dir: Path, err: TextIO) -> tuple[FileLock, frozenset[int]]:
+    """Lock the data directory for this `up`; the lock, and the processes of an earlier `up` that was killed.
+
+    Waits for an `up` that is ending. Raises AlreadyRunning, with the address, if another one runs on the directory, or
+    a server that no earlier `up` started: one that it did start ends, as its `up` has ended.
+    """
+    path = paths.up_lock(data_dir)
+    pid, text = read_holder(path)
+    if text.startswith(ENDING):
+        print(f"up: waiting until an earlier `greenroom up` (process {pid}) has ended", file=err, flush=True)
+    while text.startswith(ENDING):
+        threading.Event().wait(POLL_INTERVAL_S)
+        pid, text = read_holder(path)
+    earlier = read_started(data_dir)
+    server, waiting = read_holder(paths.server_lock(data_dir))
+    if pid is None and (server is None or server in earlier):
+        lock = acquire_lock(path, "`greenroom up`")
+        lock.write_info(" ".join(map(str, earlier)))
+        return lock, earlier
+    where = f"an address that it has not reported yet{waiting and f' ({waiting})'}"
+    url = read_file(paths.server_url(data_dir)) or where
+    raise AlreadyRunning(
+        f"Greenroom is already running on {data_dir}: process {server or pid} at {url}.",
+        "Use that one (`greenroom status`), stop it, or choose another --data-dir and --listen.",
+    )
+
+
+def read_started(data_dir: Path) -> frozenset[int]:
+    """The process ids of the server and the daemon that the last `up` on the data directory has started."""
+    _, _, started = read_file(paths.up_lock(data_dir)).partition("\n")
+    return frozenset(int(word) for word in started.split() if word.isdigit())
 
 
 class LocalServices:
     """The server and the daemon as child processes, and the messages about them."""
 
     def __init__(
-        self, arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, clock: Clock | None = None
+        self,
+        arguments: Namespace,
+        settings: Settings,
+        out: TextIO,
+        err: TextIO,
+        clock: Clock | None = None,
+        lock: FileLock | None = None,
+        earlier: frozenset[int] = frozenset(),
     ) -> None:
         self.shutdown = Shutdown()
         self._first_messages = arguments.say
         self._settings = settings
         self._out, self._err = out, err
         self._clock = clock or SystemClock()
+        self._lock, self._earlier = lock, earlier
         self._url = ""
         self._session: ApiClient | None = None
         self._listen = arguments.listen or listen_address(settings.url)
@@ -99,6 +136,7 @@ class LocalServices:
         # The children hold the reading end, only this process the writing one: however it ends, they read end of file.
         self._leash, self._held = os.pipe()
         environ = {name: value for name, value in os.environ.items() if name not in OWN_VARIABLES}
+        environ |= {"PYTHONPATH": os.pathsep.join(python_path(os.environ))} if "PYTHONPATH" in environ else {}
         # Passed to the server alone, and not on its command line, which all users can read: it may hold a password.
         database = {DATABASE: settings.database} if settings.database else {}
         child = partial(
@@ -108,6 +146,7 @@ class LocalServices:
             clock=self._clock,
             report=self._tell,
             on_permanent_failure=self.shutdown.request,
+            on_start=self._record_started,
         )
         self._server = child(
             "server", self._server_command, environ={**environ, **database}, permanent_codes=PERMANENT_CODES
@@ -123,6 +162,9 @@ class LocalServices:
     def start(self) -> None:
         """Start everything in order. Runs on its own thread, because the main thread waits for the end."""
         try:
+            self._wait_for_earlier("server", paths.server_lock(self._settings.data_dir))
+            self._wait_for_earlier("daemon", paths.daemon_lock(self._settings.data_dir))
+            paths.server_url(self._settings.data_dir).unlink(missing_ok=True)  # left by an earlier server
             self._tell("starting the server")
             self._server.start()
             session = self._wait_for_server()
@@ -146,6 +188,7 @@ class LocalServices:
         if self._session is not None:
             self._session.give_up()
         self._tell("stopping")
+        self._record_started(f"{ENDING}\n")
         self._daemon.stop(DAEMON_STOP_S)
         self._server.stop(SERVER_STOP_S)
 
@@ -155,7 +198,7 @@ class LocalServices:
     # The children.
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "greenroom", *words, "--data-dir", str(self._settings.data_dir)]
+        return [*own_program(os.environ), *words, "--data-dir", str(self._settings.data_dir)]
 
     def _server_command(self) -> list[str]:
         # A server that has answered had a store: if that is gone, an empty one in its place would hide it.
@@ -173,6 +216,25 @@ class LocalServices:
     def _starts_daemon(self) -> str:
         """The command that starts the daemon again."""
         return shlex.join(["greenroom", "daemon", "start", *self._config()])
+
+    def _record_started(self, state: str = "") -> None:
+        """Record the children in the lock's file, so that the next `up` waits for them should this one be killed."""
+        pids = [str(child.pid) for child in (self._server, self._daemon) if child.pid is not None]
+        if self._lock is not None:
+            with suppress(OSError):  # the disk is full: the next `up` then refuses while they end
+                self._lock.write_info(state + " ".join(pids))
+
+    def _wait_for_earlier(self, name: str, path: Path) -> None:
+        """Wait until the lock is free, if its holder is one of an earlier `up`, or says that it is ending."""
+        is_reported = False
+        while True:
+            pid, text = read_holder(path)
+            if pid is None or not (pid in self._earlier or text == ENDING):
+                return
+            if not is_reported:
+                self._tell(f"waiting until an earlier {name} (process {pid}) has ended")
+                is_reported = True
+            self._pause(f"an earlier {name} (process {pid}) has not ended")
 
     # Waiting for the children.
 
@@ -273,8 +335,24 @@ class LocalServices:
 
 def align_columns(*rows: tuple[str, str]) -> list[str]:
     """Align commands with their purposes."""
-    width = max(len(command) for command, _ in rows)
-    return [f"  {command.ljust(width)}   {purpose}" for command, purpose in rows]
+    width = max(text_width(command) for command, _ in rows)
+    return [f"  {pad_text(command, width)}   {purpose}" for command, purpose in rows]
+
+
+def own_program(environ: Mapping[str, str]) -> list[str]:
+    """How to start another process of this program, whatever folder it is started in and whatever the locale is.
+
+    Neither a module in that folder (`-P`) nor one that a variable of Python names (`-E`) replaces one of Python's own.
+    The variables count only where this program itself is found by them.
+    """
+    folder = os.path.realpath(Path(greenroom.__file__).parents[1])
+    is_found_by_variable = "PYTHONHOME" in environ or folder in map(os.path.realpath, python_path(environ))
+    return [sys.executable, *([] if is_found_by_variable else ["-E"]), "-P", "-X", "utf8", "-m", "greenroom"]
+
+
+def python_path(environ: Mapping[str, str]) -> list[str]:
+    """The folders of PYTHONPATH that are the same in every working directory."""
+    return [folder for folder in environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(folder)]
 
 
 def listen_address(url: str) -> str:
@@ -284,10 +362,10 @@ def listen_address(url: str) -> str:
 
 def program_name() -> str:
     """How this command is called from a shell in this directory."""
-    command = Path(sys.argv[0]).absolute()
+    command, folder = Path(sys.argv[0]), paths.working_directory()
     if shutil.which("greenroom") or command.name != "greenroom":
         return "greenroom"
-    folder = Path.cwd()
+    command = folder / command
     return str(command.relative_to(folder)) if command.is_relative_to(folder) else str(command)
 
 

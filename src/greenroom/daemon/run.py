@@ -21,7 +21,7 @@ from greenroom.daemon.machine_identity import MachineIdentity, read_or_create_id
 from greenroom.domain.errors import ConfigurationError, GreenroomError
 from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
-from greenroom.file_lock import acquire_lock, read_holder
+from greenroom.file_lock import ENDING, acquire_lock, read_holder
 from greenroom.process.exit_signals import Shutdown
 from greenroom.settings import paths
 from greenroom.settings.files import close_data_dir, rename_former
@@ -107,6 +107,8 @@ def run(
         daemon = Daemon(settings, machine, read_token, environ, clock, entropy, ending)
         daemon.start()
         code = ending.wait(follow)
+        with suppress(OSError):  # the disk is full
+            lock.write_info(ENDING)
         daemon.stop("the daemon was stopped" if code in (ExitCode.DONE, ExitCode.INTERRUPTED) else "the daemon failed")
     if daemon.error is not None:
         raise daemon.error
@@ -135,8 +137,8 @@ def stop(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> 
 
 def status(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
     """Print whether this machine's daemon runs, and what its server shows of it."""
-    pid, written_url = read_holder(paths.daemon_lock(settings.data_dir))
-    url = without_secrets(written_url)  # that of an earlier version may hold a password
+    pid, text = read_holder(paths.daemon_lock(settings.data_dir))
+    url = "" if text == ENDING else without_secrets(text)  # that of an earlier version may hold a password
     standing = DaemonStatus(running=pid is not None, pid=pid, url=url or None)
     if pid is not None:
         machine = read_or_create_identity(paths.machine(settings.data_dir), SystemEntropy())

@@ -18,8 +18,8 @@ from greenroom.domain.limits import Limits
 from greenroom.entropy import SystemEntropy
 from greenroom.exit_codes import ExitCode
 from greenroom.loop import freeze_garbage_collector
+from greenroom.process.exit_signals import CODE_OF_SIGNAL, is_ignored
 from greenroom.server.allowed_hosts import AllowedHosts
-from greenroom.process.shutdown import CODE_OF_SIGNAL, is_ignored
 from greenroom.server.asgi_app import App
 from greenroom.server.context import ServerContext
 from greenroom.server.listener import HttpServer, listen, url_of, watch_descriptor
