@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,10 +128,24 @@ class Installation:
 
     def start(self, *arguments: str, url: str | None = None, **more: str) -> StartedProcess:
         """Start a command in the background."""
-        name = f"{len(self._started):02d}-{arguments[0]}"
-        started = StartedProcess(
-            name, [*PROGRAM, *arguments], self.environment(url) | more, self.home, self.root / "logs"
-        )
+        return self.start_wrapped((), *arguments, url=url, **more)
+
+    def start_wrapped(
+        self, wrapper: Sequence[str], *arguments: str, url: str | None = None, **more: str
+    ) -> StartedProcess:
+        """Start a command in the background, by another command that is put in front of it."""
+        return self.start_command([*wrapper, *PROGRAM, *arguments], arguments[0], self.environment(url) | more)
+
+    def start_with_output(self, output: int, *arguments: str, wrapper: Sequence[str] = ()) -> StartedProcess:
+        """Start a command in the background, which writes both its output streams to a descriptor."""
+        return self.start_command([*wrapper, *PROGRAM, *arguments], arguments[0], self.environment(), output)
+
+    def start_command(
+        self, command: Sequence[str], verb: str, environment: Mapping[str, str], output: int | None = None
+    ) -> StartedProcess:
+        """Start a command line in the background. Its log files are named after `verb`."""
+        name = f"{len(self._started):02d}-{verb}"
+        started = StartedProcess(name, command, environment, self.home, self.root / "logs", output)
         self._started.append(started)
         return started
 

@@ -15,9 +15,17 @@ KILL_INTERVAL_S = 0.02
 
 
 class StartedProcess:
-    """One process in a session of its own. Its output goes to files."""
+    """One process in a session of its own. Its output goes to files, or to the descriptor `output`."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path, logs: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        logs: Path,
+        output: int | None = None,
+    ) -> None:
         self.name = name
         logs.mkdir(parents=True, exist_ok=True)
         self.out_path, self.err_path = logs / f"{name}.out", logs / f"{name}.err"
@@ -27,8 +35,8 @@ class StartedProcess:
                 env=dict(env),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=out if output is None else output,
+                stderr=err if output is None else output,
                 start_new_session=True,
             )
 

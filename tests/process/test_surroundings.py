@@ -1,181 +1,166 @@
-"""Every verb and every long-running program in unusual surroundings: no traceback, no hang, and no lost task."""
+"""Locales, ignored signals, modules and folders of other people's surroundings: no command fails because of them."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from greenroom.exit_codes import ExitCode
 from tests.process.installation import ROOM, Installation
-from tests.process.processes import find_processes
-from tests.process.surroundings import Surrounding, list_surroundings, shell_command
-from tests.waiting import PATIENCE_S, wait_until
+from tests.waiting import assert_stays_true, wait_until
 
-pytestmark = [pytest.mark.process, pytest.mark.prove]
+pytestmark = pytest.mark.process
 
-PROGRAM = str(Path(sys.executable).with_name("greenroom"))
-EXIT_CODES = frozenset({*ExitCode, 128 + signal.SIGPIPE, -signal.SIGPIPE})
-FOLDER = Path(tempfile.mkdtemp(prefix="greenroom-surroundings-"))
-SURROUNDINGS = list_surroundings(FOLDER)
-STRANGE_TEXT = "naïve 日本 \U0001f600 \x1b[31m‮"
-
-
-def environment(installation: Installation, surrounding: Surrounding) -> dict[str, str]:
-    variables = installation.environment() | {
-        name: value for name, value in surrounding.variables.items() if value is not None
-    }
-    return {name: value for name, value in variables.items() if surrounding.variables.get(name, "") is not None}
+TEXT = "grün, 日本語, 👩‍🔧"
+LATIN_LOCALE = "en_US.ISO-8859-1"
+SURROUNDINGS = {
+    "latin-1": {"LC_ALL": LATIN_LOCALE},
+    "ascii": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "C": {"LC_ALL": "C"},
+    "POSIX": {"LC_ALL": "POSIX"},
+    "no locale": {"LC_ALL": "", "LANG": ""},
+    "unknown locale": {"LC_ALL": "xx_XX.UTF-8"},
+    "encoding of streams": {"PYTHONIOENCODING": "latin-1"},
+}
+IGNORE_HANGUP = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh")
 
 
-def run(installation: Installation, surrounding: Surrounding, *arguments: str) -> tuple[int, str, str]:
-    """Run a verb to its end; return its exit code and what is left of its streams. Fails after a traceback."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        done = subprocess.run(
-            shell_command(surrounding, [PROGRAM, *arguments]),
-            env=environment(installation, surrounding),
-            cwd=installation.home,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            timeout=PATIENCE_S,
+@pytest.fixture(scope="session")
+def locale_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the Latin-1 locale, which few systems have."""
+    folder = tmp_path_factory.mktemp("locales")
+    if shutil.which("localedef") is None or not Path("/usr/share/i18n/charmaps").is_dir():
+        pytest.skip("no localedef: apt-get install locales")
+    subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(folder / LATIN_LOCALE)], check=True)
+    return folder
+
+
+@pytest.fixture(params=SURROUNDINGS)
+def variables(request: pytest.FixtureRequest) -> dict[str, Any]:
+    variables: dict[str, Any] = dict(SURROUNDINGS[request.param])
+    if request.param == "latin-1":
+        variables["LOCPATH"] = str(request.getfixturevalue("locale_folder"))
+    return variables
+
+
+def test_text_passes_through_every_locale(installation: Installation, variables: dict[str, Any]) -> None:
+    """An argument, standard input, a printed task, a result, a table and a file name."""
+    installation.run("send", ROOM, TEXT, **variables)
+    claimed = installation.run("wait-for-task", ROOM, "--role", "builder", "--json", **variables).data
+    assert TEXT == claimed["task"]["text"]
+    claim = ("--task", claimed["task"]["id"], "--attempt", "1")
+    installation.run("task-started", *claim, **variables)
+    installation.run("report-progress", *claim, TEXT, **variables)
+    assert TEXT in installation.run("task", "list", ROOM, **variables).out
+    installation.run("handoff", "--to", "user", *claim, "-", text=TEXT, **variables)
+    assert [TEXT] == installation.messages_to_user()
+    assert 2 == installation.run("messages", ROOM, **variables).out.count(TEXT)
+    folder = str(installation.home / "ö 日")
+    shown = installation.run("config", "--json", "--data-dir", folder, **variables).data["values"]
+    assert folder in [value["value"] for value in shown]
+
+
+def test_work_and_daemon_in_every_locale(bare: Installation, variables: dict[str, Any]) -> None:
+    up = bare.start_up(bare.write_team(), **variables)
+    bare.wait_for_task(bare.send(TEXT), "completed")
+    wait_until(bare.messages_to_user, "the reviewer answers")
+    assert [f"did did {TEXT}\n"] == bare.messages_to_user()
+    up.send(signal.SIGTERM)
+    assert up.wait() == 0
+    assert "Traceback" not in up.err
+
+
+def test_hangup_stays_ignored(installation: Installation) -> None:
+    """`nohup greenroom wait-for-task`, `work`, `daemon start` and `server`"""
+    config = str(installation.write_team())
+    started = [
+        installation.start_wrapped(IGNORE_HANGUP, *arguments)
+        for arguments in (
+            ("work", ROOM, "--role", "builder", "--then", "user", "--", "cat"),
+            ("wait-for-task", ROOM, "--role", "reviewer"),
+            ("daemon", "start", "--config", config),
+            ("server", "--listen", "127.0.0.1:0", "--data-dir", str(installation.root / "other")),
         )
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode("utf-8", "replace"))
-    assert_calm(surrounding, arguments, done.returncode, "\n".join(texts))
-    return done.returncode, texts[0], texts[1]
-
-
-def assert_calm(surrounding: Surrounding, arguments: tuple[str, ...], code: int, text: str) -> None:
-    where = f"{' '.join(arguments)} in: {surrounding.name}: {code}: {text}"
-    assert "Traceback" not in text, where
-    assert "Exception ignored" not in text, where
-    assert "a module of the project was imported" not in text, where
-    assert code in EXIT_CODES, where
-
-
-def verbs(installation: Installation, task: str) -> list[tuple[str, ...]]:
-    """One call of each verb that ends by itself; those that need more give an error, which is as good here."""
-    role = f"{ROOM}/builder"
-    return [
-        *[("--version",), ("--help",), ("status",), ("status", "--json"), ("why", role), ("doctor",), ("config",)],
-        *[("room", "list"), ("room", "show", ROOM), ("room", "change", ROOM, "--max-requests", "5")],
-        *[("room", "create", "other", "--roles", "a,b"), ("room", "close", "other"), ("room", "delete", "other")],
-        *[("messages", ROOM), ("task", "list", ROOM), ("task", "show", task), ("note", task, STRANGE_TEXT)],
-        *[("task", "cancel", task), ("task", "retry", task), ("task", "reset", task), ("task", "accept", task)],
-        *[("backlog", "add", ROOM, STRANGE_TEXT), ("backlog", "list", ROOM), ("backlog", "queue", task)],
-        *[("agent", "set", role, "--kind", "custom"), ("agent", "stop", role), ("agent", "start", role)],
-        *[("agent", "token", role), ("machine", "list"), ("machine", "token", "m1"), ("daemon", "status")],
-        *[("daemon", "stop"), ("completion", "bash"), ("login", "--forget"), ("watch", "nowhere")],
-        *[("task-started",), ("report-progress", "half"), ("task-complete", "done"), ("decline", "no")],
-        *[("handoff", "--to", "user", "done"), ("no-such-verb",), ("send", ROOM), ("why", "nowhere/nobody")],
-        ("wait-for-task", ROOM, "--role", "nobody", "--timeout", "0"),
     ]
-
-
-@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda surrounding: surrounding.name)
-def test_verbs(installation: Installation, surrounding: Surrounding) -> None:
-    task = installation.send(STRANGE_TEXT)
-    for arguments in verbs(installation, task):
-        run(installation, surrounding, *arguments)
-    assert installation.server is not None
-    assert "Traceback" not in installation.server.err
-
-
-@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda surrounding: surrounding.name)
-def test_task_is_shown_or_given_back(installation: Installation, surrounding: Surrounding) -> None:
-    task = installation.send(STRANGE_TEXT)
-    code, out, _ = run(installation, surrounding, "wait-for-task", ROOM, "--role", "builder", "--timeout", "30")
-    if code == ExitCode.DONE:
-        assert task in out, out
-        code, _, _ = run(
-            installation, surrounding, "task-complete", "--task", task, "--attempt", "1", f"done {STRANGE_TEXT}"
-        )
-        if code == ExitCode.DONE:
-            assert installation.task(task)["status"] == "completed"
-    else:
-        assert installation.task(task)["status"] == "pending"
-
-
-class Program:
-    """A long-running program in its surroundings."""
-
-    def __init__(self, installation: Installation, surrounding: Surrounding, *arguments: str) -> None:
-        self._installation, self._surrounding, self._arguments = installation, surrounding, arguments
-        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed with this object
-        self._process = subprocess.Popen(
-            shell_command(surrounding, [PROGRAM, *arguments]),
-            env=environment(installation, surrounding),
-            cwd=installation.home,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    @property
-    def text(self) -> str:
-        return Path(self._output.name).read_text("utf-8", "replace")
-
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def stop(self) -> int:
-        """Send SIGTERM unless it has ended; return the exit code of the shell around it."""
-        words = f"{PROGRAM} {self._arguments[0]} "
-
-        def signal_and_look() -> bool:
-            for pid, command in find_processes(str(self._installation.root)).items():
-                if words in command and "bash" not in command:
-                    os.kill(pid, signal.SIGTERM)
-            return self.has_ended()
-
-        if not self.has_ended():
-            signal_and_look()
-        code = self._process.wait(PATIENCE_S)
-        assert_calm(self._surrounding, self._arguments, code, self.text)
-        return code
-
-
-@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda surrounding: surrounding.name)
-def test_work_runs_its_command(installation: Installation, surrounding: Surrounding) -> None:
-    """`work` completes the task, or ends without having taken it, or gives it back."""
+    work, agent, daemon, server = started
+    wait_until(lambda: len(installation.room()["participants"]) == 2, "both agents are present")
+    wait_until(lambda: "machine connected: " in daemon.err, "the daemon is connected")
+    wait_until(lambda: "listening on " in server.err, "the server listens")
+    for process in started:
+        process.send(signal.SIGHUP)
+    assert_stays_true(lambda: all(each.poll() is None for each in started), "they run", 0.5)
     task = installation.send("paint")
-    work = Program(installation, surrounding, "work", ROOM, "--role", "builder", "--then", "user", "--", "/bin/cat")
-
-    def is_over() -> bool:
-        return work.has_ended() or installation.task(task)["status"] == "completed"
-
-    wait_until(is_over, "the task is done, or `work` has ended")
-    code, status = work.stop(), installation.task(task)["status"]
-    assert status == "completed" or (status == "pending" and code != 0), (code, status, work.text)
+    assert "completed" == installation.wait_for_task(task, "completed")["status"]
+    installation.send("sand", to="reviewer")
+    assert agent.wait() == 0
+    assert "sand" in agent.out
+    assert [None] * 3 == [each.poll() for each in (work, daemon, server)]
 
 
-@pytest.mark.parametrize("surrounding", SURROUNDINGS, ids=lambda surrounding: surrounding.name)
-def test_up_does_a_task_and_stops(bare: Installation, surrounding: Surrounding) -> None:
-    """With its streams closed, full or gone it does its work all the same; where it cannot start, it says why."""
-    config = bare.home / "greenroom.toml"
-    config.write_text(f'[room]\nname = "{ROOM}"\nroles = ["builder"]\n\n[agents.builder]\ncommand = ["/bin/cat"]\n')
-    up = Program(
-        bare, surrounding, "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(bare.data_dir)
-    )
-    address = bare.data_dir / "server.url"
-
-    def is_up() -> bool:
-        if not bare.port and address.exists():
-            bare.port = int(address.read_text().rpartition(":")[2])
-        return up.has_ended() or (bare.port != 0 and bare.api.call("GET", f"rooms/{ROOM}").status == 200)
-
-    wait_until(is_up, "the project is applied, or `up` has ended")
-    if up.has_ended():
-        assert up.stop() != 0, up.text
-        return
+def test_up_ignores_hangup_after_nohup(bare: Installation) -> None:
+    up = bare.start_wrapped(IGNORE_HANGUP, "up", "--config", str(bare.write_team()), "--listen", "127.0.0.1:0")
+    wait_until(lambda: "Ctrl-C stops everything" in up.out, "everything is up")
+    bare.port = int((bare.data_dir / "server.url").read_text().rpartition(":")[2])
+    up.send(signal.SIGHUP)
+    assert_stays_true(lambda: up.poll() is None, "it runs", 0.5)
     bare.wait_for_task(bare.send("paint"), "completed")
-    assert up.stop() == 0, up.text
+    assert up.poll() is None
+    assert "up: stopping" not in up.err
+
+
+def test_server_ends_in_order_when_its_terminal_is_closed(installation: Installation) -> None:
+    assert installation.server is not None
+    installation.server.send(signal.SIGHUP)
+    assert installation.server.wait() == 0
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONPATH": os.pathsep}], ids=["folder", "search path"])
+def test_modules_of_the_project_shadow_nothing(bare: Installation, variables: dict[str, Any]) -> None:
+    """`up` is started in the project's folder. An empty entry in a search path is that folder too."""
+    shadowed = bare.root / "shadowed"
+    for name in ("types", "json", "socket", "greenroom", "sitecustomize"):
+        (bare.home / f"{name}.py").write_text(f"open({str(shadowed)!r}, 'a').write({name!r})\n")
+    command = [sys.executable, "-E", "-P", "-m", "greenroom", "up", "--config", str(bare.write_team())]
+    up = bare.start_command([*command, "--listen", "127.0.0.1:0"], "up", bare.environment() | variables)
+    wait_until(lambda: "Ctrl-C stops everything" in up.out or shadowed.exists(), "everything is up")
+    assert not shadowed.exists(), shadowed.read_text()
+    assert up.poll() is None, up.err
+
+
+def test_work_in_removed_folder_claims_nothing(installation: Installation) -> None:
+    task = installation.send("paint")
+    work = installation.start_wrapped(
+        ("sh", "-c", 'mkdir gone; cd gone; rmdir ../gone; exec "$@"', "sh"),
+        "work",
+        ROOM,
+        "--role",
+        "builder",
+        "--",
+        "cat",
+    )
+    assert work.wait() == 78
+    assert "error: The folder in which this command runs cannot be used" in work.err
+    assert "Traceback" not in work.err
+    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["attempt"])
+
+
+def test_work_gives_task_back_when_its_folder_is_removed(installation: Installation) -> None:
+    folder = installation.home / "gone"
+    folder.mkdir()
+    work = installation.start_wrapped(
+        ("sh", "-c", 'cd gone; exec "$@"', "sh"), "work", ROOM, "--role", "builder", "--", "cat"
+    )
+    wait_until(installation.participant, "`work` has joined")
+    folder.rmdir()
+    task = installation.send("paint")
+    assert work.wait() == 78
+    assert f"error: The folder {folder}, in which the command runs, was removed." in work.err
+    assert "Traceback" not in work.err
+    assert ("pending", 0) == (installation.task(task)["status"], installation.task(task)["failures"])
+    assert [] == installation.room()["participants"]
