@@ -30,9 +30,10 @@ class FileLock:
         self._path = path
 
     def write_info(self, text: str) -> None:
-        """Write a text for other processes into the file, below the holder's process id."""
+        """Write a text for other processes into the file, below the holder's process id, which is there at any time."""
         content = f"{os.getpid()}\n{text}\n".encode()
-        os.pwrite(self._descriptor, content, 0)  # over what is there: a full disk has room for that
+        # Over what is there: a full disk has room for that.
+        os.pwrite(self._descriptor, content.ljust(os.fstat(self._descriptor).st_size, b"\n"), 0)
         os.ftruncate(self._descriptor, len(content))
 
     def is_held(self) -> bool:

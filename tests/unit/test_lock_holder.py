@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.domain.errors import AlreadyRunning
-from greenroom.file_lock import acquire_lock, read_holder
+from greenroom.file_lock import ENDING, acquire_lock, read_holder
 from greenroom.process.exit_signals import Shutdown
 
 HOLD = """
@@ -36,6 +36,30 @@ def test_second_holder_gets_pid_of_first(tmp_path: Path) -> None:
     with acquire_lock(path, "daemon"):  # a killed process leaves no lock behind
         assert read_holder(path)[0] == os.getpid()
     assert read_holder(path) == (None, "")
+
+
+def test_holder_is_named_while_its_text_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`daemon stop` once took a daemon that wrote that it is ending for one that had ended."""
+    path = tmp_path / "daemon.lock"
+    seen: list[tuple[int | None, str]] = []
+    truncate, write = os.ftruncate, os.pwrite
+
+    def truncate_and_look(descriptor: int, size: int) -> None:
+        truncate(descriptor, size)
+        seen.append(read_holder(path))
+
+    def write_and_look(descriptor: int, content: bytes, offset: int) -> int:
+        count = write(descriptor, content, offset)
+        seen.append(read_holder(path))
+        return count
+
+    with acquire_lock(path, "daemon") as lock:
+        lock.write_info("a long text about the holder")
+        monkeypatch.setattr(os, "ftruncate", truncate_and_look)
+        monkeypatch.setattr(os, "pwrite", write_and_look)
+        lock.write_info(ENDING)
+        monkeypatch.undo()
+    assert [(os.getpid(), ENDING)] * 2 == seen
 
 
 def test_missing_lock_has_no_holder(tmp_path: Path) -> None:
