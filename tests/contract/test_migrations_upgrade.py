@@ -129,6 +129,7 @@ def test_upgrade_derives_hold_and_closed_at(old: MigrationDatabase) -> None:
     after = old.all_rows()
     for name, rows in before.items():
         assert kept_columns(after[TABLES.get(name, name)], rows) == [present_names(row) for row in rows]
+    assert {(role["run_generation"] - role["generation"], role["empty"]) for role in after["roles"]} == {(0, "ok")}
     holds = {role["name"]: (role["hold"], role["configured_at"], role["task_timeout_s"]) for role in after["roles"]}
     assert holds.pop("till") == ("backing_off", None, None)
     assert set(holds.values()) == {(None, None, None)}

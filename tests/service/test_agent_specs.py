@@ -1,5 +1,8 @@
 """An agent spec is a state: setting what is already set disturbs no agent."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from greenroom.service import roles
@@ -96,6 +99,62 @@ def test_returning_machine_reads_current_spec(service: InProcessService) -> None
     assert [(assignment.desired, assignment.generation) for assignment in service.list_assignments().assignments] == [
         ("stopped", 4)
     ]
+
+
+def set_spec(service: InProcessService, **fields: Any) -> RoleView:
+    body = requests.SetAgentSpec(**{"kind": "remote", "machine": "m1", "harness": "shell"} | fields)
+    return service.run_mutation(
+        lambda tx: roles.set_agent_spec(service.context, tx, service.principal, "r", "builder", body)
+    )
+
+
+def assigned_generations(service: InProcessService) -> list[tuple[int, int | None]]:
+    return [(each.generation, each.run_generation) for each in service.list_assignments().assignments]
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "m"}, {"harness": "h"}, {"workdir": "/w"}, {"task_timeout_s": 9.0}, {"empty": "failure"}]
+)
+def test_change_of_runs_counts_for_the_next_run(service: InProcessService, change: dict[str, Any]) -> None:
+    join_daemon_agent(service)
+    changed = set_spec(service, **change)
+    assert (2, 1) == (changed.generation, changed.run_generation)
+    assert [(2, 1)] == assigned_generations(service)
+    assert change.items() <= msgspec.structs.asdict(changed).items()
+
+
+def test_change_of_runs_now(service: InProcessService) -> None:
+    join_daemon_agent(service)
+    set_spec(service, model="m", now=True)
+    assert [(2, 2)] == assigned_generations(service)
+
+
+def test_same_spec_now_stops_run_of_earlier_spec(service: InProcessService) -> None:
+    join_daemon_agent(service)
+    set_spec(service, model="m")
+    version = assignments_version(service)
+    set_spec(service, model="m", now=True)
+    assert [(2, 2)] == assigned_generations(service)
+    assert version + 1 == assignments_version(service)
+    set_spec(service, model="m", now=True)
+    assert version + 1 == assignments_version(service)
+
+
+def test_restart_is_not_undone_by_a_later_change(service: InProcessService) -> None:
+    """The daemon may see only the newest spec: it still stops the run that was to be restarted."""
+    join_daemon_agent(service)
+    body = requests.GiveReason()
+    service.run_mutation(lambda tx: roles.restart(service.context, tx, service.principal, "r", "builder", body))
+    set_spec(service, model="m")
+    assert [(3, 2)] == assigned_generations(service)
+
+
+def test_stop_start_and_move_stop_the_run(service: InProcessService) -> None:
+    service.register_machine("m2")
+    join_daemon_agent(service)
+    for generation, change in enumerate(({"desired": "stopped"}, {"desired": "running"}, {"machine": "m2"}), 2):
+        changed = set_spec(service, model=f"m{generation}", **change)
+        assert (generation, generation) == (changed.generation, changed.run_generation)
 
 
 def test_task_timeout_is_part_of_spec(service: InProcessService) -> None:

@@ -100,7 +100,7 @@ def test_start_keeps_the_agent_spec() -> None:
     [start] = list_actions(role_facts("unattended", stopped))
 
     kept = {"kind": "remote", "machine": "m1", "harness": "shell", "model": "large", "workdir": None}
-    assert kept | {"task_timeout_s": None, "desired": "running"} == start.body
+    assert kept | {"task_timeout_s": None, "empty": "ok", "desired": "running"} == start.body
     assert "stopped: lunch" in describe(role_facts("unattended", stopped))
 
 

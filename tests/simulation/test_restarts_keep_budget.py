@@ -53,6 +53,9 @@ class ScriptedRunner:
     def stop(self, reason: str) -> None:
         self.is_stop_requested = True
 
+    def finish(self, reason: str) -> None:
+        self.stop(reason)
+
 
 class RestartsKeepBudget(RuleBasedStateMachine):
     """A computer with one data directory, on which successive daemons run the agents of two roles."""

@@ -35,6 +35,8 @@ ROLE = {
     "desired_by": "operator",
     "desired_reason": "because",
     "task_timeout_s": None,
+    "run_generation": 4,
+    "empty": "ok",
     "configured_at": None,
     "last_seen_at": AT,
 }
@@ -264,8 +266,8 @@ def test_agent_stop_keeps_rest_of_spec(api: FakeApi, capsys: pytest.CaptureFixtu
     run_cli(capsys, "agent", "stop", "shop/builder", "--reason", "lunch")
 
     _, _, body = api.requests[-1]
-    kept = {name: ROLE[name] for name in ("kind", "machine", "harness", "model", "workdir", "task_timeout_s")}
-    assert kept | {"desired": "stopped", "reason": "lunch"} == body
+    names = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "empty")
+    assert {name: ROLE[name] for name in names} | {"desired": "stopped", "reason": "lunch", "now": False} == body
 
 
 def test_agent_set_changes_named_fields(api: FakeApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,7 +92,7 @@ def test_backlog_list_statuses(transport: DefaultTaskTransport, capsys: pytest.C
 
 
 def make_role_view(name: str, status: str) -> RoleView:
-    fields = dict.fromkeys(("status_reason", "status_until", "machine", "harness", "model", "workdir"))
+    fields: dict[str, Any] = dict.fromkeys(("status_reason", "status_until", "machine", "harness", "model", "workdir"))
     fields |= dict.fromkeys(("desired_by", "desired_reason", "last_seen_at"))
     return RoleView(name=name, kind="custom", desired="running", status=status, generation=0, **fields)
 

@@ -79,6 +79,32 @@ def test_resident_runs_until_stop_with_descendants(tmp_path: Path) -> None:
     assert RestartHistory(generation=3) == daemon.runner.history
 
 
+def test_resident_finishes_its_task(tmp_path: Path) -> None:
+    daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT)
+    daemon.wait_for_reports(1)
+    clock, task = SystemClock(), TaskRef("task_1", 1)
+    asked_before = clock.boottime()
+    daemon.runner.compare_task(task, asked_before)
+    daemon.runner.finish("the agent spec changed, for the next run")
+    assert daemon.beat_requested.is_set()
+    daemon.runner.compare_task(None, asked_before)
+    daemon.runner.compare_task(task, clock.boottime())
+    assert not daemon.ended.wait(0.3), "the answer to an earlier heartbeat shows nothing; by the newest it is at work"
+    daemon.runner.compare_task(None, clock.boottime())
+    assert daemon.ended.wait(PATIENCE_S)
+    assert ("exited", True) == (daemon.wait_for_reports(2)[1].kind, daemon.reports[1].intended)
+
+
+def test_resident_that_goes_on_with_another_task_is_stopped(tmp_path: Path) -> None:
+    daemon = OneResidentDaemon(tmp_path, FakeServer(), RESIDENT_SCRIPT)
+    daemon.wait_for_reports(1)
+    clock = SystemClock()
+    daemon.runner.compare_task(TaskRef("task_1", 1), clock.boottime())
+    daemon.runner.finish("the agent spec changed, for the next run")
+    daemon.runner.compare_task(TaskRef("task_2", 1), clock.boottime())
+    assert daemon.ended.wait(PATIENCE_S)
+
+
 def test_resident_environment(tmp_path: Path) -> None:
     daemon = OneResidentDaemon(tmp_path, FakeServer(), "env | grep -E 'GREENROOM|SECRET' | sort; exit 3")
     assert daemon.ended.wait(PATIENCE_S)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from greenroom.daemon import supervisor
@@ -39,12 +40,16 @@ class FakeRunner:
         self.spec, self.history, self.on_end = spec, history, on_end
         self.is_started = False
         self.reasons: list[str] = []
+        self.finish_reasons: list[str] = []
 
     def start(self) -> None:
         self.is_started = True
 
     def stop(self, reason: str) -> None:
         self.reasons.append(reason)
+
+    def finish(self, reason: str) -> None:
+        self.finish_reasons.append(reason)
 
 
 class SupervisingDaemon:
@@ -68,8 +73,13 @@ class SupervisingDaemon:
         self.supervisor.adopt(runner)
         return runner
 
-    def assign(self, *roles: str, desired: str = "running", generation: int = 1) -> float:
-        specs = tuple(make_spec(role, desired, generation) for role in roles)
+    def assign(
+        self, *roles: str, desired: str = "running", generation: int = 1, run_generation: int | None = None
+    ) -> float:
+        specs = tuple(
+            msgspec.structs.replace(make_spec(role, desired, generation), run_generation=run_generation)
+            for role in roles
+        )
         self.supervisor.replace_assignments(Assignments(version=generation, assignments=specs))
         return self.supervisor.step()
 
@@ -109,6 +119,18 @@ def test_stop_is_sent_once_and_role_stays_empty(daemon: SupervisingDaemon) -> No
     daemon.runners[0].on_end()
     daemon.supervisor.step()
     assert daemon.roles() == []
+
+
+def test_change_for_the_next_run_finishes_the_run(daemon: SupervisingDaemon) -> None:
+    daemon.assign("builder")
+    daemon.assign("builder", generation=2, run_generation=1)
+    [runner] = daemon.runners
+    assert ([], {"the agent spec changed, for the next run"}) == (runner.reasons, set(runner.finish_reasons))
+    daemon.assign("builder", generation=2, run_generation=2)
+    assert ["the agent spec changed"] == runner.reasons, "a user does not want to wait after all"
+    runner.on_end()
+    daemon.supervisor.step()
+    assert 2 == daemon.runners[-1].spec.generation
 
 
 def test_removed_spec_stops_runner(daemon: SupervisingDaemon) -> None:

@@ -81,6 +81,41 @@ def test_stop_ends_run_as_intended_and_leaves(tmp_path: Path) -> None:
     assert daemon.runner.history == RestartHistory(generation=3)
 
 
+def test_finish_ends_after_the_run(tmp_path: Path) -> None:
+    server = FakeServer("task_1", "task_2")
+    daemon = OneRoleDaemon(tmp_path, server, f"while [ ! -e {tmp_path / 'go'} ]; do sleep 0.02; done; echo done")
+    daemon.wait_for_reports(1)
+    for _ in range(2):
+        daemon.runner.finish("the agent spec changed, for the next run")
+    assert not daemon.ended.wait(0.2)
+    (tmp_path / "go").touch()
+    assert daemon.ended.wait(PATIENCE_S)
+    assert ["done\n"] == [body["text"] for body in server.bodies("handoff")]
+    assert ["the agent spec changed, for the next run"] == [body["reason"] for body in server.bodies("leave")]
+    assert (["task_2"], None) == (server.pending, daemon.runner.history.hold)
+
+
+def test_finish_of_idle_role_leaves(tmp_path: Path) -> None:
+    server = FakeServer()
+    daemon = OneRoleDaemon(tmp_path, server, "true")
+    server.wait_for("claim")
+    daemon.runner.finish("the agent spec changed, for the next run")
+    assert daemon.ended.wait(PATIENCE_S)
+    assert (1, None) == (len(server.bodies("leave")), daemon.runner.history.hold)
+
+
+@pytest.mark.parametrize("empty", ["ok", "failure"])
+def test_run_without_output(tmp_path: Path, empty: str, caplog: pytest.LogCaptureFixture) -> None:
+    spec = msgspec.structs.replace(SPEC, empty=empty)
+    daemon = OneRoleDaemon(tmp_path, FakeServer("task_1"), "true", spec)
+    exited = daemon.wait_for_reports(2)[1]
+    assert ("exited", empty == "ok", 0) == (exited.kind, exited.intended, exited.code)
+    assert "wrote nothing" in (exited.detail or "")
+    daemon.stop()
+    assert any(record.levelname == "WARNING" and "wrote nothing" in record.message for record in caplog.records)
+    assert (1 if empty == "failure" else 0) == len(daemon.runner.history.failures)
+
+
 def test_stop_of_idle_role_leaves(tmp_path: Path) -> None:
     server = FakeServer()
     daemon = OneRoleDaemon(tmp_path, server, "true")

@@ -8,6 +8,7 @@ from greenroom.domain.limits import DEFAULT_LIMITS, Limits
 from greenroom.domain.restart_policy import (
     BACKING_OFF,
     CRASH_LOOPING,
+    FINISH,
     JOIN,
     KEEP,
     PAUSED,
@@ -73,6 +74,15 @@ def test_decision_table(
     desired: bool, desired_generation: int, held_generation: int | None, history: RestartHistory, action: str
 ) -> None:
     assert decide_step(desired, desired_generation, held_generation, history, 100.0).action == action
+
+
+@pytest.mark.parametrize(
+    ("held", "run_generation", "action"),
+    [(4, 4, FINISH), (4, 3, FINISH), (4, 5, STOP), (4, 6, STOP), (4, None, STOP), (6, 4, KEEP), (7, 4, STOP)],
+)
+def test_run_of_earlier_generation_is_finished(held: int, run_generation: int | None, action: str) -> None:
+    assert action == decide_step(True, 6, held, RestartHistory(), 100.0, run_generation).action
+    assert STOP == decide_step(False, 6, held, RestartHistory(), 100.0, run_generation).action
 
 
 @pytest.mark.parametrize(

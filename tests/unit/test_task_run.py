@@ -129,6 +129,37 @@ def test_empty_output_is_handed_off(tmp_path: Path) -> None:
     assert NOTHING_WRITTEN == scripted.calls()[-1][1]["text"]
 
 
+@pytest.mark.parametrize("script", ["", "print()", "import sys; print('noise', file=sys.stderr)"])
+def test_empty_output_is_a_result_with_a_warning(tmp_path: Path, script: str) -> None:
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, FINISHED, then="user")
+    outcome = scripted.run()
+    assert NOTHING_WRITTEN == scripted.calls()[-1][1]["text"]
+    assert (DONE, True) == (outcome.kind, outcome.is_empty)
+    assert "wrote nothing" in outcome.detail
+
+
+def test_empty_output_is_a_failure_by_choice(tmp_path: Path) -> None:
+    script = "import sys; print('no key', file=sys.stderr)"
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, is_empty_failure=True)
+    outcome = scripted.run()
+    assert (FAILED, 0) == (outcome.kind, outcome.exit.code if outcome.exit else None)
+    assert "wrote nothing" in outcome.detail
+    assert "no key" in outcome.detail
+
+
+def test_empty_text_of_own_result_is_empty(tmp_path: Path) -> None:
+    result = '{"status":"done","text":" "}'
+    script = f"import os; open(os.environ['GREENROOM_RESULT'], 'w').write('{result}'); print('log')"
+    scripted = ScriptedTaskRun(tmp_path, script, HELD, HELD, is_empty_failure=True)
+    assert FAILED == scripted.run().kind
+
+
+def test_hand_off_by_the_command_itself_is_not_empty(tmp_path: Path) -> None:
+    scripted = ScriptedTaskRun(tmp_path, "", HELD, json_response(COMPLETED), is_empty_failure=True)
+    outcome = scripted.run()
+    assert (SELF_REPORTED, False) == (outcome.kind, outcome.is_empty)
+
+
 def test_long_output_is_cut_and_kept(tmp_path: Path) -> None:
     scripted = ScriptedTaskRun(tmp_path, "print('a' * 9000 + 'b' * 9000, end='')", HELD, HELD, FINISHED)
     outcome = scripted.run()
@@ -416,48 +447,6 @@ def test_suspended_time_is_no_run_time(tmp_path: Path) -> None:
 
     threading.Thread(target=suspend, daemon=True).start()
     assert DONE == scripted.run().kind
-
-
-def test_superseded_run_is_stopped_and_output_is_late(tmp_path: Path) -> None:
-    scripted = ScriptedTaskRun(tmp_path, "import time; print('partial', flush=True); time.sleep(600)")
-
-    def supersede_after_output() -> None:
-        while not scripted.plan.stdout.read_bytes():
-            threading.Event().wait(0.01)
-        scripted.task_run.supersede("Somebody else has it.")
-
-    thread = threading.Thread(target=supersede_after_output)
-    scripted.task_run._on_started = lambda identity: thread.start()
-    scripted.transport.steps += [HELD, problem_response("superseded")]
-    outcome = scripted.run()
-    thread.join(PATIENCE_S)
-    assert OWNERSHIP_LOST == outcome.kind
-    assert outcome.detail.startswith("Somebody else has it. Its output was kept")
-    assert ("handoff", "partial\n") == (scripted.calls()[-1][0], scripted.calls()[-1][1]["text"])
-
-
-@pytest.mark.parametrize("code", [0, 1])
-def test_unkept_late_result_stays_in_file(tmp_path: Path, code: int) -> None:
-    another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
-    script = f"import sys; print('half'); sys.exit({code})"
-    scripted = ScriptedTaskRun(
-        tmp_path, script, HELD, another, problem_response("not_kept", "Attempt 1 no longer counts.")
-    )
-    outcome = scripted.run()
-    assert (OWNERSHIP_LOST, True) == (outcome.kind, outcome.keeps_files)
-    assert f"It is in {scripted.plan.stdout}." in outcome.detail
-    assert "was kept as a late result" not in outcome.detail
-
-
-def test_rejected_late_result_stays_in_file(tmp_path: Path) -> None:
-    script = "import sys; print('half'); sys.exit(1)"
-    another = json_response(make_task(attempt=2, claimed_by="conn_2", last_holder="conn_2"))
-    scripted = ScriptedTaskRun(
-        tmp_path, script, HELD, another, problem_response("invalid_request", "There is no such role.")
-    )
-    outcome = scripted.run()
-    assert (OWNERSHIP_LOST, True) == (outcome.kind, outcome.keeps_files)
-    assert f"(There is no such role.) and is in {scripted.plan.stdout}." in outcome.detail
 
 
 def test_notes_file_is_in_environment(tmp_path: Path) -> None:

@@ -150,7 +150,8 @@ class WorkCommand:
             task = participation.next_task()
             assert task is not None
             outcome = self._carry_out(participation, task)
-            self._print(f"{task.id} (attempt {task.attempt}): {outcome.detail}")
+            warning = "warning: " if outcome.is_empty else ""
+            self._print(f"{warning}{task.id} (attempt {task.attempt}): {outcome.detail}")
             self._task = None
             if outcome.kind in (DONE, SELF_REPORTED):
                 self._history = restart_policy.record_success(self._history, GENERATION)

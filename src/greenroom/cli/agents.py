@@ -15,12 +15,13 @@ from greenroom.cli.status_tables import machines_table
 from greenroom.cli.table import Table, print_table
 from greenroom.cli.terminal import format_duration, print_json
 from greenroom.domain.role import CUSTOM, REMOTE, RUNNING, STOPPED
+from greenroom.domain.role_status import WORKING
 from greenroom.exit_codes import ExitCode
 from greenroom.settings.resolve import Settings, is_loopback
 from greenroom.wire.replies import RoleView, TokenReply
 from greenroom.wire.requests import SetAgentSpec
 
-SPEC_FIELDS = ("kind", "machine", "harness", "model", "workdir", "desired", "task_timeout_s")
+SPEC_FIELDS = ("kind", "machine", "harness", "model", "workdir", "desired", "task_timeout_s", "empty")
 
 
 def set_spec(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO) -> int:
@@ -32,7 +33,7 @@ def set_spec(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO)
         changes["kind"] = REMOTE
     if changes.get("kind") == CUSTOM:
         changes = {"machine": None, "harness": None} | changes  # no machine runs what a user runs
-    return update_spec(arguments, settings, out, err, changes)
+    return update_spec(arguments, settings, out, err, changes, arguments.now)
 
 
 def check_workdir(workdir: str | None) -> None:
@@ -63,13 +64,23 @@ def make_agent_token(arguments: Namespace, settings: Settings, out: TextIO, err:
     return ExitCode.DONE
 
 
-def update_spec(arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any]) -> int:
-    """Change fields of one role's agent spec and keep the others."""
+def update_spec(
+    arguments: Namespace, settings: Settings, out: TextIO, err: TextIO, changes: dict[str, Any], now: bool = False
+) -> int:
+    """Change fields of one role's agent spec and keep the others. `now`: the run at work is stopped for it."""
     room, name = arguments.role_address
     session = open_session(settings)
     present = find_role(session.snapshot(room), name)
     body = {field: getattr(present, field) for field in SPEC_FIELDS} | changes | {"reason": arguments.reason}
-    return print_role(session.set_agent_spec(room, name, SetAgentSpec(**body)), arguments, out, err)
+    role = session.set_agent_spec(room, name, SetAgentSpec(**body, now=now))
+    keeps_run = role.generation > present.generation and role.run_generation not in (None, role.generation)
+    if keeps_run and present.status == WORKING:
+        print(
+            "note: a run is at work. It is finished as it began; the change counts for the next run. "
+            f"To stop it instead: greenroom agent restart {arguments.role_address}",
+            file=err,
+        )
+    return print_role(role, arguments, out, err)
 
 
 def print_role(role: RoleView, arguments: Namespace, out: TextIO, err: TextIO) -> int:

@@ -79,6 +79,7 @@ def project_spec(
         model=agent.model,
         workdir=agent.workdir,
         task_timeout_s=agent.task_timeout_s,
+        empty=agent.empty,
         desired="stopped" if (present.desired if is_decided else agent.desired) == "stopped" else "running",
         reason=present.desired_reason if is_decided else None,
     )

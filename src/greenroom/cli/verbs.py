@@ -129,7 +129,15 @@ SPEC = (
         type=parse_limit,
         help="seconds after which a run is stopped and counts as a failure; 0 or `none`: no limit",
     ),
+    argument(
+        "--empty",
+        choices=("ok", "failure"),
+        help="what a run is that ends with 0 and prints nothing: a result with a warning (ok), or a failure",
+    ),
     argument("--desired", choices=("running", "stopped"), help="whether it should run"),
+    argument(
+        "--now", action="store_true", help="apply the change now, and stop the run at work (default: the next run)"
+    ),
 )
 
 AGENTS = (

@@ -19,7 +19,7 @@ from greenroom.client.api_client import ApiClient
 from greenroom.clock import SystemClock, parse_instant
 from greenroom.domain.errors import NotFound, Refused
 from greenroom.domain.limits import variable_name
-from greenroom.domain.role import REMOTE
+from greenroom.domain.role import EMPTY_FAILURE, REMOTE
 from greenroom.domain.role_status import (
     BACKING_OFF,
     CRASH_LOOPING,
@@ -169,8 +169,12 @@ def format_role(evidence: RoleHistory, now: float) -> Iterator[str]:
     if role.task_timeout_s is not None:
         timeout = format_duration(role.task_timeout_s)
         yield f"  task timeout: {timeout}; then its run is stopped, which counts as a failure"
+    if role.empty == EMPTY_FAILURE:
+        yield "  a run that ends with 0 and prints nothing counts as a failure"
     participant = evidence.participant
     if participant is not None:
+        if role.status == WORKING and participant.joined_at < (role.configured_at or ""):
+            yield "  the run at work began under an earlier agent spec, and is finished first"
         since = format_clock_time(participant.joined_at)
         yield f"  present: {participant.connection_id} (epoch {participant.epoch}) since {since}"
         yield f"  its lease lasts until {format_clock_time(participant.ready_until)}; every heartbeat renews it"

@@ -22,14 +22,15 @@ NOT_STARTED = "not_begun"
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a run ended: `kind` for programs, `detail` for users.
 
-    `keeps_files`: the files of the run hold more than was sent. `until` is when a paused one may continue, as ISO 8601;
-    None if a user has to act first.
+    `keeps_files`: the files of the run hold more than was sent. `is_empty`: it is done, and its result is empty.
+    `until` is when a paused one may continue, as ISO 8601; None if a user has to act first.
     """
 
     kind: str
     detail: str
     exit: ExitStatus | None = None
     keeps_files: bool = False
+    is_empty: bool = False
     until: str | None = None
 
 

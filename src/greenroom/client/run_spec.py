@@ -16,6 +16,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     format in which the command prints its result, if it does. `began_at` is set for a run that an earlier process
     began: when it did, by the wall clock; its command, directory and environment are then not used. A run with
     `ends_with_parent` ends with this process, however that ends; any other can be continued by the next process.
+    `is_empty_failure`: a run that ends with 0 and has no result has failed.
     """
 
     command: tuple[str, ...]
@@ -27,6 +28,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     result: str | None = None
     ends_with_parent: bool = False
     began_at: float | None = None
+    is_empty_failure: bool = False
 
     @property
     def stdout(self) -> Path:

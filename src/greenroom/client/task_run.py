@@ -39,7 +39,9 @@ from greenroom.process.run_folder import fits_in, read_tail, read_text
 from greenroom.process.spawn import StartDeclined
 
 STEP_S = 0.2
-NOTHING_WRITTEN = "(The command exited with code 0 and wrote nothing.)"
+EMPTY_RESULT = "The command exited with code 0 and wrote nothing."
+NOTHING_WRITTEN = f"({EMPTY_RESULT})"
+"""What is handed on instead of an empty result."""
 
 
 class TaskRun:
@@ -222,10 +224,15 @@ class TaskRun:
                 or (own_result is not None and own_result.status != command_result.DONE)
             ):
                 return self._failed_outcome(now, ended, cut_short, own_result)
-            self._send_result(self._result_text(own_result))
-            return RunOutcome(
-                kind=DONE, detail=f"Its output was sent to {then}.", exit=ended, keeps_files=self._is_cut()
-            )
+            text = self._result_text(own_result)
+            is_empty = not text.strip()
+            if is_empty and self._plan.is_empty_failure:
+                printed = read_tail(self._plan.stderr, self._limits.stderr_bytes_kept)
+                empty = RunOutcome(kind=FAILED, detail=f"{EMPTY_RESULT}\n{printed}".strip())
+                return self._failed_outcome(now, ended, empty, own_result)
+            self._send_result(NOTHING_WRITTEN if is_empty else text)
+            sent = f"{EMPTY_RESULT} This was sent to {then}." if is_empty else f"Its output was sent to {then}."
+            return RunOutcome(kind=DONE, detail=sent, exit=ended, keeps_files=self._is_cut(), is_empty=is_empty)
         except Superseded as error:
             is_lost = isinstance(error, NotKept)
             detail = f"{error} It is in {self._plan.stdout}." if is_lost else str(error)
@@ -272,7 +279,7 @@ class TaskRun:
         attempt = (self._task.id, self._connection_id, self._task.attempt)
         if self._plan.receiver == USER:
             return self._retrying_session.complete(*attempt, text)
-        return self._retrying_session.handoff(*attempt, self._plan.receiver, text or NOTHING_WRITTEN)
+        return self._retrying_session.handoff(*attempt, self._plan.receiver, text)
 
     def _hand_in_late(self, why: str, ended: ExitStatus | None, own_result: CommandResult | None) -> RunOutcome:
         """Hand in what a run wrote whose task another participant has by now: the server keeps it as a late result."""

@@ -53,6 +53,13 @@ class ResidentRunner(RoleRunner):
         self._adopted = adopted
         self._task: TaskRef | None = None
         self._task_since = 0.0
+        self._finish: tuple[str, float, TaskRef | None] | None = None
+
+    def finish(self, reason: str) -> None:
+        """Stop once a heartbeat from now on names no task, or another one than the process has in hand."""
+        if self._finish is None:
+            self._finish = (reason, self._context.clock.boottime(), self._task)
+            self._context.beat_now()
 
     def drain(self) -> None:
         """Do nothing: the server gives it no more tasks, and the process stays until the agent spec changes."""
@@ -64,6 +71,10 @@ class ResidentRunner(RoleRunner):
         """
         if task != self._task:
             self._task, self._task_since = task, self._context.clock.monotonic()
+        if self._finish is not None:
+            reason, since, in_hand = self._finish
+            if asked_at >= since and (task is None or task != in_hand):
+                self.stop(reason)
 
     # The thread.
 

@@ -157,6 +157,10 @@ class RoleRunner(ABC):
             self.yield_role()
 
     @abstractmethod
+    def finish(self, reason: str) -> None:
+        """Finish the task in hand, if there is one, and leave. Returns at once, and may be called again."""
+
+    @abstractmethod
     def drain(self) -> None:
         """Take no more tasks, and finish the one in hand."""
 

@@ -33,6 +33,7 @@ class SupervisedRole(Protocol):
 
     def start(self) -> None: ...
     def stop(self, reason: str) -> None: ...
+    def finish(self, reason: str) -> None: ...
 
 
 RunnerT = TypeVar("RunnerT", bound=SupervisedRole)
@@ -123,8 +124,9 @@ class Supervisor(Generic[RunnerT]):
         generation = spec.generation if spec is not None else 0
         history = self._restart_states.get(*key)
         held_generation = runner.spec.generation if runner is not None else None
-        step = restart_policy.decide_step(desired, generation, held_generation, history, now)
-        if runner is None or step.action == restart_policy.STOP:
+        run_generation = spec.run_generation if spec is not None else None
+        step = restart_policy.decide_step(desired, generation, held_generation, history, now, run_generation)
+        if runner is None or step.action in (restart_policy.STOP, restart_policy.FINISH):
             spec = spec or (runner.spec if runner is not None else None)
             self._log_step(key, spec.room_name if spec is not None else key[0], step, now)
         if step.action == restart_policy.JOIN:
@@ -134,6 +136,9 @@ class Supervisor(Generic[RunnerT]):
             assert runner is not None
             self._asked_to_stop.add(key)
             runner.stop(step.reason)
+        elif step.action == restart_policy.FINISH:
+            assert runner is not None
+            runner.finish(step.reason)
         return STEP_EVERY_S_MAX if step.until is None else max(0.0, step.until - now)
 
     def _start_runner(self, key: RoleKey, spec: Assignment, history: RestartHistory) -> None:

@@ -21,6 +21,7 @@ from greenroom.daemon.run_records import RunRecord
 from greenroom.domain.errors import ConfigurationError
 from greenroom.domain.participant import DRAIN
 from greenroom.domain.restart_policy import RestartHistory
+from greenroom.domain.role import EMPTY_FAILURE
 from greenroom.process.command import child_environment
 from greenroom.process.identity import ProcessIdentity
 from greenroom.wire.replies import Assignment, ClaimedTask, JoinReply, TaskRef
@@ -61,8 +62,13 @@ class TaskRunner(RoleRunner):
             spread_retries=context.must_spread_retries,
         )
         self._task_run: TaskRun | None = None
+        self._finish_reason: str | None = None
         self._began_at = 0.0
         self._lock = threading.Lock()
+
+    def finish(self, reason: str) -> None:
+        self._finish_reason = reason
+        self._claim.stop()
 
     def drain(self) -> None:
         self._claim.stop()
@@ -107,11 +113,12 @@ class TaskRunner(RoleRunner):
             self._retry_until_answered(lambda: self._join(self._session))
         elif not self._record_end(self._resume_run(self._adopted), is_adopted=True):
             return
-        if self._stop_reason is None:
+        if self._stop_reason is None and self._finish_reason is None:
             self._check()
         while self._stop_reason is None and (task := self._claim.next_task()) is not None:
             if not self._record_end(self._run_task(task)):
                 return
+        self._stop_reason = self._stop_reason or self._finish_reason
         if self._stop_reason is None:
             # The backoff keeps the next participant from joining at once.
             self._reporter.record_hold("the server asked it to take no more tasks")
@@ -186,7 +193,7 @@ class TaskRunner(RoleRunner):
         """Record and report how a run ended; False when the participant ends with it."""
         run, self._current_run = self._current_run, None
         assert run is not None
-        level = logging.WARNING if outcome.kind == FAILED else logging.INFO
+        level = logging.WARNING if outcome.kind == FAILED or outcome.is_empty else logging.INFO
         log.log(level, "run ended: %s, %s, attempt %d: %s", self._thread.name, run.task, run.attempt, outcome.detail)
         # A success counts as one, even if an earlier daemon could not hand the result on and counted a failure.
         is_well = outcome.kind in (DONE, SELF_REPORTED)
@@ -228,6 +235,7 @@ def prepare_run(context: DaemonContext, run: RunRecord, task: ClaimedTask) -> tu
         folder=context.run_logs.prepare_folder(spec.room_name, spec.role, task.id, task.attempt),
         timeout_s=spec.task_timeout_s or recipe.timeout_s,
         result=recipe.result,
+        is_empty_failure=spec.empty == EMPTY_FAILURE,
     )
     run = msgspec.structs.replace(
         run,
@@ -260,5 +268,6 @@ def resume_task_run(
         timeout_s=run.timeout_s,
         result=run.result,
         began_at=run.began_at,
+        is_empty_failure=run.spec is not None and run.spec.empty == EMPTY_FAILURE,
     )
     return TaskRun(session, run.claimed, run.connection_id, plan, context.clock, on_started)

@@ -13,9 +13,10 @@ import msgspec
 from greenroom.domain import role as roles
 from greenroom.domain.limits import Limits
 
-# The next step for a role.
+# The next step for a role. `finish`: stop once the run at work has ended.
 JOIN = "join"
 STOP = "stop"
+FINISH = "finish"
 WAIT = "wait"
 KEEP = "keep"
 
@@ -70,16 +71,24 @@ class RestartStep(msgspec.Struct, frozen=True):
 
 
 def decide_step(
-    desired: bool, desired_generation: int, held_generation: int | None, history: RestartHistory, now: float
+    desired: bool,
+    desired_generation: int,
+    held_generation: int | None,
+    history: RestartHistory,
+    now: float,
+    run_generation: int | None = None,
 ) -> RestartStep:
     """Decide the next step for a role.
 
-    `held_generation` is the generation under which the daemon holds the role, None if it does not. `now` and `until`
-    are seconds of the same clock as the history's.
+    `held_generation` is the generation under which the daemon holds the role, None if it does not. A run of
+    `run_generation` or a later one is finished before the desired generation applies; None: no run is. `now` and
+    `until` are seconds of the same clock as the history's.
     """
     if held_generation is not None:
         if not desired:
             return RestartStep(STOP, "desired state is stopped")
+        if run_generation is not None and run_generation <= held_generation < desired_generation:
+            return RestartStep(FINISH, "the agent spec changed, for the next run")
         if held_generation != desired_generation:
             return RestartStep(STOP, "the agent spec changed")
         return RestartStep(KEEP, "runs as desired")

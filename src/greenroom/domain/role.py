@@ -16,10 +16,16 @@ HOLD_WORDS = {BACKING_OFF: "backing off", CRASH_LOOPING: "crash-looping", PAUSED
 """How a hold reads in a sentence."""
 
 
+# What the empty output of a run that ended with 0 is.
+EMPTY_OK = "ok"
+EMPTY_FAILURE = "failure"
+
+
 class Role(msgspec.Struct, frozen=True, kw_only=True):
     """A persistent place in a room, with its agent spec.
 
-    The spec is desired state and not a command; `generation` rises with each change of it. `hold`, `hold_until`
+    The spec is desired state and not a command; `generation` rises with each change of it. A run at work that began
+    under `run_generation` or later is finished before the spec of today applies. `hold`, `hold_until`
     and `last_exit` are its daemon's last report about its agent under that generation: why and until when it is not
     restarted, and how it last ended. One that crash-loops or is paused without an end needs a user. A role that was
     removed from its room (`removed_at`) is kept, so that its epoch goes on rising if it is added again.
@@ -45,6 +51,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     hold_until: str | None = None
     last_exit: str | None = None
     removed_at: str | None = None
+    run_generation: int = 0
+    empty: str = EMPTY_OK
 
     @property
     def is_run_by_daemon(self) -> bool:

@@ -38,6 +38,8 @@ def list_assignments(context: ServiceContext, reader: Reader, principal: Princip
                 model=role.model,
                 workdir=role.workdir,
                 task_timeout_s=role.task_timeout_s,
+                run_generation=role.run_generation,
+                empty=role.empty,
             )
             assignments.append(assignment)
     return Assignments(version=machine.assignments_version, assignments=tuple(assignments))

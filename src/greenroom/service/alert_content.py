@@ -31,7 +31,7 @@ API: Final = "/api/v1"
 ROLES_NAMED_MAX: Final = 10
 """At most so many waiting roles are named in a text."""
 CHECK_COMMAND: Final = "greenroom doctor"
-SPEC_FIELDS: Final = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s")
+SPEC_FIELDS: Final = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "empty")
 
 
 class AlertFacts(msgspec.Struct, frozen=True, kw_only=True):

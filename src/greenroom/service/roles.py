@@ -1,9 +1,12 @@
 """Agent specs: sets what users want of a role's agent. It starts and stops nothing; daemons reconcile towards the spec.
 
 Every change gives the role a new generation, and both the old and the new machine a new version of their assignments.
+A change of how runs are made (harness, model, directory, time limit) counts for the next run, unless the caller wants
+it now.
 """
 
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -20,6 +23,10 @@ from greenroom.store import rooms as stored
 from greenroom.store.transaction import Transaction
 from greenroom.wire.replies import RoleView
 from greenroom.wire.requests import GiveReason, SetAgentSpec
+
+PLACE_FIELDS: Final = ("kind", "machine", "desired")
+"""What says where an agent runs, and whether it does: a change of these stops its run."""
+RUN_FIELDS: Final = ("harness", "model", "workdir", "task_timeout_s", "empty")
 
 
 def set_agent_spec(
@@ -56,13 +63,19 @@ def set_agent_spec(
         model=request.model,
         workdir=request.workdir,
         task_timeout_s=request.task_timeout_s,
+        empty=request.empty,
         desired=request.desired,
         desired_by=principal.subject,
         desired_reason=request.reason,
     )
     if is_unchanged(tx, role, updated):
+        if request.now and role.run_generation < role.generation:
+            updated = msgspec.structs.replace(updated, run_generation=role.generation)
+            if role.machine is not None:
+                agent_specs.raise_assignments_version(context, tx, role.machine)
         return save_annotation(context, tx, principal, room, role, updated)
-    return save_new_generation(context, tx, principal, room, role, updated, request.reason)
+    keeps_run = not request.now and is_change_of_runs(role, updated)
+    return save_new_generation(context, tx, principal, room, role, updated, request.reason, keeps_run)
 
 
 def restart(
@@ -82,13 +95,21 @@ def is_unchanged(tx: Transaction, role: Role, updated: Role) -> bool:
 
     A new generation would then stop a working agent only to start it again.
     """
-    fields = ("kind", "machine", "harness", "model", "workdir", "task_timeout_s", "desired")
-    if role.generation == 0 or any(getattr(role, name) != getattr(updated, name) for name in fields):
+    if role.generation == 0 or differs(role, updated, PLACE_FIELDS) or differs(role, updated, RUN_FIELDS):
         return False
     if role.desired != RUNNING or not role.is_run_by_daemon:
         return True
     present = participants.get_present(tx, role.room, role.name)
     return present is not None and present.machine == role.machine
+
+
+def is_change_of_runs(role: Role, updated: Role) -> bool:
+    """Whether a spec changes only how runs are made: one that is at work may then be finished as it began."""
+    return differs(role, updated, RUN_FIELDS) and not differs(role, updated, PLACE_FIELDS)
+
+
+def differs(role: Role, updated: Role, fields: tuple[str, ...]) -> bool:
+    return any(getattr(role, name) != getattr(updated, name) for name in fields)
 
 
 def save_annotation(
@@ -109,11 +130,13 @@ def save_new_generation(
     role: Role,
     updated: Role,
     reason: str | None,
+    keeps_run: bool = False,
 ) -> RoleView:
     """Save a changed spec under a new generation, clear the restart hold, and notify both machines and the claims."""
     updated = msgspec.structs.replace(
         updated,
         generation=role.generation + 1,
+        run_generation=role.run_generation if keeps_run else role.generation + 1,
         configured_at=tx.now.instant,
         **restart_holds.NO_HOLD,
     )

@@ -133,6 +133,8 @@ def build_role_view(
         model=role.model,
         workdir=role.workdir,
         task_timeout_s=role.task_timeout_s,
+        run_generation=role.run_generation,
+        empty=role.empty,
         desired_by=role.desired_by,
         desired_reason=role.desired_reason,
         configured_at=role.configured_at,

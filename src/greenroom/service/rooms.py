@@ -215,7 +215,9 @@ def remove_role(context: ServiceContext, tx: Transaction, room: Room, role: Role
             f"The role {role.name} still has work: {task.id} is {task.status}.",
             f"Wait for it or cancel it (`greenroom task cancel {task.id}`), then remove the role.",
         )
-    removed = msgspec.structs.replace(role, generation=role.generation + 1, removed_at=tx.now.instant)
+    removed = msgspec.structs.replace(
+        role, generation=role.generation + 1, run_generation=role.generation + 1, removed_at=tx.now.instant
+    )
     rooms.save_role(tx, role, removed)
     revocation.revoke_tokens(context, tx, Principal(scope=callers.AGENT, room=room.id, role=role.name))
     if role.needs_user:
@@ -231,5 +233,11 @@ def add_role(tx: Transaction, room: Room, name: str, position: int) -> None:
     if former is None:
         rooms.add_role(tx, added)
         return
-    numbers = {"generation": former.generation + 1, "epoch": former.epoch, "last_seen_at": former.last_seen_at}
+    generation = former.generation + 1
+    numbers = {
+        "generation": generation,
+        "run_generation": generation,
+        "epoch": former.epoch,
+        "last_seen_at": former.last_seen_at,
+    }
     rooms.save_role(tx, former, msgspec.structs.replace(added, **numbers))

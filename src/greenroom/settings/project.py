@@ -51,6 +51,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     then: str | None = None
     env: dict[str, str] = {}
     task_timeout_s: Timeout | None = None
+    empty: Literal["ok", "failure"] = "ok"
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -66,6 +66,8 @@ class RoleColumns(TypedColumns):
     hold_until: Named[str | None] = Column(TEXT, nullable=True)
     last_exit: Named[str | None] = Column(TEXT, nullable=True)
     removed_at: Named[str | None] = Column(TEXT, nullable=True)
+    run_generation: Named[int] = Column(INTEGER)
+    empty: Named[str] = Column(TEXT)
 
 
 rooms = Table(
@@ -78,6 +80,7 @@ roles = Table(
     CheckConstraint("kind IN ('remote', 'custom')", name="kind"),
     CheckConstraint("desired IN ('running', 'stopped')", name="desired"),
     CheckConstraint("hold IN ('backing_off', 'crash_looping', 'paused')", name="hold"),
+    CheckConstraint("empty IN ('ok', 'failure')", name="empty"),
     **STRICT,
 )
 Index("ix_roles_machine", roles.c.machine)

@@ -59,6 +59,8 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at work that began under `run_generation` or later is finished before the spec of `generation` applies."""
+
     name: str
     kind: str
     desired: str
@@ -71,6 +73,8 @@ class RoleView(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     workdir: str | None
     task_timeout_s: float | None = None
+    run_generation: int | None = None
+    empty: str = "ok"
     desired_by: str | None
     desired_reason: str | None
     configured_at: str | None = None
@@ -163,7 +167,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """The agent spec of one role, for its machine's daemon.
 
     The next of `roles`, the room's roles in order, is the default `then`. A run that takes longer than `task_timeout_s`
-    is stopped, and counts as a failure.
+    is stopped, and counts as a failure. A run at work that began under `run_generation` or later is finished before
+    this spec applies; None: no run is. `empty`: whether a run that ends with 0 and prints nothing is a `failure`.
     """
 
     room: str
@@ -176,6 +181,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     workdir: str | None
     task_timeout_s: float | None = None
+    run_generation: int | None = None
+    empty: str = "ok"
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True):

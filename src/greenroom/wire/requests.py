@@ -164,7 +164,11 @@ class GiveReason(Strict, frozen=True):
 
 
 class SetAgentSpec(Strict, frozen=True):
-    """The whole agent spec of a role: a field that is left out is reset to its default."""
+    """The whole agent spec of a role: a field that is left out is reset to its default.
+
+    A change of how runs are made (`harness`, `model`, `workdir`, `task_timeout_s`, `empty`) counts for the next run;
+    with `now` it stops the run at work. `empty`: what a run is that ends with 0 and prints nothing.
+    """
 
     kind: Literal["remote", "custom"]
     machine: Name | None = None
@@ -173,6 +177,8 @@ class SetAgentSpec(Strict, frozen=True):
     workdir: Path | None = None
     desired: Literal["running", "stopped"] = "running"
     task_timeout_s: Annotated[float, Meta(gt=0, le=SECONDS_MAX)] | None = None
+    empty: Literal["ok", "failure"] = "ok"
+    now: bool = False
     reason: Reason | None = None
 
 

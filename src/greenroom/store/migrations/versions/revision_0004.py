@@ -50,6 +50,7 @@ TASK_ALERTS: Final = ("quarantined", "review")
 
 def upgrade() -> None:
     rename_columns()
+    add_role_columns()
     rename_tables()
     create_token_serials()
     convert_alerts()
@@ -69,6 +70,17 @@ def rename_columns() -> None:
     op.execute("UPDATE roles SET hold = 'crash_looping' WHERE hold = 'parked'")
     with op.batch_alter_table("roles") as roles:
         roles.create_check_constraint("ck_roles_hold", "hold IN ('backing_off', 'crash_looping', 'paused')")
+
+
+def add_role_columns() -> None:
+    with op.batch_alter_table("roles") as roles:
+        roles.add_column(sa.Column("run_generation", INTEGER, nullable=True))
+        roles.add_column(sa.Column("empty", TEXT, nullable=True))
+    op.execute("UPDATE roles SET run_generation = generation, empty = 'ok'")
+    with op.batch_alter_table("roles") as roles:
+        roles.alter_column("run_generation", existing_type=INTEGER, nullable=False)
+        roles.alter_column("empty", existing_type=TEXT, nullable=False)
+        roles.create_check_constraint("ck_roles_empty", "empty IN ('ok', 'failure')")
 
 
 def rename_not_null_constraints() -> None:
